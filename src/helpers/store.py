@@ -1,0 +1,176 @@
+"""The store: every result lies in `runs/<stage>/<fingerprint>/`, with a manifest that is written last.
+
+A stage hands over files. Its fingerprint covers whatever changes the result: settings, input files and the stage's own code. Where the manifest
+exists the result is complete and is loaded; where it does not, the stage computes, and takes up what an interrupted run has left behind.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from helpers.errors import StudyError
+from helpers.paths import ROOT, runs_folder, shown
+
+MANIFEST = "manifest.json"
+LIBRARIES = ("torch", "transformers", "peft", "numpy", "pandas", "scipy", "rapidfuzz")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A complete result: its folder and its manifest."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """The first 16 hex digits of the sha256 over all that changes the result."""
+        return self.path.name
+
+    def file(self, name: str) -> Path:
+        """Return the path of one of the run's files."""
+        return self.path / name
+
+
+def run_stage(stage: str, settings: Any, inputs: Mapping[str, str], code: Sequence[str], compute: Callable[[Path], dict[str, Any]]) -> Run:
+    """Load a stage's result, or compute it.
+
+    Args:
+        stage: name of the stage, the folder below `runs/`.
+        settings: dataclass or mapping of all parameters that change the result.
+        inputs: sha256 or fingerprint of each input by name.
+        code: modules and folders below `src/helpers` whose code makes the result.
+        compute: writes the result's files into the folder it is given and returns facts for the manifest (counts, tokens).
+
+    Raises:
+        StudyError: a stored result was altered since it was written, or the disk is full.
+    """
+    described = dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else dict(settings)
+    identity = {"stage": stage, "settings": described, "inputs": dict(inputs), "code": code_digest(tuple(code))}
+    folder = runs_folder() / stage / sha256_text(json.dumps(identity, sort_keys=True))[:16]
+    if (folder / MANIFEST).is_file():
+        return load_run(folder)
+    started = time.perf_counter()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = compute(folder)
+        files = {str(path.relative_to(folder)): sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file() and path.name[0] != "."}
+        manifest = identity | {"facts": facts, "files": files, "seconds": round(time.perf_counter() - started, 2)} | describe_machine()
+        write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        free = shutil.disk_usage(runs_folder()).free / 2**20
+        raise StudyError(
+            f"The disk is full: {error.filename or shown(folder)} could not be written ({free:.0f} MiB free). Free some space and run the same command again; "
+            "what was finished is kept."
+        ) from None
+    return load_run(folder)
+
+
+def load_run(folder: Path) -> Run:
+    """Load a complete result and check that its files are the ones that were written.
+
+    Raises:
+        StudyError: a file is missing or was altered, or the manifest cannot be read.
+    """
+    remedy = f"Delete {shown(folder)} and run the same command again."
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        recorded = manifest["files"].items()
+    except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
+        raise StudyError(f"{shown(folder / MANIFEST)} cannot be read. {remedy}") from None
+    for name, digest in recorded:
+        if not (folder / name).is_file() or sha256_file(folder / name) != digest:
+            raise StudyError(f"{shown(folder / name)} is missing or was altered after it was stored. {remedy}")
+    return Run(folder, manifest)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: into a neighbour first, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    neighbour = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        neighbour.write_text(text, encoding="utf-8")
+        neighbour.replace(path)
+    finally:
+        neighbour.unlink(missing_ok=True)
+
+
+def sha256_text(text: str) -> str:
+    """Return the hex sha256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hex sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache
+def code_digest(names: tuple[str, ...]) -> str:
+    """Return the sha256 of modules' code, comments and docstrings aside, so that an edited helper never serves an old result.
+
+    Args:
+        names: files and folders below `src/helpers`.
+    """
+    root = Path(__file__).parent
+    files = sorted({file for name in names for file in ((root / name).rglob("*.py") if (root / name).is_dir() else [root / name])})
+    return sha256_text("\n".join(_bare_code(file) for file in files))
+
+
+def _bare_code(file: Path) -> str:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return what a manifest says of the machine, the libraries and the project's commit."""
+    installed = {name: metadata.version(name) for name in LIBRARIES if _is_installed(name)}
+    return {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": describe_commit(),
+        "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()},
+        "versions": {"python": platform.python_version()} | installed,
+    }
+
+
+def describe_commit() -> str:
+    """Return the checkout's commit, with `-dirty` where files differ from it, or `unknown` outside a checkout."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()

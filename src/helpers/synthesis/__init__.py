@@ -1,0 +1,1 @@
+"""Synthesis: seeds, draws, the teacher's replies, their parsing and filtering."""

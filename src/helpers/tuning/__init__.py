@@ -1,0 +1,1 @@
+"""Tuning: rows with masks, and LoRA on any causal language model."""

@@ -1,0 +1,211 @@
+"""LoRA tuning: the loss counts on responses only, and a run killed and resumed ends as one never killed."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.errors import StudyError
+from helpers.models import identify_model, load_model, load_tokenizer, project_logits
+from helpers.progress import track
+from helpers.records import Instruction, read_rows
+from helpers.settings import parameter
+from helpers.store import Run, run_stage, sha256_file, write_text
+from helpers.tuning.rows import IGNORED, EncodedRow, collate, encode_rows, iterate_steps, select_rows
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+
+ADAPTER = "adapter"
+LOG = "log.csv"
+MICRO_BATCH = 8  # rows at a time through the model; gradients of a larger batch are summed
+CHECKPOINT_SECONDS = 20
+MAX_GRADIENT_NORM = 1.0
+WARMUP_SHARE = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class TuningSettings:
+    """Parameters of one tuning run. The paper states none of the values; these are ours, for a small machine."""
+
+    model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
+    categories: str = parameter("all", "'all', or some of qa, ie, gen, other joined by '+'")
+    n_rows: int = parameter(64, "training rows of every run, whatever its categories", minimum=1)
+    training_seed: int = parameter(1, "seed of the draw of rows, the adapter's start and the order of batches")
+    epochs: int = parameter(2, "passes over the rows", minimum=1)
+    learning_rate: float = parameter(1e-3, "peak learning rate, after a tenth of the steps", minimum=0)
+    batch_size: int = parameter(8, "rows of one optimizer step", minimum=1)
+    max_tokens: int = parameter(512, "longest row in tokens; longer ones are dropped and counted", minimum=8)
+    lora_rank: int = parameter(16, "rank of the adapter's matrices", minimum=1)
+    lora_alpha: int = parameter(32, "scale of the adapter: alpha / rank", minimum=1)
+    lora_dropout: float = parameter(0.0, "share of the adapter's inputs dropped in training, 0 to 1", minimum=0)
+    target_modules: str = parameter("all-linear", "'all-linear', or names of layers joined by '+'")
+
+
+def tune(settings: TuningSettings, instructions: Path) -> Run:
+    """Tune a model with LoRA on rows of an instruction file.
+
+    Returns:
+        A run with `adapter/` (safetensors, for `PeftModel.from_pretrained`) and `log.csv` (step, epoch, learning rate, loss, tokens).
+
+    Raises:
+        StudyError: too few rows, or none fits into `max_tokens`.
+    """
+    rows = select_rows(read_rows(instructions, Instruction), settings.categories, settings.n_rows, settings.training_seed)
+    inputs = {"instructions": sha256_file(instructions), "model": identify_model(settings.model)}
+    return run_stage("tuning", settings, inputs, ("tuning", "prompts.py", "models.py"), lambda folder: _train(settings, rows, folder))
+
+
+def _train(settings: TuningSettings, rows: Sequence[Instruction], folder: Path) -> dict[str, Any]:
+    import torch
+
+    encoded, n_dropped = encode_rows(load_tokenizer(settings.model), rows, settings.max_tokens)
+    if not encoded:
+        raise StudyError(f"All {n_dropped} rows are longer than `max_tokens` = {settings.max_tokens} tokens. Raise it.")
+    steps = list(iterate_steps([len(row.input_ids) for row in encoded], settings.batch_size, settings.epochs, settings.training_seed))
+    model = attach_adapter(load_model(settings.model), settings)
+    optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0)
+    checkpoint = folder / ".checkpoint.safetensors"
+    log = load_checkpoint(checkpoint, model, optimizer)
+    saved = time.monotonic()
+    with track(f"tune on {settings.categories}", len(steps), "steps") as advance:
+        advance(len(log))
+        for step, (epoch, batch) in enumerate(steps[len(log) :], len(log)):
+            rate = learning_rate_at(step, len(steps), settings.learning_rate)
+            torch.manual_seed(settings.training_seed * 1_000_003 + step)  # dropout depends on the step alone, so that a resumed run repeats it
+            loss, n_tokens = take_step(model, optimizer, [encoded[index] for index in batch], rate)
+            log.append({"step": step, "epoch": epoch, "learning_rate": rate, "loss": loss, "tokens": n_tokens})
+            advance(note=f"loss {loss:.2f}")
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                save_checkpoint(checkpoint, model, optimizer, log)
+                saved = time.monotonic()
+    save_adapter(model, settings.model, folder / ADAPTER)
+    write_text(folder / LOG, _to_csv(log))
+    checkpoint.unlink(missing_ok=True)
+    return {"n_rows": len(encoded), "n_dropped": n_dropped, "n_steps": len(steps), "n_tokens": sum(entry["tokens"] for entry in log)}
+
+
+def attach_adapter(model: torch.nn.Module, settings: TuningSettings) -> PeftModel:
+    """Return the model with a fresh LoRA adapter, whose start depends on the training seed alone (Hu et al., 2022)."""
+    import torch
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    targets = settings.target_modules if settings.target_modules == "all-linear" else settings.target_modules.split("+")
+    config = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=targets,
+        task_type=TaskType.CAUSAL_LM,
+    )
+    torch.manual_seed(settings.training_seed)
+    return get_peft_model(model, config).train()
+
+
+def take_step(model: PeftModel, optimizer: torch.optim.Optimizer, rows: Sequence[EncodedRow], rate: float) -> tuple[float, int]:
+    """Take one optimiser step on a batch.
+
+    The loss is the mean over all response tokens of the batch, so that it does not depend on how the batch is cut into micro-batches.
+
+    Returns:
+        The loss and the number of tokens that went through the model, padding aside.
+    """
+    import torch
+
+    n_response = sum(len(row.input_ids) - row.n_prompt for row in rows)
+    total = 0.0
+    for start in range(0, len(rows), MICRO_BATCH):
+        loss = response_loss(model, collate(rows[start : start + MICRO_BATCH])) / n_response
+        loss.backward()
+        total += loss.item()
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    torch.nn.utils.clip_grad_norm_([weight for group in optimizer.param_groups for weight in group["params"]], MAX_GRADIENT_NORM)
+    optimizer.step()
+    optimizer.zero_grad()
+    return total, sum(len(row.input_ids) for row in rows)
+
+
+def response_loss(model: PeftModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the summed cross-entropy of the response tokens; vocabulary logits are computed for these alone."""
+    import torch
+
+    causal = model.get_base_model()
+    batch = {name: tensor.to(causal.device) for name, tensor in batch.items()}
+    hidden = causal.base_model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).last_hidden_state
+    targets = batch["labels"][:, 1:]
+    counted = targets != IGNORED
+    return torch.nn.functional.cross_entropy(project_logits(causal, hidden[:, :-1][counted]), targets[counted], reduction="sum")
+
+
+def learning_rate_at(step: int, n_steps: int, peak: float) -> float:
+    """Return the learning rate of a step: linear warm-up over a tenth of the steps, then linear decay towards zero."""
+    warmup = max(1, round(WARMUP_SHARE * n_steps))
+    return peak * min((step + 1) / warmup, (n_steps - step) / max(1, n_steps - warmup + 1))
+
+
+def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
+    """Save the adapter as safetensors; its configuration names the model as the study does, not where it lay.
+
+    Raises:
+        StudyError: the adapter has learnt nothing (every B matrix is zero).
+    """
+    if not any(weight.any() for key, weight in model.named_parameters() if "lora_B" in key):
+        raise StudyError("The adapter is empty after tuning: every B matrix is zero. Raise `learning_rate` or `epochs`.")
+    model.save_pretrained(folder)
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = name
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()
+    write_text(folder / "adapter_config.json", json.dumps(config, indent=1, sort_keys=True) + "\n")
+    (folder / "README.md").unlink(missing_ok=True)
+
+
+def save_checkpoint(path: Path, model: PeftModel, optimizer: torch.optim.Optimizer, log: list[dict[str, Any]]) -> None:
+    """Write adapter, optimiser state and log as one safetensors file, whole or not at all."""
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {f"weight/{key}": weight.detach() for key, weight in model.named_parameters() if weight.requires_grad}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"state/{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
+    neighbour = path.with_suffix(".writing")
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, neighbour, metadata={"log": json.dumps(log)})
+    neighbour.replace(path)
+
+
+def load_checkpoint(path: Path, model: PeftModel, optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Restore adapter and optimiser from a checkpoint and return its log: one entry a finished step, none without a checkpoint."""
+    if not path.is_file():
+        return []
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
+        log = json.loads(file.metadata()["log"])
+    weights = dict(model.named_parameters())
+    states: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        kind, _, rest = key.partition("/")
+        if kind == "weight":
+            weights[rest].data.copy_(tensor)
+        else:
+            index, _, name = rest.partition("/")
+            states.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    return log
+
+
+def _to_csv(log: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(log[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(log)
+    return text.getvalue()

@@ -1,0 +1,120 @@
+"""From instruction rows to batches of tokens whose loss counts on the response only."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from helpers.errors import StudyError
+from helpers.prompts import build_prompt
+from helpers.records import CATEGORIES, Instruction
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+IGNORED = -100
+ALL = "all"
+CHUNK_BATCHES = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedRow:
+    """Token ids of prompt and response, end of text included; the first `n_prompt` ids belong to the prompt."""
+
+    input_ids: list[int]
+    n_prompt: int
+
+
+def parse_categories(categories: str) -> tuple[str, ...]:
+    """Return the categories of a subset such as 'qa+ie'; 'all' stands for every row in its natural share and gives an empty tuple.
+
+    Raises:
+        StudyError: a category is unknown or named twice.
+    """
+    if categories == ALL:
+        return ()
+    names = tuple(categories.split("+"))
+    if set(names) - set(CATEGORIES) or len(set(names)) < len(names):
+        raise StudyError(f"`categories` must be 'all' or some of {CATEGORIES} joined by '+', each once, but {categories!r} was found.")
+    return names
+
+
+def select_rows(rows: Sequence[Instruction], categories: str, n_rows: int, seed: int) -> list[Instruction]:
+    """Draw a training set of exactly `n_rows` rows: size-matched, whatever the subset of categories.
+
+    Several categories get equal shares (the first ones one row more where it does not divide); 'all' draws from all rows alike. Rows are drawn by lot
+    (sha256 of seed and id), so that a smaller draw is part of a larger one.
+
+    Raises:
+        StudyError: a category has too few rows.
+    """
+    names = parse_categories(categories)
+    pools = [[row for row in rows if row.category == name] for name in names] or [list(rows)]
+    shares = [n_rows // len(pools) + (index < n_rows % len(pools)) for index in range(len(pools))]
+    chosen: list[Instruction] = []
+    for name, pool, share in zip(names or (ALL,), pools, shares, strict=True):
+        if len(pool) < share:
+            raise StudyError(f"{share} rows of category {name!r} are wanted, but the instruction file has {len(pool)}. Lower `n_rows`, or synthesize more.")
+        chosen += sorted(pool, key=lambda row: hashlib.sha256(f"{seed}/{row.id}".encode()).digest())[:share]
+    return chosen
+
+
+def encode_row(tokenizer: PreTrainedTokenizerBase, row: Instruction) -> EncodedRow:
+    """Tokenize prompt and response apart and join them, so that the border of the mask cannot move; end of text is part of the response."""
+    prompt_ids = encode_prompt(tokenizer, build_prompt(row.instruction, row.input))
+    response_ids = tokenizer(row.output.strip(), add_special_tokens=False)["input_ids"]
+    return EncodedRow([*prompt_ids, *response_ids, tokenizer.eos_token_id], len(prompt_ids))
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """Return the ids of a prompt, with one begin-of-text token where the model's tokenizer adds one and no end of text."""
+    ids = tokenizer(prompt)["input_ids"]
+    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
+
+
+def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Instruction], max_tokens: int) -> tuple[list[EncodedRow], int]:
+    """Encode rows and drop those of over `max_tokens`, whose response would break off before its end.
+
+    Returns:
+        The encoded rows and the number dropped.
+    """
+    encoded = [encode_row(tokenizer, row) for row in rows]
+    kept = [row for row in encoded if len(row.input_ids) <= max_tokens]
+    return kept, len(encoded) - len(kept)
+
+
+def batch_indices(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Return the batches of one epoch as row indices: shuffled, rows of like length together, a pure function of (lengths, seed, epoch)."""
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(lengths)).tolist()
+    chunk = batch_size * CHUNK_BATCHES
+    grouped = [index for start in range(0, len(order), chunk) for index in sorted(order[start : start + chunk], key=lambda i: lengths[i])]
+    batches = [grouped[start : start + batch_size] for start in range(0, len(grouped), batch_size)]
+    return [batches[index] for index in random.permutation(len(batches))]
+
+
+def collate(rows: Sequence[EncodedRow]) -> dict[str, torch.Tensor]:
+    """Pad rows on the right into tensors of shape (rows, longest): `input_ids`, `attention_mask`, and `labels` that are IGNORED on prompt and padding."""
+    import torch
+
+    shape = (len(rows), max(len(row.input_ids) for row in rows))
+    input_ids, attention_mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+    labels = torch.full(shape, IGNORED)
+    for index, row in enumerate(rows):
+        n = len(row.input_ids)
+        input_ids[index, :n] = torch.tensor(row.input_ids)
+        attention_mask[index, :n] = 1
+        labels[index, row.n_prompt : n] = input_ids[index, row.n_prompt : n]
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+
+
+def iterate_steps(lengths: Sequence[int], batch_size: int, epochs: int, seed: int) -> Iterator[tuple[int, list[int]]]:
+    """Yield (epoch, row indices) of every optimiser step of a run."""
+    for epoch in range(epochs):
+        for batch in batch_indices(lengths, batch_size, seed, epoch):
+            yield epoch, batch
