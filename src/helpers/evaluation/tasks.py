@@ -53,9 +53,11 @@ class Task:
 
 
 def show_choice(item: ChoiceItem) -> str:
-    """Return context, question and options, one option a line."""
-    options = "\n".join(f"- {option}" for option in item.options)
-    return "\n\n".join(part for part in (item.context, f"{item.question}\n{options}") if part)
+    """Return context and question.
+
+    The options are not listed: models of this size rank a list by its order. Each option is scored as the continuation instead (cloze form; Gu et al., 2024).
+    """
+    return "\n\n".join(part for part in (item.context, item.question) if part)
 
 
 def show_pair(item: ChoiceItem) -> str:
@@ -83,8 +85,8 @@ _CHOICE = {"schema": ChoiceItem, "answer": answer_choice, "metric": "accuracy"}
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("exam_choice", "qa", "MedQA-USMLE", instruction="Read the case and answer the question with one of the options.", show=show_choice, **_CHOICE),
-        Task("broad_choice", "qa", "MedMCQA", instruction="Answer the question with one of the options.", show=show_choice, **_CHOICE),
+        Task("exam_choice", "qa", "MedQA-USMLE", instruction="Read the case and answer the question in a few words.", show=show_choice, **_CHOICE),
+        Task("broad_choice", "qa", "MedMCQA", instruction="Answer the question in a few words.", show=show_choice, **_CHOICE),
         Task(
             "abstract_yesnomaybe",
             "qa",

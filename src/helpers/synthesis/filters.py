@@ -11,13 +11,16 @@ from helpers.rouge import TIE_SLACK, Encoder, tokenize
 from helpers.synthesis.parsing import ParsedTask
 
 REASONS = ("malformed", "length", "non-text task", "repeats input", "not novel", "unlabelled")
-NON_TEXT = re.compile(r"\b(images?|pictures?|photos?|photographs?|graphs?|charts? below|diagrams?|figures?|videos?|audio|recordings?)\b", re.IGNORECASE)
+NON_TEXT = re.compile(
+    r"\b(images?|pictures?|photos?|photographs?|graphs?|diagrams?|videos?|audio|(the|attached) figure|figure (above|below|shown))\b", re.IGNORECASE
+)
 
 
 def find_fault(task: ParsedTask, min_words: int, max_words: int) -> str | None:
     """Return the reason for which a task falls on its own, or None.
 
-    Words that name something other than text are looked for in the instruction, as whole words: "graphic" passes, "imaging report" passes.
+    Words that name something other than text are looked for in the instruction, as whole words: "graphic", "imaging report" and "the three figures of the
+    lipid panel" pass.
     """
     if not task.is_complete:
         return "malformed"
