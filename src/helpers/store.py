@@ -16,7 +16,9 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -26,15 +28,17 @@ from helpers.errors import StudyError
 from helpers.paths import ROOT, runs_folder, shown
 
 MANIFEST = "manifest.json"
+_stored_only: ContextVar[bool] = ContextVar("stored_only", default=False)
 LIBRARIES = ("torch", "transformers", "peft", "numpy", "pandas", "scipy", "rapidfuzz")
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A complete result: its folder and its manifest."""
+    """A complete result: its folder, its manifest, and whether it was there already."""
 
     path: Path
     manifest: dict[str, Any]
+    reused: bool = True
 
     @property
     def fingerprint(self) -> str:
@@ -64,6 +68,8 @@ def run_stage(stage: str, settings: Any, inputs: Mapping[str, str], code: Sequen
     folder = runs_folder() / stage / sha256_text(json.dumps(identity, sort_keys=True))[:16]
     if (folder / MANIFEST).is_file():
         return load_run(folder)
+    if _stored_only.get():
+        raise StudyError(f"No stored result of stage {stage!r} has these settings. Run `make book` (or `study run`) with the same profile first.")
     started = time.perf_counter()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +85,7 @@ def run_stage(stage: str, settings: Any, inputs: Mapping[str, str], code: Sequen
             f"The disk is full: {error.filename or shown(folder)} could not be written ({free:.0f} MiB free). Free some space and run the same command again; "
             "what was finished is kept."
         ) from None
-    return load_run(folder)
+    return dataclasses.replace(load_run(folder), reused=False)
 
 
 def load_run(folder: Path) -> Run:
@@ -98,6 +104,16 @@ def load_run(folder: Path) -> Run:
         if not (folder / name).is_file() or sha256_file(folder / name) != digest:
             raise StudyError(f"{shown(folder / name)} is missing or was altered after it was stored. {remedy}")
     return Run(folder, manifest)
+
+
+@contextmanager
+def stored_only() -> Iterator[None]:
+    """Within the block, load results and compute none: a stage without a stored one raises StudyError."""
+    token = _stored_only.set(True)
+    try:
+        yield
+    finally:
+        _stored_only.reset(token)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from helpers.evaluation.prefix import SharedPrefix
 from helpers.models import project_logits
 
 if TYPE_CHECKING:
@@ -30,10 +31,11 @@ def score_options(model: PreTrainedModel, items: Sequence[Branches], batch_size:
     scores: dict[int, list[float]] = {}
     order = sorted(range(len(items)), key=lambda index: _length(items[index]), reverse=True)
     with torch.inference_mode():
+        shared = SharedPrefix(model, [prompt for prompt, _ in items])
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            for index, values in zip(batch, _score_batch(model, [items[index] for index in batch]), strict=True):
-                scores[index] = values
+            own = [(items[index][0][shared.length :], items[index][1]) for index in batch]
+            scores |= dict(zip(batch, _score_batch(model, shared, own), strict=True))
     return [scores[index] for index in range(len(items))]
 
 
@@ -41,23 +43,31 @@ def _length(item: Branches) -> int:
     return len(item[0]) + sum(map(len, item[1]))
 
 
-def _score_batch(model: PreTrainedModel, items: Sequence[Branches]) -> list[list[float]]:
+def _score_batch(model: PreTrainedModel, shared: SharedPrefix, items: Sequence[Branches]) -> list[list[float]]:
     import torch
 
     layouts = [lay_out(prompt, options, max(map(_length, items))) for prompt, options in items]
     input_ids, positions, visible = (torch.stack(tensors).to(model.device) for tensors in zip(*layouts, strict=True))
-    hidden = model.base_model(input_ids=input_ids, position_ids=positions, attention_mask=_masks(model, visible, positions), use_cache=False).last_hidden_state
-    values: list[list[float]] = []
-    for row, (prompt, options) in enumerate(items):
-        means, begin = [], len(prompt)
-        for option in options:
-            sources = [len(prompt) - 1, *range(begin, begin + len(option) - 1)]
-            logits = project_logits(model, hidden[row, sources])
-            likelihoods = torch.log_softmax(logits, dim=-1).gather(1, torch.tensor(option, device=logits.device)[:, None])
-            means.append(likelihoods.mean().item())
-            begin += len(option)
-        values.append(means)
-    return values
+    hidden = model.base_model(
+        input_ids=input_ids,
+        position_ids=positions + shared.length,
+        attention_mask=_masks(model, shared.length, visible, positions),
+        past_key_values=shared.repeat(len(items)),
+        use_cache=True,
+    ).last_hidden_state
+    return [_mean_likelihoods(model, hidden[row], prompt, options) for row, (prompt, options) in enumerate(items)]
+
+
+def _mean_likelihoods(model: PreTrainedModel, hidden: torch.Tensor, prompt: list[int], options: list[list[int]]) -> list[float]:
+    import torch
+
+    means, begin = [], len(prompt)
+    for option in options:
+        sources = [len(prompt) - 1, *range(begin, begin + len(option) - 1)]
+        likelihoods = torch.log_softmax(project_logits(model, hidden[sources]), dim=-1)
+        means.append(likelihoods.gather(1, torch.tensor(option, device=hidden.device)[:, None]).mean().item())
+        begin += len(option)
+    return means
 
 
 def lay_out(prompt: list[int], options: list[list[int]], length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -79,15 +89,19 @@ def lay_out(prompt: list[int], options: list[list[int]], length: int) -> tuple[t
     return input_ids, positions, visible
 
 
-def _masks(model: PreTrainedModel, visible: torch.Tensor, positions: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+def _masks(model: PreTrainedModel, n_shared: int, visible: torch.Tensor, positions: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
     """Return what the model takes for a mask: one tensor, or one for each kind of its layers where some see a window only."""
     import torch
+
+    seen = torch.cat([visible.new_ones(*visible.shape[:2], n_shared), visible], dim=2)
 
     def additive(seen: torch.Tensor) -> torch.Tensor:
         return torch.zeros(seen.shape, dtype=model.dtype, device=seen.device).masked_fill(~seen, torch.finfo(model.dtype).min)[:, None]
 
     config = model.config.get_text_config()
     if "sliding_attention" not in (getattr(config, "layer_types", None) or ()):
-        return additive(visible)
-    near = positions[:, :, None] - positions[:, None, :] < config.sliding_window
-    return {"full_attention": additive(visible), "sliding_attention": additive(visible & near)}
+        return additive(seen)
+    before = torch.arange(-n_shared, 0, device=positions.device).expand(len(positions), n_shared)
+    columns = torch.cat([before, positions], dim=1)
+    near = positions[:, :, None] - columns[:, None, :] < config.sliding_window
+    return {"full_attention": additive(seen), "sliding_attention": additive(seen & near)}

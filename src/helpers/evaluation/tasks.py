@@ -115,7 +115,7 @@ TASKS: dict[str, Task] = {
             answer=answer_medications,
             metric="F1",
             score=metrics.score_medications,
-            max_new_tokens=40,
+            max_new_tokens=36,
         ),
         Task(
             "pronoun_resolution",
@@ -127,7 +127,7 @@ TASKS: dict[str, Task] = {
             answer=lambda item: item.gold.forms[0],
             metric="exact match",
             score=metrics.score_mention,
-            max_new_tokens=12,
+            max_new_tokens=10,
         ),
         Task(
             "dialogue_to_note",
@@ -139,7 +139,7 @@ TASKS: dict[str, Task] = {
             answer=lambda item: item.references[0],
             metric="ROUGE-L",
             score=metrics.score_text,
-            max_new_tokens=56,
+            max_new_tokens=40,
         ),
         Task(
             "patient_answer",
@@ -151,7 +151,7 @@ TASKS: dict[str, Task] = {
             answer=lambda item: item.references[0],
             metric="ROUGE-L",
             score=metrics.score_text,
-            max_new_tokens=64,
+            max_new_tokens=48,
         ),
     )
 }
