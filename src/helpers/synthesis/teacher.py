@@ -38,7 +38,8 @@ def replay_teacher(path: Path = REPLIES) -> Ask:
         if reply is None:
             raise StudyError(
                 f"No recorded reply answers the prompt of request {request} (seeds {', '.join(seed_ids)}). "
-                f"{path.name} holds {len(replies)} replies, drawn with the default `draw_seed` from the seed tasks as shipped. Ask for at most {len(replies)} requests with that seed, or name a live model as `teacher`."
+                f"{path.name} holds {len(replies)} replies, drawn with the default `draw_seed` from the seed tasks as shipped. "
+                f"Ask for at most {len(replies)} requests with that seed, or name a live model as `teacher`."
             )
         return reply
 

@@ -37,10 +37,10 @@ class TuningSettings:
 
     model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
     categories: str = parameter("all", "'all', or some of qa, ie, gen, other joined by '+'")
-    n_rows: int = parameter(64, "training rows of every run, whatever its categories", minimum=1)
+    n_rows: int = parameter(48, "training rows of every run, whatever its categories", minimum=1)
     training_seed: int = parameter(1, "seed of the draw of rows, the adapter's start and the order of batches")
-    epochs: int = parameter(2, "passes over the rows", minimum=1)
-    learning_rate: float = parameter(1e-3, "peak learning rate, after a tenth of the steps", minimum=0)
+    epochs: int = parameter(1, "passes over the rows", minimum=1)
+    learning_rate: float = parameter(3e-3, "peak learning rate, after a tenth of the steps", minimum=0)
     batch_size: int = parameter(8, "rows of one optimizer step", minimum=1)
     max_tokens: int = parameter(512, "longest row in tokens; longer ones are dropped and counted", minimum=8)
     lora_rank: int = parameter(16, "rank of the adapter's matrices", minimum=1)

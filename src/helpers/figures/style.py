@@ -1,0 +1,36 @@
+"""One look for all figures: colour-blind safe, readable in print."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import seaborn as sns
+
+CATEGORY_NAMES = {"qa": "Question answering", "ie": "Information extraction", "gen": "Generation", "other": "Other"}
+CATEGORY_COLORS = {"qa": "#0072b2", "ie": "#d55e00", "gen": "#009e73", "other": "#7f7f7f"}  # Okabe and Ito's palette
+BASE_COLOR, TUNED_COLOR = "#7f7f7f", "#0072b2"
+DIVERGING = "RdBu"
+
+
+def use_theme() -> None:
+    """Set the study's theme for all figures that follow; text stays text in SVG, and the same data give the same file."""
+    sns.set_theme(context="notebook", style="whitegrid", font="DejaVu Sans")
+    mpl.rcParams |= {
+        "figure.dpi": 110,
+        "savefig.bbox": "tight",
+        "savefig.dpi": 200,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "bioinstruct-study",
+        "axes.titlesize": "medium",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+
+
+def name_cell(cell: str) -> str:
+    """Return a cell's name as figures show it: 'QA + IE' for 'qa+ie'."""
+    return {"base": "Base", "all": "All"}.get(cell) or " + ".join(part.upper() for part in cell.split("+"))
+
+
+def name_task(task: str) -> str:
+    """Return a task's name as figures show it."""
+    return task.replace("_", " ").capitalize()

@@ -1,0 +1,106 @@
+"""Every figure of the book: where it stands, the table it is drawn from, the function that draws it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from helpers.analysis.statistics import gain_by_task, score_tasks
+from helpers.analysis.transfer import addition_table, interaction_table, transfer_table
+from helpers.figures.data import plot_growth, plot_lengths, plot_rejections, plot_shares, plot_similarity
+from helpers.figures.outcomes import plot_gains, plot_intervals, plot_loss, plot_scores, plot_transfer
+from helpers.figures.style import name_cell, use_theme
+from helpers.grid import BASE, PAIRS, SINGLES
+from helpers.records import Instruction, read_rows
+from helpers.store import write_text
+from helpers.synthesis.overview import compare_instructions, count_growth, count_rejections, measure_lengths, read_tasks, share_categories
+from helpers.tuning.lora import LOG
+
+if TYPE_CHECKING:
+    from helpers.study import Study
+
+ALL = "all"
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """A figure of the book: its notebook, its table, its drawing function and its size in inches."""
+
+    notebook: str
+    table: Callable[[Study], pd.DataFrame]
+    plot: Callable[[pd.DataFrame, Axes], Axes]
+    size: tuple[float, float] = (7.0, 3.6)
+
+
+def label_additions(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of additions with the labels of a forest plot."""
+    return table.assign(label=[f"{name_cell(row.target)} tasks: + {name_cell(row.added)}" for row in table.itertuples()], category=table["target"])
+
+
+def label_interactions(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of interactions with the labels of a forest plot."""
+    return table.assign(label=[f"{name_cell(row.contrast)} on {name_cell(row.category)} tasks" for row in table.itertuples()])
+
+
+def _loss(study: Study) -> pd.DataFrame:
+    return pd.read_csv(study.run_cells([study.tuning.categories])[study.tuning.categories].tuning.file(LOG))
+
+
+def _shares(study: Study) -> pd.DataFrame:
+    kept = read_rows(study.instruction_file, Instruction)
+    return share_categories({"seeds": [seed.category for seed in study.seeds], "kept": [row.category for row in kept]})
+
+
+GALLERY: dict[str, Drawing] = {
+    "seed_shares": Drawing("01_seed_curation", lambda study: share_categories({"seeds": [seed.category for seed in study.seeds]}), plot_shares),
+    "seed_lengths": Drawing("01_seed_curation", lambda study: measure_lengths(study.seeds), plot_lengths),
+    "seed_similarity": Drawing("01_seed_curation", lambda study: compare_instructions(study.seeds), plot_similarity, (6.0, 5.0)),
+    "rejections": Drawing("02_instruction_synthesis", lambda study: count_rejections(read_tasks(study.synthesis_run)), plot_rejections),
+    "growth": Drawing("02_instruction_synthesis", lambda study: count_growth(read_tasks(study.synthesis_run)), plot_growth),
+    "kept_shares": Drawing("02_instruction_synthesis", _shares, plot_shares),
+    "loss": Drawing("03_lora_training", _loss, plot_loss),
+    "scores": Drawing("03_lora_training", lambda study: score_tasks(study.collect_items([BASE, study.tuning.categories])), plot_scores, (7.0, 4.8)),
+    "gains": Drawing("04_category_ablation", lambda study: gain_by_task(study.collect_items([BASE, *SINGLES]), SINGLES), plot_gains, (7.0, 5.4)),
+    "single_transfer": Drawing("04_category_ablation", lambda study: transfer_table(study.collect_items([BASE, *SINGLES]), SINGLES), plot_transfer, (6.4, 3.6)),
+    "transfer": Drawing(
+        "05_multitask_synergy",
+        lambda study: transfer_table(study.collect_items([BASE, *SINGLES, *PAIRS, ALL]), [*SINGLES, *PAIRS, ALL]),
+        plot_transfer,
+        (6.4, 6.0),
+    ),
+    "additions": Drawing(
+        "05_multitask_synergy", lambda study: label_additions(addition_table(study.collect_items([*SINGLES, *PAIRS]))), plot_intervals, (6.4, 3.6)
+    ),
+    "interactions": Drawing(
+        "05_multitask_synergy", lambda study: label_interactions(interaction_table(study.collect_items([*SINGLES, *PAIRS]))), plot_intervals, (6.4, 4.2)
+    ),
+}
+
+
+def draw(name: str, table: pd.DataFrame) -> Figure:
+    """Draw a figure of the gallery from its table."""
+    drawing = GALLERY[name]
+    figure = Figure(figsize=drawing.size, layout="constrained")
+    drawing.plot(table, figure.add_subplot())
+    return figure
+
+
+def save_figures(study: Study, folder: Path) -> Iterator[str]:
+    """Save every figure as SVG and PNG with its table as CSV beside it; yields each name once its files are written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    use_theme()
+    mpl.use("agg")
+    for name, drawing in GALLERY.items():
+        table = drawing.table(study)
+        write_text(folder / f"{name}.csv", table.to_csv(index=name == "seed_similarity"))
+        figure = draw(name, table)
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+        yield name

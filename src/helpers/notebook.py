@@ -1,0 +1,83 @@
+"""What every notebook needs: its start, values for the prose, tables and texts shown safely, provenance."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from helpers.figures.style import use_theme
+from helpers.paths import shown
+from helpers.store import Run
+from helpers.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.display import HTML
+
+
+def begin(parameters: Mapping[str, Any]) -> Study:
+    """Start a notebook: check its parameters, set the theme of its figures, return its study.
+
+    Args:
+        parameters: `globals()` of the notebook.
+    """
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    study = Study.from_parameters(parameters)
+    use_theme()
+    set_matplotlib_formats("retina")
+    return study
+
+
+def announce(runs: Run | Iterable[Run]) -> None:
+    """Say of each run where it lies, how long it took, and whether it was stored already."""
+    for run in [runs] if isinstance(runs, Run) else runs:
+        state = "stored result reused" if run.reused else "computed now"
+        print(f"{shown(run.path)}: {state}, took {run.manifest['seconds']:.1f} s")  # noqa: T201
+
+
+def glue_values(**values: Any) -> None:
+    """Make values available to the prose of the book, as `{glue:text}`name``; numpy numbers become Python's own."""
+    from myst_nb import glue
+
+    for name, value in values.items():
+        glue(name, value.item() if hasattr(value, "item") else value, display=False)
+
+
+def glue_interval(name: str, row: Mapping[str, float]) -> None:
+    """Make an estimate with its interval available to the prose: `name`, `name_low` and `name_high`."""
+    glue_values(**{name: row["estimate"], f"{name}_low": row["low"], f"{name}_high": row["high"]})
+
+
+def show_text(text: str) -> HTML:
+    """Show a text that a model or teacher wrote: verbatim, wrapped, with every mark-up escaped."""
+    from IPython.display import HTML
+
+    return HTML(f'<pre class="untrusted" style="white-space: pre-wrap">{html.escape(text)}</pre>')
+
+
+def show_table(table: pd.DataFrame, digits: int = 2) -> HTML:
+    """Show a table with every mark-up in its cells escaped, line breaks kept and numbers rounded."""
+    from IPython.display import HTML
+
+    body = table.to_html(index=False, escape=True, border=0, float_format=lambda number: f"{number:.{digits}f}", classes="dataframe", justify="left")
+    return HTML(f'<div style="white-space: pre-line; overflow-x: auto">{body}</div>')
+
+
+def show_provenance(runs: Iterable[Run]) -> HTML:
+    """Show where each result comes from: folder, code, libraries, machine, seconds."""
+    import pandas as pd
+
+    rows = [
+        {
+            "result": shown(run.path),
+            "commit": run.manifest["commit"],
+            "made": run.manifest["created"],
+            "seconds": run.manifest["seconds"],
+            "machine": f"{run.manifest['machine']['processor']}, {run.manifest['machine']['cores']} cores",
+            "libraries": ", ".join(f"{name} {version}" for name, version in run.manifest["versions"].items()),
+        }
+        for run in runs
+    ]
+    return show_table(pd.DataFrame(rows), digits=1)

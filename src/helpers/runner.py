@@ -1,0 +1,217 @@
+"""The runner: checks parameters before anything runs, executes notebooks with papermill, publishes only what finished."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from helpers.errors import StudyError
+from helpers.paths import BOOK, NOTEBOOKS, PROFILES, ROOT, runs_folder, shown
+from helpers.settings import TYPES
+from helpers.study import Study
+
+POLL_SECONDS = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """A parameter as a notebook's parameters cell declares it."""
+
+    name: str
+    type: str
+    default: Any
+    help: str
+
+
+def list_notebooks() -> list[Path]:
+    """Return the numbered notebooks in order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def read_parameters(notebook: Path) -> dict[str, Parameter]:
+    """Return the parameters that a notebook declares in its cell tagged `parameters`.
+
+    Raises:
+        StudyError: the tag is missing.
+    """
+    import logging
+
+    from papermill import inspect_notebook
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    found = inspect_notebook(str(notebook))
+    if not found:
+        raise StudyError(f"{shown(notebook)} has no cell tagged `parameters`. Tag the cell that sets its parameters.")
+    return {name: Parameter(name, facts["inferred_type_name"], ast.literal_eval(facts["default"]), facts["help"]) for name, facts in found.items()}
+
+
+def read_profile(name: str) -> dict[str, Any]:
+    """Return the parameters of a profile.
+
+    Raises:
+        StudyError: there is no such profile, or its file is not a flat mapping.
+    """
+    path = PROFILES / f"{name}.yaml"
+    if not path.is_file():
+        raise StudyError(f"`profile` must be one of {', '.join(sorted(p.stem for p in PROFILES.glob('*.yaml')))}, but {name!r} was found.")
+    try:
+        parameters = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise StudyError(f"{shown(path)} is not valid YAML: {error}. Mend that line.") from None
+    if not isinstance(parameters, dict):
+        raise StudyError(f"{shown(path)} must map parameters to values, but {type(parameters).__name__} was found.")
+    return parameters
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Return the parameters of `name=value` arguments, values read as YAML.
+
+    Raises:
+        StudyError: an argument has no equals sign.
+    """
+    parameters = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise StudyError(f"A parameter must be given as name=value, but {assignment!r} was found.")
+        parameters[name.strip()] = yaml.safe_load(value) if value else ""
+    return parameters
+
+
+def check_parameters(parameters: Mapping[str, Any], declared: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Return the parameters, each of its declared type.
+
+    A float may be written as a whole number or as '1e-3', text as any plain value.
+
+    Raises:
+        StudyError: a parameter is declared by no notebook, or its value has another type.
+    """
+    checked = {}
+    for name, value in parameters.items():
+        if name not in declared:
+            near = difflib.get_close_matches(name, declared, n=1)
+            hint = f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(sorted(declared))}."
+            raise StudyError(f"No notebook has a parameter `{name}`. {hint}")
+        checked[name] = _convert(value, declared[name])
+    return checked
+
+
+def _convert(value: Any, wanted: Parameter) -> Any:
+    if wanted.type == "str" and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    if wanted.type == "float" and isinstance(value, int | str) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if type(value) is not TYPES[wanted.type]:
+        raise StudyError(f"`{wanted.name}` must be {wanted.type}, but {value!r} ({type(value).__name__}) was found: {wanted.help}.")
+    return value
+
+
+def plan_parameters(profile: str, assignments: Sequence[str]) -> dict[str, Any]:
+    """Return a profile's parameters, overridden by `name=value` assignments, each declared by some notebook and of its declared type."""
+    declared = {name: parameter for notebook in list_notebooks() for name, parameter in read_parameters(notebook).items()}
+    return check_parameters(read_profile(profile) | parse_assignments(assignments), declared)
+
+
+def plan_run(profile: str, only: Sequence[str], assignments: Sequence[str]) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the notebooks to run, each with its parameters; everything is checked here, before anything runs.
+
+    Args:
+        profile: name of a file in `notebooks/profiles/`.
+        only: numbers of notebooks ('03'), or none for all.
+        assignments: `name=value` parameters that go before the profile's.
+
+    Raises:
+        StudyError: a notebook, profile or parameter is unknown, or a value has the wrong type or lies outside its range.
+    """
+    notebooks = list_notebooks()
+    declared_by = {notebook: read_parameters(notebook) for notebook in notebooks}
+    parameters = plan_parameters(profile, assignments)
+    study = Study.from_parameters(parameters)
+    unknown = [number for number in only if not any(notebook.name.startswith(f"{number}_") for notebook in notebooks)]
+    if unknown:
+        raise StudyError(f"`only` must name notebooks by number ({', '.join(notebook.name[:2] for notebook in notebooks)}), but {unknown[0]!r} was found.")
+    if not study.instructions:
+        parameters["instructions"] = str(Path(os.path.relpath(study.instruction_file, ROOT)))
+    chosen = [notebook for notebook in notebooks if not only or notebook.name[:2] in only]
+    return [(notebook, {name: value for name, value in parameters.items() if name in declared_by[notebook]}) for notebook in chosen]
+
+
+def run_notebook(notebook: Path, parameters: Mapping[str, Any], progress: Path) -> None:
+    """Execute a notebook with papermill and publish the copy into the book once it has finished.
+
+    Raises:
+        StudyError: a cell raised; the report names notebook, cell, parameters, error and the partial copy.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    os.chdir(ROOT)  # relative paths: absolute ones would be published with the notebook
+    published = BOOK / notebook.name
+    partial = runs_folder() / "partial" / notebook.name
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    published.unlink(missing_ok=True)
+    os.environ["STUDY_PROGRESS"] = str(progress)
+    try:
+        papermill.execute_notebook(
+            os.path.relpath(notebook),
+            os.path.relpath(partial),
+            parameters=dict(parameters),
+            kernel_name="python3",
+            progress_bar=False,
+            extra_arguments=["--log-level=ERROR"],
+        )
+    except PapermillExecutionError as error:
+        raise StudyError(report_failure(notebook, parameters, error, partial)) from None
+    finally:
+        del os.environ["STUDY_PROGRESS"]
+    shutil.move(partial, published)
+
+
+def report_failure(notebook: Path, parameters: Mapping[str, Any], error: Any, partial: Path) -> str:
+    """Return the short report of a notebook that failed."""
+    given = ", ".join(f"{name}={value!r}" for name, value in parameters.items()) or "none"
+    return (
+        f"{shown(notebook)} stopped at cell {error.exec_count}\n"
+        f"  error:       {error.ename}: {error.evalue}\n"
+        f"  parameters:  {given}\n"
+        f"  partial copy: {shown(partial)} (not published)\n"
+        "What was finished is stored: mend the cause and run the same command again."
+    )
+
+
+@contextmanager
+def watch_progress(show: Any) -> Iterator[Path]:
+    """Yield a file for notebooks to report progress to, and call `show` with each new report while the block runs."""
+    runs_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path, stop = Path(folder) / "progress.jsonl", threading.Event()
+        path.touch()
+
+        def follow() -> None:
+            with path.open(encoding="utf-8") as file:
+                while not stop.wait(POLL_SECONDS):
+                    for line in file.readlines():
+                        show(json.loads(line))
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield path
+        finally:
+            stop.set()
+            thread.join()
