@@ -204,7 +204,9 @@ def watch_progress(show: Any) -> Iterator[Path]:
 
         def follow() -> None:
             with path.open(encoding="utf-8") as file:
-                while not stop.wait(POLL_SECONDS):
+                finished = False
+                while not finished:
+                    finished = stop.wait(POLL_SECONDS)  # what came before the end is still read once
                     for line in file.readlines():
                         show(json.loads(line))
 

@@ -28,9 +28,10 @@ def parse_reply(text: str, finish_reason: str = "stop") -> list[ParsedTask]:
     """
     headings = list(FIELD.finditer(text))
     items: list[tuple[int, dict[str, str]]] = []
-    for heading, following in zip(headings, [*headings[1:], None], strict=True):
+    ends = [*(heading.start() for heading in headings[1:]), len(text)]
+    for heading, end in zip(headings, ends, strict=False):
         number, field = int(heading["number"]), heading["field"].lower()
-        value = text[heading.end() : following.start() if following else len(text)].strip()
+        value = text[heading.end() : end].strip()
         if not items or items[-1][0] != number or field in items[-1][1]:
             items.append((number, {}))
         items[-1][1][field] = value

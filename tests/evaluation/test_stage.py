@@ -1,0 +1,100 @@
+"""The evaluation stage and the grid, end to end on a toy model."""
+
+import dataclasses
+import json
+
+import pytest
+
+from helpers.errors import StudyError
+from helpers.evaluation import stage
+from helpers.evaluation.stage import ITEMS, EvaluationSettings, evaluate, score_outputs
+from helpers.evaluation.tasks import TASKS, build_task_prompt, load_items, parse_tasks, select_items
+from helpers.grid import collect_items, run_cells
+from helpers.tuning.lora import TuningSettings
+
+
+@pytest.fixture
+def settings(toy_model):
+    return EvaluationSettings(model=toy_model, n_items=3)
+
+
+def read(run):
+    return [json.loads(line) for line in run.file(ITEMS).read_text().splitlines()]
+
+
+def test_all_nine_tasks_are_answered_and_scored(settings):
+    rows = read(evaluate(settings))
+    assert len(rows) == 27
+    assert {row["task"] for row in rows} == set(TASKS)
+    assert all(0 <= row["score"] <= 1 for row in rows)
+
+
+def test_scores_do_not_depend_on_the_batch(settings, monkeypatch, tmp_path):
+    together = read(evaluate(settings))
+    monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "single"))
+    monkeypatch.setattr(stage, "BATCH_SIZE", 1)
+    monkeypatch.setattr(stage, "CHOICE_BATCH_SIZE", 1)
+    assert read(evaluate(settings)) == together
+
+
+def test_a_killed_evaluation_keeps_the_tasks_it_has_answered(settings, monkeypatch):
+    answered = []
+
+    def die_at_third(model, tokenizer, task, items, prompts):
+        if len(answered) == 2:
+            raise KeyboardInterrupt
+        answered.append(task.name)
+        return answer(model, tokenizer, task, items, prompts)
+
+    answer = stage.answer_items
+    monkeypatch.setattr(stage, "answer_items", die_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(settings)
+    again = []
+    monkeypatch.setattr(stage, "answer_items", lambda *args: again.append(args[2].name) or answer(*args))
+    evaluate(settings)
+    assert answered + again == list(TASKS)
+
+
+def test_scoring_runs_again_from_stored_outputs_without_a_model(settings):
+    run = evaluate(settings)
+    items = select_items(load_items(TASKS["evidence_yesno"])[0], 3)
+    rows = score_outputs(TASKS["evidence_yesno"], items, run.file("outputs-evidence_yesno.jsonl"))
+    assert rows == [row for row in read(run) if row["task"] == "evidence_yesno"]
+
+
+def test_cells_of_the_grid_share_items_and_are_loaded_the_second_time(toy_model, settings, instruction_file):
+    tuning = TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=1e-2)
+    names = ["base", "qa", "qa+ie"]
+    items = collect_items(run_cells(names, tuning, settings, instruction_file))
+    assert items.groupby("cell")["item"].apply(frozenset).nunique() == 1
+    assert all(cell.evaluation.reused for cell in run_cells(names, tuning, settings, instruction_file).values())
+
+
+def test_a_changed_parameter_recomputes_what_depends_on_it_and_nothing_else(toy_model, settings, instruction_file):
+    tuning = TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=1e-2)
+    run_cells(["base", "qa"], tuning, settings, instruction_file)
+    cells = run_cells(["base", "qa"], dataclasses.replace(tuning, lora_rank=2), settings, instruction_file)
+    assert cells["base"].evaluation.reused
+    assert not cells["qa"].tuning.reused
+    assert not cells["qa"].evaluation.reused
+
+
+def test_one_shot_prompts_show_the_demonstration_and_zero_shot_ones_none():
+    for task in TASKS.values():
+        items, demonstration = load_items(task)
+        prompt = build_task_prompt(task, items[0], demonstration)
+        assert (demonstration is not None) == (task.category != "qa")
+        assert prompt.count("### Response:") == (2 if demonstration else 1)
+        assert prompt.endswith("### Response:\n")
+
+
+def test_ideal_answers_score_one():
+    for task in TASKS.values():
+        if not task.is_choice:
+            assert all(task.score(task.answer(item), item) == (1.0, True) for item in load_items(task)[0]), task.name
+
+
+def test_an_unknown_task_is_refused_with_the_known_ones():
+    with pytest.raises(StudyError, match=r"'all' or some of exam_choice.*'medqa' was found"):
+        parse_tasks("exam_choice,medqa")

@@ -1,0 +1,29 @@
+"""What notebooks show is safe."""
+
+import pandas as pd
+
+from helpers.notebook import show_provenance, show_table, show_text
+from helpers.store import run_stage
+
+EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">'
+
+
+def test_text_of_models_is_shown_escaped():
+    shown = show_text(EVIL).data
+    assert "<script" not in shown
+    assert "<img" not in shown
+    assert "&lt;script&gt;" in shown
+
+
+def test_cells_of_tables_are_shown_escaped():
+    shown = show_table(pd.DataFrame({"response": [EVIL], EVIL: [1.23456]})).data
+    assert "<script" not in shown
+    assert "<img" not in shown
+    assert "1.23" in shown
+
+
+def test_provenance_names_result_commit_and_libraries():
+    run = run_stage("toy", {}, {}, ("errors.py",), lambda folder: {})
+    shown = show_provenance([run]).data
+    assert run.fingerprint in shown
+    assert "python" in shown

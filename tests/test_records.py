@@ -1,0 +1,90 @@
+"""Rows and their errors."""
+
+import pytest
+
+from helpers.errors import StudyError
+from helpers.records import ChoiceItem, Instruction, MedicationItem, PronounItem, SeedTask, dump_rows, read_rows
+
+SEED = {
+    "id": "seed-001",
+    "category": "qa",
+    "skill": "dose arithmetic",
+    "specialty": "pediatrics",
+    "difficulty": "easy",
+    "instruction": "Work out the dose.",
+    "input": "20 kg, 15 mg/kg",
+    "output": "300 mg",
+    "note": "20 times 15.",
+}
+CHOICE = {"id": "c-1", "split": "test", "difficulty": "easy", "context": "", "question": "Which?", "options": ["yes", "no"], "answer": 1}
+
+
+def write(tmp_path, *rows):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(dump_rows(rows))
+    return path
+
+
+def test_rows_come_back_as_they_were_written(tmp_path):
+    seed = SeedTask(**SEED)
+    assert read_rows(write(tmp_path, seed), SeedTask) == [seed]
+
+
+def test_letters_beyond_ascii_are_kept_readable(tmp_path):
+    path = write(tmp_path, SEED | {"output": "TNF-α rises to 3 µg"})
+    assert "TNF-α rises to 3 µg" in path.read_text()
+
+
+def test_a_bad_row_names_file_line_field_and_what_was_found(tmp_path):
+    path = write(tmp_path, SEED, SEED | {"id": "seed-002", "category": "QA"})
+    with pytest.raises(StudyError, match=r"`category`.*'qa', 'ie', 'gen' or 'other'.*'QA' was found \(.*rows\.jsonl:2\)"):
+        read_rows(path, SeedTask)
+
+
+def test_an_unknown_field_is_a_mistake(tmp_path):
+    with pytest.raises(StudyError, match="`specialities`"):
+        read_rows(write(tmp_path, SEED | {"specialities": "x"}), SeedTask)
+
+
+def test_a_line_that_is_no_json_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"id": \n')
+    with pytest.raises(StudyError, match=r"rows\.jsonl:1"):
+        read_rows(path, SeedTask)
+
+
+def test_the_same_id_twice_is_refused_with_both_lines(tmp_path):
+    with pytest.raises(StudyError, match=r"'seed-001' was found twice \(.*:2 and line 1\)"):
+        read_rows(write(tmp_path, SEED, SEED), SeedTask)
+
+
+def test_a_missing_file_says_what_to_do(tmp_path):
+    with pytest.raises(StudyError, match="git checkout"):
+        read_rows(tmp_path / "none.jsonl", SeedTask)
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("")
+    with pytest.raises(StudyError, match="has no rows"):
+        read_rows(tmp_path / "rows.jsonl", SeedTask)
+
+
+def test_fields_of_foreign_instruction_files_are_left_aside(tmp_path):
+    row = {"id": "1", "category": "ie", "instruction": "List", "input": "", "output": "x", "tasa_label": "ie"}
+    assert not hasattr(read_rows(write(tmp_path, row), Instruction)[0], "tasa_label")
+
+
+@pytest.mark.parametrize(("change", "message"), [({"answer": 2}, "below the number of options"), ({"options": ["yes", "yes"]}, "differ")])
+def test_options_and_answer_must_fit(tmp_path, change, message):
+    with pytest.raises(StudyError, match=message):
+        read_rows(write(tmp_path, CHOICE | change), ChoiceItem)
+
+
+def test_gold_spans_must_stand_in_the_text(tmp_path):
+    item = {"id": "m", "split": "test", "difficulty": "easy", "text": "Takes Aspirin.", "gold": [{"forms": ["aspirin"], "status": "active"}]}
+    assert read_rows(write(tmp_path, item), MedicationItem)
+    with pytest.raises(StudyError, match="must occur in the text"):
+        read_rows(write(tmp_path, item | {"text": "Takes nothing."}), MedicationItem)
+    pronoun = {"id": "p", "split": "test", "difficulty": "easy", "text": "The knee hurts.", "pronoun": "it", "gold": {"forms": ["The knee"]}}
+    with pytest.raises(StudyError, match="'it' must occur"):
+        read_rows(write(tmp_path, pronoun), PronounItem)

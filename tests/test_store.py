@@ -1,0 +1,115 @@
+"""The store: complete or absent, never half."""
+
+import errno
+import json
+
+import pytest
+
+from helpers import store
+from helpers.errors import StudyError
+
+
+def compute(text="result", calls=None):
+    def write(folder):
+        if calls is not None:
+            calls.append(folder)
+        store.write_text(folder / "out.txt", text)
+        return {"n": 1}
+
+    return write
+
+
+def run(settings=None, inputs=None, make=None, code=("errors.py",)):
+    return store.run_stage("toy", settings or {"a": 1}, inputs or {}, code, make or compute())
+
+
+def test_a_second_call_loads_and_computes_nothing():
+    calls = []
+    first, second = run(make=compute(calls=calls)), run(make=compute(calls=calls))
+    assert len(calls) == 1
+    assert (first.reused, second.reused) == (False, True)
+    assert first.path == second.path
+
+
+def test_whatever_changes_the_result_changes_the_folder():
+    paths = {run().path, run({"a": 2}).path, run(inputs={"file": "0" * 64}).path, run(code=("paths.py",)).path}
+    assert len(paths) == 4
+
+
+def test_a_run_that_died_has_no_manifest_and_is_computed_again():
+    def die(folder):
+        store.write_text(folder / "out.txt", "half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(make=die)
+    assert run().file("out.txt").read_text() == "result"
+
+
+def test_an_altered_file_is_found_out():
+    finished = run()
+    finished.file("out.txt").write_text("other")
+    with pytest.raises(StudyError, match=r"out\.txt is missing or was altered.*Delete"):
+        run()
+
+
+def test_an_unreadable_manifest_says_what_to_delete():
+    finished = run()
+    finished.file(store.MANIFEST).write_text("{")
+    with pytest.raises(StudyError, match="cannot be read. Delete"):
+        run()
+
+
+def test_the_manifest_tells_where_the_result_comes_from():
+    manifest = run(inputs={"seeds": "ab"}).manifest
+    assert manifest["inputs"] == {"seeds": "ab"}
+    assert {"settings", "files", "commit", "machine", "versions", "seconds", "created", "facts"} <= manifest.keys()
+
+
+def test_a_full_disk_is_one_message_and_keeps_what_was_finished(runs):
+    def fill(folder):
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder / "out.txt"))
+
+    run()
+    with pytest.raises(StudyError, match="The disk is full"):
+        run({"a": 2}, make=fill)
+    assert run().reused
+
+
+def test_other_disk_errors_are_not_hidden():
+    def refuse(folder):
+        raise PermissionError(errno.EACCES, "denied")
+
+    with pytest.raises(PermissionError):
+        run(make=refuse)
+
+
+def test_within_stored_only_nothing_is_computed():
+    run()
+    with store.stored_only():
+        assert run().reused
+        with pytest.raises(StudyError, match="No stored result"):
+            run({"a": 3})
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "kept.txt"
+    store.write_text(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        store.write_text(path, "new \ud800")
+    assert path.read_text() == "old"
+    assert list(tmp_path.glob(".kept*")) == []
+
+
+def test_comments_and_docstrings_do_not_change_the_code_digest(tmp_path):
+    plain, told, other = (tmp_path / f"{name}.py" for name in ("plain", "told", "other"))
+    plain.write_text("def f(x):\n    return x + 1\n")
+    told.write_text('"""Module."""\n\n\ndef f(x):\n    """Add one."""\n    return x + 1  # why\n')
+    other.write_text("def f(x):\n    return x + 2\n")
+    digests = [store._bare_code(path) for path in (plain, told, other)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_manifests_hold_no_path_of_the_machine(tmp_path):
+    text = json.dumps(run().manifest)
+    assert str(tmp_path) not in text

@@ -1,0 +1,114 @@
+"""LoRA tuning on a toy model: exact loss, exact resume."""
+
+import dataclasses
+import hashlib
+
+import pytest
+import torch
+
+from helpers.errors import StudyError
+from helpers.models import load_model, load_tokenizer
+from helpers.records import Instruction, read_rows
+from helpers.tuning import lora
+from helpers.tuning.lora import TuningSettings, attach_adapter, learning_rate_at, response_loss, take_step, tune
+from helpers.tuning.rows import collate, encode_row
+
+
+@pytest.fixture
+def settings(toy_model):
+    return TuningSettings(model=toy_model, n_rows=12, batch_size=4, epochs=2, lora_rank=2, learning_rate=1e-2)
+
+
+@pytest.fixture
+def encoded(toy_model, instruction_file):
+    tokenizer = load_tokenizer(toy_model)
+    return [encode_row(tokenizer, row) for row in read_rows(instruction_file, Instruction)[:8]]
+
+
+def digest(run):
+    return hashlib.sha256(run.file("adapter/adapter_model.safetensors").read_bytes()).hexdigest()
+
+
+def gradients(model):
+    return [weight.grad for name, weight in model.named_parameters() if "lora_B" in name]
+
+
+def test_the_loss_is_the_one_that_transformers_computes_from_all_logits(settings, encoded):
+    model = attach_adapter(load_model(settings.model), settings)
+    batch = collate(encoded)
+    n = sum(len(row.input_ids) - row.n_prompt for row in encoded)
+    assert response_loss(model, batch).item() / n == pytest.approx(model(**batch).loss.item(), rel=1e-5)
+
+
+def test_eight_at_a_time_give_the_gradients_of_one_at_a_time(settings, encoded, monkeypatch):
+    found = []
+    for size in (8, 1):
+        monkeypatch.setattr(lora, "MICRO_BATCH", size)
+        model = attach_adapter(load_model(settings.model), settings)
+        optimizer = torch.optim.SGD(model.parameters())
+        monkeypatch.setattr(optimizer, "zero_grad", lambda: None)
+        loss, _ = take_step(model, optimizer, encoded, 0.0)
+        found.append((loss, gradients(model)))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    assert all(torch.allclose(left, right, atol=1e-6) for left, right in zip(found[0][1], found[1][1], strict=True))
+
+
+def test_the_same_seed_gives_the_same_adapter_and_another_seed_another(settings, instruction_file, monkeypatch, tmp_path):
+    first, other = digest(tune(settings, instruction_file)), digest(tune(dataclasses.replace(settings, training_seed=2), instruction_file))
+    monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "again"))
+    assert digest(tune(settings, instruction_file)) == first != other
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_killed_and_resumed_equals_never_killed(settings, instruction_file, monkeypatch, tmp_path, dropout):
+    settings = dataclasses.replace(settings, lora_dropout=dropout)
+    undisturbed = tune(settings, instruction_file)
+    monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "killed"))
+    monkeypatch.setattr(lora, "CHECKPOINT_SECONDS", -1)
+    taken = []
+
+    def die_at_fourth(*args):
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+        taken.append(1)
+        return take_step(*args)
+
+    monkeypatch.setattr(lora, "take_step", die_at_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        tune(settings, instruction_file)
+    resumed_steps = []
+    monkeypatch.setattr(lora, "take_step", lambda *args: resumed_steps.append(1) or take_step(*args))
+    resumed = tune(settings, instruction_file)
+    assert len(resumed_steps) == 6 - 3
+    assert digest(resumed) == digest(undisturbed)
+    assert resumed.file("log.csv").read_text() == undisturbed.file("log.csv").read_text()
+    assert not list(resumed.path.glob(".checkpoint*"))
+
+
+def test_the_adapter_loads_with_plain_peft_names_its_model_and_is_not_empty(settings, instruction_file):
+    from peft import PeftModel
+    from safetensors.torch import load_file
+
+    run = tune(settings, instruction_file)
+    tuned = PeftModel.from_pretrained(load_model(settings.model), run.file("adapter"))
+    assert tuned.peft_config["default"].r == 2
+    assert any(tensor.any() for key, tensor in load_file(run.file("adapter/adapter_model.safetensors")).items() if "lora_B" in key)
+
+
+def test_an_adapter_that_learnt_nothing_is_an_error(settings, instruction_file):
+    with pytest.raises(StudyError, match="adapter is empty"):
+        tune(dataclasses.replace(settings, learning_rate=0.0), instruction_file)
+
+
+def test_rows_that_are_too_long_never_make_a_cell_smaller(settings, instruction_file):
+    run = tune(settings, instruction_file)
+    assert run.manifest["facts"]["n_rows"] == 12
+    with pytest.raises(StudyError, match="rows of category"):
+        tune(dataclasses.replace(settings, max_tokens=20), instruction_file)
+
+
+def test_the_learning_rate_rises_for_a_tenth_of_the_steps_and_falls_to_the_end():
+    rates = [learning_rate_at(step, 20, 1.0) for step in range(20)]
+    assert rates[:2] == [0.5, 1.0]
+    assert all(left > right for left, right in zip(rates[1:], rates[2:], strict=False))
+    assert 0 < rates[-1] < 0.1

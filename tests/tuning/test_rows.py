@@ -1,0 +1,91 @@
+"""Rows, masks and batches."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from helpers.errors import StudyError
+from helpers.models import load_tokenizer
+from helpers.records import Instruction, read_rows
+from helpers.tuning.rows import IGNORED, batch_indices, collate, encode_row, encode_rows, iterate_steps, select_rows
+
+ROW = Instruction(id="1", category="ie", instruction="Which drug?", input="metoprolol 5 mg", output="metoprolol: active")
+
+
+@pytest.fixture
+def tokenizer(toy_model):
+    return load_tokenizer(toy_model)
+
+
+def test_unmasked_labels_decode_to_response_and_end_of_text(tokenizer):
+    labels = collate([encode_row(tokenizer, ROW)])["labels"][0]
+    assert tokenizer.decode(labels[labels != IGNORED]) == "metoprolol: active</s>"
+
+
+def test_the_prompt_is_masked_and_ends_where_the_response_begins(tokenizer):
+    encoded = encode_row(tokenizer, ROW)
+    assert tokenizer.decode(encoded.input_ids[: encoded.n_prompt]).endswith("### Response:\n")
+
+
+def test_exactly_one_begin_of_text_stands_first(tokenizer):
+    ids = encode_row(tokenizer, ROW).input_ids
+    assert ids[0] == tokenizer.bos_token_id
+    assert ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_padding_is_masked_in_exact_tensors(tokenizer):
+    short = encode_row(tokenizer, ROW)
+    long = encode_row(tokenizer, ROW.model_copy(update={"output": "yes no maybe " * 3}))
+    batch = collate([short, long])
+    n, width = len(short.input_ids), len(long.input_ids)
+    expected = torch.tensor([IGNORED] * short.n_prompt + short.input_ids[short.n_prompt :] + [IGNORED] * (width - n))
+    assert torch.equal(batch["labels"][0], expected)
+    assert batch["attention_mask"].sum(dim=1).tolist() == [n, width]
+
+
+def test_rows_whose_response_would_be_cut_are_left_out(tokenizer):
+    long = ROW.model_copy(update={"id": "2", "output": "yes " * 200})
+    assert list(encode_rows(tokenizer, [ROW, long], 120)) == ["1"]
+
+
+@pytest.mark.parametrize(("categories", "counts"), [("qa", {"qa": 9}), ("qa+ie", {"qa": 5, "ie": 4}), ("qa+ie+gen", {"qa": 3, "ie": 3, "gen": 3})])
+def test_every_subset_has_the_same_size_in_equal_shares(instruction_file, categories, counts):
+    chosen = select_rows(read_rows(instruction_file, Instruction), categories, 9, seed=1)
+    assert Counter(row.category for row in chosen) == counts
+
+
+def test_a_smaller_draw_is_part_of_a_larger_one_and_the_order_of_the_file_is_nothing(instruction_file):
+    rows = read_rows(instruction_file, Instruction)
+    small, large = select_rows(rows, "all", 5, 1), select_rows(rows[::-1], "all", 12, 1)
+    assert small == large[:5]
+    assert select_rows(rows, "all", 5, 2) != small
+
+
+@pytest.mark.parametrize(("categories", "n"), [("qa", 11), ("qa+ie", 30)])
+def test_too_few_rows_are_an_error_and_not_a_smaller_run(instruction_file, categories, n):
+    with pytest.raises(StudyError, match="Lower `n_rows`"):
+        select_rows(read_rows(instruction_file, Instruction), categories, n, 1)
+
+
+@pytest.mark.parametrize("categories", ["QA", "qa+qa", "qa,ie", ""])
+def test_unknown_subsets_are_refused(categories):
+    with pytest.raises(StudyError, match="`categories` must be"):
+        select_rows([], categories, 1, 1)
+
+
+def test_each_epoch_sees_every_row_once_in_another_order():
+    lengths = [n % 17 for n in range(100)]
+    epochs = [[i for batch in batch_indices(lengths, 8, 1, epoch) for i in batch] for epoch in (0, 1)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(100))
+    assert epochs[0] != epochs[1]
+
+
+def test_batches_hold_rows_of_like_length():
+    lengths = [(n * 37) % 200 for n in range(128)]
+    spread = max(max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in batch_indices(lengths, 8, 1, 0))
+    assert spread <= 13
+
+
+def test_steps_are_a_pure_function():
+    assert list(iterate_steps([3, 1, 2], 2, 2, 5)) == list(iterate_steps([3, 1, 2], 2, 2, 5))
