@@ -16,7 +16,6 @@ def toy_notebooks(tmp_path, monkeypatch):
     for folder in folders.values():
         folder.mkdir()
     monkeypatch.setattr(runner, "NOTEBOOKS", folders["notebooks"])
-    monkeypatch.setattr(runner, "BOOK", folders["book"])
     monkeypatch.setattr(runner, "ROOT", tmp_path)
     monkeypatch.chdir(tmp_path)
 
@@ -105,7 +104,7 @@ def test_a_notebook_without_a_parameters_cell_is_refused(toy_notebooks):
 
 def test_a_finished_notebook_is_published_with_its_parameters_and_no_path_of_the_machine(toy_notebooks, tmp_path):
     path = toy_notebooks("x: int = 1  # a number", "print('x is', x)")
-    run_notebook(path, {"x": 7}, tmp_path / "progress")
+    run_notebook(path, {"x": 7}, tmp_path / "progress", tmp_path / "book")
     published = (tmp_path / "book" / "01_toy.ipynb").read_text()
     assert "x is 7" in published
     assert str(tmp_path) not in published
@@ -115,7 +114,7 @@ def test_a_notebook_that_fails_is_reported_in_short_and_never_published(toy_note
     path = toy_notebooks("x: int = 1  # a number", "raise ValueError(f'x is {x}')")
     (tmp_path / "book" / "01_toy.ipynb").write_text("of an earlier run")
     with pytest.raises(StudyError) as error:
-        run_notebook(path, {"x": 7}, tmp_path / "progress")
+        run_notebook(path, {"x": 7}, tmp_path / "progress", tmp_path / "book")
     report = str(error.value)
     assert "01_toy.ipynb" in report
     assert "ValueError: x is 7" in report

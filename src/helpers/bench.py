@@ -1,0 +1,167 @@
+"""Speed: each step against its plain way, side by side in one run; written to `results/benchmarks/NAME.json`.
+
+Figures are medians of a few rounds in which ours and the baseline take turns, so that a slow moment of the machine hits both. They are never tested:
+machines differ.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from helpers.paths import RESULTS, ROOT
+from helpers.store import describe_machine, write_text
+
+ROUNDS = 3
+MODEL = "smollm2-135m"
+Pair = tuple[Callable[[], Any], Callable[[], Any], int]
+
+
+def time_pair(ours: Callable[[], Any], baseline: Callable[[], Any]) -> tuple[float, float]:
+    """Return median seconds of both, after one call of each that does not count, over rounds in which they take turns."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for round_number in range(ROUNDS + 1):
+        for kept, call in zip(seconds, (ours, baseline), strict=True):
+            started = time.perf_counter()
+            call()
+            if round_number:
+                kept.append(time.perf_counter() - started)
+    return statistics.median(seconds[0]), statistics.median(seconds[1])
+
+
+def compare_rouge() -> Pair:
+    """ROUGE-L of all pairs of seed instructions, against `rouge_score`; n is the number of pairs."""
+    from rouge_score.rouge_scorer import RougeScorer
+
+    from helpers.records import SeedTask, read_rows
+    from helpers.rouge import similarity_matrix
+    from helpers.synthesis.pipeline import SEED_TASKS
+
+    texts = [seed.instruction for seed in read_rows(SEED_TASKS, SeedTask)]
+    scorer = RougeScorer(["rougeL"])
+    return lambda: similarity_matrix(texts), lambda: [scorer.score(left, right) for left in texts for right in texts], len(texts) ** 2
+
+
+def compare_choice() -> Pair:
+    """Options beside each other after one reading of the prompt, against one reading of prompt and option each; n is the number of items."""
+    import torch
+
+    from helpers.evaluation.choice import score_options
+    from helpers.evaluation.tasks import TASKS, build_task_prompt, load_items
+    from helpers.models import load_model, load_tokenizer
+    from helpers.tuning.rows import encode_prompt
+
+    model, tokenizer, task = load_model(MODEL), load_tokenizer(MODEL), TASKS["exam_choice"]
+    items = load_items(task)[0][:12]
+    prompts = [encode_prompt(tokenizer, build_task_prompt(task, item, None)) for item in items]
+    options = [[tokenizer(option, add_special_tokens=False)["input_ids"] for option in item.options] for item in items]
+
+    def plainly() -> None:
+        with torch.inference_mode():
+            for prompt, choices in zip(prompts, options, strict=True):
+                for option in choices:
+                    torch.log_softmax(model(torch.tensor([prompt + option], device=model.device)).logits[0, len(prompt) - 1 :], dim=-1)
+
+    return lambda: score_options(model, list(zip(prompts, options, strict=True)), 8), plainly, len(items)
+
+
+def compare_generation() -> Pair:
+    """Greedy generation with a shared prefix, against `transformers.generate` on the same batch; n is the number of prompts."""
+    from helpers.evaluation.generation import generate_greedily
+    from helpers.evaluation.tasks import TASKS, build_task_prompt, load_items
+    from helpers.models import load_model, load_tokenizer
+
+    model, tokenizer, task = load_model(MODEL), load_tokenizer(MODEL), TASKS["dialogue_to_note"]
+    items, demonstration = load_items(task)
+    texts = [build_task_prompt(task, item, demonstration) for item in items[:16]]
+    tokenizer.padding_side = "left"
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    ids = [tokenizer(text)["input_ids"] for text in texts]
+    n_new = task.max_new_tokens
+
+    def plainly() -> None:
+        model.generate(**batch, max_new_tokens=n_new, do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id)
+
+    return lambda: generate_greedily(model, ids, n_new, tokenizer.eos_token_id, len(ids)), plainly, len(texts)
+
+
+def compare_tuning() -> Pair:
+    """One LoRA step with vocabulary logits of the responses alone, against the loss of `transformers` from all logits; n is the number of tokens."""
+    import torch
+
+    from helpers.models import load_model, load_tokenizer
+    from helpers.records import Instruction, read_rows
+    from helpers.synthesis.pipeline import INSTRUCTIONS, SynthesisSettings, synthesize
+    from helpers.tuning.lora import TuningSettings, attach_adapter, take_step
+    from helpers.tuning.rows import collate, encode_row, select_rows
+
+    settings = TuningSettings(model=MODEL)
+    tokenizer = load_tokenizer(MODEL)
+    rows = select_rows(read_rows(synthesize(SynthesisSettings()).file(INSTRUCTIONS), Instruction), "all", 8, 1)
+    encoded = [encode_row(tokenizer, row) for row in rows]
+    model = attach_adapter(load_model(MODEL), settings)
+    optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad])
+
+    def plainly() -> None:
+        model(**collate(encoded)).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return lambda: take_step(model, optimizer, encoded, 1e-4), plainly, sum(len(row.input_ids) for row in encoded)
+
+
+COMPARISONS: dict[str, tuple[Callable[[], Pair], str]] = {
+    "rouge_pairs": (compare_rouge, "rouge_score, pair by pair"),
+    "choice_items": (compare_choice, "one forward pass an option"),
+    "generation_prompts": (compare_generation, "transformers generate"),
+    "tuning_tokens": (compare_tuning, "loss from all logits"),
+}
+
+
+def time_book() -> Iterator[dict[str, Any]]:
+    """Run all notebooks of the smoke profile into an empty store, then again, then redraw the figures; yields seconds of each."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"STUDY_RUNS": f"{folder}/runs"}
+        seconds = {}
+        for name, arguments in {
+            "cold": ("run", "--profile", "smoke", "--book", f"{folder}/book"),
+            "warm": ("run", "--profile", "smoke", "--book", f"{folder}/book"),
+            "figures": ("figures", "--profile", "smoke", "--folder", f"{folder}/figures"),
+        }.items():
+            started = time.perf_counter()
+            command = [sys.executable, "-c", "from helpers.cli import main; main()", *arguments]
+            subprocess.run(command, check=True, capture_output=True, env=environment, cwd=ROOT)
+            seconds[name] = time.perf_counter() - started
+        yield describe("notebooks_smoke", "s", seconds["warm"], seconds["cold"], "the same notebooks with an empty store", 1)
+        yield describe("figures_smoke", "s", seconds["figures"], seconds["cold"], "all notebooks with an empty store", 1)
+
+
+def describe(name: str, unit: str, ours: float, baseline: float, against: str, n: int) -> dict[str, Any]:
+    """Return one row of a benchmark; `ratio` says how many times ours is better."""
+    machine = describe_machine()
+    ratio = baseline / ours if unit == "s" else ours / baseline
+    row = {"name": name, "unit": unit, "ours": round(ours, 4), "baseline": round(baseline, 4), "against": against, "ratio": round(ratio, 2), "n": n}
+    return row | {"machine": machine["machine"], "versions": machine["versions"], "date": machine["created"][:10]}
+
+
+def run_benchmarks() -> Iterator[dict[str, Any]]:
+    """Run every comparison, write its file and yield its row."""
+    for name, (prepare, against) in COMPARISONS.items():
+        ours, baseline, n = prepare()
+        seconds = time_pair(ours, baseline)
+        yield save(describe(name, f"{name.split('_')[1]}/s", n / seconds[0], n / seconds[1], against, n))
+    for row in time_book():
+        yield save(row)
+
+
+def save(row: dict[str, Any]) -> dict[str, Any]:
+    """Write a row to its file and return it."""
+    write_text(RESULTS / "benchmarks" / f"{row['name']}.json", json.dumps(row, indent=1) + "\n")
+    return row

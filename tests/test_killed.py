@@ -1,0 +1,57 @@
+"""A whole run, killed with -9 while it tunes, ends as one that was never killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers.paths import ROOT
+
+STUDY = [sys.executable, "-c", "from helpers.cli import main; main()", "run", "--profile", "smoke", "--only", "03"]
+
+
+def start(toy_model, instructions, folder):
+    """Start notebook 03 on the toy model with enough steps to be caught tuning; kernel and runner are one process group."""
+    parameters = {"model": toy_model, "instructions": instructions, "n_rows": 40, "batch_size": 2, "epochs": 20, "n_items": 1}
+    command = [*STUDY, "--book", folder / "book", *(f"-p{name}={value}" for name, value in parameters.items())]
+    environment = os.environ | {"STUDY_RUNS": str(folder / "runs")}
+    environment.pop("STUDY_PROGRESS", None)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+
+
+def results(folder):
+    files = [path for stage in ("tuning", "evaluation") for path in (folder / "runs" / stage).rglob("*") if path.is_file() and path.name != "manifest.json"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def wait_for_tuning(folder: Path):
+    for _ in range(600):
+        if any((folder / "runs" / "tuning").glob("*")):
+            return
+        time.sleep(0.1)
+    pytest.fail("tuning did not begin within a minute")
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_while_tuning_loses_nothing(toy_model, instruction_file, tmp_path):
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    process = start(toy_model, instruction_file, killed)
+    wait_for_tuning(killed)
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not list((killed / "runs" / "tuning").glob("*/manifest.json"))
+    assert not (killed / "book" / "03_lora_training.ipynb").exists()
+    finish(start(toy_model, instruction_file, killed))
+    finish(start(toy_model, instruction_file, undisturbed))
+    assert results(killed) == results(undisturbed)
+    assert (killed / "book" / "03_lora_training.ipynb").exists()

@@ -1,0 +1,44 @@
+"""One place holds the pins; the others follow it."""
+
+import re
+import tomllib
+
+import yaml
+
+from helpers.paths import ROOT
+
+
+def normalize(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def read_lock():
+    lines = (ROOT / "requirements.lock").read_text().split()
+    assert all(re.fullmatch(r"[\w.-]+==[\w.+!-]+", line) for line in lines)
+    return {normalize(name): version for name, version in (line.split("==") for line in lines)}
+
+
+def test_the_lock_holds_every_pin_of_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    assert all("==" in pin for pin in pins)
+    lock = read_lock()
+    assert {pin: lock[normalize(pin.split("==")[0])] for pin in pins} == {pin: pin.split("==")[1] for pin in pins}
+
+
+def test_the_conda_environment_takes_its_pins_from_the_lock():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    conda = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    [pip] = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert [name for name in conda if "=" in name] == ["python=3.11"]
+    assert "-r requirements.lock" in pip
+    assert not any("==" in line for line in pip)
+
+
+def test_jupyter_book_stays_below_version_two():
+    assert read_lock()["jupyter-book"].startswith("1.")
+
+
+def test_the_readme_names_the_targets_that_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE)) <= targets
