@@ -33,9 +33,10 @@ book: model ## Run the study and build the book into _build/html (PROFILE=laptop
 figures: $(READY) ## Redraw every figure from stored results into book/figures (SVG, PNG, CSV).
 	$(BIN)/study figures --profile $(PROFILE) $(PARAMETERS)
 
-test: $(READY) ## Run the test suite and the linter.
+test: $(READY) ## Run the test suite, the linter and the spelling check.
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
+	$(BIN)/codespell seeds book/*.md notebooks src tests *.md
 	$(BIN)/python -m pytest
 
 bench: model ## Measure speed, each against its baseline in one run, into results/benchmarks.

@@ -6,6 +6,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["OMP_NUM_THREADS"] = "1"  # a toy model gains nothing from threads, and loses much to a busy machine
 
 CORPUS = (
     "Below is a biomedical task. Write the response that completes it. ### Instruction: ### Input: ### Response: "

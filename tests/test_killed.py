@@ -16,7 +16,7 @@ STUDY = [sys.executable, "-c", "from helpers.cli import main; main()", "run", "-
 
 def start(toy_model, instructions, folder):
     """Start notebook 03 on the toy model with enough steps to be caught tuning; kernel and runner are one process group."""
-    parameters = {"model": toy_model, "instructions": instructions, "n_rows": 40, "batch_size": 2, "epochs": 20, "n_items": 1}
+    parameters = {"model": toy_model, "instructions": instructions, "n_rows": 40, "batch_size": 2, "epochs": 20, "n_items": 2}
     command = [*STUDY, "--book", folder / "book", *(f"-p{name}={value}" for name, value in parameters.items())]
     environment = os.environ | {"STUDY_RUNS": str(folder / "runs")}
     environment.pop("STUDY_PROGRESS", None)

@@ -1,4 +1,4 @@
-"""The command line: `study run`, `study figures`, `study fetch`, `study bench`."""
+"""The command line: `study run`, `study figures`, `study fetch`, `study bench`, `study pilot`."""
 
 from __future__ import annotations
 
@@ -87,6 +87,19 @@ def bench() -> None:
     with plain_errors():
         for row in run_benchmarks():
             typer.echo(f"{row['name']}: {row['ours']:.4g} {row['unit']}, {row['ratio']:.4g} times {row['against']} ({row['baseline']:.4g}), n = {row['n']}")
+
+
+@app.command()
+def pilot() -> None:
+    """Score the untuned default models on every item of the benchmark, into results/pilot (ten minutes on two cores)."""
+    from helpers.paths import RESULTS
+    from helpers.pilot import run_pilot
+    from helpers.store import write_text
+
+    with plain_errors():
+        path = RESULTS / "pilot" / "scores.csv"
+        write_text(path, run_pilot().round(4).to_csv(index=False))
+        typer.echo(f"written: {shown(path)}")
 
 
 @contextmanager

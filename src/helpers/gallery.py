@@ -94,7 +94,6 @@ def draw(name: str, table: pd.DataFrame) -> Figure:
 
 def save_figures(study: Study, folder: Path) -> Iterator[str]:
     """Save every figure as SVG and PNG with its table as CSV beside it; yields each name once its files are written."""
-    folder.mkdir(parents=True, exist_ok=True)
     use_theme()
     mpl.use("agg")
     for name, drawing in GALLERY.items():

@@ -12,7 +12,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -206,3 +209,11 @@ def project_logits(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor
     logits = model.get_output_embeddings()(hidden).float()
     cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
     return torch.tanh(logits / cap) * cap if cap else logits
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Hide one deprecation warning of transformers 5 while peft 0.21 wraps a model: peft still asks for the old name, and nothing follows for the user."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        yield

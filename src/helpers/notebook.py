@@ -61,8 +61,14 @@ def show_table(table: pd.DataFrame, digits: int = 2) -> HTML:
     """Show a table with every mark-up in its cells escaped, line breaks kept and numbers rounded."""
     from IPython.display import HTML
 
-    body = table.to_html(index=False, escape=True, border=0, float_format=lambda number: f"{number:.{digits}f}", classes="dataframe", justify="left")
-    return HTML(f'<div style="white-space: pre-line; overflow-x: auto">{body}</div>')
+    safe = table.map(lambda value: escape_cell(value) if isinstance(value, str) else value).rename(columns=lambda name: escape_cell(str(name)))
+    body = safe.to_html(index=False, escape=False, border=0, float_format=lambda number: f"{number:.{digits}f}", justify="left")
+    return HTML(f'<div style="overflow-x: auto">{body}</div>')
+
+
+def escape_cell(text: str) -> str:
+    """Return a text as HTML that shows it verbatim, line breaks included."""
+    return html.escape(text).replace("\n", "<br>")
 
 
 def show_provenance(runs: Iterable[Run]) -> HTML:

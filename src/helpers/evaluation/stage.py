@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.evaluation.choice import score_options
 from helpers.evaluation.generation import generate_greedily
 from helpers.evaluation.tasks import Task, build_task_prompt, load_items, parse_tasks, select_items
-from helpers.models import identify_model, load_model, load_tokenizer
+from helpers.models import identify_model, load_model, load_tokenizer, quiet_peft
 from helpers.paths import BENCHMARK
 from helpers.progress import track
 from helpers.records import BenchmarkItem, dump_rows
@@ -33,7 +33,7 @@ class EvaluationSettings:
     """Parameters of an evaluation; decoding is greedy for every model."""
 
     model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
-    tasks: str = parameter("all", "'all', or names of benchmark tasks joined by commas")
+    tasks: str = parameter("all", "'all', or task names joined by commas")
     n_items: int = parameter(12, "test items a task, at most; the same for every model", minimum=1)
 
 
@@ -81,7 +81,8 @@ def load_tuned(name: str, adapter: Run | None) -> PreTrainedModel:
         return model
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, adapter.file(ADAPTER)).merge_and_unload().eval()
+    with quiet_peft():
+        return PeftModel.from_pretrained(model, adapter.file(ADAPTER)).merge_and_unload().eval()
 
 
 def answer_items(

@@ -27,11 +27,11 @@ INSTRUCTIONS = "instructions.jsonl"
 class SynthesisSettings:
     """Parameters of the synthesis; the defaults are the paper's where it states them."""
 
-    teacher: str = parameter(RECORDED, "'recorded' for the recorded replies, or a model of an OpenAI-compatible server")
-    teacher_url: str = parameter("", "address of that server; empty for the provider's own")
+    teacher: str = parameter(RECORDED, "'recorded', or the name of a live model")
+    teacher_url: str = parameter("", "its OpenAI-compatible server; empty: the provider's")
     temperature: float = parameter(0.7, "sampling temperature of a live teacher", minimum=0)
     draw_seed: int = parameter(2024, "seed of the draws of seed tasks")
-    n_requests: int = parameter(48, "requests to the teacher, 20 tasks each with the three seeds shown", minimum=1)
+    n_requests: int = parameter(48, "requests to the teacher, 17 new tasks each", minimum=1)
     novelty_threshold: float = parameter(0.7, "ROUGE-L F1 from which an instruction counts as known", minimum=0)
     min_words: int = parameter(3, "fewest words of an instruction", minimum=1)
     max_words: int = parameter(150, "most words of an instruction", minimum=1)

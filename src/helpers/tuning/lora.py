@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.models import identify_model, load_model, load_tokenizer, project_logits
+from helpers.models import identify_model, load_model, load_tokenizer, project_logits, quiet_peft
 from helpers.progress import track
 from helpers.records import Instruction, read_rows
 from helpers.settings import parameter
@@ -38,15 +38,15 @@ class TuningSettings:
     model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
     categories: str = parameter("all", "'all', or some of qa, ie, gen, other joined by '+'")
     n_rows: int = parameter(48, "training rows of every run, whatever its categories", minimum=1)
-    training_seed: int = parameter(1, "seed of the draw of rows, the adapter's start and the order of batches")
+    training_seed: int = parameter(1, "seed of rows drawn, adapter's start, order of batches")
     epochs: int = parameter(1, "passes over the rows", minimum=1)
     learning_rate: float = parameter(3e-3, "peak learning rate, after a tenth of the steps", minimum=0)
     batch_size: int = parameter(8, "rows of one optimizer step", minimum=1)
-    max_tokens: int = parameter(512, "longest row in tokens; longer ones are left out and counted", minimum=8)
+    max_tokens: int = parameter(512, "longest row (tokens); longer ones are left out", minimum=8)
     lora_rank: int = parameter(16, "rank of the adapter's matrices", minimum=1)
     lora_alpha: int = parameter(32, "scale of the adapter: alpha / rank", minimum=1)
-    lora_dropout: float = parameter(0.0, "share of the adapter's inputs dropped in training, 0 to 1", minimum=0)
-    target_modules: str = parameter("all-linear", "'all-linear', or names of layers joined by '+'")
+    lora_dropout: float = parameter(0.0, "share of adapter inputs dropped in training", minimum=0)
+    target_modules: str = parameter("all-linear", "'all-linear', or layer names joined by '+'")
 
 
 def tune(settings: TuningSettings, instructions: Path) -> Run:
@@ -106,7 +106,8 @@ def attach_adapter(model: torch.nn.Module, settings: TuningSettings) -> PeftMode
         task_type=TaskType.CAUSAL_LM,
     )
     torch.manual_seed(settings.training_seed)
-    return get_peft_model(model, config).train()
+    with quiet_peft():
+        return get_peft_model(model, config).train()
 
 
 def take_step(model: PeftModel, optimizer: torch.optim.Optimizer, rows: Sequence[EncodedRow], rate: float) -> tuple[float, int]:
