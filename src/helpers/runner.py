@@ -5,13 +5,9 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
-import json
 import os
 import shutil
-import tempfile
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +17,6 @@ from helpers.errors import StudyError
 from helpers.paths import NOTEBOOKS, PROFILES, ROOT, runs_folder, shown
 from helpers.settings import TYPES
 from helpers.study import Study
-
-POLL_SECONDS = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +144,7 @@ def plan_run(profile: str, only: Sequence[str], assignments: Sequence[str]) -> l
     return [(notebook, {name: value for name, value in parameters.items() if name in declared_by[notebook]}) for notebook in chosen]
 
 
-def run_notebook(notebook: Path, parameters: Mapping[str, Any], progress: Path, book: Path) -> None:
+def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> None:
     """Execute a notebook with papermill and publish the copy into the folder of the book once it has finished.
 
     Raises:
@@ -165,7 +159,6 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], progress: Path, 
     published.parent.mkdir(parents=True, exist_ok=True)
     os.chdir(ROOT)  # relative paths: absolute ones would be published with the notebook
     published.unlink(missing_ok=True)
-    os.environ["STUDY_PROGRESS"] = str(progress)
     try:
         papermill.execute_notebook(
             os.path.relpath(notebook),
@@ -177,8 +170,6 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], progress: Path, 
         )
     except PapermillExecutionError as error:
         raise StudyError(report_failure(notebook, parameters, error, partial)) from None
-    finally:
-        del os.environ["STUDY_PROGRESS"]
     shutil.move(partial, published)
 
 
@@ -192,28 +183,3 @@ def report_failure(notebook: Path, parameters: Mapping[str, Any], error: Any, pa
         f"  partial copy: {shown(partial)} (not published)\n"
         "What was finished is stored: mend the cause and run the same command again."
     )
-
-
-@contextmanager
-def watch_progress(show: Any) -> Iterator[Path]:
-    """Yield a file for notebooks to report progress to, and call `show` with each new report while the block runs."""
-    runs_folder().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        path, stop = Path(folder) / "progress.jsonl", threading.Event()
-        path.touch()
-
-        def follow() -> None:
-            with path.open(encoding="utf-8") as file:
-                finished = False
-                while not finished:
-                    finished = stop.wait(POLL_SECONDS)  # what came before the end is still read once
-                    for line in file.readlines():
-                        show(json.loads(line))
-
-        thread = threading.Thread(target=follow, daemon=True)
-        thread.start()
-        try:
-            yield path
-        finally:
-            stop.set()
-            thread.join()

@@ -34,7 +34,7 @@ class EvaluationSettings:
 
     model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
     tasks: str = parameter("all", "'all', or task names joined by commas")
-    n_items: int = parameter(12, "test items a task, at most; the same for every model", minimum=1)
+    n_items: int = parameter(12, "test items a task, at most; the same for every model", minimum=2)
 
 
 def evaluate(settings: EvaluationSettings, adapter: Run | None = None) -> Run:
