@@ -80,7 +80,7 @@ def test_the_longest_option_is_no_clue(items, task):
 def test_difficulties_are_spread(items):
     for name, rows in items.items():
         counts = Counter(item.difficulty for item in rows)
-        assert min(counts[level] for level in ("easy", "medium", "hard")) >= len(rows) / 4, name
+        assert min(counts[level] for level in ("easy", "medium", "hard")) >= len(rows) / 5, name
 
 
 def test_all_comparisons_of_texts_hold():

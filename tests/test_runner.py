@@ -6,7 +6,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers import runner
 from helpers.errors import StudyError
-from helpers.runner import parse_assignments, plan_parameters, plan_run, read_parameters, read_profile, run_notebook
+from helpers.runner import add_instructions, parse_assignments, plan_parameters, plan_run, read_parameters, read_profile, run_notebook
+from helpers.study import Study
 
 
 @pytest.fixture
@@ -41,6 +42,11 @@ def test_a_misspelt_parameter_is_refused_with_the_nearest_name():
         ("lora_rank=4.5", "must be int, but 4.5"),
         ("learning_rate=fast", "must be float, but 'fast'"),
         ("n_rows=0", "at least 1"),
+        ("learning_rate=.nan", "finite"),
+        ("lora_dropout=2", "at most 0.9"),
+        ("categories=QA", "`categories` must be"),
+        ("tasks=medqa", "'medqa' was found"),
+        ("n_rows=[1", "must be a plain value"),
         ("n_rows", "name=value"),
     ],
 )
@@ -58,6 +64,18 @@ def test_floats_may_be_written_in_any_usual_form():
 def test_text_may_look_like_a_number_or_be_empty():
     assert parse_assignments(["teacher=4", "instructions="]) == {"teacher": 4, "instructions": ""}
     assert plan_parameters("smoke", ["teacher=4"])["teacher"] == "4"
+
+
+def test_a_parameter_that_no_chosen_notebook_feels_is_refused():
+    with pytest.raises(StudyError, match="None of the chosen notebooks has a parameter `categories`"):
+        plan_run("smoke", ["04"], ["categories=qa"])
+    assert plan_run("smoke", ["04"], ["n_requests=3"])
+
+
+def test_a_kernel_that_dies_is_reported_too(toy_notebooks, tmp_path):
+    path = toy_notebooks("x: int = 1  # a number", "import os; os._exit(1)")
+    with pytest.raises(StudyError, match="the kernel died"):
+        run_notebook(path, {}, tmp_path / "book")
 
 
 def test_an_unknown_profile_lists_the_known_ones():
@@ -83,8 +101,11 @@ def test_the_paper_profile_marks_each_value_as_the_papers_or_ours():
 def test_each_notebook_gets_its_own_parameters_and_later_ones_the_instruction_file():
     plan = {notebook.stem: parameters for notebook, parameters in plan_run("smoke", ["02", "04"], ["n_requests=3"])}
     assert plan["02_instruction_synthesis"] == {"n_requests": 3}
-    assert plan["04_category_ablation"]["instructions"].endswith("instructions.jsonl")
     assert "n_requests" not in plan["04_category_ablation"]
+    [(notebook, parameters)] = plan_run("smoke", ["04"], [])
+    study = Study.from_parameters({"n_requests": 3})
+    assert add_instructions(notebook, parameters, study)["instructions"].endswith("instructions.jsonl")
+    assert "instructions" not in add_instructions(notebook.with_name("01_seed_curation.ipynb"), {}, study)
 
 
 def test_a_profile_that_is_no_mapping_is_refused(tmp_path, monkeypatch):
@@ -110,7 +131,7 @@ def test_a_finished_notebook_is_published_with_its_parameters_and_no_path_of_the
     assert str(tmp_path) not in published
 
 
-def test_a_notebook_that_fails_is_reported_in_short_and_never_published(toy_notebooks, tmp_path):
+def test_a_notebook_that_fails_is_reported_in_short_and_leaves_the_published_one(toy_notebooks, tmp_path):
     path = toy_notebooks("x: int = 1  # a number", "raise ValueError(f'x is {x}')")
     (tmp_path / "book" / "01_toy.ipynb").write_text("of an earlier run")
     with pytest.raises(StudyError) as error:
@@ -120,6 +141,6 @@ def test_a_notebook_that_fails_is_reported_in_short_and_never_published(toy_note
     assert "ValueError: x is 7" in report
     assert "x=7" in report
     assert len(report.splitlines()) == 5
-    assert not (tmp_path / "book" / "01_toy.ipynb").exists()
+    assert (tmp_path / "book" / "01_toy.ipynb").read_text() == "of an earlier run"
     partial = report.split("partial copy: ")[1].split(" (not")[0]
     assert "ValueError" in (tmp_path / partial).read_text()

@@ -56,7 +56,7 @@ def compare_choice() -> Pair:
     from helpers.evaluation.choice import score_options
     from helpers.evaluation.tasks import TASKS, build_task_prompt, load_items
     from helpers.models import load_model, load_tokenizer
-    from helpers.tuning.rows import encode_prompt
+    from helpers.prompts import encode_prompt
 
     model, tokenizer, task = load_model(MODEL), load_tokenizer(MODEL), TASKS["exam_choice"]
     items = load_items(task)[0][:12]

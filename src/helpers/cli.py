@@ -40,15 +40,15 @@ def run(
     book: Annotated[Path, typer.Option(help="Where to publish the executed notebooks.")] = BOOK,
 ) -> None:
     """Execute the notebooks and publish them into the book; stored results are reused."""
-    from helpers.runner import plan_run, run_notebook
+    from helpers.runner import add_instructions, plan_parameters, plan_run, run_notebook
+    from helpers.study import Study
 
     with plain_errors():
-        with report_progress("check"):
-            plan = plan_run(profile, only or [], parameter or [])
-        for notebook, parameters in plan:
+        study = Study.from_parameters(plan_parameters(profile, parameter or []))
+        for notebook, parameters in plan_run(profile, only or [], parameter or []):
             started = time.monotonic()
             with report_progress(notebook.stem):
-                run_notebook(notebook, parameters, book)
+                run_notebook(notebook, add_instructions(notebook, parameters, study), book)
             typer.echo(f"{notebook.stem}: finished in {time.monotonic() - started:.0f} s")
 
 

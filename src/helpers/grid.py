@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from helpers.evaluation.stage import ITEMS, EvaluationSettings, evaluate
 from helpers.progress import track
+from helpers.records import read_json_lines
 from helpers.store import Run
 from helpers.tuning.lora import TuningSettings, tune
 
@@ -59,7 +59,5 @@ def collect_items(cells: Mapping[str, Cell]) -> pd.DataFrame:
     """Return one row an item and cell: cell, task, category, item, difficulty, score (0..1), parsed, response."""
     import pandas as pd
 
-    frames = [
-        pd.DataFrame(map(json.loads, cell.evaluation.file(ITEMS).read_text(encoding="utf-8").splitlines())).assign(cell=name) for name, cell in cells.items()
-    ]
+    frames = [pd.DataFrame(read_json_lines(cell.evaluation.file(ITEMS))).assign(cell=name) for name, cell in cells.items()]
     return pd.concat(frames, ignore_index=True)

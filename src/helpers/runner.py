@@ -17,6 +17,7 @@ from helpers.errors import StudyError
 from helpers.paths import NOTEBOOKS, PROFILES, ROOT, runs_folder, shown
 from helpers.settings import TYPES
 from helpers.study import Study
+from helpers.synthesis.pipeline import SynthesisSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +81,10 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         name, equals, value = assignment.partition("=")
         if not equals:
             raise StudyError(f"A parameter must be given as name=value, but {assignment!r} was found.")
-        parameters[name.strip()] = yaml.safe_load(value) if value else ""
+        try:
+            parameters[name.strip()] = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError:
+            raise StudyError(f"`{name}` must be a plain value, but {value!r} was found. Quote text that has brackets or colons.") from None
     return parameters
 
 
@@ -139,9 +143,28 @@ def plan_run(profile: str, only: Sequence[str], assignments: Sequence[str]) -> l
     unknown = [number for number in only if not any(notebook.name.startswith(f"{number}_") for notebook in notebooks)]
     if unknown:
         raise StudyError(f"`only` must name notebooks by number ({', '.join(notebook.name[:2] for notebook in notebooks)}), but {unknown[0]!r} was found.")
-    parameters["instructions"] = os.path.relpath(study.instruction_file, ROOT)
+    if study.instructions:
+        study.instruction_file  # noqa: B018 (raises if there is no such file)
     chosen = [notebook for notebook in notebooks if not only or notebook.name[:2] in only]
+    check_use(parse_assignments(assignments), [declared_by[notebook] for notebook in chosen])
     return [(notebook, {name: value for name, value in parameters.items() if name in declared_by[notebook]}) for notebook in chosen]
+
+
+def check_use(assignments: Mapping[str, Any], chosen: Sequence[Mapping[str, Parameter]]) -> None:
+    """Raise StudyError for an assignment that no chosen notebook would feel: it declares it, or reads the instructions that a synthesis parameter changes."""
+    felt = {name for parameters in chosen for name in parameters}
+    if "instructions" in felt:
+        felt |= {field.name for field in dataclasses.fields(SynthesisSettings)}
+    unfelt = [name for name in assignments if name not in felt]
+    if unfelt:
+        raise StudyError(f"None of the chosen notebooks has a parameter `{unfelt[0]}`. Leave it out, or choose a notebook that has it.")
+
+
+def add_instructions(notebook: Path, parameters: Mapping[str, Any], study: Study) -> dict[str, Any]:
+    """Return a notebook's parameters with the instruction file, made now if need be, where it reads one."""
+    if "instructions" not in read_parameters(notebook):
+        return dict(parameters)
+    return parameters | {"instructions": os.path.relpath(study.instruction_file, ROOT)}
 
 
 def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> None:
@@ -151,6 +174,7 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> N
         StudyError: a cell raised; the report names notebook, cell, parameters, error and the partial copy.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     published = book.resolve() / notebook.name
@@ -158,7 +182,6 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> N
     partial.parent.mkdir(parents=True, exist_ok=True)
     published.parent.mkdir(parents=True, exist_ok=True)
     os.chdir(ROOT)  # relative paths: absolute ones would be published with the notebook
-    published.unlink(missing_ok=True)
     try:
         papermill.execute_notebook(
             os.path.relpath(notebook),
@@ -169,17 +192,19 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> N
             extra_arguments=["--log-level=ERROR"],
         )
     except PapermillExecutionError as error:
-        raise StudyError(report_failure(notebook, parameters, error, partial)) from None
+        raise StudyError(report_failure(notebook, parameters, f"{error.ename}: {error.evalue}", f"cell {error.exec_count}", partial)) from None
+    except DeadKernelError:
+        raise StudyError(report_failure(notebook, parameters, "the kernel died; most often memory ran out", "an unknown cell", partial)) from None
     shutil.move(partial, published)
 
 
-def report_failure(notebook: Path, parameters: Mapping[str, Any], error: Any, partial: Path) -> str:
+def report_failure(notebook: Path, parameters: Mapping[str, Any], error: str, place: str, partial: Path) -> str:
     """Return the short report of a notebook that failed."""
     given = ", ".join(f"{name}={value!r}" for name, value in parameters.items()) or "none"
     return (
-        f"{shown(notebook)} stopped at cell {error.exec_count}\n"
-        f"  error:       {error.ename}: {error.evalue}\n"
-        f"  parameters:  {given}\n"
+        f"{shown(notebook)} stopped at {place}\n"
+        f"  error:        {error}\n"
+        f"  parameters:   {given}\n"
         f"  partial copy: {shown(partial)} (not published)\n"
         "What was finished is stored: mend the cause and run the same command again."
     )

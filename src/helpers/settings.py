@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -12,9 +13,9 @@ Settings = TypeVar("Settings")
 TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 
 
-def parameter(default: Any, help: str, minimum: float | None = None, choices: tuple[str, ...] = ()) -> Any:
+def parameter(default: Any, help: str, minimum: float | None = None, maximum: float | None = None) -> Any:
     """Declare a stage's parameter with the help text (unit included) that its notebooks repeat."""
-    return dataclasses.field(default=default, metadata={"help": help, "minimum": minimum, "choices": choices})
+    return dataclasses.field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
 
 
 def pick(stage: type[Settings], parameters: Mapping[str, Any]) -> Settings:
@@ -37,8 +38,11 @@ def check_settings(settings: Any) -> None:
             object.__setattr__(settings, field.name, float(value))
         elif type(value) is not TYPES[wanted]:
             raise StudyError(f"`{field.name}` must be {wanted}, but {value!r} ({type(value).__name__}) was found. {field.metadata['help']}.")
-        minimum, choices = field.metadata["minimum"], field.metadata["choices"]
+        minimum, maximum = field.metadata["minimum"], field.metadata["maximum"]
+        found = f"but {value!r} was found. {field.metadata['help']}."
+        if isinstance(value, float) and not math.isfinite(value):
+            raise StudyError(f"`{field.name}` must be a finite number, {found}")
         if minimum is not None and value < minimum:
-            raise StudyError(f"`{field.name}` must be at least {minimum}, but {value!r} was found. {field.metadata['help']}.")
-        if choices and value not in choices:
-            raise StudyError(f"`{field.name}` must be one of {choices}, but {value!r} was found. {field.metadata['help']}.")
+            raise StudyError(f"`{field.name}` must be at least {minimum}, {found}")
+        if maximum is not None and value > maximum:
+            raise StudyError(f"`{field.name}` must be at most {maximum}, {found}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.stage import EvaluationSettings
+from helpers.evaluation.tasks import parse_tasks
 from helpers.grid import Cell, collect_items, run_cells
 from helpers.paths import ROOT
 from helpers.records import SeedTask, read_rows
@@ -17,6 +18,7 @@ from helpers.settings import pick
 from helpers.store import Run
 from helpers.synthesis.pipeline import INSTRUCTIONS, SEED_TASKS, SynthesisSettings, synthesize
 from helpers.tuning.lora import TuningSettings
+from helpers.tuning.rows import parse_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +36,10 @@ class Study:
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Study:
         """Build a study from same-named parameters, such as `globals()` of a notebook or a profile; absent ones keep their default."""
-        stages = (pick(stage, parameters) for stage in (SynthesisSettings, TuningSettings, EvaluationSettings))
-        return cls(*stages, instructions=parameters.get("instructions", ""))
+        synthesis, tuning, evaluation = (pick(stage, parameters) for stage in (SynthesisSettings, TuningSettings, EvaluationSettings))
+        parse_categories(tuning.categories)
+        parse_tasks(evaluation.tasks)
+        return cls(synthesis, tuning, evaluation, instructions=parameters.get("instructions", ""))
 
     @cached_property
     def seeds(self) -> list[SeedTask]:

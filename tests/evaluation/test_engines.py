@@ -58,8 +58,9 @@ def test_options_score_alike_where_layers_see_a_window(windowed_model):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
-def test_generation_gives_what_transformers_generates(model, batch_size):
-    plain = []
+@pytest.mark.parametrize("kind", ["model", "windowed_model"])
+def test_generation_gives_what_transformers_generates(kind, batch_size, request):
+    model, plain = request.getfixturevalue(kind), []
     for prompt in PROMPTS:
         ids = torch.tensor([prompt])
         out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, eos_token_id=1, pad_token_id=1)[0, len(prompt) :]

@@ -1,15 +1,15 @@
 """The evaluation stage and the grid, end to end on a toy model."""
 
 import dataclasses
-import json
 
 import pytest
 
 from helpers.errors import StudyError
 from helpers.evaluation import stage
-from helpers.evaluation.stage import ITEMS, EvaluationSettings, evaluate, score_outputs
+from helpers.evaluation.stage import ITEMS, EvaluationSettings, evaluate, score_answers
 from helpers.evaluation.tasks import TASKS, build_task_prompt, load_items, parse_tasks, select_items
 from helpers.grid import collect_items, run_cells
+from helpers.records import read_json_lines
 from helpers.tuning.lora import TuningSettings
 
 
@@ -19,7 +19,7 @@ def settings(toy_model):
 
 
 def read(run):
-    return [json.loads(line) for line in run.file(ITEMS).read_text().splitlines()]
+    return read_json_lines(run.file(ITEMS))
 
 
 def test_all_nine_tasks_are_answered_and_scored(settings):
@@ -56,10 +56,11 @@ def test_a_killed_evaluation_keeps_the_tasks_it_has_answered(settings, monkeypat
     assert answered + again == list(TASKS)
 
 
-def test_scoring_runs_again_from_stored_outputs_without_a_model(settings):
+def test_scoring_runs_again_from_stored_answers_without_a_model(settings, runs):
     run = evaluate(settings)
+    answers = runs / "answers" / run.manifest["inputs"]["answers"]
     items = select_items(load_items(TASKS["evidence_yesno"])[0], 3)
-    rows = score_outputs(TASKS["evidence_yesno"], items, run.file("outputs-evidence_yesno.jsonl"))
+    rows = score_answers(TASKS["evidence_yesno"], items, answers / "evidence_yesno.jsonl")
     assert rows == [row for row in read(run) if row["task"] == "evidence_yesno"]
 
 
@@ -98,3 +99,10 @@ def test_ideal_answers_score_one():
 def test_an_unknown_task_is_refused_with_the_known_ones():
     with pytest.raises(StudyError, match=r"'all' or some of exam_choice.*'medqa' was found"):
         parse_tasks("exam_choice,medqa")
+
+
+def test_answers_may_hold_any_character(settings, monkeypatch):
+    odd = "yes\u2028no\u0085\r\x0b maybe"
+    monkeypatch.setattr(stage, "answer_items", lambda model, tokenizer, task, items, prompts: [{"response": odd} for _ in items])
+    rows = read(evaluate(dataclasses.replace(settings, tasks="patient_answer")))
+    assert {row["response"] for row in rows} == {odd}

@@ -1,5 +1,7 @@
 """From replies to tasks."""
 
+import pytest
+
 from helpers.synthesis.parsing import parse_reply
 
 REPLY = """4. Instruction: List the drugs.
@@ -24,8 +26,9 @@ def test_a_task_without_output_is_incomplete():
     assert [task.is_complete for task in tasks] == [False, True]
 
 
-def test_the_last_task_of_a_cut_reply_is_incomplete_whatever_it_holds():
-    assert [task.is_complete for task in parse_reply(REPLY, "length")] == [True, False]
+@pytest.mark.parametrize("finish_reason", ["length", "content_filter", "other"])
+def test_the_last_task_of_a_cut_reply_is_incomplete_whatever_it_holds(finish_reason):
+    assert [task.is_complete for task in parse_reply(REPLY, finish_reason)] == [True, False]
 
 
 def test_a_number_that_comes_twice_starts_a_second_task():

@@ -64,6 +64,12 @@ def test_a_finished_live_run_asks_no_more(server):
     assert len(seen) == asked
 
 
+def test_a_server_that_cannot_be_reached_is_one_message():
+    ask = live_teacher("toy", "http://127.0.0.1:9/v1", 0.7)
+    with pytest.raises(StudyError, match="'toy' did not answer request 3"):
+        ask(3, ("seed-001",), "prompt")
+
+
 def test_without_a_key_the_message_says_what_to_set(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(StudyError, match="OPENAI_API_KEY is not set"):

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from helpers.errors import StudyError
-from helpers.models import load_model, load_tokenizer
+from helpers.models import load_model, load_tokenizer, quiet_peft
 from helpers.records import Instruction, read_rows
 from helpers.tuning import lora
-from helpers.tuning.lora import TuningSettings, attach_adapter, learning_rate_at, response_loss, take_step, tune
+from helpers.tuning.lora import TuningSettings, attach_adapter, learning_rate_at, response_loss, split_batch, take_step, tune
 from helpers.tuning.rows import collate, encode_row
 
 
@@ -42,8 +42,8 @@ def test_the_loss_is_the_one_that_transformers_computes_from_all_logits(settings
 
 def test_eight_at_a_time_give_the_gradients_of_one_at_a_time(settings, encoded, monkeypatch):
     found = []
-    for size in (8, 1):
-        monkeypatch.setattr(lora, "MICRO_BATCH", size)
+    for n_tokens in (10_000, 1):
+        monkeypatch.setattr(lora, "MICRO_BATCH_TOKENS", {"cpu": n_tokens})
         model = attach_adapter(load_model(settings.model), settings)
         optimizer = torch.optim.SGD(model.parameters())
         monkeypatch.setattr(optimizer, "zero_grad", lambda: None)
@@ -90,7 +90,8 @@ def test_the_adapter_loads_with_plain_peft_names_its_model_and_is_not_empty(sett
     from safetensors.torch import load_file
 
     run = tune(settings, instruction_file)
-    tuned = PeftModel.from_pretrained(load_model(settings.model), run.file("adapter"))
+    with quiet_peft():
+        tuned = PeftModel.from_pretrained(load_model(settings.model), run.file("adapter"))
     assert tuned.peft_config["default"].r == 2
     assert any(tensor.any() for key, tensor in load_file(run.file("adapter/adapter_model.safetensors")).items() if "lora_B" in key)
 
@@ -112,3 +113,10 @@ def test_the_learning_rate_rises_for_a_tenth_of_the_steps_and_falls_to_the_end()
     assert rates[:2] == [0.5, 1.0]
     assert all(left > right for left, right in zip(rates[1:], rates[2:], strict=False))
     assert 0 < rates[-1] < 0.1
+
+
+def test_micro_batches_hold_every_row_once_within_the_limit(encoded):
+    parts = split_batch(encoded, 150)
+    assert sorted(len(row.input_ids) for part in parts for row in part) == sorted(len(row.input_ids) for row in encoded)
+    assert len(parts) > 1
+    assert all(len(part) == 1 or len(part) * max(len(row.input_ids) for row in part) <= 150 for part in parts)

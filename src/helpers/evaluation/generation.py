@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,14 +25,25 @@ def generate_greedily(model: PreTrainedModel, prompts: Sequence[list[int]], max_
     import torch
 
     results: dict[int, list[int]] = {}
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)
     with torch.inference_mode():
         shared = SharedPrefix(model, prompts)
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
+        for batch in plan_batches([len(prompt) for prompt in prompts], batch_size, equal_lengths=exceeds_window(model, prompts, max_new_tokens)):
             own = [prompts[index][shared.length :] for index in batch]
             results |= dict(zip(batch, _continue(model, shared, own, max_new_tokens, end_id), strict=True))
     return [results[index] for index in range(len(prompts))]
+
+
+def exceeds_window(model: PreTrainedModel, prompts: Sequence[list[int]], max_new_tokens: int) -> bool:
+    """Say whether some layers see less than the longest text: padding would then push a row's own beginning out of their window."""
+    window = getattr(model.config.get_text_config(), "sliding_window", None)
+    return bool(window) and max(map(len, prompts)) + max_new_tokens > window
+
+
+def plan_batches(lengths: Sequence[int], batch_size: int, equal_lengths: bool) -> list[list[int]]:
+    """Return batches of row indices, longest rows first; with `equal_lengths` no batch mixes lengths, so that none needs padding."""
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index], reverse=True)
+    groups = [list(group) for _, group in itertools.groupby(order, key=lambda index: lengths[index] if equal_lengths else 0)]
+    return [group[start : start + batch_size] for group in groups for start in range(0, len(group), batch_size)]
 
 
 def _continue(model: PreTrainedModel, shared: SharedPrefix, own: Sequence[list[int]], max_new_tokens: int, end_id: int) -> list[list[int]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,11 @@ from helpers.evaluation.tasks import Task, build_task_prompt, load_items, parse_
 from helpers.models import identify_model, load_model, load_tokenizer, quiet_peft
 from helpers.paths import BENCHMARK
 from helpers.progress import track
-from helpers.records import BenchmarkItem, dump_rows
+from helpers.prompts import encode_prompt
+from helpers.records import BenchmarkItem, dump_rows, read_json_lines
 from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_file, write_text
 from helpers.tuning.lora import ADAPTER
-from helpers.tuning.rows import encode_prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -38,7 +37,7 @@ class EvaluationSettings:
 
 
 def evaluate(settings: EvaluationSettings, adapter: Run | None = None) -> Run:
-    """Evaluate a model on the benchmark.
+    """Evaluate a model on the benchmark: its raw answers are stored first, so that scoring can be redone without the model.
 
     Args:
         settings: model, tasks, items.
@@ -48,30 +47,44 @@ def evaluate(settings: EvaluationSettings, adapter: Run | None = None) -> Run:
         A run with `items.jsonl`: one row an item, with the model's answer, its score in 0..1 and whether it could be parsed.
     """
     tasks = parse_tasks(settings.tasks)
+    answers = answer_tasks(settings, tasks, adapter)
+
+    def compute(folder: Path) -> dict[str, Any]:
+        rows = [row for task in tasks for row in score_answers(task, select_items(load_items(task)[0], settings.n_items), answers.file(name_answers(task)))]
+        write_text(folder / ITEMS, dump_rows(rows))
+        return {"n_items": len(rows), "answers": answers.fingerprint, "answer_seconds": answers.manifest["seconds"]}
+
+    code = ("evaluation/stage.py", "evaluation/metrics.py", "evaluation/tasks.py", "rouge.py")
+    return run_stage("evaluation", settings, {"answers": answers.fingerprint}, code, compute)
+
+
+def answer_tasks(settings: EvaluationSettings, tasks: Sequence[Task], adapter: Run | None) -> Run:
+    """Let a model answer the tasks; an interrupted run goes on with the task it had reached."""
     inputs = {task.name: sha256_file(BENCHMARK / f"{task.name}.jsonl") for task in tasks}
     inputs |= {"model": identify_model(settings.model), "adapter": adapter.fingerprint if adapter else "none"}
-    code = ("evaluation", "prompts.py", "models.py", "rouge.py")
-    return run_stage("evaluation", settings, inputs, code, lambda folder: _evaluate(settings, tasks, adapter, folder))
+
+    def compute(folder: Path) -> dict[str, Any]:
+        tokenizer = load_tokenizer(settings.model)
+        model: PreTrainedModel | None = None
+        with track(f"evaluate {'tuned' if adapter else 'base'} model", len(tasks), "tasks") as advance:
+            for task in tasks:
+                if not (folder / name_answers(task)).exists():
+                    model = model or load_tuned(settings.model, adapter)
+                    every, demonstration = load_items(task)
+                    items = select_items(every, settings.n_items)
+                    prompts = [encode_prompt(tokenizer, build_task_prompt(task, item, demonstration)) for item in items]
+                    answers = answer_items(model, tokenizer, task, items, prompts)
+                    write_text(folder / name_answers(task), dump_rows({"id": item.id} | answer for item, answer in zip(items, answers, strict=True)))
+                advance(note=task.name)
+        return {"n_tasks": len(tasks)}
+
+    code = (*(f"evaluation/{name}.py" for name in ("choice", "generation", "prefix", "stage", "tasks")), "prompts.py", "models.py")
+    return run_stage("answers", settings, inputs, code, compute)
 
 
-def _evaluate(settings: EvaluationSettings, tasks: Sequence[Task], adapter: Run | None, folder: Path) -> dict[str, Any]:
-    tokenizer = load_tokenizer(settings.model)
-    model: PreTrainedModel | None = None
-    rows: list[dict[str, Any]] = []
-    with track(f"evaluate {'tuned' if adapter else 'base'} model", len(tasks), "tasks") as advance:
-        for task in tasks:
-            every, demonstration = load_items(task)
-            items = select_items(every, settings.n_items)
-            outputs = folder / f"outputs-{task.name}.jsonl"
-            if not outputs.exists():  # an interrupted run has answered this task already
-                model = model or load_tuned(settings.model, adapter)
-                prompts = [encode_prompt(tokenizer, build_task_prompt(task, item, demonstration)) for item in items]
-                answers = answer_items(model, tokenizer, task, items, prompts)
-                write_text(outputs, dump_rows({"id": item.id} | answer for item, answer in zip(items, answers, strict=True)))
-            rows += score_outputs(task, items, outputs)
-            advance(note=task.name)
-    write_text(folder / ITEMS, dump_rows(rows))
-    return {"n_items": len(rows)}
+def name_answers(task: Task) -> str:
+    """Return the name of the file that holds a task's answers."""
+    return f"{task.name}.jsonl"
 
 
 def load_tuned(name: str, adapter: Run | None) -> PreTrainedModel:
@@ -96,10 +109,9 @@ def answer_items(
     return [{"loglikelihoods": scores} for scores in score_options(model, list(zip(prompts, options, strict=True)), CHOICE_BATCH_SIZE)]
 
 
-def score_outputs(task: Task, items: Sequence[BenchmarkItem], outputs: Path) -> list[dict[str, Any]]:
-    """Score stored outputs; needs no model."""
-    answers = [json.loads(line) for line in outputs.read_text(encoding="utf-8").splitlines()]
-    return [_score_item(task, item, answer) for item, answer in zip(items, answers, strict=True)]
+def score_answers(task: Task, items: Sequence[BenchmarkItem], answers: Path) -> list[dict[str, Any]]:
+    """Score stored answers; needs no model."""
+    return [_score_item(task, item, answer) for item, answer in zip(items, read_json_lines(answers), strict=True)]
 
 
 def _score_item(task: Task, item: BenchmarkItem, answer: dict[str, Any]) -> dict[str, Any]:

@@ -139,7 +139,7 @@ TASKS: dict[str, Task] = {
             answer=lambda item: item.references[0],
             metric="ROUGE-L",
             score=metrics.score_text,
-            max_new_tokens=40,
+            max_new_tokens=56,
         ),
         Task(
             "patient_answer",
@@ -151,7 +151,7 @@ TASKS: dict[str, Task] = {
             answer=lambda item: item.references[0],
             metric="ROUGE-L",
             score=metrics.score_text,
-            max_new_tokens=48,
+            max_new_tokens=66,
         ),
     )
 }

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from helpers.records import CATEGORIES, Instruction, SeedTask
+from helpers.records import CATEGORIES, Instruction, SeedTask, read_json_lines
 from helpers.rouge import similarity_matrix
 from helpers.store import Run
 from helpers.synthesis.filters import REASONS
@@ -23,7 +22,7 @@ def read_tasks(run: Run) -> pd.DataFrame:
     """Return every task that was parsed from the replies of a synthesis run, kept or not."""
     import pandas as pd
 
-    return pd.DataFrame(map(json.loads, run.file("tasks.jsonl").read_text(encoding="utf-8").splitlines()))
+    return pd.DataFrame(read_json_lines(run.file("tasks.jsonl")))
 
 
 def share_categories(sources: dict[str, Iterable[str]]) -> pd.DataFrame:

@@ -24,7 +24,7 @@ def parse_reply(text: str, finish_reason: str = "stop") -> list[ParsedTask]:
     """Split a reply into its items, in order.
 
     A field runs from its heading (`7. Input:`) to the next one. An item is complete with all three fields filled; the last item of a reply that
-    ended for length is not, whatever it holds. A number that comes twice starts a second item.
+    did not end by itself is not, whatever it holds. A number that comes twice starts a second item.
     """
     headings = list(FIELD.finditer(text))
     items: list[tuple[int, dict[str, str]]] = []
@@ -35,7 +35,7 @@ def parse_reply(text: str, finish_reason: str = "stop") -> list[ParsedTask]:
         if not items or items[-1][0] != number or field in items[-1][1]:
             items.append((number, {}))
         items[-1][1][field] = value
-    cut = finish_reason == "length"
+    cut = finish_reason != "stop"
     return [_build_task(number, fields, is_cut=cut and index == len(items) - 1) for index, (number, fields) in enumerate(items)]
 
 

@@ -1,18 +1,18 @@
-"""The synthesis stage: requests, journal, filters and the instruction file."""
+"""The synthesis stage: requests, kept replies, filters and the instruction file."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers.paths import SEEDS
+from helpers.paths import SEEDS, runs_folder
 from helpers.progress import track
 from helpers.records import SeedTask, TeacherReply, dump_row, dump_rows, read_rows
 from helpers.settings import parameter
-from helpers.store import Run, run_stage, sha256_file, write_text
+from helpers.store import Run, run_stage, sha256_file, sha256_text, write_text
 from helpers.synthesis.draws import draw_seeds
 from helpers.synthesis.filters import find_fault, novelty_check
 from helpers.synthesis.parsing import parse_reply
@@ -21,6 +21,7 @@ from helpers.synthesis.teacher import RECORDED, REPLIES, Ask, live_teacher, repl
 
 SEED_TASKS = SEEDS / "seed_tasks.jsonl"
 INSTRUCTIONS = "instructions.jsonl"
+CODE = (*(f"synthesis/{name}.py" for name in ("draws", "filters", "parsing", "pipeline", "prompts", "teacher")), "rouge.py")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ def synthesize(settings: SynthesisSettings) -> Run:
     """Make the instruction data: ask the teacher, parse, filter, label.
 
     Returns:
-        A run with `replies.jsonl` (the journal), `tasks.jsonl` (every parsed task, with the reason for which it fell, if any) and `instructions.jsonl`
+        A run with `replies.jsonl`, `tasks.jsonl` (every parsed task, with the reason for which it fell, if any) and `instructions.jsonl`
         (what was kept).
     """
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
@@ -50,30 +51,43 @@ def synthesize(settings: SynthesisSettings) -> Run:
         inputs[REPLIES.name] = sha256_file(REPLIES)
 
     def compute(folder: Path) -> dict[str, Any]:
-        replies = list(collect_replies(settings, seeds, folder / "replies.jsonl"))
+        replies = list(collect_replies(settings, seeds))
         tasks = list(filter_tasks(settings, replies))
         kept = [_instruction_row(task) for task in tasks if task["reason"] is None]
+        write_text(folder / "replies.jsonl", dump_rows(replies))
         write_text(folder / "tasks.jsonl", dump_rows(tasks))
         write_text(folder / INSTRUCTIONS, dump_rows(kept))
         return {"n_tasks": len(tasks), "n_kept": len(kept)}
 
-    return run_stage("synthesis", settings, inputs, ("synthesis", "rouge.py"), compute)
+    return run_stage("synthesis", settings, inputs, CODE, compute)
 
 
-def collect_replies(settings: SynthesisSettings, seeds: dict[str, SeedTask], journal: Path) -> Iterator[TeacherReply]:
-    """Yield the reply to each request; each is on disk before it is used, and one that the journal holds is not asked for again."""
-    known = {reply.request: reply for reply in read_journal(journal)}
+def collect_replies(settings: SynthesisSettings, seeds: dict[str, SeedTask]) -> Iterator[TeacherReply]:
+    """Yield the reply to each request; a live teacher's is on disk before it is used, and one that is there already is not asked for again.
+
+    Replies are kept by what was asked (teacher, server, temperature, request, prompt), so that other filters or more requests pay for nothing twice.
+    """
     ask: Ask | None = None
     with track(f"ask {settings.teacher} teacher", settings.n_requests, "requests") as advance:
         for request in range(settings.n_requests):
-            if request not in known:
+            seed_ids = draw_seeds(seeds, settings.draw_seed, request)
+            prompt = build_request([seeds[seed_id] for seed_id in seed_ids])
+            kept = reply_file(settings, request, prompt)
+            if settings.teacher != RECORDED and kept.is_file():
+                reply = read_rows(kept, TeacherReply)[0]
+            else:
                 ask = ask or _choose_teacher(settings)
-                seed_ids = draw_seeds(seeds, settings.draw_seed, request)
-                reply = ask(request, seed_ids, build_request([seeds[seed_id] for seed_id in seed_ids]))
-                append_row(journal, reply)
-                known[request] = reply
+                reply = ask(request, seed_ids, prompt)
+                if settings.teacher != RECORDED:
+                    write_text(kept, dump_row(reply))
             advance()
-            yield known[request]
+            yield reply
+
+
+def reply_file(settings: SynthesisSettings, request: int, prompt: str) -> Path:
+    """Return where the reply of a live teacher to one request is kept."""
+    asked = json.dumps([settings.teacher, settings.teacher_url, settings.temperature, request, prompt])
+    return runs_folder() / "replies" / f"{sha256_text(asked)[:16]}.jsonl"
 
 
 def _choose_teacher(settings: SynthesisSettings) -> Ask:
@@ -82,37 +96,16 @@ def _choose_teacher(settings: SynthesisSettings) -> Ask:
     return live_teacher(settings.teacher, settings.teacher_url, settings.temperature)
 
 
-def read_journal(journal: Path) -> list[TeacherReply]:
-    """Read the replies of an interrupted run; a last line that broke off in writing is taken away."""
-    if not journal.exists():
-        return []
-    text = journal.read_text(encoding="utf-8", errors="replace")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        write_text(journal, whole)
-    return read_rows(journal, TeacherReply) if whole else []
-
-
-def append_row(path: Path, row: TeacherReply) -> None:
-    """Append a row and wait until it is on disk."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(dump_row(row))
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def filter_tasks(settings: SynthesisSettings, replies: list[TeacherReply]) -> Iterator[dict[str, Any]]:
     """Yield every task of the replies, in order, with `reason` None for those that are kept and its highest similarity to an earlier kept one."""
     is_novel = novelty_check(settings.novelty_threshold)
     for reply in replies:
         for task in parse_reply(reply.text, reply.finish_reason):
-            reason, similarity = find_fault(task, settings.min_words, settings.max_words), None
+            category, similarity = reply.categories.get(task.number), None
+            reason = find_fault(task, settings.min_words, settings.max_words) or (None if category else "unlabelled")
             if reason is None:
                 new, similarity = is_novel(task.instruction)
                 reason = None if new else "not novel"
-            category = reply.categories.get(task.number)
-            if reason is None and category is None:
-                reason = "unlabelled"
             yield {
                 "id": f"r{reply.request:05d}-{task.number:02d}",
                 "request": reply.request,

@@ -17,6 +17,7 @@ from helpers.synthesis.prompts import prompt_sha256
 RECORDED = "recorded"
 REPLIES = SEEDS / "teacher_replies.jsonl"
 MAX_REPLY_TOKENS = 6000
+FINISH_REASONS = ("stop", "length", "content_filter")
 LABEL_REQUEST = (
     "Sort each biomedical task below into one category: qa (answers a question), ie (pulls structured information out of a given text), "
     "gen (writes new text, such as a summary, a note or advice), other (anything else, such as classification or inference). Reply with a JSON object "
@@ -68,15 +69,20 @@ def live_teacher(model: str, base_url: str, temperature: float, client: Any = No
         client = OpenAI(base_url=base_url or None, api_key=os.environ.get("OPENAI_API_KEY", "none"))
 
     def complete(prompt: str, request: int) -> tuple[str, str]:
-        answer = client.chat.completions.create(
-            model=model,
-            messages=[{"role": "user", "content": prompt}],
-            temperature=temperature,
-            max_completion_tokens=MAX_REPLY_TOKENS,
-            seed=request,
-        )
+        from openai import OpenAIError
+
+        try:
+            answer = client.chat.completions.create(
+                model=model,
+                messages=[{"role": "user", "content": prompt}],
+                temperature=temperature,
+                max_completion_tokens=MAX_REPLY_TOKENS,
+                seed=request,
+            )
+        except OpenAIError as error:
+            raise StudyError(f"The teacher {model!r} did not answer request {request}: {error} Replies so far are kept: mend the cause, run again.") from None
         choice = answer.choices[0]
-        return choice.message.content or "", choice.finish_reason
+        return choice.message.content or "", choice.finish_reason if choice.finish_reason in FINISH_REASONS else "other"
 
     def ask(request: int, seed_ids: tuple[str, ...], prompt: str) -> TeacherReply:
         text, finish_reason = complete(prompt, request)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 ADAPTER = "adapter"
 LOG = "log.csv"
-MICRO_BATCH = 8  # rows at a time through the model; gradients of a larger batch are summed
+ROWS = "rows.csv"
+MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 8192}  # at a time through the model, padding included; a batch's gradients are summed
 CHECKPOINT_SECONDS = 20
 MAX_GRADIENT_NORM = 1.0
 WARMUP_SHARE = 0.1
@@ -38,14 +39,14 @@ class TuningSettings:
     model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
     categories: str = parameter("all", "'all', or some of qa, ie, gen, other joined by '+'")
     n_rows: int = parameter(48, "training rows of every run, whatever its categories", minimum=1)
-    training_seed: int = parameter(1, "seed of rows drawn, adapter's start, order of batches")
+    training_seed: int = parameter(1, "seed of rows drawn, adapter's start, order of batches", minimum=0)
     epochs: int = parameter(1, "passes over the rows", minimum=1)
     learning_rate: float = parameter(3e-3, "peak learning rate, after a tenth of the steps", minimum=0)
     batch_size: int = parameter(8, "rows of one optimizer step", minimum=1)
     max_tokens: int = parameter(512, "longest row (tokens); longer ones are left out", minimum=8)
     lora_rank: int = parameter(16, "rank of the adapter's matrices", minimum=1)
     lora_alpha: int = parameter(32, "scale of the adapter: alpha / rank", minimum=1)
-    lora_dropout: float = parameter(0.0, "share of adapter inputs dropped in training", minimum=0)
+    lora_dropout: float = parameter(0.0, "share of adapter inputs dropped in training", minimum=0, maximum=0.9)
     target_modules: str = parameter("all-linear", "'all-linear', or layer names joined by '+'")
 
 
@@ -53,7 +54,8 @@ def tune(settings: TuningSettings, instructions: Path) -> Run:
     """Tune a model with LoRA on rows of an instruction file.
 
     Returns:
-        A run with `adapter/` (safetensors, for `PeftModel.from_pretrained`) and `log.csv` (step, epoch, learning rate, loss, tokens).
+        A run with `adapter/` (safetensors, for `PeftModel.from_pretrained`), `log.csv` (step, epoch, learning rate, loss, tokens) and `rows.csv` (id,
+        category and instruction of the rows it was tuned on).
 
     Raises:
         StudyError: a category has too few rows that fit into `max_tokens`.
@@ -68,13 +70,14 @@ def _train(settings: TuningSettings, rows: Sequence[Instruction], folder: Path) 
 
     encoded_by_id = encode_rows(load_tokenizer(settings.model), rows, settings.max_tokens)
     fitting = [row for row in rows if row.id in encoded_by_id]
-    encoded = [encoded_by_id[row.id] for row in select_rows(fitting, settings.categories, settings.n_rows, settings.training_seed)]
+    chosen = select_rows(fitting, settings.categories, settings.n_rows, settings.training_seed)
+    encoded = [encoded_by_id[row.id] for row in chosen]
     steps = list(iterate_steps([len(row.input_ids) for row in encoded], settings.batch_size, settings.epochs, settings.training_seed))
     model = attach_adapter(load_model(settings.model), settings)
     optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0)
     checkpoint = folder / ".checkpoint.safetensors"
-    log = load_checkpoint(checkpoint, model, optimizer)
-    saved = time.monotonic()
+    log, seconds = load_checkpoint(checkpoint, model, optimizer)
+    saved = started = time.monotonic()
     with track(f"tune on {settings.categories}", len(steps), "steps") as advance:
         advance(len(log))
         for step, (epoch, batch) in enumerate(steps[len(log) :], len(log)):
@@ -84,12 +87,15 @@ def _train(settings: TuningSettings, rows: Sequence[Instruction], folder: Path) 
             log.append({"step": step, "epoch": epoch, "learning_rate": rate, "loss": loss, "tokens": n_tokens})
             advance(note=f"loss {loss:.2f}")
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save_checkpoint(checkpoint, model, optimizer, log)
+                save_checkpoint(checkpoint, model, optimizer, log, seconds + time.monotonic() - started)
                 saved = time.monotonic()
+    seconds += time.monotonic() - started
     save_adapter(model, settings.model, folder / ADAPTER)
     write_text(folder / LOG, _to_csv(log))
+    write_text(folder / ROWS, _to_csv([{"id": row.id, "category": row.category, "instruction": row.instruction} for row in chosen]))
     checkpoint.unlink(missing_ok=True)
-    return {"n_rows": len(encoded), "n_too_long": len(rows) - len(fitting), "n_steps": len(steps), "n_tokens": sum(entry["tokens"] for entry in log)}
+    n_tokens = sum(entry["tokens"] for entry in log)
+    return {"n_rows": len(encoded), "n_too_long": len(rows) - len(fitting), "n_steps": len(steps), "n_tokens": n_tokens, "train_seconds": round(seconds, 2)}
 
 
 def attach_adapter(model: torch.nn.Module, settings: TuningSettings) -> PeftModel:
@@ -122,8 +128,8 @@ def take_step(model: PeftModel, optimizer: torch.optim.Optimizer, rows: Sequence
 
     n_response = sum(len(row.input_ids) - row.n_prompt for row in rows)
     total = 0.0
-    for start in range(0, len(rows), MICRO_BATCH):
-        loss = response_loss(model, collate(rows[start : start + MICRO_BATCH])) / n_response
+    for part in split_batch(rows, MICRO_BATCH_TOKENS[model.device.type]):
+        loss = response_loss(model, collate(part)) / n_response
         loss.backward()
         total += loss.item()
     for group in optimizer.param_groups:
@@ -132,6 +138,16 @@ def take_step(model: PeftModel, optimizer: torch.optim.Optimizer, rows: Sequence
     optimizer.step()
     optimizer.zero_grad()
     return total, sum(len(row.input_ids) for row in rows)
+
+
+def split_batch(rows: Sequence[EncodedRow], n_tokens: int) -> list[list[EncodedRow]]:
+    """Cut a batch into micro-batches of at most `n_tokens`, padding included; a row that is longer goes alone."""
+    parts: list[list[EncodedRow]] = []
+    for row in sorted(rows, key=lambda row: len(row.input_ids)):
+        if not parts or len(row.input_ids) * (len(parts[-1]) + 1) > n_tokens:
+            parts.append([])
+        parts[-1].append(row)
+    return parts
 
 
 def response_loss(model: PeftModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -169,8 +185,8 @@ def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
     (folder / "README.md").unlink(missing_ok=True)
 
 
-def save_checkpoint(path: Path, model: PeftModel, optimizer: torch.optim.Optimizer, log: list[dict[str, Any]]) -> None:
-    """Write adapter, optimiser state and log as one safetensors file, whole or not at all."""
+def save_checkpoint(path: Path, model: PeftModel, optimizer: torch.optim.Optimizer, log: list[dict[str, Any]], seconds: float) -> None:
+    """Write adapter, optimiser state, log and seconds so far as one safetensors file, whole or not at all."""
     import torch
     from safetensors.torch import save_file
 
@@ -178,19 +194,19 @@ def save_checkpoint(path: Path, model: PeftModel, optimizer: torch.optim.Optimiz
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"state/{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
     neighbour = path.with_suffix(".writing")
-    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, neighbour, metadata={"log": json.dumps(log)})
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, neighbour, metadata={"log": json.dumps(log), "seconds": str(seconds)})
     neighbour.replace(path)
 
 
-def load_checkpoint(path: Path, model: PeftModel, optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """Restore adapter and optimiser from a checkpoint and return its log: one entry a finished step, none without a checkpoint."""
+def load_checkpoint(path: Path, model: PeftModel, optimizer: torch.optim.Optimizer) -> tuple[list[dict[str, Any]], float]:
+    """Restore adapter and optimiser from a checkpoint; return its log, one entry a finished step, and its seconds; nothing without a checkpoint."""
     if not path.is_file():
-        return []
+        return [], 0.0
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-        log = json.loads(file.metadata()["log"])
+        log, seconds = json.loads(file.metadata()["log"]), float(file.metadata()["seconds"])
     weights = dict(model.named_parameters())
     states: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
@@ -201,7 +217,7 @@ def load_checkpoint(path: Path, model: PeftModel, optimizer: torch.optim.Optimiz
             index, _, name = rest.partition("/")
             states.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-    return log
+    return log, seconds
 
 
 def _to_csv(log: list[dict[str, Any]]) -> str:

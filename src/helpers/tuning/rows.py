@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.errors import StudyError
-from helpers.prompts import build_prompt
+from helpers.prompts import build_prompt, encode_prompt
 from helpers.records import CATEGORIES, Instruction
 
 if TYPE_CHECKING:
@@ -69,12 +69,6 @@ def encode_row(tokenizer: PreTrainedTokenizerBase, row: Instruction) -> EncodedR
     prompt_ids = encode_prompt(tokenizer, build_prompt(row.instruction, row.input))
     response_ids = tokenizer(row.output.strip(), add_special_tokens=False)["input_ids"]
     return EncodedRow([*prompt_ids, *response_ids, tokenizer.eos_token_id], len(prompt_ids))
-
-
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Return the ids of a prompt, with one begin-of-text token where the model's tokenizer adds one and no end of text."""
-    ids = tokenizer(prompt)["input_ids"]
-    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
 
 
 def encode_rows(tokenizer: PreTrainedTokenizerBase, rows: Iterable[Instruction], max_tokens: int) -> dict[str, EncodedRow]:
