@@ -22,6 +22,12 @@ def test_cells_of_tables_are_shown_escaped():
     assert "1.23" in shown
 
 
+def test_line_breaks_are_kept_and_missing_values_left_empty():
+    shown = show_table(pd.DataFrame({"response": ["a\nb", "c"], "similarity": [None, 0.5]})).data
+    assert "a<br>b" in shown
+    assert "nan" not in shown.lower()
+
+
 def test_provenance_names_result_commit_and_libraries():
     run = run_stage("toy", {}, {}, ("errors.py",), lambda folder: {})
     shown = show_provenance([run]).data

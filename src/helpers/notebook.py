@@ -62,7 +62,7 @@ def show_table(table: pd.DataFrame, digits: int = 2) -> HTML:
     from IPython.display import HTML
 
     safe = table.map(lambda value: escape_cell(value) if isinstance(value, str) else value).rename(columns=lambda name: escape_cell(str(name)))
-    body = safe.to_html(index=False, escape=False, border=0, float_format=lambda number: f"{number:.{digits}f}", justify="left")
+    body = safe.to_html(index=False, escape=False, border=0, na_rep="", float_format=lambda number: f"{number:.{digits}f}", justify="left")
     return HTML(f'<div style="overflow-x: auto">{body}</div>')
 
 
