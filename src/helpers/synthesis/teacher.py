@@ -6,13 +6,16 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
 from helpers.paths import SEEDS
 from helpers.records import CATEGORIES, TeacherReply, read_rows
 from helpers.synthesis.parsing import ParsedTask, parse_reply
 from helpers.synthesis.prompts import prompt_sha256
+
+if TYPE_CHECKING:
+    from openai import OpenAI
 
 RECORDED = "recorded"
 REPLIES = SEEDS / "teacher_replies.jsonl"
@@ -47,7 +50,16 @@ def replay_teacher(path: Path = REPLIES) -> Ask:
     return ask
 
 
-def live_teacher(model: str, base_url: str, temperature: float, client: Any = None) -> Ask:
+def open_client(model: str, base_url: str) -> OpenAI:
+    """Return a client of the openai SDK whose key comes from the environment; a server of one's own may need none."""
+    from openai import OpenAI
+
+    if not base_url and not os.environ.get("OPENAI_API_KEY"):
+        raise StudyError(f"`teacher` is {model!r}, but OPENAI_API_KEY is not set. Set it in the environment, or use teacher = {RECORDED!r}.")
+    return OpenAI(base_url=base_url or None, api_key=os.environ.get("OPENAI_API_KEY", "none"))
+
+
+def live_teacher(model: str, base_url: str, temperature: float) -> Ask:
     """Return a teacher that asks `model` through the openai SDK: once for the tasks, once for their categories.
 
     The key comes from the environment (`OPENAI_API_KEY`) and goes nowhere else. The SDK retries rate limits and server errors a limited number of times.
@@ -56,17 +68,11 @@ def live_teacher(model: str, base_url: str, temperature: float, client: Any = No
         model: name as the server knows it.
         base_url: address of an OpenAI-compatible server; empty for the provider's own.
         temperature: sampling temperature.
-        client: an `openai.OpenAI`, for tests.
 
     Raises:
         StudyError: no key is set for the provider's own server.
     """
-    if client is None:
-        from openai import OpenAI
-
-        if not base_url and not os.environ.get("OPENAI_API_KEY"):
-            raise StudyError(f"`teacher` is {model!r}, but OPENAI_API_KEY is not set. Set it in the environment, or use teacher = {RECORDED!r}.")
-        client = OpenAI(base_url=base_url or None, api_key=os.environ.get("OPENAI_API_KEY", "none"))
+    client = open_client(model, base_url)
 
     def complete(prompt: str, request: int) -> tuple[str, str]:
         from openai import OpenAIError
