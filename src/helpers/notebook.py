@@ -34,7 +34,8 @@ def announce(runs: Run | Iterable[Run]) -> None:
     """Say of each run where it lies, how long it took, and whether it was stored already."""
     for run in [runs] if isinstance(runs, Run) else runs:
         state = "stored result reused" if run.reused else "computed now"
-        print(f"{shown(run.path)}: {state}, took {run.manifest['seconds']:.1f} s")  # noqa: T201
+        seconds = run.manifest["seconds"] + run.manifest["facts"].get("answer_seconds", 0)
+        print(f"{shown(run.path)}: {state}, took {seconds:.1f} s")  # noqa: T201
 
 
 def glue_values(**values: Any) -> None:
@@ -61,7 +62,11 @@ def show_table(table: pd.DataFrame, digits: int = 2) -> HTML:
     """Show a table with every mark-up in its cells escaped, line breaks kept and numbers rounded."""
     from IPython.display import HTML
 
-    safe = table.map(lambda value: escape_cell(value) if isinstance(value, str) else value).rename(columns=lambda name: escape_cell(str(name)))
+    safe = (
+        table.map(lambda value: escape_cell(value) if isinstance(value, str) else value)
+        .rename(columns=lambda name: escape_cell(str(name)))
+        .rename_axis(columns=None)
+    )
     body = safe.to_html(index=False, escape=False, border=0, na_rep="", float_format=lambda number: f"{number:.{digits}f}", justify="left")
     return HTML(f'<div style="overflow-x: auto">{body}</div>')
 
