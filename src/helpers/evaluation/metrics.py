@@ -7,7 +7,6 @@ import re
 from helpers.records import DialogueItem, MedicationItem, PronounItem, QuestionItem
 from helpers.rouge import rouge_l, tokenize
 
-STATUSES = ("active", "discontinued", "neither")
 MEDICATION_LINE = re.compile(r"^[-*\s]*(?P<name>[^:]+?)\s*:\s*(?P<status>active|discontinued|neither)\W*$", re.IGNORECASE)
 ARTICLES = {"a", "an", "the", "his", "her", "their"}
 

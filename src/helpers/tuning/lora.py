@@ -60,9 +60,9 @@ def tune(settings: TuningSettings, instructions: Path) -> Run:
     Raises:
         StudyError: a category has too few rows that fit into `max_tokens`.
     """
-    rows = read_rows(instructions, Instruction)
     inputs = {"instructions": sha256_file(instructions), "model": identify_model(settings.model)}
-    return run_stage("tuning", settings, inputs, ("tuning", "prompts.py", "models.py"), lambda folder: _train(settings, rows, folder))
+    code = ("tuning", "prompts.py", "models.py")
+    return run_stage("tuning", settings, inputs, code, lambda folder: _train(settings, read_rows(instructions, Instruction), folder))
 
 
 def _train(settings: TuningSettings, rows: Sequence[Instruction], folder: Path) -> dict[str, Any]:
