@@ -16,7 +16,8 @@ from helpers.paths import ROOT
 from helpers.records import SeedTask, read_rows
 from helpers.settings import pick
 from helpers.store import Run
-from helpers.synthesis.pipeline import INSTRUCTIONS, SEED_TASKS, SynthesisSettings, synthesize
+from helpers.synthesis.ledger import TeacherLimits
+from helpers.synthesis.pipeline import INSTRUCTIONS, SEED_TASKS, SynthesisSettings, check_choices, synthesize
 from helpers.tuning.lora import TuningSettings
 from helpers.tuning.rows import parse_categories
 
@@ -26,20 +27,22 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Settings of synthesis, tuning and evaluation, and an instruction file that takes the place of the synthesis where one is named."""
+    """Settings of all stages, limits of a live teacher, and an instruction file that takes the place of the synthesis where one is named."""
 
     synthesis: SynthesisSettings
     tuning: TuningSettings
     evaluation: EvaluationSettings
+    limits: TeacherLimits
     instructions: str = ""
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Study:
         """Build a study from same-named parameters, such as `globals()` of a notebook or a profile; absent ones keep their default."""
         synthesis, tuning, evaluation = (pick(stage, parameters) for stage in (SynthesisSettings, TuningSettings, EvaluationSettings))
+        check_choices(synthesis)
         parse_categories(tuning.categories)
         parse_tasks(evaluation.tasks)
-        return cls(synthesis, tuning, evaluation, instructions=parameters.get("instructions", ""))
+        return cls(synthesis, tuning, evaluation, pick(TeacherLimits, parameters), instructions=parameters.get("instructions", ""))
 
     @cached_property
     def seeds(self) -> list[SeedTask]:
@@ -49,7 +52,7 @@ class Study:
     @cached_property
     def synthesis_run(self) -> Run:
         """The run that made the instruction data from the seeds."""
-        return synthesize(self.synthesis)
+        return synthesize(self.synthesis, self.limits)
 
     @cached_property
     def instruction_file(self) -> Path:
