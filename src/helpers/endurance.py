@@ -88,14 +88,17 @@ def run_endurance(folder: Path, n_rows: int, n_kills: int, fault_rate: float, n_
         run still asked for, and the largest process in MiB.
     """
     calm, rough = folder / "calm", folder / "rough"
+    started = time.perf_counter()
     with serve() as url:
         finish(start_synthesis(url, calm, n_rows, n_parallel))
+    calm_seconds = time.perf_counter() - started
     draw, size = random.Random(seed), measure_ledger(calm)  # noqa: S311
     started, n_killed = time.perf_counter(), 0
     with serve(fault_rate) as url:
         for threshold in sorted(draw.uniform(0, size) for _ in range(n_kills)):
             n_killed += kill_at(start_synthesis(url, rough, n_rows, n_parallel), rough, threshold)
         finish(start_synthesis(url, rough, n_rows, n_parallel))
+        seconds = time.perf_counter() - started
         sent = read_statistics(url)
         finish(start_synthesis(url, rough, n_rows, n_parallel))
         again = read_statistics(url)
@@ -106,6 +109,7 @@ def run_endurance(folder: Path, n_rows: int, n_kills: int, fault_rate: float, n_
         "n_sent_again": sum(sent["sent"].values()) - len(sent["sent"]),
         "n_asked_once_finished": sum(again["sent"].values()) - sum(sent["sent"].values()),
         "faults": sent["met"],
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": round(seconds, 1),
+        "calm_seconds": round(calm_seconds, 1),
         "largest_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
     }

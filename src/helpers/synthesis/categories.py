@@ -93,7 +93,7 @@ def measure_agreement(first: Sequence[str], second: Sequence[str]) -> dict[str, 
     resamples = [_agree(pair[:, rng.integers(0, pair.shape[1], pair.shape[1])]) for _ in range(N_RESAMPLES)]
     row: dict[str, float] = {"n": pair.shape[1]}
     for index, (name, value) in enumerate(zip(("accuracy", "kappa", "alpha"), _agree(pair), strict=True)):
-        low, high = np.percentile([resample[index] for resample in resamples], [2.5, 97.5])
+        low, high = np.nanpercentile([resample[index] for resample in resamples], [2.5, 97.5])
         row |= {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}
     return row
 
@@ -104,6 +104,8 @@ def _agree(pair: Any) -> tuple[float, float, float]:
     from sklearn.metrics import cohen_kappa_score
 
     accuracy = float(np.mean(pair[0] == pair[1]))
+    if len(np.unique(pair)) == 1:
+        return accuracy, float("nan"), float("nan")  # agreement beyond chance has no meaning with one category
     return accuracy, float(cohen_kappa_score(*pair)), float(krippendorff.alpha(reliability_data=pair, level_of_measurement="nominal"))
 
 

@@ -16,7 +16,7 @@ from helpers.rouge import TIE_SLACK
 from helpers.store import Run, run_stage, sha256_file
 from helpers.synthesis.categories import measure_agreement, train_labeller
 from helpers.synthesis.filters import REASONS, find_fault, read_benchmark_runs
-from helpers.synthesis.novelty import BLOCK, NoveltyIndex
+from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.pipeline import BENCHMARK_FILES
 
@@ -92,14 +92,15 @@ def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = 
 
 
 def decide(rows: Iterable[ForeignRow], settings: FilterSettings, benchmark_runs: frozenset[str]) -> Iterator[tuple[ForeignRow, str | None, float | None]]:
-    """Yield each row with the reason for which it falls (None: it is kept) and its highest similarity to an earlier kept one, in blocks."""
+    """Yield each row with the reason for which it falls (None: it is kept) and, where it is not novel, its similarity to an earlier kept one."""
     index = NoveltyIndex(settings.novelty_threshold)
-    for block in _in_blocks(rows, BLOCK):
-        faults = [find_fault(read_task(row), settings.min_words, settings.max_words, benchmark_runs) for row in block]
-        decisions = iter(index.add([row["instruction"] for row, fault in zip(block, faults, strict=True) if fault is None]))
-        for row, fault in zip(block, faults, strict=True):
-            is_new, similarity = next(decisions) if fault is None else (False, None)
-            yield row, fault if fault else None if is_new else "not novel", similarity
+    for row in rows:
+        fault = find_fault(read_task(row), settings.min_words, settings.max_words, benchmark_runs)
+        if fault:
+            yield row, fault, None
+        else:
+            [(is_new, similarity)] = index.add([row["instruction"]])
+            yield row, None if is_new else "not novel", similarity
 
 
 def read_task(row: ForeignRow) -> ParsedTask:
@@ -109,19 +110,8 @@ def read_task(row: ForeignRow) -> ParsedTask:
     return ParsedTask(0, instruction, given or "", output, complete)
 
 
-def _in_blocks(rows: Iterable[ForeignRow], size: int) -> Iterator[list[ForeignRow]]:
-    block: list[ForeignRow] = []
-    for row in rows:
-        block.append(row)
-        if len(block) == size:
-            yield block
-            block = []
-    if block:
-        yield block
-
-
 def label_file(path: Path, target: Path) -> int:
-    """Write the rows of a JSONL file with the category that the offline classifier gives them, `id` added where it is missing; returns their number.
+    """Write the rows of a JSONL file with the category that the offline classifier gives them, fit for training; returns their number.
 
     Raises:
         StudyError: a row has no instruction.
@@ -135,7 +125,7 @@ def label_file(path: Path, target: Path) -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("w", encoding="utf-8") as file:
         for number, (row, label) in enumerate(zip(rows, labels, strict=True)):
-            file.write(dump_row({"id": str(row.get("id", number))} | {name: value for name, value in row.items() if name != "id"} | {"category": label}))
+            file.write(dump_row(row | {"id": str(row.get("id", number)), "input": row.get("input") or "", "category": label}))
     return len(rows)
 
 

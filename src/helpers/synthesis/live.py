@@ -8,7 +8,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -65,6 +65,7 @@ class LiveTeacher:
         self._settled = asyncio.Condition()
         self._resume_at = 0.0
         self._stopping = False
+        self.failure: StudyError | None = None
 
     @cached_property
     def _client(self) -> AsyncOpenAI:
@@ -87,10 +88,15 @@ class LiveTeacher:
             await self._client.close()
 
     async def hold(self, conversation: Conversation) -> TeacherReply:
-        """Carry a conversation to its end, answers of the journal first."""
+        """Carry a conversation to its end, answers of the journal first; an error that the user must mend stops all others too."""
         body = next(conversation)
         while True:
-            answer = self._journal.find(body) or await self._ask(body)
+            try:
+                answer = self._journal.find(body) or await self._ask(body)
+            except StudyError as error:
+                self.failure = self.failure or error
+                self.stop()
+                raise
             try:
                 body = conversation.send(answer)
             except StopIteration as end:
@@ -237,6 +243,8 @@ def hold_conversations(conversations: Iterable[Conversation], teacher: LiveTeach
                 yield window.popleft().result()
         while window:
             yield window.popleft().result()
+    except CancelledError:
+        raise teacher.failure or StudyError("The requests were stopped. Every reply so far is kept: run the same command again.") from None
     finally:
         teacher.stop()
         wait(window)
