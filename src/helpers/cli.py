@@ -27,9 +27,12 @@ def run(
     """Execute the notebooks and publish them into the book; stored results are reused."""
     from helpers.runner import add_instructions, plan_parameters, plan_run, run_notebook
     from helpers.study import Study
+    from helpers.synthesis.costs import explain_cost
 
     with plain_errors():
         study = Study.from_parameters(plan_parameters(profile, parameter or []))
+        if not study.instructions and (cost := explain_cost(study.synthesis, study.limits)):
+            typer.echo(cost)
         for notebook, parameters in plan_run(profile, only or [], parameter or []):
             started = time.monotonic()
             with report_progress(notebook.stem):

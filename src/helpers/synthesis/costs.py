@@ -63,7 +63,7 @@ def explain_cost(settings: SynthesisSettings, limits: TeacherLimits) -> str:
     each = estimate_request(settings, seeds)
     price, discount = find_price(settings.teacher, settings.teacher_url), BATCH_DISCOUNT if limits.batch else 1.0
     lines = [
-        f"{missing} of {settings.n_requests} requests are still to be asked: about {missing * each.n_input / 1e6:.2f} million tokens in and "
+        f"{missing} of {settings.n_requests} requests are still to be asked{', fewer if the target is reached before' if settings.target_rows else ''}: about {missing * each.n_input / 1e6:.2f} million tokens in and "
         f"{missing * each.n_output / 1e6:.2f} million out (reasoning not counted).",
     ]
     if price:

@@ -58,8 +58,8 @@ class Ledger:
         self.price: Price | None = find_price(model, base_url)
         self._limits, self._path, self._factor = limits, folder / "ledger.jsonl", BATCH_DISCOUNT if limits.batch else 1.0
         if self.price is None and not limits.max_cost_tokens:
-            where = f"on {base_url}" if base_url else "of the provider"
-            raise StudyError(f"The price of {model!r} {where} is unknown. Set `max_cost_tokens` (tokens in and out, all requests), the cap that then holds.")
+            where = f" on {base_url}" if base_url else ""
+            raise StudyError(f"The price of {model!r}{where} is unknown. Set `max_cost_tokens` (tokens in and out, all requests), the cap that then holds.")
         self._open: dict[str, Amount] = {}
         self._own: set[str] = set()
         self.settled, self._at_risk = Amount(), Amount()
