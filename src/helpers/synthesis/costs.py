@@ -62,8 +62,9 @@ def explain_cost(settings: SynthesisSettings, limits: TeacherLimits) -> str:
     missing = sum(journal.find(build_body(settings, prompt, request, MAX_REPLY_TOKENS)) is None for request, _, prompt in plan_requests(settings, seeds))
     each = estimate_request(settings, seeds)
     price, discount = find_price(settings.teacher, settings.teacher_url), BATCH_DISCOUNT if limits.batch else 1.0
+    most = ", fewer if the target is reached before" if settings.target_rows else ""
     lines = [
-        f"{missing} of {settings.n_requests} requests are still to be asked{', fewer if the target is reached before' if settings.target_rows else ''}: about {missing * each.n_input / 1e6:.2f} million tokens in and "
+        f"{missing} of {settings.n_requests} requests are still to be asked{most}: about {missing * each.n_input / 1e6:.2f} million tokens in and "
         f"{missing * each.n_output / 1e6:.2f} million out (reasoning not counted).",
     ]
     if price:
