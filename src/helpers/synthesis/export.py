@@ -24,6 +24,24 @@ COLUMNS = ("id", "category", "instruction", "input", "output", "request", "seed_
 JSON_LINES, PARQUET, CARD, CROISSANT = "train.jsonl", "train.parquet", "README.md", "croissant.json"
 
 
+_CROISSANT_TERMS = (
+    "citeAs column equivalentProperty extract field fileObject fileProperty fileSet format includes isLiveDataset jsonPath key md5 parentField path recordSet "
+    "references regex repeated replace samplingRate separator source subField transform"
+)
+CONTEXT = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "sc": "https://schema.org/",
+} | {term: f"cr:{term}" for term in _CROISSANT_TERMS.split()}
+
+
 @dataclasses.dataclass(frozen=True)
 class Licence:
     """Under which terms the rows may be used, and why."""
@@ -113,25 +131,7 @@ def describe_croissant(folder: Path, licence: Licence) -> dict[str, Any]:
     """Return the Croissant 1.0 description of a dataset folder, whose Parquet file is there already."""
     fields = [_describe_field(name) for name in COLUMNS]
     return {
-        "@context": {
-            "@language": "en",
-            "@vocab": "https://schema.org/",
-            "citeAs": "cr:citeAs",
-            "column": "cr:column",
-            "conformsTo": "dct:conformsTo",
-            "cr": "http://mlcommons.org/croissant/",
-            "data": {"@id": "cr:data", "@type": "@json"},
-            "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-            "dct": "http://purl.org/dc/terms/",
-            "extract": "cr:extract",
-            "field": "cr:field",
-            "fileObject": "cr:fileObject",
-            "recordSet": "cr:recordSet",
-            "repeated": "cr:repeated",
-            "sc": "https://schema.org/",
-            "sha256": "cr:sha256",
-            "source": "cr:source",
-        },
+        "@context": CONTEXT,
         "@type": "sc:Dataset",
         "name": NAME,
         "description": "Biomedical instructions made by the method of BioInstruct (Tran et al., JAMIA 2024). Not for clinical use.",
