@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.published.checks import MODEL, gain_of_pairs, mean_figure2, reading_error
+from helpers.analysis.published.checks import gain_of_pairs, mean_figure2, reading_error
 from helpers.analysis.published.precision import adjust_holm, test_over_items
 from helpers.analysis.published.tables import ALL, BASE, load_facts, load_source, load_test_sets
 from helpers.grid import PAIRS, SINGLES
@@ -161,7 +161,7 @@ def test_cells(alpha: float) -> dict[str, int]:
     Returns:
         tests, single (below `alpha` unadjusted) and holm (after Holm's adjustment).
     """
-    figure = load_source("figure2").query("category == 'qa' and model == @MODEL").pivot(index="task", columns="cell", values="score")
+    figure = load_source("figure2").query("category == 'qa'").pivot(index="task", columns="cell", values="score")
     n_items = load_test_sets()[figure.index].to_numpy()
     others = [cell for cell in figure.columns if cell not in {BASE, ALL, "qa"}]
     p_values = np.concatenate([test_over_items(figure["qa"].to_numpy(), figure[cell].to_numpy(), n_items) for cell in others])

@@ -32,38 +32,7 @@ class Scope:
     table: str
     tasks: Mapping[str, tuple[str, ...]]
     metrics: Mapping[str, tuple[str, ...]]
-    figure_metric: str
-    counts_points: bool = True
-
-
-SCOPES = {
-    "qa": Scope(
-        "table1",
-        {"four QA tasks": QA_TASKS, "with MedNLI": (*QA_TASKS, "MedNLI")} | {task: (task,) for task in (*QA_TASKS, "MedNLI")},
-        {"accuracy": ("accuracy",)},
-        "accuracy",
-    ),
-    "ie": Scope(
-        "table2",
-        {"both tasks": IE_TASKS} | {task: (task,) for task in IE_TASKS},
-        {
-            "F1": ("f1",),
-            "F1, conditional accuracy": ("f1", "conditional_accuracy"),
-            "conditional accuracy": ("conditional_accuracy",),
-            "precision": ("precision",),
-            "recall": ("recall",),
-            "all printed": ("precision", "recall", "f1", "conditional_accuracy"),
-        },
-        "F1",
-    ),
-    "gen": Scope(
-        "table3",
-        {"both tasks": GEN_TASKS} | {task: (task,) for task in GEN_TASKS},
-        {"GPT-4 mean": ("gpt4_mean",)} | {name.replace("gpt4_", "GPT-4 "): (name,) for name in JUDGED} | {"automatic metrics": AUTOMATIC},
-        "GPT-4 mean",
-        counts_points=False,
-    ),
-}
+    averages: tuple[str, ...]
 
 
 def gain_of_mean(pairs: pd.DataFrame) -> float:
@@ -94,6 +63,34 @@ AVERAGES: dict[str, Callable[[pd.DataFrame], float]] = {
     "gain in points": gain_in_points,
 }
 
+SCOPES = {
+    "qa": Scope(
+        "table1",
+        {"four QA tasks": QA_TASKS, "with MedNLI": (*QA_TASKS, "MedNLI")} | {task: (task,) for task in (*QA_TASKS, "MedNLI")},
+        {"accuracy": ("accuracy",)},
+        tuple(AVERAGES),
+    ),
+    "ie": Scope(
+        "table2",
+        {"both tasks": IE_TASKS} | {task: (task,) for task in IE_TASKS},
+        {
+            "F1": ("f1",),
+            "F1, conditional accuracy": ("f1", "conditional_accuracy"),
+            "conditional accuracy": ("conditional_accuracy",),
+            "precision": ("precision",),
+            "recall": ("recall",),
+            "all printed": ("precision", "recall", "f1", "conditional_accuracy"),
+        },
+        tuple(AVERAGES),
+    ),
+    "gen": Scope(
+        "table3",
+        {"both tasks": GEN_TASKS} | {task: (task,) for task in GEN_TASKS},
+        {"GPT-4 mean": ("gpt4_mean",)} | {name.replace("gpt4_", "GPT-4 "): (name,) for name in JUDGED} | {"automatic metrics": AUTOMATIC},
+        tuple(AVERAGES)[:-1],  # points of a scale from 1 to 5 are no percentage
+    ),
+}
+
 
 def bound_error(average: Callable[[pd.DataFrame], float], pairs: pd.DataFrame) -> float:
     """Return by how much a gain can move if every score is off by its reading and rounding error, in the worst direction."""
@@ -115,8 +112,16 @@ def judge_claim(difference: float, rounding: float, error: float, is_figure: boo
     return READING if is_figure and abs(difference) <= rounding + error else FAILS
 
 
+def choose_models(present: set[str]) -> dict[str, tuple[str, ...]]:
+    """Return the sets of models that a source lets one average over, each single model last."""
+    groups = {label: members for label, members in MODELS.items() if len(present & set(members)) > 1}
+    return groups | {model: (model,) for model in MODELS["all"] if model in present}
+
+
 def list_ways(claim: str) -> pd.DataFrame:
-    """Compute one headline gain in every way: source x models x tasks x metrics x average; ways that are the same by definition stand once.
+    """Compute one headline gain in every way: source x models x tasks x metrics x average.
+
+    Ways that come to the same because there is only one model, task or metric to average over stand once.
 
     Args:
         claim: 'qa', 'ie' or 'gen'.
@@ -127,25 +132,24 @@ def list_ways(claim: str) -> pd.DataFrame:
     import pandas as pd
 
     scope, fact = SCOPES[claim], load_facts().loc[f"claim_{claim}"]
-    rows = []
+    ways: dict[tuple, dict] = {}
     for name in (scope.table, "figure2"):
-        pairs = pair_scores(add_judge_mean(load_source(name)) if name == "table3" else load_source(name))
-        present = set(pairs["model"])
-        models = {label: members for label, members in MODELS.items() if len(present & set(members)) > 1} | {model: (model,) for model in MODELS["all"]}
-        metrics = scope.metrics if name == scope.table else {scope.figure_metric: scope.metrics[scope.figure_metric]}
-        for (who, members), (what, tasks), (how, measures), (label, average) in product(
-            models.items(), scope.tasks.items(), metrics.items(), AVERAGES.items()
-        ):
-            part = pairs[pairs["model"].isin(members) & pairs["task"].isin(tasks) & pairs["metric"].isin(measures)]
-            if part.empty or set(part["task"]) != set(tasks) or (average is gain_in_points and not scope.counts_points):
-                continue
-            value, error = average(part), bound_error(average, part)
-            verdict = judge_claim(value - fact["value"], fact["rounding"], error, is_figure=name == "figure2")
-            rows.append((claim, part["source"].iloc[0], who, what, how, label, value, error, fact["value"], value - fact["value"], verdict))
-    table = pd.DataFrame(
-        rows, columns=["claim", "source", "models", "tasks", "metrics", "average", "value", "error", "claimed", "difference", "verdict"]
-    )
-    return drop_same_ways(table)
+        pairs = pair_scores(add_judge_mean(load_source(name)))
+        metrics = dict(list(scope.metrics.items())[: None if name == scope.table else 1])  # a figure shows the plainest metric alone
+        choices = product(choose_models(set(pairs["model"])).items(), scope.tasks.items(), metrics.items(), scope.averages)
+        for (who, models), (what, tasks), (how, measures), average in choices:
+            part = pairs[pairs["model"].isin(models) & pairs["task"].isin(tasks) & pairs["metric"].isin(measures)]
+            if set(part["task"]) == set(tasks):
+                way = {"claim": claim, "source": part["source"].iloc[0], "models": who, "tasks": what, "metrics": how, "average": average}
+                value = AVERAGES[average](part)
+                ways.setdefault((name, tuple(part.index), round(value, 9)), way | _weigh(value, part, AVERAGES[average], fact))
+    return pd.DataFrame(list(ways.values()))
+
+
+def _weigh(value: float, pairs: pd.DataFrame, average: Callable[[pd.DataFrame], float], fact: pd.Series) -> dict[str, float | str]:
+    error, difference = bound_error(average, pairs), value - fact["value"]
+    verdict = judge_claim(difference, fact["rounding"], error, is_figure=pairs["source"].iloc[0].startswith("Figure"))
+    return {"value": value, "error": error, "claimed": fact["value"], "difference": difference, "verdict": verdict}
 
 
 def list_all_ways() -> pd.DataFrame:
@@ -153,11 +157,6 @@ def list_all_ways() -> pd.DataFrame:
     import pandas as pd
 
     return pd.concat([list_ways(claim) for claim in SCOPES], ignore_index=True)
-
-
-def drop_same_ways(ways: pd.DataFrame) -> pd.DataFrame:
-    """Return the ways without those that equal an earlier one because there is only one model, task or metric to average over, or one set of models."""
-    return ways[~ways.assign(value=ways["value"].round(9)).duplicated(["source", "value"])].reset_index(drop=True)
 
 
 def summarize_ways(ways: pd.DataFrame) -> pd.DataFrame:
@@ -174,3 +173,27 @@ def summarize_ways(ways: pd.DataFrame) -> pd.DataFrame:
             | {"lowest": group["value"].min(), "highest": group["value"].max()}
         )
     return pd.DataFrame(rows)
+
+
+def tabulate_ways(ways: pd.DataFrame) -> pd.DataFrame:
+    """Return the ways over all models of a source and the plainest metric, one row a source and set of tasks, one column an average.
+
+    Values are text: rounded to two decimals, with a check mark where the claim reproduces and a tilde where it does within the reading error.
+    """
+    marks = {REPRODUCES: " ✓", READING: " ~", FAILS: ""}
+    plain = ways.groupby("claim")["metrics"].transform("first")
+    chosen = ways[(ways["metrics"] == plain) & ((ways["models"] == "all") | ways["source"].str.startswith("Figure"))]
+    chosen = chosen.assign(
+        text=[f"{row.value:.2f}{marks[row.verdict]}" for row in chosen.itertuples()], claim=[f"{row.claimed:g} %" for row in chosen.itertuples()]
+    )
+    order = chosen[["claim", "source", "tasks"]].drop_duplicates()
+    wide = chosen.pivot(index=["claim", "source", "tasks"], columns="average", values="text").loc[list(order.itertuples(index=False, name=None))]
+    return wide[[average for average in AVERAGES if average in wide]].fillna("").reset_index()
+
+
+def nearest_ways(ways: pd.DataFrame, n_ways: int = 3) -> pd.DataFrame:
+    """Return the ways of each claim that come nearest to it, nearest first."""
+    nearest = ways.assign(distance=ways["difference"].abs()).sort_values(["claim", "distance"], kind="stable").groupby("claim").head(n_ways)
+    order = {claim: number for number, claim in enumerate(SCOPES)}
+    columns = ["claim", "source", "models", "tasks", "metrics", "average", "value", "difference", "verdict"]
+    return nearest.sort_values("claim", key=lambda names: names.map(order), kind="stable")[columns].reset_index(drop=True)

@@ -63,6 +63,11 @@ def find_whole_answers(task: str = "BioASQ") -> pd.DataFrame:
     return table[["source", "cell", "n_rows", "score"]].assign(right=right, distance=distance, fits=distance <= table["reading_error"]).reset_index(drop=True)
 
 
+def expect_whole_answers(task: str = "BioASQ") -> float:
+    """Return the probability that a score lies within the reading error of a whole number of right answers by chance."""
+    return min(1.0, 2 * float(load_source("figure2")["reading_error"].max()) * load_test_sets()[task] / 100)
+
+
 def list_misfits(task: str, n_runs: int) -> pd.DataFrame:
     """Return the scores of a test set that do not fit so many runs, with the fewest runs that do: model, cell, score, fewest."""
     table = load_source("table1").query("task == @task")
@@ -81,7 +86,7 @@ def critical_t(n_runs: int) -> float:
 
 READINGS: dict[str, Callable[[float, int], float]] = {
     "half of a 95 % interval": lambda spread, n_runs: spread / critical_t(n_runs),
-    "standard error": lambda spread, n_runs: spread,
+    "standard error": lambda spread, _: spread,
     "standard deviation over runs": lambda spread, n_runs: spread / math.sqrt(n_runs),
     "variance over runs": lambda spread, n_runs: math.sqrt(spread / n_runs),
 }

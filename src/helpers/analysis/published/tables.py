@@ -88,7 +88,7 @@ def load_test_sets() -> pd.Series:
 
 
 def add_judge_mean(table: pd.DataFrame) -> pd.DataFrame:
-    """Return Table 3 with the mean of the three scores that GPT-4 gave, as `gpt4_mean`, which the figures and Table 4 show."""
+    """Return a table with the mean of the three scores that GPT-4 gave added as `gpt4_mean`, which is what figures and Table 4 show."""
     import pandas as pd
 
     keys = ["source", "model", "cell", "n_rows", "category", "task", "reading_error"]
