@@ -57,10 +57,10 @@ def gain_in_points(pairs: pd.DataFrame) -> float:
 
 
 AVERAGES: dict[str, Callable[[pd.DataFrame], float]] = {
-    "relative gain of the mean": gain_of_mean,
-    "mean of relative gains": mean_of_gains,
-    "relative gain of the grand mean": gain_of_grand_mean,
-    "gain in points": gain_in_points,
+    "gain of means": gain_of_mean,
+    "mean of gains": mean_of_gains,
+    "gain of grand means": gain_of_grand_mean,
+    "points": gain_in_points,
 }
 
 SCOPES = {
