@@ -107,10 +107,11 @@ def pair_scores(table: pd.DataFrame, tuned: str = ALL) -> pd.DataFrame:
         source, model, category, task, metric, base, tuned, base_pm, tuned_pm (printed ±, NaN where none) and error (of reading and rounding).
     """
     keys = ["source", "model", "category", "task", "metric"]
-    base, other = (table[table["cell"] == cell].set_index(keys) for cell in (BASE, tuned))
-    pairs = base[["score", "plus_minus", "reading_error"]].join(other[["score", "plus_minus"]], lsuffix="_base", how="inner").reset_index()
-    names = {"score_base": "base", "score": "tuned", "plus_minus_base": "base_pm", "plus_minus": "tuned_pm"}
-    return pairs.rename(columns=names).assign(error=pairs["reading_error"] + ROUNDING).drop(columns="reading_error")
+    before, after = (table[table["cell"] == cell].set_index(keys)[["score", "plus_minus", "reading_error"]] for cell in (BASE, tuned))
+    before = before.set_axis(["base", "base_pm", "error"], axis=1)
+    after = after.set_axis(["tuned", "tuned_pm", "error"], axis=1).drop(columns="error")
+    pairs = before.join(after, how="inner").reset_index()
+    return pairs.assign(error=pairs["error"] + ROUNDING)[[*keys, "base", "tuned", "base_pm", "tuned_pm", "error"]]
 
 
 def label_scores(names: tuple[str, ...], metrics: tuple[str, ...]) -> pd.DataFrame:
