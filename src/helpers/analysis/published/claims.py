@@ -183,9 +183,7 @@ def tabulate_ways(ways: pd.DataFrame) -> pd.DataFrame:
     marks = {REPRODUCES: " ✓", READING: " ~", FAILS: ""}
     plain = ways.groupby("claim")["metrics"].transform("first")
     chosen = ways[(ways["metrics"] == plain) & ((ways["models"] == "all") | ways["source"].str.startswith("Figure"))]
-    chosen = chosen.assign(
-        text=[f"{row.value:.2f}{marks[row.verdict]}" for row in chosen.itertuples()], claim=[f"{row.claimed:g} %" for row in chosen.itertuples()]
-    )
+    chosen = chosen.assign(text=[f"{row.value:.2f}{marks[row.verdict]}" for row in chosen.itertuples()])
     order = chosen[["claim", "source", "tasks"]].drop_duplicates()
     wide = chosen.pivot(index=["claim", "source", "tasks"], columns="average", values="text").loc[list(order.itertuples(index=False, name=None))]
     return wide[[average for average in AVERAGES if average in wide]].fillna("").reset_index()
