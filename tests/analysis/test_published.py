@@ -42,6 +42,7 @@ def test_the_files_hold_every_number_of_the_paper():
     cell = load_source("table1").query("model == 'LLaMA 2 7B' and cell == 'all' and task == 'BioASQ'")
     assert (cell["score"].item(), cell["plus_minus"].item()) == (84.76, 4.4353)
     assert load_facts().loc["claim_ie", "value"] == 5.7
+    assert load_facts().loc["test_level", "value"] == AuditSettings().alpha
     assert set(load_test_sets().index) == set(load_source("table1")["task"])
 
 
