@@ -33,7 +33,7 @@ ROUNDING = 0.005  # scores are printed with two decimals
 class AuditSettings:
     """What the audit has to assume: the level of its tests, and the runs behind a printed mean."""
 
-    alpha: float = parameter(0.05, "two-sided level of all tests of a family together (probability)", minimum=0.0001, maximum=0.5)
+    alpha: float = parameter(0.05, "two-sided level of a whole family of tests (probability)", minimum=0.0001, maximum=0.5)
     n_runs: int = parameter(5, "evaluation runs behind each printed mean; the paper does not say", minimum=2, maximum=100)
 
 
