@@ -9,9 +9,11 @@ import torch
 from helpers.errors import StudyError
 from helpers.models import load_model, load_tokenizer, quiet_peft
 from helpers.records import Instruction, read_rows
-from helpers.tuning import lora
-from helpers.tuning.lora import TuningSettings, attach_adapter, learning_rate_at, response_loss, split_batch, take_step, tune
+from helpers.tuning import lora, step
+from helpers.tuning.adapter import attach_adapter
+from helpers.tuning.lora import TuningSettings, tune
 from helpers.tuning.rows import collate, encode_row
+from helpers.tuning.step import learning_rate_at, response_loss, split_batch, take_step
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def test_the_loss_is_the_one_that_transformers_computes_from_all_logits(settings
 def test_eight_at_a_time_give_the_gradients_of_one_at_a_time(settings, encoded, monkeypatch):
     found = []
     for n_tokens in (10_000, 1):
-        monkeypatch.setattr(lora, "MICRO_BATCH_TOKENS", {"cpu": n_tokens})
+        monkeypatch.setattr(step, "MICRO_BATCH_TOKENS", {"cpu": n_tokens})
         model = attach_adapter(load_model(settings.model), settings)
         optimizer = torch.optim.SGD(model.parameters())
         monkeypatch.setattr(optimizer, "zero_grad", lambda: None)

@@ -29,6 +29,11 @@ class EncodedRow:
     input_ids: list[int]
     n_prompt: int
 
+    @property
+    def n_response(self) -> int:
+        """How many ids count for the loss: those of the response and the end of text."""
+        return len(self.input_ids) - self.n_prompt
+
 
 def parse_categories(categories: str) -> tuple[str, ...]:
     """Return the categories of a subset such as 'qa+ie'; 'all' stands for every row in its natural share and gives an empty tuple.
@@ -65,7 +70,13 @@ def select_rows(rows: Sequence[Instruction], categories: str, n_rows: int, seed:
 
 
 def encode_row(tokenizer: PreTrainedTokenizerBase, row: Instruction) -> EncodedRow:
-    """Tokenize prompt and response apart and join them, so that the border of the mask cannot move; end of text is part of the response."""
+    """Tokenize prompt and response apart and join them, so that the border of the mask cannot move; end of text is part of the response.
+
+    Raises:
+        StudyError: the model has no end-of-text token, so that it could never learn to stop.
+    """
+    if tokenizer.eos_token_id is None:
+        raise StudyError("The model's tokenizer must name an end-of-text token, but none was found. Set `eos_token` in its tokenizer_config.json.")
     prompt_ids = encode_prompt(tokenizer, build_prompt(row.instruction, row.input))
     response_ids = tokenizer(row.output.strip(), add_special_tokens=False)["input_ids"]
     return EncodedRow([*prompt_ids, *response_ids, tokenizer.eos_token_id], len(prompt_ids))
