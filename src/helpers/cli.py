@@ -1,4 +1,4 @@
-"""The command line: `study run`, `study figures`, `study fetch`, `study bench`, `study pilot`."""
+"""The command line: `study run`, `study figures`, `study tune`, `study fetch`, `study bench`, `study pilot`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import typer
 
 from helpers.errors import StudyError
 from helpers.paths import BOOK, shown
+from helpers.tune_cli import add_tune
 
 app = typer.Typer(help="BioInstruct, open and runnable: run the study's notebooks, redraw its figures.", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -147,6 +148,9 @@ def draw_bars(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
             bar.update(tasks[name], completed=report["done"], note=report["note"], visible=report["done"] < report["total"])
 
         yield show
+
+
+add_tune(app)
 
 
 def main() -> None:

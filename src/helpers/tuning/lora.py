@@ -74,10 +74,13 @@ def tune(settings: TuningSettings, instructions: Path) -> Run:
     """
     inputs = {"instructions": sha256_file(instructions), "model": identify_model(settings.model)}
     code = (*(f"tuning/{name}.py" for name in ("adapter", "checkpoint", "fused", "lora", "rows", "step")), "prompts.py", "models.py")
-    return run_stage("tuning", settings, inputs, code, lambda folder: _train(settings, read_rows(instructions, Instruction), inputs, folder))
+    run = run_stage("tuning", settings, inputs, code, lambda folder: _train(settings, read_rows(instructions, Instruction), inputs, folder))
+    if not run.reused and join_processes().is_main_process:
+        join_processes().wait_for_everyone()  # the others wait in `_train` until the manifest is there
+    return run
 
 
-def _train(settings: TuningSettings, rows: Sequence[Instruction], inputs: dict[str, str], folder: Path) -> dict[str, Any]:
+def _train(settings: TuningSettings, rows: Sequence[Instruction], inputs: dict[str, str], folder: Path) -> dict[str, Any] | None:
     import torch
 
     processes = join_processes()
@@ -92,6 +95,9 @@ def _train(settings: TuningSettings, rows: Sequence[Instruction], inputs: dict[s
     model = prepare_model(settings, plan.recompute)
     optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0)
     log, seconds = _take_steps(settings, model, optimizer, steps, folder / CHECKPOINT, processes)
+    if not processes.is_main_process:
+        processes.wait_for_everyone()
+        return None
     facts = {
         "n_rows": len(kept),
         "n_too_long": len(rows) - len(encoded),
@@ -105,15 +111,13 @@ def _train(settings: TuningSettings, rows: Sequence[Instruction], inputs: dict[s
         "memory_gib": plan.describe(),
         "hardware": f"{processes.num_processes} x {' '.join(choose_device())}",
     }
-    if processes.is_main_process:
-        left_out = [dict(row) | {"tokens": len(encode_row(tokenizer, row).input_ids)} for row in rows if row.id not in encoded]
-        save_adapter(model, settings.model, folder / ADAPTER)
-        write_text(folder / ADAPTER / CARD, describe_adapter(settings, inputs, facts, log))
-        write_text(folder / LOG, _to_csv(log, list(log[0])))
-        write_text(folder / ROWS, _to_csv([dict(row) for row in chosen], ["id", "category", "instruction"]))
-        write_text(folder / LEFT_OUT, _to_csv(left_out, ["id", "category", "tokens"]))
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-    processes.wait_for_everyone()
+    left_out = [dict(row) | {"tokens": len(encode_row(tokenizer, row).input_ids)} for row in rows if row.id not in encoded]
+    save_adapter(model, settings.model, folder / ADAPTER)
+    write_text(folder / ADAPTER / CARD, describe_adapter(settings, inputs, facts, log))
+    write_text(folder / LOG, _to_csv(log, list(log[0])))
+    write_text(folder / ROWS, _to_csv([dict(row) for row in chosen], ["id", "category", "instruction"]))
+    write_text(folder / LEFT_OUT, _to_csv(left_out, ["id", "category", "tokens"]))
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     return facts
 
 
