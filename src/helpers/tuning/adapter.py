@@ -1,4 +1,4 @@
-"""The adapter: attached from a seed, made to compute fast, saved so that plain peft loads it."""
+"""The adapter: attached from a seed, split over processes, saved so that plain peft loads it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ def attach_adapter(model: torch.nn.Module, settings: Any) -> PeftModel:
     import torch
     from peft import LoraConfig, TaskType, get_peft_model
 
-    from helpers.tuning.fused import fuse_layers
-
     targets = settings.target_modules if settings.target_modules == "all-linear" else settings.target_modules.split("+")
     config = LoraConfig(
         r=settings.lora_rank,
@@ -37,13 +35,11 @@ def attach_adapter(model: torch.nn.Module, settings: Any) -> PeftModel:
     torch.manual_seed(settings.training_seed)
     try:
         with quiet_peft():
-            tuned = get_peft_model(model, config).train()
+            return get_peft_model(model, config).train()
     except ValueError as error:
         raise StudyError(
             f"`target_modules` must be 'all-linear' or names of linear layers joined by '+', but {settings.target_modules!r} was found: {error}"
         ) from None
-    fuse_layers(tuned)
-    return tuned
 
 
 def measure_adapter(model: PeftModel) -> float:

@@ -84,12 +84,9 @@ def _train(settings: TuningSettings, rows: Sequence[Instruction], inputs: dict[s
     import torch
 
     processes = join_processes()
-    tokenizer = load_tokenizer(settings.model)
-    encoded = encode_rows(tokenizer, rows, settings.max_tokens)
-    chosen = select_rows([row for row in rows if row.id in encoded], settings.categories, settings.n_rows, settings.training_seed)
-    kept = [encoded[row.id] for row in chosen]
-    batches = iterate_steps([len(row.input_ids) for row in kept], settings.batch_size, settings.epochs, settings.training_seed)
-    steps = [(epoch, [kept[index] for index in batch]) for epoch, batch in batches]
+    chosen, encoded, left_out = draw_rows(settings, rows)
+    batches = iterate_steps([len(row.input_ids) for row in encoded], settings.batch_size, settings.epochs, settings.training_seed)
+    steps = [(epoch, [encoded[index] for index in batch]) for epoch, batch in batches]
     size = measure_model(load_config(settings.model), settings)
     plan = plan_memory(settings, size, steps, processes.num_processes)
     model = prepare_model(settings, plan.recompute)
@@ -99,19 +96,18 @@ def _train(settings: TuningSettings, rows: Sequence[Instruction], inputs: dict[s
         processes.wait_for_everyone()
         return None
     facts = {
-        "n_rows": len(kept),
-        "n_too_long": len(rows) - len(encoded),
+        "n_rows": len(chosen),
+        "n_too_long": len(left_out),
         "n_steps": len(steps),
         "n_tokens": sum(entry["tokens"] for entry in log),
-        "n_response_tokens": settings.epochs * sum(row.n_response for row in kept),
+        "n_response_tokens": settings.epochs * sum(row.n_response for row in encoded),
         "n_weights": size.n_layer_weights + size.n_other_weights,
         "n_trainable": size.n_adapter_weights,
         "largest_b_norm": measure_adapter(model),
         "train_seconds": round(seconds, 2),
         "memory_gib": plan.describe(),
-        "hardware": f"{processes.num_processes} x {' '.join(choose_device())}",
+        "hardware": f"{processes.num_processes} x {' '.join(choose_device())}{', weights split' if shards_weights() else ''}",
     }
-    left_out = [dict(row) | {"tokens": len(encode_row(tokenizer, row).input_ids)} for row in rows if row.id not in encoded]
     save_adapter(model, settings.model, folder / ADAPTER)
     write_text(folder / ADAPTER / CARD, describe_adapter(settings, inputs, facts, log))
     write_text(folder / LOG, _to_csv(log, list(log[0])))
@@ -119,6 +115,15 @@ def _train(settings: TuningSettings, rows: Sequence[Instruction], inputs: dict[s
     write_text(folder / LEFT_OUT, _to_csv(left_out, ["id", "category", "tokens"]))
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return facts
+
+
+def draw_rows(settings: TuningSettings, rows: Sequence[Instruction]) -> tuple[list[Instruction], list[EncodedRow], list[dict[str, Any]]]:
+    """Return the rows to tune on, their token ids, and id, category and tokens of the rows that are too long for any run."""
+    tokenizer = load_tokenizer(settings.model)
+    fitting = encode_rows(tokenizer, rows, settings.max_tokens)
+    chosen = select_rows([row for row in rows if row.id in fitting], settings.categories, settings.n_rows, settings.training_seed)
+    left_out = [dict(row) | {"tokens": len(encode_row(tokenizer, row).input_ids)} for row in rows if row.id not in fitting]
+    return chosen, [fitting[row.id] for row in chosen], left_out
 
 
 def join_processes() -> PartialState:
@@ -156,16 +161,19 @@ def plan_memory(settings: TuningSettings, size: ModelSize, steps: Steps, n_proce
 
 
 def prepare_model(settings: TuningSettings, recompute: bool) -> PeftModel:
-    """Load the model, attach the adapter, and split the weights where `accelerate launch` says so.
+    """Load the model, attach the adapter, let its layers compute fast, and split the weights where `accelerate launch` says so.
 
     Raises:
         StudyError: weights in four bits are to be split, which is not supported.
     """
+    from helpers.tuning.fused import fuse_layers
+
     if shards_weights() and settings.quantize_base:
         raise StudyError("Weights in four bits cannot be split over processes. Leave out `--use_fsdp` or `quantize_base`.")
     model = attach_adapter(load_model(settings.model, settings.quantize_base), settings)
+    fuse_layers(model)
     if recompute:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
     if shards_weights():
         shard_layers(model)
     return model
