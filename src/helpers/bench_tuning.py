@@ -117,7 +117,7 @@ def compare_trl() -> Iterator[dict[str, Any]]:
     Ours runs before and after TRL, so that a slow moment of the machine hits both.
     """
     if not find_spec("trl"):
-        logging.getLogger(__name__).warning("tuning_trl and tuning_matmul are skipped: TRL is not installed. `pip install '.[test]'` brings it.")
+        logging.getLogger(__name__).warning("tuning_trl and tuning_matmul are skipped: TRL is not installed. `pip install '.[bench]'` brings it.")
         return
     work = plan_work()
     peak = measure_matmul()

@@ -55,11 +55,11 @@ class TuningSettings:
     learning_rate: float = parameter(3e-3, "peak learning rate, after a tenth of the steps", minimum=0)
     batch_size: int = parameter(8, "rows of one optimizer step", minimum=1)
     max_tokens: int = parameter(512, "longest row (tokens); longer ones are left out", minimum=8)
+    quantize_base: bool = parameter(False, "hold the frozen weights in 4 bits; needs bitsandbytes")
     lora_rank: int = parameter(16, "rank of the adapter's matrices", minimum=1)
     lora_alpha: int = parameter(32, "scale of the adapter: alpha / rank", minimum=1)
     lora_dropout: float = parameter(0.0, "share of adapter inputs dropped in training", minimum=0, maximum=0.9)
     target_modules: str = parameter("all-linear", "'all-linear', or layer names joined by '+'")
-    quantize_base: bool = parameter(False, "hold the frozen weights in 4 bits; needs bitsandbytes")
 
 
 def tune(settings: TuningSettings, instructions: Path) -> Run:

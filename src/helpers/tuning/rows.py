@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -111,6 +112,17 @@ def collate(rows: Sequence[EncodedRow]) -> dict[str, torch.Tensor]:
         attention_mask[index, :n] = 1
         labels[index, row.n_prompt : n] = input_ids[index, row.n_prompt : n]
     return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+
+
+def describe_labels(tokenizer: PreTrainedTokenizerBase, row: EncodedRow) -> list[dict[str, Any]]:
+    """Return what the labels of a row hide and what they let count, one entry a stretch: part, tokens, and the text that its ids decode to."""
+    batch = collate([row])
+    ids, masked = batch["input_ids"][0].tolist(), (batch["labels"][0] == IGNORED).tolist()
+    stretches = [(hidden, list(group)) for hidden, group in groupby(range(len(ids)), key=masked.__getitem__)]
+    return [
+        {"part": "masked" if hidden else "learnt", "tokens": len(places), "text": tokenizer.decode([ids[place] for place in places])}
+        for hidden, places in stretches
+    ]
 
 
 def iterate_steps(lengths: Sequence[int], batch_size: int, epochs: int, seed: int) -> Iterator[tuple[int, list[int]]]:
