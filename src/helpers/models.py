@@ -190,12 +190,13 @@ def load_config(name: str) -> PretrainedConfig:
     return _from_place(name, AutoConfig.from_pretrained, trust_remote_code=False)
 
 
-def load_model(name: str, quantize: bool = False) -> PreTrainedModel:
+def load_model(name: str, quantize: bool = False, device: str | None = None) -> PreTrainedModel:
     """Load a model for inference: on a GPU in bfloat16 where there is one, otherwise on the CPU in float32.
 
     Args:
         name: of the model.
         quantize: hold the weights of its linear layers in four bits (NF4), which bitsandbytes turns back for each product.
+        device: where to put it in place of that device; the number format stays.
 
     Raises:
         StudyError: the model cannot be had, or four bits are asked for without bitsandbytes.
@@ -205,10 +206,10 @@ def load_model(name: str, quantize: bool = False) -> PreTrainedModel:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    device, dtype = choose_device()
-    options: dict[str, Any] = {"quantization_config": _four_bits(dtype), "device_map": {"": device}} if quantize else {}
+    usual, dtype = choose_device()
+    options: dict[str, Any] = {"quantization_config": _four_bits(dtype), "device_map": {"": device or usual}} if quantize else {}
     model = _from_place(name, AutoModelForCausalLM.from_pretrained, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, **options)
-    return (model if quantize else model.to(device)).eval()
+    return (model if quantize else model.to(device or usual)).eval()
 
 
 def choose_device() -> tuple[str, str]:

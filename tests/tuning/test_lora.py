@@ -15,7 +15,7 @@ from helpers.records import Instruction, read_rows
 from helpers.tuning import lora, step
 from helpers.tuning.adapter import attach_adapter
 from helpers.tuning.lora import TuningSettings, prepare_model, show_seconds, tune
-from helpers.tuning.rows import collate, encode_row
+from helpers.tuning.rows import EncodedRow, collate, encode_row
 from helpers.tuning.step import learning_rate_at, response_loss, share_batch, split_batch, take_step
 
 
@@ -144,6 +144,18 @@ def test_the_loss_is_blind_to_prompt_labels_and_padding(settings, encoded):
     model = attach_adapter(load_model(settings.model), settings)
     apart = sum(response_loss(model, collate([row])).item() for row in encoded)
     assert response_loss(model, collate(encoded)).item() == pytest.approx(apart, rel=1e-5)
+
+
+def test_without_an_attention_mask_a_model_with_a_sliding_window_has_the_loss_that_it_has_with_one():
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    config = Gemma3TextConfig(vocab_size=40, sliding_window=4, layer_types=["sliding_attention", "full_attention"], pad_token_id=0, **sizes)
+    model = attach_adapter(Gemma3ForCausalLM(config).eval(), TuningSettings(lora_rank=2))
+    rows = [EncodedRow([2, *range(5, 17), 1], n_prompt=6), EncodedRow([2, 9, 8, 1], n_prompt=2)]
+    batch = collate(rows)
+    assert response_loss(model, batch).item() / sum(row.n_response for row in rows) == pytest.approx(model(**batch).loss.item(), rel=1e-5)
 
 
 def test_rows_left_out_are_counted_in_the_manifest_and_listed(settings, toy_model, tmp_path, instruction_file):

@@ -168,14 +168,16 @@ def prepare_model(settings: TuningSettings, recompute: bool) -> PeftModel:
     """
     from helpers.tuning.fused import fuse_layers
 
-    if shards_weights() and settings.quantize_base:
+    sharded = shards_weights()
+    if sharded and settings.quantize_base:
         raise StudyError("Weights in four bits cannot be split over processes. Leave out `--use_fsdp` or `quantize_base`.")
-    model = attach_adapter(load_model(settings.model, settings.quantize_base), settings)
+    model = attach_adapter(load_model(settings.model, settings.quantize_base, "cpu" if sharded else None), settings)  # whole only in the machine's memory
     fuse_layers(model)
     if recompute:
         model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
-    if shards_weights():
+    if sharded:
         shard_layers(model)
+        model.to(choose_device()[0])
     return model
 
 

@@ -80,7 +80,7 @@ def measure_model(config: PretrainedConfig, settings: Any) -> ModelSize:
         hidden=text.hidden_size,
         query=text.num_attention_heads * head,
         key=(getattr(text, "num_key_value_heads", None) or text.num_attention_heads) * head,
-        inner=text.intermediate_size,
+        inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         vocabulary=text.vocab_size,
         rank=settings.lora_rank,
     )
