@@ -95,6 +95,7 @@ def train_with_trl(work: Work) -> tuple[float, list[float]]:
             per_device_train_batch_size=work.settings.batch_size,
             num_train_epochs=1,
             max_length=None,
+            completion_only_loss=True,
             max_grad_norm=1.0,
             bf16=False,
             use_cpu=True,

@@ -8,7 +8,7 @@ import torch
 from helpers.errors import StudyError
 from helpers.models import load_tokenizer
 from helpers.records import Instruction, read_rows
-from helpers.tuning.rows import IGNORED, EncodedRow, batch_indices, collate, encode_row, encode_rows, iterate_steps, select_rows
+from helpers.tuning.rows import IGNORED, EncodedRow, batch_indices, collate, describe_labels, encode_row, encode_rows, iterate_steps, select_rows
 
 ROW = Instruction(id="1", category="ie", instruction="Which drug?", input="metoprolol 5 mg", output="metoprolol: active")
 
@@ -112,3 +112,11 @@ def test_batches_hold_rows_of_like_length():
 
 def test_steps_are_a_pure_function():
     assert list(iterate_steps([3, 1, 2], 2, 2, 5)) == list(iterate_steps([3, 1, 2], 2, 2, 5))
+
+
+def test_a_row_is_described_by_what_its_labels_hide_and_let_count(tokenizer):
+    masked, learnt = describe_labels(tokenizer, encode_row(tokenizer, ROW))
+    assert (masked["part"], learnt["part"]) == ("masked", "learnt")
+    assert masked["text"].endswith("### Response:\n")
+    assert learnt["text"] == "metoprolol: active</s>"
+    assert masked["tokens"] + learnt["tokens"] == len(encode_row(tokenizer, ROW).input_ids)
