@@ -51,7 +51,7 @@ def test_the_card_says_what_the_adapter_is_made_of(toy_model, instruction_file, 
     assert sha256_file(instruction_file) in card
     assert "| lora_rank | `2` |" in card
     assert "Not for clinical use" in card
-    for cell in ("base", "all"):
+    for cell in ("base", "tuned"):
         assert re.search(rf"\| evidence_yesno \| accuracy \| {cell} \| \d\.\d{{3}} \|", card)
 
 

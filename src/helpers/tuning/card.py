@@ -81,7 +81,17 @@ def _place(model: str) -> str:
 
 
 def _scores(scores: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = [[row["task"], row["metric"], row["cell"], f"{row['estimate']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}", str(row["n"])] for row in scores]
+    rows = [
+        [
+            row["task"],
+            row["metric"],
+            "base" if row["cell"] == "base" else "tuned",
+            f"{row['estimate']:.3f}",
+            f"{row['low']:.3f} to {row['high']:.3f}",
+            str(row["n"]),
+        ]
+        for row in sorted(scores, key=lambda row: row["task"])
+    ]
     return _table(["task", "metric", "model", "score", "95 % interval over the items", "items"], rows)
 
 
