@@ -81,17 +81,10 @@ def _place(model: str) -> str:
 
 
 def _scores(scores: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = [
-        [
-            row["task"],
-            row["metric"],
-            "base" if row["cell"] == "base" else "tuned",
-            f"{row['estimate']:.3f}",
-            f"{row['low']:.3f} to {row['high']:.3f}",
-            str(row["n"]),
-        ]
-        for row in sorted(scores, key=lambda row: row["task"])
-    ]
+    rows = []
+    for row in sorted(scores, key=lambda row: row["task"]):
+        model = "base" if row["cell"] == "base" else "tuned"
+        rows.append([row["task"], row["metric"], model, f"{row['estimate']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}", str(row["n"])])
     return _table(["task", "metric", "model", "score", "95 % interval over the items", "items"], rows)
 
 
