@@ -101,6 +101,6 @@ def test_recomputed_activations_change_no_loss(toy_model, instruction_file, monk
 
 def test_the_parts_of_a_plan_add_up():
     found = plan("7b", 1000)
-    assert found.total == found.weights + found.adapter + found.activations + found.logits
+    assert found.total == found.weights + found.adapter + found.activations + found.logits + found.working
     assert dataclasses.replace(found, logits=0).total < found.total
     assert found.describe()["total"] == pytest.approx(found.total / GIB, abs=1e-3)

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 GIB = 2**30
+PARTS = ("weights", "adapter", "activations", "logits", "working")
 FOUR_BIT_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # NF4 with one byte a block of 64, and four bytes for 256 of these (Dettmers et al., 2023)
 OPTIMIZER_BYTES = 16  # float32 gradient and AdamW's two moments, and what its step holds in passing
+WORKING_SHARE = 0.5  # of activations and logits: tensors in passing, and what the allocator cannot give back; measured on a CPU, between 0.3 and 0.8
 LOGIT_BYTES = {4: 12, 2: 16}  # logits, log-probabilities and their gradient in float32; and the logits in bfloat16
 
 
@@ -28,13 +30,18 @@ class MemoryPlan:
     recompute: bool
 
     @property
+    def working(self) -> int:
+        """Working space: what is needed beside the tensors that are kept."""
+        return round(WORKING_SHARE * (self.activations + self.logits))
+
+    @property
     def total(self) -> int:
         """The sum of all parts."""
-        return self.weights + self.adapter + self.activations + self.logits
+        return sum(getattr(self, name) for name in PARTS)
 
     def describe(self) -> dict[str, float]:
         """Return the parts in GiB, for a manifest."""
-        parts = {name: round(getattr(self, name) / GIB, 3) for name in ("weights", "adapter", "activations", "logits", "total", "free")}
+        parts = {name: round(getattr(self, name) / GIB, 3) for name in (*PARTS, "total", "free")}
         return parts | {"recompute": self.recompute}
 
 
@@ -113,7 +120,7 @@ def estimate_memory(size: ModelSize, n_tokens: int, n_response: int, bytes_each:
     )
     if plan.total <= free:
         return plan
-    return dataclasses.replace(plan, activations=n_tokens * size.hidden * bytes_each * (size.n_layers + 1) + 2 * kept, recompute=True)
+    return dataclasses.replace(plan, activations=n_tokens * size.hidden * bytes_each * (size.n_layers + 1) + kept, recompute=True)
 
 
 def count_kept_bytes(size: ModelSize, bytes_each: int) -> int:
@@ -143,7 +150,7 @@ def check_memory(plan: MemoryPlan, model: str) -> None:
     if plan.total <= plan.free:
         return
     parts = plan.describe()
-    listed = ", ".join(f"{name} {parts[name]:.1f}" for name in ("weights", "adapter", "activations", "logits"))
+    listed = ", ".join(f"{name} {parts[name]:.1f}" for name in PARTS)
     raise StudyError(
         f"Tuning {model!r} needs about {parts['total']:.1f} GiB ({listed}), but {parts['free']:.1f} GiB are free. Free some, lower `max_tokens` or "
         "`lora_rank`, or take a smaller model; on a GPU set `quantize_base`, or split the weights over several with `accelerate launch --use_fsdp`."
