@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from helpers.tuning.memory import ModelSize
     from helpers.tuning.rows import EncodedRow
 
+N_BATCHES = 3  # TRL takes minutes for more
 PEAK_SIZE = 2048
 PEAK_SECONDS = 2
 MIB = 2**20
@@ -46,7 +47,7 @@ class Work:
 
 
 def plan_work() -> Work:
-    """Return one epoch of the laptop profile."""
+    """Return one epoch of the laptop profile's tuning."""
     from helpers.records import Instruction, read_rows
     from helpers.synthesis.pipeline import INSTRUCTIONS, SynthesisSettings, synthesize
     from helpers.tuning.lora import TuningSettings, draw_rows
@@ -121,6 +122,7 @@ def compare_trl() -> Iterator[dict[str, Any]]:
         logging.getLogger(__name__).warning("tuning_trl and tuning_matmul are skipped: TRL is not installed. `pip install '.[bench]'` brings it.")
         return
     work = plan_work()
+    work = dataclasses.replace(work, batches=work.batches[:N_BATCHES], rates=work.rates[:N_BATCHES])
     peak = measure_matmul()
     before, losses = train_ours(work)
     theirs, their_losses = train_with_trl(work)
