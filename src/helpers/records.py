@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -50,7 +50,8 @@ class TeacherReply(Row):
     """A teacher's reply to one request (`seeds/teacher_replies.jsonl` and the replies of a live run).
 
     `categories` holds the teacher's label of each item by its number; `source` says who wrote the reply, for a live teacher the snapshot of the model;
-    `usage` counts the tokens of the request and of its labels, where a server billed any.
+    `usage` counts the tokens of the request and of its labels, where a server billed any; `label_finish_reason` says how a second reply, with the
+    labels, ended.
     """
 
     request: Annotated[int, Field(ge=0)]
@@ -61,6 +62,7 @@ class TeacherReply(Row):
     text: str
     categories: dict[int, Category]
     usage: Usage | None = None
+    label_finish_reason: Literal["stop", "length", "content_filter", "other"] | None = None
 
 
 class Instruction(BaseModel):
@@ -198,9 +200,30 @@ def read_rows(path: Path, schema: type[AnyRow]) -> list[AnyRow]:
     return rows
 
 
+def scrub_text(text: str) -> str:
+    """Return a text that can be written as UTF-8: half a surrogate pair, which JSON of a model may hold, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Read a JSONL file that the study has written itself."""
     return [json.loads(line) for line in _read_lines(path)]
+
+
+def read_any_lines(path: Path) -> Iterator[Any]:
+    """Yield the values of a JSONL file that other people wrote, empty lines aside.
+
+    Raises:
+        StudyError: the file is missing or is not UTF-8, or a line is no JSON; names file and line.
+    """
+    if not path.is_file():
+        raise StudyError(f"No file at {shown(path)}. Name a JSONL file.")
+    for number, line in enumerate(_read_lines(path), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise StudyError(f"A row must be JSON, but {error} ({shown(path)}:{number}).") from None
 
 
 def _read_lines(path: Path) -> list[str]:
