@@ -19,8 +19,7 @@ PERSONAL_DATA = re.compile(
     r"[\w+-]@[\w-]+\.\w"  # e-mail
     r"|\b\d{3}-\d{2}-\d{4}\b"  # social security number
     r"|\(\d{3}\) ?\d{3}[-. ]\d{4}|\b\d{3}[-.]\d{3}[-.]\d{4}\b|\+\d{1,3}[ -]\d{2,4}[ -]\d{3,4}[ -]\d{3,4}"  # telephone
-    r"|\b\d{1,2}[/-]\d{1,2}[/-](19|20)\d{2}\b|\b(19|20)\d{2}-\d{2}-\d{2}\b"  # full date in figures
-    r"|\b(MRN|DOB)[:# ]+\d"
+    r"|\b(MRN|DOB|[Mm]edical [Rr]ecord [Nn]umber|[Dd]ate of [Bb]irth)[:# ]+\d"  # record number, date of birth
 )
 RUN_LENGTH = 8  # words in a row that two texts share by copying rather than by chance
 LABELS_OF_ITEMS = ("id", "split", "difficulty")
@@ -30,7 +29,7 @@ def find_fault(task: ParsedTask, min_words: int, max_words: int, benchmark_runs:
     """Return the reason for which a task falls on its own, or None.
 
     Words that name something other than text are looked for in the instruction, as whole words: "graphic", "imaging report" and "the three figures of the
-    lipid panel" pass. Personal data means what looks like an e-mail address, a telephone, record or social security number or a full date in figures; names of
+    lipid panel" pass. Personal data means what looks like an e-mail address, a telephone, record or social security number or a date of birth; names of
     people cannot be told from invented ones and are NOT covered.
 
     Args:
