@@ -54,7 +54,8 @@ def compare_choice() -> Pair:
     import torch
 
     from helpers.evaluation.choice import score_options
-    from helpers.evaluation.tasks import TASKS, build_task_prompt, load_items
+    from helpers.evaluation.forms import build_task_prompt
+    from helpers.evaluation.tasks import TASKS, load_items
     from helpers.models import load_model, load_tokenizer
     from helpers.prompts import encode_prompt
 
@@ -75,7 +76,8 @@ def compare_choice() -> Pair:
 def compare_generation() -> Pair:
     """Greedy generation with a shared prefix, against `transformers.generate` on the same batch; n is the number of prompts."""
     from helpers.evaluation.generation import generate_greedily
-    from helpers.evaluation.tasks import TASKS, build_task_prompt, load_items
+    from helpers.evaluation.forms import build_task_prompt
+    from helpers.evaluation.tasks import TASKS, load_items
     from helpers.models import load_model, load_tokenizer
 
     model, tokenizer, task = load_model(MODEL), load_tokenizer(MODEL), TASKS["dialogue_to_note"]

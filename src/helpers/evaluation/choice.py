@@ -19,7 +19,8 @@ def score_options(model: PreTrainedModel, items: Sequence[Branches], batch_size:
     """Return the mean log-likelihood per token of every option of every item, in nats.
 
     The options follow the prompt in one sequence; a mask lets each see the prompt and itself alone, and its positions start where the prompt ends, so that
-    every option scores as if it stood there alone. Scores do not depend on the batch.
+    every option scores as if it stood there alone. The last token of an option predicts nothing that counts and is left out, so that options of one token,
+    such as letters, cost no more than the prompt. Scores do not depend on the batch.
 
     Args:
         model: a causal language model.
@@ -40,7 +41,7 @@ def score_options(model: PreTrainedModel, items: Sequence[Branches], batch_size:
 
 
 def _length(item: Branches) -> int:
-    return len(item[0]) + sum(map(len, item[1]))
+    return len(item[0]) + sum(len(option) - 1 for option in item[1])
 
 
 def _score_batch(model: PreTrainedModel, shared: SharedPrefix, items: Sequence[Branches]) -> list[list[float]]:
@@ -59,19 +60,21 @@ def _score_batch(model: PreTrainedModel, shared: SharedPrefix, items: Sequence[B
 
 
 def _mean_likelihoods(model: PreTrainedModel, hidden: torch.Tensor, prompt: list[int], options: list[list[int]]) -> list[float]:
+    """Return the mean log-likelihood of each option's tokens; vocabulary logits are computed once for each place that predicts one."""
     import torch
 
-    means, begin = [], len(prompt)
+    end = _length((prompt, options))
+    likelihoods = torch.log_softmax(project_logits(model, hidden[len(prompt) - 1 : end]), dim=-1)
+    means, begin = [], 1
     for option in options:
-        sources = [len(prompt) - 1, *range(begin, begin + len(option) - 1)]
-        likelihoods = torch.log_softmax(project_logits(model, hidden[sources]), dim=-1)
-        means.append(likelihoods.gather(1, torch.tensor(option, device=hidden.device)[:, None]).mean().item())
-        begin += len(option)
+        places = [0, *range(begin, begin + len(option) - 1)]
+        means.append(likelihoods[places, option].mean().item())
+        begin += len(option) - 1
     return means
 
 
 def lay_out(prompt: list[int], options: list[list[int]], length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return ids (length), positions (length) and visibility (length, length; True where row sees column) of a prompt with its options, padded on the right."""
+    """Return ids (length), positions (length) and visibility (length, length; True where row sees column) of a prompt with its options, their last tokens aside, padded on the right."""
     import torch
 
     input_ids, positions = torch.zeros(length, dtype=torch.long), torch.zeros(length, dtype=torch.long)
@@ -81,10 +84,11 @@ def lay_out(prompt: list[int], options: list[list[int]], length: int) -> tuple[t
     visible[:n, :n] = torch.ones(n, n).tril().bool()
     begin = n
     for option in options:
-        end = begin + len(option)
-        input_ids[begin:end], positions[begin:end] = torch.tensor(option), torch.arange(n, n + len(option))
+        own = option[:-1]
+        end = begin + len(own)
+        input_ids[begin:end], positions[begin:end] = torch.tensor(own, dtype=torch.long), torch.arange(n, n + len(own))
         visible[begin:end, :n] = True
-        visible[begin:end, begin:end] = torch.ones(end - begin, end - begin).tril().bool()
+        visible[begin:end, begin:end] = torch.ones(len(own), len(own)).tril().bool()
         begin = end
     return input_ids, positions, visible
 
