@@ -13,9 +13,13 @@ from typing import Annotated, Any
 import typer
 
 from helpers.errors import StudyError
+from helpers.evaluate_cli import evaluate, export_harness
 from helpers.paths import BOOK, shown
 
 app = typer.Typer(help="BioInstruct, open and runnable: run the study's notebooks, redraw its figures.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+app.command()(evaluate)
+app.command()(export_harness)
 
 Profile = Annotated[str, typer.Option(help="Name of a file in notebooks/profiles/.")]
 Assignments = Annotated[list[str] | None, typer.Option("-p", "--parameter", help="name=value; goes before the profile's.")]

@@ -115,3 +115,11 @@ SOURCES: dict[str, Source] = {
         files={"test": ("medquad_2000.jsonl",)},
     ),
 }
+
+BASELINES = (  # of the paper's comparison; several offer pickled weights alone and must be converted to safetensors first
+    "xz97/AlpaCare-llama1-7b",
+    "starmpcc/Asclepius-7B",
+    "zl111/ChatDoctor",
+    "medalpaca/medalpaca-7b",
+    "axiong/PMC_LLaMA_13B",
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_text, write_text
 
 if TYPE_CHECKING:
+    import pandas as pd
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ITEMS = "items.jsonl"
@@ -171,3 +172,16 @@ def score_answers(exam: Exam, answers: Path) -> list[dict[str, Any]]:
 def _score_item(task: Task, item: BenchmarkItem, answer: dict[str, Any]) -> dict[str, Any]:
     measures = score_choice(answer["loglikelihoods"], item) if task.is_choice else task.score(answer["response"], item) | {"response": answer["response"]}
     return {"task": task.name, "category": task.category, "item": item.id, "difficulty": item.difficulty} | measures
+
+
+def evaluate_adapters(settings: EvaluationSettings, adapters: Mapping[str, Path | None], data: Path | None = None) -> dict[str, Run]:
+    """Evaluate several adapters, by name, on one loaded base; None stands for the base as it is. Scores equal those of each adapter alone."""
+    base = SharedBase(settings.model)
+    return {name: evaluate(settings, adapter, data, base) for name, adapter in adapters.items()}
+
+
+def read_items(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """Return one row an item and model: cell (the model's name), task, category, item, difficulty, score (0..1), parsed, response, further measures."""
+    import pandas as pd
+
+    return pd.concat([pd.DataFrame(read_json_lines(run.file(ITEMS))).assign(cell=name) for name, run in runs.items()], ignore_index=True)

@@ -1,0 +1,93 @@
+"""Tables of an evaluation: scores with intervals, paired differences with tests, further measures, choices by position."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from helpers.analysis.statistics import contrast
+from helpers.evaluation.tasks import find_task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEASURES = ("margin", "brier", "precision", "recall", "conditional", "concept_f1")
+N_PERMUTATIONS = 9999
+PERMUTATION_SEED = 11
+
+
+def score_models(items: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean score of every model on every task: cell, task, metric, estimate, low, high, n, unparsed (share)."""
+    import pandas as pd
+
+    rows = []
+    for (task, cell), group in items.groupby(["task", "cell"], sort=False):
+        unparsed = 1 - group["parsed"].mean()
+        rows.append({"cell": cell, "task": task, "metric": find_task(task).metric} | contrast(group, {cell: 1}) | {"unparsed": unparsed})
+    return pd.DataFrame(rows)
+
+
+def compare_models(items: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Compare every other model with a reference, item by item.
+
+    Returns:
+        cell, task, estimate (difference of means), low, high, n, test, p (two-sided), p_holm (Holm's correction over all rows of the table).
+    """
+    import pandas as pd
+    from statsmodels.stats.multitest import multipletests
+
+    rows = []
+    for task, group in items.groupby("task", sort=False):
+        scores = group.pivot(index="item", columns="cell", values="score")
+        for cell in (cell for cell in dict.fromkeys(group["cell"]) if cell != reference):
+            test, p = compare_pairs(scores[cell].to_numpy(), scores[reference].to_numpy(), find_task(task).is_choice)
+            rows.append({"cell": cell, "task": task} | contrast(group, {cell: 1, reference: -1}) | {"test": test, "p": p})
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=multipletests(table["p"], method="holm")[1])
+
+
+def compare_pairs(scores: np.ndarray, others: np.ndarray, right_or_wrong: bool) -> tuple[str, float]:
+    """Test whether two models differ on the same items: McNemar's exact test of right and wrong, or a sign-flip permutation test of the mean difference.
+
+    Args:
+        scores: of one model, shape (n,).
+        others: of the other model on the same items, shape (n,).
+        right_or_wrong: whether every score is 1 or 0.
+
+    Returns:
+        Name of the test and two-sided p value.
+    """
+    from scipy.stats import permutation_test
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    if right_or_wrong:
+        right, other = scores == 1, others == 1
+        table = [[(right & other).sum(), (right & ~other).sum()], [(~right & other).sum(), (~right & ~other).sum()]]
+        return "McNemar", float(mcnemar(table, exact=True).pvalue)
+    flips = permutation_test(
+        (scores - others,),
+        lambda sample, axis: sample.mean(axis=axis),
+        permutation_type="samples",
+        n_resamples=N_PERMUTATIONS,
+        rng=np.random.default_rng(PERMUTATION_SEED),
+    )
+    return "permutation", float(flips.pvalue)
+
+
+def average_measures(items: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean of every further measure by task and model, over the items that have it: task, cell, then one column a measure."""
+    present = [name for name in MEASURES if name in items and items[name].notna().any()]
+    values = items.assign(**{name: items[name].astype(float) for name in present})
+    return values.groupby(["task", "cell"], sort=False)[present].mean().reset_index()
+
+
+def rate_letters(items: pd.DataFrame) -> pd.DataFrame:
+    """Return how often the option at each position is chosen in every choice task: task, cell, then one column a position, shares in 0..1.
+
+    Positions of right answers are spread evenly in the embedded tasks, so that a share far from even shows a liking for a position.
+    """
+    chosen = items[items["letters"].notna()] if "letters" in items else items.iloc[:0]
+    letters = chosen.assign(letter=chosen["letters"].map(list)).explode("letter") if len(chosen) else chosen.assign(letter="")
+    rates = letters.groupby(["task", "cell"], sort=False)["letter"].value_counts(normalize=True).unstack(fill_value=0.0)
+    return rates.sort_index(axis=1).reset_index().rename_axis(columns=None)
