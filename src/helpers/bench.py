@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from helpers.bench_harness import list_comparisons
 from helpers.paths import RESULTS, ROOT
 from helpers.store import describe_machine, write_text
 
@@ -155,7 +156,7 @@ def describe(name: str, unit: str, ours: float, baseline: float, against: str, n
 
 def run_benchmarks() -> Iterator[dict[str, Any]]:
     """Run every comparison, write its file and yield its row."""
-    for name, (prepare, against) in COMPARISONS.items():
+    for name, (prepare, against) in (COMPARISONS | list_comparisons()).items():
         ours, baseline, n = prepare()
         seconds = time_pair(ours, baseline)
         yield save(describe(name, f"{name.split('_')[1]}/s", n / seconds[0], n / seconds[1], against, n))

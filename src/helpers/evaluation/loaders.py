@@ -125,9 +125,11 @@ def read_json(text: str) -> Iterator[RawItem]:
     try:
         whole = json.loads(text)
     except json.JSONDecodeError:
-        yield from map(json.loads, filter(None, text.split("\n")))
-    else:
-        yield from ({"id": key} | row for key, row in whole.items()) if isinstance(whole, dict) else whole
+        whole = [json.loads(line) for line in text.split("\n") if line]
+    if isinstance(whole, dict):
+        is_mapping = all(isinstance(row, dict) for row in whole.values())
+        whole = [{"id": key} | row for key, row in whole.items()] if is_mapping else [whole]
+    yield from whole
 
 
 def read_hub(task: Task) -> Iterator[RawItem]:
