@@ -76,8 +76,8 @@ def compare_choice() -> Pair:
 
 def compare_generation() -> Pair:
     """Greedy generation with a shared prefix, against `transformers.generate` on the same batch; n is the number of prompts."""
-    from helpers.evaluation.generation import generate_greedily
     from helpers.evaluation.forms import build_task_prompt
+    from helpers.evaluation.generation import generate_greedily
     from helpers.evaluation.tasks import TASKS, load_items
     from helpers.models import load_model, load_tokenizer
 

@@ -42,7 +42,9 @@ def choose_ourselves(model, way, folder):
     items = read_items({"ours": evaluate(EvaluationSettings(model=model, tasks=CHOICE_TASKS, n_items=1000, choice_scoring=way))})
     docs = {(name := f"study_{task}_{way}"): {doc["id"]: doc for doc in read_json_lines(folder / f"{name}.jsonl")} for task in items["task"].unique()}
     return {
-        (name := f"study_{row.task}_{way}", row.item): "ABCDEFG".index(row.letters) if way == "letter" else docs[name][row.item]["choices"].index(f"\n{row.response}")
+        (name := f"study_{row.task}_{way}", row.item): "ABCDEFG".index(row.letters)
+        if way == "letter"
+        else docs[name][row.item]["choices"].index(f"\n{row.response}")
         for row in items.itertuples()
     }
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from helpers.analysis.statistics import contrast
+from helpers.evaluation.stage import MEASURED
 from helpers.evaluation.tasks import find_task
+from helpers.records import read_json_lines
+from helpers.store import Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MEASURES = ("margin", "brier", "precision", "recall", "conditional", "concept_f1")
+MEASURES = ("margin", "brier", "precision", "recall", "conditional", "concept_f1", "bertscore", "coherence", "completeness", "naturalness")
 N_PERMUTATIONS = 9999
 PERMUTATION_SEED = 11
+
+
+def estimate(items: pd.DataFrame, weights: dict[str, float]) -> dict[str, float]:
+    """Return a weighted sum of models' scores with its interval: estimate, low, high, n."""
+    found = contrast(items, weights)
+    return {name: found[name] for name in ("estimate", "low", "high", "n")}
 
 
 def score_models(items: pd.DataFrame) -> pd.DataFrame:
@@ -24,7 +34,7 @@ def score_models(items: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (task, cell), group in items.groupby(["task", "cell"], sort=False):
         unparsed = 1 - group["parsed"].mean()
-        rows.append({"cell": cell, "task": task, "metric": find_task(task).metric} | contrast(group, {cell: 1}) | {"unparsed": unparsed})
+        rows.append({"cell": cell, "task": task, "metric": find_task(task).metric} | estimate(group, {cell: 1}) | {"unparsed": unparsed})
     return pd.DataFrame(rows)
 
 
@@ -42,7 +52,7 @@ def compare_models(items: pd.DataFrame, reference: str) -> pd.DataFrame:
         scores = group.pivot(index="item", columns="cell", values="score")
         for cell in (cell for cell in dict.fromkeys(group["cell"]) if cell != reference):
             test, p = compare_pairs(scores[cell].to_numpy(), scores[reference].to_numpy(), find_task(task).is_choice)
-            rows.append({"cell": cell, "task": task} | contrast(group, {cell: 1, reference: -1}) | {"test": test, "p": p})
+            rows.append({"cell": cell, "task": task} | estimate(group, {cell: 1, reference: -1}) | {"test": test, "p": p})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=multipletests(table["p"], method="holm")[1])
 
@@ -91,3 +101,21 @@ def rate_letters(items: pd.DataFrame) -> pd.DataFrame:
     letters = chosen.assign(letter=chosen["letters"].map(list)).explode("letter") if len(chosen) else chosen.assign(letter="")
     rates = letters.groupby(["task", "cell"], sort=False)["letter"].value_counts(normalize=True).unstack(fill_value=0.0)
     return rates.sort_index(axis=1).reset_index().rename_axis(columns=None)
+
+
+def share_preferences(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """Return how often a judge preferred each model's texts to the reference model's.
+
+    Returns:
+        cell, task, preference (mean; 0.5 is even), agrees (share of pairs judged alike in both orders), n, unparsed (share).
+    """
+    import pandas as pd
+
+    rows = []
+    for cell, run in runs.items():
+        table = pd.DataFrame(read_json_lines(run.file(MEASURED)))
+        for task, group in table.groupby("task", sort=False):
+            judged = group.dropna(subset=["preference"])
+            shares = {name: judged[name].astype(float).mean() for name in ("preference", "agrees")}
+            rows.append({"cell": cell, "task": task} | shares | {"n": len(group), "unparsed": 1 - len(judged) / len(group)})
+    return pd.DataFrame(rows)

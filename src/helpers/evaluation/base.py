@@ -23,8 +23,8 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 class SharedBase:
     """A base model and its tokenizer, for the model as it is and for any number of adapters.
 
-    An adapter is merged into the weights, so that base and tuned models run the very same layers. Taking it off again by subtraction would leave rounding errors
-    behind; the weights that it changes are therefore kept and copied back (on a GPU they are kept in the main memory).
+    An adapter is merged into the weights, so that base and tuned models run the very same layers. Taking it off again by subtraction would leave rounding
+    errors behind; the weights that it changes are therefore kept and copied back (on a GPU they are kept in the main memory).
 
     Attributes:
         name: the model, as `load_model` takes it.
@@ -66,7 +66,9 @@ class SharedBase:
             with quiet_peft():
                 wrapped = PeftModel.from_pretrained(self._model, adapter)
         except (RuntimeError, ValueError) as error:
-            raise StudyError(f"The adapter in {shown(adapter)} does not fit {self.name!r}: {str(error).splitlines()[0]} Name the model it was tuned on.") from None
+            raise StudyError(
+                f"The adapter in {shown(adapter)} does not fit {self.name!r}: {str(error).splitlines()[0]} Name the model it was tuned on."
+            ) from None
         if not isinstance(wrapped.base_model, BaseTuner):
             raise StudyError(f"The adapter in {shown(adapter)} adds no weights that could be merged. Use one of LoRA's kind.")
         layers = [module.get_base_layer() for module in wrapped.modules() if isinstance(module, BaseTunerLayer)]

@@ -74,7 +74,10 @@ def _mean_likelihoods(model: PreTrainedModel, hidden: torch.Tensor, prompt: list
 
 
 def lay_out(prompt: list[int], options: list[list[int]], length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return ids (length), positions (length) and visibility (length, length; True where row sees column) of a prompt with its options, their last tokens aside, padded on the right."""
+    """Return ids (length), positions (length) and visibility (length, length; True where row sees column) of a prompt with its options.
+
+    The options' last tokens are left out; the rest is padded on the right.
+    """
     import torch
 
     input_ids, positions = torch.zeros(length, dtype=torch.long), torch.zeros(length, dtype=torch.long)

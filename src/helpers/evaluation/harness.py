@@ -1,7 +1,7 @@
 """Export of the choice tasks for lm-evaluation-harness, as a check from outside: the same prompts, the same options, the same choice.
 
-The harness takes the line feed at the end of a prompt for a part of the continuation. It adds the same to all options of an item; to take it off again, the tasks
-by text have it alone as one more continuation, and lengths are counted in tokens of the model that the export is made for.
+The harness takes the line feed at the end of a prompt for a part of the continuation. It adds the same to all options of an item; to take it off again, the
+tasks by text have it alone as one more continuation, and lengths are counted in tokens of the model that the export is made for.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def _converts(convert: Convert, row: RawItem) -> bool:
 
 
 def build_items(task: Task, rows: Iterable[RawItem]) -> list[BenchmarkItem]:
-    """Return the items of converted rows, each id once a split; rows that break a rule of the schema, such as options that differ, are left out with a warning."""
+    """Return the items of converted rows, each id once a split; rows that break a rule of the schema (options must differ) are left out with a warning."""
     items: dict[tuple[str, str], BenchmarkItem] = {}
     reasons: list[str] = []
     for row in rows:

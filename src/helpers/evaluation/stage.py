@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ITEMS = "items.jsonl"
 ANSWERS = "answers.jsonl"
+MEASURED = "measured.jsonl"
 BATCH_SIZE = 32
 CHOICE_BATCH_SIZE = 8
 ENGINE = (*(f"evaluation/{name}.py" for name in ("base", "choice", "forms", "generation", "prefix", "stage", "tasks")), "prompts.py", "models.py")
@@ -180,8 +181,19 @@ def evaluate_adapters(settings: EvaluationSettings, adapters: Mapping[str, Path 
     return {name: evaluate(settings, adapter, data, base) for name, adapter in adapters.items()}
 
 
-def read_items(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """Return one row an item and model: cell (the model's name), task, category, item, difficulty, score (0..1), parsed, response, further measures."""
+def read_items(runs: Mapping[str, Run], measured: Mapping[str, Sequence[Run]] | None = None) -> pd.DataFrame:
+    """Return one row an item and model: cell (the model's name), task, category, item, difficulty, score (0..1), parsed, response, further measures.
+
+    Args:
+        runs: evaluation of each model by its name.
+        measured: by the same names, runs that measured the answers further (`measured.jsonl`); their columns are added.
+    """
     import pandas as pd
 
-    return pd.concat([pd.DataFrame(read_json_lines(run.file(ITEMS))).assign(cell=name) for name, run in runs.items()], ignore_index=True)
+    frames = []
+    for name, run in runs.items():
+        frame = pd.DataFrame(read_json_lines(run.file(ITEMS)))
+        for further in (measured or {}).get(name, ()):
+            frame = frame.merge(pd.DataFrame(read_json_lines(further.file(MEASURED))), on=["task", "item"], how="left")
+        frames.append(frame.assign(cell=name))
+    return pd.concat(frames, ignore_index=True)
