@@ -99,7 +99,7 @@ def choice(answer):
 
 def test_a_choice_is_the_most_likely_option_with_margin_and_brier_score():
     found = score_choice([[math.log(0.5), math.log(0.3), math.log(0.2)]], choice(1))
-    assert (found["score"], found["response"], found["letters"]) == (0.0, "a", "A")
+    assert (found["score"], found["response"], found["letters"], found["right_letters"]) == (0.0, "a", "A", "B")
     assert found["margin"] == pytest.approx(math.log(0.3 / 0.5))
     assert found["brier"] == pytest.approx(0.5**2 + 0.7**2 + 0.2**2)
     assert score_choice([[-1.0, -2.0, -3.0]], choice(0))["margin"] == pytest.approx(1.0)
@@ -108,7 +108,7 @@ def test_a_choice_is_the_most_likely_option_with_margin_and_brier_score():
 def test_orders_are_averaged_and_each_names_the_position_it_chose():
     shares = [[0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.1, 0.2, 0.7]]  # whoever stands first is liked best
     found = score_choice([[math.log(share) for share in order] for order in shares], choice(1))
-    assert found["letters"] == "AAA"
+    assert (found["letters"], found["right_letters"]) == ("AAA", "BAC")
     assert (found["score"], found["response"]) == (1.0, "b")
     assert found["margin"] == pytest.approx(math.log((1.3 / 3) / (0.9 / 3)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MEASURES = ("margin", "brier", "precision", "recall", "conditional", "concept_f1", "bertscore", "coherence", "completeness", "naturalness")
+RIGHT = "right answers"
 N_PERMUTATIONS = 9999
 PERMUTATION_SEED = 11
 
@@ -42,7 +43,7 @@ def compare_models(items: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Compare every other model with a reference, item by item.
 
     Returns:
-        cell, task, estimate (difference of means), low, high, n, test, p (two-sided), p_holm (Holm's correction over all rows of the table).
+        cell, task, category, estimate (difference of means), low, high, n, test, p (two-sided), p_holm (Holm's correction over all rows of the table).
     """
     import pandas as pd
     from statsmodels.stats.multitest import multipletests
@@ -52,7 +53,7 @@ def compare_models(items: pd.DataFrame, reference: str) -> pd.DataFrame:
         scores = group.pivot(index="item", columns="cell", values="score")
         for cell in (cell for cell in dict.fromkeys(group["cell"]) if cell != reference):
             test, p = compare_pairs(scores[cell].to_numpy(), scores[reference].to_numpy(), find_task(task).is_choice)
-            rows.append({"cell": cell, "task": task} | estimate(group, {cell: 1, reference: -1}) | {"test": test, "p": p})
+            rows.append({"cell": cell, "task": task, "category": find_task(task).category} | estimate(group, {cell: 1, reference: -1}) | {"test": test, "p": p})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=multipletests(table["p"], method="holm")[1])
 
@@ -93,14 +94,28 @@ def average_measures(items: pd.DataFrame) -> pd.DataFrame:
 
 
 def rate_letters(items: pd.DataFrame) -> pd.DataFrame:
-    """Return how often the option at each position is chosen in every choice task: task, cell, then one column a position, shares in 0..1.
+    """Return how often each model chose the option at each position in every choice task.
 
-    Positions of right answers are spread evenly in the embedded tasks, so that a share far from even shows a liking for a position.
+    Returns:
+        task, cell, then the share of each position (0..1), A being the first; cell 'right answers' holds the shares of the right options. A model whose share
+        is far above that one likes a position.
     """
-    chosen = items[items["letters"].notna()] if "letters" in items else items.iloc[:0]
-    letters = chosen.assign(letter=chosen["letters"].map(list)).explode("letter") if len(chosen) else chosen.assign(letter="")
+    import pandas as pd
+
+    chosen = items[items["letters"].notna()] if "letters" in items else items.iloc[:0].assign(letters="", right_letters="")
+    right = chosen.drop_duplicates(["task", "item"]).assign(cell=RIGHT, letters=lambda table: table["right_letters"])
+    letters = pd.concat([right, chosen])[["task", "cell", "letters"]]
+    letters = letters.assign(letter=letters["letters"].map(list)).explode("letter")
     rates = letters.groupby(["task", "cell"], sort=False)["letter"].value_counts(normalize=True).unstack(fill_value=0.0)
-    return rates.sort_index(axis=1).reset_index().rename_axis(columns=None)
+    return rates.sort_index(axis=1).reset_index().rename_axis(columns=None).sort_values("task", kind="stable", ignore_index=True)
+
+
+def find_liking(rates: pd.DataFrame) -> dict[str, Any]:
+    """Return the choice that lies furthest above the share of right answers: task, cell, letter, share, right (share)."""
+    long = rates.melt(["task", "cell"], var_name="letter", value_name="share")
+    right = long[long["cell"] == RIGHT].drop(columns="cell").rename(columns={"share": "right"})
+    table = long[long["cell"] != RIGHT].merge(right, on=["task", "letter"])
+    return table.loc[(table["share"] - table["right"]).idxmax()].to_dict()
 
 
 def share_preferences(runs: Mapping[str, Run]) -> pd.DataFrame:

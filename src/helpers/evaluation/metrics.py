@@ -39,8 +39,8 @@ def score_choice(likelihoods: Sequence[Sequence[float]], item: ChoiceItem) -> Me
 
     Returns:
         score (1 if the right option is the most likely, the first of equals counting), parsed (always), response (its text), margin (log-odds of the right
-        option against the best wrong one, nats), brier (sum of squared errors of the probabilities, 0..2; Brier, 1950), letters (the position chosen in each
-        order, as letters).
+        option against the best wrong one, nats), brier (sum of squared errors of the probabilities, 0..2; Brier, 1950), letters and right_letters (positions
+        chosen and right in each order, A being the first).
     """
     shares = [softmax(order) for order in likelihoods]
     means = [sum(column) / len(shares) for column in zip(*shares, strict=True)]
@@ -52,8 +52,14 @@ def score_choice(likelihoods: Sequence[Sequence[float]], item: ChoiceItem) -> Me
         "response": item.options[chosen],
         "margin": log(means[item.answer]) - log(wrong),
         "brier": sum((value - (index == item.answer)) ** 2 for index, value in enumerate(means)),
-        "letters": "".join(LETTERS[(pick_first(order) - turn) % len(means)] for turn, order in enumerate(likelihoods)),
+        "letters": name_positions([pick_first(order) for order in likelihoods], len(means)),
+        "right_letters": name_positions([item.answer for _ in likelihoods], len(means)),
     }
+
+
+def name_positions(indices: Sequence[int], n_options: int) -> str:
+    """Return the letter of each option's position, where the k-th entry stands in an order turned k places."""
+    return "".join(LETTERS[(index - turn) % n_options] for turn, index in enumerate(indices))
 
 
 def softmax(values: Sequence[float]) -> list[float]:

@@ -15,7 +15,7 @@ from helpers.evaluation.forms import LETTER, TEXT, Task, build_letter_prompt, bu
 from helpers.evaluation.generation import generate_greedily
 from helpers.evaluation.metrics import score_choice
 from helpers.evaluation.tasks import load_items, parse_tasks, select_items
-from helpers.models import identify_model
+from helpers.models import identify_model, load_tokenizer
 from helpers.progress import track
 from helpers.prompts import encode_prompt
 from helpers.records import BenchmarkItem, ChoiceItem, dump_rows, read_json_lines
@@ -97,6 +97,16 @@ def check_scoring(settings: EvaluationSettings) -> None:
         raise StudyError(f"`choice_scoring` must be '{TEXT}' or '{LETTER}', but {settings.choice_scoring!r} was found.")
     if settings.permute_options and settings.choice_scoring == TEXT:
         raise StudyError("`permute_options` has no effect where options are not listed. Use it with choice_scoring = 'letter'.")
+
+
+def list_first_prompts(settings: EvaluationSettings, data: Path | None = None) -> pd.DataFrame:
+    """Return the first prompt of each task as the model gets it, decoded from its ids: task, tokens, prompt."""
+    import pandas as pd
+
+    tokenizer = load_tokenizer(settings.model)
+    exams = prepare_exams(settings, data)
+    encoded = {exam.task.name: encode_prompt(tokenizer, exam.build_prompts(exam.items[0])[0]) for exam in exams}
+    return pd.DataFrame({"task": name, "tokens": len(ids), "prompt": tokenizer.decode(ids)} for name, ids in encoded.items())
 
 
 def evaluate(settings: EvaluationSettings, adapter: Run | Path | None = None, data: Path | None = None, base: SharedBase | None = None) -> Run:
