@@ -1,4 +1,4 @@
-"""The command line: `study run`, `study figures`, `study fetch`, `study bench`, `study pilot`."""
+"""The command line: `study run`, `study figures`, `study evaluate`, `study export-harness`, `study fetch`, `study bench`, `study pilot`."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ Evaluation = tuple[EvaluationSettings, Run]
 def evaluate(
     model: Annotated[list[str] | None, typer.Option(help="smollm2-135m, gemma-3-270m, a hub id or a folder; may be given again.")] = None,
     adapter: Annotated[list[Path] | None, typer.Option(help="Folder of an adapter that PEFT reads, for the one model; may be given again.")] = None,
-    baselines: Annotated[bool, typer.Option("--baselines", help="Evaluate the paper's baselines too (7B and 13B models from the hub).")] = False,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Evaluate the paper's baselines too (models of 7B from the hub).")] = False,
     tasks: Annotated[str, typer.Option(help="'all' nine embedded tasks, or names joined by commas, public ones included.")] = "all",
     data: Annotated[Path | None, typer.Option(help="Folder of your own files, TASK.jsonl in the embedded format, or of public releases.")] = None,
     n_items: Annotated[int, typer.Option(help="Test items a task, at most.")] = 100,

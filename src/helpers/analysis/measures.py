@@ -87,10 +87,14 @@ def compare_pairs(scores: np.ndarray, others: np.ndarray, right_or_wrong: bool) 
 
 
 def average_measures(items: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean of every further measure by task and model, over the items that have it: task, cell, then one column a measure."""
+    """Return the mean of every further measure by task and model, over the items that have it: task, cell, then one column a measure.
+
+    Tasks that have none are left out.
+    """
     present = [name for name in MEASURES if name in items and items[name].notna().any()]
     values = items.assign(**{name: items[name].astype(float) for name in present})
-    return values.groupby(["task", "cell"], sort=False)[present].mean().reset_index()
+    means = values.groupby(["task", "cell"], sort=False)[present].mean().dropna(how="all").reset_index()
+    return gather_tasks(means, items)
 
 
 def rate_letters(items: pd.DataFrame) -> pd.DataFrame:
@@ -107,7 +111,13 @@ def rate_letters(items: pd.DataFrame) -> pd.DataFrame:
     letters = pd.concat([right, chosen])[["task", "cell", "letters"]]
     letters = letters.assign(letter=letters["letters"].map(list)).explode("letter")
     rates = letters.groupby(["task", "cell"], sort=False)["letter"].value_counts(normalize=True).unstack(fill_value=0.0)
-    return rates.sort_index(axis=1).reset_index().rename_axis(columns=None).sort_values("task", kind="stable", ignore_index=True)
+    return gather_tasks(rates.sort_index(axis=1).reset_index().rename_axis(columns=None), items)
+
+
+def gather_tasks(table: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the rows of each task together, tasks in the order of the items."""
+    order = list(dict.fromkeys(items["task"]))
+    return table.sort_values("task", key=lambda tasks: tasks.map(order.index), kind="stable", ignore_index=True)
 
 
 def find_liking(rates: pd.DataFrame) -> dict[str, Any]:

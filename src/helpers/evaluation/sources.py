@@ -116,10 +116,11 @@ SOURCES: dict[str, Source] = {
     ),
 }
 
-BASELINES = (  # of the paper's comparison; several offer pickled weights alone and must be converted to safetensors first
+BASELINES = (  # of the paper's tables; where a copy has pickled weights alone, convert it to safetensors first
     "xz97/AlpaCare-llama1-7b",
+    "xz97/AlpaCare-llama2-7b",
     "starmpcc/Asclepius-7B",
     "zl111/ChatDoctor",
     "medalpaca/medalpaca-7b",
-    "axiong/PMC_LLaMA_13B",
+    "chaoyi-wu/PMC_LLAMA_7B",
 )

@@ -32,5 +32,5 @@ def plot_differences(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.invert_yaxis()
     ax.grid(visible=False, axis="y")
     ax.set(xlabel="Difference of scores")
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=3)
     return ax
