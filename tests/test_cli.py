@@ -19,7 +19,7 @@ from helpers.tuning.lora import ADAPTER, TuningSettings, tune
         (["figures", "--profile", "smoke"], "No stored result of stage 'synthesis'"),
         (["fetch", "gpt2"], "must be one of smollm2-135m, gemma-3-270m"),
         (["evaluate", "--model", "a/b", "--model", "c/d", "--adapter", "x"], "Adapters belong to one model, but 2 models were named"),
-        (["evaluate", "--tasks", "medqb"], "or of the public medqa"),
+        (["evaluate", "--tasks", "medqb"], "patient_answer, medqa, medmcqa"),
         (["evaluate", "--tasks", "mednli"], "'mednli' cannot be downloaded. Name a folder"),
         (["evaluate", "--adapter", "nowhere"], "lacks adapter_config.json"),
         (["export-harness", "nowhere", "--tasks", "patient_answer"], "must name at least one choice task"),

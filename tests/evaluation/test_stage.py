@@ -3,13 +3,16 @@
 import dataclasses
 
 import pytest
+import torch
 
 from helpers.errors import StudyError
 from helpers.evaluation import stage
+from helpers.evaluation.base import SharedBase
 from helpers.evaluation.forms import build_task_prompt
-from helpers.evaluation.stage import ANSWERS, ITEMS, EvaluationSettings, evaluate, prepare_exams, score_answers
+from helpers.evaluation.stage import ANSWERS, ITEMS, EvaluationSettings, evaluate, list_first_prompts, prepare_exams, score_answers
 from helpers.evaluation.tasks import TASKS, load_items, parse_tasks
 from helpers.grid import collect_items, run_cells
+from helpers.prompts import encode_prompt
 from helpers.records import read_json_lines
 from helpers.tuning.lora import TuningSettings
 
@@ -112,8 +115,10 @@ def test_ideal_answers_score_one():
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones():
-    with pytest.raises(StudyError, match=r"'all' or some of exam_choice.*public medqa.*'medqb' was found"):
-        parse_tasks("exam_choice,medqb")
+    with pytest.raises(StudyError, match=r"'all' or some of exam_choice.*'medqa' was found"):
+        parse_tasks("exam_choice,medqa")
+    with pytest.raises(StudyError, match=r"'all' or some of exam_choice.*medqa.*'medqb' was found"):
+        parse_tasks("exam_choice,medqb", public=True)
 
 
 def test_answers_may_hold_any_character(settings, monkeypatch):
@@ -128,3 +133,29 @@ def test_contradicting_settings_are_refused(settings):
         evaluate(dataclasses.replace(settings, choice_scoring="number"))
     with pytest.raises(StudyError, match="has no effect where options are not listed"):
         evaluate(dataclasses.replace(settings, permute_options=True))
+
+
+@pytest.mark.parametrize("scoring", ["text", "letter"])
+def test_first_prompts_are_shown_as_the_model_gets_them(settings, scoring):
+    table = list_first_prompts(dataclasses.replace(settings, choice_scoring=scoring)).set_index("task")
+    assert list(table.index) == list(TASKS)
+    assert all(prompt.startswith("<s>Below is") and prompt.count("<s>") == 1 and prompt.endswith("### Response:\n") for prompt in table["prompt"])
+    assert ("\nA. " in table.loc["exam_choice", "prompt"]) == (scoring == "letter")
+    assert table.loc["patient_answer", "prompt"].count("### Response:") == 2
+    assert table["tokens"].min() > 20
+
+
+def test_letters_are_read_one_place_after_the_prompt_in_every_order(settings):
+    exam = prepare_exams(dataclasses.replace(settings, tasks="evidence_yesno", choice_scoring="letter", permute_options=True))[0]
+    item = exam.items[0]
+    straight, turned = exam.build_prompts(item)
+    assert f"A. {item.options[0]}\nB. {item.options[1]}" in straight
+    assert f"A. {item.options[1]}\nB. {item.options[0]}" in turned
+    base = SharedBase(settings.model)
+    model, tokenizer = base.wear(None), base.tokenizer
+    letters = [tokenizer(letter, add_special_tokens=False)["input_ids"] for letter in "AB"]
+    for turn, found in enumerate(stage.answer_items(model, tokenizer, exam)[0]["loglikelihoods"]):
+        ids = encode_prompt(tokenizer, (straight, turned)[turn])
+        with torch.inference_mode():
+            plain = torch.log_softmax(model(torch.tensor([ids])).logits[0, -1], dim=-1)
+        assert found == pytest.approx([plain[letters[(index - turn) % 2][0]].item() for index in range(2)], abs=1e-4)

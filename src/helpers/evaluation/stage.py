@@ -84,7 +84,7 @@ def prepare_exams(settings: EvaluationSettings, data: Path | None = None) -> lis
     """
     check_scoring(settings)
     exams = []
-    for task in parse_tasks(settings.tasks):
+    for task in parse_tasks(settings.tasks, public=True):
         items, demonstration = load_items(task, data)
         by_letter = task.is_choice and settings.choice_scoring == LETTER
         exams.append(Exam(task, select_items(items, settings.n_items), demonstration, by_letter, by_letter and settings.permute_options))

@@ -128,19 +128,22 @@ def find_task(name: str) -> Task:
     return TASKS[name] if name in TASKS else PUBLIC[name]
 
 
-def parse_tasks(names: str) -> list[Task]:
+def parse_tasks(names: str, public: bool = False) -> list[Task]:
     """Return the tasks that a comma-separated list names; 'all' stands for the nine embedded ones.
+
+    Args:
+        names: 'all', or names joined by commas.
+        public: whether public tasks may be named; the study itself is about the nine.
 
     Raises:
         StudyError: a task is unknown.
     """
+    known = TASKS | (PUBLIC if public else {})
     wanted = list(TASKS) if names == ALL else [name.strip() for name in names.split(",")]
-    unknown = [name for name in wanted if name not in TASKS and name not in PUBLIC]
+    unknown = [name for name in wanted if name not in known]
     if unknown:
-        raise StudyError(
-            f"`tasks` must be 'all' or some of {', '.join(TASKS)}, or of the public {', '.join(PUBLIC)}, joined by commas, but {unknown[0]!r} was found."
-        )
-    return [find_task(name) for name in wanted]
+        raise StudyError(f"`tasks` must be 'all' or some of {', '.join(known)}, joined by commas, but {unknown[0]!r} was found.")
+    return [known[name] for name in wanted]
 
 
 def load_items(task: Task, data: Path | None = None) -> tuple[list[BenchmarkItem], BenchmarkItem | None]:
