@@ -187,8 +187,9 @@ def _score_item(task: Task, item: BenchmarkItem, answer: dict[str, Any]) -> dict
 
 def evaluate_adapters(settings: EvaluationSettings, adapters: Mapping[str, Path | None], data: Path | None = None) -> dict[str, Run]:
     """Evaluate several adapters, by name, on one loaded base; None stands for the base as it is. Scores equal those of each adapter alone."""
+    folders = {name: find_adapter(adapter) for name, adapter in adapters.items()}  # a wrong one is refused before anything runs
     base = SharedBase(settings.model)
-    return {name: evaluate(settings, adapter, data, base) for name, adapter in adapters.items()}
+    return {name: evaluate(settings, folder, data, base) for name, folder in folders.items()}
 
 
 def read_items(runs: Mapping[str, Run], measured: Mapping[str, Sequence[Run]] | None = None) -> pd.DataFrame:
