@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Branches = tuple[list[int], list[list[int]]]
+PADDING = -1
 
 
 def score_options(model: PreTrainedModel, items: Sequence[Branches], batch_size: int) -> list[list[float]]:
@@ -48,11 +49,11 @@ def _score_batch(model: PreTrainedModel, shared: SharedPrefix, items: Sequence[B
     import torch
 
     layouts = [lay_out(prompt, options, max(map(_length, items))) for prompt, options in items]
-    input_ids, positions, visible = (torch.stack(tensors).to(model.device) for tensors in zip(*layouts, strict=True))
+    input_ids, positions, branches = (torch.tensor(rows, device=model.device) for rows in zip(*layouts, strict=True))
     hidden = model.base_model(
         input_ids=input_ids,
         position_ids=positions + shared.length,
-        attention_mask=_masks(model, shared.length, visible, positions),
+        attention_mask=_masks(model, shared.length, positions, branches),
         past_key_values=shared.repeat(len(items)),
         use_cache=True,
     ).last_hidden_state
@@ -73,34 +74,33 @@ def _mean_likelihoods(model: PreTrainedModel, hidden: torch.Tensor, prompt: list
     return means
 
 
-def lay_out(prompt: list[int], options: list[list[int]], length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return ids (length), positions (length) and visibility (length, length; True where row sees column) of a prompt with its options.
+def lay_out(prompt: list[int], options: list[list[int]], length: int) -> tuple[list[int], list[int], list[int]]:
+    """Return ids, positions and branches of a prompt with its options beside each other, each padded on the right to `length`.
 
-    The options' last tokens are left out; the rest is padded on the right.
+    Branch 0 is the prompt, 1 and above are the options, whose positions start anew and whose last tokens are left out; -1 is padding.
+    """
+    input_ids, positions, branches = [*prompt], [*range(len(prompt))], [0] * len(prompt)
+    for number, option in enumerate(options, 1):
+        own = option[:-1]
+        input_ids += own
+        positions += range(len(prompt), len(prompt) + len(own))
+        branches += [number] * len(own)
+    padding = length - len(input_ids)
+    return input_ids + [0] * padding, positions + [0] * padding, branches + [PADDING] * padding
+
+
+def _masks(model: PreTrainedModel, n_shared: int, positions: torch.Tensor, branches: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+    """Return what the model takes for a mask: one tensor, or one for each kind of its layers where some see a window only.
+
+    A token sees what is not after it in the prompt and in its own branch; what all prompts share stands before it.
     """
     import torch
 
-    input_ids, positions = torch.zeros(length, dtype=torch.long), torch.zeros(length, dtype=torch.long)
-    visible = torch.eye(length, dtype=torch.bool)
-    n = len(prompt)
-    input_ids[:n], positions[:n] = torch.tensor(prompt), torch.arange(n)
-    visible[:n, :n] = torch.ones(n, n).tril().bool()
-    begin = n
-    for option in options:
-        own = option[:-1]
-        end = begin + len(own)
-        input_ids[begin:end], positions[begin:end] = torch.tensor(own, dtype=torch.long), torch.arange(n, n + len(own))
-        visible[begin:end, :n] = True
-        visible[begin:end, begin:end] = torch.ones(len(own), len(own)).tril().bool()
-        begin = end
-    return input_ids, positions, visible
-
-
-def _masks(model: PreTrainedModel, n_shared: int, visible: torch.Tensor, positions: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-    """Return what the model takes for a mask: one tensor, or one for each kind of its layers where some see a window only."""
-    import torch
-
-    seen = torch.cat([visible.new_ones(*visible.shape[:2], n_shared), visible], dim=2)
+    before = torch.arange(-n_shared, 0, device=positions.device).expand(len(positions), n_shared)
+    columns = torch.cat([before, positions], dim=1)
+    owners = torch.cat([torch.zeros_like(before), branches], dim=1)
+    distance = positions[:, :, None] - columns[:, None, :]
+    seen = (distance >= 0) & ((owners[:, None, :] == 0) | (owners[:, None, :] == branches[:, :, None]))
 
     def additive(seen: torch.Tensor) -> torch.Tensor:
         return torch.zeros(seen.shape, dtype=model.dtype, device=seen.device).masked_fill(~seen, torch.finfo(model.dtype).min)[:, None]
@@ -108,7 +108,4 @@ def _masks(model: PreTrainedModel, n_shared: int, visible: torch.Tensor, positio
     config = model.config.get_text_config()
     if "sliding_attention" not in (getattr(config, "layer_types", None) or ()):
         return additive(seen)
-    before = torch.arange(-n_shared, 0, device=positions.device).expand(len(positions), n_shared)
-    columns = torch.cat([before, positions], dim=1)
-    near = positions[:, :, None] - columns[:, None, :] < config.sliding_window
-    return {"full_attention": additive(seen), "sliding_attention": additive(seen & near)}
+    return {"full_attention": additive(seen), "sliding_attention": additive(seen & (distance < config.sliding_window))}
