@@ -30,16 +30,34 @@ def weights(model):
     return {name: weight.clone() for name, weight in model.state_dict().items()}
 
 
-def test_an_adapter_is_merged_as_peft_merges_it_and_leaves_no_trace(toy_model, adapters):
+@pytest.mark.parametrize("keeps_weights", [True, False])
+def test_an_adapter_is_merged_as_peft_merges_it_and_leaves_no_trace(toy_model, adapters, keeps_weights):
     from peft import PeftModel
 
-    base = SharedBase(toy_model)
+    base = SharedBase(toy_model, keeps_weights)
     before, ids = weights(base.wear(None)), torch.tensor([[0, 9, 8, 7]])
     for adapter in adapters:
         merged = PeftModel.from_pretrained(load_model(toy_model), adapter).merge_and_unload()
         assert torch.equal(base.wear(adapter)(ids).logits, merged(ids).logits)
     after = weights(base.wear(None))
     assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+
+
+def test_an_adapter_that_replaces_whole_layers_is_worn_and_taken_off_too(toy_model, tmp_path):
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    config = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["lm_head"], bias="lora_only", init_lora_weights=False, task_type="CAUSAL_LM")
+    tuned = get_peft_model(load_model(toy_model), config)
+    with torch.no_grad():
+        tuned.base_model.model.lm_head.modules_to_save.default.weight.mul_(2)
+    tuned.save_pretrained(tmp_path)
+    base, ids = SharedBase(toy_model), torch.tensor([[0, 9, 8, 7]])
+    before = weights(base.wear(None))
+    plain = PeftModel.from_pretrained(load_model(toy_model), tmp_path)(ids).logits
+    assert torch.allclose(base.wear(tmp_path)(ids).logits, plain, atol=1e-5)
+    assert not torch.allclose(base.wear(None)(ids).logits, plain, atol=1e-1)
+    after = weights(base.wear(None))
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
 
 

@@ -14,7 +14,6 @@ from helpers.tuning.lora import ADAPTER
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -24,17 +23,19 @@ class SharedBase:
     """A base model and its tokenizer, for the model as it is and for any number of adapters.
 
     An adapter is merged into the weights, so that base and tuned models run the very same layers. Taking it off again by subtraction would leave rounding
-    errors behind; the weights that it changes are therefore kept and copied back (on a GPU they are kept in the main memory).
+    errors behind; the weights that it changes are therefore kept and copied back (on a GPU they are kept in the main memory). Where they are not kept, and
+    after an adapter that puts whole layers of its own in place of the base's, the base is loaded again.
 
     Attributes:
         name: the model, as `load_model` takes it.
+        keeps_weights: whether the weights that an adapter changes are kept; one adapter alone needs no copy.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, keeps_weights: bool = True) -> None:
+        self.name, self.keeps_weights = name, keeps_weights
         self._worn: Path | None = None
-        self._wrapped: PeftModel | None = None
         self._kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._altered = False
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -61,6 +62,7 @@ class SharedBase:
     def _put_on(self, adapter: Path) -> None:
         from peft import PeftModel
         from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+        from peft.utils.other import AuxiliaryTrainingWrapper
 
         try:
             with quiet_peft():
@@ -71,18 +73,18 @@ class SharedBase:
             ) from None
         if not isinstance(wrapped.base_model, BaseTuner):
             raise StudyError(f"The adapter in {shown(adapter)} adds no weights that could be merged. Use one of LoRA's kind.")
-        layers = [module.get_base_layer() for module in wrapped.modules() if isinstance(module, BaseTunerLayer)]
-        self._kept = [(weight, weight.data.to("cpu", copy=True)) for layer in layers for weight in layer.parameters()]
-        wrapped.merge_adapter()
-        self._wrapped = wrapped.eval()
+        self._altered = not self.keeps_weights or any(isinstance(module, AuxiliaryTrainingWrapper) for module in wrapped.modules())
+        if not self._altered:
+            layers = [module.get_base_layer() for module in wrapped.modules() if isinstance(module, BaseTunerLayer)]
+            self._kept = [(weight, weight.data.to("cpu", copy=True)) for layer in layers for weight in layer.parameters()]
+        wrapped.merge_and_unload().eval()
 
     def _take_off(self) -> None:
-        if self._wrapped is None:
-            return
-        self._wrapped.unload()
         for weight, kept in self._kept:
             weight.data.copy_(kept)
-        self._wrapped, self._kept = None, []
+        if self._altered:
+            del self._model
+        self._kept, self._altered = [], False
 
 
 def find_adapter(adapter: Run | Path | None) -> Path | None:

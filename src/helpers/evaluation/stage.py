@@ -122,7 +122,7 @@ def evaluate(settings: EvaluationSettings, adapter: Run | Path | None = None, da
         A run with `items.jsonl`: one row an item, with the model's answer, its score in 0..1, whether it could be parsed, and the task's further measures.
     """
     exams = prepare_exams(settings, data)
-    answers = answer_exams(exams, base or SharedBase(settings.model), find_adapter(adapter))
+    answers = answer_exams(exams, base or SharedBase(settings.model, keeps_weights=False), find_adapter(adapter))
 
     def compute(folder: Path) -> dict[str, Any]:
         rows = [row for exam, run in zip(exams, answers, strict=True) for row in score_answers(exam, run.file(ANSWERS))]
