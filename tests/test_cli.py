@@ -20,6 +20,7 @@ from helpers.tuning.lora import ADAPTER, TuningSettings, tune
         (["fetch", "gpt2"], "must be one of smollm2-135m, gemma-3-270m"),
         (["evaluate", "--model", "a/b", "--model", "c/d", "--adapter", "x"], "Adapters belong to one model, but 2 models were named"),
         (["evaluate", "--tasks", "medqb"], "patient_answer, medqa, medmcqa"),
+        (["evaluate", "--judge", "recorded"], "must not be the teacher"),
         (["evaluate", "--tasks", "mednli"], "'mednli' cannot be downloaded. Name a folder"),
         (["evaluate", "--adapter", "nowhere"], "lacks adapter_config.json"),
         (["export-harness", "nowhere", "--tasks", "patient_answer"], "must name at least one choice task"),
@@ -78,3 +79,11 @@ def test_the_harness_export_names_its_tasks(toy_model, tmp_path):
         "choose.py",
         *(f"study_evidence_yesno_{way}.{ending}" for way in ("text", "letter") for ending in ("yaml", "jsonl")),
     }
+
+
+def test_a_single_item_is_refused_since_it_has_no_interval(toy_model, tmp_path):
+    row = {"id": "1", "split": "test", "context": "", "question": "Is it?", "options": ["yes", "no"], "answer": 0}
+    (tmp_path / "bioasq.jsonl").write_text(json.dumps(row) + "\n")
+    result = CliRunner().invoke(app, ["evaluate", "--model", toy_model, "--tasks", "bioasq", "--data", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "must have two test items at least" in result.stderr

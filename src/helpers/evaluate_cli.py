@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helpers.errors import StudyError
-from helpers.evaluation.judge import JudgeSettings
+from helpers.evaluation.judge import JudgeSettings, check_judge
 from helpers.evaluation.sources import BASELINES
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.paths import shown
@@ -45,9 +45,11 @@ def evaluate(
     with plain_errors():
         if adapter and len(models) > 1:
             raise StudyError(f"Adapters belong to one model, but {len(models)} models were named. Name the model that they were tuned on.")
+        further = Further(bertscore, JudgeSettings(judge, judge_url, teacher) if judge else None, data)
+        if further.judge:
+            check_judge(further.judge)
         with report_progress("evaluate"):
             evaluations = run_evaluations(models, adapter or [], settings, data)
-            further = Further(bertscore, JudgeSettings(judge, judge_url, teacher) if judge else None, data)
             tables = tabulate(evaluations, further)
         show_tables(tables, output)
 

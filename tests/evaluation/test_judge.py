@@ -138,7 +138,7 @@ def test_no_judge_the_teacher_as_judge_and_a_missing_key_are_refused(monkeypatch
     with pytest.raises(StudyError, match="must not be the teacher, but 'gpt' was found for both"):
         open_judge(JudgeSettings(judge="gpt", teacher="gpt"))
     with pytest.raises(StudyError, match="OPENAI_API_KEY is not set"):
-        open_judge(JudgeSettings(judge="gpt"))("prompt")
+        open_judge(JudgeSettings(judge="gpt"))
 
 
 def test_a_judge_that_cannot_be_reached_is_one_message(monkeypatch):

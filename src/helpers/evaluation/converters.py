@@ -115,7 +115,7 @@ def draw_split(key: str) -> str:
 
 def name_row(row: RawRow, text: str) -> str:
     """Return a row's own id, or the first digits of its text's sha256."""
-    own = next((row[key] for key in ("id", "pubid", "document_id") if row.get(key) not in (None, "")), None)
+    own = next((row[key] for key in ("id", "pubid") if row.get(key) not in (None, "")), None)
     return str(own) if own is not None else hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

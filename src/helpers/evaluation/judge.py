@@ -52,39 +52,36 @@ class JudgeSettings:
     teacher: str = parameter("recorded", "model that wrote the training data; the judge must be another one")
 
 
+def check_judge(settings: JudgeSettings) -> None:
+    """Raise StudyError if no judge is named, it is the teacher, or no key is set for the provider's own server."""
+    if not settings.judge:
+        raise StudyError("`judge` must name a model, but none was found. There is no default: who judges is a part of the result.")
+    if settings.judge == settings.teacher:
+        raise StudyError(f"`judge` must not be the teacher, but {settings.judge!r} was found for both. Name a model of another maker.")
+    if not settings.judge_url and not os.environ.get("OPENAI_API_KEY"):
+        raise StudyError(f"`judge` is {settings.judge!r}, but OPENAI_API_KEY is not set. Set it in the environment, or name your own server (`judge_url`).")
+
+
 def open_judge(settings: JudgeSettings) -> Ask:
     """Return the function that sends a prompt to the judge, greedily decoded, and keeps the reply; a reply that is kept is not asked for again.
 
     The key comes from the environment (`OPENAI_API_KEY`) and goes nowhere else.
 
     Raises:
-        StudyError: no judge is named, it is the teacher, no key is set for the provider's own server, or the server does not answer.
+        StudyError: the settings cannot be used (`check_judge`), or the server does not answer.
     """
-    if not settings.judge:
-        raise StudyError("`judge` must name a model, but none was found. There is no default: who judges is a part of the result.")
-    if settings.judge == settings.teacher:
-        raise StudyError(f"`judge` must not be the teacher, but {settings.judge!r} was found for both. Name a model of another maker.")
-    client: OpenAI | None = None
+    from openai import OpenAI
+
+    check_judge(settings)
+    client = OpenAI(base_url=settings.judge_url or None, api_key=os.environ.get("OPENAI_API_KEY", "none"))
 
     def ask(prompt: str) -> str:
-        nonlocal client
         kept = runs_folder() / "judgements" / f"{sha256_text(json.dumps([settings.judge, settings.judge_url, prompt]))[:16]}.json"
         if not kept.is_file():
-            client = client or _open_client(settings)
             write_text(kept, json.dumps({"judge": settings.judge, "prompt": prompt, "reply": _complete(client, settings.judge, prompt)}))
         return json.loads(kept.read_text(encoding="utf-8"))["reply"]
 
     return ask
-
-
-def _open_client(settings: JudgeSettings) -> OpenAI:
-    from openai import OpenAI
-
-    if not settings.judge_url and not os.environ.get("OPENAI_API_KEY"):
-        raise StudyError(
-            f"`judge` is {settings.judge!r}, but OPENAI_API_KEY is not set. Set it in the environment, or name a server of your own (`judge_url`)."
-        )
-    return OpenAI(base_url=settings.judge_url or None, api_key=os.environ.get("OPENAI_API_KEY", "none"))
 
 
 def _complete(client: OpenAI, judge: str, prompt: str) -> str:
@@ -132,9 +129,9 @@ def judge_texts(judge: JudgeSettings, settings: EvaluationSettings, evaluation: 
     Returns:
         A run with `measured.jsonl`: task, item, coherence, completeness, naturalness (1..5, or None where the reply had no marks).
     """
-    ask = open_judge(judge)
 
     def compute(folder: Path) -> dict[str, Any]:
+        ask = open_judge(judge)
         cases = list(list_cases(settings, data))
         texts = read_texts(evaluation)
         rows = []
@@ -156,9 +153,9 @@ def judge_pairs(judge: JudgeSettings, settings: EvaluationSettings, first: Run, 
         A run with `measured.jsonl`: task, item, preference (1 if the first is better in both orders, 0 if the second is, 0.5 for ties and for judgements that
         turn with the order; None where a reply had none) and agrees (whether both orders name the same text or a tie).
     """
-    ask = open_judge(judge)
 
     def compute(folder: Path) -> dict[str, Any]:
+        ask = open_judge(judge)
         cases = list(list_cases(settings, data))
         texts, others = read_texts(first), read_texts(second)
         rows = []

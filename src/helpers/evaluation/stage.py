@@ -86,6 +86,8 @@ def prepare_exams(settings: EvaluationSettings, data: Path | None = None) -> lis
     exams = []
     for task in parse_tasks(settings.tasks, public=True):
         items, demonstration = load_items(task, data)
+        if len(items) < 2:
+            raise StudyError(f"Task {task.name!r} must have two test items at least, but one was found. No interval can be drawn from it; add more.")
         by_letter = task.is_choice and settings.choice_scoring == LETTER
         exams.append(Exam(task, select_items(items, settings.n_items), demonstration, by_letter, by_letter and settings.permute_options))
     return exams
