@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MODEL = "smollm2-135m"
 TASKS = "exam_choice,broad_choice"
-N_ITEMS = 24
+N_ITEMS = 16
 AGAINST = "lm-evaluation-harness 0.4.13"
 
 
