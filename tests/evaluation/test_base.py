@@ -9,7 +9,7 @@ from helpers.errors import StudyError
 from helpers.evaluation import base as base_module
 from helpers.evaluation.base import SharedBase, find_adapter, identify_adapter
 from helpers.evaluation.stage import ITEMS, EvaluationSettings, evaluate, evaluate_adapters
-from helpers.models import load_model, load_tokenizer
+from helpers.models import load_model, load_tokenizer, quiet_peft
 from helpers.prompts import encode_prompt
 from helpers.tuning.lora import ADAPTER, TuningSettings, tune
 
@@ -37,7 +37,8 @@ def test_an_adapter_is_merged_as_peft_merges_it_and_leaves_no_trace(toy_model, a
     base = SharedBase(toy_model, keeps_weights)
     before, ids = weights(base.wear(None)), torch.tensor([[0, 9, 8, 7]])
     for adapter in adapters:
-        merged = PeftModel.from_pretrained(load_model(toy_model), adapter).merge_and_unload()
+        with quiet_peft():
+            merged = PeftModel.from_pretrained(load_model(toy_model), adapter).merge_and_unload()
         assert torch.equal(base.wear(adapter)(ids).logits, merged(ids).logits)
     after = weights(base.wear(None))
     assert after.keys() == before.keys()
@@ -48,13 +49,14 @@ def test_an_adapter_that_replaces_whole_layers_is_worn_and_taken_off_too(toy_mod
     from peft import LoraConfig, PeftModel, get_peft_model
 
     config = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["lm_head"], bias="lora_only", init_lora_weights=False, task_type="CAUSAL_LM")
-    tuned = get_peft_model(load_model(toy_model), config)
-    with torch.no_grad():
+    with torch.no_grad(), quiet_peft():
+        tuned = get_peft_model(load_model(toy_model), config)
         tuned.base_model.model.lm_head.modules_to_save.default.weight.mul_(2)
     tuned.save_pretrained(tmp_path)
     base, ids = SharedBase(toy_model), torch.tensor([[0, 9, 8, 7]])
     before = weights(base.wear(None))
-    plain = PeftModel.from_pretrained(load_model(toy_model), tmp_path)(ids).logits
+    with quiet_peft():
+        plain = PeftModel.from_pretrained(load_model(toy_model), tmp_path)(ids).logits
     assert torch.allclose(base.wear(tmp_path)(ids).logits, plain, atol=1e-5)
     assert not torch.allclose(base.wear(None)(ids).logits, plain, atol=1e-1)
     after = weights(base.wear(None))
