@@ -12,11 +12,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from helpers.analysis.measures import compare_models
 from helpers.analysis.published import ablation, claims
 from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
 from helpers.analysis.statistics import gain_by_task, score_tasks
 from helpers.analysis.transfer import addition_table, interaction_table, transfer_table
 from helpers.figures.data import plot_growth, plot_lengths, plot_rejections, plot_roots, plot_saturation, plot_shares, plot_similarity
+from helpers.figures.evaluation import plot_differences
 from helpers.figures.outcomes import plot_gains, plot_intervals, plot_loss, plot_scores, plot_transfer
 from helpers.figures.published import plot_claims, plot_reach, plot_reach_by_size, plot_scores_of_models, plot_size_curves, plot_two_accounts
 from helpers.figures.style import name_cell, use_theme
@@ -78,6 +80,9 @@ GALLERY: dict[str, Drawing] = {
     "kept_shares": Drawing("02_instruction_synthesis", _shares, plot_shares),
     "loss": Drawing("03_lora_training", _loss, plot_loss),
     "scores": Drawing("03_lora_training", lambda study: score_tasks(study.collect_items([BASE, study.tuning.categories])), plot_scores, (7.0, 4.8)),
+    "differences": Drawing(
+        "03_lora_training", lambda study: compare_models(study.collect_items([BASE, study.tuning.categories]), BASE), plot_differences, (7.0, 4.0)
+    ),
     "gains": Drawing("04_category_ablation", lambda study: gain_by_task(study.collect_items([BASE, *SINGLES]), SINGLES), plot_gains, (7.0, 5.4)),
     "single_transfer": Drawing("04_category_ablation", lambda study: transfer_table(study.collect_items([BASE, *SINGLES]), SINGLES), plot_transfer, (6.4, 3.6)),
     "transfer": Drawing(

@@ -14,6 +14,7 @@ from helpers.paths import shown
 
 Category = Literal["qa", "ie", "gen", "other"]
 Difficulty = Literal["easy", "medium", "hard"]
+ItemDifficulty = Literal["easy", "medium", "hard", "unrated"]
 Split = Literal["train", "test"]
 Text = Annotated[str, Field(min_length=1)]
 CATEGORIES: tuple[str, ...] = ("qa", "ie", "gen", "other")
@@ -82,7 +83,7 @@ class ChoiceItem(Row):
 
     id: Text
     split: Split
-    difficulty: Difficulty
+    difficulty: ItemDifficulty = "unrated"
     context: str
     question: Text
     options: Annotated[list[Text], Field(min_length=2)]
@@ -109,7 +110,7 @@ class MedicationItem(Row):
 
     id: Text
     split: Split
-    difficulty: Difficulty
+    difficulty: ItemDifficulty = "unrated"
     text: Text
     gold: Annotated[list[Medication], Field(min_length=1)]
 
@@ -131,7 +132,7 @@ class PronounItem(Row):
 
     id: Text
     split: Split
-    difficulty: Difficulty
+    difficulty: ItemDifficulty = "unrated"
     text: Text
     pronoun: Text
     gold: Mention
@@ -143,12 +144,28 @@ class PronounItem(Row):
         return self
 
 
+class MentionsItem(Row):
+    """A text and every mention of one kind in it, such as its diseases."""
+
+    id: Text
+    split: Split
+    difficulty: ItemDifficulty = "unrated"
+    text: Text
+    gold: Annotated[list[Mention], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check_spans(self) -> MentionsItem:
+        for mention in self.gold:
+            require_span(mention.forms[0], self.text)
+        return self
+
+
 class DialogueItem(Row):
     """A dialogue and the note section that a clinician would write from it."""
 
     id: Text
     split: Split
-    difficulty: Difficulty
+    difficulty: ItemDifficulty = "unrated"
     section: Text
     text: Text
     references: Annotated[list[Text], Field(min_length=1)]
@@ -159,12 +176,12 @@ class QuestionItem(Row):
 
     id: Text
     split: Split
-    difficulty: Difficulty
+    difficulty: ItemDifficulty = "unrated"
     text: Text
     references: Annotated[list[Text], Field(min_length=1)]
 
 
-BenchmarkItem = ChoiceItem | MedicationItem | PronounItem | DialogueItem | QuestionItem
+BenchmarkItem = ChoiceItem | MedicationItem | MentionsItem | PronounItem | DialogueItem | QuestionItem
 AnyRow = TypeVar("AnyRow", bound=BaseModel)
 
 
