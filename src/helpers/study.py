@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.evaluation.tasks import parse_tasks
-from helpers.grid import Cell, collect_items, run_cells
+from helpers.grid import GENERAL, Cell, CellPlan, GridSettings, collect_items, collect_seeds, plan_cells, run_cell, run_cells
 from helpers.paths import ROOT
+from helpers.progress import track
 from helpers.records import SeedTask, read_rows
 from helpers.settings import pick
 from helpers.store import Run
@@ -26,20 +27,23 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Settings of synthesis, tuning and evaluation, and an instruction file that takes the place of the synthesis where one is named."""
+    """Settings of synthesis, tuning, evaluation and grid, and an instruction file that takes the place of the synthesis where one is named."""
 
     synthesis: SynthesisSettings
     tuning: TuningSettings
     evaluation: EvaluationSettings
     instructions: str = ""
+    grid: GridSettings = dataclasses.field(default_factory=GridSettings)
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Study:
         """Build a study from same-named parameters, such as `globals()` of a notebook or a profile; absent ones keep their default."""
-        synthesis, tuning, evaluation = (pick(stage, parameters) for stage in (SynthesisSettings, TuningSettings, EvaluationSettings))
+        stages = (SynthesisSettings, TuningSettings, EvaluationSettings, GridSettings)
+        synthesis, tuning, evaluation, grid = (pick(stage, parameters) for stage in stages)
         parse_categories(tuning.categories)
         parse_tasks(evaluation.tasks)
-        return cls(synthesis, tuning, evaluation, instructions=parameters.get("instructions", ""))
+        grid.check_names()
+        return cls(synthesis, tuning, evaluation, instructions=parameters.get("instructions", ""), grid=grid)
 
     @cached_property
     def seeds(self) -> list[SeedTask]:
@@ -58,11 +62,12 @@ class Study:
         Raises:
             StudyError: the named file does not exist.
         """
-        if not self.instructions:
-            return self.synthesis_run.file(INSTRUCTIONS)
-        path = ROOT / self.instructions
+        return self._find_rows("instructions", self.instructions) if self.instructions else self.synthesis_run.file(INSTRUCTIONS)
+
+    def _find_rows(self, parameter: str, name: str) -> Path:
+        path = ROOT / name
         if not path.is_file():
-            raise StudyError(f"`instructions` must name a JSONL file, but none lies at {self.instructions!r}. Leave it empty for the rows of notebook 02.")
+            raise StudyError(f"`{parameter}` must name a JSONL file, but none lies at {name!r}. Leave it empty, or mend the path (from the project's folder).")
         return path
 
     def run_cells(self, names: Iterable[str]) -> dict[str, Cell]:
@@ -72,3 +77,33 @@ class Study:
     def collect_items(self, names: Iterable[str]) -> pd.DataFrame:
         """Return the scores of all items of several cells, one row an item and cell."""
         return collect_items(self.run_cells(names))
+
+    def plan_cells(self, names: Iterable[str], n_rows: int | None = None) -> list[CellPlan]:
+        """Return cells of the grid under every training seed, of `n_rows` rows or the study's own number."""
+        return plan_cells(names, self.grid, n_rows or self.tuning.n_rows, self.tuning.training_seed)
+
+    def plan_grid(self) -> list[CellPlan]:
+        """Return every cell that the grid's parameters ask for: the lattice, its controls, and the lattice again at each size of the size curve."""
+        plans = self.plan_cells([*self.grid.lattice_cells, *self.grid.control_cells])
+        plans += [plan for size in self.grid.curve_sizes for plan in self.plan_cells(self.grid.lattice_cells, size)]
+        return list(dict.fromkeys(plans))
+
+    def run_cell(self, plan: CellPlan) -> Cell:
+        """Run or load one cell of the grid."""
+        tuning = dataclasses.replace(self.tuning, n_rows=plan.n_rows, training_seed=plan.seed or 0)
+        rows = self._find_rows("general", self.grid.general) if plan.name == GENERAL else self.instruction_file
+        return dataclasses.replace(run_cell(plan.name, tuning, self.evaluation, rows), name=plan.name)
+
+    def run_grid(self, names: Iterable[str], n_rows: int | None = None) -> list[Cell]:
+        """Run or load cells of the grid under every training seed, one after the other."""
+        plans = self.plan_cells(names, n_rows)
+        cells = []
+        with track("cells of the grid", len(plans), "cells") as advance:
+            for plan in plans:
+                cells.append(self.run_cell(plan))
+                advance(note=plan.id)
+        return cells
+
+    def collect_grid(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
+        """Return the scores of all items of several cells under every training seed, one row an item, cell and seed."""
+        return collect_seeds(self.run_grid(names, n_rows))

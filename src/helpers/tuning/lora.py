@@ -17,7 +17,7 @@ from helpers.progress import track
 from helpers.records import Instruction, read_rows
 from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_file, write_text
-from helpers.tuning.rows import IGNORED, EncodedRow, collate, encode_rows, iterate_steps, select_rows
+from helpers.tuning.rows import IGNORED, EncodedRow, collate, deal_responses, encode_rows, iterate_steps, select_rows
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,7 @@ class TuningSettings:
     """Parameters of one tuning run. The paper states none of the values; these are ours, for a small machine."""
 
     model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
-    categories: str = parameter("all", "'all', or some of qa, ie, gen, other joined by '+'")
+    categories: str = parameter("all", "'all', 'shuffled', or some of qa, ie, gen, other joined by '+'")
     n_rows: int = parameter(48, "training rows of every run, whatever its categories", minimum=1)
     training_seed: int = parameter(1, "seed of rows drawn, adapter's start, order of batches", minimum=0)
     epochs: int = parameter(1, "passes over the rows", minimum=1)
@@ -71,7 +71,7 @@ def _train(settings: TuningSettings, rows: Sequence[Instruction], folder: Path) 
     encoded_by_id = encode_rows(load_tokenizer(settings.model), rows, settings.max_tokens)
     fitting = [row for row in rows if row.id in encoded_by_id]
     chosen = select_rows(fitting, settings.categories, settings.n_rows, settings.training_seed)
-    encoded = [encoded_by_id[row.id] for row in chosen]
+    encoded = deal_responses([encoded_by_id[row.id] for row in chosen], settings.categories)
     steps = list(iterate_steps([len(row.input_ids) for row in encoded], settings.batch_size, settings.epochs, settings.training_seed))
     model = attach_adapter(load_model(settings.model), settings)
     optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0)
