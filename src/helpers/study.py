@@ -107,3 +107,7 @@ class Study:
     def collect_grid(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
         """Return the scores of all items of several cells under every training seed, one row an item, cell and seed."""
         return collect_seeds(self.run_grid(names, n_rows))
+
+    def collect_sizes(self) -> dict[int, pd.DataFrame]:
+        """Return the scores of the lattice for each number of rows of the size curve."""
+        return {size: self.collect_grid(self.grid.lattice_cells, size) for size in self.grid.curve_sizes}

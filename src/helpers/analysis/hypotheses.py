@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,27 +19,33 @@ POWER = 0.8
 CORRELATION = 0.5
 
 
-def detectable_effects(items: pd.DataFrame) -> pd.DataFrame:
-    """Return the smallest true gain that a paired t test would find with a power of 80 %, judged from the base model before any tuned one is looked at.
+def detectable_effects(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """Return the smallest true effect that a t test would find with a power of 80 %, judged from the base model before any tuned one is looked at.
 
-    The standard deviation of the differences is not known yet. It is taken from the base model's scores, supposing that the scores of base and tuned model
-    correlate by one half: sd(difference) = sd(base) * sqrt(2 * (1 - correlation)) = sd(base). One training seed is supposed; a spread between seeds makes
-    the effect larger. Source: power of the paired t test (statsmodels, `TTestPower`), tasks of a category weighed the same.
+    The standard deviation of a contrast within items is not known yet. It is taken from the base model's scores, supposing that every cell's scores spread
+    like these and that those of two cells correlate by one half: sd(sum of w v) = sd(base) * sqrt((1 - correlation) * sum of w^2) for weights that sum to
+    zero. One training seed is supposed; a spread between seeds makes the effect larger. Source: power of the paired t test (statsmodels, `TTestPower`),
+    tasks of a category weighed the same.
+
+    Args:
+        items: rows of the base model, at least.
+        contrasts: weights of cells by the name of the contrast; each sums to zero.
 
     Returns:
-        category, n (items), sd (of the differences), detectable (units of the score; empty where the base model scores alike on every item).
+        contrast, category, n (items), detectable (units of the score; empty where the base model scores alike on every item).
     """
     import pandas as pd
     from statsmodels.stats.power import TTestPower
 
     rows = []
-    for category, group in keep_ablation(items).groupby("category", sort=False):
-        scores = [stack[0, 0] for stack in stack_scores(group, [BASE]).values()]
-        n = sum(map(len, scores))
-        error = np.sqrt(sum(task.var(ddof=1) / len(task) for task in scores)) / len(scores) * np.sqrt(2 * (1 - CORRELATION))
-        sd = float(error * np.sqrt(n))
-        effect = TTestPower().solve_power(nobs=n, alpha=ALPHA, power=POWER) if sd > ROUNDING else np.nan
-        rows.append({"category": category, "n": n, "sd": sd, "detectable": effect * sd})
+    for name, weights in contrasts.items():
+        factor = np.sqrt((1 - CORRELATION) * sum(weight**2 for weight in weights.values()))
+        for category, group in keep_ablation(items).groupby("category", sort=False):
+            scores = [stack[0, 0] for stack in stack_scores(group, [BASE]).values()]
+            n = sum(map(len, scores))
+            error = factor * np.sqrt(sum(task.var(ddof=1) / len(task) for task in scores)) / len(scores)
+            effect = TTestPower().solve_power(nobs=n, alpha=ALPHA, power=POWER) if error > ROUNDING else np.nan
+            rows.append({"contrast": name, "category": category, "n": n, "detectable": float(effect * error * np.sqrt(n))})
     return pd.DataFrame(rows)
 
 
@@ -85,3 +91,9 @@ def add_holm(table: pd.DataFrame) -> pd.DataFrame:
     table = table.copy()
     table.insert(table.columns.get_loc("p") + 1, "p_holm", correct_holm(table["p"]))
     return table
+
+
+def split_clear(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of a corrected table that hold (`p_holm` below 0.05 and an interval without zero), and the others."""
+    holds = (table["p_holm"] < ALPHA) & ((table["low"] > 0) | (table["high"] < 0))
+    return table[holds], table[~holds]

@@ -65,3 +65,12 @@ def sign_table(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
 def find_sign(values: np.ndarray | float) -> np.ndarray:
     """Return -1, 0 or 1 for each value; what lies within rounding of zero has no sign."""
     return np.sign(np.where(np.abs(values) < ROUNDING, 0.0, values))
+
+
+def tell_seeds(table: pd.DataFrame) -> str:
+    """Return what a table of winners or signs says of the training seeds, as a sentence for the prose."""
+    n_seeds = int(table["n_seeds"].iloc[0])
+    if n_seeds == 1:
+        return "This run has one training seed, so that it cannot say what another would have shown."
+    same = int((table["agree"] == n_seeds).sum())
+    return f"In {same} of {len(table)} cases each of the {n_seeds} training seeds alone gives the conclusion of all together."

@@ -35,6 +35,13 @@ def count_seeds(items: pd.DataFrame) -> int:
     return items["seed"].nunique() if "seed" in items else 1
 
 
+def describe_reach(items: pd.DataFrame) -> str:
+    """Return what the intervals of a table cover, as words for a caption."""
+    if count_seeds(items) > 1:
+        return f"over the items and {count_seeds(items)} training seeds"
+    return "over the items alone (one training seed)"
+
+
 def stack_scores(items: pd.DataFrame, cells: Sequence[str]) -> dict[str, np.ndarray]:
     """Return the scores of each task as an array of shape (cells, seeds, units), where units are items or, if there are any, clusters.
 

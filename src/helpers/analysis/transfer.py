@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -88,3 +88,22 @@ def better_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.Da
             interval = percentiles(draws[:, 0] - draws[:, 1:].max(axis=1))
             rows.append({"contrast": cells[0], "category": category, "estimate": float(scores[0] - scores[1:].max())} | interval)
     return pd.DataFrame(rows)
+
+
+def size_table(items: Mapping[int, pd.DataFrame], players: Sequence[str] = SINGLES) -> pd.DataFrame:
+    """Return the gain of the mixture of all categories over base (the paper's Figure 3) and the mean synergy of the pairs, for each number of rows.
+
+    Args:
+        items: rows of the whole lattice by number of rows.
+        players: categories of the lattice.
+
+    Returns:
+        quantity, size, category, estimate, low, high, p, n, n_seeds; empty without sizes.
+    """
+    import pandas as pd
+
+    pairs = list(combinations(players, 2))
+    synergy = {name_subset(pair): 1 / len(pairs) for pair in pairs} | dict.fromkeys(players, -1 / len(players))
+    quantities = {"Gain of the mixture over base": {name_subset(players): 1.0, BASE: -1.0}, "Mean synergy of the pairs": synergy}
+    tables = [contrast_by_category(rows, quantities).rename(columns={"contrast": "quantity"}).assign(size=size) for size, rows in items.items()]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["quantity", "size"])
