@@ -8,12 +8,13 @@ import pytest
 
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.gallery import GALLERY
+from helpers.grid import GridSettings
 from helpers.runner import list_notebooks, read_parameters, read_profile
 from helpers.settings import TYPES
 from helpers.synthesis.pipeline import SynthesisSettings
 from helpers.tuning.lora import TuningSettings
 
-FIELDS = {field.name: field for stage in (SynthesisSettings, TuningSettings, EvaluationSettings) for field in dataclasses.fields(stage)}
+FIELDS = {field.name: field for stage in (SynthesisSettings, TuningSettings, EvaluationSettings, GridSettings) for field in dataclasses.fields(stage)}
 NAMES = ["01_seed_curation", "02_instruction_synthesis", "03_lora_training", "04_category_ablation", "05_multitask_synergy"]
 
 each_notebook = pytest.mark.parametrize("path", list_notebooks(), ids=lambda path: path.stem)

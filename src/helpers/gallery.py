@@ -16,7 +16,7 @@ from helpers.analysis.games import interaction_table, shapley_table
 from helpers.analysis.statistics import gain_by_task, score_tasks
 from helpers.analysis.transfer import addition_table, size_table, synergy_table, transfer_table
 from helpers.figures.data import plot_growth, plot_lengths, plot_rejections, plot_shares, plot_similarity
-from helpers.figures.lattice import plot_lattice, plot_panels, plot_shapley, plot_sizes
+from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, plot_sizes
 from helpers.figures.outcomes import plot_gain_map, plot_intervals, plot_loss, plot_scores, plot_transfer
 from helpers.figures.style import name_cell, use_theme
 from helpers.grid import BASE, SINGLES
