@@ -29,8 +29,5 @@ rule cell:
         arguments=GRID["arguments"],
         cell=lambda wildcards, output: IDS[output[0]],
     threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=120,
     shell:
         "{params.study:q} grid run {params.arguments:q} --cell {params.cell:q}"
