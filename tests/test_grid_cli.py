@@ -85,7 +85,9 @@ def done_cells(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (snakemake.exists() and shutil.which("study", path=snakemake.parent)), reason="needs the extra `grid`: pip install --editable '.[grid]'")
+@pytest.mark.skipif(
+    not (snakemake.exists() and shutil.which("study", path=snakemake.parent)), reason="needs the extra `grid`: pip install --editable '.[grid]'"
+)
 def test_snakemake_runs_two_cells_at_a_time_and_goes_on_after_a_kill(options, tmp_path, monkeypatch):
     """A grid killed with -9 halfway and resumed ends with the bytes of one run cell by cell in one process."""
     options = [*options, "-p", "lattice=qa+ie", "-p", "epochs=20"]

@@ -95,6 +95,13 @@ def test_one_seed_and_one_task_give_scipys_paired_t_test():
     assert contrast(items, {"qa": 1, "base": -1})["p"] == pytest.approx(ttest_rel(table["qa"], table["base"]).pvalue)
 
 
+def test_the_interval_of_a_score_stays_on_its_scale():
+    rows = [{"cell": "a", "seed": s, "task": "exam_choice", "item": i, "score": float(s), "parsed": True} for s in range(2) for i in range(10)]
+    row = score_tasks(pd.DataFrame(rows)).iloc[0]
+    assert (row["estimate"], row["low"], row["high"]) == (0.5, 0, 1)
+    assert contrast(pd.DataFrame(rows), {"a": 1})["high"] > 1
+
+
 def test_without_an_effect_of_items_several_seeds_give_the_t_interval_over_seeds():
     """Every item of a seed scores alike: what is left is the mean of four numbers."""
     gains = [0.1, 0.3, 0.2, 0.6]

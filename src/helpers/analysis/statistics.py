@@ -186,12 +186,16 @@ def percentiles(draws: np.ndarray) -> dict[str, float]:
 
 
 def score_tasks(items: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean score of every cell on every task: cell, task, category, metric, estimate, low, high, n, n_seeds, unparsed (share)."""
+    """Return the mean score of every cell on every task: cell, task, category, metric, estimate, low, high, n, n_seeds, unparsed (share).
+
+    Intervals end where scores do, at 0 and 1.
+    """
     import pandas as pd
 
     rows = []
     for (task, cell), group in items.groupby(["task", "cell"], sort=False):
         row = contrast(group, {cell: 1})
+        row |= {"low": max(row["low"], 0.0), "high": min(row["high"], 1.0)}
         del row["p"]  # whether a score is zero is no question
         rows.append(
             {"cell": cell, "task": task, "category": TASKS[task].category, "metric": TASKS[task].metric} | row | {"unparsed": 1 - group["parsed"].mean()}

@@ -95,10 +95,11 @@ def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -
         for other in places:
             if parts[cell] < parts[other] and len(parts[other]) == len(parts[cell]) + 1:
                 panel.plot(*zip(place, places[other], strict=True), color="#bbbbbb", linewidth=1, zorder=1)
+        size = 9 if len(parts) <= 8 else 6
         color = "white" if abs(gains[cell]) > DARK * colors.norm.vmax else "black"
         box = {"boxstyle": "round,pad=0.4", "facecolor": colors.to_rgba(gains[cell]), "edgecolor": "#555555", "linewidth": 0.8}
         text = name_cell(cell) if cell == "base" else f"{name_cell(cell)}\n{gains[cell]:+.3f}"
-        panel.text(*place, text, ha="center", va="center", color=color, fontsize=9, bbox=box)
+        panel.text(*place, text, ha="center", va="center", color=color, fontsize=size, bbox=box)
     heights = [height for _, height in places.values()]
     panel.set(xlim=(-0.4, max(map(len, parts.values())) + 0.5), ylim=(min(heights) - 0.5, max(heights) + 0.5))
     panel.set_axis_off()
