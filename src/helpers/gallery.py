@@ -57,10 +57,6 @@ def _singles(study: Study) -> pd.DataFrame:
     return study.collect_grid([BASE, *SINGLES])
 
 
-def _lattice(study: Study) -> pd.DataFrame:
-    return study.collect_grid([*study.grid.lattice_cells, *study.grid.control_cells])
-
-
 def _shares(study: Study) -> pd.DataFrame:
     kept = read_rows(study.instruction_file, Instruction)
     return share_categories({"seeds": [seed.category for seed in study.seeds], "kept": [row.category for row in kept]})
@@ -78,21 +74,21 @@ GALLERY: dict[str, Drawing] = {
     "panels": Drawing("04_category_ablation", lambda study: score_tasks(_singles(study)), plot_panels, (6.4, 7.0)),
     "gains": Drawing("04_category_ablation", lambda study: gain_by_task(_singles(study), SINGLES), plot_gain_map, (6.4, 6.4)),
     "single_transfer": Drawing("04_category_ablation", lambda study: transfer_table(_singles(study), SINGLES), plot_transfer, (6.4, 3.6)),
-    "lattice": Drawing("05_multitask_synergy", lambda study: transfer_table(_lattice(study), study.grid.lattice_cells[1:]), plot_lattice, (6.4, 8.4)),
+    "lattice": Drawing("05_multitask_synergy", lambda study: transfer_table(study.lattice_items, study.grid.lattice_cells[1:]), plot_lattice, (6.4, 8.4)),
     "transfer": Drawing(
         "05_multitask_synergy",
-        lambda study: transfer_table(_lattice(study), [*study.grid.lattice_cells[1:], *study.grid.control_cells]),
+        lambda study: transfer_table(study.lattice_items, [*study.grid.lattice_cells[1:], *study.grid.control_cells]),
         plot_transfer,
         (6.4, 6.8),
     ),
     "additions": Drawing(
-        "05_multitask_synergy", lambda study: label_additions(addition_table(_lattice(study), study.grid.players)), plot_intervals, (6.4, 3.6)
+        "05_multitask_synergy", lambda study: label_additions(addition_table(study.lattice_items, study.grid.players)), plot_intervals, (6.4, 3.6)
     ),
-    "synergies": Drawing("05_multitask_synergy", lambda study: label_pairs(synergy_table(_lattice(study), study.grid.players)), plot_intervals, (6.4, 4.2)),
+    "synergies": Drawing("05_multitask_synergy", lambda study: label_pairs(synergy_table(study.lattice_items, study.grid.players)), plot_intervals, (6.4, 4.2)),
     "interactions": Drawing(
-        "05_multitask_synergy", lambda study: label_pairs(interaction_table(_lattice(study), study.grid.players)), plot_intervals, (6.4, 4.2)
+        "05_multitask_synergy", lambda study: label_pairs(interaction_table(study.lattice_items, study.grid.players)), plot_intervals, (6.4, 4.2)
     ),
-    "shapley": Drawing("05_multitask_synergy", lambda study: shapley_table(_lattice(study), study.grid.players), plot_shapley, (6.4, 4.2)),
+    "shapley": Drawing("05_multitask_synergy", lambda study: shapley_table(study.lattice_items, study.grid.players), plot_shapley, (6.4, 4.2)),
     "sizes": Drawing("05_multitask_synergy", lambda study: size_table(study.collect_sizes(), study.grid.players), plot_sizes, (6.4, 6.0)),
 }
 

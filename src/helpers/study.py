@@ -108,6 +108,11 @@ class Study:
         """Return the scores of all items of several cells under every training seed, one row an item, cell and seed."""
         return collect_seeds(self.run_grid(names, n_rows))
 
+    @cached_property
+    def lattice_items(self) -> pd.DataFrame:
+        """The scores of all items of the lattice and its controls, one row an item, cell and seed."""
+        return self.collect_grid([*self.grid.lattice_cells, *self.grid.control_cells])
+
     def collect_sizes(self) -> dict[int, pd.DataFrame]:
         """Return the scores of the lattice for each number of rows of the size curve."""
         return {size: self.collect_grid(self.grid.lattice_cells, size) for size in self.grid.curve_sizes}

@@ -20,6 +20,10 @@ MARKERS = "osD^vP*X"
 def plot_loss(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the loss of every step, and the learning rate on a second axis.
 
+    Example:
+        fig, ax = plt.subplots()
+        plot_loss(pd.read_csv("book/figures/loss.csv"), ax)
+
     Args:
         table: step, loss (nats per response token), learning_rate.
         ax: where to draw.
@@ -35,6 +39,10 @@ def plot_loss(table: pd.DataFrame, ax: Axes) -> Axes:
 
 def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the score of each model on each task with its interval.
+
+    Example:
+        fig, ax = plt.subplots(figsize=(7, 4.8))
+        plot_scores(pd.read_csv("book/figures/scores.csv"), ax)
 
     Args:
         table: cell, task, estimate, low, high (0..1).
