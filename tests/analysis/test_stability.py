@@ -30,7 +30,7 @@ def test_seeds_that_disagree_are_counted():
     assert set(table["winner"]) == {"qa"}
     assert set(table["agree"]) == {1}
     assert 0.6 < table["share"].iloc[0] < 0.9
-    assert tell_seeds(table) == "In 0 of 3 cases each of the 2 training seeds alone gives the conclusion of all together."
+    assert tell_seeds(winners=table) == "The 2 training seeds, each taken alone, all agree with the pooled result on 0 of 3 winners."
 
 
 def test_a_sign_is_as_firm_as_the_draws_that_keep_it():
@@ -42,4 +42,4 @@ def test_a_sign_is_as_firm_as_the_draws_that_keep_it():
 
 
 def test_one_seed_says_nothing_of_another():
-    assert "one training seed" in tell_seeds(winner_table(make_items(MEANS), ["qa", "ie"]))
+    assert "one training seed" in tell_seeds(winners=winner_table(make_items(MEANS), ["qa", "ie"]))

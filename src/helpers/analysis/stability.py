@@ -67,10 +67,10 @@ def find_sign(values: np.ndarray | float) -> np.ndarray:
     return np.sign(np.where(np.abs(values) < ROUNDING, 0.0, values))
 
 
-def tell_seeds(table: pd.DataFrame) -> str:
-    """Return what a table of winners or signs says of the training seeds, as a sentence for the prose."""
-    n_seeds = int(table["n_seeds"].iloc[0])
+def tell_seeds(**tables: pd.DataFrame) -> str:
+    """Return what tables of winners or signs, given by the name of what they hold, say of the training seeds: a sentence for the prose."""
+    n_seeds = int(next(iter(tables.values()))["n_seeds"].iloc[0])
     if n_seeds == 1:
         return "This run has one training seed, so that it cannot say what another would have shown."
-    same = int((table["agree"] == n_seeds).sum())
-    return f"In {same} of {len(table)} cases each of the {n_seeds} training seeds alone gives the conclusion of all together."
+    agreed = [f"{int((table['agree'] == n_seeds).sum())} of {len(table)} {name}" for name, table in tables.items()]
+    return f"The {n_seeds} training seeds, each taken alone, all agree with the pooled result on {' and '.join(agreed)}."
