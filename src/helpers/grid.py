@@ -44,10 +44,10 @@ LATTICE = list_lattice(SINGLES)
 class GridSettings:
     """Parameters of the grid: which cells there are, beside what each is tuned with."""
 
-    lattice: str = parameter("qa+ie+gen", "categories whose every subset is a cell, joined by '+'; other may be added")
+    lattice: str = parameter("qa+ie+gen", "categories whose subsets are the cells, joined by '+'")
     budget: str = parameter("fixed", "'fixed': n_rows in all; 'additive': n_rows a category")
     n_seeds: int = parameter(1, "training seeds a cell: training_seed, the next one, and so on", minimum=1)
-    controls: str = parameter("all", "control cells joined by commas: all (drawn from all rows), shuffled (outputs dealt anew), general")
+    controls: str = parameter("all", "control cells joined by commas: all, shuffled, general")
     general: str = parameter("", "rows of another domain (JSONL) for the control 'general'")
     sizes: str = parameter("", "numbers of rows of the size curve, joined by commas; empty: no curve")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from known_scores import make_items
-from scipy.stats import sem, t, ttest_1samp, ttest_rel
+from scipy.stats import permutation_test, sem, t, ttest_1samp, ttest_rel
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
@@ -172,9 +172,12 @@ def test_seeds_that_differ_in_their_cells_are_not_pooled():
         contrast(items[(items["cell"] == "base") | (items["seed"] > 0)], {"qa": 1, "base": -1})
 
 
-def test_a_difference_of_nothing_has_no_small_p():
-    assert compute_p(0.0, 0.0, 5) == 1
-    assert compute_p(0.3, 0.0, 5) == 0
+def test_three_items_that_agree_are_no_proof():
+    assert compute_p(0.0, 0.0, 5, 3) == 1
+    assert compute_p(0.3, 0.0, 5, 3) == 0.25
+    items = pd.DataFrame({"cell": ["base"] * 3 + ["qa"] * 3, "task": "t", "item": [0, 1, 2] * 2, "score": [0.0] * 3 + [1.0] * 3})
+    expected = permutation_test(([1.0] * 3,), np.mean, permutation_type="samples").pvalue
+    assert contrast(items, {"qa": 1, "base": -1})["p"] == expected
 
 
 def test_captions_say_what_the_intervals_cover():

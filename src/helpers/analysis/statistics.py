@@ -94,7 +94,8 @@ def contrast(items: pd.DataFrame, weights: Mapping[str, float]) -> dict[str, flo
     variance, freedom = pool_variance(samples)
     low, high = bootstrap_items(samples) if len(samples[0]) == 1 else reach(estimate, variance, freedom)
     n = items.loc[items["cell"] == next(iter(weights)), ["task", "item"]].drop_duplicates().shape[0]
-    return {"estimate": estimate, "low": low, "high": high, "p": compute_p(estimate, variance, freedom), "n": n, "n_seeds": len(samples[0])}
+    p = compute_p(estimate, variance, freedom, sum(sample.shape[1] for sample in samples))
+    return {"estimate": estimate, "low": low, "high": high, "p": p, "n": n, "n_seeds": len(samples[0])}
 
 
 def pool_variance(samples: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -148,12 +149,16 @@ def reach(estimate: float, variance: float, freedom: float) -> tuple[float, floa
     return estimate - half, estimate + half
 
 
-def compute_p(estimate: float, variance: float, freedom: float) -> float:
-    """Return the two-sided p of Student's t that the truth is zero; without any variance 1 for an estimate of zero and 0 for another."""
+def compute_p(estimate: float, variance: float, freedom: float, n_units: int) -> float:
+    """Return the two-sided p of Student's t that the truth is zero.
+
+    Where all units agree there is no variance and no t. Then the test that flips the signs of the units takes its place: of the 2^n ways to flip n of them,
+    two are as far from zero, so that p is 2^(1 - n), and 1 for an estimate of zero.
+    """
     from scipy.stats import t
 
     if variance < ROUNDING**2:
-        return float(abs(estimate) < ROUNDING)
+        return 1.0 if abs(estimate) < ROUNDING else 2.0 ** (1 - n_units)
     return float(2 * t.sf(abs(estimate) / variance**0.5, freedom))
 
 
