@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TASKS = ("exam_choice", "broad_choice", "abstract_yesnomaybe", "evidence_yesno")
 N_ITEMS = 12
-WIDTHS = {"item": 0.15, "seed": 0.08, "cell_item": 0.08, "cell_seed_item": 0.05}  # half the range of each uniform effect
+WIDTHS = {"item": 0.08, "seed": 0.15, "cell_item": 0.08, "cell_seed_item": 0.05}  # half the range of each uniform effect
 SCORES = dict(zip(LATTICE, (0.40, 0.46, 0.43, 0.42, 0.52, 0.47, 0.44, 0.54), strict=True))
 CONTRASTS: dict[str, dict[str, float]] = {
     "gain": {"qa": 1.0, BASE: -1.0},
