@@ -92,9 +92,7 @@ def test_shared_runs_of_words_are_found_whatever_their_case_and_punctuation():
     item = PronounItem(
         id="p", split="test", difficulty="easy", text="Today, the left knee is swollen and it really hurts.", pronoun="it", gold={"forms": ["the left knee"]}
     )
-    assert content.find_shared_runs(["He said: the LEFT knee is swollen, and it really..."], [item]) == {
-        "p": {("the", "left", "knee", "is", "swollen", "and", "it", "really")}
-    }
+    assert content.find_shared_runs(["He said: the LEFT knee is swollen, and it really..."], [item]) == {"p": {"the left knee is swollen and it really"}}
     assert content.find_shared_runs(["the left knee is swollen and it did hurt"], [item]) == {}
 
 

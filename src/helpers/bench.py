@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
+from helpers.bench_synthesis import time_synthesis
 from helpers.paths import RESULTS, ROOT
 from helpers.store import describe_machine, write_text
 
@@ -167,6 +168,8 @@ def run_benchmarks() -> Iterator[dict[str, Any]]:
         ours, baseline, n = prepare()
         seconds = time_pair(ours, baseline)
         yield save(describe(name, f"{name.split('_')[1]}/s", n / seconds[0], n / seconds[1], against, n))
+    for *measured, more in time_synthesis():
+        yield save(describe(*measured) | more)
     for row in chain(measure_simulations(), time_book()):
         yield save(row)
 

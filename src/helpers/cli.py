@@ -1,4 +1,4 @@
-"""The command line: `study run`, `study figures`, `study grid`, `study fetch`, `study bench`, `study pilot`."""
+"""The command line: `study run`, `study figures`, `study synthesize` and the rest; `study --help` lists them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Annotated
 
 import typer
 
+from helpers.commands import grid, synthesis
 from helpers.errors import StudyError
-from helpers.grid_cli import app as grid_app
 from helpers.paths import BOOK, shown
 from helpers.terminal import Assignments, Profile, plain_errors, report_progress
 
 app = typer.Typer(help="BioInstruct, open and runnable: run the study's notebooks, redraw its figures.", no_args_is_help=True, pretty_exceptions_enable=False)
-app.add_typer(grid_app, name="grid")
 
 
 @app.command()
@@ -28,9 +27,12 @@ def run(
     """Execute the notebooks and publish them into the book; stored results are reused."""
     from helpers.runner import add_instructions, plan_parameters, plan_run, run_notebook
     from helpers.study import Study
+    from helpers.synthesis.costs import explain_cost
 
     with plain_errors():
         study = Study.from_parameters(plan_parameters(profile, parameter or []))
+        if not study.instructions and (cost := explain_cost(study.synthesis, study.limits)):
+            typer.echo(cost)
         for notebook, parameters in plan_run(profile, only or [], parameter or []):
             started = time.monotonic()
             with report_progress(notebook.stem):
@@ -90,6 +92,13 @@ def pilot() -> None:
         with report_progress("pilot"):
             write_text(path, run_pilot().round(4).to_csv(index=False))
         typer.echo(f"written: {shown(path)}")
+
+
+app.command()(synthesis.synthesize)
+app.command("filter")(synthesis.filter_rows)
+app.command("label")(synthesis.label_rows)
+app.command()(synthesis.push)
+app.add_typer(grid.app, name="grid")
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ import numpy as np
 
 from helpers.evaluation.tasks import TASKS, load_items
 from helpers.records import BenchmarkItem, SeedTask, TeacherReply, read_rows
-from helpers.rouge import similarity_matrix, tokenize
+from helpers.rouge import similarity_matrix
+from helpers.synthesis.filters import PERSONAL_DATA, list_runs
 from helpers.synthesis.parsing import parse_reply
 from helpers.synthesis.pipeline import SEED_TASKS
 from helpers.synthesis.teacher import REPLIES
@@ -19,9 +20,8 @@ from helpers.synthesis.teacher import REPLIES
 if TYPE_CHECKING:
     import pandas as pd
 
-IDENTIFIERS = re.compile(r"\b\d{3}-\d{2}-\d{4}\b|\b[\w.]+@[\w.]+\.\w+|https?://|\b\d{1,2}/\d{1,2}/(19|20)\d{2}\b|\b(MRN|DOB)[: ]+\d|\(\d{3}\) \d{3}")
+WEB_ADDRESS = re.compile(r"https?://")
 DEIDENTIFICATION = "seed-033"  # its identifiers are invented and say so
-RUN_LENGTH = 8
 
 
 def load_benchmark() -> dict[str, list[BenchmarkItem]]:
@@ -40,22 +40,16 @@ def list_training_texts(seeds: Iterable[SeedTask], replies: Iterable[TeacherRepl
     return [text for task in tasks for text in (task.instruction, task.input, task.output) if text]
 
 
-def word_runs(text: str, n: int = RUN_LENGTH) -> set[tuple[str, ...]]:
-    """Return every run of `n` words of a text."""
-    words = tokenize(text)
-    return {tuple(words[start : start + n]) for start in range(len(words) - n + 1)}
-
-
-def find_shared_runs(training: Iterable[str], items: Iterable[BenchmarkItem]) -> dict[str, set[tuple[str, ...]]]:
+def find_shared_runs(training: Iterable[str], items: Iterable[BenchmarkItem]) -> dict[str, set[str]]:
     """Return, by item, the runs of eight words that stand in a training text too; items without any are left out."""
-    seen = set().union(*map(word_runs, training))
-    shared = {item.id: word_runs(join_item(item)) & seen for item in items}
+    seen = set().union(*map(list_runs, training))
+    shared = {item.id: seen.intersection(list_runs(join_item(item))) for item in items}
     return {item_id: runs for item_id, runs in shared.items() if runs}
 
 
 def find_identifiers(texts: Mapping[str, str]) -> dict[str, str]:
     """Return, by name of the text, what looks like an e-mail or web address, a telephone or record number or a date of birth."""
-    return {name: match.group() for name, text in texts.items() if (match := IDENTIFIERS.search(text))}
+    return {name: match.group() for name, text in texts.items() if (match := PERSONAL_DATA.search(text) or WEB_ADDRESS.search(text))}
 
 
 def spread_of_positions(items: Sequence[BenchmarkItem]) -> int:

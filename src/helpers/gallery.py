@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from helpers.analysis.games import interaction_table, shapley_table
 from helpers.analysis.statistics import gain_by_task, score_tasks
 from helpers.analysis.transfer import addition_table, size_table, synergy_table, transfer_table
-from helpers.figures.data import plot_growth, plot_lengths, plot_rejections, plot_shares, plot_similarity
+from helpers.figures.data import plot_growth, plot_lengths, plot_rejections, plot_roots, plot_saturation, plot_shares, plot_similarity
 from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, plot_sizes
 from helpers.figures.outcomes import plot_gain_map, plot_intervals, plot_loss, plot_scores, plot_transfer
 from helpers.figures.style import name_cell, use_theme
@@ -23,6 +23,7 @@ from helpers.grid import BASE, SINGLES
 from helpers.records import Instruction, read_rows
 from helpers.store import write_text
 from helpers.synthesis.overview import compare_instructions, count_growth, count_rejections, measure_lengths, read_tasks, share_categories
+from helpers.synthesis.verbs import count_roots
 from helpers.tuning.lora import LOG
 
 if TYPE_CHECKING:
@@ -62,12 +63,18 @@ def _shares(study: Study) -> pd.DataFrame:
     return share_categories({"seeds": [seed.category for seed in study.seeds], "kept": [row.category for row in kept]})
 
 
+def _roots(study: Study) -> pd.DataFrame:
+    return count_roots(row.instruction for row in read_rows(study.instruction_file, Instruction))
+
+
 GALLERY: dict[str, Drawing] = {
     "seed_shares": Drawing("01_seed_curation", lambda study: share_categories({"seeds": [seed.category for seed in study.seeds]}), plot_shares),
     "seed_lengths": Drawing("01_seed_curation", lambda study: measure_lengths(study.seeds), plot_lengths),
     "seed_similarity": Drawing("01_seed_curation", lambda study: compare_instructions(study.seeds), plot_similarity, (6.0, 5.0)),
     "rejections": Drawing("02_instruction_synthesis", lambda study: count_rejections(read_tasks(study.synthesis_run)), plot_rejections),
     "growth": Drawing("02_instruction_synthesis", lambda study: count_growth(read_tasks(study.synthesis_run)), plot_growth),
+    "saturation": Drawing("02_instruction_synthesis", lambda study: count_growth(read_tasks(study.synthesis_run)), plot_saturation),
+    "root_verbs": Drawing("02_instruction_synthesis", _roots, plot_roots, (7.0, 5.6)),
     "kept_shares": Drawing("02_instruction_synthesis", _shares, plot_shares),
     "loss": Drawing("03_lora_training", _loss, plot_loss),
     "scores": Drawing("03_lora_training", lambda study: score_tasks(study.collect_items([BASE, study.tuning.categories])), plot_scores, (7.0, 4.8)),

@@ -39,10 +39,18 @@ class SeedTask(Row):
     note: Text
 
 
-class TeacherReply(Row):
-    """A teacher's reply to one request (`seeds/teacher_replies.jsonl` and the journal of a live run).
+class Usage(Row):
+    """Tokens that a server billed."""
 
-    `categories` holds the teacher's label of each item by its number; `source` says who wrote the reply.
+    input_tokens: Annotated[int, Field(ge=0)]
+    output_tokens: Annotated[int, Field(ge=0)]
+
+
+class TeacherReply(Row):
+    """A teacher's reply to one request (`seeds/teacher_replies.jsonl` and the replies of a live run).
+
+    `categories` holds the teacher's label of each item by its number; `source` says who wrote the reply, for a live teacher the snapshot of the model;
+    `usage` counts the tokens of the request and of its labels, where a server billed any.
     """
 
     request: Annotated[int, Field(ge=0)]
@@ -52,6 +60,7 @@ class TeacherReply(Row):
     finish_reason: Literal["stop", "length", "content_filter", "other"]
     text: str
     categories: dict[int, Category]
+    usage: Usage | None = None
 
 
 class Instruction(BaseModel):

@@ -17,7 +17,8 @@ from helpers.progress import track
 from helpers.records import SeedTask, read_rows
 from helpers.settings import pick
 from helpers.store import Run
-from helpers.synthesis.pipeline import INSTRUCTIONS, SEED_TASKS, SynthesisSettings, synthesize
+from helpers.synthesis.ledger import TeacherLimits
+from helpers.synthesis.pipeline import INSTRUCTIONS, SEED_TASKS, SynthesisSettings, check_choices, synthesize
 from helpers.tuning.lora import TuningSettings
 from helpers.tuning.rows import parse_categories
 
@@ -27,23 +28,25 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Settings of synthesis, tuning, evaluation and grid, and an instruction file that takes the place of the synthesis where one is named."""
+    """Settings of all stages, limits of a live teacher, and an instruction file that takes the place of the synthesis where one is named."""
 
     synthesis: SynthesisSettings
     tuning: TuningSettings
     evaluation: EvaluationSettings
+    limits: TeacherLimits
     instructions: str = ""
     grid: GridSettings = dataclasses.field(default_factory=GridSettings)
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Study:
         """Build a study from same-named parameters, such as `globals()` of a notebook or a profile; absent ones keep their default."""
-        stages = (SynthesisSettings, TuningSettings, EvaluationSettings, GridSettings)
-        synthesis, tuning, evaluation, grid = (pick(stage, parameters) for stage in stages)
+        stages = (SynthesisSettings, TuningSettings, EvaluationSettings, TeacherLimits, GridSettings)
+        synthesis, tuning, evaluation, limits, grid = (pick(stage, parameters) for stage in stages)
+        check_choices(synthesis)
         parse_categories(tuning.categories)
         parse_tasks(evaluation.tasks)
         grid.check_names()
-        return cls(synthesis, tuning, evaluation, instructions=parameters.get("instructions", ""), grid=grid)
+        return cls(synthesis, tuning, evaluation, limits, parameters.get("instructions", ""), grid)
 
     @cached_property
     def seeds(self) -> list[SeedTask]:
@@ -53,7 +56,7 @@ class Study:
     @cached_property
     def synthesis_run(self) -> Run:
         """The run that made the instruction data from the seeds."""
-        return synthesize(self.synthesis)
+        return synthesize(self.synthesis, self.limits)
 
     @cached_property
     def instruction_file(self) -> Path:

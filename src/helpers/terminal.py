@@ -1,4 +1,4 @@
-"""What all commands share on a terminal: their common options, plain errors, progress."""
+"""What all commands share: options, plain errors, progress on the terminal."""
 
 from __future__ import annotations
 

@@ -1,11 +1,8 @@
-"""Filters: each reason, and novelty against a plain reading of the definition."""
-
-import random
+"""Filters: each reason."""
 
 import pytest
-from rouge_score.rouge_scorer import RougeScorer
 
-from helpers.synthesis.filters import find_fault, novelty_check
+from helpers.synthesis.filters import find_fault, list_runs, read_benchmark_runs
 from helpers.synthesis.parsing import ParsedTask
 
 
@@ -26,35 +23,21 @@ def task(instruction="List every drug in the note", input="Aspirin.", output="as
         (task("Gather the four figures of the lipid panel"), None),
         (task(output="Aspirin!"), "repeats input"),
         (task(input="", output="rest"), None),
+        (task(input="Reach me at jane.roe@example.org"), "personal data"),
+        (task(output="SSN 123-45-6789"), "personal data"),
+        (task(input="Seen on 04/10/2022"), "personal data"),
+        (task(input="DOB: 6 June"), "personal data"),
+        (task(input="Blood pressure 120/80, see https://example.org"), None),
+        (task(input="She has had a dry cough for three weeks and no fever."), "overlaps benchmark"),
+        (task(input="A dry cough for three weeks, no fever."), None),
     ],
 )
 def test_each_task_falls_for_its_reason(given, reason):
-    assert find_fault(given, 3, 150) == reason
+    runs = frozenset(list_runs("The patient: she has had a dry cough for three weeks."))
+    assert find_fault(given, 3, 150, runs) == reason
 
 
-def test_novelty_takes_the_decisions_of_rouge_score_pair_by_pair():
-    draw, words = random.Random(5), "list name the each drug dose of in note report and status".split()
-    texts = [" ".join(draw.choices(words, k=draw.choice([5, 10]))) for _ in range(400)]
-    scorer, kept, expected = RougeScorer(["rougeL"]), [], []
-    for text in texts:
-        new = all(scorer.score(text, old)["rougeL"].fmeasure < 0.7 for old in kept)
-        expected.append(new)
-        if new:
-            kept.append(text)
-    is_novel = novelty_check(0.7)
-    assert [is_novel(text)[0] for text in texts] == expected
-    assert 10 < sum(expected) < 390
-
-
-def test_a_similarity_of_exactly_the_threshold_is_not_new():
-    is_novel = novelty_check(0.7)
-    assert is_novel("a b c d e f g h i j")[0]
-    new, similarity = is_novel("a b c d e f g x y z")
-    assert similarity == pytest.approx(0.7)
-    assert not new
-
-
-def test_of_two_twins_the_first_stays_and_a_rejected_one_blocks_nobody():
-    is_novel = novelty_check(0.7)
-    decisions = [is_novel(text)[0] for text in ("a b c d e f", "a b c d e x", "a b c y z x")]
-    assert decisions == [True, False, True]  # the third is near the second alone, which was not kept
+def test_a_benchmark_file_of_any_schema_gives_its_texts_but_not_its_labels(tmp_path):
+    file = tmp_path / "benchmark.jsonl"
+    file.write_text('{"id": "a b c d e f g h", "deep": [{"text": "one two three four five six seven eight nine"}], "n": 3}\n')
+    assert read_benchmark_runs([file]) == {"one two three four five six seven eight", "two three four five six seven eight nine"}

@@ -1,33 +1,21 @@
-"""The synthesis stage: recorded run, interruption, journal."""
+"""The synthesis stage: recorded run, reasons, growth, interruption."""
 
-import dataclasses
+import json
 
 import pytest
 
+from helpers.errors import StudyError
 from helpers.records import TeacherReply
-from helpers.synthesis import pipeline
-from helpers.synthesis.overview import count_growth, count_rejections, read_tasks, share_categories
-from helpers.synthesis.pipeline import SynthesisSettings, filter_tasks, synthesize
-from helpers.synthesis.teacher import replay_teacher
-
-
-@pytest.fixture
-def counting_teacher(monkeypatch):
-    """Put a live teacher in place that answers from the recorded replies, notes each request, and dies once where told."""
-    ask, asked, dies_at = replay_teacher(), [], []
-
-    def answer(request, seed_ids, prompt):
-        asked.append(request)
-        if dies_at and len(asked) == dies_at[0]:
-            raise KeyboardInterrupt
-        return ask(request, seed_ids, prompt)
-
-    monkeypatch.setattr(pipeline, "live_teacher", lambda *args: answer)
-    return asked, dies_at
-
-
-def files(run):
-    return {name: run.file(name).read_bytes() for name in ("replies.jsonl", "tasks.jsonl", "instructions.jsonl")}
+from helpers.synthesis.overview import (
+    count_failures,
+    count_growth,
+    count_rejections,
+    describe_twins,
+    measure_saturation,
+    read_tasks,
+    share_categories,
+)
+from helpers.synthesis.pipeline import SynthesisSettings, TaskFilter, plan_requests, synthesize
 
 
 def test_at_least_seven_hundred_recorded_tasks_survive_in_about_the_papers_shares():
@@ -38,44 +26,68 @@ def test_at_least_seven_hundred_recorded_tasks_survive_in_about_the_papers_share
     assert (shares["kept"] - shares["paper"]).abs().max() < 0.03
 
 
-def test_every_filter_has_work_and_every_rejected_task_a_reason():
+def test_every_filter_of_the_paper_has_work_and_every_rejected_task_a_reason():
     tasks = read_tasks(synthesize(SynthesisSettings()))
     counts = count_rejections(tasks).set_index("reason")["n"]
     assert (counts[["malformed", "length", "non-text task", "repeats input", "not novel"]] >= 5).all()
+    assert counts["overlaps benchmark"] == 2
     assert counts.sum() + tasks["reason"].isna().sum() == len(tasks)
 
 
-def test_growth_ends_at_the_totals():
-    tasks = read_tasks(synthesize(SynthesisSettings(n_requests=5)))
+def test_growth_ends_at_the_totals_and_its_trend_has_an_interval():
+    tasks = read_tasks(synthesize(SynthesisSettings()))
     growth = count_growth(tasks)
-    assert growth.iloc[-1].to_list() == [5, len(tasks), tasks["reason"].isna().sum()]
+    assert growth.iloc[-1][["request", "parsed", "kept"]].to_list() == [48, len(tasks), tasks["reason"].isna().sum()]
+    assert growth["share_new"].between(0, 1).all()
+    trend = measure_saturation(growth)
+    assert trend["low"] < trend["estimate"] < trend["high"]
 
 
-def test_a_killed_run_asks_nothing_twice_and_ends_the_same(counting_teacher, monkeypatch, tmp_path):
-    asked, dies_at = counting_teacher
-    settings = SynthesisSettings(teacher="live", n_requests=15)
-    dies_at.append(11)
-    with pytest.raises(KeyboardInterrupt):
-        synthesize(settings)
-    dies_at.clear()
-    resumed = files(synthesize(settings))
-    assert asked == [*range(11), *range(10, 15)]
+def test_twins_are_shown_with_their_similarity():
+    text = describe_twins(read_tasks(synthesize(SynthesisSettings())))
+    fell, kept, similarity = text.split("\n")
+    assert fell[6:] != kept[6:]
+    assert float(similarity.split()[-1]) >= 0.7
+
+
+def test_the_same_settings_give_the_same_bytes(monkeypatch, tmp_path):
+    names = ("replies.jsonl", "tasks.jsonl", "instructions.jsonl")
+    first = synthesize(SynthesisSettings(n_requests=5))
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "other"))
-    assert files(synthesize(settings)) == resumed
+    second = synthesize(SynthesisSettings(n_requests=5))
+    assert [first.file(name).read_bytes() for name in names] == [second.file(name).read_bytes() for name in names]
 
 
-def test_other_filters_and_more_requests_pay_for_no_reply_twice(counting_teacher):
-    asked, _ = counting_teacher
-    settings = SynthesisSettings(teacher="live", n_requests=4)
-    synthesize(settings)
-    synthesize(dataclasses.replace(settings, novelty_threshold=0.5))
-    synthesize(dataclasses.replace(settings, n_requests=6))
-    assert asked == [0, 1, 2, 3, 4, 5]
-    synthesize(dataclasses.replace(settings, temperature=0.1))
-    assert asked[6:] == [0, 1, 2, 3]
+def test_a_target_cuts_the_rows_and_the_tasks_that_led_to_them():
+    run = synthesize(SynthesisSettings(target_rows=20))
+    rows, tasks = ([json.loads(line) for line in run.file(name).read_text().splitlines()] for name in ("instructions.jsonl", "tasks.jsonl"))
+    assert len(rows) == 20
+    assert tasks[-1]["id"] == rows[-1]["id"]
+    assert run.manifest["facts"]["n_replies"] == 2
+
+
+def test_any_request_can_be_redone_alone():
+    from helpers.records import SeedTask, read_rows
+    from helpers.synthesis.pipeline import SEED_TASKS
+
+    seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
+    few, many = list(plan_requests(SynthesisSettings(n_requests=3), seeds)), list(plan_requests(SynthesisSettings(n_requests=9), seeds))
+    assert many[:3] == few
+
+
+def test_failures_are_counted_by_kind():
+    table = count_failures(synthesize(SynthesisSettings())).set_index("outcome")["n"]
+    assert table["replies in all"] == 48
+    assert table["cut off at the length limit"] >= 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("reply_format", "yaml"), ("labeller", "nobody")])
+def test_a_setting_that_is_none_of_its_values_is_an_error(name, value):
+    with pytest.raises(StudyError, match=f"`{name}` must be one of"):
+        synthesize(SynthesisSettings(**{name: value}))
 
 
 def test_an_unlabelled_task_blocks_no_twin():
     text = "4. Instruction: List the drugs in this note\n4. Input: a\n4. Output: b\n5. Instruction: List the drugs in this note\n5. Input: c\n5. Output: d"
     reply = TeacherReply(request=0, seed_ids=("s",), prompt_sha256="0" * 64, source="x", finish_reason="stop", text=text, categories={5: "ie"})
-    assert [task["reason"] for task in filter_tasks(SynthesisSettings(), [reply])] == ["unlabelled", None]
+    assert [task["reason"] for task in TaskFilter(SynthesisSettings())(reply)] == ["unlabelled", None]

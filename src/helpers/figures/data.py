@@ -74,6 +74,37 @@ def plot_rejections(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
+def plot_saturation(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the share of sound tasks that were novel, request by request, with its mean over a window of requests.
+
+    Args:
+        table: request (from 1), share_new (0..1).
+        ax: where to draw.
+    """
+    window = max(1, len(table) // 6)
+    ax.scatter(table["request"], table["share_new"], s=14, color="#7f7f7f", label="one request")
+    mean = table["share_new"].rolling(window, min_periods=1).mean()
+    ax.plot(table["request"], mean, color=CATEGORY_COLORS["qa"], label=f"mean of the last {window}")
+    ax.set(xlabel="Requests to the teacher", ylabel="Novel among sound tasks", xlim=(0, None), ylim=(0, 1.05))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.legend(frameon=False, loc="lower left")
+    return ax
+
+
+def plot_roots(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the commonest root verbs as bars, each with its commonest objects written beside it.
+
+    Args:
+        table: verb, n, object, n_object; verbs in order.
+        ax: where to draw.
+    """
+    verbs = table.groupby("verb", sort=False).agg(n=("n", "first"), objects=("object", lambda names: ", ".join(filter(None, names)))).reset_index()
+    sns.barplot(verbs, y="verb", x="n", color=CATEGORY_COLORS["gen"], ax=ax)
+    ax.bar_label(ax.containers[0], labels=verbs["objects"], padding=4, fontsize=8, color="#555555")
+    ax.set(xlabel="Instructions with this root verb", ylabel="", xlim=(0, verbs["n"].max() * 1.6))
+    return ax
+
+
 def plot_growth(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw how the number of tasks grows with the requests: all that were parsed, and those kept.
 

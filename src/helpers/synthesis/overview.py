@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from helpers.records import CATEGORIES, Instruction, SeedTask, read_json_lines
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PAPER_ROWS = 25_005  # Tran et al. (2024), section "Data collection"
 PAPER_SHARES = {"qa": 0.228, "ie": 0.338, "gen": 0.335, "other": 0.100}  # Tran et al. (2024), section "Data collection"
+PAPER_LABEL_ACCURACY = 0.873  # of GPT-4's labels on 1,000 rows; Tran et al. (2024), section "Data collection"
+PAPER_ALPHA = 0.83  # Krippendorff's alpha of three raters (same section)
 
 
 def read_tasks(run: Run) -> pd.DataFrame:
@@ -60,7 +62,64 @@ def count_rejections(tasks: pd.DataFrame) -> pd.DataFrame:
 
 
 def count_growth(tasks: pd.DataFrame) -> pd.DataFrame:
-    """Return the cumulative numbers of parsed and kept tasks after each request: request (from 1), parsed, kept."""
-    kept = tasks["reason"].isna()
-    per_request = tasks.assign(kept=kept).groupby("request")["kept"].agg(["size", "sum"]).cumsum()
-    return per_request.set_axis(["parsed", "kept"], axis=1).assign(request=range(1, len(per_request) + 1))[["request", "parsed", "kept"]]
+    """Return what each request added: request (from 1), parsed and kept (cumulative), share_new (of its sound tasks, those that were novel, 0..1)."""
+    sound = tasks["reason"].isna() | (tasks["reason"] == "not novel")
+    per_request = tasks.assign(kept=tasks["reason"].isna(), sound=sound).groupby("request")[["kept", "sound"]].sum()
+    growth = per_request.assign(parsed=tasks.groupby("request").size(), share_new=per_request["kept"] / per_request["sound"])
+    growth[["parsed", "kept"]] = growth[["parsed", "kept"]].cumsum()
+    return growth.assign(request=range(1, len(growth) + 1))[["request", "parsed", "kept", "share_new"]].reset_index(drop=True)
+
+
+def measure_saturation(growth: pd.DataFrame) -> dict[str, float]:
+    """Return how the share of novel tasks changes over a hundred requests (least squares), with its 95 % interval: estimate, low, high."""
+    from scipy import stats
+
+    seen = growth.dropna(subset="share_new")
+    line = stats.linregress(seen["request"], seen["share_new"])
+    margin = stats.t.ppf(0.975, len(seen) - 2) * line.stderr
+    return {"estimate": 100 * line.slope, "low": 100 * (line.slope - margin), "high": 100 * (line.slope + margin)}
+
+
+def count_failures(run: Run) -> pd.DataFrame:
+    """Return how many replies of a run failed in each way, and how many came in all: outcome, n."""
+    import pandas as pd
+
+    meanings = {
+        "n_replies": "replies in all",
+        "n_truncated_replies": "cut off at the length limit",
+        "n_refused_replies": "refused or stopped by a content filter",
+        "n_garbled_replies": "without any task in the right form",
+        "n_miscounted_replies": "with fewer or more tasks than asked",
+    }
+    return pd.DataFrame({"outcome": meaning, "n": run.manifest["facts"][name]} for name, meaning in meanings.items())
+
+
+def describe_twins(tasks: pd.DataFrame) -> str:
+    """Return the first instruction that fell for its likeness, the kept one that it resembles most, and their ROUGE-L F1, as a text."""
+    fallen = tasks.index[tasks["reason"] == "not novel"]
+    if not len(fallen):
+        return "No task fell for its likeness."
+    place = fallen[0]
+    instruction, before = tasks["instruction"][place], tasks.loc[: place - 1]
+    kept = before.loc[before["reason"].isna(), "instruction"].to_list()
+    similarities = similarity_matrix([instruction], kept)[0]
+    nearest = int(similarities.argmax())
+    return f"fell: {instruction}\nkept: {kept[nearest]}\nROUGE-L F1: {similarities[nearest]:.2f}"
+
+
+def format_agreement(table: pd.DataFrame) -> pd.DataFrame:
+    """Return agreements as readers see them: comparison, n, and each measure as 'estimate [low, high]'."""
+    import pandas as pd
+
+    def show(row: pd.Series, name: str) -> str:
+        return f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+
+    measures = ("accuracy", "kappa", "alpha")
+    return pd.DataFrame(
+        [{"comparison": row["comparison"], "n": row["n"]} | {name: show(row, name) for name in measures} for _, row in table.iterrows()],
+    )
+
+
+def as_interval(row: Mapping[str, float], measure: str) -> dict[str, float]:
+    """Return one measure of a row of agreements as estimate, low and high."""
+    return {"estimate": row[measure], "low": row[f"{measure}_low"], "high": row[f"{measure}_high"]}

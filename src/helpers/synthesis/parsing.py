@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+from typing import Any
+
+from helpers.records import CATEGORIES
 
 FIELD = re.compile(r"^(?P<number>\d{1,3})\.[ \t]*(?P<field>Instruction|Input|Output):[ \t]*", re.MULTILINE)
 NO_INPUT = "<noinput>"
@@ -37,6 +41,42 @@ def parse_reply(text: str, finish_reason: str = "stop") -> list[ParsedTask]:
         items[-1][1][field] = value
     cut = finish_reason != "stop"
     return [_build_task(number, fields, is_cut=cut and index == len(items) - 1) for index, (number, fields) in enumerate(items)]
+
+
+def parse_json_reply(text: str, first_number: int) -> tuple[list[ParsedTask], dict[int, str]]:
+    """Return the items of a reply in JSON, and their categories by number; of a reply that breaks off, the items before the break.
+
+    Args:
+        text: an object whose `tasks` is a list of objects with instruction, input, output and category.
+        first_number: number of the first item.
+    """
+    tasks, labels = [], {}
+    for number, item in enumerate(_read_objects(text), first_number):
+        fields = {name: item[name] for name in ("instruction", "input", "output") if isinstance(item.get(name), str)}
+        tasks.append(_build_task(number, fields, is_cut=False))
+        if item.get("category") in CATEGORIES:
+            labels[number] = item["category"]
+    return tasks, labels
+
+
+def _read_objects(text: str) -> list[dict[str, Any]]:
+    decoder, items, position = json.JSONDecoder(), [], text.find("[") + 1
+    while position and (start := text.find("{", position)) >= 0:
+        try:
+            item, position = decoder.raw_decode(text, start)
+        except json.JSONDecodeError:
+            break
+        items.append(item)
+    return items
+
+
+def parse_labels(text: str) -> dict[int, str]:
+    """Return the labels of a reply that holds one JSON object; what is not a known category is left out."""
+    try:
+        labels = json.loads(text[text.find("{") : text.rfind("}") + 1])
+    except json.JSONDecodeError:
+        return {}
+    return {int(number): label for number, label in labels.items() if str(number).isdigit() and label in CATEGORIES}
 
 
 def _build_task(number: int, fields: dict[str, str], is_cut: bool) -> ParsedTask:

@@ -1,27 +1,36 @@
-"""The synthesis stage: requests, kept replies, filters and the instruction file."""
+"""The synthesis stage: requests, replies, filters and the instruction file."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from helpers.paths import SEEDS, runs_folder
-from helpers.progress import track
-from helpers.records import SeedTask, TeacherReply, dump_row, dump_rows, read_rows
+from helpers.errors import StudyError
+from helpers.paths import BENCHMARK, SEEDS
+from helpers.progress import Advance, track
+from helpers.records import SeedTask, TeacherReply, dump_row, read_rows
 from helpers.settings import parameter
-from helpers.store import Run, run_stage, sha256_file, sha256_text, write_text
+from helpers.store import Run, run_stage, sha256_file
+from helpers.synthesis.batch import BatchTeacher
 from helpers.synthesis.draws import draw_seeds
-from helpers.synthesis.filters import find_fault, novelty_check
-from helpers.synthesis.parsing import parse_reply
-from helpers.synthesis.prompts import build_request
-from helpers.synthesis.teacher import RECORDED, REPLIES, Ask, live_teacher, replay_teacher
+from helpers.synthesis.filters import find_fault, read_benchmark_runs
+from helpers.synthesis.journal import Journal
+from helpers.synthesis.ledger import TeacherLimits
+from helpers.synthesis.live import ask_live
+from helpers.synthesis.novelty import NoveltyIndex
+from helpers.synthesis.parsing import ParsedTask
+from helpers.synthesis.prompts import LIST, N_SHOWN, N_TASKS, REPLY_FORMATS, build_request
+from helpers.synthesis.teacher import RECORDED, REPLIES, Conversation, converse, read_tasks_of, replay_teacher
 
 SEED_TASKS = SEEDS / "seed_tasks.jsonl"
 INSTRUCTIONS = "instructions.jsonl"
-CODE = (*(f"synthesis/{name}.py" for name in ("draws", "filters", "parsing", "pipeline", "prompts", "teacher")), "rouge.py")
+BENCHMARK_FILES = tuple(sorted(BENCHMARK.glob("*.jsonl")))
+LABELLERS = ("teacher", "classifier")
+CODE = (*(f"synthesis/{name}.py" for name in ("categories", "draws", "filters", "novelty", "parsing", "pipeline", "prompts", "teacher")), "rouge.py")
+Label = Callable[[Sequence[ParsedTask]], list[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,94 +40,166 @@ class SynthesisSettings:
     teacher: str = parameter(RECORDED, "'recorded', or the name of a live model")
     teacher_url: str = parameter("", "its OpenAI-compatible server; empty: the provider's")
     temperature: float = parameter(0.7, "sampling temperature of a live teacher", minimum=0)
+    reasoning_effort: str = parameter("", "of a live teacher that reasons ('none', 'low', ...); empty: not sent")
+    reply_format: str = parameter(LIST, "'list' as in the paper, or 'json' by a schema that the server enforces")
+    labeller: str = parameter("teacher", "who gives a live teacher's tasks their categories: 'teacher' or 'classifier'")
     draw_seed: int = parameter(2024, "seed of the draws of seed tasks")
     n_requests: int = parameter(48, "requests to the teacher, 17 new tasks each", minimum=1)
+    target_rows: int = parameter(0, "stop once so many rows are kept; 0: after n_requests", minimum=0)
     novelty_threshold: float = parameter(0.7, "ROUGE-L F1 from which an instruction counts as known", minimum=0)
     min_words: int = parameter(3, "fewest words of an instruction", minimum=1)
     max_words: int = parameter(150, "most words of an instruction", minimum=1)
 
 
-def synthesize(settings: SynthesisSettings) -> Run:
+def check_choices(settings: SynthesisSettings) -> None:
+    """Raise StudyError where a setting is none of the values it may take."""
+    for name, allowed in {"reply_format": REPLY_FORMATS, "labeller": LABELLERS}.items():
+        value = getattr(settings, name)
+        if value not in allowed:
+            raise StudyError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, but {value!r} was found.")
+
+
+def synthesize(settings: SynthesisSettings, limits: TeacherLimits | None = None) -> Run:
     """Make the instruction data: ask the teacher, parse, filter, label.
+
+    Rows are written as they come, so that memory does not grow with their number; a run that was killed goes through the kept replies again and ends in the
+    same bytes as one that was not.
+
+    Args:
+        settings: what is asked and what is kept.
+        limits: caps and pace of a live teacher.
 
     Returns:
         A run with `replies.jsonl`, `tasks.jsonl` (every parsed task, with the reason for which it fell, if any) and `instructions.jsonl`
         (what was kept).
+
+    Raises:
+        StudyError: a setting is none of its values, the teacher does not answer, or a cap is reached; what was answered is kept.
     """
+    check_choices(settings)
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
-    inputs = {SEED_TASKS.name: sha256_file(SEED_TASKS)}
-    if settings.teacher == RECORDED:
-        inputs[REPLIES.name] = sha256_file(REPLIES)
+    files = [SEED_TASKS, *BENCHMARK_FILES, *([REPLIES] if settings.teacher == RECORDED or settings.labeller == "classifier" else [])]
 
     def compute(folder: Path) -> dict[str, Any]:
-        replies = list(collect_replies(settings, seeds))
-        tasks = list(filter_tasks(settings, replies))
-        kept = [_instruction_row(task) for task in tasks if task["reason"] is None]
-        write_text(folder / "replies.jsonl", dump_rows(replies))
-        write_text(folder / "tasks.jsonl", dump_rows(tasks))
-        write_text(folder / INSTRUCTIONS, dump_rows(kept))
-        return {"n_tasks": len(tasks), "n_kept": len(kept)}
+        with track(f"ask {settings.teacher} teacher", settings.n_requests, "requests") as advance:
+            replies = collect_replies(settings, limits or TeacherLimits(), seeds)
+            return write_rows(folder, settings, replies, advance)
 
-    return run_stage("synthesis", settings, inputs, CODE, compute)
+    return run_stage("synthesis", settings, {file.name: sha256_file(file) for file in files}, CODE, compute)
 
 
-def collect_replies(settings: SynthesisSettings, seeds: dict[str, SeedTask]) -> Iterator[TeacherReply]:
-    """Yield the reply to each request; a live teacher's is on disk before it is used, and one that is there already is not asked for again.
-
-    Replies are kept by what was asked (teacher, server, temperature, request, prompt), so that other filters or more requests pay for nothing twice.
-    """
-    ask: Ask | None = None
-    with track(f"ask {settings.teacher} teacher", settings.n_requests, "requests") as advance:
-        for request in range(settings.n_requests):
-            seed_ids = draw_seeds(seeds, settings.draw_seed, request)
-            prompt = build_request([seeds[seed_id] for seed_id in seed_ids])
-            kept = reply_file(settings, request, prompt)
-            if settings.teacher != RECORDED and kept.is_file():
-                reply = read_rows(kept, TeacherReply)[0]
-            else:
-                ask = ask or _choose_teacher(settings)
-                reply = ask(request, seed_ids, prompt)
-                if settings.teacher != RECORDED:
-                    write_text(kept, dump_row(reply))
-            advance()
-            yield reply
-
-
-def reply_file(settings: SynthesisSettings, request: int, prompt: str) -> Path:
-    """Return where the reply of a live teacher to one request is kept."""
-    asked = json.dumps([settings.teacher, settings.teacher_url, settings.temperature, request, prompt])
-    return runs_folder() / "replies" / f"{sha256_text(asked)[:16]}.jsonl"
+def write_rows(folder: Path, settings: SynthesisSettings, replies: Iterator[TeacherReply], advance: Advance) -> dict[str, Any]:
+    """Filter replies as they come and write the three files of a run; returns the facts for its manifest."""
+    counts: Counter[str] = Counter()
+    names = ("replies.jsonl", "tasks.jsonl", INSTRUCTIONS)
+    reply_file, task_file, row_file = ((folder / name).open("w", encoding="utf-8") for name in names)
+    check = TaskFilter(settings)
+    with reply_file, task_file, row_file:
+        for reply in replies:
+            reply_file.write(dump_row(reply))
+            counts.update(count_reply(reply, tasks := list(check(reply))))
+            for task in tasks:
+                if settings.target_rows and counts["n_kept"] == settings.target_rows:
+                    break
+                task_file.write(dump_row(task))
+                counts["n_tasks"] += 1
+                if task["reason"] is None:
+                    row_file.write(dump_row(_instruction_row(task, reply)))
+                    counts["n_kept"] += 1
+            advance(note=f"{counts['n_kept']} rows kept")
+            if settings.target_rows and counts["n_kept"] == settings.target_rows:
+                break
+    replies.close()
+    return dict(sorted(counts.items()))
 
 
-def _choose_teacher(settings: SynthesisSettings) -> Ask:
+def count_reply(reply: TeacherReply, tasks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return what a reply adds to the counts of a run: itself, its tokens, and the way in which it failed, if any."""
+    n_asked = N_TASKS - N_SHOWN
+    return {
+        "n_replies": 1,
+        "n_input_tokens": reply.usage.input_tokens if reply.usage else 0,
+        "n_output_tokens": reply.usage.output_tokens if reply.usage else 0,
+        "n_truncated_replies": int(reply.finish_reason == "length"),
+        "n_refused_replies": int(reply.finish_reason == "content_filter"),
+        "n_garbled_replies": int(not tasks and reply.finish_reason != "content_filter"),
+        "n_miscounted_replies": int(bool(tasks) and len(tasks) != n_asked and reply.finish_reason == "stop"),
+    }
+
+
+def plan_requests(settings: SynthesisSettings, seeds: Mapping[str, SeedTask]) -> Iterator[tuple[int, tuple[str, ...], str]]:
+    """Yield number, seed ids and prompt of each request: a pure function of seeds and settings, so that any can be redone alone."""
+    for request in range(settings.n_requests):
+        seed_ids = draw_seeds(seeds, settings.draw_seed, request, N_SHOWN)
+        yield request, seed_ids, build_request([seeds[seed_id] for seed_id in seed_ids], settings.reply_format)
+
+
+def open_conversations(settings: SynthesisSettings, seeds: Mapping[str, SeedTask]) -> Iterator[Conversation]:
+    """Yield the conversation of each request with a live teacher, not begun."""
+    return (converse(settings, request, seed_ids, prompt) for request, seed_ids, prompt in plan_requests(settings, seeds))
+
+
+def collect_replies(settings: SynthesisSettings, limits: TeacherLimits, seeds: Mapping[str, SeedTask]) -> Iterator[TeacherReply]:
+    """Yield the reply to each request in order; a live teacher's answers come from the journal where they are there already."""
     if settings.teacher == RECORDED:
-        return replay_teacher()
-    return live_teacher(settings.teacher, settings.teacher_url, settings.temperature)
+        ask = replay_teacher()
+        yield from (ask(*planned) for planned in plan_requests(settings, seeds))
+        return
+    journal = Journal(settings.teacher, settings.teacher_url)
+    if limits.batch:
+        BatchTeacher(settings.teacher, settings.teacher_url, journal, limits).advance(open_conversations(settings, seeds))
+    yield from ask_live(open_conversations(settings, seeds), settings.teacher, settings.teacher_url, journal, limits)
 
 
-def filter_tasks(settings: SynthesisSettings, replies: list[TeacherReply]) -> Iterator[dict[str, Any]]:
-    """Yield every task of the replies, in order, with `reason` None for those that are kept and its highest similarity to an earlier kept one."""
-    is_novel = novelty_check(settings.novelty_threshold)
-    for reply in replies:
-        for task in parse_reply(reply.text, reply.finish_reason):
-            category, similarity = reply.categories.get(task.number), None
-            reason = find_fault(task, settings.min_words, settings.max_words) or (None if category else "unlabelled")
-            if reason is None:
-                new, similarity = is_novel(task.instruction)
-                reason = None if new else "not novel"
-            yield {
-                "id": f"r{reply.request:05d}-{task.number:02d}",
-                "request": reply.request,
-                "seed_ids": list(reply.seed_ids),
-                "source": reply.source,
-                "category": category,
-                "reason": reason,
-                "similarity": similarity,
-                "instruction": task.instruction,
-                "input": task.input,
-                "output": task.output,
-            }
+class TaskFilter:
+    """Decides on the tasks of one reply after the other; remembers the instructions it kept."""
+
+    def __init__(self, settings: SynthesisSettings) -> None:
+        self._settings = settings
+        self._index = NoveltyIndex(settings.novelty_threshold)
+        self._benchmark_runs = read_benchmark_runs(BENCHMARK_FILES)
+        self._label: Label | None = None
+        if settings.labeller == "classifier" and settings.teacher != RECORDED:
+            from helpers.synthesis.categories import train_labeller
+
+            self._label = train_labeller()
+
+    def __call__(self, reply: TeacherReply) -> Iterator[dict[str, Any]]:
+        """Yield every task of a reply, with `reason` None for those that are kept and its highest similarity to an earlier kept one."""
+        tasks = read_tasks_of(reply, self._settings.reply_format)
+        labels = self._find_labels(reply, tasks)
+        reasons = [
+            find_fault(task, self._settings.min_words, self._settings.max_words, self._benchmark_runs) or (None if task.number in labels else "unlabelled")
+            for task in tasks
+        ]
+        decisions = iter(self._index.add([task.instruction for task, reason in zip(tasks, reasons, strict=True) if reason is None]))
+        for task, fault in zip(tasks, reasons, strict=True):
+            is_new, similarity = next(decisions) if fault is None else (False, None)
+            reason = fault if fault else None if is_new else "not novel"
+            yield _task_row(task, reply, labels.get(task.number), reason, similarity)
+
+    def _find_labels(self, reply: TeacherReply, tasks: Iterable[ParsedTask]) -> Mapping[int, str]:
+        complete = [task for task in tasks if task.is_complete]
+        if self._label is None or not complete:
+            return reply.categories
+        return dict(zip((task.number for task in complete), self._label(complete), strict=True))
 
 
-def _instruction_row(task: dict[str, Any]) -> dict[str, Any]:
-    return {name: task[name] for name in ("id", "category", "instruction", "input", "output", "request", "seed_ids", "source")}
+def _task_row(task: ParsedTask, reply: TeacherReply, category: str | None, reason: str | None, similarity: float | None) -> dict[str, Any]:
+    return {
+        "id": f"r{reply.request:05d}-{task.number:02d}",
+        "request": reply.request,
+        "seed_ids": list(reply.seed_ids),
+        "source": reply.source,
+        "category": category,
+        "reason": reason,
+        "similarity": similarity,
+        "instruction": task.instruction,
+        "input": task.input,
+        "output": task.output,
+    }
+
+
+def _instruction_row(task: Mapping[str, Any], reply: TeacherReply) -> dict[str, Any]:
+    row = {name: task[name] for name in ("id", "category", "instruction", "input", "output", "request", "seed_ids", "source")}
+    return row | {"prompt_sha256": reply.prompt_sha256, "usage": reply.usage.model_dump() if reply.usage else None}

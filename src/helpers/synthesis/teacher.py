@@ -1,33 +1,25 @@
-"""The teacher: recorded replies by default, or any model behind an OpenAI-compatible server."""
+"""The teacher: what is asked of it for one request, and the recorded replies that answer in its stead by default."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from helpers.errors import StudyError
 from helpers.paths import SEEDS
-from helpers.records import CATEGORIES, TeacherReply, read_rows
-from helpers.synthesis.parsing import ParsedTask, parse_reply
-from helpers.synthesis.prompts import prompt_sha256
-
-if TYPE_CHECKING:
-    from openai import OpenAI
+from helpers.records import TeacherReply, Usage, read_rows
+from helpers.synthesis.journal import Body, Completion
+from helpers.synthesis.parsing import ParsedTask, parse_json_reply, parse_labels, parse_reply
+from helpers.synthesis.prompts import JSON, N_SHOWN, REPLY_SCHEMA, build_label_request, prompt_sha256
 
 RECORDED = "recorded"
 REPLIES = SEEDS / "teacher_replies.jsonl"
 MAX_REPLY_TOKENS = 6000
-FINISH_REASONS = ("stop", "length", "content_filter")
-LABEL_REQUEST = (
-    "Sort each biomedical task below into one category: qa (answers a question), ie (pulls structured information out of a given text), "
-    "gen (writes new text, such as a summary, a note or advice), other (anything else, such as classification or inference). Reply with a JSON object "
-    "that maps each task's number to its category, and nothing else.\n\n"
-)
+MAX_LABEL_TOKENS = 2000
 
 Ask = Callable[[int, tuple[str, ...], str], TeacherReply]
+Conversation = Generator[Body, Completion, TeacherReply]
 
 
 def replay_teacher(path: Path = REPLIES) -> Ask:
@@ -43,78 +35,70 @@ def replay_teacher(path: Path = REPLIES) -> Ask:
             raise StudyError(
                 f"No recorded reply answers the prompt of request {request} (seeds {', '.join(seed_ids)}). "
                 f"{path.name} holds {len(replies)} replies, drawn with the default `draw_seed` from the seed tasks as shipped. "
-                f"Ask for at most {len(replies)} requests with that seed, or name a live model as `teacher`."
+                f"Ask for at most {len(replies)} requests with that seed in the 'list' format, or name a live model as `teacher`."
             )
         return reply
 
     return ask
 
 
-def open_client(model: str, base_url: str) -> OpenAI:
-    """Return a client of the openai SDK whose key comes from the environment; a server of one's own may need none."""
-    from openai import OpenAI
+def converse(settings: Any, request: int, seed_ids: tuple[str, ...], prompt: str) -> Conversation:
+    """Yield what a live teacher is asked for one request, take each answer, return the reply.
 
-    if not base_url and not os.environ.get("OPENAI_API_KEY"):
-        raise StudyError(f"`teacher` is {model!r}, but OPENAI_API_KEY is not set. Set it in the environment, or use teacher = {RECORDED!r}.")
-    return OpenAI(base_url=base_url or None, api_key=os.environ.get("OPENAI_API_KEY", "none"))
-
-
-def live_teacher(model: str, base_url: str, temperature: float) -> Ask:
-    """Return a teacher that asks `model` through the openai SDK: once for the tasks, once for their categories.
-
-    The key comes from the environment (`OPENAI_API_KEY`) and goes nowhere else. The SDK retries rate limits and server errors a limited number of times.
+    First come the tasks; then, in the 'list' format, their categories, unless the classifier of `categories` is to give them. Whoever drives the
+    conversation decides how the answers are had: from the journal, one by one, or in a batch.
 
     Args:
-        model: name as the server knows it.
-        base_url: address of an OpenAI-compatible server; empty for the provider's own.
-        temperature: sampling temperature.
-
-    Raises:
-        StudyError: no key is set for the provider's own server.
+        settings: `SynthesisSettings`.
+        request: number of the request.
+        seed_ids: the seeds that the prompt shows.
+        prompt: what is asked.
     """
-    client = open_client(model, base_url)
-
-    def complete(prompt: str, request: int) -> tuple[str, str]:
-        from openai import OpenAIError
-
-        try:
-            answer = client.chat.completions.create(
-                model=model,
-                messages=[{"role": "user", "content": prompt}],
-                temperature=temperature,
-                max_completion_tokens=MAX_REPLY_TOKENS,
-                seed=request,
-            )
-        except OpenAIError as error:
-            raise StudyError(f"The teacher {model!r} did not answer request {request}: {error} Replies so far are kept: mend the cause, run again.") from None
-        choice = answer.choices[0]
-        return choice.message.content or "", choice.finish_reason if choice.finish_reason in FINISH_REASONS else "other"
-
-    def ask(request: int, seed_ids: tuple[str, ...], prompt: str) -> TeacherReply:
-        text, finish_reason = complete(prompt, request)
-        tasks = [task for task in parse_reply(text, finish_reason) if task.is_complete]
-        labels = parse_labels(complete(LABEL_REQUEST + _list_tasks(tasks), request)[0]) if tasks else {}
-        return TeacherReply(
-            request=request,
-            seed_ids=seed_ids,
-            prompt_sha256=prompt_sha256(prompt),
-            source=model,
-            finish_reason=finish_reason,
-            text=text,
-            categories=labels,
-        )
-
-    return ask
+    answer = yield build_body(settings, prompt, request, MAX_REPLY_TOKENS)
+    bills = [answer.usage]
+    if settings.reply_format == JSON:
+        tasks, labels = parse_json_reply(answer.text, N_SHOWN + 1)
+    else:
+        tasks, labels = parse_reply(answer.text, answer.finish_reason), {}
+        complete = [task for task in tasks if task.is_complete]
+        if complete and settings.labeller == "teacher":
+            labelled = yield build_body(settings, build_label_request(complete), request, MAX_LABEL_TOKENS, wants_tasks=False)
+            labels = parse_labels(labelled.text)
+            bills.append(labelled.usage)
+    return TeacherReply(
+        request=request,
+        seed_ids=seed_ids,
+        prompt_sha256=prompt_sha256(prompt),
+        source=answer.model,
+        finish_reason=answer.finish_reason,
+        text=answer.text,
+        categories=labels,
+        usage=_add_usage(bills),
+    )
 
 
-def _list_tasks(tasks: Iterable[ParsedTask]) -> str:
-    return "\n".join(f"{task.number}. {task.instruction}\n   Input: {task.input[:400]}" for task in tasks)
+def build_body(settings: Any, prompt: str, request: int, max_tokens: int, wants_tasks: bool = True) -> Body:
+    """Return the body of a chat completion, as the SDK and the Batch API take it."""
+    body: Body = {
+        "model": settings.teacher,
+        "messages": [{"role": "user", "content": prompt}],
+        "temperature": settings.temperature,
+        "max_completion_tokens": max_tokens,
+        "seed": request,
+    }
+    if settings.reasoning_effort:
+        body["reasoning_effort"] = settings.reasoning_effort
+    if settings.reply_format == JSON and wants_tasks:
+        body["response_format"] = {"type": "json_schema", "json_schema": {"name": "tasks", "strict": True, "schema": REPLY_SCHEMA}}
+    return body
 
 
-def parse_labels(text: str) -> dict[int, str]:
-    """Return the labels of a reply that holds one JSON object; what is not a known category is left out."""
-    try:
-        labels = json.loads(text[text.find("{") : text.rfind("}") + 1])
-    except json.JSONDecodeError:
-        return {}
-    return {int(number): label for number, label in labels.items() if str(number).isdigit() and label in CATEGORIES}
+def read_tasks_of(reply: TeacherReply, reply_format: str) -> list[ParsedTask]:
+    """Return the tasks of a reply in the format that was asked for."""
+    return parse_json_reply(reply.text, N_SHOWN + 1)[0] if reply_format == JSON else parse_reply(reply.text, reply.finish_reason)
+
+
+def _add_usage(bills: list[Usage | None]) -> Usage | None:
+    if None in bills:
+        return None
+    return Usage(input_tokens=sum(bill.input_tokens for bill in bills), output_tokens=sum(bill.output_tokens for bill in bills))

@@ -1,0 +1,112 @@
+"""`study synthesize`, `study filter`, `study label`, `study push`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from helpers.errors import StudyError
+from helpers.paths import shown
+from helpers.terminal import Assignments, Profile, plain_errors, report_progress
+
+WAIT_SECONDS = 60
+
+
+def synthesize(
+    profile: Profile = "laptop",
+    parameter: Assignments = None,
+    max_cost_usd: Annotated[float | None, typer.Option(help="Hard stop on all that this teacher was paid, in US dollars.")] = None,
+    batch: Annotated[bool, typer.Option("--batch", help="Ask through the provider's Batch API: half the price, within a day.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="With --batch: stay and look again every minute.")] = False,
+) -> None:
+    """Make the instruction data alone, with its estimate, its account and its dataset folder; run it again to go on."""
+    from helpers.runner import plan_parameters
+    from helpers.study import Study
+    from helpers.synthesis.batch import PendingError
+    from helpers.synthesis.costs import explain_cost
+    from helpers.synthesis.export import export_dataset
+
+    given = [f"max_cost_usd={max_cost_usd}"] * (max_cost_usd is not None) + ["batch=true"] * batch
+    with plain_errors():
+        study = Study.from_parameters(plan_parameters(profile, [*(parameter or []), *given]))
+        typer.echo(explain_cost(study.synthesis, study.limits) or "Recorded replies: nothing is asked, nothing is paid.")
+        while True:
+            try:
+                with report_progress("synthesis"):
+                    run = study.synthesis_run
+                break
+            except PendingError as pending:
+                typer.echo(pending)
+                if not wait:
+                    return
+                time.sleep(WAIT_SECONDS)
+        facts = run.manifest["facts"]
+        typer.echo(f"{facts['n_kept']} rows kept of {facts['n_tasks']} tasks in {facts['n_replies']} replies ({shown(run.path)}).")
+        failures = {name.split("_")[1]: facts[name] for name in facts if name.endswith("_replies") and name != "n_replies" and facts[name]}
+        if failures:
+            typer.echo("Replies that failed in some way: " + ", ".join(f"{n} {name}" for name, n in failures.items()) + ".")
+        if study.synthesis.target_rows > facts["n_kept"]:
+            typer.echo(f"`target_rows` ({study.synthesis.target_rows}) was not reached: raise `n_requests` and run again; what was answered is kept.")
+        typer.echo(f"Dataset: {shown(export_dataset(run).path)}")
+
+
+def filter_rows(
+    file: Annotated[Path, typer.Argument(help="JSONL with instruction, input, output.")],
+    novelty_threshold: Annotated[float, typer.Option(help="ROUGE-L F1 from which an instruction counts as known.")] = 0.7,
+    min_words: Annotated[int, typer.Option(help="Fewest words of an instruction.")] = 3,
+    max_words: Annotated[int, typer.Option(help="Most words of an instruction.")] = 150,
+    against: Annotated[list[Path] | None, typer.Option(help="A benchmark file (JSONL) that no kept row may overlap; may be given again.")] = None,
+    counts: Annotated[Path | None, typer.Option(help="Write the counts and the file's sha256 here too, as CSV.")] = None,
+) -> None:
+    """Filter any file of instructions as the synthesis filters its tasks, each rejected row with its reason."""
+    import pandas as pd
+
+    from helpers.store import sha256_file, write_text
+    from helpers.synthesis import files
+
+    with plain_errors():
+        for given in [file, *(against or [])]:
+            if not given.is_file():
+                raise StudyError(f"No file at {shown(given)}. Name a JSONL file.")
+        run = files.filter_file(file, files.FilterSettings(novelty_threshold, min_words, max_words), against or [])
+        table = pd.read_csv(run.file(files.COUNTS))
+        typer.echo(table.to_string(index=False))
+        typer.echo(f"{files.KEPT}, {files.REJECTED} and {files.COUNTS} in {shown(run.path)}")
+        if counts:
+            write_text(counts, table.assign(file=file.name, sha256=sha256_file(file)).to_csv(index=False))
+
+
+def label_rows(
+    file: Annotated[Path, typer.Argument(help="JSONL with instruction, input, output.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write the labelled rows; default: FILE with .labelled before its ending.")] = None,
+    compare: Annotated[str, typer.Option(help="Field with labels to compare with, instead of writing rows.")] = "",
+    agreement: Annotated[Path | None, typer.Option(help="With --compare: write the agreement here too, as CSV.")] = None,
+) -> None:
+    """Give every row its category by the offline classifier, or say how far it agrees with labels that are there."""
+    from helpers.store import write_text
+    from helpers.synthesis import files
+
+    with plain_errors():
+        if compare:
+            table = files.compare_file(file, compare).round(4)
+            typer.echo(table.T.to_string(header=False))
+            if agreement:
+                write_text(agreement, table.to_csv(index=False))
+            return
+        target = out or file.with_suffix(f".labelled{file.suffix}")
+        typer.echo(f"{files.label_file(file, target)} rows labelled in {shown(target)}")
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="The dataset folder that `study synthesize` prints.")],
+    repository: Annotated[str, typer.Argument(help="OWNER/NAME on the Hugging Face hub.")],
+    public: Annotated[bool, typer.Option("--public", help="Let everybody see it; private otherwise.")] = False,
+) -> None:
+    """Upload a dataset to the Hugging Face hub; the token comes from HF_TOKEN."""
+    from helpers.synthesis.export import push_dataset
+
+    with plain_errors():
+        typer.echo(f"uploaded: {push_dataset(folder, repository, public)}")

@@ -1,0 +1,107 @@
+"""What a synthesis will cost, said before it is spent, and what it cost."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from helpers.records import SeedTask, TeacherReply, read_rows
+from helpers.synthesis.journal import Journal
+from helpers.synthesis.ledger import TeacherLimits
+from helpers.synthesis.parsing import parse_reply
+from helpers.synthesis.pipeline import SEED_TASKS, SynthesisSettings, plan_requests
+from helpers.synthesis.prices import BATCH_DISCOUNT, BYTES_PER_TOKEN, PRICES, PRICES_DATE, find_price
+from helpers.synthesis.prompts import LIST, build_label_request
+from helpers.synthesis.teacher import MAX_REPLY_TOKENS, RECORDED, REPLIES, build_body
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LABEL_BYTES = 11  # '"12": "gen"' and a comma
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """Estimated tokens of one request with its labels."""
+
+    n_input: float
+    n_output: float
+
+
+def estimate_request(settings: SynthesisSettings, seeds: Mapping[str, SeedTask]) -> Tokens:
+    """Return the mean tokens of a request, estimated from the prompts it will send and from the length of the recorded replies.
+
+    A token is taken for four bytes. Tokens that a model spends on reasoning are NOT covered: they are billed as output and can be several times as many.
+    """
+    few = dataclasses.replace(settings, n_requests=min(settings.n_requests, 48))
+    n_input = fmean(len(prompt.encode()) for _, _, prompt in plan_requests(few, seeds))
+    replies = read_rows(REPLIES, TeacherReply)
+    n_output = fmean(len(reply.text.encode()) for reply in replies)
+    if settings.reply_format == LIST and settings.labeller == "teacher":
+        listed = [[task for task in parse_reply(reply.text, reply.finish_reason) if task.is_complete] for reply in replies]
+        n_input += fmean(len(build_label_request(tasks).encode()) for tasks in listed)
+        n_output += LABEL_BYTES * fmean(map(len, listed))
+    return Tokens(n_input / BYTES_PER_TOKEN, n_output / BYTES_PER_TOKEN)
+
+
+def explain_cost(settings: SynthesisSettings, limits: TeacherLimits) -> str:
+    """Return in a few lines what the requests that are still to be asked will cost; empty for recorded replies.
+
+    Raises:
+        StudyError: the price is unknown and no cap in tokens is given.
+    """
+    if settings.teacher == RECORDED:
+        return ""
+    from helpers.synthesis.ledger import Ledger
+
+    seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
+    journal = Journal(settings.teacher, settings.teacher_url)
+    ledger = Ledger(journal.folder, settings.teacher, settings.teacher_url, limits)
+    missing = sum(journal.find(build_body(settings, prompt, request, MAX_REPLY_TOKENS)) is None for request, _, prompt in plan_requests(settings, seeds))
+    each = estimate_request(settings, seeds)
+    price, discount = find_price(settings.teacher, settings.teacher_url), BATCH_DISCOUNT if limits.batch else 1.0
+    most = ", fewer if the target is reached before" if settings.target_rows else ""
+    lines = [
+        f"{missing} of {settings.n_requests} requests are still to be asked{most}: about {missing * each.n_input / 1e6:.2f} million tokens in and "
+        f"{missing * each.n_output / 1e6:.2f} million out (reasoning not counted).",
+    ]
+    if price:
+        cost = discount * missing * price.cost(each.n_input, each.n_output)
+        rate = f"{price.input_usd:g} and {price.output_usd:g} US dollars a million{', half of it in a batch' if limits.batch else ''}"
+        lines.append(f"At {rate} (prices of {PRICES_DATE}) that is about {cost:.2f} US dollars; the cap is {limits.max_cost_usd:.2f}, {ledger.describe()}.")
+    else:
+        lines.append(f"The price of {settings.teacher!r} is unknown; the cap is {limits.max_cost_tokens:,} tokens, {ledger.describe()}.")
+    return "\n".join(lines)
+
+
+def tabulate_costs(settings: SynthesisSettings, n_rows: int, kept_per_request: float) -> pd.DataFrame:
+    """Return what so many rows would cost with each model of the price table: model, prices per million tokens, US dollars live and in batches.
+
+    Args:
+        settings: of the requests.
+        n_rows: rows to be kept.
+        kept_per_request: rows that a request yields.
+    """
+    import pandas as pd
+
+    each = estimate_request(settings, {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)})
+    n_requests = n_rows / kept_per_request
+    rows = []
+    for model, price in PRICES.items():
+        usd = n_requests * price.cost(each.n_input, each.n_output)
+        prices = {"usd_per_million_in": price.input_usd, "usd_per_million_out": price.output_usd}
+        rows.append({"model": model} | prices | {"usd_live": round(usd, 2), "usd_batch": round(BATCH_DISCOUNT * usd, 2)})
+    return pd.DataFrame(rows)
+
+
+def tabulate_tokens(settings: SynthesisSettings) -> pd.DataFrame:
+    """Return the estimated tokens of one request: part, tokens_in, tokens_out."""
+    import pandas as pd
+
+    seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
+    both = estimate_request(settings, seeds)
+    tasks = estimate_request(dataclasses.replace(settings, labeller="classifier"), seeds)
+    rows = {"tasks": tasks, "categories": Tokens(both.n_input - tasks.n_input, both.n_output - tasks.n_output), "together": both}
+    return pd.DataFrame({"part": part, "tokens_in": round(each.n_input), "tokens_out": round(each.n_output)} for part, each in rows.items())

@@ -1,0 +1,50 @@
+"""The journal: every answer that was paid for, on disk before it is used, found again by what was asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from helpers.paths import runs_folder
+from helpers.records import Row, Usage, dump_row, read_rows
+from helpers.store import sha256_text, write_text
+
+FinishReason = Literal["stop", "length", "content_filter", "other"]
+Body = dict[str, Any]
+
+
+class Completion(Row):
+    """What came back for one request: the model's snapshot, how the answer ended, its text, and the tokens that were billed, if the server said so."""
+
+    model: str
+    finish_reason: FinishReason
+    text: str
+    usage: Usage | None
+
+
+class Journal:
+    """The answers of one model on one server, one file each, named by the sha256 of the request's body.
+
+    More requests, other filters and other draws find again what they share with an earlier run. Each file is written whole or not at all.
+    """
+
+    def __init__(self, model: str, base_url: str) -> None:
+        self._url = base_url
+        self.folder = runs_folder() / "replies" / sha256_text(json.dumps([model, base_url]))[:16]
+
+    def key(self, body: Body) -> str:
+        """Return the name under which the answer to a request is kept."""
+        return sha256_text(json.dumps([self._url, body], sort_keys=True))[:32]
+
+    def find(self, body: Body) -> Completion | None:
+        """Return the answer to a request if it is there."""
+        path = self._path(self.key(body))
+        return read_rows(path, Completion)[0] if path.is_file() else None
+
+    def keep(self, key: str, completion: Completion) -> None:
+        """Write an answer to disk."""
+        write_text(self._path(key), dump_row(completion))
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.jsonl"

@@ -1,0 +1,164 @@
+"""Money: what a teacher was paid, what is under way, and a stop before the cap."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, TextIO
+
+from helpers.errors import StudyError
+from helpers.records import Usage
+from helpers.settings import parameter
+from helpers.synthesis.prices import BATCH_DISCOUNT, Price, find_price
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherLimits:
+    """How a live teacher may be asked; nothing here changes what it is asked, so that nothing here enters a fingerprint."""
+
+    max_cost_usd: float = parameter(5.0, "hard stop on all that this teacher was paid, in US dollars", minimum=0)
+    max_cost_tokens: int = parameter(0, "hard stop in tokens, needed where the price is unknown; 0: none", minimum=0)
+    n_parallel: int = parameter(8, "requests to a live teacher at a time", minimum=1)
+    timeout_seconds: float = parameter(300.0, "longest wait for one reply, in seconds", minimum=0)
+    batch: bool = parameter(False, "ask through the provider's Batch API: half the price, within a day")
+
+
+@dataclasses.dataclass
+class Amount:
+    """Tokens and dollars."""
+
+    tokens: int = 0
+    usd: float = 0.0
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.tokens + other.tokens, self.usd + other.usd)
+
+    def __sub__(self, other: Amount) -> Amount:
+        return Amount(self.tokens - other.tokens, self.usd - other.usd)
+
+
+class Ledger:
+    """The running account of one teacher, kept in `ledger.jsonl` beside its replies.
+
+    Before a request leaves, the most that it can cost is set aside; the answer settles it at what was billed. A request without an answer (the line broke, the
+    process was killed) stays at the most that it can have cost, since the provider may have billed it. The cap holds for all of that together.
+
+    Args:
+        folder: folder of the teacher's replies.
+        model: name of the teacher.
+        base_url: its server; only the provider's own has known prices.
+        limits: the caps.
+
+    Raises:
+        StudyError: the price is unknown and no cap in tokens is given.
+    """
+
+    def __init__(self, folder: Path, model: str, base_url: str, limits: TeacherLimits) -> None:
+        self.price: Price | None = find_price(model, base_url)
+        self._limits, self._path, self._factor = limits, folder / "ledger.jsonl", BATCH_DISCOUNT if limits.batch else 1.0
+        if self.price is None and not limits.max_cost_tokens:
+            where = f" on {base_url}" if base_url else ""
+            raise StudyError(f"The price of {model!r}{where} is unknown. Set `max_cost_tokens` (tokens in and out, all requests), the cap that then holds.")
+        self._open: dict[str, Amount] = {}
+        self._own: set[str] = set()
+        self.settled, self._at_risk = Amount(), Amount()
+        entries = self._read()
+        for entry in entries:
+            self._apply(entry)
+        self._n_entries = len(entries)
+        self._file: TextIO | None = None
+
+    @property
+    def n_under_way(self) -> int:
+        """How many requests of this process have left without an answer so far."""
+        return len(self._own)
+
+    @property
+    def spent(self) -> Amount:
+        """What is settled and what is open, the latter at its most."""
+        return self.settled + self._at_risk
+
+    def reserve(self, key: str, n_input: int, n_output: int) -> str | None:
+        """Set aside the most that a request can cost.
+
+        Args:
+            key: the request's name in the journal.
+            n_input: most tokens in.
+            n_output: most tokens out.
+
+        Returns:
+            A ticket for `settle` or `release`; None if the request might break the cap.
+        """
+        if not self._fits(self.spent + self._amount(n_input, n_output)):
+            return None
+        ticket = f"{key}-{self._n_entries}"
+        self._own.add(ticket)
+        self._record({"ticket": ticket, "state": "sent", "input_tokens": n_input, "output_tokens": n_output, "factor": self._factor})
+        return ticket
+
+    def settle(self, ticket: str, usage: Usage | None) -> None:
+        """Book what an answer was billed; the amount set aside stands if the server does not say."""
+        entry = {"ticket": ticket, "state": "answered", "factor": self._factor}
+        self._record(entry | (usage.model_dump() if usage else {}))
+
+    def release(self, ticket: str) -> None:
+        """Take back what was set aside for a request that the server turned down."""
+        self._record({"ticket": ticket, "state": "refused"})
+
+    def abandon(self, ticket: str) -> None:
+        """Leave a request without an answer behind; what was set aside for it stays booked."""
+        self._own.discard(ticket)
+
+    def describe(self) -> str:
+        """Return the account in a few words."""
+        waiting = f", {self._say(self._at_risk)} of it at most, for requests without an answer" if self._at_risk.tokens else ""
+        return f"{self._say(self.spent)} spent so far{waiting}"
+
+    def explain_stop(self) -> str:
+        """Return why nothing more is asked and what to do."""
+        cap = f"{self._limits.max_cost_usd:.2f} US dollars" if self.price else f"{self._limits.max_cost_tokens:,} tokens"
+        name = "max_cost_usd" if self.price else "max_cost_tokens"
+        return f"The next request could break the cap of {cap}: {self.describe()}. Every reply so far is kept. Raise `{name}` and run the same command again."
+
+    def _say(self, amount: Amount) -> str:
+        return f"{amount.usd:.2f} US dollars ({amount.tokens:,} tokens)" if self.price else f"{amount.tokens:,} tokens"
+
+    def _fits(self, amount: Amount) -> bool:
+        within_tokens = not self._limits.max_cost_tokens or amount.tokens <= self._limits.max_cost_tokens
+        return within_tokens and (self.price is None or amount.usd <= self._limits.max_cost_usd)
+
+    def _amount(self, n_input: int, n_output: int, factor: float | None = None) -> Amount:
+        factor = self._factor if factor is None else factor
+        return Amount(n_input + n_output, factor * self.price.cost(n_input, n_output) if self.price else 0.0)
+
+    def _apply(self, entry: dict[str, Any]) -> None:
+        ticket = entry["ticket"]
+        if entry["state"] == "sent":
+            self._open[ticket] = self._amount(entry["input_tokens"], entry["output_tokens"], entry["factor"])
+            self._at_risk += self._open[ticket]
+            return
+        reserved = self._open.pop(ticket, Amount())
+        self._own.discard(ticket)
+        self._at_risk -= reserved
+        if entry["state"] == "answered":
+            billed = "input_tokens" in entry
+            self.settled += self._amount(entry["input_tokens"], entry["output_tokens"], entry["factor"]) if billed else reserved
+
+    def _record(self, entry: dict[str, Any]) -> None:
+        self._apply(entry)
+        self._n_entries += 1
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("a", encoding="utf-8")
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+
+    def _read(self) -> list[dict[str, Any]]:
+        """Return the entries of earlier runs; a last line that a kill broke off is cut away."""
+        if not self._path.is_file():
+            return []
+        whole, _, torn = self._path.read_bytes().rpartition(b"\n")
+        if torn:
+            self._path.write_bytes(whole + b"\n" if whole else b"")
+        return [json.loads(line) for line in whole.splitlines()]

@@ -1,0 +1,87 @@
+"""Novelty: which instructions are unlike all that were kept before, with the decisions of `rouge_score` and a sliver of its cost."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from helpers.rouge import TIE_SLACK, Encoder
+
+
+class NoveltyIndex:
+    """The instructions kept so far; tells of each new one whether its ROUGE-L F1 against every KEPT one lies below a threshold.
+
+    Only kept ones count, so that of two near twins the first stays. Two savings, both exact. First, texts of a and b words reach a threshold t only with
+    t (a + b) / 2 words in common, whatever their order: an inverted index counts common words, leaving out the commonest few of the new text and asking for
+    as many fewer (as prefix filters do; Chaudhuri et al., ICDE 2006), and what cannot reach the threshold is not compared. Second, what is left is compared
+    by bit-parallel arithmetic.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._encoder = Encoder()
+        self._kept: list[str] = []
+        self._lengths = array("i")
+        self._places: dict[tuple[str, int], array[int]] = {}
+
+    def add(self, instructions: Iterable[str]) -> list[tuple[bool, float | None]]:
+        """Decide on instructions in order and remember the new ones.
+
+        Returns:
+            Of each, whether it is new; and for those that are not, the highest ROUGE-L F1 (0..1) against those kept before.
+        """
+        return [self._decide(self._encoder.encode(text)) for text in instructions]
+
+    def _decide(self, text: str) -> tuple[bool, float | None]:
+        words = _number_words(text)
+        others = [self._kept[place] for place in self._find_candidates(words)]
+        if others and (highest := self._compare(text, others)) is not None:
+            return False, highest
+        for word in words:
+            self._places.setdefault(word, array("i")).append(len(self._kept))
+        self._kept.append(text)
+        self._lengths.append(len(text))
+        return True, None
+
+    def _find_candidates(self, words: list[tuple[str, int]]) -> np.ndarray:
+        """Return the places of all kept texts that may reach the threshold, and of few others."""
+        places = sorted((self._places[word] for word in words if word in self._places), key=len)
+        n_left_out = min(int(self._threshold * len(words) / 4), len(places))
+        counted = places[: len(places) - n_left_out]
+        if not counted:
+            return np.empty(0, dtype=int)
+        common = np.bincount(np.concatenate([np.frombuffer(place, dtype=np.intc) for place in counted]), minlength=len(self._kept))
+        needed = self._threshold / 2 * (len(words) + np.frombuffer(self._lengths, dtype=np.intc)) - n_left_out
+        return np.flatnonzero(common >= needed - TIE_SLACK)
+
+    def _compare(self, text: str, others: list[str]) -> float | None:
+        """Return the highest similarity if it reaches the threshold; what lies on it to the last digits is decided as `rouge_score` rounds it."""
+        from rapidfuzz import process
+        from rapidfuzz.distance import Indel
+
+        similarities = process.cdist([text], others, scorer=Indel.normalized_similarity, dtype=np.float64)[0]
+        highest = float(similarities.max())
+        if highest >= self._threshold + TIE_SLACK:
+            return highest
+        near = np.flatnonzero(similarities > self._threshold - TIE_SLACK)
+        return highest if any(_as_rouge_score(len(text), len(others[place]), similarities[place]) >= self._threshold for place in near) else None
+
+
+def _as_rouge_score(n_left: int, n_right: int, similarity: float) -> float:
+    """Return ROUGE-L F1 by way of precision and recall, whose rounding differs from the direct quotient in the last digit."""
+    common = round(similarity * (n_left + n_right) / 2)
+    precision, recall = common / n_left, common / n_right
+    return 2 * precision * recall / (precision + recall)
+
+
+def _number_words(text: str) -> list[tuple[str, int]]:
+    """Return the words of an encoded text; the second time that a word comes counts as another word."""
+    times: Counter[str] = Counter()
+    words = []
+    for word in text:
+        times[word] += 1
+        words.append((word, times[word]))
+    return words

@@ -1,0 +1,55 @@
+"""The dataset folder."""
+
+import json
+
+import pytest
+
+from helpers.errors import StudyError
+from helpers.synthesis.export import CARD, COLUMNS, CROISSANT, JSON_LINES, PARQUET, export_dataset, push_dataset
+from helpers.synthesis.pipeline import SynthesisSettings, synthesize
+
+
+@pytest.fixture
+def exported():
+    return export_dataset(synthesize(SynthesisSettings(n_requests=3)))
+
+
+def test_the_datasets_library_opens_the_folder_as_it_is(exported, tmp_path):
+    from datasets import load_dataset
+
+    rows = load_dataset(str(exported.path), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows.column_names == list(COLUMNS)
+    assert len(rows) == exported.manifest["facts"]["n_rows"]
+    assert json.loads(exported.file(JSON_LINES).read_text().splitlines()[0])["instruction"] == rows[0]["instruction"]
+
+
+def test_the_same_rows_give_the_same_bytes(exported, monkeypatch, tmp_path):
+    monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "other"))
+    again = export_dataset(synthesize(SynthesisSettings(n_requests=3)))
+    assert again.manifest["files"] == exported.manifest["files"]
+
+
+def test_the_card_says_what_the_rows_are_and_are_not(exported):
+    card = exported.file(CARD).read_text()
+    assert card.startswith("---\nlicense: apache-2.0\n")
+    assert "Not for clinical use" in card
+    assert "NOT the rows that the paper's authors published" in card
+
+
+def test_the_croissant_description_is_valid_and_reads_the_rows(exported):
+    croissant = pytest.importorskip("mlcroissant")
+    dataset = croissant.Dataset(jsonld=exported.file(CROISSANT))
+    assert not dataset.metadata.ctx.issues.errors
+    first = next(iter(dataset.records("instructions")))
+    assert first["instructions/category"].decode() in ("qa", "ie", "gen", "other")
+
+
+def test_pushing_names_what_is_missing(exported, tmp_path, monkeypatch):
+    with pytest.raises(StudyError, match=f"{PARQUET}, {CARD}, {CROISSANT} is missing"):
+        push_dataset(tmp_path, "me/rows")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with pytest.raises(StudyError, match="HF_TOKEN is not set"):
+        push_dataset(exported.path, "me/rows")
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    with pytest.raises(StudyError, match="The hub did not take 'me/rows'"):
+        push_dataset(exported.path, "me/rows")

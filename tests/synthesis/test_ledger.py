@@ -1,0 +1,75 @@
+"""The account of a teacher."""
+
+import pytest
+
+from helpers.errors import StudyError
+from helpers.records import Usage
+from helpers.synthesis.ledger import Ledger, TeacherLimits
+from helpers.synthesis.prices import find_price
+
+LIMITS = TeacherLimits(max_cost_usd=1.0)
+
+
+def ledger(folder, limits=LIMITS, model="gpt-5.5"):
+    return Ledger(folder, model, "", limits)
+
+
+def test_prices_are_found_for_snapshots_and_never_for_a_server_of_ones_own():
+    assert find_price("gpt-5.5-2026-04-23") == find_price("gpt-5.5")
+    assert find_price("gpt-5.5").cost(1_000_000, 100_000) == pytest.approx(8.0)
+    assert find_price("gpt-5.5", "http://localhost/v1") is None
+    assert find_price("unheard-of") is None
+
+
+def test_what_is_under_way_counts_at_its_most_until_it_is_settled(tmp_path):
+    account = ledger(tmp_path)
+    ticket = account.reserve("a", 10_000, 10_000)  # 0.05 + 0.30 dollars
+    assert account.spent.usd == pytest.approx(0.35)
+    assert account.n_under_way == 1
+    account.settle(ticket, Usage(input_tokens=10_000, output_tokens=1_000))
+    assert account.spent.usd == pytest.approx(0.08)
+    assert account.n_under_way == 0
+
+
+def test_nothing_leaves_that_might_break_the_cap(tmp_path):
+    account = ledger(tmp_path)
+    tickets = [account.reserve(str(n), 0, 10_000) for n in range(4)]
+    assert [ticket is not None for ticket in tickets] == [True, True, True, False]
+    account.settle(tickets[0], Usage(input_tokens=0, output_tokens=100))
+    assert account.reserve("again", 0, 10_000)
+
+
+def test_an_answer_without_usage_is_booked_at_its_most_and_a_refused_request_at_nothing(tmp_path):
+    account = ledger(tmp_path)
+    account.settle(account.reserve("a", 0, 10_000), None)
+    account.release(account.reserve("b", 0, 10_000))
+    assert account.spent.usd == pytest.approx(0.3)
+
+
+def test_the_account_outlives_the_process_and_a_line_that_was_broken_off(tmp_path):
+    account = ledger(tmp_path)
+    account.settle(account.reserve("a", 0, 10_000), Usage(input_tokens=0, output_tokens=1_000))
+    account.reserve("lost", 0, 10_000)
+    with (tmp_path / "ledger.jsonl").open("a") as file:
+        file.write('{"ticket": "torn')
+    again = ledger(tmp_path)
+    assert again.spent.usd == pytest.approx(0.33)
+    assert again.n_under_way == 0
+    assert "0.30 US dollars" in again.describe()
+    again.reserve("lost", 0, 10_000)
+    assert ledger(tmp_path).spent.usd == pytest.approx(0.63)  # the first one may have been billed
+
+
+def test_a_batch_costs_half(tmp_path):
+    account = ledger(tmp_path, TeacherLimits(max_cost_usd=1.0, batch=True))
+    account.reserve("a", 0, 10_000)
+    assert account.spent.usd == pytest.approx(0.15)
+
+
+def test_without_a_price_the_cap_is_in_tokens(tmp_path):
+    with pytest.raises(StudyError, match="Set `max_cost_tokens`"):
+        ledger(tmp_path, model="unheard-of")
+    account = ledger(tmp_path, TeacherLimits(max_cost_tokens=100), model="unheard-of")
+    assert account.reserve("a", 60, 30)
+    assert account.reserve("b", 60, 30) is None
+    assert "max_cost_tokens" in account.explain_stop()
