@@ -6,6 +6,7 @@ import re
 import nbformat
 import pytest
 
+from helpers.analysis.published.tables import AuditSettings
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.gallery import GALLERY
 from helpers.grid import GridSettings
@@ -15,9 +16,9 @@ from helpers.synthesis.ledger import TeacherLimits
 from helpers.synthesis.pipeline import SynthesisSettings
 from helpers.tuning.lora import TuningSettings
 
-STAGES = (SynthesisSettings, TeacherLimits, TuningSettings, EvaluationSettings, GridSettings)
+STAGES = (SynthesisSettings, TeacherLimits, TuningSettings, EvaluationSettings, GridSettings, AuditSettings)
 FIELDS = {field.name: field for stage in STAGES for field in dataclasses.fields(stage)}
-NAMES = ["01_seed_curation", "02_instruction_synthesis", "03_lora_training", "04_category_ablation", "05_multitask_synergy"]
+NAMES = ["01_seed_curation", "02_instruction_synthesis", "03_lora_training", "04_category_ablation", "05_multitask_synergy", "06_published_results"]
 
 each_notebook = pytest.mark.parametrize("path", list_notebooks(), ids=lambda path: path.stem)
 
@@ -26,7 +27,7 @@ def code_cells(path):
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
 
 
-def test_the_five_notebooks_are_there():
+def test_the_six_notebooks_are_there():
     assert [path.stem for path in list_notebooks()] == NAMES
 
 

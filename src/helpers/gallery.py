@@ -13,11 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.analysis.games import interaction_table, shapley_table
+from helpers.analysis.published import ablation, claims
+from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
 from helpers.analysis.statistics import gain_by_task, score_tasks
 from helpers.analysis.transfer import addition_table, size_table, synergy_table, transfer_table
 from helpers.figures.data import plot_growth, plot_lengths, plot_rejections, plot_roots, plot_saturation, plot_shares, plot_similarity
 from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, plot_sizes
 from helpers.figures.outcomes import plot_gain_map, plot_intervals, plot_loss, plot_scores, plot_transfer
+from helpers.figures.published import plot_claims, plot_reach, plot_reach_by_size, plot_scores_of_models, plot_size_curves, plot_two_accounts
 from helpers.figures.style import name_cell, use_theme
 from helpers.grid import BASE, SINGLES
 from helpers.records import Instruction, read_rows
@@ -28,6 +31,8 @@ from helpers.tuning.lora import LOG
 
 if TYPE_CHECKING:
     from helpers.study import Study
+
+PUBLISHED_RESULTS = "06_published_results"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +102,18 @@ GALLERY: dict[str, Drawing] = {
     ),
     "shapley": Drawing("05_multitask_synergy", lambda study: shapley_table(study.lattice_items, study.grid.players), plot_shapley, (6.4, 4.2)),
     "sizes": Drawing("05_multitask_synergy", lambda study: size_table(study.collect_sizes(), study.grid.players), plot_sizes, (6.4, 6.0)),
+    "published_table1": Drawing(PUBLISHED_RESULTS, lambda _: label_scores(("table1",), ("accuracy",)), plot_scores_of_models, (7.0, 4.8)),
+    "published_table2": Drawing(
+        PUBLISHED_RESULTS, lambda _: label_scores(("table2",), ("precision", "recall", "f1", "conditional_accuracy")), plot_scores_of_models, (7.0, 4.2)
+    ),
+    "published_table3_judged": Drawing(PUBLISHED_RESULTS, lambda _: label_scores(("table3",), JUDGED), plot_scores_of_models, (7.0, 3.8)),
+    "published_table3_automatic": Drawing(PUBLISHED_RESULTS, lambda _: label_scores(("table3",), AUTOMATIC), plot_scores_of_models, (7.0, 3.8)),
+    "published_claims": Drawing(PUBLISHED_RESULTS, lambda _: claims.list_all_ways(), plot_claims, (7.0, 3.6)),
+    "published_table4": Drawing(PUBLISHED_RESULTS, lambda _: ablation.compare_with_own(), plot_two_accounts, (6.4, 4.8)),
+    "published_transfer": Drawing(PUBLISHED_RESULTS, lambda _: ablation.transfer_table(), plot_transfer, (6.4, 6.0)),
+    "published_figure2": Drawing(PUBLISHED_RESULTS, lambda _: ablation.reach_of_all(), plot_reach, (7.0, 5.6)),
+    "published_figure3": Drawing(PUBLISHED_RESULTS, lambda _: ablation.gain_curves(), plot_size_curves, (7.0, 3.8)),
+    "published_sizes": Drawing(PUBLISHED_RESULTS, lambda _: ablation.reach_by_size(), plot_reach_by_size, (7.0, 4.0)),
 }
 
 

@@ -1,0 +1,1 @@
+"""The paper's published numbers (Tran et al., 2024), from `results/published`, and what follows from them."""
