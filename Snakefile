@@ -3,7 +3,7 @@
 #   .venv/bin/study grid list --profile laptop -p n_seeds=5 --manifest runs/grid.json
 #   .venv/bin/snakemake --cores 2 --config manifest=runs/grid.json
 #
-# A cell is done when the store has its evaluation's manifest, which is written last. After a kill:
+# The first command lists the cells and marks those that the store holds already. After a kill:
 #
 #   .venv/bin/snakemake --cores 2 --config manifest=runs/grid.json --rerun-incomplete --nolock
 
@@ -23,11 +23,11 @@ rule all:
 
 rule cell:
     output:
-        "{folder}/evaluation/{fingerprint}/manifest.json",
+        "{folder}/{cell}.done",
     params:
         study=STUDY,
         arguments=GRID["arguments"],
-        cell=lambda wildcards, output: IDS[output[0]],
+        id=lambda wildcards, output: IDS[output[0]],
     threads: 1
     shell:
-        "{params.study:q} grid run {params.arguments:q} --cell {params.cell:q}"
+        "{params.study:q} grid run {params.arguments:q} --cell {params.id:q} --done {output:q}"

@@ -1,14 +1,15 @@
 """The grid's cells: which there are, what each is tuned with, what the store says of them."""
 
+import dataclasses
+
 import pandas as pd
 import pytest
 
 from helpers.errors import StudyError
 from helpers.grid import LATTICE, PAIRS, CellPlan, GridSettings, list_lattice, name_subset, plan_cells
 from helpers.settings import pick
-from helpers.store import planning
 from helpers.study import Study
-from helpers.tuning.lora import ROWS
+from helpers.tuning.lora import ROWS, tune
 
 
 @pytest.fixture
@@ -63,16 +64,16 @@ def test_the_plan_of_a_study_holds_lattice_controls_and_sizes():
     assert {"base", "qa+ie+gen-n8-s1", "shuffled-n8-s1", "qa-n4-s1"} <= set(ids)
 
 
-def test_a_planned_cell_has_the_place_in_the_store_that_it_gets_when_run(parameters):
+def test_a_cell_is_missing_then_tuned_then_done_and_looking_it_up_computes_nothing(parameters, runs):
     study = Study.from_parameters(parameters)
-    plan = CellPlan("qa+ie", 4, 1)
-    with planning():
-        planned = study.run_cell(plan)
-    assert not planned.evaluation.is_stored
-    assert not planned.evaluation.path.exists()
-    run = study.run_cell(plan)
-    assert run.evaluation.path == planned.evaluation.path
-    assert run.evaluation.is_stored
+    plan, base = CellPlan("qa+ie", 4, 1), CellPlan("base")
+    assert study.look_up_cell(plan) == study.look_up_cell(base) == "missing"
+    assert not runs.exists()
+    tune(dataclasses.replace(study.tuning, categories="qa+ie"), study.instruction_file)
+    assert study.look_up_cell(plan) == "tuned"
+    study.run_cell(plan)
+    assert study.look_up_cell(plan) == "done"
+    assert study.look_up_cell(base) == "missing"
 
 
 def test_an_additive_pair_is_tuned_on_the_rows_of_both_singles(parameters):
@@ -94,7 +95,7 @@ def test_general_rows_come_from_their_own_file(parameters, instruction_file):
     general.write_text(instruction_file.read_text().replace("fever", "weather"))
     study = Study.from_parameters(parameters | {"controls": "general", "general": str(general)})
     [cell] = study.run_grid(["general"])
-    assert cell.name == "general"
+    assert (cell.name, cell.seed) == ("general", 1)
     assert pd.read_csv(cell.tuning.file(ROWS))["instruction"].str.contains("weather").all()
     with pytest.raises(StudyError, match="`general` must name a JSONL file"):
         Study.from_parameters(parameters | {"controls": "general", "general": "none.jsonl"}).run_grid(["general"])

@@ -55,15 +55,18 @@ def test_status_without_instruction_rows_says_what_to_run():
     assert "No stored result of stage 'synthesis'" in result.stderr
 
 
-def test_the_manifest_names_the_file_that_a_cell_will_have(options, tmp_path, monkeypatch):
+def test_the_manifest_marks_the_cells_that_the_store_holds(options, tmp_path, monkeypatch, runs):
     monkeypatch.chdir(tmp_path)
+    call("run", *options, "--cell", "ie-n4-s1", "--done", tmp_path / "ie")
+    assert (tmp_path / "ie").is_file()
     call("list", *options, "--manifest", tmp_path / "grid.json")
     manifest = json.loads((tmp_path / "grid.json").read_text())
     assert manifest["arguments"] == options
     assert len(manifest["cells"]) == 8
-    call("run", *options, "--cell", "ie-n4-s1")
-    there = [cell["id"] for cell in manifest["cells"] if Path(cell["done"]).is_file()]
-    assert there == ["ie-n4-s1"]
+    assert done_cells(tmp_path) == ["ie-n4-s1"]
+    shutil.rmtree(runs / "evaluation")
+    call("list", *options, "--manifest", tmp_path / "grid.json")
+    assert done_cells(tmp_path) == []
 
 
 snakemake = Path(sys.executable).with_name("snakemake")

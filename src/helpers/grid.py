@@ -13,7 +13,7 @@ from helpers.evaluation.stage import ITEMS, EvaluationSettings, evaluate
 from helpers.progress import track
 from helpers.records import CATEGORIES, read_json_lines
 from helpers.settings import parameter
-from helpers.store import Run
+from helpers.store import Run, planning
 from helpers.tuning.lora import TuningSettings, tune
 from helpers.tuning.rows import ALL, SHUFFLED, parse_categories
 
@@ -138,10 +138,23 @@ def run_cell(name: str, tuning: TuningSettings, evaluation: EvaluationSettings, 
         evaluation: settings of every cell.
         instructions: the instruction file; for 'general' that of the other domain, of which every row may be drawn.
     """
-    if name == BASE:
-        return Cell(name, evaluate(evaluation))
-    adapter = tune(dataclasses.replace(tuning, categories=ALL if name == GENERAL else name), instructions)
-    return Cell(name, evaluate(evaluation, adapter), adapter, tuning.training_seed)
+    adapter = tune_cell(name, tuning, instructions)
+    return Cell(name, evaluate(evaluation, adapter), adapter, tuning.training_seed if adapter else None)
+
+
+def tune_cell(name: str, tuning: TuningSettings, instructions: Path) -> Run | None:
+    """Tune a cell or load its adapter; the base model has none."""
+    return None if name == BASE else tune(dataclasses.replace(tuning, categories=ALL if name == GENERAL else name), instructions)
+
+
+def look_up_cell(name: str, tuning: TuningSettings, evaluation: EvaluationSettings, instructions: Path) -> str:
+    """Say of a cell whether the store holds all of it ('done'), its adapter alone ('tuned') or nothing ('missing'); computes nothing."""
+    with planning():
+        adapter = tune_cell(name, tuning, instructions)
+        if adapter and not adapter.is_stored:
+            return "missing"
+        found = evaluate(evaluation, adapter)
+    return "done" if found.is_stored else "tuned" if adapter else "missing"
 
 
 def run_cells(names: Iterable[str], tuning: TuningSettings, evaluation: EvaluationSettings, instructions: Path) -> dict[str, Cell]:

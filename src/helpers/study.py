@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.evaluation.tasks import parse_tasks
-from helpers.grid import GENERAL, Cell, CellPlan, GridSettings, collect_items, collect_seeds, plan_cells, run_cell, run_cells
+from helpers.grid import GENERAL, Cell, CellPlan, GridSettings, collect_items, collect_seeds, look_up_cell, plan_cells, run_cell, run_cells
 from helpers.paths import ROOT
 from helpers.progress import track
 from helpers.records import SeedTask, read_rows
@@ -93,9 +93,15 @@ class Study:
 
     def run_cell(self, plan: CellPlan) -> Cell:
         """Run or load one cell of the grid."""
-        tuning = dataclasses.replace(self.tuning, n_rows=plan.n_rows, training_seed=plan.seed or 0)
+        return run_cell(*self._settle(plan))
+
+    def look_up_cell(self, plan: CellPlan) -> str:
+        """Say of a cell of the grid whether it is 'done', 'tuned' or 'missing' in the store; computes nothing."""
+        return look_up_cell(*self._settle(plan))
+
+    def _settle(self, plan: CellPlan) -> tuple[str, TuningSettings, EvaluationSettings, Path]:
         rows = self._find_rows("general", self.grid.general) if plan.name == GENERAL else self.instruction_file
-        return dataclasses.replace(run_cell(plan.name, tuning, self.evaluation, rows), name=plan.name)
+        return plan.name, dataclasses.replace(self.tuning, n_rows=plan.n_rows, training_seed=plan.seed or 0), self.evaluation, rows
 
     def run_grid(self, names: Iterable[str], n_rows: int | None = None) -> list[Cell]:
         """Run or load cells of the grid under every training seed, one after the other."""

@@ -14,8 +14,10 @@ from helpers.paths import shown
 from helpers.terminal import Assignments, Profile, plain_errors, report_progress
 
 if TYPE_CHECKING:
-    from helpers.grid import Cell, CellPlan
+    from helpers.grid import CellPlan
     from helpers.study import Study
+
+STATES = {"done": "done", "tuned": "tuned, not evaluated", "missing": "missing"}
 
 app = typer.Typer(help="The cells of the grid: what there is to run, what is done, what is missing.", no_args_is_help=True)
 
@@ -46,12 +48,15 @@ def list_cells(
 
 
 def write_manifest(path: Path, study: Study, plans: list[CellPlan], arguments: list[str]) -> None:
-    """Write the cells with the file of the store whose existence means that a cell is done, and the arguments that lead to them."""
-    from helpers.store import MANIFEST, planning, write_text
+    """Write the cells for the Snakefile, each with the file that says that it is done; these files are brought to agree with the store."""
+    from helpers.store import write_text
 
-    study.instruction_file  # noqa: B018 (made now, so that every cell's place in the store is known)
-    with planning():
-        cells = [{"id": plan.id, "done": os.path.relpath(study.run_cell(plan).evaluation.file(MANIFEST))} for plan in plans]
+    cells = [{"id": plan.id, "done": os.path.relpath(path.with_suffix("") / f"{plan.id}.done")} for plan in plans]
+    for plan, cell in zip(plans, cells, strict=True):
+        if study.look_up_cell(plan) == "done":
+            write_text(Path(cell["done"]), "")
+        else:
+            Path(cell["done"]).unlink(missing_ok=True)
     write_text(path, json.dumps({"arguments": arguments, "cells": cells}, indent=1) + "\n")
 
 
@@ -60,14 +65,19 @@ def run_cells(
     profile: Profile = "laptop",
     parameter: Assignments = None,
     cell: Annotated[list[str] | None, typer.Option(help="Id of a cell, as `list` shows it; may be given again. Without it, all run.")] = None,
+    done: Annotated[Path | None, typer.Option(help="Write this file when all is done.")] = None,
 ) -> None:
     """Tune and evaluate cells; what is stored is not run again, and what was killed goes on where it stopped."""
+    from helpers.store import write_text
+
     with plain_errors():
         study = load_study(profile, parameter)
         for plan in choose_cells(study.plan_grid(), cell or []):
             with report_progress(plan.id):
-                done = study.run_cell(plan)
-            typer.echo(f"{plan.id}: {'stored already' if done.evaluation.reused else 'done'}, {shown(done.evaluation.path)}")
+                run = study.run_cell(plan).evaluation
+            typer.echo(f"{plan.id}: {'stored already' if run.reused else 'done'}, {shown(run.path)}")
+        if done:
+            write_text(done, "")
 
 
 def choose_cells(plans: list[CellPlan], ids: list[str]) -> list[CellPlan]:
@@ -85,21 +95,13 @@ def choose_cells(plans: list[CellPlan], ids: list[str]) -> list[CellPlan]:
 @app.command("status")
 def show_status(profile: Profile = "laptop", parameter: Assignments = None) -> None:
     """Say of every cell whether it is done, tuned only, or missing; reads the store and computes nothing."""
-    from helpers.store import planning, stored_only
+    from helpers.store import stored_only
 
     with plain_errors():
         study = load_study(profile, parameter)
         with stored_only():
             study.instruction_file  # noqa: B018 (without it no cell can be looked up)
-        with planning():
-            states = {plan.id: describe_state(study.run_cell(plan)) for plan in study.plan_grid()}
+        states = {plan.id: study.look_up_cell(plan) for plan in study.plan_grid()}
         for name, state in states.items():
-            typer.echo(f"{name}: {state}")
-        typer.echo(f"{sum(state.startswith('done') for state in states.values())} of {len(states)} cells are done")
-
-
-def describe_state(cell: Cell) -> str:
-    """Return a cell's state in the store."""
-    if cell.evaluation.is_stored:
-        return f"done, {shown(cell.evaluation.path)}"
-    return "tuned, not evaluated" if cell.tuning and cell.tuning.is_stored else "missing"
+            typer.echo(f"{name}: {STATES[state]}")
+        typer.echo(f"{sum(state == 'done' for state in states.values())} of {len(states)} cells are done")
