@@ -99,17 +99,18 @@ def compare_tuning() -> Pair:
     """One LoRA step with vocabulary logits of the responses alone, against the loss of `transformers` from all logits; n is the number of tokens."""
     import torch
 
-    from helpers.models import load_model, load_tokenizer
+    from helpers.models import load_tokenizer
     from helpers.records import Instruction, read_rows
     from helpers.synthesis.pipeline import INSTRUCTIONS, SynthesisSettings, synthesize
-    from helpers.tuning.lora import TuningSettings, attach_adapter, take_step
+    from helpers.tuning.lora import TuningSettings, prepare_model
     from helpers.tuning.rows import collate, encode_row, select_rows
+    from helpers.tuning.step import take_step
 
     settings = TuningSettings(model=MODEL)
     tokenizer = load_tokenizer(MODEL)
     rows = select_rows(read_rows(synthesize(SynthesisSettings()).file(INSTRUCTIONS), Instruction), "all", 8, 1)
     encoded = [encode_row(tokenizer, row) for row in rows]
-    model = attach_adapter(load_model(MODEL), settings)
+    model = prepare_model(settings, recompute=False)
     optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad])
 
     def plainly() -> None:
@@ -170,7 +171,9 @@ def run_benchmarks() -> Iterator[dict[str, Any]]:
         yield save(describe(name, f"{name.split('_')[1]}/s", n / seconds[0], n / seconds[1], against, n))
     for *measured, more in time_synthesis():
         yield save(describe(*measured) | more)
-    for row in chain(measure_simulations(), time_book()):
+    from helpers.bench_tuning import compare_memory, compare_trl
+
+    for row in chain(compare_trl(), [compare_memory()], measure_simulations(), time_book()):
         yield save(row)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import resource
 import subprocess
@@ -14,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers.endurance import finish, read_statistics, run_endurance, serve, start_synthesis
-from helpers.paths import ROOT
+from helpers.endurance import run_endurance, serve
+from helpers.paths import ROOT, runs_folder
 from helpers.records import read_json_lines
 
 PAPER_ROWS = 25_005
@@ -63,28 +64,40 @@ def score_plainly(n_pairs: int) -> float:
 
 def time_novelty() -> Measured:
     """Compare CPU for a pair; growth with the number of instructions and the peak of memory stand beside it."""
-    code = "import json, sys; from helpers.bench_synthesis import filter_once; print(json.dumps(filter_once(int(sys.argv[1]))))"
-    sizes = {}
-    for n in SIZES:
-        answer = subprocess.run([sys.executable, "-c", code, str(n)], check=True, capture_output=True, text=True, cwd=ROOT)
-        sizes[n] = json.loads(answer.stdout)
+    sizes = {n: run_alone("filter_once", n) for n in SIZES}
     full = sizes[PAPER_ROWS]
     more = {"seconds_by_n": {n: round(run["seconds"], 2) for n, run in sizes.items()}, "peak_mib": round(full["mib"]), "kept": full["kept"]}
     rate, plain_rate = full["pairs"] / full["cpu_seconds"], 1 / score_plainly(N_PLAIN_PAIRS)
     return "novelty_pairs", "pairs/CPU second", rate, plain_rate, "rouge_score, pair by pair", PAPER_ROWS, more
 
 
+def ask_once(url: str, n_rows: int) -> dict[str, float]:
+    """Synthesise `n_rows` rows in this process; returns requests a second while all slots were busy, their number, and the peak of memory in MiB."""
+    from helpers.synthesis.ledger import TeacherLimits
+    from helpers.synthesis.pipeline import SynthesisSettings, synthesize
+
+    settings = SynthesisSettings(teacher="toy", teacher_url=url, n_requests=n_rows // 10, target_rows=n_rows)
+    synthesize(settings, TeacherLimits(max_cost_tokens=10**12, n_parallel=N_SLOTS))
+    times = sorted(path.stat().st_mtime for path in runs_folder().glob("replies/*/*.jsonl") if path.stem != "ledger")
+    rate = (len(times) - 2 * N_SLOTS) / (times[-N_SLOTS - 1] - times[N_SLOTS - 1])
+    return {"rate": rate, "n": len(times), "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
 def time_client() -> Measured:
     """Compare requests a second with what the slots could do at best; the peak of memory at a tenth of the rows and at all of them stands beside it."""
-    peaks, rates = {}, []
+    runs = {}
     for n_rows in (FEW_ROWS, PAPER_ROWS):
         with tempfile.TemporaryDirectory() as folder, serve(latency_seconds=LATENCY_SECONDS) as url:
-            finish(start_synthesis(url, Path(folder), n_rows, N_SLOTS))
-            peaks[n_rows] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
-            times = sorted(path.stat().st_mtime for path in Path(folder).glob("replies/*/*.jsonl") if path.stem != "ledger")
-            rates.append((len(times) - N_SLOTS) / (times[-1] - times[N_SLOTS - 1]))
-            n_answers = sum(read_statistics(url)["sent"].values())
-    return "client_requests", "requests/s", rates[-1], N_SLOTS / LATENCY_SECONDS, "all slots busy all the time", n_answers, {"peak_mib_by_rows": peaks}
+            runs[n_rows] = run_alone("ask_once", repr(url), n_rows, STUDY_RUNS=folder, STUDY_PROGRESS=f"{folder}/progress")
+    full, peaks = runs[PAPER_ROWS], {n: round(run["mib"]) for n, run in runs.items()}
+    return "client_requests", "requests/s", full["rate"], N_SLOTS / LATENCY_SECONDS, "all slots busy all the time", full["n"], {"peak_mib_by_rows": peaks}
+
+
+def run_alone(name: str, *arguments: Any, **environment: str) -> dict[str, float]:
+    """Call a function of this module in a process of its own, so that its peak of memory is its own."""
+    code = f"import json; from helpers.bench_synthesis import {name}; print(json.dumps({name}({', '.join(map(str, arguments))})))"
+    answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT, env=os.environ | environment)
+    return json.loads(answer.stdout)
 
 
 def time_endurance() -> Measured:

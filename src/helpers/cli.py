@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from helpers.commands import grid, synthesis
+from helpers.commands import grid, synthesis, tuning
 from helpers.errors import StudyError
 from helpers.paths import BOOK, shown
 from helpers.terminal import Assignments, Profile, plain_errors, report_progress
@@ -98,6 +98,7 @@ app.command()(synthesis.synthesize)
 app.command("filter")(synthesis.filter_rows)
 app.command("label")(synthesis.label_rows)
 app.command()(synthesis.push)
+app.command("tune")(tuning.tune_adapter)
 app.add_typer(grid.app, name="grid")
 
 

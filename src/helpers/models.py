@@ -14,20 +14,22 @@ import sys
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.hub import explain_hub_error, split_revision
 from helpers.paths import model_cache, shown
 from helpers.progress import track
 from helpers.store import sha256_file, sha256_text, write_text
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +141,7 @@ def _convert(gguf: Path, folder: Path) -> None:
 
 
 def resolve_model(name: str) -> str:
-    """Return what `from_pretrained` takes for a model's name: a folder, or a hub id as it is.
+    """Return what `from_pretrained` takes for a model's name: a folder, or a hub id as it is (`owner/name`, or `owner/name@revision`).
 
     Raises:
         StudyError: the name is none of a known model, a hub id or a folder.
@@ -150,7 +152,9 @@ def resolve_model(name: str) -> str:
         return name
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
-    raise StudyError(f"`model` must be one of {tuple(WHEEL_MODELS)}, a hub id (owner/name) or an existing folder, but {name!r} was found.")
+    raise StudyError(
+        f"`model` must be one of {tuple(WHEEL_MODELS)}, a hub id (owner/name or owner/name@revision) or an existing folder, but {name!r} was found."
+    )
 
 
 def identify_model(name: str) -> str:
@@ -159,52 +163,83 @@ def identify_model(name: str) -> str:
         return WHEEL_MODELS[name].sha256
     place = Path(resolve_model(name))
     if not place.is_dir():
-        return f"{name}@{_from_hub(name, _hub_commit)}"
+        return f"{split_revision(name)[0]}@{_from_place(name, _hub_commit)}"
     weights = sorted(place.glob("*.safetensors"))
     if not weights:
         raise StudyError(f"No .safetensors files lie in {shown(place)}. Convert the model with `save_pretrained(..., safe_serialization=True)`.")
     return sha256_text("".join(map(sha256_file, [*weights, *sorted(place.glob("*.json"))])))
 
 
-def _hub_commit(name: str) -> str:
+def _hub_commit(place: str, revision: str | None = None) -> str:
     from transformers.utils import cached_file
 
-    return Path(cached_file(name, "config.json")).parent.name
+    return Path(cached_file(place, "config.json", revision=revision)).parent.name
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """Load a model's tokenizer."""
     from transformers import AutoTokenizer
 
-    return _from_hub(name, lambda place: AutoTokenizer.from_pretrained(place, trust_remote_code=False))
+    return _from_place(name, AutoTokenizer.from_pretrained, trust_remote_code=False)
 
 
-def load_model(name: str) -> PreTrainedModel:
-    """Load a model for inference: on a GPU in bfloat16 where there is one, otherwise on the CPU in float32."""
+def load_config(name: str) -> PretrainedConfig:
+    """Load a model's configuration, without its weights."""
+    from transformers import AutoConfig
+
+    return _from_place(name, AutoConfig.from_pretrained, trust_remote_code=False)
+
+
+def load_model(name: str, quantize: bool = False, device: str | None = None) -> PreTrainedModel:
+    """Load a model for inference: on a GPU in bfloat16 where there is one, otherwise on the CPU in float32.
+
+    Args:
+        name: of the model.
+        quantize: hold the weights of its linear layers in four bits (NF4), which bitsandbytes turns back for each product.
+        device: where to put it in place of that device; the number format stays.
+
+    Raises:
+        StudyError: the model cannot be had, or four bits are asked for without bitsandbytes.
+    """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
-    model = _from_hub(name, lambda place: AutoModelForCausalLM.from_pretrained(place, dtype=dtype, use_safetensors=True, trust_remote_code=False))
-    return model.to(device).eval()
+    usual, dtype = choose_device()
+    options: dict[str, Any] = {"quantization_config": _four_bits(dtype), "device_map": {"": device or usual}} if quantize else {}
+    model = _from_place(name, AutoModelForCausalLM.from_pretrained, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, **options)
+    return (model if quantize else model.to(device or usual)).eval()
 
 
-def _from_hub(name: str, load: Any) -> Any:
-    place = resolve_model(name)
-    try:
-        return load(place)
-    except OSError as error:
-        if Path(place).is_dir() or error.errno is not None:
-            raise
-        gated = "gated" in str(error).lower() or "401" in str(error)
-        remedy = (
-            f"Accept its terms at https://huggingface.co/{name} and set HF_TOKEN."
-            if gated
-            else f"Go online, or fetch it where you are (`hf download {name}`), or name one of {tuple(WHEEL_MODELS)}."
+def choose_device() -> tuple[str, str]:
+    """Return device and number format of this machine's models: ('cuda', 'bfloat16') where there is a GPU, else ('cpu', 'float32')."""
+    import torch
+
+    return ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
+
+
+def _four_bits(dtype: str) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if not find_spec("bitsandbytes"):
+        raise StudyError(
+            "A model in four bits (`quantize_base`) needs bitsandbytes, which is not installed. Install it in the project's folder: `pip install '.[gpu]'`."
         )
-        raise StudyError(f"Model {name!r} could not be loaded from the hub or its cache: {str(error).splitlines()[0]} {remedy}") from None
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
+
+
+def _from_place(name: str, load: Callable[..., Any], **options: Any) -> Any:
+    place = resolve_model(name)
+    if Path(place).is_dir():
+        return load(place, **options)
+    place, revision = split_revision(place)
+    try:
+        return load(place, revision=revision or "main", **options)
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise explain_hub_error(name, error) from None
 
 
 def project_logits(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:

@@ -179,7 +179,7 @@ def write_reply(draw: random.Random, is_json: bool) -> tuple[str, str]:
 
 def write_task(draw: random.Random) -> dict[str, str]:
     """Return a task of invented words; one in twenty is one of a few that come again and again."""
-    writer: Callable[[int], str] = lambda n: " ".join("".join(draw.choices(SYLLABLES, k=3)) for _ in range(n))  # noqa: E731
+    writer: Callable[[int], str] = lambda n: " ".join("".join(draw.choices(SYLLABLES, k=2)) for _ in range(n))  # noqa: E731
     if draw.random() < 0.05:
         return {"instruction": f"List every drug of note number {draw.randint(1, 9)} with its dose", "input": writer(8), "output": writer(4)}
     return {"instruction": writer(draw.randint(8, 20)), "input": writer(20), "output": writer(10)}

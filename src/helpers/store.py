@@ -56,7 +56,7 @@ class Run:
         return self.path / name
 
 
-def run_stage(stage: str, settings: Any, inputs: Mapping[str, str], code: Sequence[str], compute: Callable[[Path], dict[str, Any]]) -> Run:
+def run_stage(stage: str, settings: Any, inputs: Mapping[str, str], code: Sequence[str], compute: Callable[[Path], dict[str, Any] | None]) -> Run:
     """Load a stage's result, or compute it.
 
     Args:
@@ -64,7 +64,8 @@ def run_stage(stage: str, settings: Any, inputs: Mapping[str, str], code: Sequen
         settings: dataclass or mapping of all parameters that change the result.
         inputs: sha256 or fingerprint of each input by name.
         code: modules and folders below `src/helpers` whose code makes the result.
-        compute: writes the result's files into the folder it is given and returns facts for the manifest (counts, tokens).
+        compute: writes the result's files into the folder it is given and returns facts for the manifest (counts, tokens); None in a process that only
+            helps another one, which has written files and manifest by then.
 
     Raises:
         StudyError: a stored result was altered since it was written, or the disk is full.
@@ -75,16 +76,17 @@ def run_stage(stage: str, settings: Any, inputs: Mapping[str, str], code: Sequen
     if (folder / MANIFEST).is_file():
         return load_run(folder)
     if _planning.get():
-        return Run(folder, {}, reused=False)
+        return Run(folder, {})
     if _stored_only.get():
         raise StudyError(f"No stored result of stage {stage!r} has these settings. Run `make book` (or `study run`) with the same profile first.")
     started = time.perf_counter()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         facts = compute(folder)
-        files = {str(path.relative_to(folder)): sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file() and path.name[0] != "."}
-        manifest = identity | {"facts": facts, "files": files, "seconds": round(time.perf_counter() - started, 2)} | describe_machine()
-        write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        if facts is not None:
+            files = {str(path.relative_to(folder)): sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file() and path.name[0] != "."}
+            manifest = identity | {"facts": facts, "files": files, "seconds": round(time.perf_counter() - started, 2)} | describe_machine()
+            write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

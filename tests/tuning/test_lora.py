@@ -1,7 +1,10 @@
 """LoRA tuning on a toy model: exact loss, exact resume."""
 
+import csv
 import dataclasses
 import hashlib
+import json
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -9,9 +12,11 @@ import torch
 from helpers.errors import StudyError
 from helpers.models import load_model, load_tokenizer, quiet_peft
 from helpers.records import Instruction, read_rows
-from helpers.tuning import lora
-from helpers.tuning.lora import TuningSettings, attach_adapter, learning_rate_at, response_loss, split_batch, take_step, tune
-from helpers.tuning.rows import collate, encode_row
+from helpers.tuning import lora, step
+from helpers.tuning.adapter import attach_adapter
+from helpers.tuning.lora import TuningSettings, prepare_model, show_seconds, tune
+from helpers.tuning.rows import EncodedRow, collate, encode_row
+from helpers.tuning.step import learning_rate_at, response_loss, share_batch, split_batch, take_step
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def test_the_loss_is_the_one_that_transformers_computes_from_all_logits(settings
 def test_eight_at_a_time_give_the_gradients_of_one_at_a_time(settings, encoded, monkeypatch):
     found = []
     for n_tokens in (10_000, 1):
-        monkeypatch.setattr(lora, "MICRO_BATCH_TOKENS", {"cpu": n_tokens})
+        monkeypatch.setattr(step, "MICRO_BATCH_TOKENS", {"cpu": n_tokens})
         model = attach_adapter(load_model(settings.model), settings)
         optimizer = torch.optim.SGD(model.parameters())
         monkeypatch.setattr(optimizer, "zero_grad", lambda: None)
@@ -113,6 +118,87 @@ def test_the_learning_rate_rises_for_a_tenth_of_the_steps_and_falls_to_the_end()
     assert rates[:2] == [0.5, 1.0]
     assert all(left > right for left, right in zip(rates[1:], rates[2:], strict=False))
     assert 0 < rates[-1] < 0.1
+
+
+def test_the_adapters_start_depends_on_the_seed_alone(settings):
+    starts = []
+    for disturb in (7, 8):
+        torch.manual_seed(disturb)
+        model = attach_adapter(load_model(settings.model), settings)
+        starts.append({name: weight.detach().clone() for name, weight in model.named_parameters() if "lora_" in name})
+    assert all(torch.equal(starts[0][name], starts[1][name]) for name in starts[0])
+    assert all(weight.any() == ("lora_A" in name) for name, weight in starts[0].items())
+
+
+def test_the_end_of_text_is_learnt(settings, encoded):
+    model = prepare_model(dataclasses.replace(settings, lora_rank=8), recompute=False)
+    optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0)
+    row = encoded[0]
+    for _ in range(40):
+        take_step(model, optimizer, [row], 2e-2)
+    written = model.generate(input_ids=torch.tensor([row.input_ids[: row.n_prompt]]), max_new_tokens=20, do_sample=False, pad_token_id=0)
+    assert written[0, row.n_prompt :].tolist() == row.input_ids[row.n_prompt :]
+
+
+def test_the_loss_is_blind_to_prompt_labels_and_padding(settings, encoded):
+    model = attach_adapter(load_model(settings.model), settings)
+    apart = sum(response_loss(model, collate([row])).item() for row in encoded)
+    assert response_loss(model, collate(encoded)).item() == pytest.approx(apart, rel=1e-5)
+
+
+def test_without_an_attention_mask_a_model_with_a_sliding_window_has_the_loss_that_it_has_with_one():
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    config = Gemma3TextConfig(vocab_size=40, sliding_window=4, layer_types=["sliding_attention", "full_attention"], pad_token_id=0, **sizes)
+    model = attach_adapter(Gemma3ForCausalLM(config).eval(), TuningSettings(lora_rank=2))
+    rows = [EncodedRow([2, *range(5, 17), 1], n_prompt=6), EncodedRow([2, 9, 8, 1], n_prompt=2)]
+    batch = collate(rows)
+    assert response_loss(model, batch).item() / sum(row.n_response for row in rows) == pytest.approx(model(**batch).loss.item(), rel=1e-5)
+
+
+def test_rows_left_out_are_counted_in_the_manifest_and_listed(settings, toy_model, tmp_path, instruction_file):
+    rows = instruction_file.read_text().splitlines()
+    long = [json.dumps(json.loads(rows[n]) | {"id": f"long-{n}", "output": "yes " * 600}) for n in range(3)]
+    path = tmp_path / "with-long.jsonl"
+    path.write_text("\n".join([*rows, *long]) + "\n")
+    run = tune(settings, path)
+    assert run.manifest["facts"]["n_too_long"] == 3
+    left_out = list(csv.DictReader(run.file("left_out.csv").open()))
+    assert [row["id"] for row in left_out] == ["long-0", "long-1", "long-2"]
+    assert all(int(row["tokens"]) > settings.max_tokens for row in left_out)
+
+
+def test_target_modules_that_are_not_there_are_refused(settings):
+    with pytest.raises(StudyError, match="`target_modules` must be"):
+        attach_adapter(load_model(settings.model), dataclasses.replace(settings, target_modules="query_key_value"))
+
+
+@pytest.mark.skipif(not find_spec("bitsandbytes"), reason="bitsandbytes is not installed (`pip install '.[gpu]'`)")
+def test_a_base_in_four_bits_learns_and_its_adapter_loads(settings, instruction_file):
+    run = tune(dataclasses.replace(settings, quantize_base=True), instruction_file)
+    assert run.manifest["facts"]["largest_b_norm"] > 0
+    layer = prepare_model(dataclasses.replace(settings, quantize_base=True), recompute=False).get_base_model().model.layers[0].mlp.up_proj
+    assert layer.get_base_layer().weight.dtype is torch.uint8
+
+
+@pytest.mark.skipif(bool(find_spec("bitsandbytes")), reason="bitsandbytes is installed")
+def test_four_bits_without_bitsandbytes_say_what_to_install(settings, instruction_file):
+    with pytest.raises(StudyError, match=r"pip install '\.\[gpu\]'"):
+        tune(dataclasses.replace(settings, quantize_base=True), instruction_file)
+
+
+@pytest.mark.parametrize("n_processes", [1, 2, 3, 5])
+def test_processes_share_a_batch_and_keep_pace(encoded, n_processes):
+    shares = [share_batch(encoded[:4], 150, process, n_processes) for process in range(n_processes)]
+    assert len({len(share) for share in shares}) == 1
+    counted = [row for share in shares for part, counts in share if counts for row in part]
+    assert sorted(map(id, counted)) == sorted(map(id, encoded[:4]))
+
+
+def test_a_stretch_of_time_is_shown_for_people():
+    assert [show_seconds(seconds) for seconds in (4.4, 119, 120, 3600, 12_600)] == ["4 s", "119 s", "2 min", "60 min", "3.5 h"]
 
 
 def test_micro_batches_hold_every_row_once_within_the_limit(encoded):

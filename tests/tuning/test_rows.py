@@ -8,7 +8,18 @@ import torch
 from helpers.errors import StudyError
 from helpers.models import load_tokenizer
 from helpers.records import Instruction, read_rows
-from helpers.tuning.rows import IGNORED, EncodedRow, batch_indices, collate, deal_responses, encode_row, encode_rows, iterate_steps, select_rows
+from helpers.tuning.rows import (
+    IGNORED,
+    EncodedRow,
+    batch_indices,
+    collate,
+    deal_responses,
+    describe_labels,
+    encode_row,
+    encode_rows,
+    iterate_steps,
+    select_rows,
+)
 
 ROW = Instruction(id="1", category="ie", instruction="Which drug?", input="metoprolol 5 mg", output="metoprolol: active")
 
@@ -32,6 +43,29 @@ def test_exactly_one_begin_of_text_stands_first(tokenizer):
     ids = encode_row(tokenizer, ROW).input_ids
     assert ids[0] == tokenizer.bos_token_id
     assert ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_labels_of_known_ids_are_these_tensors():
+    batch = collate([EncodedRow([0, 5, 6, 7, 1], n_prompt=3), EncodedRow([0, 8, 1], n_prompt=1)])
+    assert batch["input_ids"].tolist() == [[0, 5, 6, 7, 1], [0, 8, 1, 0, 0]]
+    assert batch["labels"].tolist() == [[-100, -100, -100, 7, 1], [-100, 8, 1, -100, -100]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+
+
+def test_the_border_of_the_mask_cannot_move_into_a_word(tokenizer):
+    joined = tokenizer("### Response:\nmetoprolol: active")["input_ids"]
+    for output in ("metoprolol: active", "\nmetoprolol: active ", ": active"):
+        encoded = encode_row(tokenizer, ROW.model_copy(update={"output": output}))
+        alone = tokenizer(output.strip(), add_special_tokens=False)["input_ids"]
+        assert encoded.input_ids[encoded.n_prompt :] == [*alone, tokenizer.eos_token_id]
+        assert encoded.n_response == len(alone) + 1
+    assert joined[-1] != tokenizer.eos_token_id
+
+
+def test_a_model_without_an_end_of_text_is_refused(tokenizer):
+    tokenizer.eos_token = None
+    with pytest.raises(StudyError, match="must name an end-of-text token"):
+        encode_row(tokenizer, ROW)
 
 
 def test_padding_is_masked_in_exact_tensors(tokenizer):
@@ -102,3 +136,11 @@ def test_batches_hold_rows_of_like_length():
 
 def test_steps_are_a_pure_function():
     assert list(iterate_steps([3, 1, 2], 2, 2, 5)) == list(iterate_steps([3, 1, 2], 2, 2, 5))
+
+
+def test_a_row_is_described_by_what_its_labels_hide_and_let_count(tokenizer):
+    masked, learnt = describe_labels(tokenizer, encode_row(tokenizer, ROW))
+    assert (masked["part"], learnt["part"]) == ("masked", "learnt")
+    assert masked["text"].endswith("### Response:\n")
+    assert learnt["text"] == "metoprolol: active</s>"
+    assert masked["tokens"] + learnt["tokens"] == len(encode_row(tokenizer, ROW).input_ids)

@@ -1,35 +1,46 @@
-"""LoRA tuning: the loss counts on responses only, and a run killed and resumed ends as one never killed."""
+"""LoRA tuning: the loss counts on responses only, and a run killed and resumed ends as one never killed.
+
+The same code runs on a CPU (float32), on a GPU (bfloat16, four bits on request) and in several processes that `accelerate launch` starts, which share each
+batch. A process of its own per GPU holds the whole model, or with `--use_fsdp` a share of its frozen weights.
+"""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import io
-import json
+import os
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.models import identify_model, load_model, load_tokenizer, project_logits, quiet_peft
-from helpers.progress import track
+from helpers.models import choose_device, identify_model, load_config, load_model, load_tokenizer
+from helpers.progress import Advance, track
 from helpers.records import Instruction, read_rows
 from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_file, write_text
-from helpers.tuning.rows import IGNORED, EncodedRow, collate, deal_responses, encode_rows, iterate_steps, select_rows
+from helpers.tuning.adapter import attach_adapter, measure_adapter, save_adapter, shard_layers
+from helpers.tuning.card import CARD, describe_adapter
+from helpers.tuning.checkpoint import load_checkpoint, save_checkpoint
+from helpers.tuning.memory import MemoryPlan, ModelSize, check_memory, estimate_memory, measure_free_memory, measure_model
+from helpers.tuning.rows import EncodedRow, deal_responses, encode_row, encode_rows, iterate_steps, select_rows
+from helpers.tuning.step import MICRO_BATCH_TOKENS, learning_rate_at, share_batch, take_step
 
 if TYPE_CHECKING:
     import torch
+    from accelerate import PartialState
     from peft import PeftModel
 
 ADAPTER = "adapter"
 LOG = "log.csv"
 ROWS = "rows.csv"
-MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 8192}  # at a time through the model, padding included; a batch's gradients are summed
+LEFT_OUT = "left_out.csv"
+CHECKPOINT = ".checkpoint.safetensors"
 CHECKPOINT_SECONDS = 20
-MAX_GRADIENT_NORM = 1.0
-WARMUP_SHARE = 0.1
+Steps = list[tuple[int, list[EncodedRow]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +55,7 @@ class TuningSettings:
     learning_rate: float = parameter(3e-3, "peak learning rate, after a tenth of the steps", minimum=0)
     batch_size: int = parameter(8, "rows of one optimizer step", minimum=1)
     max_tokens: int = parameter(512, "longest row (tokens); longer ones are left out", minimum=8)
+    quantize_base: bool = parameter(False, "hold the frozen weights in 4 bits; needs bitsandbytes")
     lora_rank: int = parameter(16, "rank of the adapter's matrices", minimum=1)
     lora_alpha: int = parameter(32, "scale of the adapter: alpha / rank", minimum=1)
     lora_dropout: float = parameter(0.0, "share of adapter inputs dropped in training", minimum=0, maximum=0.9)
@@ -54,175 +66,161 @@ def tune(settings: TuningSettings, instructions: Path) -> Run:
     """Tune a model with LoRA on rows of an instruction file.
 
     Returns:
-        A run with `adapter/` (safetensors, for `PeftModel.from_pretrained`), `log.csv` (step, epoch, learning rate, loss, tokens) and `rows.csv` (id,
-        category and instruction of the rows it was tuned on).
+        A run with `adapter/` (safetensors, for `PeftModel.from_pretrained`, and its card), `log.csv` (step, epoch, learning rate, loss, tokens), `rows.csv`
+        (id, category and instruction of the rows it was tuned on) and `left_out.csv` (id, category and tokens of the file's rows that were too long).
 
     Raises:
-        StudyError: a category has too few rows that fit into `max_tokens`.
+        StudyError: a category has too few rows that fit into `max_tokens`, or the run does not fit into memory.
     """
     inputs = {"instructions": sha256_file(instructions), "model": identify_model(settings.model)}
-    code = ("tuning", "prompts.py", "models.py")
-    return run_stage("tuning", settings, inputs, code, lambda folder: _train(settings, read_rows(instructions, Instruction), folder))
+    code = (*(f"tuning/{name}.py" for name in ("adapter", "checkpoint", "fused", "lora", "rows", "step")), "prompts.py", "models.py")
+    run = run_stage("tuning", settings, inputs, code, lambda folder: _train(settings, read_rows(instructions, Instruction), inputs, folder))
+    if not run.reused and join_processes().is_main_process:
+        join_processes().wait_for_everyone()  # the others wait in `_train` until the manifest is there
+    return run
 
 
-def _train(settings: TuningSettings, rows: Sequence[Instruction], folder: Path) -> dict[str, Any]:
+def _train(settings: TuningSettings, rows: Sequence[Instruction], inputs: dict[str, str], folder: Path) -> dict[str, Any] | None:
     import torch
 
-    encoded_by_id = encode_rows(load_tokenizer(settings.model), rows, settings.max_tokens)
-    fitting = [row for row in rows if row.id in encoded_by_id]
-    chosen = select_rows(fitting, settings.categories, settings.n_rows, settings.training_seed)
-    encoded = deal_responses([encoded_by_id[row.id] for row in chosen], settings.categories)
-    steps = list(iterate_steps([len(row.input_ids) for row in encoded], settings.batch_size, settings.epochs, settings.training_seed))
-    model = attach_adapter(load_model(settings.model), settings)
+    processes = join_processes()
+    chosen, encoded, left_out = draw_rows(settings, rows)
+    batches = iterate_steps([len(row.input_ids) for row in encoded], settings.batch_size, settings.epochs, settings.training_seed)
+    steps = [(epoch, [encoded[index] for index in batch]) for epoch, batch in batches]
+    size = measure_model(load_config(settings.model), settings)
+    plan = plan_memory(settings, size, steps, processes.num_processes)
+    model = prepare_model(settings, plan.recompute)
     optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0)
-    checkpoint = folder / ".checkpoint.safetensors"
-    log, seconds = load_checkpoint(checkpoint, model, optimizer)
-    saved = started = time.monotonic()
-    with track(f"tune on {settings.categories}", len(steps), "steps") as advance:
-        advance(len(log))
-        for step, (epoch, batch) in enumerate(steps[len(log) :], len(log)):
-            rate = learning_rate_at(step, len(steps), settings.learning_rate)
-            torch.manual_seed(settings.training_seed * 1_000_003 + step)  # dropout depends on the step alone, so that a resumed run repeats it
-            loss, n_tokens = take_step(model, optimizer, [encoded[index] for index in batch], rate)
-            log.append({"step": step, "epoch": epoch, "learning_rate": rate, "loss": loss, "tokens": n_tokens})
-            advance(note=f"loss {loss:.2f}")
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save_checkpoint(checkpoint, model, optimizer, log, seconds + time.monotonic() - started)
-                saved = time.monotonic()
-    seconds += time.monotonic() - started
+    log, seconds = _take_steps(settings, model, optimizer, steps, folder / CHECKPOINT, processes)
+    if not processes.is_main_process:
+        processes.wait_for_everyone()
+        return None
+    facts = {
+        "n_rows": len(chosen),
+        "n_too_long": len(left_out),
+        "n_steps": len(steps),
+        "n_tokens": sum(entry["tokens"] for entry in log),
+        "n_response_tokens": settings.epochs * sum(row.n_response for row in encoded),
+        "n_weights": size.n_layer_weights + size.n_other_weights,
+        "n_trainable": size.n_adapter_weights,
+        "largest_b_norm": measure_adapter(model),
+        "train_seconds": round(seconds, 2),
+        "memory_gib": plan.describe(),
+        "hardware": f"{processes.num_processes} x {' '.join(choose_device())}{', weights split' if shards_weights() else ''}",
+    }
     save_adapter(model, settings.model, folder / ADAPTER)
-    write_text(folder / LOG, _to_csv(log))
-    write_text(folder / ROWS, _to_csv([{"id": row.id, "category": row.category, "instruction": row.instruction} for row in chosen]))
-    checkpoint.unlink(missing_ok=True)
-    n_tokens = sum(entry["tokens"] for entry in log)
-    return {"n_rows": len(encoded), "n_too_long": len(rows) - len(fitting), "n_steps": len(steps), "n_tokens": n_tokens, "train_seconds": round(seconds, 2)}
+    write_text(folder / ADAPTER / CARD, describe_adapter(settings, inputs, facts, log))
+    write_text(folder / LOG, _to_csv(log, list(log[0])))
+    write_text(folder / ROWS, _to_csv([dict(row) for row in chosen], ["id", "category", "instruction"]))
+    write_text(folder / LEFT_OUT, _to_csv(left_out, ["id", "category", "tokens"]))
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return facts
 
 
-def attach_adapter(model: torch.nn.Module, settings: TuningSettings) -> PeftModel:
-    """Return the model with a fresh LoRA adapter, whose start depends on the training seed alone (Hu et al., 2022)."""
+def draw_rows(settings: TuningSettings, rows: Sequence[Instruction]) -> tuple[list[Instruction], list[EncodedRow], list[dict[str, Any]]]:
+    """Return the rows to tune on, their token ids, and id, category and tokens of the rows that are too long for any run."""
+    tokenizer = load_tokenizer(settings.model)
+    fitting = encode_rows(tokenizer, rows, settings.max_tokens)
+    chosen = select_rows([row for row in rows if row.id in fitting], settings.categories, settings.n_rows, settings.training_seed)
+    left_out = [dict(row) | {"tokens": len(encode_row(tokenizer, row).input_ids)} for row in rows if row.id not in fitting]
+    return chosen, deal_responses([fitting[row.id] for row in chosen], settings.categories), left_out
+
+
+def join_processes() -> PartialState:
+    """Return what `accelerate launch` says of this process and the others; without it, a single process."""
     import torch
-    from peft import LoraConfig, TaskType, get_peft_model
+    from accelerate import PartialState
 
-    targets = settings.target_modules if settings.target_modules == "all-linear" else settings.target_modules.split("+")
-    config = LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        target_modules=targets,
-        task_type=TaskType.CAUSAL_LM,
-    )
-    torch.manual_seed(settings.training_seed)
-    with quiet_peft():
-        return get_peft_model(model, config).train()
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
-def take_step(model: PeftModel, optimizer: torch.optim.Optimizer, rows: Sequence[EncodedRow], rate: float) -> tuple[float, int]:
-    """Take one optimiser step on a batch.
-
-    The loss is the mean over all response tokens of the batch, so that it does not depend on how the batch is cut into micro-batches.
-
-    Returns:
-        The loss and the number of tokens that went through the model, padding aside.
-    """
-    import torch
-
-    n_response = sum(len(row.input_ids) - row.n_prompt for row in rows)
-    total = 0.0
-    for part in split_batch(rows, MICRO_BATCH_TOKENS[model.device.type]):
-        loss = response_loss(model, collate(part)) / n_response
-        loss.backward()
-        total += loss.item()
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    torch.nn.utils.clip_grad_norm_([weight for group in optimizer.param_groups for weight in group["params"]], MAX_GRADIENT_NORM)
-    optimizer.step()
-    optimizer.zero_grad()
-    return total, sum(len(row.input_ids) for row in rows)
+def shards_weights() -> bool:
+    """Say whether `accelerate launch --use_fsdp` started this process."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
 
-def split_batch(rows: Sequence[EncodedRow], n_tokens: int) -> list[list[EncodedRow]]:
-    """Cut a batch into micro-batches of at most `n_tokens`, padding included; a row that is longer goes alone."""
-    parts: list[list[EncodedRow]] = []
-    for row in sorted(rows, key=lambda row: len(row.input_ids)):
-        if not parts or len(row.input_ids) * (len(parts[-1]) + 1) > n_tokens:
-            parts.append([])
-        parts[-1].append(row)
-    return parts
-
-
-def response_loss(model: PeftModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return the summed cross-entropy of the response tokens; vocabulary logits are computed for these alone."""
-    import torch
-
-    causal = model.get_base_model()
-    batch = {name: tensor.to(causal.device) for name, tensor in batch.items()}
-    hidden = causal.base_model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).last_hidden_state
-    targets = batch["labels"][:, 1:]
-    counted = targets != IGNORED
-    return torch.nn.functional.cross_entropy(project_logits(causal, hidden[:, :-1][counted]), targets[counted], reduction="sum")
-
-
-def learning_rate_at(step: int, n_steps: int, peak: float) -> float:
-    """Return the learning rate of a step: linear warm-up over a tenth of the steps, then linear decay towards zero."""
-    warmup = max(1, round(WARMUP_SHARE * n_steps))
-    return peak * min((step + 1) / warmup, (n_steps - step) / max(1, n_steps - warmup + 1))
-
-
-def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
-    """Save the adapter as safetensors; its configuration names the model as the study does, not where it lay.
+def plan_memory(settings: TuningSettings, size: ModelSize, steps: Steps, n_processes: int) -> MemoryPlan:
+    """Estimate the memory of a run before anything is loaded.
 
     Raises:
-        StudyError: the adapter has learnt nothing (every B matrix is zero).
+        StudyError: it needs more than is free; the message has the numbers.
     """
-    if not any(weight.any() for key, weight in model.named_parameters() if "lora_B" in key):
-        raise StudyError("The adapter is empty after tuning: every B matrix is zero. Raise `learning_rate` or `epochs`.")
-    model.save_pretrained(folder)
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = name
-    if isinstance(config["target_modules"], list):
-        config["target_modules"].sort()
-    write_text(folder / "adapter_config.json", json.dumps(config, indent=1, sort_keys=True) + "\n")
-    (folder / "README.md").unlink(missing_ok=True)
+    device, dtype = choose_device()
+    parts = [part for _, rows in steps for part, _ in share_batch(rows, MICRO_BATCH_TOKENS[device], 0, n_processes)]
+    plan = estimate_memory(
+        size,
+        n_tokens=max(len(part) * max(len(row.input_ids) for row in part) for part in parts),
+        n_response=max(sum(row.n_response for row in part) for part in parts),
+        bytes_each={"float32": 4, "bfloat16": 2}[dtype],
+        free=measure_free_memory(),
+        four_bit=settings.quantize_base,
+        n_shards=n_processes if shards_weights() else 1,
+    )
+    check_memory(plan, settings.model)
+    return plan
 
 
-def save_checkpoint(path: Path, model: PeftModel, optimizer: torch.optim.Optimizer, log: list[dict[str, Any]], seconds: float) -> None:
-    """Write adapter, optimiser state, log and seconds so far as one safetensors file, whole or not at all."""
+def prepare_model(settings: TuningSettings, recompute: bool) -> PeftModel:
+    """Load the model, attach the adapter, let its layers compute fast, and split the weights where `accelerate launch` says so.
+
+    Raises:
+        StudyError: weights in four bits are to be split, which is not supported.
+    """
+    from helpers.tuning.fused import fuse_layers
+
+    sharded = shards_weights()
+    if sharded and settings.quantize_base:
+        raise StudyError("Weights in four bits cannot be split over processes. Leave out `--use_fsdp` or `quantize_base`.")
+    model = attach_adapter(load_model(settings.model, settings.quantize_base, "cpu" if sharded else None), settings)  # whole only in the machine's memory
+    fuse_layers(model)
+    if recompute:
+        model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
+    if sharded:
+        shard_layers(model)
+        model.to(choose_device()[0])
+    return model
+
+
+def _take_steps(
+    settings: TuningSettings, model: PeftModel, optimizer: torch.optim.Optimizer, steps: Steps, checkpoint: Path, processes: PartialState
+) -> tuple[list[dict[str, Any]], float]:
     import torch
-    from safetensors.torch import save_file
 
-    tensors = {f"weight/{key}": weight.detach() for key, weight in model.named_parameters() if weight.requires_grad}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"state/{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
-    neighbour = path.with_suffix(".writing")
-    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, neighbour, metadata={"log": json.dumps(log), "seconds": str(seconds)})
-    neighbour.replace(path)
-
-
-def load_checkpoint(path: Path, model: PeftModel, optimizer: torch.optim.Optimizer) -> tuple[list[dict[str, Any]], float]:
-    """Restore adapter and optimiser from a checkpoint; return its log, one entry a finished step, and its seconds; nothing without a checkpoint."""
-    if not path.is_file():
-        return [], 0.0
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-        log, seconds = json.loads(file.metadata()["log"]), float(file.metadata()["seconds"])
-    weights = dict(model.named_parameters())
-    states: dict[int, dict[str, torch.Tensor]] = {}
-    for key, tensor in tensors.items():
-        kind, _, rest = key.partition("/")
-        if kind == "weight":
-            weights[rest].data.copy_(tensor)
-        else:
-            index, _, name = rest.partition("/")
-            states.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-    return log, seconds
+    rank, n = processes.process_index, processes.num_processes
+    log, seconds = load_checkpoint(checkpoint, model, optimizer)
+    sizes = [sum(len(row.input_ids) for row in rows) for _, rows in steps]
+    resumed, saved, started = len(log), time.monotonic(), time.monotonic()
+    with show_steps(settings, len(steps), rank) as advance:
+        advance(resumed)
+        for step, (epoch, rows) in enumerate(steps[resumed:], resumed):
+            rate = learning_rate_at(step, len(steps), settings.learning_rate)
+            torch.manual_seed((settings.training_seed * 1_000_003 + step) * n + rank)  # dropout depends on the step alone, so that a resumed run repeats it
+            loss, n_tokens = take_step(model, optimizer, rows, rate, rank, n)
+            log.append({"step": step, "epoch": epoch, "learning_rate": rate, "loss": loss, "tokens": n_tokens})
+            speed = sum(sizes[resumed : step + 1]) / (time.monotonic() - started)
+            advance(note=f"loss {loss:.2f}, {speed:.0f} tokens/s, {show_seconds(sum(sizes[step + 1 :]) / speed)} left")
+            if rank == 0 and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                save_checkpoint(checkpoint, model, optimizer, log, seconds + time.monotonic() - started)
+                saved = time.monotonic()
+    return log, seconds + time.monotonic() - started
 
 
-def _to_csv(log: list[dict[str, Any]]) -> str:
+def show_steps(settings: TuningSettings, n_steps: int, rank: int) -> AbstractContextManager[Advance]:
+    """Show progress in the first process; the others are silent."""
+    return nullcontext(lambda *_, **__: None) if rank else track(f"tune on {settings.categories}", n_steps, "steps")
+
+
+def show_seconds(seconds: float) -> str:
+    """Return a stretch of time for people: '40 s', '12 min', '3.5 h'."""
+    for size, unit, digits in ((3600, "h", 1), (60, "min", 0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _to_csv(rows: Sequence[dict[str, Any]], columns: list[str]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(log[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(log)
+    writer.writerows(rows)
     return text.getvalue()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +30,11 @@ class EncodedRow:
 
     input_ids: list[int]
     n_prompt: int
+
+    @property
+    def n_response(self) -> int:
+        """How many ids count for the loss: those of the response and the end of text."""
+        return len(self.input_ids) - self.n_prompt
 
 
 def parse_categories(categories: str) -> tuple[str, ...]:
@@ -78,7 +84,13 @@ def deal_responses(rows: Sequence[EncodedRow], categories: str) -> list[EncodedR
 
 
 def encode_row(tokenizer: PreTrainedTokenizerBase, row: Instruction) -> EncodedRow:
-    """Tokenize prompt and response apart and join them, so that the border of the mask cannot move; end of text is part of the response."""
+    """Tokenize prompt and response apart and join them, so that the border of the mask cannot move; end of text is part of the response.
+
+    Raises:
+        StudyError: the model has no end-of-text token, so that it could never learn to stop.
+    """
+    if tokenizer.eos_token_id is None:
+        raise StudyError("The model's tokenizer must name an end-of-text token, but none was found. Set `eos_token` in its tokenizer_config.json.")
     prompt_ids = encode_prompt(tokenizer, build_prompt(row.instruction, row.input))
     response_ids = tokenizer(row.output.strip(), add_special_tokens=False)["input_ids"]
     return EncodedRow([*prompt_ids, *response_ids, tokenizer.eos_token_id], len(prompt_ids))
@@ -113,6 +125,17 @@ def collate(rows: Sequence[EncodedRow]) -> dict[str, torch.Tensor]:
         attention_mask[index, :n] = 1
         labels[index, row.n_prompt : n] = input_ids[index, row.n_prompt : n]
     return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+
+
+def describe_labels(tokenizer: PreTrainedTokenizerBase, row: EncodedRow) -> list[dict[str, Any]]:
+    """Return what the labels of a row hide and what they let count, one entry a stretch: part, tokens, and the text that its ids decode to."""
+    batch = collate([row])
+    ids, masked = batch["input_ids"][0].tolist(), (batch["labels"][0] == IGNORED).tolist()
+    stretches = [(hidden, list(group)) for hidden, group in groupby(range(len(ids)), key=masked.__getitem__)]
+    return [
+        {"part": "masked" if hidden else "learnt", "tokens": len(places), "text": tokenizer.decode([ids[place] for place in places])}
+        for hidden, places in stretches
+    ]
 
 
 def iterate_steps(lengths: Sequence[int], batch_size: int, epochs: int, seed: int) -> Iterator[tuple[int, list[int]]]:

@@ -1,0 +1,94 @@
+"""The card that lies with an adapter: what it was made of and how, what it scored, what it is not for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from helpers.hub import split_revision
+from helpers.models import WHEEL_MODELS
+
+CARD = "README.md"
+LIMITS = """Not for clinical use. The adapter was made for a study of methods: a model tuned with it gives wrong and unsafe answers in fluent sentences. It was
+tuned once, with one seed; neither its rows nor its answers were checked for bias or safety. Whoever uses it also keeps to the terms of the
+model below it and of the rows it was tuned on."""
+
+
+def describe_adapter(
+    settings: Any, inputs: Mapping[str, str], facts: Mapping[str, Any], log: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, Any]] = ()
+) -> str:
+    """Return an adapter's card as Markdown with the front matter that model hubs read.
+
+    Args:
+        settings: the run's TuningSettings.
+        inputs: sha256 of the instruction file, and what identifies the model.
+        facts: those of the run's manifest.
+        log: one entry a step, with its loss (nats per response token).
+        scores: rows with task, metric, cell, estimate, low, high, n; empty where the adapter was not evaluated.
+    """
+    first, last = log[0]["loss"], log[-1]["loss"]
+    return "\n".join(
+        [
+            *_front_matter(settings.model),
+            "# LoRA adapter of the BioInstruct study",
+            "",
+            f"A LoRA adapter for {settings.model}, tuned on biomedical instructions; the loss counts on responses only.",
+            "",
+            "## Load it",
+            "",
+            "```python",
+            "from peft import PeftModel",
+            "from transformers import AutoModelForCausalLM",
+            "",
+            f'base = AutoModelForCausalLM.from_pretrained("{_place(settings.model)}")',
+            'tuned = PeftModel.from_pretrained(base, "path/of/this/folder")',
+            "```",
+            "",
+            "## Data",
+            "",
+            f"- instruction file, sha256: `{inputs['instructions']}`",
+            f"- model, identified by: `{inputs['model']}`",
+            f"- rows: {facts['n_rows']} of categories `{settings.categories}`; {facts['n_too_long']} rows of the file were too long and left out",
+            f"- tokens seen: {facts['n_tokens']:,}, of which {facts['n_response_tokens']:,} count for the loss",
+            "",
+            "## Parameters",
+            "",
+            *_table(["parameter", "value", "meaning"], [[f.name, f"`{getattr(settings, f.name)}`", f.metadata["help"]] for f in dataclasses.fields(settings)]),
+            "",
+            f"{facts['n_trainable']:,} weights were learnt beside {facts['n_weights']:,} frozen ones, in {facts['n_steps']} steps on {facts['hardware']}.",
+            "",
+            "## Scores",
+            "",
+            f"Training loss: {first:.3f} in the first step, {last:.3f} in the last (nats per response token; other rows in each).",
+            "",
+            *(_scores(scores) if scores else ["The adapter had not been evaluated when this card was written."]),
+            "",
+            "## Limits",
+            "",
+            LIMITS,
+            "",
+        ]
+    )
+
+
+def _front_matter(model: str) -> list[str]:
+    base = [] if model in WHEEL_MODELS or model.count("/") != 1 or model.startswith((".", "/", "~")) else [f"base_model: {split_revision(model)[0]}"]
+    return ["---", *base, "library_name: peft", "pipeline_tag: text-generation", "tags: [lora, biomedical, not-for-clinical-use]", "---", ""]
+
+
+def _place(model: str) -> str:
+    return f"folder that `study fetch {model}` names" if model in WHEEL_MODELS else model
+
+
+def _scores(scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = []
+    for row in sorted(scores, key=lambda row: row["task"]):
+        model = "base" if row["cell"] == "base" else "tuned"
+        rows.append([row["task"], row["metric"], model, f"{row['estimate']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}", str(row["n"])])
+    return _table(["task", "metric", "model", "score", "95 % interval over the items", "items"], rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [header, ["---"] * len(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return [f"| {' | '.join(line)} |" for line in lines]

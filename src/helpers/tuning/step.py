@@ -1,0 +1,108 @@
+"""One optimiser step: micro-batches of like length, the loss on responses alone, gradients summed over processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from helpers.models import project_logits
+from helpers.tuning.rows import IGNORED, EncodedRow, collate
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+
+MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 8192}  # at a time through the model, padding included; a batch's gradients are summed
+MAX_GRADIENT_NORM = 1.0
+WARMUP_SHARE = 0.1
+
+
+def take_step(
+    model: PeftModel, optimizer: torch.optim.Optimizer, rows: Sequence[EncodedRow], rate: float, process: int = 0, n_processes: int = 1
+) -> tuple[float, int]:
+    """Take one optimiser step on a batch.
+
+    The loss is the mean over all response tokens of the batch, so that it does not depend on how the batch is cut into micro-batches or shared out among
+    processes. Every process ends with the same gradients, and so with the same adapter.
+
+    Args:
+        model: the model with its adapter.
+        optimizer: over the adapter's weights.
+        rows: the whole batch, the same in every process.
+        rate: learning rate of this step.
+        process: number of this process.
+        n_processes: how many share the batch.
+
+    Returns:
+        The loss and the number of tokens of the batch, padding aside.
+    """
+    import torch
+
+    n_response = sum(row.n_response for row in rows)
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    total = torch.zeros((), device=model.device)
+    for part, counts in share_batch(rows, MICRO_BATCH_TOKENS[model.device.type], process, n_processes):
+        loss = response_loss(model, collate(part)) * (counts / n_response)
+        loss.backward()
+        total += loss.detach()
+    if n_processes > 1:
+        sum_over_processes([total, *(weight.grad for weight in weights)])
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    torch.nn.utils.clip_grad_norm_(weights, MAX_GRADIENT_NORM)
+    optimizer.step()
+    optimizer.zero_grad()
+    return total.item(), sum(len(row.input_ids) for row in rows)
+
+
+def share_batch(rows: Sequence[EncodedRow], n_tokens: int, process: int = 0, n_processes: int = 1) -> list[tuple[list[EncodedRow], int]]:
+    """Return a process's micro-batches of a batch, each with 1, or with 0 where it only keeps pace.
+
+    Rows of like length are dealt out in turn. Every process goes through the model equally often, as sharded weights ask for; one that has less to do
+    repeats a micro-batch that does not count.
+    """
+    ordered = sorted(rows, key=lambda row: len(row.input_ids))
+    shares = [split_batch(ordered[number::n_processes], n_tokens) for number in range(n_processes)]
+    n_idle = max(map(len, shares)) - len(shares[process])
+    return [(part, 1) for part in shares[process]] + [(shares[0][0], 0)] * n_idle
+
+
+def split_batch(rows: Sequence[EncodedRow], n_tokens: int) -> list[list[EncodedRow]]:
+    """Cut a batch into micro-batches of at most `n_tokens`, padding included; a row that is longer goes alone."""
+    parts: list[list[EncodedRow]] = []
+    for row in sorted(rows, key=lambda row: len(row.input_ids)):
+        if not parts or len(row.input_ids) * (len(parts[-1]) + 1) > n_tokens:
+            parts.append([])
+        parts[-1].append(row)
+    return parts
+
+
+def response_loss(model: PeftModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the summed cross-entropy of the response tokens; vocabulary logits are computed for these alone.
+
+    Rows are padded on the right and attention looks to the left only, so that no token sees padding: the attention mask is left out, and the attention
+    kernel need not read one.
+    """
+    import torch
+
+    causal = model.get_base_model()
+    input_ids, targets = batch["input_ids"].to(causal.device), batch["labels"][:, 1:].to(causal.device)
+    hidden = causal.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
+    counted = targets != IGNORED
+    return torch.nn.functional.cross_entropy(project_logits(causal, hidden[:, :-1][counted]), targets[counted], reduction="sum")
+
+
+def sum_over_processes(tensors: Sequence[torch.Tensor]) -> None:
+    """Replace each tensor by its sum over all processes, in one exchange."""
+    import torch
+
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    torch.distributed.all_reduce(flat)
+    for tensor, summed in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(summed.view_as(tensor))
+
+
+def learning_rate_at(step: int, n_steps: int, peak: float) -> float:
+    """Return the learning rate of a step: linear warm-up over a tenth of the steps, then linear decay towards zero."""
+    warmup = max(1, round(WARMUP_SHARE * n_steps))
+    return peak * min((step + 1) / warmup, (n_steps - step) / max(1, n_steps - warmup + 1))

@@ -1,0 +1,44 @@
+"""What the benchmarks of tuning compare is the same work."""
+
+from importlib.util import find_spec
+
+import pytest
+
+from helpers.bench_tuning import Work, compare_trl, count_flops, train_ours, train_with_trl
+from helpers.models import load_model
+from helpers.records import Instruction, read_rows
+from helpers.tuning.adapter import attach_adapter
+from helpers.tuning.lora import TuningSettings, draw_rows
+from helpers.tuning.rows import batch_indices
+from helpers.tuning.step import learning_rate_at
+
+
+@pytest.fixture
+def work(toy_model, instruction_file):
+    settings = TuningSettings(model=toy_model, n_rows=24, lora_rank=4, learning_rate=1e-2)
+    _, encoded, _ = draw_rows(settings, read_rows(instruction_file, Instruction))
+    order = batch_indices([len(row.input_ids) for row in encoded], 8, 1, 0)
+    return Work(settings, [[encoded[index] for index in batch] for batch in order], [learning_rate_at(step, 3, 1e-2) for step in range(3)])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec("trl"), reason="TRL is not installed (`pip install '.[bench]'`)")
+def test_our_loss_curve_is_that_of_trls_trainer(work):
+    _, ours = train_ours(work)
+    _, theirs = train_with_trl(work)
+    assert ours == pytest.approx(theirs, abs=1e-4)
+    assert ours[0] - ours[-1] > 0.5
+
+
+def test_without_trl_its_benchmark_is_skipped_with_a_reason(monkeypatch, caplog):
+    monkeypatch.setattr("helpers.bench_tuning.find_spec", lambda name: None)
+    assert list(compare_trl()) == []
+    assert "TRL is not installed" in caplog.text
+
+
+def test_operations_are_counted_from_the_weights(work):
+    model = attach_adapter(load_model(work.settings.model), work.settings)
+    frozen = sum(weight.numel() for name, weight in model.named_parameters() if ".layers." in name and "lora_" not in name)
+    learnt = sum(weight.numel() for name, weight in model.named_parameters() if "lora_" in name)
+    vocabulary = model.get_output_embeddings().weight.numel()
+    assert count_flops(work) == work.n_tokens * (4 * frozen + 6 * learnt) + work.n_response * 4 * vocabulary
