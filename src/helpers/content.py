@@ -20,7 +20,7 @@ from helpers.synthesis.teacher import REPLIES
 if TYPE_CHECKING:
     import pandas as pd
 
-WEB_ADDRESS = re.compile(r"https?://")
+WEB_ADDRESS_OR_DATE = re.compile(r"https?://|\b\d{1,2}/\d{1,2}/(19|20)\d{2}\b")  # our own texts do without these too
 DEIDENTIFICATION = "seed-033"  # its identifiers are invented and say so
 
 
@@ -49,7 +49,7 @@ def find_shared_runs(training: Iterable[str], items: Iterable[BenchmarkItem]) ->
 
 def find_identifiers(texts: Mapping[str, str]) -> dict[str, str]:
     """Return, by name of the text, what looks like an e-mail or web address, a telephone or record number or a date of birth."""
-    return {name: match.group() for name, text in texts.items() if (match := PERSONAL_DATA.search(text) or WEB_ADDRESS.search(text))}
+    return {name: match.group() for name, text in texts.items() if (match := PERSONAL_DATA.search(text) or WEB_ADDRESS_OR_DATE.search(text))}
 
 
 def spread_of_positions(items: Sequence[BenchmarkItem]) -> int:

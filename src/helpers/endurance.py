@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import time
@@ -84,8 +83,8 @@ def run_endurance(folder: Path, n_rows: int, n_kills: int, fault_rate: float, n_
     """Synthesise to `n_rows` kept rows twice: undisturbed, and through faults with `n_kills` kills at random moments.
 
     Returns:
-        Whether both end in the same bytes, the answers that were sent more than once (each was under way when a kill came), the answers that a further
-        run still asked for, and the largest process in MiB.
+        Whether both end in the same bytes, the answers that were sent more than once (each was under way when a kill came), and the answers that a
+        further run still asked for.
     """
     calm, rough = folder / "calm", folder / "rough"
     started = time.perf_counter()
@@ -111,5 +110,4 @@ def run_endurance(folder: Path, n_rows: int, n_kills: int, fault_rate: float, n_
         "faults": sent["met"],
         "seconds": round(seconds, 1),
         "calm_seconds": round(calm_seconds, 1),
-        "largest_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
     }

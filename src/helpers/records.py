@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -14,6 +14,7 @@ from helpers.paths import shown
 
 Category = Literal["qa", "ie", "gen", "other"]
 Difficulty = Literal["easy", "medium", "hard"]
+ItemDifficulty = Literal["easy", "medium", "hard", "unrated"]
 Split = Literal["train", "test"]
 Text = Annotated[str, Field(min_length=1)]
 CATEGORIES: tuple[str, ...] = ("qa", "ie", "gen", "other")
@@ -50,7 +51,8 @@ class TeacherReply(Row):
     """A teacher's reply to one request (`seeds/teacher_replies.jsonl` and the replies of a live run).
 
     `categories` holds the teacher's label of each item by its number; `source` says who wrote the reply, for a live teacher the snapshot of the model;
-    `usage` counts the tokens of the request and of its labels, where a server billed any.
+    `usage` counts the tokens of the request and of its labels, where a server billed any; `label_finish_reason` says how a second reply, with the
+    labels, ended.
     """
 
     request: Annotated[int, Field(ge=0)]
@@ -61,6 +63,7 @@ class TeacherReply(Row):
     text: str
     categories: dict[int, Category]
     usage: Usage | None = None
+    label_finish_reason: Literal["stop", "length", "content_filter", "other"] | None = None
 
 
 class Instruction(BaseModel):
@@ -80,7 +83,7 @@ class ChoiceItem(Row):
 
     id: Text
     split: Split
-    difficulty: Difficulty
+    difficulty: ItemDifficulty = "unrated"
     context: str
     question: Text
     options: Annotated[list[Text], Field(min_length=2)]
@@ -107,7 +110,7 @@ class MedicationItem(Row):
 
     id: Text
     split: Split
-    difficulty: Difficulty
+    difficulty: ItemDifficulty = "unrated"
     text: Text
     gold: Annotated[list[Medication], Field(min_length=1)]
 
@@ -129,7 +132,7 @@ class PronounItem(Row):
 
     id: Text
     split: Split
-    difficulty: Difficulty
+    difficulty: ItemDifficulty = "unrated"
     text: Text
     pronoun: Text
     gold: Mention
@@ -141,12 +144,28 @@ class PronounItem(Row):
         return self
 
 
+class MentionsItem(Row):
+    """A text and every mention of one kind in it, such as its diseases."""
+
+    id: Text
+    split: Split
+    difficulty: ItemDifficulty = "unrated"
+    text: Text
+    gold: Annotated[list[Mention], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check_spans(self) -> MentionsItem:
+        for mention in self.gold:
+            require_span(mention.forms[0], self.text)
+        return self
+
+
 class DialogueItem(Row):
     """A dialogue and the note section that a clinician would write from it."""
 
     id: Text
     split: Split
-    difficulty: Difficulty
+    difficulty: ItemDifficulty = "unrated"
     section: Text
     text: Text
     references: Annotated[list[Text], Field(min_length=1)]
@@ -157,12 +176,12 @@ class QuestionItem(Row):
 
     id: Text
     split: Split
-    difficulty: Difficulty
+    difficulty: ItemDifficulty = "unrated"
     text: Text
     references: Annotated[list[Text], Field(min_length=1)]
 
 
-BenchmarkItem = ChoiceItem | MedicationItem | PronounItem | DialogueItem | QuestionItem
+BenchmarkItem = ChoiceItem | MedicationItem | MentionsItem | PronounItem | DialogueItem | QuestionItem
 AnyRow = TypeVar("AnyRow", bound=BaseModel)
 
 
@@ -198,9 +217,30 @@ def read_rows(path: Path, schema: type[AnyRow]) -> list[AnyRow]:
     return rows
 
 
+def scrub_text(text: str) -> str:
+    """Return a text that can be written as UTF-8: half a surrogate pair, which JSON of a model may hold, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Read a JSONL file that the study has written itself."""
     return [json.loads(line) for line in _read_lines(path)]
+
+
+def read_any_lines(path: Path) -> Iterator[Any]:
+    """Yield the values of a JSONL file that other people wrote, empty lines aside.
+
+    Raises:
+        StudyError: the file is missing or is not UTF-8, or a line is no JSON; names file and line.
+    """
+    if not path.is_file():
+        raise StudyError(f"No file at {shown(path)}. Name a JSONL file.")
+    for number, line in enumerate(_read_lines(path), 1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise StudyError(f"A row must be JSON, but {error} ({shown(path)}:{number}).") from None
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -1,9 +1,13 @@
 """Scores of written answers, computed by hand."""
 
+import math
+
 import pytest
 
-from helpers.evaluation.metrics import parse_medications, score_medications, score_mention, score_text
-from helpers.records import MedicationItem, PronounItem, QuestionItem
+from helpers.evaluation.concepts import LEXICON, concept_f1, find_concepts, split_words
+from helpers.evaluation.metrics import parse_medications, score_choice, score_medications, score_mention, score_mentions, score_text
+from helpers.paths import SEEDS
+from helpers.records import ChoiceItem, MedicationItem, MentionsItem, PronounItem, QuestionItem
 
 NOTE = MedicationItem(
     id="m",
@@ -32,7 +36,7 @@ QUESTION = QuestionItem(id="q", split="test", difficulty="easy", text="Is it bad
 )
 def test_medications_are_scored_by_f1_of_name_and_status(response, score, parsed):
     found = score_medications(response, NOTE)
-    assert found == (pytest.approx(score), parsed)
+    assert (found["score"], found["parsed"]) == (pytest.approx(score), parsed)
 
 
 def test_lines_that_are_not_name_and_status_count_as_none():
@@ -44,14 +48,88 @@ def test_lines_that_are_not_name_and_status_count_as_none():
     [("the left knee", 1), ("Left knee.", 1), ("his knee", 1), ("knee\nbecause it is red", 1), ("the knee joint", 0), ("left", 0), ("", 0)],
 )
 def test_a_mention_must_match_a_form_articles_aside(response, score):
-    assert score_mention(response, PRONOUN)[0] == score
+    assert score_mention(response, PRONOUN)["score"] == score
 
 
 def test_an_empty_mention_is_unparsed():
-    assert score_mention("...", PRONOUN) == (0.0, False)
+    assert score_mention("...", PRONOUN) == {"score": 0.0, "parsed": False}
 
 
 def test_a_text_is_scored_against_its_best_reference():
-    assert score_text("see a doctor", QUESTION) == (pytest.approx(2 * 3 / 7), True)
-    assert score_text("rest", QUESTION)[0] == 1
-    assert score_text("", QUESTION) == (0.0, False)
+    assert score_text("see a doctor", QUESTION)["score"] == pytest.approx(2 * 3 / 7)
+    assert score_text("rest", QUESTION)["score"] == 1
+    assert score_text("", QUESTION) == {"score": 0.0, "parsed": False, "concept_f1": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("response", "precision", "recall", "conditional"),
+    [
+        ("aspirin: active\nwarfarin: active", 1 / 2, 1 / 2, 1 / 2),
+        ("ASA: active\ninsulin: active\nzinc: neither", 1 / 3, 1 / 2, 1.0),
+        ("insulin: active", 0.0, 0.0, None),
+        ("nothing", 0.0, 0.0, None),
+    ],
+)
+def test_conditional_accuracy_counts_the_medications_found_alone(response, precision, recall, conditional):
+    found = score_medications(response, NOTE)
+    assert (found["precision"], found["recall"], found["conditional"]) == (pytest.approx(precision), recall, conditional)
+
+
+@pytest.mark.parametrize(
+    ("response", "score", "precision", "recall", "parsed"),
+    [
+        ("breast cancer\nataxia", 1.0, 1.0, 1.0, True),
+        ("- The breast cancer.\n2. Ataxia", 1.0, 1.0, 1.0, True),
+        ("breast cancer", 2 / 3, 1.0, 1 / 2, True),
+        ("cancer\nataxia\ngout", 2 / 5, 1 / 3, 1 / 2, True),
+        ("breast cancer, ataxia", 0.0, 0.0, 0.0, True),
+        ("the sentence names a number of diseases that are all of them rather hard to treat at home", 0.0, 0.0, 0.0, False),
+        ("", 0.0, 0.0, 0.0, False),
+    ],
+)
+def test_lists_of_mentions_are_scored_by_f1_of_whole_mentions(response, score, precision, recall, parsed):
+    item = MentionsItem(id="d", split="test", text="Breast cancer or ataxia?", gold=[{"forms": ["Breast cancer"]}, {"forms": ["ataxia"]}])
+    expected = {"score": pytest.approx(score), "parsed": parsed, "precision": pytest.approx(precision), "recall": recall}
+    assert score_mentions(response, item) == expected
+
+
+def choice(answer):
+    return ChoiceItem(id="c", split="test", context="", question="Which?", options=["a", "b", "c"], answer=answer)
+
+
+def test_a_choice_is_the_most_likely_option_with_margin_and_brier_score():
+    found = score_choice([[math.log(0.5), math.log(0.3), math.log(0.2)]], choice(1))
+    assert (found["score"], found["response"], found["letters"], found["right_letters"]) == (0.0, "a", "A", "B")
+    assert found["margin"] == pytest.approx(math.log(0.3 / 0.5))
+    assert found["brier"] == pytest.approx(0.5**2 + 0.7**2 + 0.2**2)
+    assert score_choice([[-1.0, -2.0, -3.0]], choice(0))["margin"] == pytest.approx(1.0)
+
+
+def test_orders_are_averaged_and_each_names_the_position_it_chose():
+    shares = [[0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.1, 0.2, 0.7]]  # whoever stands first is liked best
+    found = score_choice([[math.log(share) for share in order] for order in shares], choice(1))
+    assert (found["letters"], found["right_letters"]) == ("AAA", "BAC")
+    assert (found["score"], found["response"]) == (1.0, "b")
+    assert found["margin"] == pytest.approx(math.log((1.3 / 3) / (0.9 / 3)))
+
+
+def test_equal_options_are_settled_by_their_order_and_extreme_ones_stay_finite():
+    assert score_choice([[-1.0, -1.0, -1.0]], choice(0))["score"] == 1
+    assert math.isfinite(score_choice([[-1e4, 0.0, -1e4]], choice(0))["margin"])
+
+
+def test_concepts_are_found_by_any_spelling_the_longest_first():
+    assert find_concepts("Short of breath, with HIGH blood pressure.") == {"shortness of breath", "hypertension"}
+    assert find_concepts("His kidneys and ankles") == {"kidney", "ankle"}
+    assert concept_f1("Fever and a cough", "a cough, dyspnea") == pytest.approx(1 / 2)
+    assert concept_f1("Fever", "nothing of note") is None
+
+
+def test_every_concept_of_the_lexicon_stands_in_the_projects_own_texts_and_no_spelling_means_two():
+    lines = [line.split("|") for line in LEXICON.read_text(encoding="utf-8").splitlines()]
+    texts = " ".join(path.read_text(encoding="utf-8") for path in sorted(SEEDS.rglob("*.jsonl")))
+    assert {line[0] for line in lines} == find_concepts(texts)
+    owners = {}
+    for line in lines:
+        for spelling in line:
+            assert owners.setdefault(split_words(spelling), line[0]) == line[0], spelling

@@ -3,12 +3,16 @@
 import dataclasses
 
 import pytest
+import torch
 
 from helpers.errors import StudyError
 from helpers.evaluation import stage
-from helpers.evaluation.stage import ITEMS, EvaluationSettings, evaluate, score_answers
-from helpers.evaluation.tasks import TASKS, build_task_prompt, load_items, parse_tasks, select_items
+from helpers.evaluation.base import SharedBase
+from helpers.evaluation.forms import build_task_prompt
+from helpers.evaluation.stage import ANSWERS, ITEMS, EvaluationSettings, evaluate, list_first_prompts, prepare_exams, score_answers
+from helpers.evaluation.tasks import TASKS, load_items, parse_tasks
 from helpers.grid import collect_items, run_cells
+from helpers.prompts import encode_prompt
 from helpers.records import read_json_lines
 from helpers.tuning.lora import TuningSettings
 
@@ -29,39 +33,50 @@ def test_all_nine_tasks_are_answered_and_scored(settings):
     assert all(0 <= row["score"] <= 1 for row in rows)
 
 
-def test_scores_do_not_depend_on_the_batch(settings, monkeypatch, tmp_path):
+@pytest.mark.parametrize("scoring", ["text", "letter"])
+def test_scores_do_not_depend_on_the_batch(settings, scoring, monkeypatch, tmp_path):
+    settings = dataclasses.replace(settings, choice_scoring=scoring, permute_options=scoring == "letter")
     together = read(evaluate(settings))
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "single"))
     monkeypatch.setattr(stage, "BATCH_SIZE", 1)
     monkeypatch.setattr(stage, "CHOICE_BATCH_SIZE", 1)
-    assert read(evaluate(settings)) == together
+    for one, other in zip(read(evaluate(settings)), together, strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
 
 
 def test_a_killed_evaluation_keeps_the_tasks_it_has_answered(settings, monkeypatch):
     answered = []
 
-    def die_at_third(model, tokenizer, task, items, prompts):
+    def die_at_third(model, tokenizer, exam):
         if len(answered) == 2:
             raise KeyboardInterrupt
-        answered.append(task.name)
-        return answer(model, tokenizer, task, items, prompts)
+        answered.append(exam.task.name)
+        return answer(model, tokenizer, exam)
 
     answer = stage.answer_items
     monkeypatch.setattr(stage, "answer_items", die_at_third)
     with pytest.raises(KeyboardInterrupt):
         evaluate(settings)
     again = []
-    monkeypatch.setattr(stage, "answer_items", lambda *args: again.append(args[2].name) or answer(*args))
+    monkeypatch.setattr(stage, "answer_items", lambda *args: again.append(args[2].task.name) or answer(*args))
     evaluate(settings)
     assert answered + again == list(TASKS)
 
 
+def test_more_tasks_reuse_the_answers_that_are_stored(settings, monkeypatch):
+    evaluate(dataclasses.replace(settings, tasks="exam_choice"))
+    answered, answer = [], stage.answer_items
+    monkeypatch.setattr(stage, "answer_items", lambda *args: answered.append(args[2].task.name) or answer(*args))
+    evaluate(dataclasses.replace(settings, tasks="exam_choice,patient_answer"))
+    assert answered == ["patient_answer"]
+
+
 def test_scoring_runs_again_from_stored_answers_without_a_model(settings, runs):
+    settings = dataclasses.replace(settings, tasks="evidence_yesno,patient_answer")
     run = evaluate(settings)
-    answers = runs / "answers" / run.manifest["inputs"]["answers"]
-    items = select_items(load_items(TASKS["evidence_yesno"])[0], 3)
-    rows = score_answers(TASKS["evidence_yesno"], items, answers / "evidence_yesno.jsonl")
-    assert rows == [row for row in read(run) if row["task"] == "evidence_yesno"]
+    exams = prepare_exams(settings)
+    rows = [row for exam in exams for row in score_answers(exam, runs / "answers" / run.manifest["inputs"][exam.task.name] / ANSWERS)]
+    assert rows == read(run)
 
 
 def test_cells_of_the_grid_share_items_and_are_loaded_the_second_time(toy_model, settings, instruction_file):
@@ -93,16 +108,54 @@ def test_one_shot_prompts_show_the_demonstration_and_zero_shot_ones_none():
 def test_ideal_answers_score_one():
     for task in TASKS.values():
         if not task.is_choice:
-            assert all(task.score(task.answer(item), item) == (1.0, True) for item in load_items(task)[0]), task.name
+            for item in load_items(task)[0]:
+                measures = task.score(task.answer(item), item)
+                assert measures["parsed"]
+                assert all(value == 1 for value in measures.values()), (task.name, item.id)
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones():
     with pytest.raises(StudyError, match=r"'all' or some of exam_choice.*'medqa' was found"):
         parse_tasks("exam_choice,medqa")
+    with pytest.raises(StudyError, match=r"'all' or some of exam_choice.*medqa.*'medqb' was found"):
+        parse_tasks("exam_choice,medqb", public=True)
 
 
 def test_answers_may_hold_any_character(settings, monkeypatch):
     odd = "yes\u2028no\u0085\r\x0b maybe"
-    monkeypatch.setattr(stage, "answer_items", lambda model, tokenizer, task, items, prompts: [{"response": odd} for _ in items])
+    monkeypatch.setattr(stage, "answer_items", lambda model, tokenizer, exam: [{"response": odd} for _ in exam.items])
     rows = read(evaluate(dataclasses.replace(settings, tasks="patient_answer")))
     assert {row["response"] for row in rows} == {odd}
+
+
+def test_contradicting_settings_are_refused(settings):
+    with pytest.raises(StudyError, match="'text' or 'letter', but 'number' was found"):
+        evaluate(dataclasses.replace(settings, choice_scoring="number"))
+    with pytest.raises(StudyError, match="has no effect where options are not listed"):
+        evaluate(dataclasses.replace(settings, permute_options=True))
+
+
+@pytest.mark.parametrize("scoring", ["text", "letter"])
+def test_first_prompts_are_shown_as_the_model_gets_them(settings, scoring):
+    table = list_first_prompts(dataclasses.replace(settings, choice_scoring=scoring)).set_index("task")
+    assert list(table.index) == list(TASKS)
+    assert all(prompt.startswith("<s>Below is") and prompt.count("<s>") == 1 and prompt.endswith("### Response:\n") for prompt in table["prompt"])
+    assert ("\nA. " in table.loc["exam_choice", "prompt"]) == (scoring == "letter")
+    assert table.loc["patient_answer", "prompt"].count("### Response:") == 2
+    assert table["tokens"].min() > 20
+
+
+def test_letters_are_read_one_place_after_the_prompt_in_every_order(settings):
+    exam = prepare_exams(dataclasses.replace(settings, tasks="evidence_yesno", choice_scoring="letter", permute_options=True))[0]
+    item = exam.items[0]
+    straight, turned = exam.build_prompts(item)
+    assert f"A. {item.options[0]}\nB. {item.options[1]}" in straight
+    assert f"A. {item.options[1]}\nB. {item.options[0]}" in turned
+    base = SharedBase(settings.model)
+    model, tokenizer = base.wear(None), base.tokenizer
+    letters = [tokenizer(letter, add_special_tokens=False)["input_ids"] for letter in "AB"]
+    for turn, found in enumerate(stage.answer_items(model, tokenizer, exam)[0]["loglikelihoods"]):
+        ids = encode_prompt(tokenizer, (straight, turned)[turn])
+        with torch.inference_mode():
+            plain = torch.log_softmax(model(torch.tensor([ids])).logits[0, -1], dim=-1)
+        assert found == pytest.approx([plain[letters[(index - turn) % 2][0]].item() for index in range(2)], abs=1e-4)

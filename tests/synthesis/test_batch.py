@@ -4,8 +4,11 @@ import json
 
 import pytest
 
+from helpers import provider as provider_module
+from helpers.errors import StudyError
 from helpers.synthesis import batch as batch_module
 from helpers.synthesis.batch import PendingError
+from helpers.synthesis.costs import explain_cost
 from helpers.synthesis.ledger import TeacherLimits
 from helpers.synthesis.pipeline import SynthesisSettings, synthesize
 
@@ -62,13 +65,108 @@ def test_a_batch_is_as_large_as_the_cap_can_bear(provider):
     assert 1 <= sum(provider.sent.values()) < 5
 
 
+@pytest.mark.parametrize(("status", "errors"), [("failed", [{"message": "bad line"}]), ("cancelled", []), ("expired", [])])
+def test_a_batch_that_came_to_nothing_is_submitted_anew(provider, status, errors):
+    with pytest.raises(PendingError):
+        synthesize(settings(provider), LIMITS)
+    batch = next(iter(provider.batches.values()))
+    batch |= {"status": status, "output_file_id": None, "errors": {"object": "list", "data": errors}}
+    if status == "failed":
+        with pytest.raises(StudyError, match="bad line"):
+            synthesize(settings(provider), LIMITS)
+    run, _ = advance(settings(provider), LIMITS)
+    assert run.manifest["facts"]["n_replies"] == 5
+    assert len(provider.batches) == 3
+
+
+def test_one_refused_request_is_told_once_and_keeps_the_others(provider, runs):
+    with pytest.raises(PendingError):
+        synthesize(settings(provider), LIMITS)
+    change_first_answer(provider, {"status_code": 400, "body": {"error": {"message": "no such thing", "code": "unsupported_value"}}})
+    with pytest.raises(StudyError, match="no such thing"):
+        synthesize(settings(provider), LIMITS)
+    spent = explain_cost(settings(provider), LIMITS)
+    advance(settings(provider), LIMITS)
+    assert spent.startswith("5 of 5 requests")  # one task request, four label requests
+    assert max(provider.sent.values()) == 2  # the refused one, which was not billed
+
+
+def change_first_answer(provider, response):
+    name = next(iter(provider.batches.values()))["output_file_id"]
+    lines = provider.files[name].split("\n")
+    provider.files[name] = "\n".join([json.dumps(json.loads(lines[0]) | {"response": response}), *lines[1:]])
+
+
+def test_odd_answers_can_be_collected(provider):
+    """A line separator that is no line feed, and an ending that no client knows."""
+    with pytest.raises(PendingError):
+        synthesize(settings(provider, reply_format="json"), LIMITS)
+    message = {"role": "assistant", "content": "\u2028"}
+    body = {"id": "x", "model": "m", "choices": [{"index": 0, "finish_reason": "eos", "message": message}]}
+    change_first_answer(provider, {"status_code": 200, "body": body})
+    name = next(iter(provider.batches.values()))["output_file_id"]
+    provider.files[name] = provider.files[name].replace("\\u2028", "\u2028")
+    run, _ = advance(settings(provider, reply_format="json"), LIMITS)
+    assert run.manifest["facts"]["n_garbled_replies"] == 1
+
+
+def test_a_line_that_breaks_after_the_batch_was_taken_pays_for_it_once(provider, monkeypatch):
+    make = provider_module.Handler._make_batch
+
+    def make_and_drop(handler, request):
+        monkeypatch.setattr(provider_module.Handler, "_make_batch", make)
+        monkeypatch.setattr(handler, "_send_bytes", lambda *args: None)
+        make(handler, request)
+        handler.close_connection = True
+
+    monkeypatch.setattr(provider_module.Handler, "_make_batch", make_and_drop)
+    run, _ = advance(settings(provider, reply_format="json"), LIMITS)
+    assert run.manifest["facts"]["n_replies"] == 5
+    assert len(provider.batches) == 1
+    assert max(provider.sent.values()) == 1
+
+
+def test_a_kill_while_collecting_books_no_answer_twice(provider, monkeypatch, runs):
+    def spent():
+        return explain_cost(settings(provider, reply_format="json"), LIMITS).rsplit(", ", 1)[1]
+
+    with pytest.raises(PendingError):
+        synthesize(settings(provider, reply_format="json"), LIMITS)
+    book, n_booked = batch_module.BatchTeacher._book, []
+
+    def die_at_the_third(teacher, *arguments):
+        book(teacher, *arguments)
+        n_booked.append(1)
+        if len(n_booked) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch_module.BatchTeacher, "_book", die_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(settings(provider, reply_format="json"), LIMITS)
+    monkeypatch.setattr(batch_module.BatchTeacher, "_book", book)
+    run, _ = advance(settings(provider, reply_format="json"), LIMITS)
+    facts = run.manifest["facts"]
+    assert spent().startswith(f"{facts['n_input_tokens'] + facts['n_output_tokens']:,} tokens spent")
+
+
+def test_a_kill_before_the_record_is_written_books_nothing(provider, monkeypatch):
+    def die(path, text):
+        raise KeyboardInterrupt
+
+    write = batch_module.write_text
+    monkeypatch.setattr(batch_module, "write_text", die)
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(settings(provider, reply_format="json"), LIMITS)
+    monkeypatch.setattr(batch_module, "write_text", write)
+    run, _ = advance(settings(provider, reply_format="json"), LIMITS)
+    facts = run.manifest["facts"]
+    assert f"{facts['n_input_tokens'] + facts['n_output_tokens']:,} tokens spent" in explain_cost(settings(provider, reply_format="json"), LIMITS)
+
+
 def test_what_a_batch_did_not_answer_is_asked_again_and_not_booked(provider, runs):
     with pytest.raises(PendingError):
         synthesize(settings(provider), LIMITS)
-    name = next(iter(provider.batches.values()))["output_file_id"]
-    lines = provider.files[name].splitlines()
-    failed = json.loads(lines[0]) | {"response": {"status_code": 500, "body": {}}}
-    provider.files[name] = "\n".join([json.dumps(failed), *lines[1:]])
+    change_first_answer(provider, {"status_code": 500, "body": {}})
     advance(settings(provider), LIMITS)
     ledger = next(runs.glob("replies/*/ledger.jsonl")).read_text().splitlines()
     assert sum(json.loads(line)["state"] == "refused" for line in ledger) == 1

@@ -44,10 +44,10 @@ def test_rows_that_overlap_a_benchmark_of_the_users_own_fall(file, tmp_path):
     assert filter_file(long, SETTINGS).manifest["facts"]["n_kept"] == 1
 
 
-@pytest.mark.parametrize(("text", "message"), [("{oops\n", "rows.jsonl:1"), ("[1]\n", "must be a JSON object")])
+@pytest.mark.parametrize(("text", "message"), [("\n{oops\n", "rows.jsonl:2"), ("[1]\n", "must be a JSON object"), (b"\xff\n", "must be UTF-8")])
 def test_a_line_that_is_no_object_is_named(tmp_path, text, message):
     path = tmp_path / "rows.jsonl"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(StudyError, match=message):
         list(read_foreign_rows(path))
 
@@ -59,7 +59,7 @@ def test_labelled_rows_can_be_trained_on(file, tmp_path):
     good.write_text("".join(json.dumps(row) + "\n" for row in ROWS[:3]))
     assert label_file(good, tmp_path / "out.jsonl") == 3
     rows = read_rows(tmp_path / "out.jsonl", Instruction)
-    assert [row.id for row in rows] == ["0", "1", "2"]
+    assert [row.id for row in rows] == ["row-0", "row-1", "row-2"]
     with pytest.raises(StudyError, match="rows.jsonl:5"):
         label_file(file, tmp_path / "other.jsonl")
 
@@ -79,3 +79,19 @@ def test_foreign_labels_are_compared_where_they_are_clear(tmp_path):
 @pytest.mark.parametrize(("value", "label"), [("tg", "gen"), (["ot"], "other"), ("qa", "qa"), (["qa", "ot"], None), (None, None), ("x", None)])
 def test_foreign_names_of_categories_are_read(value, label):
     assert read_label(value) == label
+
+
+def test_two_files_of_one_name_are_two_inputs(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    rows, exam = tmp_path / "a" / "rows.jsonl", tmp_path / "b" / "rows.jsonl"
+    exam.write_text('{"q": "nothing of interest"}\n')
+    rows.write_text('{"instruction": "List every drug in the note", "output": "x"}\n')
+    first = filter_file(rows, SETTINGS, [exam])
+    rows.write_text('{"instruction": "Name every sign in the note", "output": "x"}\n')
+    assert filter_file(rows, SETTINGS, [exam]).fingerprint != first.fingerprint
+
+
+def test_a_threshold_in_percent_is_refused(file):
+    with pytest.raises(StudyError, match="at most 1"):
+        filter_file(file, FilterSettings(70.0, 3, 150))

@@ -72,4 +72,4 @@ def test_without_a_price_the_cap_is_in_tokens(tmp_path):
     account = ledger(tmp_path, TeacherLimits(max_cost_tokens=100), model="unheard-of")
     assert account.reserve("a", 60, 30)
     assert account.reserve("b", 60, 30) is None
-    assert "max_cost_tokens" in account.explain_stop()
+    assert "`max_cost_tokens` (100)" in account.explain_stop()

@@ -1,17 +1,25 @@
 """The live teacher, through the real SDK, against a server on this machine."""
 
+import asyncio
 import json
 import os
+import threading
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
 from helpers import provider as provider_module
 from helpers.errors import StudyError
+from helpers.records import SeedTask, read_rows
 from helpers.synthesis import live
+from helpers.synthesis.conversations import hold_conversations, running_loop
+from helpers.synthesis.costs import explain_cost
+from helpers.synthesis.journal import Journal
 from helpers.synthesis.ledger import TeacherLimits
-from helpers.synthesis.live import ordered_delay, parse_duration
-from helpers.synthesis.pipeline import SynthesisSettings, synthesize
+from helpers.synthesis.pipeline import SEED_TASKS, SynthesisSettings, open_conversations, synthesize
+from helpers.synthesis.wire import ordered_delay, parse_duration
 
 LIMITS = TeacherLimits(max_cost_tokens=10**9, n_parallel=4, timeout_seconds=1)
 
@@ -90,7 +98,7 @@ def test_failed_replies_are_counted(provider):
 
 
 def test_a_cap_stops_before_it_is_broken_and_keeps_what_was_answered(provider):
-    with pytest.raises(StudyError, match="Raise `max_cost_tokens`"):
+    with pytest.raises(StudyError, match=r"break the cap, `max_cost_tokens` \(20,000\)"):
         synthesize(settings(provider), TeacherLimits(max_cost_tokens=20_000, n_parallel=4))
     asked = sum(provider.sent.values())
     assert asked >= 1
@@ -139,12 +147,15 @@ def test_a_server_that_never_answers_is_one_message(monkeypatch):
     unreachable = SynthesisSettings(teacher="toy", teacher_url="http://127.0.0.1:9/v1", n_requests=1)
     with pytest.raises(StudyError, match="no usable answer in 2 attempts"):
         synthesize(unreachable, LIMITS)
+    assert "0 tokens spent" in explain_cost(unreachable, LIMITS)  # nothing left the machine, nothing is booked
 
 
 def test_without_a_key_the_message_says_what_to_set(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    settings = SynthesisSettings(teacher="gpt-5.5", n_requests=1)
     with pytest.raises(StudyError, match="OPENAI_API_KEY is not set"):
-        synthesize(SynthesisSettings(teacher="gpt-5.5", n_requests=1))
+        synthesize(settings)
+    assert "0.00 US dollars (0 tokens) spent" in explain_cost(settings, TeacherLimits())
 
 
 def test_all_requests_wait_when_the_server_says_so(provider, monkeypatch):
@@ -172,4 +183,107 @@ def test_an_ordered_delay_is_found_in_any_of_its_forms():
     assert ordered_delay({"retry-after": "3"}) == 3
     assert ordered_delay({"retry-after-ms": "250"}) == 0.25
     assert ordered_delay({"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "1m"}) == 60
-    assert ordered_delay({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}) == 0
+    assert ordered_delay({"retry-after": format_datetime(datetime.now(UTC) + timedelta(seconds=30))}) == pytest.approx(30, abs=2)
+    assert ordered_delay({"retry-after": "nan"}) == ordered_delay({"retry-after": "-3"}) == ordered_delay({}) == 0
+
+
+def test_a_storm_of_rate_limits_wears_nobody_out(provider, monkeypatch):
+    """One request a twentieth of a second gets through, the others are told to wait exactly that long: more refusals than attempts."""
+    answer, lock, free_at = provider_module.Handler._complete, threading.Lock(), [0.0]
+
+    def limited(handler, data):
+        with lock:
+            wait = free_at[0] - time.monotonic()
+            if wait <= 0:
+                free_at[0] = time.monotonic() + 0.05
+        if wait > 0:
+            handler._send(429, {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}, {"retry-after-ms": str(1000 * wait)})
+        else:
+            answer(handler, data)
+
+    monkeypatch.setattr(live, "MAX_ATTEMPTS", 3)
+    monkeypatch.setattr(provider_module.Handler, "_complete", limited)
+    facts = synthesize(settings(provider, n_requests=20, labeller="classifier"), TeacherLimits(max_cost_tokens=10**9, n_parallel=8)).manifest["facts"]
+    assert facts["n_replies"] == 20
+
+
+def test_two_processes_cannot_pay_for_the_same(provider):
+    with Journal("toy", provider.url).claim(), pytest.raises(StudyError, match="Another process is asking this teacher"):
+        synthesize(settings(provider), LIMITS)
+    assert not provider.sent
+
+
+def reply_with(monkeypatch, text, usage=None, finish_reason="stop"):
+    """Let the provider answer every request with one text."""
+    body = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "usage": usage}
+    body["choices"] = [{"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text}}]
+    asked = []
+
+    def answer(handler, data):
+        asked.append(data)
+        handler._send(200, body)
+
+    monkeypatch.setattr(provider_module.Handler, "_complete", answer)
+    return asked
+
+
+HALF_PAIR = '{"tasks": [{"instruction": "Name the drug \\ud83d", "input": "", "output": "x", "category": "qa"}]}'
+
+
+@pytest.mark.parametrize(
+    ("text", "n_kept"),
+    [(HALF_PAIR, 1), ('{"tasks": [' + '{"a":' * 5000, 0), ('{"tasks": [' + "9" * 5000, 0), ('{"tasks": [3, null, {"instruction": 4}]}', 0), ("", 0)],
+)
+def test_poison_in_a_reply_kills_nothing_and_is_paid_once(provider, monkeypatch, text, n_kept):
+    asked = reply_with(monkeypatch, text)
+    for threshold in (0.7, 0.6):
+        facts = synthesize(settings(provider, n_requests=1, reply_format="json", novelty_threshold=threshold), LIMITS).manifest["facts"]
+        assert facts["n_kept"] == n_kept
+    assert len(asked) == 1
+
+
+def test_an_answer_without_a_proper_usage_is_an_answer(provider, monkeypatch):
+    asked = reply_with(monkeypatch, HALF_PAIR, usage={"prompt_tokens": 3, "completion_tokens": None, "total_tokens": 3})
+    assert synthesize(settings(provider, n_requests=1, reply_format="json"), LIMITS).manifest["facts"]["n_kept"] == 1
+    assert len(asked) == 1
+
+
+def test_a_teacher_that_repeats_the_list_has_written_nothing_new(provider, monkeypatch):
+    seed = next(iter(read_rows(SEED_TASKS, SeedTask)))
+    items = [(1, "Name one more drug for this"), (4, "Count the red cells in this film"), (4, "Describe a healthy walk"), (5, seed.instruction)]
+    text = "".join(f"{n}. Instruction: {instruction}\n{n}. Input: x\n{n}. Output: y\n" for n, instruction in items)
+    reply_with(monkeypatch, text)
+    run = synthesize(settings(provider, n_requests=1, labeller="classifier"), LIMITS)
+    assert [row["instruction"] for row in rows_of(run)] == ["Count the red cells in this film"]
+
+
+def test_labels_that_are_cut_off_are_counted(provider, monkeypatch):
+    reply_with(monkeypatch, "4. Instruction: Name one drug for this\n4. Input: x\n4. Output: y\n5. Instruction: Cut", finish_reason="length")
+    assert synthesize(settings(provider, n_requests=1), LIMITS).manifest["facts"]["n_unlabelled_replies"] == 1
+
+
+def test_no_variable_of_the_environment_sends_requests_elsewhere(provider, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
+    monkeypatch.setattr(live, "PROVIDER_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setattr(live, "MAX_ATTEMPTS", 1)
+    with pytest.raises(StudyError, match="no usable answer"):
+        synthesize(SynthesisSettings(teacher="gpt-5.5", n_requests=1))
+    assert not provider.sent
+
+
+def test_an_interrupt_waits_for_what_is_under_way_and_no_longer(provider, monkeypatch):
+    provider.latency_seconds = 0.5
+    with running_loop() as loop:
+        teacher = live.LiveTeacher("toy", provider.url, Journal("toy", provider.url), LIMITS)
+        seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
+        replies = hold_conversations(open_conversations(settings(provider), seeds), teacher, loop, 6)
+        loop.call_later(0.1, lambda: None)
+        first = next(replies)
+        before = len(provider.sent)
+        started = time.monotonic()
+        replies.close()
+        assert time.monotonic() - started < 2
+        asyncio.run_coroutine_threadsafe(teacher.close(), loop).result()
+    kept = len(list(Journal("toy", provider.url).folder.glob("*.jsonl"))) - 1
+    assert first.request == 0
+    assert kept == sum(provider.sent.values()) >= before

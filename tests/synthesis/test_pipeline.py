@@ -90,4 +90,4 @@ def test_a_setting_that_is_none_of_its_values_is_an_error(name, value):
 def test_an_unlabelled_task_blocks_no_twin():
     text = "4. Instruction: List the drugs in this note\n4. Input: a\n4. Output: b\n5. Instruction: List the drugs in this note\n5. Input: c\n5. Output: d"
     reply = TeacherReply(request=0, seed_ids=("s",), prompt_sha256="0" * 64, source="x", finish_reason="stop", text=text, categories={5: "ie"})
-    assert [task["reason"] for task in TaskFilter(SynthesisSettings())(reply)] == ["unlabelled", None]
+    assert [task["reason"] for task in TaskFilter(SynthesisSettings(), [])(reply)] == ["unlabelled", None]

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from helpers.errors import StudyError
 from helpers.paths import shown
 from helpers.terminal import Assignments, Profile, plain_errors, report_progress
 
@@ -68,9 +67,6 @@ def filter_rows(
     from helpers.synthesis import files
 
     with plain_errors():
-        for given in [file, *(against or [])]:
-            if not given.is_file():
-                raise StudyError(f"No file at {shown(given)}. Name a JSONL file.")
         run = files.filter_file(file, files.FilterSettings(novelty_threshold, min_words, max_words), against or [])
         table = pd.read_csv(run.file(files.COUNTS))
         typer.echo(table.to_string(index=False))

@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Branches = tuple[list[int], list[list[int]]]
+PADDING = -1
 
 
 def score_options(model: PreTrainedModel, items: Sequence[Branches], batch_size: int) -> list[list[float]]:
     """Return the mean log-likelihood per token of every option of every item, in nats.
 
     The options follow the prompt in one sequence; a mask lets each see the prompt and itself alone, and its positions start where the prompt ends, so that
-    every option scores as if it stood there alone. Scores do not depend on the batch.
+    every option scores as if it stood there alone. The last token of an option predicts nothing that counts and is left out, so that options of one token,
+    such as letters, cost no more than the prompt. Scores do not depend on the batch.
 
     Args:
         model: a causal language model.
@@ -40,18 +42,18 @@ def score_options(model: PreTrainedModel, items: Sequence[Branches], batch_size:
 
 
 def _length(item: Branches) -> int:
-    return len(item[0]) + sum(map(len, item[1]))
+    return len(item[0]) + sum(len(option) - 1 for option in item[1])
 
 
 def _score_batch(model: PreTrainedModel, shared: SharedPrefix, items: Sequence[Branches]) -> list[list[float]]:
     import torch
 
     layouts = [lay_out(prompt, options, max(map(_length, items))) for prompt, options in items]
-    input_ids, positions, visible = (torch.stack(tensors).to(model.device) for tensors in zip(*layouts, strict=True))
+    input_ids, positions, branches = (torch.tensor(rows, device=model.device) for rows in zip(*layouts, strict=True))
     hidden = model.base_model(
         input_ids=input_ids,
         position_ids=positions + shared.length,
-        attention_mask=_masks(model, shared.length, visible, positions),
+        attention_mask=_masks(model, shared.length, positions, branches),
         past_key_values=shared.repeat(len(items)),
         use_cache=True,
     ).last_hidden_state
@@ -59,41 +61,46 @@ def _score_batch(model: PreTrainedModel, shared: SharedPrefix, items: Sequence[B
 
 
 def _mean_likelihoods(model: PreTrainedModel, hidden: torch.Tensor, prompt: list[int], options: list[list[int]]) -> list[float]:
+    """Return the mean log-likelihood of each option's tokens; vocabulary logits are computed once for each place that predicts one."""
     import torch
 
-    means, begin = [], len(prompt)
+    end = _length((prompt, options))
+    likelihoods = torch.log_softmax(project_logits(model, hidden[len(prompt) - 1 : end]), dim=-1)
+    means, begin = [], 1
     for option in options:
-        sources = [len(prompt) - 1, *range(begin, begin + len(option) - 1)]
-        likelihoods = torch.log_softmax(project_logits(model, hidden[sources]), dim=-1)
-        means.append(likelihoods.gather(1, torch.tensor(option, device=hidden.device)[:, None]).mean().item())
-        begin += len(option)
+        places = [0, *range(begin, begin + len(option) - 1)]
+        means.append(likelihoods[places, option].mean().item())
+        begin += len(option) - 1
     return means
 
 
-def lay_out(prompt: list[int], options: list[list[int]], length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return ids (length), positions (length) and visibility (length, length; True where row sees column) of a prompt with its options, padded on the right."""
+def lay_out(prompt: list[int], options: list[list[int]], length: int) -> tuple[list[int], list[int], list[int]]:
+    """Return ids, positions and branches of a prompt with its options beside each other, each padded on the right to `length`.
+
+    Branch 0 is the prompt, 1 and above are the options, whose positions start anew and whose last tokens are left out; -1 is padding.
+    """
+    input_ids, positions, branches = [*prompt], [*range(len(prompt))], [0] * len(prompt)
+    for number, option in enumerate(options, 1):
+        own = option[:-1]
+        input_ids += own
+        positions += range(len(prompt), len(prompt) + len(own))
+        branches += [number] * len(own)
+    padding = length - len(input_ids)
+    return input_ids + [0] * padding, positions + [0] * padding, branches + [PADDING] * padding
+
+
+def _masks(model: PreTrainedModel, n_shared: int, positions: torch.Tensor, branches: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
+    """Return what the model takes for a mask: one tensor, or one for each kind of its layers where some see a window only.
+
+    A token sees what is not after it in the prompt and in its own branch; what all prompts share stands before it.
+    """
     import torch
 
-    input_ids, positions = torch.zeros(length, dtype=torch.long), torch.zeros(length, dtype=torch.long)
-    visible = torch.eye(length, dtype=torch.bool)
-    n = len(prompt)
-    input_ids[:n], positions[:n] = torch.tensor(prompt), torch.arange(n)
-    visible[:n, :n] = torch.ones(n, n).tril().bool()
-    begin = n
-    for option in options:
-        end = begin + len(option)
-        input_ids[begin:end], positions[begin:end] = torch.tensor(option), torch.arange(n, n + len(option))
-        visible[begin:end, :n] = True
-        visible[begin:end, begin:end] = torch.ones(end - begin, end - begin).tril().bool()
-        begin = end
-    return input_ids, positions, visible
-
-
-def _masks(model: PreTrainedModel, n_shared: int, visible: torch.Tensor, positions: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-    """Return what the model takes for a mask: one tensor, or one for each kind of its layers where some see a window only."""
-    import torch
-
-    seen = torch.cat([visible.new_ones(*visible.shape[:2], n_shared), visible], dim=2)
+    before = torch.arange(-n_shared, 0, device=positions.device).expand(len(positions), n_shared)
+    columns = torch.cat([before, positions], dim=1)
+    owners = torch.cat([torch.zeros_like(before), branches], dim=1)
+    distance = positions[:, :, None] - columns[:, None, :]
+    seen = (distance >= 0) & ((owners[:, None, :] == 0) | (owners[:, None, :] == branches[:, :, None]))
 
     def additive(seen: torch.Tensor) -> torch.Tensor:
         return torch.zeros(seen.shape, dtype=model.dtype, device=seen.device).masked_fill(~seen, torch.finfo(model.dtype).min)[:, None]
@@ -101,7 +108,4 @@ def _masks(model: PreTrainedModel, n_shared: int, visible: torch.Tensor, positio
     config = model.config.get_text_config()
     if "sliding_attention" not in (getattr(config, "layer_types", None) or ()):
         return additive(seen)
-    before = torch.arange(-n_shared, 0, device=positions.device).expand(len(positions), n_shared)
-    columns = torch.cat([before, positions], dim=1)
-    near = positions[:, :, None] - columns[:, None, :] < config.sliding_window
-    return {"full_attention": additive(seen), "sliding_attention": additive(seen & near)}
+    return {"full_attention": additive(seen), "sliding_attention": additive(seen & (distance < config.sliding_window))}

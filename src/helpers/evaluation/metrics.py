@@ -1,19 +1,82 @@
-"""Scores of written answers: strict parsers, each score in 0..1, what cannot be parsed counts as wrong."""
+"""Scores of answers: strict parsers, each score in 0..1, what cannot be parsed counts as wrong.
+
+Every scorer of a written answer returns `score`, `parsed` and what else it measures; a measure that an item does not have is None.
+"""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
+from typing import Any
 
-from helpers.records import DialogueItem, MedicationItem, PronounItem, QuestionItem
+from helpers.evaluation.concepts import concept_f1
+from helpers.records import ChoiceItem, DialogueItem, MedicationItem, MentionsItem, PronounItem, QuestionItem
 from helpers.rouge import rouge_l, tokenize
 
 MEDICATION_LINE = re.compile(r"^[-*\s]*(?P<name>[^:]+?)\s*:\s*(?P<status>active|discontinued|neither)\W*$", re.IGNORECASE)
+BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])?\s*")
 ARTICLES = {"a", "an", "the", "his", "her", "their"}
+MAX_MENTION_WORDS = 15  # a longer line is prose; the longest disease name of the NCBI corpus has 14 tokens
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+Measures = dict[str, Any]
 
 
 def first_part(response: str) -> str:
     """Return a response up to where the model begins a new heading of its own."""
     return response.split("\n###", 1)[0].strip()
+
+
+def score_choice(likelihoods: Sequence[Sequence[float]], item: ChoiceItem) -> Measures:
+    """Score a choice from the log-likelihoods of its options.
+
+    Probabilities are the softmax over the options; where the options were shown in several orders, they are the mean over the orders (Zheng et al., 2024).
+
+    Args:
+        likelihoods: nats, one list for each order shown: option k of an item stands k - n places along (cyclically) in order n.
+        item: the item.
+
+    Returns:
+        score (1 if the right option is the most likely, the first of equals counting), parsed (always), response (its text), margin (log-odds of the right
+        option against the best wrong one, nats), brier (sum of squared errors of the probabilities, 0..2; Brier, 1950), letters and right_letters (positions
+        chosen and right in each order, A being the first).
+    """
+    shares = [softmax(order) for order in likelihoods]
+    means = [sum(column) / len(shares) for column in zip(*shares, strict=True)]
+    chosen = pick_first(means)
+    wrong = max(value for index, value in enumerate(means) if index != item.answer)
+    return {
+        "score": float(chosen == item.answer),
+        "parsed": True,
+        "response": item.options[chosen],
+        "margin": log(means[item.answer]) - log(wrong),
+        "brier": sum((value - (index == item.answer)) ** 2 for index, value in enumerate(means)),
+        "letters": name_positions([pick_first(order) for order in likelihoods], len(means)),
+        "right_letters": name_positions([item.answer for _ in likelihoods], len(means)),
+    }
+
+
+def name_positions(indices: Sequence[int], n_options: int) -> str:
+    """Return the letter of each option's position, where the k-th entry stands in an order turned k places."""
+    return "".join(LETTERS[(index - turn) % n_options] for turn, index in enumerate(indices))
+
+
+def softmax(values: Sequence[float]) -> list[float]:
+    """Return probabilities proportional to the exponentials of `values`."""
+    highest = max(values)
+    weights = [math.exp(value - highest) for value in values]
+    return [weight / sum(weights) for weight in weights]
+
+
+def log(probability: float) -> float:
+    """Return a natural logarithm that stays finite where a probability has vanished."""
+    return math.log(max(probability, 1e-300))
+
+
+def pick_first(values: Sequence[float]) -> int:
+    """Return the index of the highest value, the first of equals."""
+    return max(range(len(values)), key=values.__getitem__)
 
 
 def parse_medications(response: str) -> list[tuple[str, str]]:
@@ -22,16 +85,40 @@ def parse_medications(response: str) -> list[tuple[str, str]]:
     return [(match["name"].lower(), match["status"].lower()) for match in matches if match]
 
 
-def score_medications(response: str, item: MedicationItem) -> tuple[float, bool]:
-    """Return the F1 of (medication, status) pairs and whether any line could be parsed.
+def score_medications(response: str, item: MedicationItem) -> Measures:
+    """Score (medication, status) pairs by F1, with precision, recall and conditional accuracy.
 
-    A gold medication is found by any of its forms; naming it twice counts once as right and once as wrong.
+    A gold medication is found by any of its forms; naming it twice counts once as right and once as wrong. Conditional accuracy is the paper's: the share of
+    the medications found whose status is right as well; None where none was found.
     """
     answers = parse_medications(response)
-    if not answers:
-        return 0.0, False
-    right = sum(any((form.lower(), medication.status) in answers for form in medication.forms) for medication in item.gold)
-    return 2 * right / (len(answers) + len(item.gold)), True
+    names = {name for name, _ in answers}
+    found = [medication for medication in item.gold if names & {form.lower() for form in medication.forms}]
+    right = sum(any((form.lower(), medication.status) in answers for form in medication.forms) for medication in found)
+    return compare_sets(right, len(answers), len(item.gold)) | {"conditional": right / len(found) if found else None}
+
+
+def parse_mentions(response: str) -> list[str]:
+    """Return the mentions of a response, one a line, as `normalize_mention` leaves them; a line of more than 15 words is prose and counts as none."""
+    mentions = [normalize_mention(BULLET.sub("", line)) for line in first_part(response).splitlines()]
+    return [mention for mention in mentions if mention and len(mention.split()) <= MAX_MENTION_WORDS]
+
+
+def score_mentions(response: str, item: MentionsItem) -> Measures:
+    """Score a list of mentions by F1, with precision and recall; a mention must match a form whole, articles and punctuation aside."""
+    answers = parse_mentions(response)
+    right = sum(any(normalize_mention(form) in answers for form in mention.forms) for mention in item.gold)
+    return compare_sets(right, len(answers), len(item.gold))
+
+
+def compare_sets(n_right: int, n_answers: int, n_gold: int) -> Measures:
+    """Return F1 as the score, whether there is any answer, precision and recall; all 0 without an answer."""
+    return {
+        "score": 2 * n_right / (n_answers + n_gold),
+        "parsed": n_answers > 0,
+        "precision": n_right / n_answers if n_answers else 0.0,
+        "recall": n_right / n_gold,
+    }
 
 
 def normalize_mention(text: str) -> str:
@@ -40,14 +127,19 @@ def normalize_mention(text: str) -> str:
     return " ".join(words[1:] if words and words[0] in ARTICLES else words)
 
 
-def score_mention(response: str, item: PronounItem) -> tuple[float, bool]:
+def score_mention(response: str, item: PronounItem) -> Measures:
     """Return 1 if the first line of the response is one of the item's forms, articles and punctuation aside."""
     lines = first_part(response).splitlines()
     answer = normalize_mention(lines[0]) if lines else ""
-    return float(answer in {normalize_mention(form) for form in item.gold.forms}), bool(answer)
+    return {"score": float(answer in {normalize_mention(form) for form in item.gold.forms}), "parsed": bool(answer)}
 
 
-def score_text(response: str, item: DialogueItem | QuestionItem) -> tuple[float, bool]:
-    """Return the highest ROUGE-L F1 against the references, and whether there is any text."""
+def score_text(response: str, item: DialogueItem | QuestionItem) -> Measures:
+    """Score a text by its highest ROUGE-L F1 against the references, with its highest Concept F1; no text counts as unparsed."""
     text = first_part(response)
-    return max(rouge_l(text, reference) for reference in item.references), bool(text)
+    concepts = [value for reference in item.references if (value := concept_f1(text, reference)) is not None]
+    return {
+        "score": max(rouge_l(text, reference) for reference in item.references),
+        "parsed": bool(text),
+        "concept_f1": max(concepts, default=None),
+    }

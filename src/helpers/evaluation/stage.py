@@ -1,30 +1,38 @@
-"""The evaluation stage: a model, with or without an adapter, on the benchmark; raw outputs first, then scores."""
+"""The evaluation stage: a model, with or without an adapter, on the tasks; raw outputs first, then scores."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.errors import StudyError
+from helpers.evaluation.base import SharedBase, find_adapter, identify_adapter
 from helpers.evaluation.choice import score_options
+from helpers.evaluation.forms import LETTER, TEXT, Task, build_letter_prompt, build_task_prompt, letter_of
 from helpers.evaluation.generation import generate_greedily
-from helpers.evaluation.tasks import Task, build_task_prompt, load_items, parse_tasks, select_items
-from helpers.models import identify_model, load_model, load_tokenizer, quiet_peft
-from helpers.paths import BENCHMARK
+from helpers.evaluation.metrics import score_choice
+from helpers.evaluation.tasks import load_items, parse_tasks, select_items
+from helpers.models import identify_model, load_tokenizer
 from helpers.progress import track
 from helpers.prompts import encode_prompt
-from helpers.records import BenchmarkItem, dump_rows, read_json_lines
+from helpers.records import BenchmarkItem, ChoiceItem, dump_rows, read_json_lines
 from helpers.settings import parameter
-from helpers.store import Run, run_stage, sha256_file, write_text
-from helpers.tuning.lora import ADAPTER
+from helpers.store import Run, run_stage, sha256_text, write_text
 
 if TYPE_CHECKING:
+    import pandas as pd
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ITEMS = "items.jsonl"
+ANSWERS = "answers.jsonl"
+MEASURED = "measured.jsonl"
 BATCH_SIZE = 32
 CHOICE_BATCH_SIZE = 8
+ENGINE = (*(f"evaluation/{name}.py" for name in ("base", "choice", "forms", "generation", "prefix", "stage", "tasks")), "prompts.py", "models.py")
+SCORING = ("evaluation/concepts.py", "evaluation/metrics.py", "evaluation/stage.py", "evaluation/tasks.py", "rouge.py")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,100 +42,171 @@ class EvaluationSettings:
     model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
     tasks: str = parameter("all", "'all', or task names joined by commas")
     n_items: int = parameter(12, "test items a task, at most; the same for every model", minimum=2)
+    choice_scoring: str = parameter("text", "choice tasks by the options' 'text', not listed, or by the 'letter' of listed ones")
+    permute_options: bool = parameter(False, "show listed options in every cyclic order; needs choice_scoring 'letter'")
 
 
-def evaluate(settings: EvaluationSettings, adapter: Run | None = None) -> Run:
-    """Evaluate a model on the benchmark: its raw answers are stored first, so that scoring can be redone without the model.
+@dataclasses.dataclass(frozen=True)
+class Exam:
+    """A task as it is put to a model: the items drawn, the solved example before them, and the way options are scored."""
+
+    task: Task
+    items: list[BenchmarkItem]
+    demonstration: BenchmarkItem | None
+    by_letter: bool
+    permute: bool
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of all that the model is shown of the data."""
+        return sha256_text(dump_rows([*self.items, *([self.demonstration] if self.demonstration else [])]))
+
+    def count_turns(self, item: ChoiceItem) -> int:
+        """Return in how many orders the options of an item are shown."""
+        return len(item.options) if self.permute else 1
+
+    def build_prompts(self, item: BenchmarkItem) -> list[str]:
+        """Return the prompts of one item: one, or one for each order of its options."""
+        if not self.by_letter:
+            return [build_task_prompt(self.task, item, self.demonstration)]
+        return [build_letter_prompt(self.task, item, turn) for turn in range(self.count_turns(item))]
+
+
+def prepare_exams(settings: EvaluationSettings, data: Path | None = None) -> list[Exam]:
+    """Return the tasks that the settings name, with their items.
+
+    Args:
+        settings: tasks, number of items, way of scoring.
+        data: folder of the user's files (`tasks.load_items`); None for the embedded files, or the hub.
+
+    Raises:
+        StudyError: a task or its items are not to be had, or settings contradict each other.
+    """
+    check_scoring(settings)
+    exams = []
+    for task in parse_tasks(settings.tasks, public=True):
+        items, demonstration = load_items(task, data)
+        if len(items) < 2:
+            raise StudyError(f"Task {task.name!r} must have two test items at least, but one was found. No interval can be drawn from it; add more.")
+        by_letter = task.is_choice and settings.choice_scoring == LETTER
+        exams.append(Exam(task, select_items(items, settings.n_items), demonstration, by_letter, by_letter and settings.permute_options))
+    return exams
+
+
+def check_scoring(settings: EvaluationSettings) -> None:
+    """Raise StudyError where the way of scoring choices is unknown, or options that are not listed are to be permuted."""
+    if settings.choice_scoring not in (TEXT, LETTER):
+        raise StudyError(f"`choice_scoring` must be '{TEXT}' or '{LETTER}', but {settings.choice_scoring!r} was found.")
+    if settings.permute_options and settings.choice_scoring == TEXT:
+        raise StudyError("`permute_options` has no effect where options are not listed. Use it with choice_scoring = 'letter'.")
+
+
+def list_first_prompts(settings: EvaluationSettings, data: Path | None = None) -> pd.DataFrame:
+    """Return the first prompt of each task as the model gets it, decoded from its ids: task, tokens, prompt."""
+    import pandas as pd
+
+    tokenizer = load_tokenizer(settings.model)
+    exams = prepare_exams(settings, data)
+    encoded = {exam.task.name: encode_prompt(tokenizer, exam.build_prompts(exam.items[0])[0]) for exam in exams}
+    return pd.DataFrame({"task": name, "tokens": len(ids), "prompt": tokenizer.decode(ids)} for name, ids in encoded.items())
+
+
+def evaluate(settings: EvaluationSettings, adapter: Run | Path | None = None, data: Path | None = None, base: SharedBase | None = None) -> Run:
+    """Evaluate a model on tasks: its raw answers are stored first, so that scoring can be redone without the model.
 
     Args:
         settings: model, tasks, items.
-        adapter: a tuning run whose adapter is merged into the model; None for the model as it is.
+        adapter: a tuning run or the folder of any adapter that plain PEFT reads; None for the model as it is.
+        data: folder of the user's files; None for the embedded files, or the hub.
+        base: the loaded model, shared by several evaluations; None to load it where it is needed.
 
     Returns:
-        A run with `items.jsonl`: one row an item, with the model's answer, its score in 0..1 and whether it could be parsed.
+        A run with `items.jsonl`: one row an item, with the model's answer, its score in 0..1, whether it could be parsed, and the task's further measures.
     """
-    tasks = parse_tasks(settings.tasks)
-    answers = answer_tasks(settings, tasks, adapter)
+    exams = prepare_exams(settings, data)
+    answers = answer_exams(exams, base or SharedBase(settings.model, keeps_weights=False), find_adapter(adapter))
 
     def compute(folder: Path) -> dict[str, Any]:
-        rows = [row for task in tasks for row in score_answers(task, select_items(load_items(task)[0], settings.n_items), answers.file(name_answers(task)))]
+        rows = [row for exam, run in zip(exams, answers, strict=True) for row in score_answers(exam, run.file(ANSWERS))]
         write_text(folder / ITEMS, dump_rows(rows))
-        return {"n_items": len(rows), "answers": answers.fingerprint, "answer_seconds": answers.manifest["seconds"]}
+        return {"n_items": len(rows), "answer_seconds": round(sum(run.manifest["seconds"] for run in answers), 2)}
 
-    code = ("evaluation/stage.py", "evaluation/metrics.py", "evaluation/tasks.py", "rouge.py")
-    return run_stage("evaluation", settings, {"answers": answers.fingerprint}, code, compute)
+    inputs = {exam.task.name: run.fingerprint for exam, run in zip(exams, answers, strict=True)}
+    return run_stage("evaluation", settings, inputs, SCORING, compute)
 
 
-def answer_tasks(settings: EvaluationSettings, tasks: Sequence[Task], adapter: Run | None) -> Run:
-    """Let a model answer the tasks; an interrupted run goes on with the task it had reached."""
-    inputs = {task.name: sha256_file(BENCHMARK / f"{task.name}.jsonl") for task in tasks}
-    inputs |= {"model": identify_model(settings.model), "adapter": adapter.fingerprint if adapter else "none"}
+def answer_exams(exams: Sequence[Exam], base: SharedBase, adapter: Path | None) -> list[Run]:
+    """Let a model answer each task; every task is stored on its own, so that an interrupted evaluation goes on with the task it had reached."""
+    model, tuned = identify_model(base.name), identify_adapter(adapter)
+    runs = []
+    with track(f"evaluate {'tuned' if adapter else 'base'} model", len(exams), "tasks") as advance:
+        for exam in exams:
+            runs.append(answer_exam(exam, base, adapter, {"items": exam.digest, "model": model, "adapter": tuned}))
+            advance(note=exam.task.name)
+    return runs
+
+
+def answer_exam(exam: Exam, base: SharedBase, adapter: Path | None, inputs: dict[str, str]) -> Run:
+    """Let a model answer one task, or load its answers."""
 
     def compute(folder: Path) -> dict[str, Any]:
-        tokenizer = load_tokenizer(settings.model)
-        model: PreTrainedModel | None = None
-        with track(f"evaluate {'tuned' if adapter else 'base'} model", len(tasks), "tasks") as advance:
-            for task in tasks:
-                if not (folder / name_answers(task)).exists():
-                    model = model or load_tuned(settings.model, adapter)
-                    every, demonstration = load_items(task)
-                    items = select_items(every, settings.n_items)
-                    prompts = [encode_prompt(tokenizer, build_task_prompt(task, item, demonstration)) for item in items]
-                    answers = answer_items(model, tokenizer, task, items, prompts)
-                    write_text(folder / name_answers(task), dump_rows({"id": item.id} | answer for item, answer in zip(items, answers, strict=True)))
-                advance(note=task.name)
-        return {"n_tasks": len(tasks)}
+        answers = answer_items(base.wear(adapter), base.tokenizer, exam)
+        write_text(folder / ANSWERS, dump_rows({"id": item.id} | answer for item, answer in zip(exam.items, answers, strict=True)))
+        return {"n_items": len(exam.items)}
 
-    code = (*(f"evaluation/{name}.py" for name in ("choice", "generation", "prefix", "stage", "tasks")), "prompts.py", "models.py")
-    return run_stage("answers", settings, inputs, code, compute)
+    settings = {"task": exam.task.name, "by_letter": exam.by_letter, "permute": exam.permute}
+    return run_stage("answers", settings, inputs, ENGINE, compute)
 
 
-def name_answers(task: Task) -> str:
-    """Return the name of the file that holds a task's answers."""
-    return f"{task.name}.jsonl"
-
-
-def load_tuned(name: str, adapter: Run | None) -> PreTrainedModel:
-    """Load a model and merge an adapter into its weights, so that base and tuned models run the very same layers."""
-    model = load_model(name)
-    if adapter is None:
-        return model
-    from peft import PeftModel
-
-    with quiet_peft():
-        return PeftModel.from_pretrained(model, adapter.file(ADAPTER)).merge_and_unload().eval()
-
-
-def answer_items(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, items: Sequence[BenchmarkItem], prompts: Sequence[list[int]]
-) -> list[dict[str, Any]]:
-    """Return a model's raw answers: log-likelihoods of the options, or the text that it wrote."""
-    if not task.is_choice:
-        ids = generate_greedily(model, prompts, task.max_new_tokens, tokenizer.eos_token_id, BATCH_SIZE)
+def answer_items(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exam: Exam) -> list[dict[str, Any]]:
+    """Return a model's raw answers: log-likelihoods of the options for each order they were shown in, or the text that it wrote."""
+    prompts = [[encode_prompt(tokenizer, prompt) for prompt in exam.build_prompts(item)] for item in exam.items]
+    if not exam.task.is_choice:
+        ids = generate_greedily(model, [prompt for (prompt,) in prompts], exam.task.max_new_tokens, tokenizer.eos_token_id, BATCH_SIZE)
         return [{"response": tokenizer.decode(answer, skip_special_tokens=True)} for answer in ids]
-    options = [[tokenizer(option, add_special_tokens=False)["input_ids"] for option in item.options] for item in items]
-    return [{"loglikelihoods": scores} for scores in score_options(model, list(zip(prompts, options, strict=True)), CHOICE_BATCH_SIZE)]
+    branches = [
+        (prompt, encode_options(tokenizer, exam, item, turn)) for item, turns in zip(exam.items, prompts, strict=True) for turn, prompt in enumerate(turns)
+    ]
+    scores = iter(score_options(model, branches, CHOICE_BATCH_SIZE))
+    return [{"loglikelihoods": [next(scores) for _ in turns]} for turns in prompts]
 
 
-def score_answers(task: Task, items: Sequence[BenchmarkItem], answers: Path) -> list[dict[str, Any]]:
+def encode_options(tokenizer: PreTrainedTokenizerBase, exam: Exam, item: ChoiceItem, turn: int) -> list[list[int]]:
+    """Return the ids of what stands for each option in the response: its text, or its letter in this order."""
+    shown = [letter_of(index, item, turn) for index in range(len(item.options))] if exam.by_letter else item.options
+    return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in shown]
+
+
+def score_answers(exam: Exam, answers: Path) -> list[dict[str, Any]]:
     """Score stored answers; needs no model."""
-    return [_score_item(task, item, answer) for item, answer in zip(items, read_json_lines(answers), strict=True)]
+    return [_score_item(exam.task, item, answer) for item, answer in zip(exam.items, read_json_lines(answers), strict=True)]
 
 
 def _score_item(task: Task, item: BenchmarkItem, answer: dict[str, Any]) -> dict[str, Any]:
-    if task.is_choice:
-        values = answer["loglikelihoods"]
-        chosen = max(range(len(values)), key=values.__getitem__)
-        response, score, parsed = item.options[chosen], float(chosen == item.answer), True
-    else:
-        response = answer["response"]
-        score, parsed = task.score(response, item)
-    return {
-        "task": task.name,
-        "category": task.category,
-        "item": item.id,
-        "difficulty": item.difficulty,
-        "score": score,
-        "parsed": parsed,
-        "response": response,
-    }
+    measures = score_choice(answer["loglikelihoods"], item) if task.is_choice else task.score(answer["response"], item) | {"response": answer["response"]}
+    return {"task": task.name, "category": task.category, "item": item.id, "difficulty": item.difficulty} | measures
+
+
+def evaluate_adapters(settings: EvaluationSettings, adapters: Mapping[str, Path | None], data: Path | None = None) -> dict[str, Run]:
+    """Evaluate several adapters, by name, on one loaded base; None stands for the base as it is. Scores equal those of each adapter alone."""
+    folders = {name: find_adapter(adapter) for name, adapter in adapters.items()}  # a wrong one is refused before anything runs
+    base = SharedBase(settings.model)
+    return {name: evaluate(settings, folder, data, base) for name, folder in folders.items()}
+
+
+def read_items(runs: Mapping[str, Run], measured: Mapping[str, Sequence[Run]] | None = None) -> pd.DataFrame:
+    """Return one row an item and model: cell (the model's name), task, category, item, difficulty, score (0..1), parsed, response, further measures.
+
+    Args:
+        runs: evaluation of each model by its name.
+        measured: by the same names, runs that measured the answers further (`measured.jsonl`); their columns are added.
+    """
+    import pandas as pd
+
+    frames = []
+    for name, run in runs.items():
+        frame = pd.DataFrame(read_json_lines(run.file(ITEMS)))
+        for further in (measured or {}).get(name, ()):
+            frame = frame.merge(pd.DataFrame(read_json_lines(further.file(MEASURED))), on=["task", "item"], how="left")
+        frames.append(frame.assign(cell=name))
+    return pd.concat(frames, ignore_index=True)

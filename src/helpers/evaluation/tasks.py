@@ -1,83 +1,21 @@
-"""The nine tasks in one table: data, prompt, demonstration, metric."""
+"""The tasks in one table: source, prompt, metric. Nine are embedded and make up the study; the public sets stand beside them."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from helpers.errors import StudyError
 from helpers.evaluation import metrics
+from helpers.evaluation.forms import Task, answer_choice, answer_medications, answer_mentions, show_choice, show_evidence, show_pair
+from helpers.evaluation.loaders import load_rows
+from helpers.evaluation.sources import SOURCES
 from helpers.paths import BENCHMARK
-from helpers.prompts import build_prompt
-from helpers.records import BenchmarkItem, ChoiceItem, DialogueItem, MedicationItem, PronounItem, QuestionItem, read_rows
+from helpers.records import BenchmarkItem, ChoiceItem, DialogueItem, MedicationItem, MentionsItem, PronounItem, QuestionItem, read_rows
 
 ALL = "all"
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """One benchmark task.
-
-    Attributes:
-        name: name of the task and of its file in `seeds/benchmark/`.
-        category: the category of instructions that it belongs to.
-        mirrors: the task of the paper in whose place it stands.
-        schema: schema of its rows.
-        instruction: what the model is asked to do.
-        show: turns an item into the input of its prompt.
-        answer: turns an item into its ideal response.
-        score: (response, item) to a score in 0..1 and whether the response could be parsed; choice tasks have none.
-        metric: name of the score, for tables.
-        max_new_tokens: longest response.
-        in_ablation: False for sentence pairs, which the paper leaves out of its ablation.
-    """
-
-    name: str
-    category: Literal["qa", "ie", "gen"]
-    mirrors: str
-    schema: type[BenchmarkItem]
-    instruction: str
-    show: Callable[[Any], str]
-    answer: Callable[[Any], str]
-    metric: str
-    score: Callable[[str, Any], tuple[float, bool]] | None = None
-    max_new_tokens: int = 0
-    in_ablation: bool = True
-
-    @property
-    def is_choice(self) -> bool:
-        """Whether the model ranks listed options; otherwise it writes."""
-        return self.score is None
-
-
-def show_choice(item: ChoiceItem) -> str:
-    """Return context and question.
-
-    The options are not listed: models of this size rank a list by its order. Each option is scored as the continuation instead (cloze form; Gu et al., 2024).
-    """
-    return "\n\n".join(part for part in (item.context, item.question) if part)
-
-
-def show_pair(item: ChoiceItem) -> str:
-    """Return the two sentences of an inference item."""
-    return f"Premise: {item.context}\nHypothesis: {item.question}"
-
-
-def show_evidence(item: ChoiceItem) -> str:
-    """Return a text and the question about it, whose options the instruction names."""
-    return f"{item.context}\n\nQuestion: {item.question}"
-
-
-def answer_choice(item: ChoiceItem) -> str:
-    """Return the right option."""
-    return item.options[item.answer]
-
-
-def answer_medications(item: MedicationItem) -> str:
-    """Return one line a medication, `name: status`."""
-    return "\n".join(f"{medication.forms[0]}: {medication.status}" for medication in item.gold)
 
 
 _CHOICE = {"schema": ChoiceItem, "answer": answer_choice, "metric": "accuracy"}
@@ -157,35 +95,76 @@ TASKS: dict[str, Task] = {
 }
 
 
-def parse_tasks(names: str) -> list[Task]:
-    """Return the tasks that a comma-separated list names, or all of them.
+_MENTIONS = {
+    "category": "ie",
+    "schema": MentionsItem,
+    "show": lambda item: item.text,
+    "answer": answer_mentions,
+    "metric": "F1",
+    "score": metrics.score_mentions,
+    "max_new_tokens": 48,
+}
+
+PUBLIC: dict[str, Task] = {
+    task.name: replace(task, source=SOURCES.get(task.name))
+    for task in (
+        replace(TASKS["exam_choice"], name="medqa"),
+        replace(TASKS["broad_choice"], name="medmcqa"),
+        replace(TASKS["abstract_yesnomaybe"], name="pubmedqa"),
+        replace(TASKS["evidence_yesno"], name="bioasq"),
+        replace(TASKS["sentence_inference"], name="mednli"),
+        Task(name="ncbi_disease", mirrors="NCBI disease corpus", instruction="List every disease named in the sentence, one a line.", **_MENTIONS),
+        Task(name="maccrobat_medications", mirrors="MACCROBAT", instruction="List every medication named in the sentence, one a line.", **_MENTIONS),
+        replace(TASKS["pronoun_resolution"], name="craft_pronouns", mirrors="CRAFT coreference", max_new_tokens=16),
+        replace(TASKS["dialogue_to_note"], name="mts_dialog", max_new_tokens=96),
+        replace(TASKS["patient_answer"], name="icliniq", max_new_tokens=128),
+        replace(TASKS["patient_answer"], name="medquad", mirrors="MedQuAD", instruction="Answer the health question.", max_new_tokens=128),
+    )
+}
+
+
+def find_task(name: str) -> Task:
+    """Return an embedded or public task."""
+    return TASKS[name] if name in TASKS else PUBLIC[name]
+
+
+def parse_tasks(names: str, public: bool = False) -> list[Task]:
+    """Return the tasks that a comma-separated list names; 'all' stands for the nine embedded ones.
+
+    Args:
+        names: 'all', or names joined by commas.
+        public: whether public tasks may be named; the study itself is about the nine.
 
     Raises:
         StudyError: a task is unknown.
     """
+    known = TASKS | (PUBLIC if public else {})
     wanted = list(TASKS) if names == ALL else [name.strip() for name in names.split(",")]
-    unknown = [name for name in wanted if name not in TASKS]
+    unknown = [name for name in wanted if name not in known]
     if unknown:
-        raise StudyError(f"`tasks` must be 'all' or some of {', '.join(TASKS)}, joined by commas, but {unknown[0]!r} was found.")
-    return [TASKS[name] for name in wanted]
+        raise StudyError(f"`tasks` must be 'all' or some of {', '.join(known)}, joined by commas, but {unknown[0]!r} was found.")
+    return [known[name] for name in wanted]
 
 
-def load_items(task: Task) -> tuple[list[BenchmarkItem], BenchmarkItem | None]:
-    """Return a task's test items in file order, and its demonstration if it is a one-shot task."""
-    rows = read_rows(BENCHMARK / f"{task.name}.jsonl", task.schema)
-    demonstrations = [row for row in rows if row.split == "train"]
-    return [row for row in rows if row.split == "test"], demonstrations[0] if demonstrations else None
+def load_items(task: Task, data: Path | None = None) -> tuple[list[BenchmarkItem], BenchmarkItem | None]:
+    """Return a task's test items in file order, and its demonstration if it is a one-shot task.
+
+    Args:
+        task: the task.
+        data: folder of the user's files, `<task>.jsonl` in the embedded format or the public release's; None for the embedded file, or the hub.
+
+    Raises:
+        StudyError: there are no such items, or a one-shot task has no row to show.
+    """
+    rows = read_rows(BENCHMARK / f"{task.name}.jsonl", task.schema) if data is None and task.name in TASKS else load_rows(task, data)
+    demonstrations = [row for row in rows if row.split == "train"][: task.n_shots]
+    items = [row for row in rows if row.split == "test"]
+    if not items or len(demonstrations) < task.n_shots:
+        lacking = "rows with split 'test'" if not items else "a row with split 'train', to be shown as the solved example"
+        raise StudyError(f"Task {task.name!r} lacks {lacking}. Add one to its file.")
+    return items, demonstrations[0] if demonstrations else None
 
 
 def select_items(items: Sequence[BenchmarkItem], n_items: int) -> list[BenchmarkItem]:
     """Draw at most `n_items` items by lot (sha256 of the id): the same ones for every model, a smaller draw part of a larger one."""
     return sorted(items, key=lambda item: hashlib.sha256(item.id.encode()).digest())[:n_items]
-
-
-def build_task_prompt(task: Task, item: BenchmarkItem, demonstration: BenchmarkItem | None) -> str:
-    """Return the prompt of one item, after the task's demonstration where it has one.
-
-    QA is zero-shot, extraction and generation are one-shot (paper, section "Evaluation").
-    """
-    solved = (task.show(demonstration), task.answer(demonstration)) if demonstration else None
-    return build_prompt(task.instruction, task.show(item), solved)

@@ -12,8 +12,8 @@ from helpers.errors import StudyError
 from helpers.store import sha256_text, write_text
 from helpers.synthesis.journal import Body, Completion, Journal
 from helpers.synthesis.ledger import Ledger, TeacherLimits
-from helpers.synthesis.live import REFUSAL_CODES, read_completion, read_key
-from helpers.synthesis.teacher import Conversation
+from helpers.synthesis.teacher import Conversation, find_missing
+from helpers.synthesis.wire import PROVIDER_URL, REFUSAL_CODES, GarbledError, explain_refusal, is_vain, read_completion, read_key
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -23,6 +23,8 @@ ENDPOINT = "/v1/chat/completions"
 MAX_REQUESTS, MAX_BYTES = 50_000, 190_000_000  # the provider's limits for one file, the second with room to spare
 FINAL = ("completed", "expired", "cancelled", "failed")
 
+Answer = dict[str, Any]
+
 
 class PendingError(StudyError):
     """Batches are under way; the same command goes on with them later."""
@@ -31,15 +33,15 @@ class PendingError(StudyError):
 class BatchTeacher:
     """Asks a model through batches, whose records lie beside the replies until they are collected.
 
-    A batch carries the digest of its requests as metadata: if the process dies between the provider's answer and our record of it, the next run finds the
-    batch by that digest and pays for nothing twice.
+    A batch carries the name of its record as metadata: if the process dies, or the line breaks, between the provider's taking of the batch and our note of
+    it, the next run finds the batch by that name and pays for nothing twice.
     """
 
     def __init__(self, model: str, base_url: str, journal: Journal, limits: TeacherLimits) -> None:
         from openai import OpenAI
 
         self._model, self._journal = model, journal
-        self._client: OpenAI = OpenAI(base_url=base_url or None, api_key=read_key(model, base_url), timeout=limits.timeout_seconds)
+        self._client: OpenAI = OpenAI(base_url=base_url or PROVIDER_URL, api_key=read_key(model, base_url), timeout=limits.timeout_seconds)
         self._ledger = Ledger(journal.folder, model, base_url, limits)
         self._folder = journal.folder / "batches"
 
@@ -47,11 +49,24 @@ class BatchTeacher:
         """Collect what is finished and submit what is missing.
 
         Raises:
-            PendingError: batches are under way.
+            PendingError: batches are under way, or the provider cannot be reached just now.
             StudyError: the provider refuses, or the cap leaves no room for another request.
         """
-        under_way = [line for record in sorted(self._folder.glob("*.json")) if (line := self._collect(record))]
-        covered = {key for record in self._folder.glob("*.json") for key in json.loads(record.read_text())["tickets"]}
+        from openai import APIConnectionError, APIStatusError
+
+        try:
+            self._advance(conversations)
+        except APIConnectionError:
+            raise PendingError("The line to the provider broke. What was submitted is on record: run the same command again.") from None
+        except APIStatusError as error:
+            if error.status_code < 500 and is_vain(error.status_code, error.code):
+                raise StudyError(explain_refusal(error, self._model)) from None
+            raise PendingError(f"The provider is busy ({error.status_code}). What was submitted is on record: run the same command again.") from None
+
+    def _advance(self, conversations: Iterable[Conversation]) -> None:
+        self._ledger.release_batches_except({ticket for record in self._list_records() for ticket in _read_tickets(record).values()})
+        under_way = [line for record in self._list_records() if (line := self._collect(record))]
+        covered = {key for record in self._list_records() for key in _read_tickets(record)}
         missing = {key: body for body in find_missing(conversations, self._journal) if (key := self._journal.key(body)) not in covered}
         if missing and (submitted := self._submit(missing)):
             under_way.append(submitted)
@@ -59,6 +74,9 @@ class BatchTeacher:
             raise PendingError(f"{'; '.join(under_way)}. {self._ledger.describe()}. Run the same command again later; answers come within a day.")
         if missing:
             raise StudyError(self._ledger.explain_stop())
+
+    def _list_records(self) -> list[Path]:
+        return sorted(self._folder.glob("*.json"))
 
     def _submit(self, missing: dict[str, Body]) -> str | None:
         """Submit as many requests as the cap and one file can bear; return a line on it, None if there is no room for any."""
@@ -76,11 +94,10 @@ class BatchTeacher:
             lines.append(line)
         if not lines:
             return None
-        text = "".join(lines)
-        record = self._folder / f"{sha256_text(text)[:16]}.json"
-        write_text(record.with_suffix(".jsonl"), text)
+        record = self._folder / f"{sha256_text(str([*tickets.values()]))[:16]}.json"  # tickets differ when the same requests are submitted again
+        write_text(record.with_suffix(".jsonl"), "".join(lines))
         write_text(record, json.dumps({"id": None, "tickets": tickets}))
-        return self._collect(record)
+        return self._collect(record) or f"{len(tickets)} requests were answered at once"
 
     def _collect(self, record: Path) -> str | None:
         """Take one batch a step further; return a line on its state while it is under way, None once it is collected."""
@@ -91,62 +108,63 @@ class BatchTeacher:
         if batch.status not in FINAL:
             done = batch.request_counts.completed if batch.request_counts else 0
             return f"batch {batch.id}: {batch.status}, {done} of {len(entry['tickets'])} answered"
+        answers = dict(self._read_answers(batch))
+        for key, ticket in entry["tickets"].items():
+            self._book(key, ticket, answers.get(key, {}))
+        record.unlink()
+        record.with_suffix(".jsonl").unlink(missing_ok=True)
         if batch.status == "failed":
-            self._close(record, entry["tickets"], set())
             reasons = "; ".join(error.message or "" for error in (batch.errors.data if batch.errors else None) or []) or "no reason given"
             raise StudyError(f"The provider turned batch {batch.id} down: {reasons}. Nothing was billed; mend the cause and run the same command again.")
-        answered = {key for key, answer in self._read_answers(batch) if self._keep(key, answer, entry["tickets"])}
-        self._close(record, entry["tickets"], answered)
+        if refused := next((answer for answer in answers.values() if is_vain(_status(answer), _error(answer).get("code")) and not _is_refusal(answer)), None):
+            message = _error(refused).get("message", "")
+            raise StudyError(f"The teacher {self._model!r} refused a request of the batch ({_status(refused)}): {message} All other answers are kept.")
         return None
 
     def _find_or_create(self, record: Path) -> Batch:
-        digest = record.stem
+        name = record.stem
         for batch in self._client.batches.list(limit=100):
-            if (batch.metadata or {}).get("digest") == digest:
+            if (batch.metadata or {}).get("record") == name:
                 return batch
-        requests = record.with_suffix(".jsonl").read_bytes()
-        file = self._client.files.create(file=(f"{digest}.jsonl", io.BytesIO(requests)), purpose="batch")
-        return self._client.batches.create(input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h", metadata={"digest": digest})
+        file = self._client.files.create(file=(f"{name}.jsonl", io.BytesIO(record.with_suffix(".jsonl").read_bytes())), purpose="batch")
+        once = self._client.with_options(max_retries=0)  # a second try could pay for a second batch
+        return once.batches.create(input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h", metadata={"record": name})
 
-    def _read_answers(self, batch: Batch) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _read_answers(self, batch: Batch) -> Iterator[tuple[str, Answer]]:
         for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
-            for line in self._client.files.content(file_id).text.splitlines():
+            for line in filter(None, self._client.files.content(file_id).content.decode().split("\n")):
                 answer = json.loads(line)
                 yield answer["custom_id"], answer.get("response") or {}
 
-    def _keep(self, key: str, response: dict[str, Any], tickets: dict[str, str]) -> bool:
+    def _book(self, key: str, ticket: str, answer: Answer) -> None:
+        """Keep an answer and settle it; what was not answered was not billed, and an answer in no known form stays booked at its most."""
         from openai.types.chat import ChatCompletion
 
-        status, body = response.get("status_code", 500), response.get("body") or {}
-        if status == 200:
-            answer = read_completion(ChatCompletion.model_validate(body), self._model)
-        elif (body.get("error") or {}).get("code") in REFUSAL_CODES:
-            answer = Completion(model=self._model, finish_reason="content_filter", text="", usage=None)
-        elif 400 <= status < 500 and status not in (408, 409, 429):
-            raise StudyError(f"The teacher {self._model!r} refused a request of the batch ({status}): {(body.get('error') or {}).get('message', '')}")
-        else:
-            return False
-        self._journal.keep(key, answer)
-        self._ledger.settle(tickets[key], answer.usage)
-        return True
-
-    def _close(self, record: Path, tickets: dict[str, str], answered: set[str]) -> None:
-        """Take a collected batch off the records; what it did not answer was not billed and is asked again."""
-        for key, ticket in tickets.items():
-            if key not in answered:
-                self._ledger.release(ticket)
-        record.unlink()
-        record.with_suffix(".jsonl").unlink(missing_ok=True)
+        if _is_refusal(answer):
+            self._journal.keep(key, Completion(model=self._model, finish_reason="content_filter", text="", usage=None))
+        if _status(answer) != 200:
+            self._ledger.release(ticket)
+            return
+        try:
+            completion = read_completion(ChatCompletion.construct(**answer["body"]), self._model)
+        except GarbledError:
+            self._ledger.abandon(ticket)
+            return
+        self._journal.keep(key, completion)
+        self._ledger.settle(ticket, completion.usage)
 
 
-def find_missing(conversations: Iterable[Conversation], journal: Journal) -> Iterator[Body]:
-    """Yield the first request of each conversation that the journal does not answer yet."""
-    for conversation in conversations:
-        body = next(conversation)
-        while (answer := journal.find(body)) is not None:
-            try:
-                body = conversation.send(answer)
-            except StopIteration:
-                break
-        else:
-            yield body
+def _read_tickets(record: Path) -> dict[str, str]:
+    return json.loads(record.read_text(encoding="utf-8"))["tickets"]
+
+
+def _status(answer: Answer) -> int:
+    return answer.get("status_code", 500)
+
+
+def _error(answer: Answer) -> dict[str, Any]:
+    return (answer.get("body") or {}).get("error") or {}
+
+
+def _is_refusal(answer: Answer) -> bool:
+    return _error(answer).get("code") in REFUSAL_CODES

@@ -52,7 +52,8 @@ class Licence:
 
 
 OURS = Licence("apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", "Written for this project, under its licence.")
-OF_PROVIDER = Licence("other", "https://openai.com/policies/", "Written by the teacher named in `source`; the terms of its provider or maker apply.")
+OF_PROVIDER = Licence("other", "https://openai.com/policies/", "Written by the teacher named in `source`; the terms of its provider apply.")
+OF_MAKER = Licence("other", "https://spdx.org/licenses/", "Written by the model named in `source`; the licence that its maker gave it applies.")
 
 
 def export_dataset(synthesis: Run) -> Run:
@@ -67,7 +68,7 @@ def export_dataset(synthesis: Run) -> Run:
         table = tabulate_rows(read_json_lines(synthesis.file(INSTRUCTIONS)))
         table.to_json(folder / JSON_LINES, orient="records", lines=True, force_ascii=False)
         table.to_parquet(folder / PARQUET, index=False)
-        licence = OURS if settings["teacher"] == RECORDED else OF_PROVIDER
+        licence = OURS if settings["teacher"] == RECORDED else OF_MAKER if settings["teacher_url"] else OF_PROVIDER
         write_text(folder / CARD, write_card(table, settings, licence, synthesis.fingerprint))
         write_text(folder / CROISSANT, json.dumps(describe_croissant(folder, licence), indent=1) + "\n")
         return {"n_rows": len(table)}
@@ -80,7 +81,7 @@ def tabulate_rows(rows: list[dict[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
     flat = [row | {name: (row["usage"] or {}).get(name) for name in ("input_tokens", "output_tokens")} for row in rows]
-    return pd.DataFrame(flat)[list(COLUMNS)].astype({"input_tokens": "Int64", "output_tokens": "Int64"})
+    return pd.DataFrame(flat, columns=list(COLUMNS)).astype({"input_tokens": "Int64", "output_tokens": "Int64"})
 
 
 def write_card(table: pd.DataFrame, settings: dict[str, Any], licence: Licence, fingerprint: str) -> str:
@@ -88,7 +89,7 @@ def write_card(table: pd.DataFrame, settings: dict[str, Any], licence: Licence, 
     counts = Counter(table["category"])
     size = "n<1K" if len(table) < 1_000 else "1K<n<10K" if len(table) < 10_000 else "10K<n<100K"
     lines = "\n".join(f"| {name} | {counts[name]} |" for name in CATEGORIES)
-    made = "\n".join(f"| {name} | `{value}` |" for name, value in settings.items())
+    made = "\n".join(f"| {name} | `{value}` |" for name, value in settings.items() if name != "teacher_url")
     return f"""---
 license: {licence.id}
 language: [en]
@@ -171,6 +172,7 @@ def push_dataset(folder: Path, repo_id: str, is_public: bool = False) -> str:
     Raises:
         StudyError: the folder is no dataset, no token is set, or the hub refuses.
     """
+    import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -183,6 +185,6 @@ def push_dataset(folder: Path, repo_id: str, is_public: bool = False) -> str:
     try:
         address = api.create_repo(repo_id, repo_type="dataset", private=not is_public, exist_ok=True)
         api.upload_folder(repo_id=repo_id, repo_type="dataset", folder_path=folder, ignore_patterns=["manifest.json"])
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
         raise StudyError(f"The hub did not take {repo_id!r}: {error}") from None
     return str(address)

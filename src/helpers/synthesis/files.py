@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.paths import shown
-from helpers.records import dump_row
+from helpers.records import dump_row, read_any_lines, scrub_text
 from helpers.rouge import TIE_SLACK
+from helpers.settings import check_settings, parameter
 from helpers.store import Run, run_stage, sha256_file
 from helpers.synthesis.categories import measure_agreement, train_labeller
 from helpers.synthesis.filters import REASONS, find_fault, read_benchmark_runs
@@ -34,9 +34,9 @@ ForeignRow = dict[str, Any]
 class FilterSettings:
     """What a row must be to be kept."""
 
-    novelty_threshold: float
-    min_words: int
-    max_words: int
+    novelty_threshold: float = parameter(0.7, "ROUGE-L F1 from which an instruction counts as known", minimum=0, maximum=1)
+    min_words: int = parameter(3, "fewest words of an instruction", minimum=1)
+    max_words: int = parameter(150, "most words of an instruction", minimum=1)
 
 
 def read_foreign_rows(path: Path) -> Iterator[ForeignRow]:
@@ -45,17 +45,10 @@ def read_foreign_rows(path: Path) -> Iterator[ForeignRow]:
     Raises:
         StudyError: the file is missing, or a line is no JSON object; names file and line.
     """
-    if not path.is_file():
-        raise StudyError(f"No file at {shown(path)}. Name a JSONL file with the fields instruction, input and output.")
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise StudyError(f"A row must be a JSON object, but {error.msg} at column {error.colno} ({shown(path)}:{number}).") from None
-            if not isinstance(row, dict):
-                raise StudyError(f"A row must be a JSON object, but {line[:40]!r} was found ({shown(path)}:{number}).")
-            yield row
+    for number, row in enumerate(read_any_lines(path), 1):
+        if not isinstance(row, dict):
+            raise StudyError(f"A row must be a JSON object, but {str(row)[:40]!r} was found (row {number} of {shown(path)}).")
+        yield {name: scrub_text(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = ()) -> Run:
@@ -70,6 +63,7 @@ def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = 
         A run with `kept.jsonl`, `rejected.jsonl` (each row with its reason) and `counts.csv` (outcome, n, and how many of
         them have a similarity of exactly the threshold).
     """
+    check_settings(settings)
     benchmark = [*BENCHMARK_FILES, *against]
 
     def compute(folder: Path) -> dict[str, Any]:
@@ -85,9 +79,9 @@ def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = 
         (folder / COUNTS).write_text("outcome,n,at_threshold\n" + "".join(lines), encoding="utf-8")
         return {"n_rows": counts.total(), "n_kept": counts["kept"]}
 
-    inputs = {file.name: sha256_file(file) for file in [path, *benchmark]} if path.is_file() else {}
-    if not inputs:
-        next(read_foreign_rows(path))
+    if missing := [file for file in (path, *against) if not file.is_file()]:
+        raise StudyError(f"No file at {shown(missing[0])}. Name a JSONL file.")
+    inputs = {f"{place} {file.name}": sha256_file(file) for place, file in enumerate([path, *benchmark])}
     return run_stage("filter", settings, inputs, CODE, compute)
 
 
@@ -117,6 +111,8 @@ def label_file(path: Path, target: Path) -> int:
         StudyError: a row has no instruction.
     """
     rows = list(read_foreign_rows(path))
+    if not rows:
+        raise StudyError(f"{shown(path)} has no rows.")
     tasks = [read_task(row) for row in rows]
     for number, task in enumerate(tasks, 1):
         if not task.is_complete:
@@ -125,7 +121,7 @@ def label_file(path: Path, target: Path) -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("w", encoding="utf-8") as file:
         for number, (row, label) in enumerate(zip(rows, labels, strict=True)):
-            file.write(dump_row(row | {"id": str(row.get("id", number)), "input": row.get("input") or "", "category": label}))
+            file.write(dump_row(row | {"id": str(row.get("id", f"row-{number}")), "input": row.get("input") or "", "category": label}))
     return len(rows)
 
 
@@ -144,11 +140,11 @@ def compare_file(path: Path, field: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    known = [(row, label) for row in read_foreign_rows(path) if (label := read_label(row.get(field)))]
+    known = [(task, label) for row in read_foreign_rows(path) if (label := read_label(row.get(field))) and (task := read_task(row)).is_complete]
     if not known:
         raise StudyError(f"No row of {shown(path)} has one of qa, ie, gen, other in the field {field!r}. Name the field that holds the labels.")
-    rows, labels = zip(*known, strict=True)
-    given = train_labeller()([read_task(row) for row in rows])
+    tasks, labels = zip(*known, strict=True)
+    given = train_labeller()(tasks)
     return pd.DataFrame([{"comparison": f"classifier and {field}", "file": path.name, "sha256": sha256_file(path)} | measure_agreement(labels, given)])
 
 

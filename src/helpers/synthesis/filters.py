@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from helpers.records import read_any_lines
 from helpers.rouge import tokenize
 from helpers.synthesis.parsing import ParsedTask
 
@@ -15,7 +15,12 @@ REASONS = ("malformed", "length", "non-text task", "repeats input", "personal da
 NON_TEXT = re.compile(
     r"\b(images?|pictures?|photos?|photographs?|graphs?|diagrams?|videos?|audio|(the|attached) figure|figure (above|below|shown))\b", re.IGNORECASE
 )
-PERSONAL_DATA = re.compile(r"\b\d{3}-\d{2}-\d{4}\b|\b[\w.]+@[\w.]+\.\w+|\b\d{1,2}/\d{1,2}/(19|20)\d{2}\b|\b(MRN|DOB)[: ]+\d|\(\d{3}\) \d{3}")
+PERSONAL_DATA = re.compile(
+    r"[\w+-]@[\w-]+\.\w"  # e-mail
+    r"|\b\d{3}-\d{2}-\d{4}\b"  # social security number
+    r"|\(\d{3}\) ?\d{3}[-. ]\d{4}|\b\d{3}[-.]\d{3}[-.]\d{4}\b|\+\d{1,3}[ -]\d{2,4}[ -]\d{3,4}[ -]\d{3,4}"  # telephone
+    r"|\b(MRN|DOB|[Mm]edical [Rr]ecord [Nn]umber|[Dd]ate of [Bb]irth)[:# ]+\d"  # record number, date of birth
+)
 RUN_LENGTH = 8  # words in a row that two texts share by copying rather than by chance
 LABELS_OF_ITEMS = ("id", "split", "difficulty")
 
@@ -24,7 +29,7 @@ def find_fault(task: ParsedTask, min_words: int, max_words: int, benchmark_runs:
     """Return the reason for which a task falls on its own, or None.
 
     Words that name something other than text are looked for in the instruction, as whole words: "graphic", "imaging report" and "the three figures of the
-    lipid panel" pass. Personal data means what looks like an e-mail address, a telephone, record or social security number or a full date; names of
+    lipid panel" pass. Personal data means what looks like an e-mail address, a telephone, record or social security number or a date of birth; names of
     people cannot be told from invented ones and are NOT covered.
 
     Args:
@@ -54,8 +59,8 @@ def list_runs(text: str, n_words: int = RUN_LENGTH) -> Iterator[str]:
 
 def read_benchmark_runs(files: Iterable[Path]) -> frozenset[str]:
     """Return every run of eight words in the texts of benchmark files (JSONL of any schema)."""
-    lines = (line for file in files for line in file.read_text(encoding="utf-8").splitlines())
-    return frozenset(run for line in lines for text in _list_texts(json.loads(line)) for run in list_runs(text))
+    rows = (row for file in files for row in read_any_lines(file))
+    return frozenset(run for row in rows for text in _list_texts(row) for run in list_runs(text))
 
 
 def _list_texts(value: Any) -> Iterator[str]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from helpers.paths import runs_folder
+from helpers.errors import StudyError
+from helpers.paths import runs_folder, shown
 from helpers.records import Row, Usage, dump_row, read_rows
 from helpers.store import sha256_text, write_text
 
@@ -45,6 +48,22 @@ class Journal:
     def keep(self, key: str, completion: Completion) -> None:
         """Write an answer to disk."""
         write_text(self._path(key), dump_row(completion))
+
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """Keep other processes from asking the same teacher while the block runs: each would pay for what the other pays for.
+
+        Raises:
+            StudyError: another process is asking it.
+        """
+        from filelock import FileLock, Timeout
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise StudyError(f"Another process is asking this teacher ({shown(self.folder)} is locked). Wait for it to end, or stop it.") from None
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.jsonl"

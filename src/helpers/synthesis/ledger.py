@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -11,6 +12,8 @@ from helpers.errors import StudyError
 from helpers.records import Usage
 from helpers.settings import parameter
 from helpers.synthesis.prices import BATCH_DISCOUNT, Price, find_price
+
+BATCH = "batch-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +23,7 @@ class TeacherLimits:
     max_cost_usd: float = parameter(5.0, "hard stop on all that this teacher was paid, in US dollars", minimum=0)
     max_cost_tokens: int = parameter(0, "hard stop in tokens, needed where the price is unknown; 0: none", minimum=0)
     n_parallel: int = parameter(8, "requests to a live teacher at a time", minimum=1)
-    timeout_seconds: float = parameter(300.0, "longest wait for one reply, in seconds", minimum=0)
+    timeout_seconds: float = parameter(300.0, "longest wait for one reply, in seconds", minimum=1)
     batch: bool = parameter(False, "ask through the provider's Batch API: half the price, within a day")
 
 
@@ -92,7 +95,7 @@ class Ledger:
         """
         if not self._fits(self.spent + self._amount(n_input, n_output)):
             return None
-        ticket = f"{key}-{self._n_entries}"
+        ticket = f"{BATCH if self._limits.batch else ''}{key}-{self._n_entries}"
         self._own.add(ticket)
         self._record({"ticket": ticket, "state": "sent", "input_tokens": n_input, "output_tokens": n_output, "factor": self._factor})
         return ticket
@@ -106,6 +109,11 @@ class Ledger:
         """Take back what was set aside for a request that the server turned down."""
         self._record({"ticket": ticket, "state": "refused"})
 
+    def release_batches_except(self, tickets: set[str]) -> None:
+        """Take back what is set aside for batches that are on no record: the process died before it sent them."""
+        for ticket in [ticket for ticket in self._open if ticket.startswith(BATCH) and ticket not in tickets]:
+            self.release(ticket)
+
     def abandon(self, ticket: str) -> None:
         """Leave a request without an answer behind; what was set aside for it stays booked."""
         self._own.discard(ticket)
@@ -117,9 +125,12 @@ class Ledger:
 
     def explain_stop(self) -> str:
         """Return why nothing more is asked and what to do."""
-        cap = f"{self._limits.max_cost_usd:.2f} US dollars" if self.price else f"{self._limits.max_cost_tokens:,} tokens"
-        name = "max_cost_usd" if self.price else "max_cost_tokens"
-        return f"The next request could break the cap of {cap}: {self.describe()}. Every reply so far is kept. Raise `{name}` and run the same command again."
+        caps = [f"`max_cost_usd` ({self._limits.max_cost_usd:.2f})"] * bool(self.price)
+        caps += [f"`max_cost_tokens` ({self._limits.max_cost_tokens:,})"] * bool(self._limits.max_cost_tokens)
+        return (
+            f"The next request could break the cap, {' or '.join(caps)}: {self.describe()}. Every reply so far is kept. Raise the cap and run the same command "
+            "again, or lower `n_requests` or `target_rows` to make a dataset of what is there."
+        )
 
     def _say(self, amount: Amount) -> str:
         return f"{amount.usd:.2f} US dollars ({amount.tokens:,} tokens)" if self.price else f"{amount.tokens:,} tokens"
@@ -138,8 +149,10 @@ class Ledger:
             self._open[ticket] = self._amount(entry["input_tokens"], entry["output_tokens"], entry["factor"])
             self._at_risk += self._open[ticket]
             return
-        reserved = self._open.pop(ticket, Amount())
         self._own.discard(ticket)
+        reserved = self._open.pop(ticket, None)
+        if reserved is None:
+            return  # settled before: an answer that is collected again after a kill is booked once
         self._at_risk -= reserved
         if entry["state"] == "answered":
             billed = "input_tokens" in entry
@@ -150,15 +163,15 @@ class Ledger:
         self._n_entries += 1
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            if self._path.is_file() and self._path.stat().st_size > self._n_bytes:
+                os.truncate(self._path, self._n_bytes)  # a line that a kill broke off
             self._file = self._path.open("a", encoding="utf-8")
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
 
     def _read(self) -> list[dict[str, Any]]:
-        """Return the entries of earlier runs; a last line that a kill broke off is cut away."""
-        if not self._path.is_file():
-            return []
-        whole, _, torn = self._path.read_bytes().rpartition(b"\n")
-        if torn:
-            self._path.write_bytes(whole + b"\n" if whole else b"")
+        """Return the entries of earlier runs, a last line that a kill broke off aside."""
+        data = self._path.read_bytes() if self._path.is_file() else b""
+        whole = data[: data.rfind(b"\n") + 1]
+        self._n_bytes = len(whole)
         return [json.loads(line) for line in whole.splitlines()]

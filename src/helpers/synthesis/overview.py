@@ -10,6 +10,7 @@ from helpers.records import CATEGORIES, Instruction, SeedTask, read_json_lines
 from helpers.rouge import similarity_matrix
 from helpers.store import Run
 from helpers.synthesis.filters import REASONS
+from helpers.synthesis.pipeline import TASK_FIELDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ def read_tasks(run: Run) -> pd.DataFrame:
     """Return every task that was parsed from the replies of a synthesis run, kept or not."""
     import pandas as pd
 
-    return pd.DataFrame(read_json_lines(run.file("tasks.jsonl")))
+    return pd.DataFrame(read_json_lines(run.file("tasks.jsonl")), columns=list(TASK_FIELDS))
 
 
 def share_categories(sources: dict[str, Iterable[str]]) -> pd.DataFrame:
@@ -65,7 +66,10 @@ def count_growth(tasks: pd.DataFrame) -> pd.DataFrame:
     """Return what each request added: request (from 1), parsed and kept (cumulative), share_new (of its sound tasks, those that were novel, 0..1)."""
     sound = tasks["reason"].isna() | (tasks["reason"] == "not novel")
     per_request = tasks.assign(kept=tasks["reason"].isna(), sound=sound).groupby("request")[["kept", "sound"]].sum()
-    growth = per_request.assign(parsed=tasks.groupby("request").size(), share_new=per_request["kept"] / per_request["sound"])
+    per_request = per_request.reindex(range(int(tasks["request"].max()) + 1), fill_value=0)  # a reply without any task counts too
+    growth = per_request.assign(
+        parsed=tasks.groupby("request").size().reindex(per_request.index, fill_value=0), share_new=per_request["kept"] / per_request["sound"]
+    )
     growth[["parsed", "kept"]] = growth[["parsed", "kept"]].cumsum()
     return growth.assign(request=range(1, len(growth) + 1))[["request", "parsed", "kept", "share_new"]].reset_index(drop=True)
 
@@ -75,6 +79,8 @@ def measure_saturation(growth: pd.DataFrame) -> dict[str, float]:
     from scipy import stats
 
     seen = growth.dropna(subset="share_new")
+    if len(seen) < 3:
+        return dict.fromkeys(("estimate", "low", "high"), float("nan"))
     line = stats.linregress(seen["request"], seen["share_new"])
     margin = stats.t.ppf(0.975, len(seen) - 2) * line.stderr
     return {"estimate": 100 * line.slope, "low": 100 * (line.slope - margin), "high": 100 * (line.slope + margin)}
@@ -87,6 +93,7 @@ def count_failures(run: Run) -> pd.DataFrame:
     meanings = {
         "n_replies": "replies in all",
         "n_truncated_replies": "cut off at the length limit",
+        "n_unlabelled_replies": "with labels that were cut off or refused",
         "n_refused_replies": "refused or stopped by a content filter",
         "n_garbled_replies": "without any task in the right form",
         "n_miscounted_replies": "with fewer or more tasks than asked",

@@ -7,10 +7,11 @@ import json
 import re
 from typing import Any
 
-from helpers.records import CATEGORIES
+from helpers.records import CATEGORIES, scrub_text
 
-FIELD = re.compile(r"^(?P<number>\d{1,3})\.[ \t]*(?P<field>Instruction|Input|Output):[ \t]*", re.MULTILINE)
+FIELD = re.compile(r"^\*{0,2}(?P<number>\d{1,3})\.[ \t]*\*{0,2}(?P<field>Instruction|Input|Output):\*{0,2}[ \t]*", re.MULTILINE | re.IGNORECASE)
 NO_INPUT = "<noinput>"
+LABEL_NUMBER = re.compile(r"[0-9]{1,3}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +53,9 @@ def parse_json_reply(text: str, first_number: int) -> tuple[list[ParsedTask], di
     """
     tasks, labels = [], {}
     for number, item in enumerate(_read_objects(text), first_number):
-        fields = {name: item[name] for name in ("instruction", "input", "output") if isinstance(item.get(name), str)}
+        fields = {name: scrub_text(item[name]).strip() for name in ("instruction", "input", "output") if isinstance(item.get(name), str)}
         tasks.append(_build_task(number, fields, is_cut=False))
-        if item.get("category") in CATEGORIES:
+        if isinstance(item.get("category"), str) and item["category"] in CATEGORIES:
             labels[number] = item["category"]
     return tasks, labels
 
@@ -64,7 +65,7 @@ def _read_objects(text: str) -> list[dict[str, Any]]:
     while position and (start := text.find("{", position)) >= 0:
         try:
             item, position = decoder.raw_decode(text, start)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             break
         items.append(item)
     return items
@@ -74,12 +75,12 @@ def parse_labels(text: str) -> dict[int, str]:
     """Return the labels of a reply that holds one JSON object; what is not a known category is left out."""
     try:
         labels = json.loads(text[text.find("{") : text.rfind("}") + 1])
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {}
-    return {int(number): label for number, label in labels.items() if str(number).isdigit() and label in CATEGORIES}
+    return {int(number): label for number, label in labels.items() if LABEL_NUMBER.fullmatch(number) and isinstance(label, str) and label in CATEGORIES}
 
 
 def _build_task(number: int, fields: dict[str, str], is_cut: bool) -> ParsedTask:
     complete = bool(fields.get("instruction") and fields.get("output") and "input" in fields) and not is_cut
     given = fields.get("input")
-    return ParsedTask(number, fields.get("instruction"), "" if given == NO_INPUT else given, fields.get("output"), complete)
+    return ParsedTask(number, fields.get("instruction"), "" if given and given.lower().rstrip(".") == NO_INPUT else given, fields.get("output"), complete)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,22 @@ from helpers.records import SeedTask, TeacherReply, dump_row, read_rows
 from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_file
 from helpers.synthesis.batch import BatchTeacher
+from helpers.synthesis.conversations import ask_live
 from helpers.synthesis.draws import draw_seeds
 from helpers.synthesis.filters import find_fault, read_benchmark_runs
 from helpers.synthesis.journal import Journal
 from helpers.synthesis.ledger import TeacherLimits
-from helpers.synthesis.live import ask_live
 from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.prompts import LIST, N_SHOWN, N_TASKS, REPLY_FORMATS, build_request
-from helpers.synthesis.teacher import RECORDED, REPLIES, Conversation, converse, read_tasks_of, replay_teacher
+from helpers.synthesis.teacher import RECORDED, REPLIES, Conversation, converse, read_tasks, replay_teacher
 
 SEED_TASKS = SEEDS / "seed_tasks.jsonl"
 INSTRUCTIONS = "instructions.jsonl"
 BENCHMARK_FILES = tuple(sorted(BENCHMARK.glob("*.jsonl")))
 LABELLERS = ("teacher", "classifier")
 CODE = (*(f"synthesis/{name}.py" for name in ("categories", "draws", "filters", "novelty", "parsing", "pipeline", "prompts", "teacher")), "rouge.py")
+TASK_FIELDS = ("id", "request", "seed_ids", "source", "category", "reason", "similarity", "instruction", "input", "output")
 Label = Callable[[Sequence[ParsedTask]], list[str]]
 
 
@@ -46,7 +48,7 @@ class SynthesisSettings:
     draw_seed: int = parameter(2024, "seed of the draws of seed tasks")
     n_requests: int = parameter(48, "requests to the teacher, 17 new tasks each", minimum=1)
     target_rows: int = parameter(0, "stop once so many rows are kept; 0: after n_requests", minimum=0)
-    novelty_threshold: float = parameter(0.7, "ROUGE-L F1 from which an instruction counts as known", minimum=0)
+    novelty_threshold: float = parameter(0.7, "ROUGE-L F1 from which an instruction counts as known", minimum=0, maximum=1)
     min_words: int = parameter(3, "fewest words of an instruction", minimum=1)
     max_words: int = parameter(150, "most words of an instruction", minimum=1)
 
@@ -81,25 +83,26 @@ def synthesize(settings: SynthesisSettings, limits: TeacherLimits | None = None)
     files = [SEED_TASKS, *BENCHMARK_FILES, *([REPLIES] if settings.teacher == RECORDED or settings.labeller == "classifier" else [])]
 
     def compute(folder: Path) -> dict[str, Any]:
-        with track(f"ask {settings.teacher} teacher", settings.n_requests, "requests") as advance:
+        claim = nullcontext() if settings.teacher == RECORDED else Journal(settings.teacher, settings.teacher_url).claim()
+        with claim, track(f"ask {settings.teacher} teacher", settings.n_requests, "requests") as advance:
             replies = collect_replies(settings, limits or TeacherLimits(), seeds)
-            return write_rows(folder, settings, replies, advance)
+            return write_rows(folder, TaskFilter(settings, seeds.values()), replies, advance)
 
     return run_stage("synthesis", settings, {file.name: sha256_file(file) for file in files}, CODE, compute)
 
 
-def write_rows(folder: Path, settings: SynthesisSettings, replies: Iterator[TeacherReply], advance: Advance) -> dict[str, Any]:
+def write_rows(folder: Path, check: TaskFilter, replies: Iterator[TeacherReply], advance: Advance) -> dict[str, Any]:
     """Filter replies as they come and write the three files of a run; returns the facts for its manifest."""
-    counts: Counter[str] = Counter()
+    counts: Counter[str] = Counter(n_kept=0, n_tasks=0)
+    target = check.settings.target_rows
     names = ("replies.jsonl", "tasks.jsonl", INSTRUCTIONS)
     reply_file, task_file, row_file = ((folder / name).open("w", encoding="utf-8") for name in names)
-    check = TaskFilter(settings)
     with reply_file, task_file, row_file:
         for reply in replies:
             reply_file.write(dump_row(reply))
             counts.update(count_reply(reply, tasks := list(check(reply))))
             for task in tasks:
-                if settings.target_rows and counts["n_kept"] == settings.target_rows:
+                if target and counts["n_kept"] == target:
                     break
                 task_file.write(dump_row(task))
                 counts["n_tasks"] += 1
@@ -107,7 +110,7 @@ def write_rows(folder: Path, settings: SynthesisSettings, replies: Iterator[Teac
                     row_file.write(dump_row(_instruction_row(task, reply)))
                     counts["n_kept"] += 1
             advance(note=f"{counts['n_kept']} rows kept")
-            if settings.target_rows and counts["n_kept"] == settings.target_rows:
+            if target and counts["n_kept"] == target:
                 break
     replies.close()
     return dict(sorted(counts.items()))
@@ -121,6 +124,7 @@ def count_reply(reply: TeacherReply, tasks: Sequence[Mapping[str, Any]]) -> dict
         "n_input_tokens": reply.usage.input_tokens if reply.usage else 0,
         "n_output_tokens": reply.usage.output_tokens if reply.usage else 0,
         "n_truncated_replies": int(reply.finish_reason == "length"),
+        "n_unlabelled_replies": int(reply.label_finish_reason not in (None, "stop")),
         "n_refused_replies": int(reply.finish_reason == "content_filter"),
         "n_garbled_replies": int(not tasks and reply.finish_reason != "content_filter"),
         "n_miscounted_replies": int(bool(tasks) and len(tasks) != n_asked and reply.finish_reason == "stop"),
@@ -154,9 +158,10 @@ def collect_replies(settings: SynthesisSettings, limits: TeacherLimits, seeds: M
 class TaskFilter:
     """Decides on the tasks of one reply after the other; remembers the instructions it kept."""
 
-    def __init__(self, settings: SynthesisSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: SynthesisSettings, seeds: Iterable[SeedTask]) -> None:
+        self.settings = settings
         self._index = NoveltyIndex(settings.novelty_threshold)
+        self._index.add(seed.instruction for seed in seeds)  # a teacher that repeats its examples has written nothing new
         self._benchmark_runs = read_benchmark_runs(BENCHMARK_FILES)
         self._label: Label | None = None
         if settings.labeller == "classifier" and settings.teacher != RECORDED:
@@ -166,10 +171,10 @@ class TaskFilter:
 
     def __call__(self, reply: TeacherReply) -> Iterator[dict[str, Any]]:
         """Yield every task of a reply, with `reason` None for those that are kept and its highest similarity to an earlier kept one."""
-        tasks = read_tasks_of(reply, self._settings.reply_format)
+        tasks = read_tasks(reply.text, reply.finish_reason, self.settings.reply_format)
         labels = self._find_labels(reply, tasks)
         reasons = [
-            find_fault(task, self._settings.min_words, self._settings.max_words, self._benchmark_runs) or (None if task.number in labels else "unlabelled")
+            find_fault(task, self.settings.min_words, self.settings.max_words, self._benchmark_runs) or (None if task.number in labels else "unlabelled")
             for task in tasks
         ]
         decisions = iter(self._index.add([task.instruction for task, reason in zip(tasks, reasons, strict=True) if reason is None]))

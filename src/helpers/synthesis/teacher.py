@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import dataclasses
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
 from helpers.paths import SEEDS
 from helpers.records import TeacherReply, Usage, read_rows
-from helpers.synthesis.journal import Body, Completion
+from helpers.synthesis.journal import Body, Completion, Journal
 from helpers.synthesis.parsing import ParsedTask, parse_json_reply, parse_labels, parse_reply
-from helpers.synthesis.prompts import JSON, N_SHOWN, REPLY_SCHEMA, build_label_request, prompt_sha256
+from helpers.synthesis.prompts import JSON, LIST, N_SHOWN, REPLY_SCHEMA, build_label_request, prompt_sha256
 
 RECORDED = "recorded"
 REPLIES = SEEDS / "teacher_replies.jsonl"
@@ -55,15 +56,14 @@ def converse(settings: Any, request: int, seed_ids: tuple[str, ...], prompt: str
         prompt: what is asked.
     """
     answer = yield build_body(settings, prompt, request, MAX_REPLY_TOKENS)
-    bills = [answer.usage]
+    bills, labels, label_finish_reason = [answer.usage], {}, None
     if settings.reply_format == JSON:
-        tasks, labels = parse_json_reply(answer.text, N_SHOWN + 1)
+        labels = parse_json_reply(answer.text, N_SHOWN + 1)[1]
     else:
-        tasks, labels = parse_reply(answer.text, answer.finish_reason), {}
-        complete = [task for task in tasks if task.is_complete]
+        complete = [task for task in read_tasks(answer.text, answer.finish_reason, LIST) if task.is_complete]
         if complete and settings.labeller == "teacher":
             labelled = yield build_body(settings, build_label_request(complete), request, MAX_LABEL_TOKENS, wants_tasks=False)
-            labels = parse_labels(labelled.text)
+            labels, label_finish_reason = parse_labels(labelled.text), labelled.finish_reason
             bills.append(labelled.usage)
     return TeacherReply(
         request=request,
@@ -74,6 +74,7 @@ def converse(settings: Any, request: int, seed_ids: tuple[str, ...], prompt: str
         text=answer.text,
         categories=labels,
         usage=_add_usage(bills),
+        label_finish_reason=label_finish_reason,
     )
 
 
@@ -93,9 +94,31 @@ def build_body(settings: Any, prompt: str, request: int, max_tokens: int, wants_
     return body
 
 
-def read_tasks_of(reply: TeacherReply, reply_format: str) -> list[ParsedTask]:
-    """Return the tasks of a reply in the format that was asked for."""
-    return parse_json_reply(reply.text, N_SHOWN + 1)[0] if reply_format == JSON else parse_reply(reply.text, reply.finish_reason)
+def read_tasks(text: str, finish_reason: str, reply_format: str) -> list[ParsedTask]:
+    """Return the tasks of a reply in the format that was asked for.
+
+    An item whose number is that of a shown seed, or comes a second time, counts as incomplete: the teacher repeats the list instead of going on with it.
+    """
+    tasks = parse_json_reply(text, N_SHOWN + 1)[0] if reply_format == JSON else parse_reply(text, finish_reason)
+    seen = set(range(N_SHOWN + 1))
+    sound = []
+    for task in tasks:
+        sound.append(dataclasses.replace(task, is_complete=task.is_complete and task.number not in seen))
+        seen.add(task.number)
+    return sound
+
+
+def find_missing(conversations: Iterable[Conversation], journal: Journal) -> Iterator[Body]:
+    """Yield the first request of each conversation that the journal does not answer yet."""
+    for conversation in conversations:
+        body = next(conversation)
+        while (answer := journal.find(body)) is not None:
+            try:
+                body = conversation.send(answer)
+            except StopIteration:
+                break
+        else:
+            yield body
 
 
 def _add_usage(bills: list[Usage | None]) -> Usage | None:

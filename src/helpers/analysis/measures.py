@@ -1,0 +1,146 @@
+"""Tables of an evaluation: scores with intervals, paired differences with tests, further measures, choices by position."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from helpers.analysis.statistics import contrast
+from helpers.evaluation.stage import MEASURED
+from helpers.evaluation.tasks import find_task
+from helpers.records import read_json_lines
+from helpers.store import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEASURES = ("margin", "brier", "precision", "recall", "conditional", "concept_f1", "bertscore", "coherence", "completeness", "naturalness")
+RIGHT = "right answers"
+N_PERMUTATIONS = 9999
+PERMUTATION_SEED = 11
+
+
+def estimate(items: pd.DataFrame, weights: dict[str, float]) -> dict[str, float]:
+    """Return a weighted sum of models' scores with its interval: estimate, low, high, n."""
+    found = contrast(items, weights)
+    return {name: found[name] for name in ("estimate", "low", "high", "n")}
+
+
+def score_models(items: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean score of every model on every task: cell, task, metric, estimate, low, high, n, unparsed (share)."""
+    import pandas as pd
+
+    rows = []
+    for (task, cell), group in items.groupby(["task", "cell"], sort=False):
+        unparsed = 1 - group["parsed"].mean()
+        rows.append({"cell": cell, "task": task, "metric": find_task(task).metric} | estimate(group, {cell: 1}) | {"unparsed": unparsed})
+    return pd.DataFrame(rows)
+
+
+def compare_models(items: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Compare every other model with a reference, item by item.
+
+    Returns:
+        cell, task, category, estimate (difference of means), low, high, n, test, p (two-sided), p_holm (Holm's correction over all rows of the table).
+    """
+    import pandas as pd
+    from statsmodels.stats.multitest import multipletests
+
+    rows = []
+    for task, group in items.groupby("task", sort=False):
+        scores = group.pivot(index="item", columns="cell", values="score")
+        for cell in (cell for cell in dict.fromkeys(group["cell"]) if cell != reference):
+            test, p = compare_pairs(scores[cell].to_numpy(), scores[reference].to_numpy(), find_task(task).is_choice)
+            rows.append({"cell": cell, "task": task, "category": find_task(task).category} | estimate(group, {cell: 1, reference: -1}) | {"test": test, "p": p})
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=multipletests(table["p"], method="holm")[1])
+
+
+def compare_pairs(scores: np.ndarray, others: np.ndarray, right_or_wrong: bool) -> tuple[str, float]:
+    """Test whether two models differ on the same items: McNemar's exact test of right and wrong, or a sign-flip permutation test of the mean difference.
+
+    Args:
+        scores: of one model, shape (n,).
+        others: of the other model on the same items, shape (n,).
+        right_or_wrong: whether every score is 1 or 0.
+
+    Returns:
+        Name of the test and two-sided p value.
+    """
+    from scipy.stats import permutation_test
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    if right_or_wrong:
+        right, other = scores == 1, others == 1
+        table = [[(right & other).sum(), (right & ~other).sum()], [(~right & other).sum(), (~right & ~other).sum()]]
+        return "McNemar", float(mcnemar(table, exact=True).pvalue)
+    flips = permutation_test(
+        (scores - others,),
+        lambda sample, axis: sample.mean(axis=axis),
+        permutation_type="samples",
+        n_resamples=N_PERMUTATIONS,
+        rng=np.random.default_rng(PERMUTATION_SEED),
+    )
+    return "permutation", float(flips.pvalue)
+
+
+def average_measures(items: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean of every further measure by task and model, over the items that have it: task, cell, then one column a measure.
+
+    Tasks that have none are left out.
+    """
+    present = [name for name in MEASURES if name in items and items[name].notna().any()]
+    values = items.assign(**{name: items[name].astype(float) for name in present})
+    means = values.groupby(["task", "cell"], sort=False)[present].mean().dropna(how="all").reset_index()
+    return gather_tasks(means, items)
+
+
+def rate_letters(items: pd.DataFrame) -> pd.DataFrame:
+    """Return how often each model chose the option at each position in every choice task.
+
+    Returns:
+        task, cell, then the share of each position (0..1), A being the first; cell 'right answers' holds the shares of the right options. A model whose share
+        is far above that one likes a position.
+    """
+    import pandas as pd
+
+    chosen = items[items["letters"].notna()] if "letters" in items else items.iloc[:0].assign(letters="", right_letters="")
+    right = chosen.drop_duplicates(["task", "item"]).assign(cell=RIGHT, letters=lambda table: table["right_letters"])
+    letters = pd.concat([right, chosen])[["task", "cell", "letters"]]
+    letters = letters.assign(letter=letters["letters"].map(list)).explode("letter")
+    rates = letters.groupby(["task", "cell"], sort=False)["letter"].value_counts(normalize=True).unstack(fill_value=0.0)
+    return gather_tasks(rates.sort_index(axis=1).reset_index().rename_axis(columns=None), items)
+
+
+def gather_tasks(table: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the rows of each task together, tasks in the order of the items."""
+    order = list(dict.fromkeys(items["task"]))
+    return table.sort_values("task", key=lambda tasks: tasks.map(order.index), kind="stable", ignore_index=True)
+
+
+def find_liking(rates: pd.DataFrame) -> dict[str, Any]:
+    """Return the choice that lies furthest above the share of right answers: task, cell, letter, share, right (share)."""
+    long = rates.melt(["task", "cell"], var_name="letter", value_name="share")
+    right = long[long["cell"] == RIGHT].drop(columns="cell").rename(columns={"share": "right"})
+    table = long[long["cell"] != RIGHT].merge(right, on=["task", "letter"])
+    return table.loc[(table["share"] - table["right"]).idxmax()].to_dict()
+
+
+def share_preferences(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """Return how often a judge preferred each model's texts to the reference model's.
+
+    Returns:
+        cell, task, preference (mean; 0.5 is even), agrees (share of pairs judged alike in both orders), n, unparsed (share).
+    """
+    import pandas as pd
+
+    rows = []
+    for cell, run in runs.items():
+        table = pd.DataFrame(read_json_lines(run.file(MEASURED)))
+        for task, group in table.groupby("task", sort=False):
+            judged = group.dropna(subset=["preference"])
+            shares = {name: judged[name].astype(float).mean() for name in ("preference", "agrees")}
+            rows.append({"cell": cell, "task": task} | shares | {"n": len(group), "unparsed": 1 - len(judged) / len(group)})
+    return pd.DataFrame(rows)

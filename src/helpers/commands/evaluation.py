@@ -1,0 +1,138 @@
+"""The command line of evaluation: `study evaluate`, `study export-harness`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from helpers.errors import StudyError
+from helpers.evaluation.judge import JudgeSettings, check_judge
+from helpers.evaluation.sources import BASELINES
+from helpers.evaluation.stage import EvaluationSettings
+from helpers.paths import shown
+from helpers.store import Run, write_text
+from helpers.terminal import plain_errors, report_progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Evaluation = tuple[EvaluationSettings, Run]
+
+
+def evaluate(
+    model: Annotated[list[str] | None, typer.Option(help="smollm2-135m, gemma-3-270m, a hub id or a folder; may be given again.")] = None,
+    adapter: Annotated[list[Path] | None, typer.Option(help="Folder of an adapter that PEFT reads, for the one model; may be given again.")] = None,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Evaluate the paper's baselines too (models of 7B from the hub).")] = False,
+    tasks: Annotated[str, typer.Option(help="'all' nine embedded tasks, or names joined by commas, public ones included.")] = "all",
+    data: Annotated[Path | None, typer.Option(help="Folder of your own files, TASK.jsonl in the embedded format, or of public releases.")] = None,
+    n_items: Annotated[int, typer.Option(help="Test items a task, at most.")] = 100,
+    choice_scoring: Annotated[str, typer.Option(help="Choice tasks by the options' 'text', or by the 'letter' of listed ones.")] = "text",
+    permute_options: Annotated[bool, typer.Option("--permute-options", help="Show listed options in every cyclic order.")] = False,
+    bertscore: Annotated[bool, typer.Option("--bertscore", help="Measure BERTScore of generated texts, with a small encoder.")] = False,
+    judge: Annotated[str, typer.Option(help="Model that marks generated texts; its key comes from OPENAI_API_KEY.")] = "",
+    judge_url: Annotated[str, typer.Option(help="Address of the judge's OpenAI-compatible server.")] = "",
+    teacher: Annotated[str, typer.Option(help="Model that wrote the training data; the judge must be another.")] = "recorded",
+    output: Annotated[Path | None, typer.Option(help="Folder for the tables as CSV.")] = None,
+) -> None:
+    """Evaluate models and adapters on tasks: scores with intervals and, for several, paired differences to the first."""
+
+    settings = {"tasks": tasks, "n_items": n_items, "choice_scoring": choice_scoring, "permute_options": permute_options}
+    models = [*(model or ["smollm2-135m"]), *(BASELINES if baselines else [])]
+    with plain_errors():
+        if adapter and len(models) > 1:
+            raise StudyError(f"Adapters belong to one model, but {len(models)} models were named. Name the model that they were tuned on.")
+        further = Further(bertscore, JudgeSettings(judge, judge_url, teacher) if judge else None, data)
+        if further.judge:
+            check_judge(further.judge)
+        with report_progress("evaluate"):
+            evaluations = run_evaluations(models, adapter or [], settings, data)
+            tables = tabulate(evaluations, further)
+        show_tables(tables, output)
+
+
+def show_tables(tables: dict[str, pd.DataFrame], output: Path | None) -> None:
+    """Print the tables and, where a folder is named, write each as CSV."""
+    for name, table in tables.items():
+        typer.echo(f"\n{name}\n{table.round(4).to_string(index=False)}")
+        if output:
+            write_text(output / f"{name}.csv", table.round(4).to_csv(index=False))
+    if output:
+        typer.echo(f"\nwritten: {', '.join(f'{name}.csv' for name in tables)} in {shown(output)}")
+
+
+@dataclass(frozen=True)
+class Further:
+    """What is measured beyond the scores, and the folder of the user's files, which holds the references."""
+
+    bertscore: bool
+    judge: JudgeSettings | None
+    data: Path | None
+
+
+def run_evaluations(models: list[str], adapters: list[Path], settings: dict, data: Path | None) -> dict[str, Evaluation]:
+    """Evaluate models, and adapters on the one model; return settings and run of each by its name."""
+    from helpers.evaluation.stage import evaluate_adapters
+    from helpers.settings import pick
+
+    evaluations = {}
+    for name in models:
+        own = pick(EvaluationSettings, settings | {"model": name})
+        runs = evaluate_adapters(own, {name: None} | {str(adapter): adapter for adapter in adapters}, data)
+        evaluations |= {label: (own, run) for label, run in runs.items()}
+    return evaluations
+
+
+def tabulate(evaluations: dict[str, Evaluation], further: Further) -> dict[str, pd.DataFrame]:
+    """Return the tables by name: scores, differences to the first model, further measures, letters chosen, the judge's preferences, each where it applies."""
+    from helpers.analysis.measures import average_measures, compare_models, rate_letters, score_models, share_preferences
+    from helpers.evaluation.stage import read_items
+
+    first = next(iter(evaluations))
+    measured = {name: list(measure_further(*evaluation, further)) for name, evaluation in evaluations.items()}
+    items = read_items({name: run for name, (_, run) in evaluations.items()}, measured)
+    tables = {"scores": score_models(items)}
+    if len(evaluations) > 1:
+        tables["differences"] = compare_models(items, first)
+    tables["measures"] = average_measures(items)
+    if "letters" in items:
+        tables["letters"] = rate_letters(items)
+    if further.judge and len(evaluations) > 1:
+        tables["preferences"] = share_preferences({name: judge_against(evaluations, name, first, further) for name in list(evaluations)[1:]})
+    return tables
+
+
+def measure_further(settings: EvaluationSettings, run: Run, further: Further) -> Iterator[Run]:
+    """Yield the runs that measure an evaluation's generated texts further."""
+    from helpers.evaluation.judge import judge_texts
+    from helpers.evaluation.similarity import measure_similarity
+
+    if further.bertscore:
+        yield measure_similarity(settings, run, further.data)
+    if further.judge:
+        yield judge_texts(further.judge, settings, run, further.data)
+
+
+def judge_against(evaluations: dict[str, Evaluation], name: str, first: str, further: Further) -> Run:
+    """Have a model's texts compared with the first model's."""
+    from helpers.evaluation.judge import judge_pairs
+
+    settings, run = evaluations[name]
+    return judge_pairs(further.judge, settings, run, evaluations[first][1], further.data)
+
+
+def export_harness(
+    folder: Annotated[Path, typer.Argument(help="Where to write; give it to `lm_eval --include_path`.")],
+    model: Annotated[str, typer.Option(help="Model whose tokenizer counts the lengths of options.")] = "smollm2-135m",
+    tasks: Annotated[str, typer.Option(help="'all' embedded choice tasks, or names joined by commas.")] = "all",
+    data: Annotated[Path | None, typer.Option(help="Folder of your own files or of public releases.")] = None,
+) -> None:
+    """Write the choice tasks for lm-evaluation-harness, by text and by letter."""
+    from helpers.evaluation import harness
+
+    with plain_errors():
+        names = harness.export_harness(folder, model, tasks, data)
+        typer.echo(f"{len(names)} tasks in {shown(folder)}: {', '.join(names)}")

@@ -1,0 +1,154 @@
+"""Rows of public sets in the embedded format: one function a set takes a row of the hub or of the public release and returns the items that it holds.
+
+A row may hold no item (an empty answer) or several (a case report has many sentences). Rows whose set has no training part get their split by lot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+RawRow = Mapping[str, Any]
+Items = list[dict[str, Any]]
+DECISIONS = ["yes", "no", "maybe"]
+SECTIONS = {
+    "GENHX": "history of present illness",
+    "FAM/SOCHX": "family and social history",
+    "ROS": "review of systems",
+    "PASTMEDICALHX": "past medical history",
+    "PASTSURGICAL": "past surgical history",
+    "CC": "chief complaint",
+    "EDCOURSE": "emergency department course",
+    "GYNHX": "gynecologic history",
+}
+
+
+def convert_medqa(row: RawRow) -> Items:
+    """MedQA-USMLE with four options: the hub's columns (`sent1`, `ending0`..`ending3`, `label`) or the release's (`options`, `answer_idx`)."""
+    if "ending0" in row:
+        return [_choice(row, row["sent1"], [row[f"ending{n}"] for n in range(4)], row["label"])]
+    letters = sorted(row["options"])
+    return [_choice(row, row["question"], [row["options"][letter] for letter in letters], letters.index(row.get("answer_idx", row["answer"])))]
+
+
+def convert_medmcqa(row: RawRow, first: int = 0) -> Items:
+    """MedMCQA: `opa`..`opd` and `cop`, which counts from `first` (0 on the hub, 1 in the release's files); rows without a label hold no item."""
+    if "options" in row:
+        return convert_medqa(row)
+    index = int(row["cop"]) - first
+    return [_choice(row, row["question"], [row[f"op{letter}"] for letter in "abcd"], index)] if index >= 0 else []
+
+
+def convert_medmcqa_release(row: RawRow) -> Items:
+    """MedMCQA as its own files have it: the right option counts from 1."""
+    return convert_medmcqa(row, first=1)
+
+
+def convert_pubmedqa(row: RawRow) -> Items:
+    """PubMedQA, labelled part: the abstract without its conclusion, the question, yes, no or maybe; without a split every row is for testing."""
+    context = row.get("context") or row["CONTEXTS"]
+    parts = context["contexts"] if isinstance(context, Mapping) else context
+    answer = row.get("final_decision") or row["answer"]
+    item = _choice(row, row.get("question") or row["QUESTION"], DECISIONS, DECISIONS.index(answer), context=" ".join(parts))
+    return [item | {"split": "test" if row.get("split", "test") == "test" else "train"}]
+
+
+def convert_ncbi_disease(row: RawRow) -> Items:
+    """NCBI disease corpus: a sentence as tokens and BIO tags (texts, or 0, 1, 2); sentences that name no disease hold no item."""
+    tokens = row["tokens"]
+    starts = [str(tag)[0] in "B1" for tag in row.get("tags", row.get("ner_tags"))]
+    inside = [str(tag)[0] in "I2" for tag in row.get("tags", row.get("ner_tags"))]
+    mentions = []
+    for start in (index for index, begins in enumerate(starts) if begins):
+        end = next((index for index in range(start + 1, len(tokens)) if not inside[index]), len(tokens))
+        mentions.append(" ".join(tokens[start:end]))
+    return _mentions(" ".join(tokens), mentions, {})
+
+
+def convert_maccrobat(row: RawRow) -> Items:
+    """MACCROBAT: a case report with spans of medications; one item a line of the report (a sentence) that names any."""
+    text = row.get("full_text") or row["text"]
+    spans = [_span(entity) for entity in row.get("ner_info", row.get("entities")) if entity.get("label", entity.get("type")).lower() == "medication"]
+    items: Items = []
+    begin = 0
+    for line in text.split("\n"):
+        named = [text[start:end] for start, end in sorted(spans) if begin <= start and end <= begin + len(line)]
+        items += _mentions(line, named, {"split": draw_split(str(row.get("id") or text))})
+        begin += len(line) + 1
+    return items
+
+
+def convert_craft(row: RawRow) -> Items:
+    """CRAFT pronouns with their antecedents; a pronoun that stands in its text more than once is left out, since the question would not say which."""
+    pronoun, text = row["pronoun"], row["context"]
+    if len(re.findall(rf"\b{re.escape(pronoun)}\b", text, re.IGNORECASE)) != 1:
+        return []
+    forms = list(dict.fromkeys([row["antecedent"], *row["all_antecedents"]]))
+    split = "test" if row["split"] == "test" else "train"
+    return [{"id": name_row({}, f"{row['doc']} {pronoun} {text}"), "text": text, "pronoun": pronoun, "gold": {"forms": forms}, "split": split}]
+
+
+def convert_mts_dialog(row: RawRow) -> Items:
+    """MTS-Dialog: a dialogue, the heading of the note's section, the section as written."""
+    header = row["section_header"]
+    section = SECTIONS.get(header, header.replace("_", " ").lower())
+    fields = {"section": section, "text": row["dialogue"], "references": [row["section_text"]]}
+    return [{"id": name_row({"id": row.get("ID")}, row["dialogue"])} | fields]
+
+
+def convert_medquad(row: RawRow) -> Items:
+    """MedQuAD: a health question and its answer; answers that were withdrawn hold no item."""
+    return _question(row, row["question"], row["answer"])
+
+
+def convert_icliniq(row: RawRow) -> Items:
+    """ICliniq: a patient's question and the physician's answer."""
+    return _question(row, row["input"], row["answer_icliniq"])
+
+
+def draw_split(key: str) -> str:
+    """Return 'train' for one key in ten, by lot (sha256), 'test' for the others."""
+    return "train" if hashlib.sha256(key.encode()).digest()[0] % 10 == 0 else "test"
+
+
+def name_row(row: RawRow, text: str) -> str:
+    """Return a row's own id, or the first digits of its text's sha256."""
+    own = next((row[key] for key in ("id", "pubid") if row.get(key) not in (None, "")), None)
+    return str(own) if own is not None else hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _choice(row: RawRow, question: str, options: list[str], answer: int, context: str = "") -> dict[str, Any]:
+    return {"id": name_row(row, question), "context": context, "question": question, "options": options, "answer": answer}
+
+
+def _mentions(text: str, mentions: list[str], fields: dict[str, Any]) -> Items:
+    unique = {mention.lower(): mention for mention in reversed(mentions)}
+    gold = [{"forms": [mention]} for mention in reversed(unique.values())]
+    return [{"id": name_row({}, text), "text": text, "gold": gold} | fields] if gold else []
+
+
+def _question(row: RawRow, question: str, answer: str | None) -> Items:
+    key = name_row(row, question)
+    return [{"id": key, "text": question, "references": [answer], "split": draw_split(key)}] if answer and answer.strip() else []
+
+
+def _span(entity: RawRow) -> tuple[int, int]:
+    if "spans" not in entity:
+        return int(entity["start"]), int(entity["end"])
+    numbers = entity["spans"].replace(";", " ").split()  # brat: a span may have gaps
+    return int(numbers[0]), int(numbers[-1])
+
+
+def read_bio(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the sentences of a file with one `token<TAB>tag` a line and an empty line after each sentence."""
+    for block in text.strip().split("\n\n"):
+        pairs = [line.split("\t") for line in block.splitlines()]
+        yield {"tokens": [pair[0] for pair in pairs], "tags": [pair[-1] for pair in pairs]}
+
+
+def read_brat(name: str, text: str, annotations: str) -> dict[str, Any]:
+    """Return a brat document (`.txt` and `.ann`) as one row with its text-bound annotations."""
+    bound = [line.split("\t")[1].split(" ", 1) for line in annotations.splitlines() if line.startswith("T")]
+    return {"id": name, "text": text, "entities": [{"type": kind, "spans": spans} for kind, spans in bound]}

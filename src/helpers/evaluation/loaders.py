@@ -1,0 +1,152 @@
+"""Items that are not embedded: the user's own files, files of the public releases, the hub."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from helpers.errors import StudyError
+from helpers.evaluation.converters import read_bio, read_brat
+from helpers.evaluation.sources import Convert, Source
+from helpers.paths import shown
+from helpers.records import BenchmarkItem, read_json_lines, read_rows
+
+if TYPE_CHECKING:
+    from helpers.evaluation.forms import Task
+
+RawItem = dict[str, Any]
+
+
+def load_rows(task: Task, data: Path | None) -> list[BenchmarkItem]:
+    """Return a task's rows in the embedded format.
+
+    Args:
+        task: the task.
+        data: folder with `<task>.jsonl` in the embedded format, or with files of the public release; None for the hub.
+
+    Raises:
+        StudyError: there is no such file or hub copy, or no row of it can be used; says what would do.
+    """
+    if data is None:
+        return build_items(task, read_hub(task))
+    own = data / f"{task.name}.jsonl"
+    if own.is_file() and (task.source is None or is_embedded(own, task)):
+        return read_rows(own, task.schema)
+    found = list(read_release(task.source, data)) if task.source else []
+    if not found:
+        names = [name for split in task.source.files.values() for name in split] if task.source else []
+        release = f", or files of the public release ({', '.join(names)}; {task.source.url})" if task.source else ""
+        raise StudyError(f"Task {task.name!r} needs {shown(own)} in the embedded format ({task.schema.__name__} in src/helpers/records.py){release}.")
+    return build_items(task, found)
+
+
+def is_embedded(path: Path, task: Task) -> bool:
+    """Say whether a file is to be read as the embedded format: its first row fits, or does not fit the public release either."""
+    first = read_json_lines(path)[:1]
+    try:
+        task.schema.model_validate(first[0])
+    except (ValidationError, IndexError):
+        return not first or not _converts(task.source.convert, first[0])
+    return True
+
+
+def _converts(convert: Convert, row: RawItem) -> bool:
+    try:
+        convert(row)
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return False
+    return True
+
+
+def build_items(task: Task, rows: Iterable[RawItem]) -> list[BenchmarkItem]:
+    """Return the items of converted rows, each id once a split; rows that break a rule of the schema (options must differ) are left out with a warning."""
+    items: dict[tuple[str, str], BenchmarkItem] = {}
+    reasons: list[str] = []
+    for row in rows:
+        try:
+            item = task.schema.model_validate(row)
+        except ValidationError as error:
+            reasons.append(f"{row['id']}: {error.errors()[0]['msg']}")
+        else:
+            items.setdefault((item.split, item.id), item)
+    if reasons and not items:
+        raise StudyError(f"No row of {task.name!r} can be used; the first one is {reasons[0]} Check that the file is the set's own.")
+    if reasons:
+        warnings.warn(f"{task.name}: {len(reasons)} of {len(reasons) + len(items)} rows are left out, first {reasons[0]}", stacklevel=2)
+    return list(items.values())
+
+
+def read_release(source: Source, data: Path) -> Iterator[RawItem]:
+    """Yield the converted rows of the first known file of each split that lies in a folder or one below."""
+    for split, names in source.files.items():
+        paths = next((found for name in names if (found := sorted([*data.glob(name), *data.glob(f"*/{name}")]))), [])
+        for path in paths:
+            yield from convert_rows(read_file(path), source.convert_file.get(path.name, source.convert), split, shown(path))
+
+
+def convert_rows(rows: Iterable[RawItem], convert: Convert, split: str, place: str) -> Iterator[RawItem]:
+    """Yield the items of raw rows; those that name no split of their own get `split`.
+
+    Raises:
+        StudyError: a row lacks a column.
+    """
+    for number, row in enumerate(rows, 1):
+        try:
+            found = convert(row)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise StudyError(f"Row {number} of {place} does not have the columns expected ({error!r}). It has {', '.join(map(str, row))}.") from None
+        yield from ({"split": split} | item for item in found)
+
+
+def read_file(path: Path) -> Iterator[RawItem]:
+    """Yield the rows of a file by its ending: JSON lines, a JSON list or mapping by id, CSV, tokens with tags, brat."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".csv":
+        import pandas as pd
+
+        yield from pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
+    elif path.suffix == ".tsv":
+        yield from read_bio(text)
+    elif path.suffix == ".ann":
+        yield read_brat(path.stem, path.with_suffix(".txt").read_text(encoding="utf-8"), text)
+    elif path.suffix == ".json":
+        yield from read_json(text)
+    else:
+        yield from read_json_lines(path)
+
+
+def read_json(text: str) -> Iterator[RawItem]:
+    """Yield the rows of a JSON file: a list, a mapping from id to row, or one row a line."""
+    try:
+        whole = json.loads(text)
+    except json.JSONDecodeError:
+        whole = [json.loads(line) for line in text.split("\n") if line]
+    if isinstance(whole, dict):
+        is_mapping = all(isinstance(row, dict) for row in whole.values())
+        whole = [{"id": key} | row for key, row in whole.items()] if is_mapping else [whole]
+    yield from whole
+
+
+def read_hub(task: Task) -> Iterator[RawItem]:
+    """Yield the converted rows of a public set from the hub or its cache.
+
+    Raises:
+        StudyError: the hub has no copy, or cannot be reached.
+    """
+    source = task.source
+    if source is None or not source.hub:
+        raise StudyError(f"Task {task.name!r} cannot be downloaded. Name a folder that holds {task.name}.jsonl in the embedded format as `data`.")
+    from datasets import load_dataset
+
+    for split, theirs in source.splits.items():
+        try:
+            rows = load_dataset(**source.hub, split=theirs)
+        except Exception as error:  # the library raises many kinds, all for want of network, access or the set itself
+            remedy = f"Go online, or name a folder with its files as `data` ({source.url})."
+            raise StudyError(f"{task.name!r} could not be loaded from the hub ({source.hub['path']}): {str(error).splitlines()[0]} {remedy}") from None
+        yield from convert_rows(rows, source.convert, split, source.hub["path"])

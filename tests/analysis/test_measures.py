@@ -1,0 +1,74 @@
+"""Tables of an evaluation, computed by hand on a few items."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.analysis.measures import average_measures, compare_models, compare_pairs, find_liking, rate_letters, score_models
+
+
+def make_items(task, scores_by_cell, **columns):
+    return pd.concat(
+        pd.DataFrame({"cell": cell, "task": task, "item": range(len(scores)), "score": scores, "parsed": True} | columns)
+        for cell, scores in scores_by_cell.items()
+    )
+
+
+RIGHT_OR_WRONG = make_items("exam_choice", {"base": [0, 0, 0, 0, 0, 0, 1, 1.0], "tuned": [1, 1, 1, 1, 1, 1, 1, 0.0]})
+GRADED = make_items("medquad", {"base": [0.1, 0.2, 0.3, 0.4], "tuned": [0.2, 0.3, 0.4, 0.5]})
+
+
+def test_mcnemar_is_the_sign_test_of_the_items_that_differ():
+    tuned, base = (RIGHT_OR_WRONG.loc[RIGHT_OR_WRONG["cell"] == cell, "score"].to_numpy() for cell in ("tuned", "base"))
+    test, p = compare_pairs(tuned, base, right_or_wrong=True)
+    assert test == "McNemar"
+    assert p == pytest.approx(2 * (1 + 7) / 2**7)  # six of seven for the tuned model
+    assert compare_pairs(base, base, right_or_wrong=True)[1] == 1
+
+
+def test_graded_scores_are_compared_by_all_turns_of_their_signs():
+    test, p = compare_pairs(np.array([0.2, 0.3, 0.4, 0.5]), np.array([0.1, 0.2, 0.3, 0.4]), right_or_wrong=False)
+    assert test == "permutation"
+    assert p == pytest.approx(2 / 16)  # of the 16 ways to turn four signs, two are as far from zero
+    assert compare_pairs(np.array([0.2, 0.3]), np.array([0.2, 0.3]), right_or_wrong=False)[1] == 1
+
+
+def test_differences_have_intervals_and_corrected_p_values():
+    table = compare_models(pd.concat([RIGHT_OR_WRONG, GRADED]), "base").set_index("task")
+    assert table.loc["exam_choice", "estimate"] == pytest.approx(5 / 8)
+    assert table.loc["medquad", ["estimate", "low", "high"]].tolist() == pytest.approx([0.1, 0.1, 0.1])
+    assert table["p"].tolist() == pytest.approx([0.125, 0.125])
+    assert table["p_holm"].tolist() == pytest.approx([0.25, 0.25])
+    assert table["category"].tolist() == ["qa", "gen"]
+
+
+def test_scores_of_public_tasks_come_with_metric_interval_and_unparsed_rate():
+    items = GRADED.assign(parsed=[True, True, False, False] * 2)
+    row = score_models(items).set_index("cell").loc["base"]
+    assert (row["metric"], row["estimate"], row["unparsed"], row["n"]) == ("ROUGE-L", pytest.approx(0.25), 0.5, 4)
+    assert row["low"] <= row["estimate"] <= row["high"]
+
+
+def test_measures_are_averaged_over_the_items_that_have_them():
+    items = GRADED.assign(concept_f1=[1.0, None, 0.0, 0.5] * 2, margin=None)
+    table = average_measures(items)
+    assert table["concept_f1"].tolist() == [0.5, 0.5]
+    assert "margin" not in table
+
+
+def test_letters_are_rated_beside_the_right_ones_and_the_strongest_liking_is_found():
+    items = RIGHT_OR_WRONG.assign(letters=["A"] * 8 + ["A", "B"] * 4, right_letters=["A", "B", "B", "B"] * 4)
+    rates = rate_letters(items).set_index("cell")
+    assert rates.loc["base", ["A", "B"]].tolist() == [1, 0]
+    assert rates.loc["tuned", ["A", "B"]].tolist() == [0.5, 0.5]
+    assert rates.loc["right answers", ["A", "B"]].tolist() == [0.25, 0.75]
+    assert find_liking(rate_letters(items)) == {"task": "exam_choice", "cell": "base", "letter": "A", "share": 1.0, "right": 0.25}
+
+
+def test_every_order_counts_where_options_were_permuted():
+    items = make_items("exam_choice", {"base": [1.0, 0.0]}, letters=["AB", "AA"], right_letters=["AB", "BA"])
+    assert rate_letters(items).set_index("cell").loc["base", ["A", "B"]].tolist() == [0.75, 0.25]
+
+
+def test_tables_without_choices_have_no_letters():
+    assert rate_letters(GRADED).empty

