@@ -31,6 +31,18 @@ def test_a_second_call_loads_and_computes_nothing():
     assert first.path == second.path
 
 
+def test_planning_tells_the_folder_of_a_result_and_computes_nothing():
+    calls = []
+    with store.planning():
+        planned = run(make=compute(calls=calls))
+    assert not calls
+    assert not planned.is_stored
+    assert not planned.path.exists()
+    assert run().path == planned.path
+    with store.planning():
+        assert run().is_stored
+
+
 def test_whatever_changes_the_result_changes_the_folder():
     paths = {run().path, run({"a": 2}).path, run(inputs={"file": "0" * 64}).path, run(code=("paths.py",)).path}
     assert len(paths) == 4

@@ -1,6 +1,6 @@
-"""Speed: each step against its plain way, side by side in one run; written to `results/benchmarks/NAME.json`.
+"""Speed, each step against its plain way, side by side in one run, and coverage of the intervals; written to `results/benchmarks/NAME.json`.
 
-Figures are medians of a few rounds in which ours and the baseline take turns, so that a slow moment of the machine hits both. They are never tested:
+Times are medians of a few rounds in which ours and the baseline take turns, so that a slow moment of the machine hits both. They are never tested:
 machines differ.
 """
 
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 from helpers.bench_harness import list_comparisons
@@ -22,6 +23,7 @@ from helpers.paths import RESULTS, ROOT
 from helpers.store import describe_machine, write_text
 
 ROUNDS = 3
+N_SIMULATIONS = 200
 MODEL = "smollm2-135m"
 Pair = tuple[Callable[[], Any], Callable[[], Any], int]
 
@@ -148,6 +150,14 @@ def time_book() -> Iterator[dict[str, Any]]:
         yield describe("figures_smoke", "s", seconds["figures"], seconds["cold"], "all notebooks with an empty store", 1)
 
 
+def measure_simulations() -> Iterator[dict[str, Any]]:
+    """Simulate lattices with known effects and count intervals that hold the truth, pooled over five training seeds against one seed's; n is their number."""
+    from helpers.analysis.simulation import measure_intervals
+
+    for name, pooled, single in measure_intervals(N_SIMULATIONS):
+        yield describe(f"coverage_{name}", "share", pooled, single, "the interval of one training seed", N_SIMULATIONS)
+
+
 def describe(name: str, unit: str, ours: float, baseline: float, against: str, n: int) -> dict[str, Any]:
     """Return one row of a benchmark; `ratio` says how many times ours is better."""
     machine = describe_machine()
@@ -166,7 +176,7 @@ def run_benchmarks() -> Iterator[dict[str, Any]]:
         yield save(describe(*measured) | more)
     from helpers.bench_tuning import compare_memory, compare_trl
 
-    for row in (*compare_trl(), compare_memory(), *time_book()):
+    for row in chain(compare_trl(), [compare_memory()], measure_simulations(), time_book()):
         yield save(row)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from helpers.commands import evaluation, synthesis, tuning
+from helpers.commands import evaluation, grid, synthesis, tuning
 from helpers.errors import StudyError
 from helpers.paths import BOOK, shown
 from helpers.terminal import Assignments, Profile, plain_errors, report_progress
@@ -101,6 +101,7 @@ app.command()(synthesis.push)
 app.command("tune")(tuning.tune_adapter)
 app.command()(evaluation.evaluate)
 app.command()(evaluation.export_harness)
+app.add_typer(grid.app, name="grid")
 
 
 def main() -> None:

@@ -12,17 +12,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from helpers.analysis.games import interaction_table, shapley_table
 from helpers.analysis.measures import compare_models
 from helpers.analysis.published import ablation, claims
 from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
 from helpers.analysis.statistics import gain_by_task, score_tasks
-from helpers.analysis.transfer import addition_table, interaction_table, transfer_table
+from helpers.analysis.transfer import addition_table, size_table, synergy_table, transfer_table
 from helpers.figures.data import plot_growth, plot_lengths, plot_rejections, plot_roots, plot_saturation, plot_shares, plot_similarity
 from helpers.figures.evaluation import plot_differences
-from helpers.figures.outcomes import plot_gains, plot_intervals, plot_loss, plot_scores, plot_transfer
+from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, plot_sizes
+from helpers.figures.outcomes import plot_gain_map, plot_intervals, plot_loss, plot_scores, plot_transfer
 from helpers.figures.published import plot_claims, plot_reach, plot_reach_by_size, plot_scores_of_models, plot_size_curves, plot_two_accounts
 from helpers.figures.style import name_cell, use_theme
-from helpers.grid import BASE, PAIRS, SINGLES
+from helpers.grid import BASE, SINGLES
 from helpers.records import Instruction, read_rows
 from helpers.store import write_text
 from helpers.synthesis.overview import compare_instructions, count_growth, count_rejections, measure_lengths, read_tasks, share_categories
@@ -32,7 +34,6 @@ from helpers.tuning.lora import LOG
 if TYPE_CHECKING:
     from helpers.study import Study
 
-ALL = "all"
 PUBLISHED_RESULTS = "06_published_results"
 
 
@@ -51,13 +52,17 @@ def label_additions(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(label=[f"{name_cell(row.target)} tasks: + {name_cell(row.added)}" for row in table.itertuples()], category=table["target"])
 
 
-def label_interactions(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table of interactions with the labels of a forest plot."""
+def label_pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of pairs, such as that of synergies, with the labels of a forest plot."""
     return table.assign(label=[f"{name_cell(row.contrast)} on {name_cell(row.category)} tasks" for row in table.itertuples()])
 
 
 def _loss(study: Study) -> pd.DataFrame:
     return pd.read_csv(study.run_cells([study.tuning.categories])[study.tuning.categories].tuning.file(LOG))
+
+
+def _singles(study: Study) -> pd.DataFrame:
+    return study.collect_grid([BASE, *SINGLES])
 
 
 def _shares(study: Study) -> pd.DataFrame:
@@ -83,20 +88,25 @@ GALLERY: dict[str, Drawing] = {
     "differences": Drawing(
         "03_lora_training", lambda study: compare_models(study.collect_items([BASE, study.tuning.categories]), BASE), plot_differences, (7.0, 4.0)
     ),
-    "gains": Drawing("04_category_ablation", lambda study: gain_by_task(study.collect_items([BASE, *SINGLES]), SINGLES), plot_gains, (7.0, 5.4)),
-    "single_transfer": Drawing("04_category_ablation", lambda study: transfer_table(study.collect_items([BASE, *SINGLES]), SINGLES), plot_transfer, (6.4, 3.6)),
+    "panels": Drawing("04_category_ablation", lambda study: score_tasks(_singles(study)), plot_panels, (6.4, 7.0)),
+    "gains": Drawing("04_category_ablation", lambda study: gain_by_task(_singles(study), SINGLES), plot_gain_map, (6.4, 6.4)),
+    "single_transfer": Drawing("04_category_ablation", lambda study: transfer_table(_singles(study), SINGLES), plot_transfer, (6.4, 3.6)),
+    "lattice": Drawing("05_multitask_synergy", lambda study: transfer_table(study.lattice_items, study.grid.lattice_cells[1:]), plot_lattice, (6.4, 8.4)),
     "transfer": Drawing(
         "05_multitask_synergy",
-        lambda study: transfer_table(study.collect_items([BASE, *SINGLES, *PAIRS, ALL]), [*SINGLES, *PAIRS, ALL]),
+        lambda study: transfer_table(study.lattice_items, [*study.grid.lattice_cells[1:], *study.grid.control_cells]),
         plot_transfer,
-        (6.4, 6.0),
+        (6.4, 6.8),
     ),
     "additions": Drawing(
-        "05_multitask_synergy", lambda study: label_additions(addition_table(study.collect_items([*SINGLES, *PAIRS]))), plot_intervals, (6.4, 3.6)
+        "05_multitask_synergy", lambda study: label_additions(addition_table(study.lattice_items, study.grid.players)), plot_intervals, (6.4, 3.6)
     ),
+    "synergies": Drawing("05_multitask_synergy", lambda study: label_pairs(synergy_table(study.lattice_items, study.grid.players)), plot_intervals, (6.4, 4.2)),
     "interactions": Drawing(
-        "05_multitask_synergy", lambda study: label_interactions(interaction_table(study.collect_items([*SINGLES, *PAIRS]))), plot_intervals, (6.4, 4.2)
+        "05_multitask_synergy", lambda study: label_pairs(interaction_table(study.lattice_items, study.grid.players)), plot_intervals, (6.4, 4.2)
     ),
+    "shapley": Drawing("05_multitask_synergy", lambda study: shapley_table(study.lattice_items, study.grid.players), plot_shapley, (6.4, 4.2)),
+    "sizes": Drawing("05_multitask_synergy", lambda study: size_table(study.collect_sizes(), study.grid.players), plot_sizes, (6.4, 6.0)),
     "published_table1": Drawing(PUBLISHED_RESULTS, lambda _: label_scores(("table1",), ("accuracy",)), plot_scores_of_models, (7.0, 4.8)),
     "published_table2": Drawing(
         PUBLISHED_RESULTS, lambda _: label_scores(("table2",), ("precision", "recall", "f1", "conditional_accuracy")), plot_scores_of_models, (7.0, 4.2)
@@ -121,11 +131,16 @@ def draw(name: str, table: pd.DataFrame) -> Figure:
 
 
 def save_figures(study: Study, folder: Path) -> Iterator[str]:
-    """Save every figure as SVG and PNG with its table as CSV beside it; yields each name once its files are written."""
+    """Save every figure as SVG and PNG with its table as CSV beside it; yields each name once its files are written.
+
+    A figure whose table is empty, such as a size curve without sizes, is left out.
+    """
     use_theme()
     mpl.use("agg")
     for name, drawing in GALLERY.items():
         table = drawing.table(study)
+        if table.empty:
+            continue
         write_text(folder / f"{name}.csv", table.to_csv(index=name == "seed_similarity"))
         figure = draw(name, table)
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None})

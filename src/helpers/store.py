@@ -29,12 +29,13 @@ from helpers.paths import ROOT, runs_folder, shown
 
 MANIFEST = "manifest.json"
 _stored_only: ContextVar[bool] = ContextVar("stored_only", default=False)
+_planning: ContextVar[bool] = ContextVar("planning", default=False)
 LIBRARIES = ("torch", "transformers", "peft", "numpy", "pandas", "scipy", "rapidfuzz")
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A complete result: its folder, its manifest, and whether it was there already."""
+    """A result: its folder, its manifest (empty as long as it is only planned), and whether it was there already."""
 
     path: Path
     manifest: dict[str, Any]
@@ -44,6 +45,11 @@ class Run:
     def fingerprint(self) -> str:
         """The first 16 hex digits of the sha256 over all that changes the result."""
         return self.path.name
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the result is complete; False only for one that `planning` has not found."""
+        return bool(self.manifest)
 
     def file(self, name: str) -> Path:
         """Return the path of one of the run's files."""
@@ -69,6 +75,8 @@ def run_stage(stage: str, settings: Any, inputs: Mapping[str, str], code: Sequen
     folder = runs_folder() / stage / sha256_text(json.dumps(identity, sort_keys=True))[:16]
     if (folder / MANIFEST).is_file():
         return load_run(folder)
+    if _planning.get():
+        return Run(folder, {})
     if _stored_only.get():
         raise StudyError(f"No stored result of stage {stage!r} has these settings. Run `make book` (or `study run`) with the same profile first.")
     started = time.perf_counter()
@@ -116,6 +124,16 @@ def stored_only() -> Iterator[None]:
         yield
     finally:
         _stored_only.reset(token)
+
+
+@contextmanager
+def planning() -> Iterator[None]:
+    """Within the block, compute nothing: a stage without a stored result returns a run with an empty manifest and the folder it would have."""
+    token = _planning.set(True)
+    try:
+        yield
+    finally:
+        _planning.reset(token)
 
 
 def write_text(path: Path, text: str) -> None:

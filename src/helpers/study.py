@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.evaluation.tasks import parse_tasks
-from helpers.grid import Cell, collect_items, run_cells
+from helpers.grid import GENERAL, Cell, CellPlan, GridSettings, collect_items, collect_seeds, look_up_cell, plan_cells, run_cell, run_cells
 from helpers.paths import ROOT
+from helpers.progress import track
 from helpers.records import SeedTask, read_rows
 from helpers.settings import pick
 from helpers.store import Run
@@ -34,15 +35,18 @@ class Study:
     evaluation: EvaluationSettings
     limits: TeacherLimits
     instructions: str = ""
+    grid: GridSettings = dataclasses.field(default_factory=GridSettings)
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Study:
         """Build a study from same-named parameters, such as `globals()` of a notebook or a profile; absent ones keep their default."""
-        synthesis, tuning, evaluation = (pick(stage, parameters) for stage in (SynthesisSettings, TuningSettings, EvaluationSettings))
+        stages = (SynthesisSettings, TuningSettings, EvaluationSettings, TeacherLimits, GridSettings)
+        synthesis, tuning, evaluation, limits, grid = (pick(stage, parameters) for stage in stages)
         check_choices(synthesis)
         parse_categories(tuning.categories)
         parse_tasks(evaluation.tasks)
-        return cls(synthesis, tuning, evaluation, pick(TeacherLimits, parameters), instructions=parameters.get("instructions", ""))
+        grid.check_names()
+        return cls(synthesis, tuning, evaluation, limits, parameters.get("instructions", ""), grid)
 
     @cached_property
     def seeds(self) -> list[SeedTask]:
@@ -61,11 +65,12 @@ class Study:
         Raises:
             StudyError: the named file does not exist.
         """
-        if not self.instructions:
-            return self.synthesis_run.file(INSTRUCTIONS)
-        path = ROOT / self.instructions
+        return self._find_rows("instructions", self.instructions) if self.instructions else self.synthesis_run.file(INSTRUCTIONS)
+
+    def _find_rows(self, parameter: str, name: str) -> Path:
+        path = ROOT / name
         if not path.is_file():
-            raise StudyError(f"`instructions` must name a JSONL file, but none lies at {self.instructions!r}. Leave it empty for the rows of notebook 02.")
+            raise StudyError(f"`{parameter}` must name a JSONL file, but none lies at {name!r}. Leave it empty, or mend the path (from the project's folder).")
         return path
 
     def run_cells(self, names: Iterable[str]) -> dict[str, Cell]:
@@ -75,3 +80,48 @@ class Study:
     def collect_items(self, names: Iterable[str]) -> pd.DataFrame:
         """Return the scores of all items of several cells, one row an item and cell."""
         return collect_items(self.run_cells(names))
+
+    def plan_cells(self, names: Iterable[str], n_rows: int | None = None) -> list[CellPlan]:
+        """Return cells of the grid under every training seed, of `n_rows` rows or the study's own number."""
+        return plan_cells(names, self.grid, n_rows or self.tuning.n_rows, self.tuning.training_seed)
+
+    def plan_grid(self) -> list[CellPlan]:
+        """Return every cell that the grid's parameters ask for: the lattice, its controls, and the lattice again at each size of the size curve."""
+        plans = self.plan_cells([*self.grid.lattice_cells, *self.grid.control_cells])
+        plans += [plan for size in self.grid.curve_sizes for plan in self.plan_cells(self.grid.lattice_cells, size)]
+        return list(dict.fromkeys(plans))
+
+    def run_cell(self, plan: CellPlan) -> Cell:
+        """Run or load one cell of the grid."""
+        return run_cell(*self._settle(plan))
+
+    def look_up_cell(self, plan: CellPlan) -> str:
+        """Say of a cell of the grid whether it is 'done', 'tuned' or 'missing' in the store; computes nothing."""
+        return look_up_cell(*self._settle(plan))
+
+    def _settle(self, plan: CellPlan) -> tuple[str, TuningSettings, EvaluationSettings, Path]:
+        rows = self._find_rows("general", self.grid.general) if plan.name == GENERAL else self.instruction_file
+        return plan.name, dataclasses.replace(self.tuning, n_rows=plan.n_rows, training_seed=plan.seed or 0), self.evaluation, rows
+
+    def run_grid(self, names: Iterable[str], n_rows: int | None = None) -> list[Cell]:
+        """Run or load cells of the grid under every training seed, one after the other."""
+        plans = self.plan_cells(names, n_rows)
+        cells = []
+        with track("cells of the grid", len(plans), "cells") as advance:
+            for plan in plans:
+                cells.append(self.run_cell(plan))
+                advance(note=plan.id)
+        return cells
+
+    def collect_grid(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
+        """Return the scores of all items of several cells under every training seed, one row an item, cell and seed."""
+        return collect_seeds(self.run_grid(names, n_rows))
+
+    @cached_property
+    def lattice_items(self) -> pd.DataFrame:
+        """The scores of all items of the lattice and its controls, one row an item, cell and seed."""
+        return self.collect_grid([*self.grid.lattice_cells, *self.grid.control_cells])
+
+    def collect_sizes(self) -> dict[int, pd.DataFrame]:
+        """Return the scores of the lattice for each number of rows of the size curve."""
+        return {size: self.collect_grid(self.grid.lattice_cells, size) for size in self.grid.curve_sizes}

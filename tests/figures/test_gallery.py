@@ -7,7 +7,7 @@ from helpers import gallery
 from helpers.gallery import GALLERY, draw, save_figures
 from helpers.study import Study
 
-PARAMETERS = {"n_rows": 4, "batch_size": 4, "n_items": 2, "learning_rate": 1e-2, "n_requests": 6}
+PARAMETERS = {"sizes": "3,4", "n_rows": 4, "batch_size": 4, "n_items": 2, "learning_rate": 1e-2, "n_requests": 6}
 
 
 @pytest.fixture
@@ -30,3 +30,8 @@ def test_a_figure_can_be_drawn_from_a_readers_own_table():
     table = pd.DataFrame({"contrast": ["qa"], "category": ["qa"], "estimate": [0.1], "low": [0.0], "high": [0.2]})
     assert gallery.GALLERY["transfer"].plot is not None
     assert draw("transfer", table).axes
+
+
+def test_a_size_curve_without_sizes_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "GALLERY", {"sizes": GALLERY["sizes"]})
+    assert list(save_figures(Study.from_parameters({"sizes": ""}), tmp_path)) == []

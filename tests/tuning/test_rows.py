@@ -8,7 +8,18 @@ import torch
 from helpers.errors import StudyError
 from helpers.models import load_tokenizer
 from helpers.records import Instruction, read_rows
-from helpers.tuning.rows import IGNORED, EncodedRow, batch_indices, collate, describe_labels, encode_row, encode_rows, iterate_steps, select_rows
+from helpers.tuning.rows import (
+    IGNORED,
+    EncodedRow,
+    batch_indices,
+    collate,
+    deal_responses,
+    describe_labels,
+    encode_row,
+    encode_rows,
+    iterate_steps,
+    select_rows,
+)
 
 ROW = Instruction(id="1", category="ie", instruction="Which drug?", input="metoprolol 5 mg", output="metoprolol: active")
 
@@ -95,6 +106,19 @@ def test_too_few_rows_are_an_error_and_not_a_smaller_run(instruction_file, categ
 def test_unknown_subsets_are_refused(categories):
     with pytest.raises(StudyError, match="`categories` must be"):
         select_rows([], categories, 1, 1)
+
+
+def test_the_shuffled_control_keeps_prompts_and_responses_and_parts_every_pair():
+    rows = [EncodedRow([10 + n, 20 + n, 30 + n], 2) for n in range(4)]
+    dealt = deal_responses(rows, "shuffled")
+    assert [row.input_ids for row in dealt] == [[10, 20, 31], [11, 21, 32], [12, 22, 33], [13, 23, 30]]
+    assert all(row.n_prompt == 2 for row in dealt)
+    assert deal_responses(rows, "all") == rows
+
+
+def test_the_shuffled_control_draws_the_rows_of_all(instruction_file):
+    rows = read_rows(instruction_file, Instruction)
+    assert select_rows(rows, "shuffled", 7, 1) == select_rows(rows, "all", 7, 1)
 
 
 def test_each_epoch_sees_every_row_once_in_another_order():

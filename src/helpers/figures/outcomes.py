@@ -1,7 +1,8 @@
-"""Figures of what tuning does: losses, scores, gains, transfer."""
+"""Figures of what tuning does: losses, scores, differences with their intervals."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,10 @@ MARKERS = "osD^vP*X"
 def plot_loss(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the loss of every step, and the learning rate on a second axis.
 
+    Example:
+        fig, ax = plt.subplots()
+        plot_loss(pd.read_csv("book/figures/loss.csv"), ax)
+
     Args:
         table: step, loss (nats per response token), learning_rate.
         ax: where to draw.
@@ -35,6 +40,10 @@ def plot_loss(table: pd.DataFrame, ax: Axes) -> Axes:
 def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the score of each model on each task with its interval.
 
+    Example:
+        fig, ax = plt.subplots(figsize=(7, 4.8))
+        plot_scores(pd.read_csv("book/figures/scores.csv"), ax)
+
     Args:
         table: cell, task, estimate, low, high (0..1).
         ax: where to draw.
@@ -50,47 +59,12 @@ def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def plot_gains(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the gain over the base model of each cell on each task, as the paper's Figure 2 does for scores.
-
-    Args:
-        table: cell, task, estimate, low, high.
-        ax: where to draw.
-    """
-    tasks, cells = list(dict.fromkeys(table["task"])), list(dict.fromkeys(table["cell"]))
-    for number, cell in enumerate(cells):
-        rows = table[table["cell"] == cell].set_index("task").loc[tasks]
-        heights = np.arange(len(tasks)) + (number - (len(cells) - 1) / 2) * 0.22
-        _draw_intervals(ax, rows, heights, color=CATEGORY_COLORS.get(cell, "black"), marker=MARKERS[number], label=f"tuned on {name_cell(cell)}")
-    ax.axvline(0, color="black", linewidth=0.8)
-    _label_rows(ax, [name_task(task) for task in tasks])
-    ax.set(xlabel="Gain over the base model")
-    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.12), ncols=len(cells))
-    return ax
-
-
-def plot_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the transfer matrix: rows are what the model was tuned on, columns the category of tasks, values the gain over base with its interval.
-
-    Args:
-        table: contrast, category, estimate, low, high.
-        ax: where to draw.
-    """
-    cells, categories = list(dict.fromkeys(table["contrast"])), [category for category in CATEGORY_NAMES if category in set(table["category"])]
-    matrix = table.pivot(index="contrast", columns="category", values="estimate").loc[cells, categories]
-    texts = table.assign(text=[f"{row.estimate:+.2f}\n[{row.low:+.2f}, {row.high:+.2f}]" for row in table.itertuples()])
-    limit = max(0.01, float(matrix.abs().max(axis=None)))
-    annotations = texts.pivot(index="contrast", columns="category", values="text").loc[cells, categories]
-    sns.heatmap(matrix, annot=annotations, fmt="", cmap=DIVERGING, vmin=-limit, vmax=limit, annot_kws={"fontsize": 9}, ax=ax)
-    ax.collections[0].colorbar.set_label("Gain over base")
-    ax.set_xticklabels([CATEGORY_NAMES[category].replace(" ", "\n", 1) for category in categories])
-    ax.set_yticklabels([name_cell(cell) for cell in cells], rotation=0)
-    ax.set(xlabel="Category of the tasks", ylabel="Tuned on")
-    return ax
-
-
 def plot_intervals(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw estimates with intervals below each other (forest plot).
+
+    Example:
+        fig, ax = plt.subplots()
+        plot_intervals(pd.read_csv("book/figures/additions.csv"), ax)
 
     Args:
         table: label, category, estimate, low, high; the category gives the colour.
@@ -102,6 +76,58 @@ def plot_intervals(table: pd.DataFrame, ax: Axes) -> Axes:
     _label_rows(ax, list(table["label"]))
     ax.set(xlabel="Difference of scores")
     return ax
+
+
+def plot_gain_map(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the gain over the base model on each task (rows) of each cell (columns) as a heat map, with intervals.
+
+    Example:
+        fig, ax = plt.subplots(figsize=(6.4, 5.6))
+        plot_gain_map(pd.read_csv("book/figures/gains.csv"), ax)
+
+    Args:
+        table: cell, task, estimate, low, high.
+        ax: where to draw.
+    """
+    cells, tasks = list(dict.fromkeys(table["cell"])), list(dict.fromkeys(table["task"]))
+    return draw_heat(table.assign(row=table["task"].map(name_task), column=table["cell"].map(name_cell)), ax, map(name_task, tasks), map(name_cell, cells), "")
+
+
+def plot_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the transfer matrix: rows are what the model was tuned on, columns the category of tasks, values the gain over base with its interval.
+
+    Example:
+        fig, ax = plt.subplots()
+        plot_transfer(pd.read_csv("book/figures/transfer.csv"), ax)
+
+    Args:
+        table: contrast, category, estimate, low, high.
+        ax: where to draw.
+    """
+    columns = {category: name.replace(" ", "\n", 1) for category, name in CATEGORY_NAMES.items() if category in set(table["category"])}
+    named = table.assign(row=table["contrast"].map(name_cell), column=table["category"].map(columns))
+    draw_heat(named, ax, dict.fromkeys(named["row"]), columns.values(), "Category of the tasks")
+    ax.set(ylabel="Tuned on")
+    return ax
+
+
+def draw_heat(table: pd.DataFrame, ax: Axes, rows: Iterable[str], columns: Iterable[str], title: str) -> Axes:
+    """Draw gains as a heat map, white at zero, from the columns row, column, estimate, low and high."""
+    order = {"index": list(rows), "columns": list(columns)}
+    table = table.assign(text=[f"{row.estimate:+.2f}\n[{row.low:+.2f}, {row.high:+.2f}]" for row in table.itertuples()])
+    matrix = table.pivot(index="row", columns="column", values="estimate").reindex(**order)
+    texts = table.pivot(index="row", columns="column", values="text").reindex(**order)
+    limit = find_limit(matrix.to_numpy())
+    sns.heatmap(matrix, annot=texts, fmt="", cmap=DIVERGING, vmin=-limit, vmax=limit, annot_kws={"fontsize": 9}, ax=ax)
+    ax.collections[0].colorbar.set_label("Gain over base")
+    ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
+    ax.set(xlabel=title, ylabel="")
+    return ax
+
+
+def find_limit(values: np.ndarray) -> float:
+    """Return the end of a colour scale about zero that holds all values."""
+    return max(0.01, float(np.abs(values).max()))
 
 
 def _draw_intervals(ax: Axes, rows: pd.DataFrame, heights: np.ndarray, **style: str) -> None:

@@ -28,7 +28,7 @@ def use_theme() -> None:
 
 def name_cell(cell: str) -> str:
     """Return a cell's name as figures show it: 'QA + IE' for 'qa+ie'."""
-    return {"base": "Base", "all": "All"}.get(cell) or " + ".join(part.upper() for part in cell.split("+"))
+    return {"base": "Base", "all": "All", "shuffled": "Shuffled", "general": "General domain"}.get(cell) or " + ".join(part.upper() for part in cell.split("+"))
 
 
 def name_task(task: str) -> str:

@@ -26,7 +26,7 @@ from helpers.tuning.adapter import attach_adapter, measure_adapter, save_adapter
 from helpers.tuning.card import CARD, describe_adapter
 from helpers.tuning.checkpoint import load_checkpoint, save_checkpoint
 from helpers.tuning.memory import MemoryPlan, ModelSize, check_memory, estimate_memory, measure_free_memory, measure_model
-from helpers.tuning.rows import EncodedRow, encode_row, encode_rows, iterate_steps, select_rows
+from helpers.tuning.rows import EncodedRow, deal_responses, encode_row, encode_rows, iterate_steps, select_rows
 from helpers.tuning.step import MICRO_BATCH_TOKENS, learning_rate_at, share_batch, take_step
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class TuningSettings:
     """Parameters of one tuning run. The paper states none of the values; these are ours, for a small machine."""
 
     model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
-    categories: str = parameter("all", "'all', or some of qa, ie, gen, other joined by '+'")
+    categories: str = parameter("all", "'all', 'shuffled', or some of qa, ie, gen, other joined by '+'")
     n_rows: int = parameter(48, "training rows of every run, whatever its categories", minimum=1)
     training_seed: int = parameter(1, "seed of rows drawn, adapter's start, order of batches", minimum=0)
     epochs: int = parameter(1, "passes over the rows", minimum=1)
@@ -123,7 +123,7 @@ def draw_rows(settings: TuningSettings, rows: Sequence[Instruction]) -> tuple[li
     fitting = encode_rows(tokenizer, rows, settings.max_tokens)
     chosen = select_rows([row for row in rows if row.id in fitting], settings.categories, settings.n_rows, settings.training_seed)
     left_out = [dict(row) | {"tokens": len(encode_row(tokenizer, row).input_ids)} for row in rows if row.id not in fitting]
-    return chosen, [fitting[row.id] for row in chosen], left_out
+    return chosen, deal_responses([fitting[row.id] for row in chosen], settings.categories), left_out
 
 
 def join_processes() -> PartialState:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 ALL = "all"
+SHUFFLED = "shuffled"
 CHUNK_BATCHES = 16
 
 
@@ -37,24 +38,24 @@ class EncodedRow:
 
 
 def parse_categories(categories: str) -> tuple[str, ...]:
-    """Return the categories of a subset such as 'qa+ie'; 'all' stands for every row in its natural share and gives an empty tuple.
+    """Return the categories of a subset such as 'qa+ie'; 'all' and 'shuffled' draw from every row in its natural share and give an empty tuple.
 
     Raises:
         StudyError: a category is unknown or named twice.
     """
-    if categories == ALL:
+    if categories in (ALL, SHUFFLED):
         return ()
     names = tuple(categories.split("+"))
     if set(names) - set(CATEGORIES) or len(set(names)) < len(names):
-        raise StudyError(f"`categories` must be 'all' or some of {CATEGORIES} joined by '+', each once, but {categories!r} was found.")
+        raise StudyError(f"`categories` must be 'all', 'shuffled' or some of {CATEGORIES} joined by '+', each once, but {categories!r} was found.")
     return names
 
 
 def select_rows(rows: Sequence[Instruction], categories: str, n_rows: int, seed: int) -> list[Instruction]:
     """Draw a training set of exactly `n_rows` rows: size-matched, whatever the subset of categories.
 
-    Several categories get equal shares (the first ones one row more where it does not divide); 'all' draws from all rows alike. Rows are drawn by lot
-    (sha256 of seed and id), so that a smaller draw is part of a larger one.
+    Several categories get equal shares (the first ones one row more where it does not divide); 'all' and 'shuffled' draw from all rows alike. Rows are
+    drawn by lot (sha256 of seed and id), so that a smaller draw is part of a larger one.
 
     Raises:
         StudyError: a category has too few rows.
@@ -68,6 +69,18 @@ def select_rows(rows: Sequence[Instruction], categories: str, n_rows: int, seed:
             raise StudyError(f"{share} rows of category {name!r} are wanted, but only {len(pool)} are there. Lower `n_rows`, or synthesize more.")
         chosen += sorted(pool, key=lambda row: hashlib.sha256(f"{seed}/{row.id}".encode()).digest())[:share]
     return chosen
+
+
+def deal_responses(rows: Sequence[EncodedRow], categories: str) -> list[EncodedRow]:
+    """Give each row of the control 'shuffled' the response of the row after it, the last one that of the first; leave rows of other runs as they are.
+
+    The control keeps prompts, responses and their lengths and takes away what joins them: what it still gains is form. A prompt can meet a longer
+    response than its own, so that a row may exceed `max_tokens`, by less than its double.
+    """
+    if categories != SHUFFLED:
+        return list(rows)
+    neighbours = [*rows[1:], *rows[:1]]
+    return [EncodedRow(row.input_ids[: row.n_prompt] + other.input_ids[other.n_prompt :], row.n_prompt) for row, other in zip(rows, neighbours, strict=True)]
 
 
 def encode_row(tokenizer: PreTrainedTokenizerBase, row: Instruction) -> EncodedRow:

@@ -1,0 +1,33 @@
+# The cells of the grid, each as a process of its own: on this machine, or on a cluster. Results lie in the same store as the notebooks'.
+#
+#   .venv/bin/study grid list --profile laptop -p n_seeds=5 --manifest runs/grid.json
+#   .venv/bin/snakemake --cores 2 --config manifest=runs/grid.json
+#
+# The first command lists the cells and marks those that the store holds already. After a kill:
+#
+#   .venv/bin/snakemake --cores 2 --config manifest=runs/grid.json --rerun-incomplete --nolock
+
+import json
+import sys
+from pathlib import Path
+
+STUDY = Path(sys.executable).with_name("study")
+GRID = json.loads(Path(config.get("manifest", "runs/grid.json")).read_text())
+IDS = {cell["done"]: cell["id"] for cell in GRID["cells"]}
+
+
+rule all:
+    input:
+        list(IDS),
+
+
+rule cell:
+    output:
+        "{folder}/{cell}.done",
+    params:
+        study=STUDY,
+        arguments=GRID["arguments"],
+        id=lambda wildcards, output: IDS[output[0]],
+    threads: 1
+    shell:
+        "{params.study:q} grid run {params.arguments:q} --cell {params.id:q} --done {output:q}"

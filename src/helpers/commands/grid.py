@@ -1,0 +1,107 @@
+"""The command line of the grid: `study grid list`, `study grid run`, `study grid status`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from helpers.errors import StudyError
+from helpers.paths import shown
+from helpers.terminal import Assignments, Profile, plain_errors, report_progress
+
+if TYPE_CHECKING:
+    from helpers.grid import CellPlan
+    from helpers.study import Study
+
+STATES = {"done": "done", "tuned": "tuned, not evaluated", "missing": "missing"}
+
+app = typer.Typer(help="The cells of the grid: what there is to run, what is done, what is missing.", no_args_is_help=True)
+
+
+def load_study(profile: str, assignments: list[str] | None) -> Study:
+    """Return the study of a profile and `name=value` assignments, all checked."""
+    from helpers.runner import plan_parameters
+    from helpers.study import Study
+
+    return Study.from_parameters(plan_parameters(profile, assignments or []))
+
+
+@app.command("list")
+def list_cells(
+    profile: Profile = "laptop",
+    parameter: Assignments = None,
+    manifest: Annotated[Path | None, typer.Option(help="Write the list as JSON for the Snakefile; makes the instruction rows if they are not stored.")] = None,
+) -> None:
+    """List every cell that the grid's parameters ask for."""
+    with plain_errors():
+        study = load_study(profile, parameter)
+        plans = study.plan_grid()
+        for plan in plans:
+            typer.echo(f"{plan.id}: {plan.n_rows} rows, seed {plan.seed}" if plan.n_rows else f"{plan.id}: the model as it is")
+        if manifest:
+            write_manifest(manifest, study, plans, ["--profile", profile, *(part for value in parameter or [] for part in ("-p", value))])
+            typer.echo(f"written: {shown(manifest.resolve())}")
+
+
+def write_manifest(path: Path, study: Study, plans: list[CellPlan], arguments: list[str]) -> None:
+    """Write the cells for the Snakefile, each with the file that says that it is done; these files are brought to agree with the store."""
+    from helpers.store import write_text
+
+    cells = [{"id": plan.id, "done": os.path.relpath(path.with_suffix("") / f"{plan.id}.done")} for plan in plans]
+    for plan, cell in zip(plans, cells, strict=True):
+        if study.look_up_cell(plan) == "done":
+            write_text(Path(cell["done"]), "")
+        else:
+            Path(cell["done"]).unlink(missing_ok=True)
+    write_text(path, json.dumps({"arguments": arguments, "cells": cells}, indent=1) + "\n")
+
+
+@app.command("run")
+def run_cells(
+    profile: Profile = "laptop",
+    parameter: Assignments = None,
+    cell: Annotated[list[str] | None, typer.Option(help="Id of a cell, as `list` shows it; may be given again. Without it, all run.")] = None,
+    done: Annotated[Path | None, typer.Option(help="Write this file when all is done.")] = None,
+) -> None:
+    """Tune and evaluate cells; what is stored is not run again, and what was killed goes on where it stopped."""
+    from helpers.store import write_text
+
+    with plain_errors():
+        study = load_study(profile, parameter)
+        for plan in choose_cells(study.plan_grid(), cell or []):
+            with report_progress(plan.id):
+                run = study.run_cell(plan).evaluation
+            typer.echo(f"{plan.id}: {'stored already' if run.reused else 'done'}, {shown(run.path)}")
+        if done:
+            write_text(done, "")
+
+
+def choose_cells(plans: list[CellPlan], ids: list[str]) -> list[CellPlan]:
+    """Return the cells of some ids, all without any.
+
+    Raises:
+        StudyError: an id is unknown.
+    """
+    unknown = [name for name in ids if name not in {plan.id for plan in plans}]
+    if unknown:
+        raise StudyError(f"`cell` must be one of {', '.join(plan.id for plan in plans)}, but {unknown[0]!r} was found.")
+    return [plan for plan in plans if not ids or plan.id in ids]
+
+
+@app.command("status")
+def show_status(profile: Profile = "laptop", parameter: Assignments = None) -> None:
+    """Say of every cell whether it is done, tuned only, or missing; reads the store and computes nothing."""
+    from helpers.store import stored_only
+
+    with plain_errors():
+        study = load_study(profile, parameter)
+        with stored_only():
+            study.instruction_file  # noqa: B018 (without it no cell can be looked up)
+        states = {plan.id: study.look_up_cell(plan) for plan in study.plan_grid()}
+        for name, state in states.items():
+            typer.echo(f"{name}: {STATES[state]}")
+        typer.echo(f"{sum(state == 'done' for state in states.values())} of {len(states)} cells are done")

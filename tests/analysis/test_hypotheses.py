@@ -1,0 +1,62 @@
+"""Tests of families, and what a design can find."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from known_scores import make_items
+from scipy.stats import binomtest, ttest_1samp
+
+from helpers.analysis.hypotheses import POWER, add_holm, compare_with_base, correct_holm, detectable_effects, split_clear
+
+
+def make_choices(base, tuned, task="exam_choice"):
+    """Return two cells' right (1) and wrong (0) answers on one task."""
+    rows = [("base", i, score) for i, score in enumerate(base)] + [("qa", i, score) for i, score in enumerate(tuned)]
+    return pd.DataFrame({"cell": cell, "task": task, "category": "qa", "item": i, "score": float(score)} for cell, i, score in rows)
+
+
+def test_choice_tasks_get_mcnemars_exact_test_on_the_items_that_differ():
+    table = compare_with_base(make_choices([0] * 10 + [1] * 8, [1] * 9 + [0] * 3 + [1] * 6), ["qa"])
+    row = table.iloc[0]
+    assert (row["won"], row["lost"], row["test"]) == (9, 2, "McNemar")
+    assert row["p"] == pytest.approx(binomtest(9, 11).pvalue)
+
+
+def test_graded_tasks_get_the_paired_t_test_and_one_family_is_corrected_as_a_whole():
+    items = make_items({"base": 0.2, "qa": 0.25, "ie": 0.5}, n=12)
+    random = np.random.default_rng(0)
+    items["score"] += random.normal(0, 0.2, len(items)).round(2)
+    table = compare_with_base(items, ["qa", "ie"])
+    assert set(table["test"]) == {"McNemar", "t"}
+    assert table["p_holm"].to_numpy() == pytest.approx(correct_holm(table["p"]))
+    assert (table["p_holm"] >= table["p"]).all()
+
+
+def test_each_training_seed_is_a_family_of_its_own():
+    items = pd.concat([make_choices([0] * 8, [1] * 8).assign(seed=1), make_choices([0] * 8, [0] * 8).assign(seed=2)])
+    table = compare_with_base(items, ["qa"]).set_index("seed")
+    assert table["p_holm"].to_dict() == pytest.approx({1: 2 / 2**8, 2: 1.0})
+
+
+def test_holm_multiplies_the_smallest_p_by_the_size_of_the_family():
+    assert correct_holm([0.01, 0.04, 0.5]) == pytest.approx([0.03, 0.08, 0.5])
+    table = add_holm(pd.DataFrame({"estimate": [1.0, 1.0], "low": [0.5, 0.5], "high": [2, 2], "p": [0.01, 0.04], "n": [3, 3]}))
+    assert list(table.columns) == ["estimate", "low", "high", "p", "p_holm", "n"]
+    held, left = split_clear(table.assign(low=[0.5, -0.1]))
+    assert (len(held), len(left)) == (1, 1)
+
+
+def test_the_detectable_effect_is_found_as_often_as_it_says():
+    """Draw differences with the effect and the spread that the table supposes: a t test finds it in four of five."""
+    base = pd.DataFrame({"cell": "base", "task": "exam_choice", "category": "qa", "item": range(40), "score": np.tile([0.0, 1.0], 20)})
+    effect = detectable_effects(base, {"gain": {"tuned": 1, "base": -1}})["detectable"].iloc[0]
+    draws = np.random.default_rng(1).normal(effect, base["score"].std(), (2000, 40))
+    assert (ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean() == pytest.approx(POWER, abs=0.03)
+
+
+def test_an_interaction_needs_a_larger_effect_than_a_gain_and_a_flat_base_foretells_nothing():
+    base = make_items({"base": 0.4}, noise=0.2)
+    table = detectable_effects(base, {"gain": {"a": 1, "base": -1}, "interaction": {"ab": 1, "a": -1, "b": -1, "base": 1}})
+    by_name = table[table["category"] == "qa"].set_index("contrast")["detectable"]
+    assert by_name["interaction"] == pytest.approx(np.sqrt(2) * by_name["gain"])
+    assert detectable_effects(make_items({"base": 0.4}), {"gain": {"a": 1, "base": -1}})["detectable"].isna().all()

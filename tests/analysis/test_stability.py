@@ -1,0 +1,45 @@
+"""How firm a winner and a sign are, on scores that are known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from known_scores import MEANS, make_items
+
+from helpers.analysis.stability import share_best, sign_table, tell_seeds, winner_table
+
+
+def make_two_seeds(first, second):
+    """Return items of two cells whose mean scores differ between two training seeds."""
+    return pd.concat([make_items(means, n=10).assign(seed=seed) for seed, means in enumerate((first, second))])
+
+
+def test_a_winner_by_far_wins_in_every_draw():
+    table = winner_table(make_items(MEANS), ["qa", "ie", "gen"]).set_index("category")
+    assert table["winner"].to_dict() == {"qa": "qa", "ie": "ie", "gen": "gen"}
+    assert (table["share"] == 1).all()
+    assert (table["n_seeds"] == 1).all()
+
+
+def test_a_tie_is_shared():
+    assert share_best(np.array([[1.0, 1.0, 0.0], [1.0, 0.5, 0.0]])) == pytest.approx([0.75, 0.25, 0.0])
+
+
+def test_seeds_that_disagree_are_counted():
+    items = make_two_seeds({"qa": 0.9, "ie": 0.1}, {"qa": 0.4, "ie": 0.5})
+    table = winner_table(items, ["qa", "ie"])
+    assert set(table["winner"]) == {"qa"}
+    assert set(table["agree"]) == {1}
+    assert 0.6 < table["share"].iloc[0] < 0.9
+    assert tell_seeds(winners=table) == "The 2 training seeds, each taken alone, all agree with the pooled result on 0 of 3 winners."
+
+
+def test_a_sign_is_as_firm_as_the_draws_that_keep_it():
+    items = make_two_seeds({"base": 0.3, "qa": 0.5}, {"base": 0.3, "qa": 0.6})
+    table = sign_table(items, {"qa": {"qa": 1.0, "base": -1.0}, "nothing": {"qa": 0.0, "base": 0.0}})
+    assert (table[table["contrast"] == "qa"]["share"] == 1).all()
+    assert (table[table["contrast"] == "qa"]["agree"] == 2).all()
+    assert table[table["contrast"] == "nothing"]["share"].isna().all()
+
+
+def test_one_seed_says_nothing_of_another():
+    assert "one training seed" in tell_seeds(winners=winner_table(make_items(MEANS), ["qa", "ie"]))

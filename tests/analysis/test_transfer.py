@@ -1,0 +1,56 @@
+"""Transfer, additions, synergies and size curves, on scores that are known."""
+
+import numpy as np
+import pytest
+from known_scores import MEANS, make_items
+
+from helpers.analysis.transfer import addition_table, better_table, relative_table, size_table, synergy_table, transfer_table
+from helpers.grid import SINGLES
+
+
+def test_the_transfer_matrix_holds_gains_over_base():
+    table = transfer_table(make_items(MEANS), SINGLES).pivot(index="contrast", columns="category", values="estimate")
+    assert table.loc["qa", "qa"] == pytest.approx(0.4)
+    assert table.loc["ie", "qa"] == pytest.approx(0.2)
+    assert table.loc["gen", "gen"] == pytest.approx(0.3)
+
+
+def test_another_category_is_measured_against_the_tasks_own():
+    table = relative_table(make_items(MEANS)).set_index(["contrast", "category"])["estimate"]
+    assert len(table) == 6
+    assert table["ie", "qa"] == pytest.approx(0.3 - 0.5)
+
+
+def test_an_addition_is_the_pair_minus_the_single_and_the_papers_gain_is_relative_to_it():
+    table = addition_table(make_items(MEANS)).set_index(["target", "added"])
+    assert len(table) == 6
+    assert table.loc[("qa", "ie"), "estimate"] == pytest.approx(0.1)
+    assert table.loc[("ie", "qa"), "estimate"] == pytest.approx(-0.1)
+    assert table.loc[("gen", "qa"), "percent"] == pytest.approx(100 * (0.3 - 0.4) / 0.4)
+
+
+def test_the_papers_gain_of_nothing_over_nothing_is_left_empty():
+    table = addition_table(make_items(MEANS | {"ie": 0.0})).set_index(["target", "added"])
+    assert np.isnan(table.loc[("ie", "qa"), "percent"])
+
+
+def test_a_synergy_is_what_a_pair_gives_beyond_the_mean_of_its_singles():
+    table = synergy_table(make_items(MEANS)).set_index(["contrast", "category"])["estimate"]
+    assert len(table) == 9
+    assert table["qa+ie", "qa"] == pytest.approx(0.6 - (0.5 + 0.3) / 2)
+    assert table["ie+gen", "ie"] == pytest.approx(0.4 - (0.6 + 0.2) / 2)
+
+
+def test_a_pair_is_held_against_the_better_of_its_singles():
+    table = better_table(make_items(MEANS)).set_index(["contrast", "category"])
+    assert table.loc[("qa+ie", "qa"), "estimate"] == pytest.approx(0.6 - 0.5)
+    assert table.loc[("qa+gen", "gen"), "estimate"] == pytest.approx(0.3 - 0.4)
+    assert table.loc[("qa+ie", "qa"), "low"] == pytest.approx(0.1)
+
+
+def test_the_size_curve_holds_gain_and_mean_synergy_of_each_size():
+    table = size_table({4: make_items(MEANS), 8: make_items(MEANS)})
+    rows = table[(table["size"] == 8) & (table["category"] == "qa")].set_index("quantity")["estimate"]
+    assert rows["Gain of the mixture over base"] == pytest.approx(0.4)
+    assert rows["Mean synergy of the pairs"] == pytest.approx((0.2 + 0.1 + 0.0) / 3)
+    assert size_table({}).empty

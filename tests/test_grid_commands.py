@@ -1,0 +1,117 @@
+"""`study grid` as a user meets it, and the Snakefile over the same cells."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from helpers.cli import app
+from helpers.paths import ROOT
+
+
+@pytest.fixture
+def options(toy_model, instruction_file):
+    """Return the options of a small grid on the toy model."""
+    values = {"model": toy_model, "instructions": instruction_file, "tasks": "evidence_yesno,medication_status,patient_answer", "n_rows": 4, "n_items": 2}
+    return ["--profile", "smoke", *(part for name, value in values.items() for part in ("-p", f"{name}={value}")), "-p", "controls="]
+
+
+def call(*arguments):
+    result = CliRunner().invoke(app, ["grid", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_list_run_and_status_agree_on_the_cells(options, runs):
+    ids = [line.split(":")[0] for line in call("list", *options).splitlines()]
+    assert ids == ["base", *(f"{name}-n4-s1" for name in ("qa", "ie", "gen", "qa+ie", "qa+gen", "ie+gen", "qa+ie+gen"))]
+    assert not runs.exists()
+    assert call("status", *options).endswith("0 of 8 cells are done\n")
+    assert not runs.exists()
+    assert "done" in call("run", *options, "--cell", "base", "--cell", "qa-n4-s1")
+    status = call("status", *options)
+    assert "qa+ie-n4-s1: missing" in status
+    assert status.endswith("2 of 8 cells are done\n")
+    assert "base: stored already" in call("run", *options)
+    assert call("status", *options).endswith("8 of 8 cells are done\n")
+
+
+def test_an_unknown_cell_is_refused_with_the_known_ones(options):
+    result = CliRunner().invoke(app, ["grid", "run", *options, "--cell", "qa"])
+    assert result.exit_code == 1
+    assert "`cell` must be one of base, qa-n4-s1" in result.stderr
+
+
+def test_status_without_instruction_rows_says_what_to_run():
+    result = CliRunner().invoke(app, ["grid", "status", "--profile", "smoke"])
+    assert result.exit_code == 1
+    assert "No stored result of stage 'synthesis'" in result.stderr
+
+
+def test_the_manifest_marks_the_cells_that_the_store_holds(options, tmp_path, monkeypatch, runs):
+    monkeypatch.chdir(tmp_path)
+    call("run", *options, "--cell", "ie-n4-s1", "--done", tmp_path / "ie")
+    assert (tmp_path / "ie").is_file()
+    call("list", *options, "--manifest", tmp_path / "grid.json")
+    manifest = json.loads((tmp_path / "grid.json").read_text())
+    assert manifest["arguments"] == options
+    assert len(manifest["cells"]) == 8
+    assert done_cells(tmp_path) == ["ie-n4-s1"]
+    shutil.rmtree(runs / "evaluation")
+    call("list", *options, "--manifest", tmp_path / "grid.json")
+    assert done_cells(tmp_path) == []
+
+
+snakemake = Path(sys.executable).with_name("snakemake")
+
+
+def start_snakemake(folder, *arguments):
+    command = [snakemake, "--snakefile", ROOT / "Snakefile", "--cores", "2", "--config", "manifest=grid.json", *arguments]
+    environment = os.environ | {"STUDY_RUNS": str(folder / "runs"), "PYTHONPATH": str(ROOT / "src")}
+    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def results(folder):
+    files = [path for stage in ("tuning", "evaluation") for path in (folder / "runs" / stage).rglob("*") if path.is_file() and path.name != "manifest.json"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def done_cells(folder):
+    return [cell["id"] for cell in json.loads((folder / "grid.json").read_text())["cells"] if (folder / cell["done"]).is_file()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (snakemake.exists() and shutil.which("study", path=snakemake.parent)), reason="needs the extra `grid`: pip install --editable '.[grid]'"
+)
+def test_snakemake_runs_two_cells_at_a_time_and_goes_on_after_a_kill(options, tmp_path, monkeypatch):
+    """A grid killed with -9 halfway and resumed ends with the bytes of one run cell by cell in one process."""
+    options = [*options, "-p", "lattice=qa+ie", "-p", "epochs=20"]
+    folder = tmp_path / "grid"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("STUDY_RUNS", str(folder / "runs"))
+    call("list", *options, "--manifest", folder / "grid.json")
+    process = start_snakemake(folder)
+    for _ in range(600):
+        if done_cells(folder):
+            break
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    output, _ = process.communicate()
+    assert 1 <= len(done_cells(folder)) < 4, output
+    assert "Execute 2 jobs" in output
+    process = start_snakemake(folder, "--rerun-incomplete", "--nolock")
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert len(done_cells(folder)) == 4
+    monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "alone" / "runs"))
+    call("run", *options)
+    assert results(folder) == results(tmp_path / "alone")
