@@ -73,7 +73,7 @@ def fetch(model: Annotated[str, typer.Argument(help="smollm2-135m or gemma-3-270
 @app.command()
 def bench() -> None:
     """Measure speed, each step against its plain way in one run, into results/benchmarks."""
-    from helpers.bench import run_benchmarks
+    from helpers.benchmarks.run import run_benchmarks
 
     with plain_errors():
         for row in run_benchmarks():

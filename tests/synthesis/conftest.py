@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from helpers.provider import Provider
+from helpers.benchmarks.provider import Provider
 
 KEY = "sk-test-key-that-must-not-be-written"
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from helpers import provider as provider_module
+from helpers.benchmarks import provider as provider_module
 from helpers.errors import StudyError
 from helpers.synthesis import batch as batch_module
 from helpers.synthesis.batch import PendingError

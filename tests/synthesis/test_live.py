@@ -10,7 +10,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from helpers import provider as provider_module
+from helpers.benchmarks import provider as provider_module
 from helpers.errors import StudyError
 from helpers.records import SeedTask, read_rows
 from helpers.synthesis import live

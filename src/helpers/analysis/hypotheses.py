@@ -60,7 +60,6 @@ def compare_with_base(items: pd.DataFrame, cells: Iterable[str]) -> pd.DataFrame
         seed, cell, task, gain, won and lost (items that the tuned model scores higher and lower on), test, p, p_holm, p_t.
     """
     import pandas as pd
-    from statsmodels.stats.contingency_tables import mcnemar
 
     rows = []
     for seed, of_seed in (items if "seed" in items else items.assign(seed=0)).groupby("seed"):
@@ -69,7 +68,7 @@ def compare_with_base(items: pd.DataFrame, cells: Iterable[str]) -> pd.DataFrame
                 base, tuned = stack_scores(group, [BASE, cell])[task][:, 0]
                 row, exact = contrast(group, {cell: 1, BASE: -1}), TASKS[task].is_choice and "cluster" not in group
                 won, lost = int((tuned > base).sum()), int((tuned < base).sum())
-                p = mcnemar([[0, won], [lost, 0]], exact=True).pvalue if exact else row["p"]
+                p = mcnemar_p(won, lost) if exact else row["p"]
                 test = "McNemar" if exact else "t"
                 rows.append(
                     {"seed": seed, "cell": cell, "task": task, "gain": row["estimate"], "won": won, "lost": lost, "test": test, "p": float(p), "p_t": row["p"]}
@@ -77,6 +76,13 @@ def compare_with_base(items: pd.DataFrame, cells: Iterable[str]) -> pd.DataFrame
     table = pd.DataFrame(rows)
     table.insert(8, "p_holm", np.concatenate([correct_holm(group["p"]) for _, group in table.groupby("seed")]))
     return table
+
+
+def mcnemar_p(won: int, lost: int) -> float:
+    """Return the two-sided p-value of McNemar's exact test (1947) from the items that one model alone gets right, and those that the other alone does."""
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    return float(mcnemar([[0, won], [lost, 0]], exact=True).pvalue)
 
 
 def correct_holm(p: Iterable[float]) -> np.ndarray:

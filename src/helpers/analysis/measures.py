@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from helpers.analysis.hypotheses import correct_holm, mcnemar_p
 from helpers.analysis.statistics import contrast
 from helpers.evaluation.stage import MEASURED
 from helpers.evaluation.tasks import find_task
@@ -46,7 +47,6 @@ def compare_models(items: pd.DataFrame, reference: str) -> pd.DataFrame:
         cell, task, category, estimate (difference of means), low, high, n, test, p (two-sided), p_holm (Holm's correction over all rows of the table).
     """
     import pandas as pd
-    from statsmodels.stats.multitest import multipletests
 
     rows = []
     for task, group in items.groupby("task", sort=False):
@@ -55,7 +55,7 @@ def compare_models(items: pd.DataFrame, reference: str) -> pd.DataFrame:
             test, p = compare_pairs(scores[cell].to_numpy(), scores[reference].to_numpy(), find_task(task).is_choice)
             rows.append({"cell": cell, "task": task, "category": find_task(task).category} | estimate(group, {cell: 1, reference: -1}) | {"test": test, "p": p})
     table = pd.DataFrame(rows)
-    return table.assign(p_holm=multipletests(table["p"], method="holm")[1])
+    return table.assign(p_holm=correct_holm(table["p"]))
 
 
 def compare_pairs(scores: np.ndarray, others: np.ndarray, right_or_wrong: bool) -> tuple[str, float]:
@@ -70,12 +70,9 @@ def compare_pairs(scores: np.ndarray, others: np.ndarray, right_or_wrong: bool) 
         Name of the test and two-sided p value.
     """
     from scipy.stats import permutation_test
-    from statsmodels.stats.contingency_tables import mcnemar
 
     if right_or_wrong:
-        right, other = scores == 1, others == 1
-        table = [[(right & other).sum(), (right & ~other).sum()], [(~right & other).sum(), (~right & ~other).sum()]]
-        return "McNemar", float(mcnemar(table, exact=True).pvalue)
+        return "McNemar", mcnemar_p(int((scores > others).sum()), int((scores < others).sum()))
     flips = permutation_test(
         (scores - others,),
         lambda sample, axis: sample.mean(axis=axis),

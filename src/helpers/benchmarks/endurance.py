@@ -26,7 +26,7 @@ FILES = ("replies.jsonl", "tasks.jsonl", "instructions.jsonl")
 @contextmanager
 def serve(fault_rate: float = 0.0, latency_seconds: float = 0.0) -> Iterator[str]:
     """Run the misbehaving provider in a process of its own; yields its address."""
-    command = [sys.executable, "-m", "helpers.provider", "--fault-rate", str(fault_rate), "--latency-seconds", str(latency_seconds)]
+    command = [sys.executable, "-m", "helpers.benchmarks.provider", "--fault-rate", str(fault_rate), "--latency-seconds", str(latency_seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             yield server.stdout.readline().strip()

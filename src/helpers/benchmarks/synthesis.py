@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers.endurance import run_endurance, serve
+from helpers.benchmarks.endurance import run_endurance, serve
 from helpers.paths import ROOT, runs_folder
 from helpers.records import read_json_lines
 
@@ -95,7 +95,7 @@ def time_client() -> Measured:
 
 def run_alone(name: str, *arguments: Any, **environment: str) -> dict[str, float]:
     """Call a function of this module in a process of its own, so that its peak of memory is its own."""
-    code = f"import json; from helpers.bench_synthesis import {name}; print(json.dumps({name}({', '.join(map(str, arguments))})))"
+    code = f"import json; from helpers.benchmarks.synthesis import {name}; print(json.dumps({name}({', '.join(map(str, arguments))})))"
     answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT, env=os.environ | environment)
     return json.loads(answer.stdout)
 

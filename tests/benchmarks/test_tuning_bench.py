@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from helpers.bench_tuning import Work, compare_trl, count_flops, train_ours, train_with_trl
+from helpers.benchmarks.tuning import Work, compare_trl, count_flops, train_ours, train_with_trl
 from helpers.models import load_model
 from helpers.records import Instruction, read_rows
 from helpers.tuning.adapter import attach_adapter
@@ -31,7 +31,7 @@ def test_our_loss_curve_is_that_of_trls_trainer(work):
 
 
 def test_without_trl_its_benchmark_is_skipped_with_a_reason(monkeypatch, caplog):
-    monkeypatch.setattr("helpers.bench_tuning.find_spec", lambda name: None)
+    monkeypatch.setattr("helpers.benchmarks.tuning.find_spec", lambda name: None)
     assert list(compare_trl()) == []
     assert "TRL is not installed" in caplog.text
 

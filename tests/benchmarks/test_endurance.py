@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.endurance import run_endurance
+from helpers.benchmarks.endurance import run_endurance
 
 
 @pytest.mark.slow

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
-from helpers.bench_harness import list_comparisons
-from helpers.bench_synthesis import time_synthesis
+from helpers.benchmarks.harness import list_comparisons
+from helpers.benchmarks.synthesis import time_synthesis
 from helpers.paths import RESULTS, ROOT
 from helpers.store import describe_machine, write_text
 
@@ -174,7 +174,7 @@ def run_benchmarks() -> Iterator[dict[str, Any]]:
         yield save(describe(name, f"{name.split('_')[1]}/s", n / seconds[0], n / seconds[1], against, n))
     for *measured, more in time_synthesis():
         yield save(describe(*measured) | more)
-    from helpers.bench_tuning import compare_memory, compare_trl
+    from helpers.benchmarks.tuning import compare_memory, compare_trl
 
     for row in chain(compare_trl(), [compare_memory()], measure_simulations(), time_book()):
         yield save(row)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from helpers.bench import MODEL, describe
+from helpers.benchmarks.run import MODEL, describe
 from helpers.paths import ROOT
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def measure_matmul() -> float:
 
 def compare_memory() -> dict[str, Any]:
     """Return the estimate of memory against the measured peak of a fresh process (MiB above what it held before the model was loaded)."""
-    command = [sys.executable, "-c", "from helpers.bench_tuning import print_peak; print_peak()"]
+    command = [sys.executable, "-c", "from helpers.benchmarks.tuning import print_peak; print_peak()"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})
     estimate, peak, n = json.loads(done.stdout.splitlines()[-1])
     return describe("tuning_memory", "MiB", estimate, peak, "measured peak of resident memory", n)
