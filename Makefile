@@ -40,6 +40,7 @@ test: $(READY) ## Run the test suite, the linter and the spelling check.
 	$(BIN)/python -m pytest
 
 bench: model ## Measure speed, each against its baseline in one run, into results/benchmarks.
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[bench,harness]'
 	$(BIN)/study bench
 
 lock: ## Resolve the pins of pyproject.toml anew into requirements.lock.
