@@ -54,6 +54,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers chat completions, and the few calls that batches need."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body leave apart: waiting for each other would add 40 ms to every answer
     server: Provider
 
     def do_POST(self) -> None:
@@ -82,17 +83,19 @@ class Handler(BaseHTTPRequestHandler):
         """Keep quiet."""
 
     def _complete(self, data: bytes) -> None:
-        time.sleep(self.server.latency_seconds)
+        due = time.monotonic() + self.server.latency_seconds
+        body = json.loads(data)
+        name, answer = digest(body), json.dumps(complete(body)).encode()
+        time.sleep(max(0.0, due - time.monotonic()))
         with self.server.lock:
             fault = self.server.draw.choice(FAULTS) if self.server.draw.random() < self.server.fault_rate else None
             self.server.met.update([fault] if fault else [])
         if fault:
             self._misbehave(fault)
             return
-        body = json.loads(data)
-        self._send(200, complete(body))
+        self._send_bytes(200, answer, "application/json")
         with self.server.lock:
-            self.server.sent[digest(body)] += 1
+            self.server.sent[name] += 1
 
     def _misbehave(self, fault: str) -> None:
         if fault == "rate_limit":

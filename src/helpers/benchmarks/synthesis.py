@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.benchmarks.endurance import run_endurance, serve
+from helpers.benchmarks.peak import read_peak_mib
 from helpers.paths import ROOT, runs_folder
 from helpers.records import read_json_lines
 
@@ -48,7 +48,7 @@ def filter_once(n: int) -> dict[str, float]:
     decisions = [new for new, _ in NoveltyIndex(0.7).add(texts)]
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     pairs = sum(itertools.accumulate(decisions))  # what a plain reading compares: each with all that are kept
-    return {"seconds": seconds, "cpu_seconds": cpu, "pairs": pairs, "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "kept": sum(decisions)}
+    return {"seconds": seconds, "cpu_seconds": cpu, "pairs": pairs, "mib": read_peak_mib(), "kept": sum(decisions)}
 
 
 def score_plainly(n_pairs: int) -> float:
@@ -80,7 +80,7 @@ def ask_once(url: str, n_rows: int) -> dict[str, float]:
     synthesize(settings, TeacherLimits(max_cost_tokens=10**12, n_parallel=N_SLOTS))
     times = sorted(path.stat().st_mtime for path in runs_folder().glob("replies/*/*.jsonl") if path.stem != "ledger")
     rate = (len(times) - 2 * N_SLOTS) / (times[-N_SLOTS - 1] - times[N_SLOTS - 1])
-    return {"rate": rate, "n": len(times), "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"rate": rate, "n": len(times), "mib": read_peak_mib()}
 
 
 def time_client() -> Measured:

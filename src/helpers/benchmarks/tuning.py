@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from helpers.benchmarks.peak import read_peak_mib
 from helpers.benchmarks.run import MODEL, describe
 from helpers.paths import ROOT
 
@@ -174,8 +175,6 @@ def compare_memory() -> dict[str, Any]:
 
 def print_peak() -> None:
     """Tune for the two largest batches of the laptop profile and print estimate, measured peak and tokens as JSON."""
-    import resource
-
     import psutil
 
     from helpers.tuning.lora import plan_memory
@@ -186,5 +185,5 @@ def print_peak() -> None:
     plan = plan_memory(work.settings, _measure(work), [(0, batch) for batch in work.batches], 1)
     before = psutil.Process().memory_info().rss
     train_ours(work)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    peak = read_peak_mib() * MIB - before
     print(json.dumps([plan.total / MIB, peak / MIB, work.n_tokens]))  # noqa: T201 (read by the process that started this one)

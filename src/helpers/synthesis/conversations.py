@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -17,13 +18,15 @@ from helpers.synthesis.ledger import TeacherLimits
 from helpers.synthesis.live import LiveTeacher
 from helpers.synthesis.teacher import Conversation
 
+SWITCH_SECONDS = 0.0005  # the filters must not keep the loop from its sockets: a tenth of Python's usual turn
 LOOKAHEAD = 4  # requests under way or waiting, for each slot: one slow reply at the head must not idle the others
 
 
 @contextmanager
 def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
     """Run an event loop in a thread of its own, so that notebooks, whose kernels run one already, may use it."""
-    loop = asyncio.new_event_loop()
+    loop, interval = asyncio.new_event_loop(), sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
@@ -32,6 +35,7 @@ def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+        sys.setswitchinterval(interval)
 
 
 def hold_conversations(conversations: Iterable[Conversation], teacher: LiveTeacher, loop: asyncio.AbstractEventLoop, n_ahead: int) -> Iterator[TeacherReply]:
