@@ -98,33 +98,38 @@ class ChoiceItem(Row):
         return self
 
 
-class Medication(Row):
-    """A medication and its status in a note; `forms` are its acceptable spellings, the first as written in the text."""
+class Mention(Row):
+    """The acceptable spellings of one mention, the first as written in the text."""
 
     forms: Annotated[list[Text], Field(min_length=1)]
-    status: Literal["active", "discontinued", "neither"]
 
 
-class MedicationItem(Row):
-    """A note snippet and every medication it names."""
+class MentionsItem(Row):
+    """A text and every mention of one kind in it, such as its diseases."""
 
     id: Text
     split: Split
     difficulty: ItemDifficulty = "unrated"
     text: Text
-    gold: Annotated[list[Medication], Field(min_length=1)]
+    gold: Annotated[list[Mention], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _check_spans(self) -> MedicationItem:
-        for medication in self.gold:
-            require_span(medication.forms[0], self.text)
+    def _check_spans(self) -> MentionsItem:
+        for mention in self.gold:
+            require_span(mention.forms[0], self.text)
         return self
 
 
-class Mention(Row):
-    """The acceptable spellings of one mention, the first as written in the text."""
+class Medication(Mention):
+    """A medication and its status in a note; `forms` are its acceptable spellings, the first as written in the text."""
 
-    forms: Annotated[list[Text], Field(min_length=1)]
+    status: Literal["active", "discontinued", "neither"]
+
+
+class MedicationItem(MentionsItem):
+    """A note snippet and every medication it names."""
+
+    gold: Annotated[list[Medication], Field(min_length=1)]
 
 
 class PronounItem(Row):
@@ -141,22 +146,6 @@ class PronounItem(Row):
     def _check_spans(self) -> PronounItem:
         require_span(self.pronoun, self.text)
         require_span(self.gold.forms[0], self.text)
-        return self
-
-
-class MentionsItem(Row):
-    """A text and every mention of one kind in it, such as its diseases."""
-
-    id: Text
-    split: Split
-    difficulty: ItemDifficulty = "unrated"
-    text: Text
-    gold: Annotated[list[Mention], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _check_spans(self) -> MentionsItem:
-        for mention in self.gold:
-            require_span(mention.forms[0], self.text)
         return self
 
 
@@ -220,6 +209,14 @@ def read_rows(path: Path, schema: type[AnyRow]) -> list[AnyRow]:
 def scrub_text(text: str) -> str:
     """Return a text that can be written as UTF-8: half a surrogate pair, which JSON of a model may hold, becomes a question mark."""
     return text.encode("utf-8", "replace").decode()
+
+
+def find_json_object(text: str) -> dict[str, Any]:
+    """Return the one JSON object that a model's reply holds, other words around it aside; an empty one where there is none."""
+    try:
+        return json.loads(text[text.find("{") : text.rfind("}") + 1])
+    except (ValueError, RecursionError):
+        return {}
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

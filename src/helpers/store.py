@@ -22,14 +22,13 @@ from contextvars import ContextVar
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from helpers.errors import StudyError
 from helpers.paths import ROOT, runs_folder, shown
 
 MANIFEST = "manifest.json"
-_stored_only: ContextVar[bool] = ContextVar("stored_only", default=False)
-_planning: ContextVar[bool] = ContextVar("planning", default=False)
+_way: ContextVar[Literal["compute", "load", "plan"]] = ContextVar("way", default="compute")
 LIBRARIES = ("torch", "transformers", "peft", "numpy", "pandas", "scipy", "rapidfuzz")
 
 
@@ -75,9 +74,9 @@ def run_stage(stage: str, settings: Any, inputs: Mapping[str, str], code: Sequen
     folder = runs_folder() / stage / sha256_text(json.dumps(identity, sort_keys=True))[:16]
     if (folder / MANIFEST).is_file():
         return load_run(folder)
-    if _planning.get():
+    if _way.get() == "plan":
         return Run(folder, {})
-    if _stored_only.get():
+    if _way.get() == "load":
         raise StudyError(f"No stored result of stage {stage!r} has these settings. Run `make book` (or `study run`) with the same profile first.")
     started = time.perf_counter()
     try:
@@ -119,21 +118,24 @@ def load_run(folder: Path) -> Run:
 @contextmanager
 def stored_only() -> Iterator[None]:
     """Within the block, load results and compute none: a stage without a stored one raises StudyError."""
-    token = _stored_only.set(True)
-    try:
+    with _within("load"):
         yield
-    finally:
-        _stored_only.reset(token)
 
 
 @contextmanager
 def planning() -> Iterator[None]:
     """Within the block, compute nothing: a stage without a stored result returns a run with an empty manifest and the folder it would have."""
-    token = _planning.set(True)
+    with _within("plan"):
+        yield
+
+
+@contextmanager
+def _within(way: Literal["load", "plan"]) -> Iterator[None]:
+    token = _way.set(way)
     try:
         yield
     finally:
-        _planning.reset(token)
+        _way.reset(token)
 
 
 def write_text(path: Path, text: str) -> None:

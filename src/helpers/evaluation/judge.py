@@ -19,7 +19,7 @@ from helpers.evaluation.metrics import first_part
 from helpers.evaluation.stage import ITEMS, MEASURED, EvaluationSettings, Exam, prepare_exams
 from helpers.paths import runs_folder
 from helpers.progress import track
-from helpers.records import BenchmarkItem, dump_rows, read_json_lines
+from helpers.records import BenchmarkItem, dump_rows, find_json_object, read_json_lines
 from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_text, write_text
 
@@ -96,25 +96,16 @@ def _complete(client: OpenAI, judge: str, prompt: str) -> str:
     return answer.choices[0].message.content or ""
 
 
-def parse_reply(reply: str) -> dict[str, Any]:
-    """Return the one JSON object of a reply, or an empty one."""
-    try:
-        found = json.loads(reply[reply.find("{") : reply.rfind("}") + 1])
-    except json.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def parse_marks(reply: str) -> dict[str, int | None]:
     """Return the three marks of a reply, all None unless each is a whole number from 1 to 5."""
-    found = parse_reply(reply)
+    found = find_json_object(reply)
     valid = all(type(found.get(aspect)) is int and 1 <= found[aspect] <= 5 for aspect in ASPECTS)
     return {aspect: found[aspect] if valid else None for aspect in ASPECTS}
 
 
 def parse_preference(reply: str) -> str | None:
     """Return 'A', 'B' or 'tie', or None where the reply is none of them."""
-    better = parse_reply(reply).get("better")
+    better = find_json_object(reply).get("better")
     return better if better in ("A", "B", "tie") else None
 
 

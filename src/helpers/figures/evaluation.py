@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from matplotlib.axes import Axes
 
-from helpers.figures.style import CATEGORY_COLORS, CATEGORY_NAMES, name_task
+from helpers.figures.style import CATEGORY_COLORS, CATEGORY_NAMES, list_errors, name_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +22,7 @@ def plot_differences(table: pd.DataFrame, ax: Axes) -> Axes:
         ax: where to draw.
     """
     for category, rows in table.reset_index(drop=True).groupby("category", sort=False):
-        errors = np.abs(np.stack([rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]))
+        errors = list_errors(rows)
         ax.errorbar(rows["estimate"], rows.index, xerr=errors, linestyle="none", capsize=2, color=CATEGORY_COLORS[category], label=CATEGORY_NAMES[category])
         faces = [CATEGORY_COLORS[category] if p < ALPHA else "white" for p in rows["p_holm"]]
         ax.scatter(rows["estimate"], rows.index, s=36, c=faces, edgecolors=CATEGORY_COLORS[category], zorder=3)

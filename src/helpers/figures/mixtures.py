@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
 from helpers.figures.outcomes import find_limit
-from helpers.figures.style import BASE_COLOR, CATEGORY_COLORS, CATEGORY_NAMES, DIVERGING, name_cell, name_task
+from helpers.figures.style import BASE_COLOR, CATEGORY_COLORS, CATEGORY_NAMES, DIVERGING, list_errors, name_cell, name_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +121,7 @@ def plot_shapley(table: pd.DataFrame, ax: Axes) -> Axes:
     for number, player in enumerate(players):
         rows = table[table["contrast"] == player].set_index("category").loc[categories]
         places = np.arange(len(categories)) + (number - (len(players) - 1) / 2) * height
-        errors = np.abs(np.stack([rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]))
+        errors = list_errors(rows)
         ax.barh(places, rows["estimate"], 0.9 * height, xerr=errors, capsize=2, color=CATEGORY_COLORS[player], label=f"{name_cell(player)} rows")
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(range(len(categories)), [f"{name_cell(category)} tasks" for category in categories])
@@ -147,7 +147,7 @@ def plot_sizes(table: pd.DataFrame, ax: Axes) -> Axes:
     for (quantity, group), panel in zip(groups, split_axes(ax, len(groups), 1), strict=True):
         for number, (category, rows) in enumerate(group.groupby("category", sort=False)):
             places = rows["size"] * 1.03 ** (number - 1)  # side by side, so that intervals do not cover each other
-            errors = np.abs(np.stack([rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]))
+            errors = list_errors(rows)
             panel.errorbar(places, rows["estimate"], yerr=errors, color=CATEGORY_COLORS[category], marker="o", capsize=2, label=f"{name_cell(category)} tasks")
         panel.axhline(0, color="black", linewidth=0.8)
         panel.set_xscale("log", base=2)

@@ -9,7 +9,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from helpers.figures.style import BASE_COLOR, CATEGORY_COLORS, CATEGORY_NAMES, DIVERGING, TUNED_COLOR, name_cell, name_task
+from helpers.figures.style import BASE_COLOR, CATEGORY_COLORS, CATEGORY_NAMES, DIVERGING, TUNED_COLOR, list_errors, name_cell, name_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,7 +131,7 @@ def find_limit(values: np.ndarray) -> float:
 
 
 def _draw_intervals(ax: Axes, rows: pd.DataFrame, heights: np.ndarray, **style: str) -> None:
-    errors = np.abs(np.stack([rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]))
+    errors = list_errors(rows)
     ax.errorbar(rows["estimate"], heights, xerr=errors, linestyle="none", markersize=5, capsize=2, **style)
 
 

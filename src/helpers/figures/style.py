@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import matplotlib as mpl
+import numpy as np
 import seaborn as sns
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CATEGORY_NAMES = {"qa": "Question answering", "ie": "Information extraction", "gen": "Generation", "other": "Other"}
 CATEGORY_COLORS = {"qa": "#0072b2", "ie": "#d55e00", "gen": "#009e73", "other": "#7f7f7f"}  # Okabe and Ito's palette
@@ -34,3 +40,8 @@ def name_cell(cell: str) -> str:
 def name_task(task: str) -> str:
     """Return a task's name as figures show it."""
     return task.replace("_", " ").capitalize()
+
+
+def list_errors(rows: pd.DataFrame) -> np.ndarray:
+    """Return how far intervals reach below and above their estimates, as matplotlib takes error bars: shape (2, rows)."""
+    return np.abs(np.stack([rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]))

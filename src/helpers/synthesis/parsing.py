@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from helpers.records import CATEGORIES, scrub_text
+from helpers.records import CATEGORIES, find_json_object, scrub_text
 
 FIELD = re.compile(r"^\*{0,2}(?P<number>\d{1,3})\.[ \t]*\*{0,2}(?P<field>Instruction|Input|Output):\*{0,2}[ \t]*", re.MULTILINE | re.IGNORECASE)
 NO_INPUT = "<noinput>"
@@ -73,10 +73,7 @@ def _read_objects(text: str) -> list[dict[str, Any]]:
 
 def parse_labels(text: str) -> dict[int, str]:
     """Return the labels of a reply that holds one JSON object; what is not a known category is left out."""
-    try:
-        labels = json.loads(text[text.find("{") : text.rfind("}") + 1])
-    except (ValueError, RecursionError):
-        return {}
+    labels = find_json_object(text)
     return {int(number): label for number, label in labels.items() if LABEL_NUMBER.fullmatch(number) and isinstance(label, str) and label in CATEGORIES}
 
 

@@ -45,19 +45,8 @@ def describe_adapter(
             'tuned = PeftModel.from_pretrained(base, "path/of/this/folder")',
             "```",
             "",
-            "## Data",
-            "",
-            f"- instruction file, sha256: `{inputs['instructions']}`",
-            f"- model, identified by: `{inputs['model']}`",
-            f"- rows: {facts['n_rows']} of categories `{settings.categories}`; {facts['n_too_long']} rows of the file were too long and left out",
-            f"- tokens seen: {facts['n_tokens']:,}, of which {facts['n_response_tokens']:,} count for the loss",
-            "",
-            "## Parameters",
-            "",
-            *_table(["parameter", "value", "meaning"], [[f.name, f"`{getattr(settings, f.name)}`", f.metadata["help"]] for f in dataclasses.fields(settings)]),
-            "",
-            f"{facts['n_trainable']:,} weights were learnt beside {facts['n_weights']:,} frozen ones, in {facts['n_steps']} steps on {facts['hardware']}.",
-            "",
+            *_data(settings, inputs, facts),
+            *_parameters(settings, facts),
             "## Scores",
             "",
             f"Training loss: {first:.3f} in the first step, {last:.3f} in the last (nats per response token; other rows in each).",
@@ -70,6 +59,30 @@ def describe_adapter(
             "",
         ]
     )
+
+
+def _data(settings: Any, inputs: Mapping[str, str], facts: Mapping[str, Any]) -> list[str]:
+    return [
+        "## Data",
+        "",
+        f"- instruction file, sha256: `{inputs['instructions']}`",
+        f"- model, identified by: `{inputs['model']}`",
+        f"- rows: {facts['n_rows']} of categories `{settings.categories}`; {facts['n_too_long']} rows of the file were too long and left out",
+        f"- tokens seen: {facts['n_tokens']:,}, of which {facts['n_response_tokens']:,} count for the loss",
+        "",
+    ]
+
+
+def _parameters(settings: Any, facts: Mapping[str, Any]) -> list[str]:
+    rows = [[field.name, f"`{getattr(settings, field.name)}`", field.metadata["help"]] for field in dataclasses.fields(settings)]
+    return [
+        "## Parameters",
+        "",
+        *_table(["parameter", "value", "meaning"], rows),
+        "",
+        f"{facts['n_trainable']:,} weights were learnt beside {facts['n_weights']:,} frozen ones, in {facts['n_steps']} steps on {facts['hardware']}.",
+        "",
+    ]
 
 
 def _front_matter(model: str) -> list[str]:
