@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.analysis.statistics import ROUNDING, contrast, keep_ablation, stack_scores
-from helpers.evaluation.tasks import TASKS
+from helpers.evaluation.tasks import find_task
 from helpers.grid import BASE
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def compare_with_base(items: pd.DataFrame, cells: Iterable[str]) -> pd.DataFrame
         for task, group in of_seed.groupby("task", sort=False):
             for cell in cells:
                 base, tuned = stack_scores(group, [BASE, cell])[task][:, 0]
-                row, exact = contrast(group, {cell: 1, BASE: -1}), TASKS[task].is_choice and "cluster" not in group
+                row, exact = contrast(group, {cell: 1, BASE: -1}), find_task(task).is_choice and "cluster" not in group
                 won, lost = int((tuned > base).sum()), int((tuned < base).sum())
                 p = mcnemar_p(won, lost) if exact else row["p"]
                 test = "McNemar" if exact else "t"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.errors import StudyError
-from helpers.evaluation.tasks import TASKS
+from helpers.evaluation.tasks import find_task
 from helpers.grid import BASE
 
 if TYPE_CHECKING:
@@ -203,7 +203,9 @@ def score_tasks(items: pd.DataFrame) -> pd.DataFrame:
         row |= {"low": max(row["low"], 0.0), "high": min(row["high"], 1.0)}
         del row["p"]  # whether a score is zero is no question
         rows.append(
-            {"cell": cell, "task": task, "category": TASKS[task].category, "metric": TASKS[task].metric} | row | {"unparsed": 1 - group["parsed"].mean()}
+            {"cell": cell, "task": task, "category": find_task(task).category, "metric": find_task(task).metric}
+            | row
+            | {"unparsed": 1 - group["parsed"].mean()}
         )
     return pd.DataFrame(rows)
 
@@ -213,7 +215,7 @@ def gain_by_task(items: pd.DataFrame, cells: Iterable[str]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(
-        {"cell": cell, "task": task, "category": TASKS[task].category} | contrast(group, {cell: 1, BASE: -1})
+        {"cell": cell, "task": task, "category": find_task(task).category} | contrast(group, {cell: 1, BASE: -1})
         for task, group in items.groupby("task", sort=False)
         for cell in cells
     )
@@ -221,7 +223,7 @@ def gain_by_task(items: pd.DataFrame, cells: Iterable[str]) -> pd.DataFrame:
 
 def keep_ablation(items: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the ablation's tasks: sentence pairs are left out as in the paper's."""
-    return items[items["task"].map(lambda task: TASKS[task].in_ablation)]
+    return items[items["task"].map(lambda task: find_task(task).in_ablation)]
 
 
 def contrast_by_category(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:

@@ -59,7 +59,9 @@ def find_mirror(data: Path) -> Path:
     """Return the file of both repositories' rows in a folder or one below."""
     found = sorted([*data.glob(MIRROR), *data.glob(f"*/{MIRROR}")])
     if not found:
-        raise StudyError(f"`instructions: {PUBLIC}` needs {MIRROR} in the folder of `data` or one below, but {shown(data)} has none. Leave `data` empty to fetch it.")
+        raise StudyError(
+            f"`instructions: {PUBLIC}` needs {MIRROR} in the folder of `data` or one below, but {shown(data)} has none. Leave `data` empty to fetch it."
+        )
     return found[0]
 
 
