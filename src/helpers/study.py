@@ -76,9 +76,7 @@ class Study:
         """
         folder = ROOT / self.data if self.data else None
         if folder and not folder.is_dir():
-            raise StudyError(
-                f"`data` must name a folder with the public sets' files, but none lies at {self.data!r}. Leave it empty for the hub."
-            )
+            raise StudyError(f"`data` must name a folder with the public sets' files, but none lies at {self.data!r}. Leave it empty for the hub.")
         return folder
 
     @cached_property
