@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from helpers.analysis import sources
 from helpers.analysis.games import interaction_table, shapley_table
 from helpers.analysis.measures import compare_models
 from helpers.analysis.published import ablation, claims
@@ -23,7 +24,8 @@ from helpers.figures.evaluation import plot_differences
 from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, plot_sizes
 from helpers.figures.outcomes import plot_gain_map, plot_intervals, plot_loss, plot_scores, plot_transfer
 from helpers.figures.published import plot_claims, plot_reach, plot_reach_by_size, plot_scores_of_models, plot_size_curves, plot_two_accounts
-from helpers.figures.style import name_cell, use_theme
+from helpers.figures.sources import plot_sources
+from helpers.figures.style import CATEGORY_NAMES, name_cell, use_theme
 from helpers.grid import BASE, SINGLES
 from helpers.records import Instruction, read_rows
 from helpers.store import write_text
@@ -57,6 +59,14 @@ def label_pairs(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(label=[f"{name_cell(row.contrast)} on {name_cell(row.category)} tasks" for row in table.itertuples()])
 
 
+def label_sources(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of gains by source with the labels of its figure: of tuning, of a category alone, or of a second one."""
+    if "added" in table:
+        return label_additions(table)
+    mixed = [f"{name_cell(row.contrast)} on {name_cell(row.category)} tasks" for row in table.itertuples()]
+    return table.assign(label=table["category"].map(CATEGORY_NAMES).where(table["contrast"] == sources.TUNED, mixed))
+
+
 def _loss(study: Study) -> pd.DataFrame:
     return pd.read_csv(study.run_cells([study.tuning.categories])[study.tuning.categories].tuning.file(LOG))
 
@@ -74,6 +84,10 @@ def _roots(study: Study) -> pd.DataFrame:
     return count_roots(row.instruction for row in read_rows(study.instruction_file, Instruction))
 
 
+def _additions(study: Study) -> pd.DataFrame:
+    return sources.addition_gains(addition_table(study.lattice_items, study.grid.players), addition_table(sources.read_reference().items))
+
+
 GALLERY: dict[str, Drawing] = {
     "seed_shares": Drawing("01_seed_curation", lambda study: share_categories({"seeds": [seed.category for seed in study.seeds]}), plot_shares),
     "seed_lengths": Drawing("01_seed_curation", lambda study: measure_lengths(study.seeds), plot_lengths),
@@ -88,9 +102,16 @@ GALLERY: dict[str, Drawing] = {
     "differences": Drawing(
         "03_lora_training", lambda study: compare_models(study.collect_items([BASE, study.tuning.categories]), BASE), plot_differences, (7.0, 4.0)
     ),
+    "tuning_sources": Drawing(
+        "03_lora_training",
+        lambda study: label_sources(sources.tuning_gains(study.collect_items([BASE, study.tuning.categories]), study.tuning.categories)),
+        plot_sources,
+        (7.0, 3.4),
+    ),
     "panels": Drawing("04_category_ablation", lambda study: score_tasks(_singles(study)), plot_panels, (6.4, 7.0)),
     "gains": Drawing("04_category_ablation", lambda study: gain_by_task(_singles(study), SINGLES), plot_gain_map, (6.4, 6.4)),
     "single_transfer": Drawing("04_category_ablation", lambda study: transfer_table(_singles(study), SINGLES), plot_transfer, (6.4, 3.6)),
+    "single_sources": Drawing("04_category_ablation", lambda study: label_sources(sources.single_gains(_singles(study))), plot_sources, (6.4, 5.6)),
     "lattice": Drawing("05_multitask_synergy", lambda study: transfer_table(study.lattice_items, study.grid.lattice_cells[1:]), plot_lattice, (6.4, 8.4)),
     "transfer": Drawing(
         "05_multitask_synergy",
@@ -107,6 +128,7 @@ GALLERY: dict[str, Drawing] = {
     ),
     "shapley": Drawing("05_multitask_synergy", lambda study: shapley_table(study.lattice_items, study.grid.players), plot_shapley, (6.4, 4.2)),
     "sizes": Drawing("05_multitask_synergy", lambda study: size_table(study.collect_sizes(), study.grid.players), plot_sizes, (6.4, 6.0)),
+    "addition_sources": Drawing("05_multitask_synergy", lambda study: label_sources(_additions(study)), plot_sources, (6.4, 4.4)),
     "published_table1": Drawing(PUBLISHED_RESULTS, lambda _: label_scores(("table1",), ("accuracy",)), plot_scores_of_models, (7.0, 4.8)),
     "published_table2": Drawing(
         PUBLISHED_RESULTS, lambda _: label_scores(("table2",), ("precision", "recall", "f1", "conditional_accuracy")), plot_scores_of_models, (7.0, 4.2)

@@ -137,7 +137,8 @@ class Reference:
     """A grid read back from its tables.
 
     Attributes:
-        items: one row an item, cell and seed: cell, seed, task, category, item, score (0..1); only seeds whose every cell is there.
+        items: one row an item, cell and seed: cell, seed, task, category, item, score (0..1), parsed (share of the cell's answers to the task);
+            only seeds whose every cell is there.
         cells: one row a cell and task, as `describe_cells` gives it.
         losses: loss (nats a token) on each held-out row, a column a cell's id; empty where none was measured.
         manifest: settings, sources, versions.
@@ -181,6 +182,7 @@ def _lengthen(scores: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for seed in seeds:
         for cell_id, plan in ids[(ids["seed"] == seed) | (ids["cell"] == BASE)].iterrows():
-            part = scores[["task", "item"]].assign(score=scores[cell_id], cell=plan["cell"], seed=int(seed))
+            unparsed = cells[cells["id"] == cell_id].set_index("task")["unparsed"]
+            part = scores[["task", "item"]].assign(score=scores[cell_id], cell=plan["cell"], seed=int(seed), parsed=1 - scores["task"].map(unparsed))
             parts.append(part.assign(category=part["task"].map(lambda task: find_task(task).category)))
     return pd.concat(parts, ignore_index=True)

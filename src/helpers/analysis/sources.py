@@ -1,0 +1,134 @@
+"""The same gains from three sources: the paper's figure, the reference study, this run; and whether they go the same way.
+
+Only directions compare. The paper's gains are those of a model of seven billion parameters with thousands of rows; its generation tasks are marked by GPT-4
+(1 to 5, here by its span), ours by ROUGE-L. Its bars are reading errors and no intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+from helpers.analysis.published import ablation
+from helpers.analysis.statistics import contrast
+from helpers.analysis.transfer import transfer_table
+from helpers.grid import BASE, SINGLES, name_subset
+from helpers.reference import Reference, load_reference
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAPER, REFERENCE, RUN = "paper", "reference", "run"
+MIXTURE = name_subset(SINGLES)
+TUNED = "tuned"
+HELD_OUT = "held_out"
+
+
+@cache
+def read_reference() -> Reference:
+    """Return the reference study, read once."""
+    return load_reference()
+
+
+def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
+    """Return the gain of tuning on all categories over the base model: the paper's full data, the reference study's mixture, a cell of this run.
+
+    Args:
+        items: of this run.
+        cell: the tuned model of this run.
+
+    Returns:
+        source, contrast ('tuned'), category, estimate, low, high.
+    """
+    tables = {
+        PAPER: ablation.transfer_table((ablation.ALL,)),
+        REFERENCE: transfer_table(read_reference().items, [MIXTURE]),
+        RUN: transfer_table(items, [cell]),
+    }
+    return stack_sources({source: table.assign(contrast=TUNED) for source, table in tables.items()})
+
+
+def single_gains(items: pd.DataFrame) -> pd.DataFrame:
+    """Return the gain over the base model of tuning on each category alone: source, contrast (the category), category (of tasks), estimate, low, high."""
+    tables = {
+        PAPER: ablation.transfer_table(SINGLES),
+        REFERENCE: transfer_table(read_reference().items, SINGLES),
+        RUN: transfer_table(items, SINGLES),
+    }
+    return stack_sources(tables)
+
+
+def addition_gains(ours: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+    """Return what a second category adds on the tasks of the first, v(AB) - v(A): source, target, added, category (the target), estimate, low, high.
+
+    Args:
+        ours, reference: tables of additions (`transfer.addition_table`).
+    """
+    tables = {PAPER: paper_additions(), REFERENCE: reference, RUN: ours}
+    return stack_sources({source: table.assign(category=table["target"]) for source, table in tables.items()})
+
+
+def paper_additions() -> pd.DataFrame:
+    """Return the paper's six additions as differences on a scale from 0 to 1, from Figure 2: target, added, estimate, low, high (twice the reading error)."""
+    import pandas as pd
+
+    gains = ablation.transfer_table().set_index(["contrast", "category"])
+    rows = []
+    for target in SINGLES:
+        for added in SINGLES:
+            pair = (name_subset((target, added)), target)
+            if added != target and pair in gains.index:
+                alone, both = gains.loc[(target, target)], gains.loc[pair]
+                step, error = both["estimate"] - alone["estimate"], both["high"] - both["estimate"]
+                rows.append({"target": target, "added": added, "estimate": step, "low": step - error, "high": step + error})
+    return pd.DataFrame(rows)
+
+
+def held_out_table() -> pd.DataFrame:
+    """Return what tuning does to the loss on held-out rows in the reference study: cell, loss (nats a token, mean over rows), estimate (minus base), low, high.
+
+    The rows come from the same makers as those tuned on and carry no category.
+    """
+    import pandas as pd
+
+    reference = read_reference()
+    plans = reference.items[["cell", "seed"]].drop_duplicates()
+    ids = reference.cells.drop_duplicates("id").set_index(["cell", "seed"])["id"]
+    base = ids[BASE].iloc[0]
+    parts = [
+        pd.DataFrame({"item": reference.losses.index, "score": reference.losses[base if plan.cell == BASE else ids[plan.cell, plan.seed]].to_numpy()}).assign(
+            cell=plan.cell, seed=plan.seed, task=HELD_OUT
+        )
+        for plan in plans.itertuples()
+    ]
+    losses = pd.concat(parts, ignore_index=True)
+    means = losses.groupby("cell")["score"].mean()
+    rows = [{"cell": cell, "loss": means[cell]} | contrast(losses, {cell: 1.0, BASE: -1.0}) for cell in plans["cell"].unique() if cell != BASE]
+    return pd.DataFrame(rows)[["cell", "loss", "estimate", "low", "high", "n", "n_seeds"]]
+
+
+def stack_sources(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return tables of gains below each other, with the column `source` first."""
+    import pandas as pd
+
+    keys = [name for name in ("contrast", "target", "added", "category") if name in tables[PAPER]]
+    return pd.concat([table[[*keys, "estimate", "low", "high"]].assign(source=source) for source, table in tables.items()], ignore_index=True)
+
+
+def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REFERENCE) -> dict[str, int]:
+    """Count the gains of a source that go the paper's way, and the clear ones among them.
+
+    Args:
+        table: gains by source.
+        keys: columns that name a gain.
+        source: to compare with the paper.
+
+    Returns:
+        n, agree; and n_clear, agree_clear for those whose interval excludes zero.
+    """
+    theirs = table[table["source"] == PAPER]
+    ours = table[table["source"] == source]
+    clear = ours[(ours["low"] > 0) | (ours["high"] < 0)]
+    every, firm = (ablation.compare_directions(part, theirs, list(keys)) for part in (ours, clear))
+    return {"n": len(every), "agree": int(every["agrees"].sum()), "n_clear": len(firm), "agree_clear": int(firm["agrees"].sum())}
