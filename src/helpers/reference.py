@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.held_out import LOSSES, measure_held_out
-from helpers.evaluation.stage import EvaluationSettings, prepare_exams
+from helpers.evaluation.loaders import find_release
+from helpers.evaluation.stage import EvaluationSettings, Exam, prepare_exams
 from helpers.evaluation.tasks import find_task
 from helpers.grid import BASE, Cell, CellPlan, collect_items
 from helpers.paths import RESULTS, shown
@@ -58,7 +59,8 @@ def check_same(manifest: dict[str, Any], folder: Path) -> None:
     if not (folder / MANIFEST).is_file():
         return
     there = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    differs = [name for name in ("settings", "instructions", "tests") if there[name] != manifest[name]]
+    differs = [name for name in ("settings", "instructions") if there[name] != manifest[name]]
+    differs += [task for task in manifest["tests"] if there["tests"].get(task, {}).get("sha256") != manifest["tests"][task]["sha256"]]
     if differs:
         raise StudyError(f"{shown(folder)} holds cells of another study: their {differs[0]} differ. Name another folder.")
 
@@ -117,18 +119,26 @@ def collect_losses(study: Study, cells: dict[str, Cell]) -> pd.DataFrame:
 def describe_grid(study: Study) -> dict[str, Any]:
     """Return the manifest: settings, sha256 of rows and test items, sources and licences, versions and machine."""
     exams = prepare_exams(study.evaluation, study.data_folder)
-    sources = {exam.task.name: exam.task.source for exam in exams}
     machine = describe_machine()
     return {
         "settings": {"tuning": _shared(study.tuning), "evaluation": dataclasses.asdict(study.evaluation), "budget": study.grid.budget},
         "instructions": {"source": study.instructions, "sha256": sha256_file(study.instruction_file)},
-        "tests": {
-            exam.task.name: {"n_items": len(exam.items), "sha256": exam.digest}
-            | ({"url": sources[exam.task.name].url, "licence": sources[exam.task.name].licence} if sources[exam.task.name] else {})
-            for exam in exams
-        },
+        "tests": {exam.task.name: describe_test(exam, study.data_folder) for exam in exams},
         "machine": machine["machine"] | {"created": machine["created"]},
         "versions": {name: version for name, version in machine["versions"].items() if name in ("python", *LIBRARIES)},
+    }
+
+
+def describe_test(exam: Exam, data: Path | None) -> dict[str, Any]:
+    """Return what a test's items are: their number and sha256, and of a public set its address, licence, and the sha256 of the files it was read from."""
+    found = {"n_items": len(exam.items), "sha256": exam.digest}
+    if exam.task.source is None:
+        return found
+    files = find_release(exam.task.source, data).values() if data else ()
+    return found | {
+        "url": exam.task.source.url,
+        "licence": exam.task.source.licence,
+        "files": {path.name: sha256_file(path) for paths in files for path in paths},
     }
 
 

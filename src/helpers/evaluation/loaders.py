@@ -81,10 +81,16 @@ def build_items(task: Task, rows: Iterable[RawItem]) -> list[BenchmarkItem]:
     return list(items.values())
 
 
+def find_release(source: Source, data: Path) -> dict[str, list[Path]]:
+    """Return the first known file of each split (several for a pattern) that lies in a folder or one below."""
+    return {
+        split: next((found for name in names if (found := sorted([*data.glob(name), *data.glob(f"*/{name}")]))), []) for split, names in source.files.items()
+    }
+
+
 def read_release(source: Source, data: Path) -> Iterator[RawItem]:
-    """Yield the converted rows of the first known file of each split that lies in a folder or one below."""
-    for split, names in source.files.items():
-        paths = next((found for name in names if (found := sorted([*data.glob(name), *data.glob(f"*/{name}")]))), [])
+    """Yield the converted rows of a release's files in a folder."""
+    for split, paths in find_release(source, data).items():
         for path in paths:
             yield from convert_rows(read_file(path), source.convert_file.get(path.name, source.convert), split, shown(path))
 
