@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 SOLUTION = "solution"
+BLANKS = "\n\nThis is the student edition. A name in angle brackets, ⟨like_this⟩, is a number that your own run gives: read it off the cells above or below."
 HIDDEN = {"remove-cell", "hide-input"}
 LABEL = re.compile(r"^\(([\w-]+)\)=\n+", re.MULTILINE)
 TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
@@ -64,6 +65,7 @@ def make_edition(notebook: NotebookNode, known: Mapping[str, str]) -> NotebookNo
             elif tags & HIDDEN:
                 cell.metadata["jupyter"] = {"source_hidden": True}
             cell.metadata.pop("mystnb", None)
+    edition.cells[0].source += BLANKS
     return edition
 
 
@@ -96,7 +98,7 @@ def _write_directive(name: str, title: str, body: str) -> str:
 
 def _write_role(name: str, content: str, known: Mapping[str, str]) -> str:
     word, _, target = content.removesuffix(">").partition(" <")
-    value = content.split(":")[0]
+    value = content.split(":", maxsplit=1)[0]
     plain = {
         "glue:text": known.get(value, f"⟨{value}⟩"),
         "ref": known.get(target or word, word),
