@@ -38,7 +38,11 @@ test: $(READY) ## Run the test suite, the linter and the spelling check.
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
 	$(BIN)/codespell seeds book/*.md notebooks src tests *.md
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/browser
+
+check-book: $(READY) ## Read the built book in Chromium: errors, links, search, barriers, phone width, weight.
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[browser]'
+	$(BIN)/python -m pytest tests/browser -rs
 
 bench: model ## Measure speed, each against its baseline in one run, into results/benchmarks.
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[bench,harness]'
@@ -53,4 +57,4 @@ lock: ## Resolve the pins of pyproject.toml anew into requirements.lock.
 clean: ## Delete the built book and the executed notebooks; results in runs/ stay.
 	rm -rf _build book/*.ipynb book/figures runs/partial
 
-.PHONY: help setup model book figures test bench lock clean
+.PHONY: help setup model book figures test check-book bench lock clean

@@ -12,7 +12,8 @@ from helpers.store import write_text
 HEAD = """(figure-gallery)=
 # The figures
 
-Every figure of the notebooks, drawn from the stored results of this run. Each comes as SVG for the web, as PNG for slides, and with the table that it is drawn from; {doc}`/reproduce` tells how to draw one from a table of your own.
+Every figure of the notebooks, drawn from the stored results of this run. Each comes as SVG for the web, as PNG for slides, and with its table;
+{doc}`/reproduce` tells how to draw one from a table of your own.
 
 ::::{grid} 1 2 2 2
 :gutter: 3
