@@ -1,15 +1,11 @@
-"""Chromium over the built book. Skipped, with the reason, where there is no driver, no browser or no book."""
+"""Chromium for pages on disk. Skipped, with the reason, where there is no driver or no browser."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
-from helpers.paths import ROOT
-
-HTML = ROOT / "_build" / "html"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-PAGES = sorted(str(path.relative_to(HTML)) for path in HTML.rglob("*.html") if "_static" not in path.parts and path.name != "index.html")
 
 
 @pytest.fixture(scope="session")
@@ -23,14 +19,6 @@ def browser():
         chromium = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield chromium
         chromium.close()
-
-
-@pytest.fixture(scope="session")
-def book():
-    """Return the folder of the built book."""
-    if not (HTML / "intro.html").is_file():
-        pytest.skip("no book is built: make book")
-    return HTML
 
 
 @pytest.fixture

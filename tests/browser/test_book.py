@@ -8,12 +8,22 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from bs4 import BeautifulSoup
 
-from conftest import PAGES
+from helpers.paths import ROOT
 
 pytestmark = pytest.mark.slow
+HTML = ROOT / "_build" / "html"
+PAGES = sorted(str(path.relative_to(HTML)) for path in HTML.rglob("*.html") if "_static" not in path.parts and path.name != "index.html")
 BUDGET = 3e6  # bytes of a page
 
 each_page = pytest.mark.parametrize("name", PAGES or ["intro.html"])
+
+
+@pytest.fixture
+def book():
+    """Return the folder of the built book."""
+    if not PAGES:
+        pytest.skip("no book is built: make book")
+    return HTML
 
 
 def read_page(path):
