@@ -34,6 +34,9 @@ book: model ## Run the study and build the book into _build/html (PROFILE=laptop
 figures: $(READY) ## Redraw every figure from stored results into book/figures (SVG, PNG, CSV).
 	$(BIN)/study figures --profile $(PROFILE) $(PARAMETERS)
 
+student: $(READY) ## Write the notebooks without solutions into _build/student.
+	$(BIN)/study student
+
 test: $(READY) ## Run the test suite, the linter and the spelling check.
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
@@ -57,4 +60,4 @@ lock: ## Resolve the pins of pyproject.toml anew into requirements.lock.
 clean: ## Delete the built book and the executed notebooks; results in runs/ stay.
 	rm -rf _build book/*.ipynb book/figures runs/partial
 
-.PHONY: help setup model book figures test check-book bench lock clean
+.PHONY: help setup model book figures student test check-book bench lock clean

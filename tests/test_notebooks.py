@@ -10,8 +10,10 @@ from helpers.analysis.published.tables import AuditSettings
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.gallery import GALLERY
 from helpers.grid import GridSettings
+from helpers.paths import BOOK
 from helpers.runner import list_notebooks, read_parameters, read_profile
 from helpers.settings import TYPES
+from helpers.student import SOLUTION
 from helpers.synthesis.ledger import TeacherLimits
 from helpers.synthesis.pipeline import SynthesisSettings
 from helpers.tuning.lora import TuningSettings
@@ -93,9 +95,51 @@ def test_every_glued_value_is_made_in_its_notebook(path):
 
 
 @each_notebook
-def test_a_notebook_ends_with_exercises_a_summary_and_no_secret(path):
+def test_a_notebook_opens_as_a_lesson(path):
+    opening = nbformat.read(path, as_version=4).cells[0].source
+    parts = ("```{admonition} This lesson", "**You learn to**", "**You need**", "**It takes**", "{glue:text}`run_time:s`", "| reads | writes |")
+    places = [opening.find(part) for part in parts]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert 3 <= opening.count("\n- ") <= 6
+
+
+@each_notebook
+def test_each_of_two_to_four_exercises_has_a_folded_solution_that_runs(path):
+    cells = nbformat.read(path, as_version=4).cells
+    asked = [place for place, cell in enumerate(cells) if "```{exercise}" in cell.source]
+    assert 2 <= len(asked) <= 4
+    tagged = {place for place, cell in enumerate(cells) if SOLUTION in cell.metadata.get("tags", [])}
+    for place in asked:
+        label = re.search(r"^:label: (ex-[\w-]+)$", cells[place].source, re.MULTILINE)[1]
+        end = next(later for later in range(place + 1, len(cells)) if "```{solution-end}" in cells[later].source)
+        answer = range(place + 1, end + 1)
+        assert cells[place + 1].source.startswith(f"```{{solution-start}} {label}\n:class: dropdown\n```")
+        assert tagged >= set(answer)
+        assert any(cells[step].cell_type == "code" and "remove-cell" not in cells[step].metadata["tags"] for step in answer)
+        tagged -= set(answer)
+    assert not tagged
+
+
+@each_notebook
+def test_a_notebook_ends_with_a_summary_that_says_what_is_next(path):
+    cells = nbformat.read(path, as_version=4).cells
+    summary = next(cell.source for cell in reversed(cells) if cell.cell_type == "markdown")
+    assert summary.startswith("## Summary")
+    assert 3 <= summary.count("\n- ") <= 5
+    assert re.search(r"^Next, \{(ref|doc)\}`", summary, re.MULTILINE)
+
+
+def test_the_glossary_and_the_links_to_it_hold_the_same_terms():
+    glossary = (BOOK / "glossary.md").read_text(encoding="utf-8")
+    terms = set(re.findall(r"^(\S.*)\n  \S", glossary, re.MULTILINE))
+    pages = [page.read_text(encoding="utf-8") for page in BOOK.glob("*.md") if page.name != "glossary.md"]
+    texts = [cell.source for path in list_notebooks() for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+    linked = {target or word for word, target in re.findall(r"\{term\}`([^`<]+?)(?: <([^>]+)>)?`", "\n".join([*pages, *texts]))}
+    assert linked == terms
+
+
+@each_notebook
+def test_no_notebook_holds_a_secret(path):
     source = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
-    assert source.count("```{exercise}") >= 2
-    assert source.count("```{exercise}") == source.count("```{solution}")
-    assert "## Summary" in source
     assert not re.search(r"sk-[A-Za-z0-9]|api_key *=", source)

@@ -11,7 +11,7 @@ import typer
 
 from helpers.commands import evaluation, grid, synthesis, tuning
 from helpers.errors import StudyError
-from helpers.paths import BOOK, shown
+from helpers.paths import BOOK, ROOT, shown
 from helpers.terminal import Assignments, Profile, plain_errors, report_progress
 
 app = typer.Typer(help="BioInstruct, open and runnable: run the study's notebooks, redraw its figures.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -57,6 +57,15 @@ def figures(
         names = list(save_figures(Study.from_parameters(plan_parameters(profile, parameter or [])), folder))
         write_gallery(names, folder)
         typer.echo(f"{len(names)} figures in {shown(folder)}: {', '.join(names)}")
+
+
+@app.command()
+def student(folder: Annotated[Path, typer.Option(help="Where to write the notebooks.")] = ROOT / "_build" / "student") -> None:
+    """Write the student edition: the notebooks without their solutions, ready to hand out."""
+    from helpers.student import write_edition
+
+    with plain_errors():
+        typer.echo(f"{len(write_edition(folder))} notebooks in {shown(folder)}")
 
 
 @app.command()

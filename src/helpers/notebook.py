@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from helpers.figures.style import use_theme
-from helpers.paths import shown
+from helpers.paths import RESULTS, shown
 from helpers.store import Run
 from helpers.study import Study
 
@@ -51,6 +51,20 @@ def glue_values(**values: Any) -> None:
 def glue_interval(name: str, row: Mapping[str, float]) -> None:
     """Make an estimate with its interval available to the prose: `name`, `name_low` and `name_high`."""
     glue_values(**{name: row["estimate"], f"{name}_low": row["low"], f"{name}_high": row["high"]})
+
+
+def tell_run_time(step: str, profile: str = "laptop") -> str:
+    """Return in words how long a step took on two cores, all before it stored and itself not (`results/benchmarks/run_seconds.csv`).
+
+    Args:
+        step: number of a notebook, such as '03', or 'setup', 'model' or 'book'.
+        profile: 'laptop' or 'smoke'.
+    """
+    import pandas as pd
+
+    table = pd.read_csv(RESULTS / "benchmarks" / "run_seconds.csv", index_col=["profile", "step"])
+    seconds = table["seconds"].loc[(profile, step)]
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
 
 
 def show_text(text: str) -> HTML:
