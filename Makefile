@@ -13,6 +13,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CONFIG := _build/config.yml
 RENDER := $(BIN)/jupyter-book build book --config $(CONFIG) --path-output . -n -W --keep-going --quiet
+CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome))
+ROOT_FLAGS := $(if $(filter 0,$(shell id -u)),--no-sandbox)
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -38,6 +40,12 @@ book: model config ## Run the study and build the book into _build/html (PROFILE
 	$(BIN)/study figures --profile $(PROFILE) $(PARAMETERS)
 	$(RENDER)
 	@echo "The book is at _build/html/index.html"
+
+pdf: book ## Print the book into _build/book.pdf; needs Chromium or Chrome.
+	@test -n "$(CHROMIUM)" || { echo "No browser was found to print with. Install Chromium, or set CHROMIUM=/path/to/chrome." >&2; exit 1; }
+	$(RENDER) --builder singlehtml
+	"$(CHROMIUM)" --headless $(ROOT_FLAGS) --disable-gpu --virtual-time-budget=20000 --no-pdf-header-footer \
+	  --generate-pdf-document-outline --print-to-pdf=_build/book.pdf "file://$(CURDIR)/_build/singlehtml/intro.html"
 
 figures: $(READY) ## Redraw every figure from stored results into book/figures (SVG, PNG, CSV).
 	$(BIN)/study figures --profile $(PROFILE) $(PARAMETERS)
@@ -68,4 +76,4 @@ lock: ## Resolve the pins of pyproject.toml anew into requirements.lock.
 clean: ## Delete the built book and the executed notebooks; results in runs/ stay.
 	rm -rf _build book/*.ipynb book/figures runs/partial
 
-.PHONY: help setup model config book figures student test check-book bench lock clean
+.PHONY: help setup model config book pdf figures student test check-book bench lock clean
