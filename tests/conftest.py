@@ -68,3 +68,80 @@ def instruction_file(tmp_path):
     path = tmp_path / "instructions.jsonl"
     path.write_text(dump_rows(rows))
     return path
+
+
+PLANTED = (
+    '<img src=x onerror="window.planted = 1"><script>window.planted = 1</script></script></pre></table> '
+    "[a link](javascript:window.planted=1) {{ 7 * 7 }} $$x^2$$ `code` <!-- & \"quotes\" \\\\u003cimg src=y onerror='window.planted=1'\\\\u003e"
+)
+PLANTED_NOTEBOOK = (
+    'planted: str = ""  # what an evil teacher or model wrote',
+    """
+    import pandas as pd
+    from helpers import notebook
+    from helpers.synthesis.parsing import parse_reply
+
+    reply = "".join(f"4. {field}: {planted}\\n" for field in ("Instruction", "Input", "Output"))
+    parsed = pd.DataFrame(parse_reply(reply))
+    notebook.glue_values(planted=planted)
+    notebook.show_text(reply)
+    """,
+    "notebook.show_table(parsed.assign(**{planted: 1.5}))",
+    """
+    from helpers.evaluation.answers import lay_out_answers
+    from helpers.evaluation.stage import EvaluationSettings, prepare_exams
+
+    settings = EvaluationSettings(tasks="evidence_yesno,patient_answer", n_items=2)
+    items = [(exam.task.name, item.id) for exam in prepare_exams(settings) for item in exam.items]
+    answers = pd.DataFrame(items, columns=["task", "item"]).assign(cell="base", response=planted, score=0.0)
+    notebook.show_searchable(lay_out_answers(settings, answers).assign(**{planted: 1.5}))
+    """,
+)
+
+
+@pytest.fixture(scope="session")
+def build_pages():
+    """Return a function that builds the pages of a folder's `book/` by the project's own settings and returns the folder of the pages."""
+    import shutil
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    from helpers.paths import BOOK, ROOT
+
+    def build(folder, root, repository=""):
+        shutil.copytree(BOOK / "_static", folder / "book" / "_static")
+        shutil.copy(BOOK / "references.bib", folder / "book")
+        (folder / "book" / "_toc.yml").write_text(f"format: jb-book\nroot: {root}\n")
+        write = ["make", "--silent", "config", f"REPOSITORY={repository}", f"CONFIG={folder / 'config.yml'}"]
+        subprocess.run(write, cwd=ROOT, check=True)
+        command = [Path(sys.executable).with_name("jupyter-book"), "build", "book", "--config", "config.yml", "--path-output", ".", "-n", "-W", "--keep-going"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return folder / "_build" / "html"
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def planted_page(tmp_path_factory, build_pages):
+    """Run what a malicious teacher and model wrote through the notebooks' own helpers and build a page of it; return the page."""
+    from textwrap import dedent
+
+    import nbformat
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+    from helpers.paths import ROOT
+    from helpers.runner import run_notebook
+
+    folder = tmp_path_factory.mktemp("planted")
+    cells = [new_code_cell(dedent(source).strip()) for source in PLANTED_NOTEBOOK]
+    cells[0].metadata["tags"] = ["parameters"]
+    cells = [new_markdown_cell("# Planted\n\nGlued: {glue:text}`planted`"), *cells]
+    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / "planted.ipynb")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STUDY_RUNS", str(folder / "runs"))
+        patch.chdir(ROOT)
+        run_notebook(folder / "planted.ipynb", {"planted": PLANTED}, folder / "book")
+    return build_pages(folder, "planted") / "planted.html"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import sys
 
 import nbformat
 import pytest
@@ -67,7 +68,8 @@ def test_the_laptop_profile_holds_the_notebooks_own_defaults():
 @each_notebook
 def test_cells_are_short_and_prose_outweighs_code(path):
     cells = nbformat.read(path, as_version=4).cells
-    lines = [len(cell.source.splitlines()) for cell in cells if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", [])]
+    told = [cell for cell in cells if not {"parameters", "setup"} & set(cell.metadata.get("tags", []))]
+    lines = [len(cell.source.splitlines()) for cell in told if cell.cell_type == "code"]
     words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
     assert max(lines) <= 15
     assert words >= 8 * sum(lines)
@@ -143,3 +145,35 @@ def test_the_glossary_and_the_links_to_it_hold_the_same_terms():
 def test_no_notebook_holds_a_secret(path):
     source = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
     assert not re.search(r"sk-[A-Za-z0-9]|api_key *=", source)
+
+
+def test_the_setup_cell_is_the_same_everywhere_second_among_the_code_and_not_in_the_book():
+    second = [code_cells(path)[1] for path in list_notebooks()]
+    assert {tuple(cell.metadata["tags"]) for cell in second} == {("setup", "remove-cell")}
+    assert len({cell.source for cell in second}) == 1
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """Only note the commands of the setup cell."""
+    noted = []
+    monkeypatch.setattr("subprocess.run", lambda command, check: noted.append(command))
+    return noted
+
+
+def test_the_setup_cell_does_nothing_where_the_study_is_installed(commands):
+    exec(code_cells(list_notebooks()[0])[1].source, {})  # noqa: S102
+    assert commands == []
+
+
+@pytest.mark.parametrize(
+    "page", ["https://github.com/some-one/a.study", "https://colab.research.google.com/github/some-one/a.study/blob/main/notebooks/01_seed_curation.ipynb"]
+)
+def test_the_setup_cell_fetches_and_installs_the_study_on_a_fresh_machine(monkeypatch, commands, page):
+    monkeypatch.setitem(sys.modules, "helpers", None)
+    monkeypatch.setattr("builtins.input", lambda _: page)
+    with pytest.raises(SystemExit, match="Restart"):
+        exec(code_cells(list_notebooks()[0])[1].source, {})  # noqa: S102
+    clone, install = commands
+    assert clone[-2:] == ["https://github.com/some-one/a.study", "study"]
+    assert install == [sys.executable, "-m", "pip", "install", "--quiet", "--editable", "study"]

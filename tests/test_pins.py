@@ -20,7 +20,7 @@ def read_lock():
 
 def test_the_lock_holds_every_pin_of_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pins = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    pins = [*project["dependencies"], *(pin for extra in ("book", "test") for pin in project["optional-dependencies"][extra])]
     assert all("==" in pin for pin in pins)
     lock = read_lock()
     assert {pin: lock[normalize(pin.split("==")[0])] for pin in pins} == {pin: pin.split("==")[1] for pin in pins}
@@ -42,3 +42,8 @@ def test_jupyter_book_stays_below_version_two():
 def test_the_readme_names_the_targets_that_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"^make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE)) <= targets
+
+
+def test_a_machine_that_has_jupyter_keeps_its_own():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert not [pin for pin in project["dependencies"] if pin.startswith(("jupyter", "ipykernel"))]

@@ -46,14 +46,16 @@ def figures(
     parameter: Assignments = None,
     folder: Annotated[Path, typer.Option(help="Where to write the figures.")] = BOOK / "figures",
 ) -> None:
-    """Redraw every figure from stored results as SVG and PNG, with its data as CSV; runs no model."""
+    """Redraw every figure from stored results as SVG and PNG, with its data as CSV, and the page that shows them; runs no model."""
     from helpers.gallery import save_figures
+    from helpers.gallery_page import write_gallery
     from helpers.runner import plan_parameters
     from helpers.store import stored_only
     from helpers.study import Study
 
     with plain_errors(), stored_only():
         names = list(save_figures(Study.from_parameters(plan_parameters(profile, parameter or [])), folder))
+        write_gallery(names, folder)
         typer.echo(f"{len(names)} figures in {shown(folder)}: {', '.join(names)}")
 
 

@@ -109,7 +109,7 @@ GALLERY: dict[str, Drawing] = {
         (7.0, 3.4),
     ),
     "panels": Drawing("04_category_ablation", lambda study: score_tasks(_singles(study)), plot_panels, (6.4, 7.0)),
-    "gains": Drawing("04_category_ablation", lambda study: gain_by_task(_singles(study), SINGLES), plot_gain_map, (6.4, 6.4)),
+    "gains": Drawing("04_category_ablation", lambda study: gain_by_task(_singles(study), SINGLES), plot_gain_map, (6.4, 7.4)),
     "single_transfer": Drawing("04_category_ablation", lambda study: transfer_table(_singles(study), SINGLES), plot_transfer, (6.4, 3.6)),
     "single_sources": Drawing("04_category_ablation", lambda study: label_sources(sources.single_gains(_singles(study))), plot_sources, (6.4, 5.6)),
     "lattice": Drawing("05_multitask_synergy", lambda study: transfer_table(study.lattice_items, study.grid.lattice_cells[1:]), plot_lattice, (6.4, 8.4)),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from IPython.display import HTML
 
+MOST_ROWS = 1000  # of a searchable table: about a megabyte of texts
+
 
 def begin(parameters: Mapping[str, Any]) -> Study:
     """Start a notebook: check its parameters, set the theme of its figures, return its study.
@@ -76,13 +78,46 @@ def show_table(table: pd.DataFrame, digits: int = 2) -> HTML:
     """Show a table with every mark-up in its cells escaped, line breaks kept and numbers rounded."""
     from IPython.display import HTML
 
-    safe = (
-        table.map(lambda value: escape_cell(value) if isinstance(value, str) else value)
-        .rename(columns=lambda name: escape_cell(str(name)))
-        .rename_axis(columns=None)
+    body = escape_table(table).to_html(index=False, escape=False, border=0, na_rep="", float_format=lambda number: f"{number:.{digits}f}", justify="left")
+    return HTML(f'<div style="overflow-x: auto" tabindex="0" role="group" aria-label="Table">{body}</div>')
+
+
+def show_searchable(table: pd.DataFrame, digits: int = 2) -> HTML:
+    """Show a long table with a search field, sortable columns and a few rows at a time, safe as `show_table`.
+
+    The code that searches comes along in the output, nearly a megabyte, so that a page needs no network: one such table a notebook.
+    Rows beyond `MOST_ROWS` are left out, and the caption says so.
+    """
+    import hashlib
+
+    from IPython.display import HTML
+    from itables import init_notebook_mode, to_html_datatable
+
+    rounded = table.head(MOST_ROWS).map(lambda value: ("" if value != value else f"{value:.{digits}f}") if isinstance(value, float) else value)  # noqa: PLR0124
+    name = hashlib.sha256(table.to_csv().encode()).hexdigest()[:8]  # the same rows, the same page
+    layout = {"topStart": "search", "topEnd": None, "bottomStart": "info", "bottomEnd": "paging"}
+    init_notebook_mode(all_interactive=False)
+    caption = f"The first {MOST_ROWS:,} of {len(table):,} rows" if len(table) > MOST_ROWS else None
+    body = to_html_datatable(
+        escape_table(rounded),
+        caption,
+        table_id=f"rows-{name}",
+        allow_html=True,  # what is HTML here is ours: cells are escaped already
+        showIndex=False,
+        maxBytes=0,
+        pageLength=5,
+        classes="display compact",
+        style="width:100%",
+        layout=layout,
+        display_logo_when_loading=False,
     )
-    body = safe.to_html(index=False, escape=False, border=0, na_rep="", float_format=lambda number: f"{number:.{digits}f}", justify="left")
     return HTML(f'<div style="overflow-x: auto">{body}</div>')
+
+
+def escape_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts and column names are HTML that shows them verbatim."""
+    safe = table.map(lambda value: escape_cell(value) if isinstance(value, str) else value)
+    return safe.rename(columns=lambda name: escape_cell(str(name))).rename_axis(columns=None)
 
 
 def escape_cell(text: str) -> str:

@@ -8,12 +8,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from helpers.figures.style import CATEGORY_COLORS, CATEGORY_NAMES
+from helpers.figures.style import CATEGORY_COLORS, CATEGORY_NAMES, GREY, SERIES_COLORS
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FIELD_COLORS = ["#0072b2", "#d55e00", "#009e73"]
 
 
 def plot_shares(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -24,7 +22,7 @@ def plot_shares(table: pd.DataFrame, ax: Axes) -> Axes:
         ax: where to draw.
     """
     order = [category for category in CATEGORY_NAMES if category in set(table["category"])]
-    sns.barplot(table, y="category", x="share", hue="source", order=order, palette="colorblind", ax=ax)
+    sns.barplot(table, y="category", x="share", hue="source", order=order, palette=SERIES_COLORS[: table["source"].nunique()], saturation=1, ax=ax)
     ax.set(xlabel="Share of tasks", ylabel="")
     ax.set_yticks(ax.get_yticks(), [CATEGORY_NAMES[category] for category in order])
     ax.xaxis.set_major_formatter(PercentFormatter(1))
@@ -41,7 +39,7 @@ def plot_similarity(matrix: pd.DataFrame, ax: Axes) -> Axes:
     """
     import numpy as np
 
-    sns.heatmap(matrix, mask=np.eye(len(matrix), dtype=bool), cmap="viridis", vmin=0, square=True, xticklabels=False, yticklabels=False, ax=ax)
+    sns.heatmap(matrix, mask=np.eye(len(matrix), dtype=bool), cmap="viridis", vmin=0, square=True, xticklabels=False, yticklabels=False, rasterized=True, ax=ax)
     ax.collections[0].colorbar.set_label("ROUGE-L F1")
     ax.set(xlabel="Seed task, in file order", ylabel="Seed task, in file order")
     return ax
@@ -54,7 +52,7 @@ def plot_lengths(table: pd.DataFrame, ax: Axes) -> Axes:
         table: field, words.
         ax: where to draw.
     """
-    sns.ecdfplot(table, x="words", hue="field", palette=FIELD_COLORS, ax=ax)
+    sns.ecdfplot(table, x="words", hue="field", palette=SERIES_COLORS, ax=ax)
     ax.set(xlabel="Length (words)", ylabel="Share of tasks at most this long")
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.get_legend().set(title="", frame_on=False)
@@ -68,7 +66,7 @@ def plot_rejections(table: pd.DataFrame, ax: Axes) -> Axes:
         table: reason, n.
         ax: where to draw.
     """
-    sns.barplot(table, y="reason", x="n", color=CATEGORY_COLORS["ie"], ax=ax)
+    sns.barplot(table, y="reason", x="n", color=CATEGORY_COLORS["ie"], saturation=1, ax=ax)
     ax.bar_label(ax.containers[0], padding=3)
     ax.set(xlabel="Rejected tasks", ylabel="")
     return ax
@@ -82,7 +80,7 @@ def plot_saturation(table: pd.DataFrame, ax: Axes) -> Axes:
         ax: where to draw.
     """
     window = max(1, len(table) // 6)
-    ax.scatter(table["request"], table["share_new"], s=14, color="#7f7f7f", label="one request")
+    ax.scatter(table["request"], table["share_new"], s=14, color=GREY, label="one request")
     mean = table["share_new"].rolling(window, min_periods=1).mean()
     ax.plot(table["request"], mean, color=CATEGORY_COLORS["qa"], label=f"mean of the last {window}")
     ax.set(xlabel="Requests to the teacher", ylabel="Novel among sound tasks", xlim=(0, None), ylim=(0, 1.05))
@@ -99,9 +97,9 @@ def plot_roots(table: pd.DataFrame, ax: Axes) -> Axes:
         ax: where to draw.
     """
     verbs = table.groupby("verb", sort=False).agg(n=("n", "first"), objects=("object", lambda names: ", ".join(filter(None, names)))).reset_index()
-    sns.barplot(verbs, y="verb", x="n", color=CATEGORY_COLORS["gen"], ax=ax)
-    ax.bar_label(ax.containers[0], labels=verbs["objects"], padding=4, fontsize=8, color="#555555")
-    ax.set(xlabel="Instructions with this root verb", ylabel="", xlim=(0, verbs["n"].max() * 1.6))
+    sns.barplot(verbs, y="verb", x="n", color=CATEGORY_COLORS["gen"], saturation=1, ax=ax)
+    ax.bar_label(ax.containers[0], labels=verbs["objects"], padding=4, fontsize=11, color=GREY)
+    ax.set(xlabel="Instructions with this root verb", ylabel="", xlim=(0, verbs["n"].max() * 1.9))
     return ax
 
 
@@ -112,7 +110,7 @@ def plot_growth(table: pd.DataFrame, ax: Axes) -> Axes:
         table: request (from 1), parsed and kept (cumulative).
         ax: where to draw.
     """
-    ax.plot(table["request"], table["parsed"], color="#7f7f7f", linestyle="--", label="parsed")
+    ax.plot(table["request"], table["parsed"], color=GREY, linestyle="--", label="parsed")
     ax.plot(table["request"], table["kept"], color=CATEGORY_COLORS["qa"], label="kept")
     ax.set(xlabel="Requests to the teacher", ylabel="Tasks", xlim=(0, None), ylim=(0, None))
     ax.legend(frameon=False)

@@ -51,11 +51,11 @@ def plot_panels(table: pd.DataFrame, ax: Axes) -> Axes:
             panel.plot([row["low"], row["high"]], [height, height], color=color_cell(cell), linewidth=1.5)
             panel.plot(row["estimate"], height, color=color_cell(cell), marker="o", markersize=5)
         panel.axvline(rows["estimate"].iloc[0], color=BASE_COLOR, linestyle=":", linewidth=1)
-        panel.set_title(f"{name_task(task)}\n({group['metric'].iloc[0]})", fontsize=9)
-        panel.set_yticks(range(len(cells)), [name_cell(cell) for cell in cells] if number % 3 == 0 else [], fontsize=9)
+        panel.set_title(f"{name_task(task)}\n({group['metric'].iloc[0]})", fontsize=10)
+        panel.set_yticks(range(len(cells)), [name_cell(cell) for cell in cells] if number % 3 == 0 else [], fontsize=11)
         panel.set_xlim(max(-0.03, rows["low"].min() - 0.05), rows["high"].max() + 0.05)
         panel.xaxis.set_major_locator(MaxNLocator(3))
-        panel.tick_params(axis="x", labelsize=8)
+        panel.tick_params(axis="x", labelsize=10)
         panel.grid(visible=False, axis="y")
         panel.set_ylim(len(cells) - 0.5, -0.5)
     return ax
@@ -95,7 +95,7 @@ def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -
         for other in places:
             if parts[cell] < parts[other] and len(parts[other]) == len(parts[cell]) + 1:
                 panel.plot(*zip(place, places[other], strict=True), color="#bbbbbb", linewidth=1, zorder=1)
-        size = 9 if len(parts) <= 8 else 6
+        size = 10 if len(parts) <= 8 else 6
         color = "white" if abs(gains[cell]) > DARK * colors.norm.vmax else "black"
         box = {"boxstyle": "round,pad=0.4", "facecolor": colors.to_rgba(gains[cell]), "edgecolor": "#555555", "linewidth": 0.8}
         text = name_cell(cell) if cell == "base" else f"{name_cell(cell)}\n{gains[cell]:+.3f}"

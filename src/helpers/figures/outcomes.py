@@ -114,11 +114,11 @@ def plot_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
 def draw_heat(table: pd.DataFrame, ax: Axes, rows: Iterable[str], columns: Iterable[str], title: str) -> Axes:
     """Draw gains as a heat map, white at zero, from the columns row, column, estimate, low and high."""
     order = {"index": list(rows), "columns": list(columns)}
-    table = table.assign(text=[f"{row.estimate:+.2f}\n[{row.low:+.2f}, {row.high:+.2f}]" for row in table.itertuples()])
+    table = table.assign(text=[f"{row.estimate:+.2f}\n{row.low:+.2f} to\n{row.high:+.2f}" for row in table.itertuples()])
     matrix = table.pivot(index="row", columns="column", values="estimate").reindex(**order)
     texts = table.pivot(index="row", columns="column", values="text").reindex(**order)
     limit = find_limit(matrix.to_numpy())
-    sns.heatmap(matrix, annot=texts, fmt="", cmap=DIVERGING, vmin=-limit, vmax=limit, annot_kws={"fontsize": 9}, ax=ax)
+    sns.heatmap(matrix, annot=texts, fmt="", cmap=DIVERGING, vmin=-limit, vmax=limit, annot_kws={"fontsize": 11}, ax=ax)
     ax.collections[0].colorbar.set_label("Gain over base")
     ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
     ax.set(xlabel=title, ylabel="")
@@ -127,7 +127,7 @@ def draw_heat(table: pd.DataFrame, ax: Axes, rows: Iterable[str], columns: Itera
 
 def find_limit(values: np.ndarray) -> float:
     """Return the end of a colour scale about zero that holds all values."""
-    return max(0.01, float(np.abs(values).max()))
+    return max(0.01, float(np.nanmax(np.abs(values))))
 
 
 def _draw_intervals(ax: Axes, rows: pd.DataFrame, heights: np.ndarray, **style: str) -> None:

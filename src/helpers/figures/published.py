@@ -39,7 +39,7 @@ def plot_scores_of_models(table: pd.DataFrame, ax: Axes) -> Axes:
             ax.errorbar(own["score", cell], heights, xerr=own["plus_minus", cell], elinewidth=2.5, alpha=0.95, **style)
     _name_rows(ax, labels)
     ax.set(xlabel="Score as printed; hollow: base model")
-    ax.legend(**BELOW, ncols=3, bbox_to_anchor=(0.4, -0.14), fontsize="small")
+    ax.legend(**BELOW, ncols=3, bbox_to_anchor=(0.4, -0.14))
     return ax
 
 
@@ -126,7 +126,7 @@ def plot_size_curves(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.set(ylabel="Gain over the base model (percent)")
     ax.set_yscale("symlog", linthresh=20)
     ax.set_yticks([-5, 0, 5, 10, 20, 50, 100], ["-5", "0", "5", "10", "20", "50", "100"])
-    ax.legend(frameon=False, bbox_to_anchor=(1, 1), loc="upper left", fontsize="small")
+    ax.legend(frameon=False, bbox_to_anchor=(1, 1), loc="upper left")
     return ax
 
 
@@ -149,7 +149,7 @@ def plot_reach_by_size(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.set(ylabel="Part of the gain with all rows", ylim=(0, None))
     ax.plot([], [], linestyle="none", marker="o", color="black", label="tuned on the own category alone")
     ax.plot([], [], linestyle="none", marker="o", markerfacecolor="white", color="black", label="on another, or on two")
-    ax.legend(frameon=False, loc="lower right", fontsize="small")
+    ax.legend(frameon=False, loc="lower right")
     return ax
 
 

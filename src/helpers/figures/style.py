@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CATEGORY_NAMES = {"qa": "Question answering", "ie": "Information extraction", "gen": "Generation", "other": "Other"}
-CATEGORY_COLORS = {"qa": "#0072b2", "ie": "#d55e00", "gen": "#009e73", "other": "#7f7f7f"}  # Okabe and Ito's palette
-BASE_COLOR, TUNED_COLOR = "#7f7f7f", "#0072b2"
+BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito's palette
+GREY = "#595959"  # dark enough to differ from the green for eyes that see no red or no green
+SERIES_COLORS = [BLUE, ORANGE, GREEN]
+CATEGORY_COLORS = {"qa": BLUE, "ie": ORANGE, "gen": GREEN, "other": GREY}
+BASE_COLOR, TUNED_COLOR = GREY, BLUE
 DIVERGING = "RdBu"
 
 

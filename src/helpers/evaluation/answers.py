@@ -1,0 +1,32 @@
+"""What several models answered, item by item, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.evaluation.stage import EvaluationSettings, prepare_exams
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def lay_out_answers(settings: EvaluationSettings, items: pd.DataFrame, data: Path | None = None) -> pd.DataFrame:
+    """Return one row an item: task, item, asked, reference, and for each model its response and its score (0..1).
+
+    Args:
+        settings: the evaluation whose items these are.
+        items: one row an item and model, as `read_items` returns them.
+        data: folder of the user's files, as for `evaluate`.
+    """
+    import pandas as pd
+
+    exams = prepare_exams(settings, data)
+    asked = [
+        {"task": exam.task.name, "item": item.id, "asked": exam.task.show(item), "reference": exam.task.answer(item)} for exam in exams for item in exam.items
+    ]
+    table = pd.DataFrame(asked)
+    for cell, answers in items.groupby("cell", sort=False):
+        named = answers[["task", "item", "response", "score"]].rename(columns={"response": str(cell), "score": f"{cell} score"})
+        table = table.merge(named, on=["task", "item"], how="left", validate="one_to_one")
+    return table
