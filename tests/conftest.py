@@ -1,6 +1,7 @@
-"""Shared fixtures: a model made in the test (two random layers, its own tokenizer) and a store of its own for each test."""
+"""Shared fixtures: a model made in the test (two random layers, its own tokenizer), a provider on this machine, and a store of its own for each test."""
 
 import os
+import threading
 
 import pytest
 
@@ -68,3 +69,16 @@ def instruction_file(tmp_path):
     path = tmp_path / "instructions.jsonl"
     path.write_text(dump_rows(rows))
     return path
+
+
+@pytest.fixture
+def provider(monkeypatch):
+    """Serve an OpenAI-compatible server in a thread, well-behaved unless a test makes it misbehave; set a key."""
+    from helpers.benchmarks.provider import Provider
+
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-key-that-must-not-be-written")
+    server = Provider()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()

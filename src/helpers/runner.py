@@ -15,9 +15,9 @@ import yaml
 
 from helpers.errors import StudyError
 from helpers.paths import NOTEBOOKS, PROFILES, ROOT, runs_folder, shown
+from helpers.provider.ledger import ProviderLimits
 from helpers.settings import TYPES
 from helpers.study import Study
-from helpers.synthesis.ledger import TeacherLimits
 from helpers.synthesis.pipeline import SynthesisSettings
 
 
@@ -155,7 +155,7 @@ def check_use(assignments: Mapping[str, Any], chosen: Sequence[Mapping[str, Para
     """Raise StudyError for an assignment that no chosen notebook would feel: it declares it, or reads the instructions that a synthesis parameter changes."""
     felt = {name for parameters in chosen for name in parameters}
     if "instructions" in felt:
-        felt |= {field.name for stage in (SynthesisSettings, TeacherLimits) for field in dataclasses.fields(stage)}
+        felt |= {field.name for stage in (SynthesisSettings, ProviderLimits) for field in dataclasses.fields(stage)}
     unfelt = [name for name in assignments if name not in felt]
     if unfelt:
         raise StudyError(f"None of the chosen notebooks has a parameter `{unfelt[0]}`. Leave it out, or choose a notebook that has it.")
