@@ -130,7 +130,7 @@ class Ledger:
         caps += [f"`max_cost_tokens` ({self._limits.max_cost_tokens:,})"] * bool(self._limits.max_cost_tokens)
         return (
             f"The next request could break the cap, {' or '.join(caps)}: {self.describe()}. Every reply so far is kept. Raise the cap and run the same command "
-            "again, or ask for less."
+            "again, or ask for less (`n_requests` or `target_rows` of a teacher, `n_items` of a judge)."
         )
 
     def _say(self, amount: Amount) -> str:
