@@ -98,11 +98,10 @@ def explain_judging(settings: JudgeSettings, limits: ProviderLimits, cases: Sequ
         StudyError: the price is unknown and no cap in tokens is given.
     """
     journal = open_journal(settings)
-    bodies = {journal.key(body): (prompt, body) for case in cases for prompt in case.prompts if (body := build_judge_body(settings, prompt))}
-    missing = [prompt for prompt, body in bodies.values() if journal.find(body) is None]
-    n_bytes = sum(len(prompt.encode()) for prompt in missing), len(missing) * len(MARKS_EXAMPLE)
-    tokens = n_bytes[0] / BYTES_PER_TOKEN, n_bytes[1] / BYTES_PER_TOKEN
-    return explain_estimate(journal, limits, (len(missing), len(bodies)), tokens, "lower `n_items`, or name a cheaper judge")
+    prompts = {prompt for case in cases for prompt in case.prompts}
+    missing = [prompt for prompt in prompts if journal.find(build_judge_body(settings, prompt)) is None]
+    tokens = sum(len(prompt.encode()) for prompt in missing) / BYTES_PER_TOKEN, len(missing) * len(MARKS_EXAMPLE) / BYTES_PER_TOKEN
+    return explain_estimate(journal, limits, (len(missing), len(prompts)), tokens, "lower `n_items`, or name a cheaper judge")
 
 
 def parse_marks(reply: str) -> dict[str, int | None]:
