@@ -224,6 +224,13 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in _read_lines(path)]
 
 
+def read_whole_lines(path: Path) -> tuple[list[Any], int]:
+    """Read a JSONL file that grows line by line: its rows and the bytes that they take, without a last line that a kill broke off."""
+    data = path.read_bytes() if path.is_file() else b""
+    whole = data[: data.rfind(b"\n") + 1]
+    return [json.loads(line) for line in whole.splitlines()], len(whole)
+
+
 def read_any_lines(path: Path) -> Iterator[Any]:
     """Yield the values of a JSONL file that other people wrote, empty lines aside.
 

@@ -65,7 +65,9 @@ def judge_of(provider):
 def answer_with(monkeypatch, *texts):
     """Let every model write these texts and find every first option likeliest."""
     choice = {"loglikelihoods": [[0.0, -1.0]]}
-    monkeypatch.setattr(stage, "answer_items", lambda model, tokenizer, exam: [choice if exam.task.is_choice else {"response": text} for text in texts])
+    monkeypatch.setattr(
+        stage, "answer_items", lambda model, tokenizer, exam, partial: [choice if exam.task.is_choice else {"response": text} for text in texts]
+    )
 
 
 def rows(run):

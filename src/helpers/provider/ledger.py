@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from helpers.errors import StudyError
 from helpers.provider.journal import Journal
 from helpers.provider.prices import BATCH_DISCOUNT, Price, find_price
-from helpers.records import Usage
+from helpers.records import Usage, read_whole_lines
 from helpers.settings import parameter
 
 BATCH = "batch-"
@@ -67,7 +67,7 @@ class Ledger:
         self._open: dict[str, Amount] = {}
         self._own: set[str] = set()
         self.settled, self._at_risk = Amount(), Amount()
-        entries = self._read()
+        entries, self._n_bytes = read_whole_lines(self._path)
         for entry in entries:
             self._apply(entry)
         self._n_entries = len(entries)
@@ -169,10 +169,3 @@ class Ledger:
             self._file = self._path.open("a", encoding="utf-8")
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
-
-    def _read(self) -> list[dict[str, Any]]:
-        """Return the entries of earlier runs, a last line that a kill broke off aside."""
-        data = self._path.read_bytes() if self._path.is_file() else b""
-        whole = data[: data.rfind(b"\n") + 1]
-        self._n_bytes = len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
