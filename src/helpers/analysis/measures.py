@@ -17,7 +17,7 @@ from helpers.store import Run
 if TYPE_CHECKING:
     import pandas as pd
 
-MEASURES = ("margin", "brier", "precision", "recall", "conditional", "concept_f1", "bertscore", "coherence", "completeness", "naturalness")
+MEASURES = ("margin", "brier", "precision", "recall", "conditional", "concept_f1", "bertscore", "bleurt", "coherence", "completeness", "naturalness")
 RIGHT = "right answers"
 N_PERMUTATIONS = 9999
 PERMUTATION_SEED = 11

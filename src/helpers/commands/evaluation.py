@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helpers.errors import StudyError
+from helpers.evaluation.bleurt import check_scorer, measure_bleurt
 from helpers.evaluation.judge import JudgeSettings, check_judge, explain_judging, list_marks, list_pairs, open_journal
 from helpers.evaluation.sources import BASELINES
 from helpers.evaluation.stage import EvaluationSettings
@@ -36,6 +37,7 @@ def evaluate(
     choice_scoring: Annotated[str, typer.Option(help="Choice tasks by the options' 'text', or by the 'letter' of listed ones.")] = "text",
     permute_options: Annotated[bool, typer.Option("--permute-options", help="Show listed options in every cyclic order.")] = False,
     bertscore: Annotated[bool, typer.Option("--bertscore", help="Measure BERTScore of generated texts, with a small encoder.")] = False,
+    bleurt: Annotated[str, typer.Option(help="Measure BLEURT of generated texts, with this checkpoint: a hub id or a folder.")] = "",
     judge: Annotated[str, typer.Option(help="Model that marks generated texts; its key comes from OPENAI_API_KEY.")] = "",
     judge_url: Annotated[str, typer.Option(help="Address of the judge's OpenAI-compatible server.")] = "",
     judge_effort: Annotated[str, typer.Option(help="Reasoning effort of a judge that reasons, such as 'none'.")] = "",
@@ -52,7 +54,9 @@ def evaluate(
         if adapter and len(models) > 1:
             raise StudyError(f"Adapters belong to one model, but {len(models)} models were named. Name the model that they were tuned on.")
         limits = pick(ProviderLimits, {"max_cost_usd": max_cost_usd, "max_cost_tokens": max_cost_tokens})
-        further = Further(bertscore, JudgeSettings(judge, judge_url, judge_effort, teacher) if judge else None, limits, data)
+        further = Further(bertscore, bleurt, JudgeSettings(judge, judge_url, judge_effort, teacher) if judge else None, limits, data)
+        if bleurt:
+            check_scorer(bleurt)
         if further.judge:
             check_judge(further.judge, limits)
             read_key(open_journal(further.judge).model)
@@ -80,6 +84,7 @@ class Further:
     """What is measured beyond the scores, the limits of the judge, and the folder of the user's files, which holds the references."""
 
     bertscore: bool
+    bleurt: str
     judge: JudgeSettings | None
     limits: ProviderLimits
     data: Path | None
@@ -131,6 +136,8 @@ def measure_further(settings: EvaluationSettings, run: Run, further: Further) ->
 
     if further.bertscore:
         yield measure_similarity(settings, run, further.data)
+    if further.bleurt:
+        yield measure_bleurt(further.bleurt, settings, run, further.data)
     if further.judge:
         yield judge_texts(further.judge, settings, run, further.data, further.limits)
 
