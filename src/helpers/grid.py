@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
-from helpers.evaluation.stage import ITEMS, EvaluationSettings, evaluate
+from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
 from helpers.progress import track
-from helpers.records import CATEGORIES, read_json_lines
+from helpers.records import CATEGORIES
 from helpers.settings import parameter
 from helpers.store import Run, planning
 from helpers.tuning.lora import TuningSettings, tune
@@ -168,19 +168,12 @@ def run_cells(names: Iterable[str], tuning: TuningSettings, evaluation: Evaluati
     return cells
 
 
-def collect_items(cells: Mapping[str, Cell]) -> pd.DataFrame:
-    """Return one row an item and cell: cell, task, category, item, difficulty, score (0..1), parsed, response."""
-    import pandas as pd
-
-    frames = [pd.DataFrame(read_json_lines(cell.evaluation.file(ITEMS))).assign(cell=name) for name, cell in cells.items()]
-    return pd.concat(frames, ignore_index=True)
-
-
 def collect_seeds(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Return the rows of `collect_items` for cells of several training seeds, with the column `seed`; the base model stands under each of them."""
+    """Return the rows of `read_items` for cells of several training seeds, with the column `seed`; the base model stands under each of them."""
     import pandas as pd
 
     base = [cell for cell in cells if cell.seed is None]
     seeds = sorted({cell.seed for cell in cells if cell.seed is not None}) or [0]
-    frames = [collect_items({cell.name: cell for cell in [*base, *(cell for cell in cells if cell.seed == seed)]}).assign(seed=seed) for seed in seeds]
+    groups = {seed: [*base, *(cell for cell in cells if cell.seed == seed)] for seed in seeds}
+    frames = [read_items({cell.name: cell.evaluation for cell in group}).assign(seed=seed) for seed, group in groups.items()]
     return pd.concat(frames, ignore_index=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.stage import EvaluationSettings
+from helpers.evaluation.stage import EvaluationSettings, read_items
 from helpers.evaluation.tasks import parse_tasks
-from helpers.grid import GENERAL, Cell, CellPlan, GridSettings, collect_items, collect_seeds, look_up_cell, plan_cells, run_cell, run_cells
+from helpers.grid import GENERAL, Cell, CellPlan, GridSettings, collect_seeds, look_up_cell, plan_cells, run_cell, run_cells
 from helpers.paths import ROOT
 from helpers.progress import track
 from helpers.provider.ledger import ProviderLimits
@@ -79,7 +79,7 @@ class Study:
 
     def collect_items(self, names: Iterable[str]) -> pd.DataFrame:
         """Return the scores of all items of several cells, one row an item and cell."""
-        return collect_items(self.run_cells(names))
+        return read_items({name: cell.evaluation for name, cell in self.run_cells(names).items()})
 
     def plan_cells(self, names: Iterable[str], n_rows: int | None = None) -> list[CellPlan]:
         """Return cells of the grid under every training seed, of `n_rows` rows or the study's own number."""

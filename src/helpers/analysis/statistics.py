@@ -228,7 +228,7 @@ def contrast_by_category(items: pd.DataFrame, contrasts: Mapping[str, Mapping[st
     """Return each contrast on each category of tasks, sentence pairs left out: contrast, category, estimate, low, high, p, n, n_seeds.
 
     Args:
-        items: rows as of `grid.collect_items` or `grid.collect_seeds`.
+        items: rows as of `evaluation.stage.read_items` or `grid.collect_seeds`.
         contrasts: weights of cells by the name of the contrast.
     """
     import pandas as pd
