@@ -112,13 +112,14 @@ def foresee_judging(evaluations: dict[str, Evaluation], further: Further) -> str
 
 def tabulate(evaluations: dict[str, Evaluation], further: Further) -> dict[str, pd.DataFrame]:
     """Return the tables by name: scores, differences to the first model, further measures, letters chosen, the judge's preferences, each where it applies."""
-    from helpers.analysis.measures import average_measures, compare_models, rate_letters, score_models, share_preferences
+    from helpers.analysis.measures import average_measures, compare_models, rate_letters, share_preferences
+    from helpers.analysis.statistics import score_tasks
     from helpers.evaluation.stage import read_items
 
     first = next(iter(evaluations))
     measured = {name: list(measure_further(*evaluation, further)) for name, evaluation in evaluations.items()}
     items = read_items({name: run for name, (_, run) in evaluations.items()}, measured)
-    tables = {"scores": score_models(items)}
+    tables = {"scores": score_tasks(items)}
     if len(evaluations) > 1:
         tables["differences"] = compare_models(items, first)
     tables["measures"] = average_measures(items)
