@@ -59,7 +59,8 @@ def toy_model(tmp_path_factory):
 @pytest.fixture
 def instruction_file(tmp_path):
     """Write forty instruction rows, ten a category; return the file."""
-    from helpers.records import CATEGORIES, dump_rows
+    from helpers.jsonl import dump_rows
+    from helpers.records import CATEGORIES
 
     rows = [
         {"id": f"{category}-{n}", "category": category, "instruction": f"Say how fever {n} is treated", "input": "cough" * (n % 3), "output": f"yes {n} mg"}

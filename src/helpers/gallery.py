@@ -25,7 +25,8 @@ from helpers.figures.outcomes import plot_gain_map, plot_intervals, plot_loss, p
 from helpers.figures.published import plot_claims, plot_reach, plot_reach_by_size, plot_scores_of_models, plot_size_curves, plot_two_accounts
 from helpers.figures.style import name_cell, use_theme
 from helpers.grid import BASE, SINGLES
-from helpers.records import Instruction, read_rows
+from helpers.jsonl import read_rows
+from helpers.records import Instruction
 from helpers.store import write_text
 from helpers.synthesis.overview import compare_instructions, count_growth, count_rejections, measure_lengths, read_tasks, share_categories
 from helpers.synthesis.verbs import count_roots

@@ -12,10 +12,11 @@ from helpers.errors import StudyError
 from helpers.evaluation.stage import EvaluationSettings, read_items
 from helpers.evaluation.tasks import parse_tasks
 from helpers.grid import GENERAL, Cell, CellPlan, GridSettings, collect_seeds, look_up_cell, plan_cells, run_cell, run_cells
+from helpers.jsonl import read_rows
 from helpers.paths import ROOT
 from helpers.progress import track
 from helpers.provider.ledger import ProviderLimits
-from helpers.records import SeedTask, read_rows
+from helpers.records import SeedTask
 from helpers.settings import pick
 from helpers.store import Run
 from helpers.synthesis.pipeline import INSTRUCTIONS, SEED_TASKS, SynthesisSettings, check_choices, synthesize

@@ -12,7 +12,7 @@ from helpers.errors import StudyError
 from helpers.evaluation import stage
 from helpers.evaluation.bleurt import check_scorer, load_scorer, mark_pairs, measure_bleurt
 from helpers.evaluation.stage import EvaluationSettings, evaluate, prepare_exams
-from helpers.records import read_json_lines
+from helpers.jsonl import read_json_lines
 
 
 @pytest.fixture

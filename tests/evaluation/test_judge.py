@@ -23,9 +23,9 @@ from helpers.evaluation.judge import (
     parse_preference,
 )
 from helpers.evaluation.stage import EvaluationSettings, evaluate
+from helpers.jsonl import read_json_lines
 from helpers.provider import live
 from helpers.provider.ledger import ProviderLimits
-from helpers.records import read_json_lines
 
 LIMITS = ProviderLimits(max_cost_tokens=10**6, n_parallel=2, timeout_seconds=1)
 MARKS = '{"coherence": 4, "completeness": 2, "naturalness": 5}'

@@ -7,7 +7,7 @@ from helpers.errors import StudyError
 from helpers.evaluation import similarity
 from helpers.evaluation.similarity import FILES, fetch_encoder, match_pieces, measure_similarity
 from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
-from helpers.records import read_json_lines
+from helpers.jsonl import read_json_lines
 from helpers.store import sha256_file
 
 

@@ -13,8 +13,8 @@ from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.stage import ANSWERS, ITEMS, EvaluationSettings, evaluate, list_first_prompts, prepare_exams, read_items, score_answers
 from helpers.evaluation.tasks import TASKS, load_items, parse_tasks
 from helpers.grid import run_cells
+from helpers.jsonl import read_json_lines
 from helpers.prompts import encode_prompt
-from helpers.records import read_json_lines
 from helpers.tuning.lora import TuningSettings
 
 

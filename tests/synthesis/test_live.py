@@ -10,11 +10,12 @@ import pytest
 
 from helpers.benchmarks import provider as provider_module
 from helpers.errors import StudyError
+from helpers.jsonl import read_rows
 from helpers.provider import live
 from helpers.provider.conversations import hold_conversations, running_loop
 from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import ProviderLimits
-from helpers.records import SeedTask, read_rows
+from helpers.records import SeedTask
 from helpers.synthesis.costs import explain_cost
 from helpers.synthesis.pipeline import SEED_TASKS, SynthesisSettings, open_conversations, synthesize
 

@@ -11,7 +11,7 @@ from helpers.analysis.hypotheses import correct_holm, mcnemar_p
 from helpers.analysis.statistics import contrast, stack_scores
 from helpers.evaluation.stage import MEASURED
 from helpers.evaluation.tasks import find_task
-from helpers.records import read_json_lines
+from helpers.jsonl import read_json_lines
 from helpers.store import Run
 
 if TYPE_CHECKING:

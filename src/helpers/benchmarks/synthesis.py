@@ -16,8 +16,8 @@ from typing import Any
 
 from helpers.benchmarks.endurance import run_endurance, serve
 from helpers.benchmarks.peak import read_peak_mib
+from helpers.jsonl import read_json_lines
 from helpers.paths import ROOT, runs_folder
-from helpers.records import read_json_lines
 
 PAPER_ROWS = 25_005
 SIZES = (5_000, 10_000, PAPER_ROWS)

@@ -15,6 +15,7 @@ from typing import Any
 from helpers.errors import StudyError
 from helpers.evaluation.metrics import first_part
 from helpers.evaluation.stage import ITEMS, MEASURED, EvaluationSettings, Exam, prepare_exams
+from helpers.jsonl import dump_rows, find_json_object, read_json_lines
 from helpers.progress import track
 from helpers.provider.conversations import ask_live
 from helpers.provider.estimate import explain_estimate
@@ -22,7 +23,7 @@ from helpers.provider.journal import Body, Conversation, Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.prices import BYTES_PER_TOKEN
 from helpers.provider.wire import build_body
-from helpers.records import BenchmarkItem, dump_rows, find_json_object, read_json_lines
+from helpers.records import BenchmarkItem
 from helpers.settings import parameter
 from helpers.store import Run, run_stage, write_text
 

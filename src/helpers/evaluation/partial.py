@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from helpers.records import read_whole_lines
+from helpers.jsonl import read_whole_lines
 
 
 class PartialAnswers(dict[int, Any]):

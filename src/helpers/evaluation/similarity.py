@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.evaluation.metrics import first_part
 from helpers.evaluation.stage import ITEMS, MEASURED, EvaluationSettings, prepare_exams
+from helpers.jsonl import dump_rows, read_json_lines
 from helpers.paths import model_cache
 from helpers.progress import track
-from helpers.records import dump_rows, read_json_lines
 from helpers.store import Run, run_stage, sha256_file, write_text
 from helpers.wheels import download_wheel
 

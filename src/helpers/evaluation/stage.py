@@ -16,10 +16,11 @@ from helpers.evaluation.generation import generate_greedily
 from helpers.evaluation.metrics import score_choice
 from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.tasks import load_items, parse_tasks, select_items
+from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models import identify_model, load_tokenizer
 from helpers.progress import track
 from helpers.prompts import encode_prompt
-from helpers.records import BenchmarkItem, ChoiceItem, dump_rows, read_json_lines
+from helpers.records import BenchmarkItem, ChoiceItem
 from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_text, write_text
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from helpers.errors import StudyError
+from helpers.jsonl import dump_row, read_rows
 from helpers.paths import runs_folder, shown
-from helpers.records import Row, Usage, dump_row, read_rows
+from helpers.records import Row, Usage
 from helpers.store import sha256_text, write_text
 
 FinishReason = Literal["stop", "length", "content_filter", "other"]

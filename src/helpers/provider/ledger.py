@@ -8,9 +8,10 @@ import os
 from typing import Any, TextIO
 
 from helpers.errors import StudyError
+from helpers.jsonl import read_whole_lines
 from helpers.provider.journal import Journal
 from helpers.provider.prices import BATCH_DISCOUNT, Price, find_price
-from helpers.records import Usage, read_whole_lines
+from helpers.records import Usage
 from helpers.settings import parameter
 
 BATCH = "batch-"

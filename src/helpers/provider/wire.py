@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from helpers.errors import StudyError
+from helpers.jsonl import scrub_text
 from helpers.provider.journal import Body, Completion, RemoteModel
-from helpers.records import Usage, scrub_text
+from helpers.records import Usage
 
 if TYPE_CHECKING:
     from openai import APIStatusError

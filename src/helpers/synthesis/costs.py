@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from helpers.jsonl import read_rows
 from helpers.provider.conversations import find_missing
 from helpers.provider.estimate import explain_estimate
 from helpers.provider.journal import Journal
 from helpers.provider.ledger import ProviderLimits
 from helpers.provider.prices import BATCH_DISCOUNT, BYTES_PER_TOKEN, PRICES
-from helpers.records import SeedTask, TeacherReply, read_rows
+from helpers.records import SeedTask, TeacherReply
 from helpers.synthesis.parsing import parse_reply
 from helpers.synthesis.pipeline import SEED_TASKS, SynthesisSettings, open_conversations, plan_requests
 from helpers.synthesis.prompts import LIST, build_label_request

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
+from helpers.jsonl import dump_row, read_rows
 from helpers.paths import BENCHMARK, SEEDS
 from helpers.progress import Advance, track
 from helpers.provider.batch import BatchClient
 from helpers.provider.conversations import ask_live
 from helpers.provider.journal import Conversation, Journal
 from helpers.provider.ledger import ProviderLimits
-from helpers.records import SeedTask, TeacherReply, dump_row, read_rows
+from helpers.records import SeedTask, TeacherReply
 from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_file
 from helpers.synthesis.draws import draw_seeds

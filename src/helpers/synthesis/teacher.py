@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
+from helpers.jsonl import read_rows
 from helpers.paths import SEEDS
 from helpers.provider.journal import Body, Conversation, RemoteModel
 from helpers.provider.wire import build_body
-from helpers.records import TeacherReply, Usage, read_rows
+from helpers.records import TeacherReply, Usage
 from helpers.synthesis.parsing import ParsedTask, parse_json_reply, parse_labels, parse_reply
 from helpers.synthesis.prompts import JSON, LIST, N_SHOWN, REPLY_SCHEMA, build_label_request, prompt_sha256
 
