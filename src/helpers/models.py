@@ -59,6 +59,8 @@ WHEEL_MODELS = {
     ),
 }
 SEAL = "converted.json"
+AUTO = "auto"
+DTYPES = (AUTO, "float32", "bfloat16")
 
 
 @lru_cache
@@ -181,13 +183,14 @@ def load_config(name: str) -> PretrainedConfig:
     return _from_place(name, AutoConfig.from_pretrained, trust_remote_code=False)
 
 
-def load_model(name: str, quantize: bool = False, device: str | None = None) -> PreTrainedModel:
-    """Load a model for inference: on a GPU in bfloat16 where there is one, otherwise on the CPU in float32.
+def load_model(name: str, quantize: bool = False, device: str | None = None, dtype: str = AUTO) -> PreTrainedModel:
+    """Load a model for inference, on a GPU where there is one.
 
     Args:
         name: of the model.
         quantize: hold the weights of its linear layers in four bits (NF4), which bitsandbytes turns back for each product.
         device: where to put it in place of that device; the number format stays.
+        dtype: number format of the weights, as `choose_device` takes it.
 
     Raises:
         StudyError: the model cannot be had, or four bits are asked for without bitsandbytes.
@@ -197,17 +200,28 @@ def load_model(name: str, quantize: bool = False, device: str | None = None) -> 
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    usual, dtype = choose_device()
+    usual, dtype = choose_device(dtype)
     options: dict[str, Any] = {"quantization_config": _four_bits(dtype), "device_map": {"": device or usual}} if quantize else {}
     model = _from_place(name, AutoModelForCausalLM.from_pretrained, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, **options)
     return (model if quantize else model.to(device or usual)).eval()
 
 
-def choose_device() -> tuple[str, str]:
-    """Return device and number format of this machine's models: ('cuda', 'bfloat16') where there is a GPU, else ('cpu', 'float32')."""
+def choose_device(dtype: str = AUTO) -> tuple[str, str]:
+    """Return device and number format of this machine's models: 'cuda' where there is a GPU, else 'cpu'.
+
+    Args:
+        dtype: 'float32' or 'bfloat16'; 'auto' is bfloat16 on a GPU and float32 on a CPU, of which many compute bfloat16 slowly.
+    """
     import torch
 
-    return ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
+    device, usual = ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
+    return device, usual if dtype == AUTO else dtype
+
+
+def check_dtype(dtype: str) -> None:
+    """Raise StudyError where a number format is unknown."""
+    if dtype not in DTYPES:
+        raise StudyError(f"`dtype` must be one of {', '.join(DTYPES)}, but {dtype!r} was found.")
 
 
 def _four_bits(dtype: str) -> Any:

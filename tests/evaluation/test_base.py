@@ -34,7 +34,7 @@ def weights(model):
 def test_an_adapter_is_merged_as_peft_merges_it_and_leaves_no_trace(toy_model, adapters, keeps_weights):
     from peft import PeftModel
 
-    base = SharedBase(toy_model, keeps_weights)
+    base = SharedBase(toy_model, keeps_weights=keeps_weights)
     before, ids = weights(base.wear(None)), torch.tensor([[0, 9, 8, 7]])
     for adapter in adapters:
         with quiet_peft():
@@ -67,7 +67,7 @@ def test_adapters_on_one_base_score_as_each_alone_and_the_base_is_loaded_once(se
     alone = [evaluate(settings, adapter).file(ITEMS).read_bytes() for adapter in (None, *adapters)]
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "together"))
     loaded = []
-    monkeypatch.setattr(base_module, "load_model", lambda name: loaded.append(name) or load_model(name))
+    monkeypatch.setattr(base_module, "load_model", lambda name, **options: loaded.append(name) or load_model(name, **options))
     runs = evaluate_adapters(settings, {"base": None, "qa": adapters[0], "gen": adapters[1]})
     assert [run.file(ITEMS).read_bytes() for run in runs.values()] == alone
     assert loaded == [settings.model]
@@ -76,7 +76,7 @@ def test_adapters_on_one_base_score_as_each_alone_and_the_base_is_loaded_once(se
 
 def test_stored_answers_need_no_model(settings, adapters, monkeypatch):
     first = evaluate_adapters(settings, {"base": None, "qa": adapters[0]})
-    monkeypatch.setattr(base_module, "load_model", lambda name: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(base_module, "load_model", lambda name, **options: pytest.fail("the model was loaded"))
     assert all(run.reused for run in evaluate_adapters(settings, {"base": None, "qa": adapters[0]}).values())
     assert not any(run.reused for run in first.values())
 

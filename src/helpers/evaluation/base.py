@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
-from helpers.models import load_model, load_tokenizer, quiet_peft
+from helpers.models import AUTO, load_model, load_tokenizer, quiet_peft
 from helpers.paths import shown
 from helpers.store import Run, sha256_file, sha256_text
 from helpers.tuning.lora import ADAPTER
@@ -28,11 +28,12 @@ class SharedBase:
 
     Attributes:
         name: the model, as `load_model` takes it.
+        dtype: number format of the weights, as `load_model` takes it.
         keeps_weights: whether the weights that an adapter changes are kept; one adapter alone needs no copy.
     """
 
-    def __init__(self, name: str, keeps_weights: bool = True) -> None:
-        self.name, self.keeps_weights = name, keeps_weights
+    def __init__(self, name: str, dtype: str = AUTO, keeps_weights: bool = True) -> None:
+        self.name, self.dtype, self.keeps_weights = name, dtype, keeps_weights
         self._worn: Path | None = None
         self._kept: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._altered = False
@@ -44,7 +45,7 @@ class SharedBase:
 
     @cached_property
     def _model(self) -> PreTrainedModel:
-        return load_model(self.name)
+        return load_model(self.name, dtype=self.dtype)
 
     def wear(self, adapter: Path | None) -> PreTrainedModel:
         """Return the model with an adapter merged into it, or as it is; any other adapter is taken off first.

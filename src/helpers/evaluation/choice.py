@@ -56,7 +56,7 @@ def _score_batch(model: PreTrainedModel, shared: SharedPrefix, items: Sequence[B
         input_ids=input_ids,
         position_ids=positions + shared.length,
         attention_mask=_masks(model, shared.length, positions, branches),
-        past_key_values=shared.repeat(len(items)),
+        past_key_values=shared.repeat([0] * len(items)),
         use_cache=True,
     ).last_hidden_state
     return [_mean_likelihoods(model, hidden[row], prompt, options) for row, (prompt, options) in enumerate(items)]

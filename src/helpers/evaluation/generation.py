@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -31,35 +30,31 @@ def generate_greedily(
     results = PartialAnswers() if partial is None else partial
     with torch.inference_mode():
         shared = SharedPrefix(model, prompts)
-        for batch in plan_batches([len(prompt) for prompt in prompts], batch_size, equal_lengths=exceeds_window(model, prompts, max_new_tokens)):
+        for batch in plan_batches([len(prompt) for prompt in prompts], batch_size):
             if results.lack(batch):
-                results.keep(batch, _continue(model, shared, [prompts[index][shared.length :] for index in batch], max_new_tokens, end_id))
+                results.keep(batch, _continue(model, shared, [prompts[index] for index in batch], max_new_tokens, end_id))
     return results.in_order()
 
 
-def exceeds_window(model: PreTrainedModel, prompts: Sequence[list[int]], max_new_tokens: int) -> bool:
-    """Say whether some layers see less than the longest text: padding would then push a row's own beginning out of their window."""
-    window = getattr(model.config.get_text_config(), "sliding_window", None)
-    return bool(window) and max(map(len, prompts)) + max_new_tokens > window
-
-
-def plan_batches(lengths: Sequence[int], batch_size: int, equal_lengths: bool) -> list[list[int]]:
-    """Return batches of row indices, longest rows first; with `equal_lengths` no batch mixes lengths, so that none needs padding."""
+def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Return batches of row indices, longest rows first."""
     order = sorted(range(len(lengths)), key=lambda index: lengths[index], reverse=True)
-    groups = [list(group) for _, group in itertools.groupby(order, key=lambda index: lengths[index] if equal_lengths else 0)]
-    return [group[start : start + batch_size] for group in groups for start in range(0, len(group), batch_size)]
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
-def _continue(model: PreTrainedModel, shared: SharedPrefix, own: Sequence[list[int]], max_new_tokens: int, end_id: int) -> list[list[int]]:
+def _continue(model: PreTrainedModel, shared: SharedPrefix, prompts: Sequence[list[int]], max_new_tokens: int, end_id: int) -> list[list[int]]:
+    """Continue a batch of prompts, which all end in the last column with nothing between their tokens: a layer that sees a window sees theirs alone."""
     import torch
 
-    longest = max(map(len, own))
-    ids = torch.tensor([[end_id] * (longest - len(row)) + row for row in own], device=model.device)
-    mask = torch.tensor([[1] * shared.length + [0] * (longest - len(row)) + [1] * len(row) for row in own], device=model.device)
+    longest = max(map(len, prompts))
+    width = longest - shared.length
+    own = [[end_id] * (width - len(prompt)) + prompt[-width:] for prompt in prompts]
+    ids = torch.tensor(own, device=model.device)
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, shared.length :]
-    cache = shared.repeat(len(own))
-    results: list[list[int]] = [[] for _ in own]
-    rows = torch.arange(len(own), device=model.device)
+    cache = shared.repeat(longest - len(prompt) for prompt in prompts)
+    results: list[list[int]] = [[] for _ in prompts]
+    rows = torch.arange(len(prompts), device=model.device)
     for _ in range(max_new_tokens):
         hidden = model.base_model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True).last_hidden_state
         chosen = model.get_output_embeddings()(hidden[:, -1]).argmax(dim=-1)

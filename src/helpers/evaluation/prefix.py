@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,11 +29,20 @@ class SharedPrefix:
             ids = torch.tensor([prompts[0][: self.length]], device=model.device)
             model.base_model(input_ids=ids, past_key_values=self._cache, use_cache=True)
 
-    def repeat(self, n: int) -> DynamicCache:
-        """Return the keys and values for a batch of `n` rows."""
+    def repeat(self, shifts: Iterable[int]) -> DynamicCache:
+        """Return the keys and values for a batch, those of each row moved to the right by its shift; what is moved out at the end is left out.
+
+        Args:
+            shifts: of each row; the columns that come free on its left hold nothing, and a mask must hide them.
+        """
+        import torch
+
         cache = copy.deepcopy(self._cache)
-        if self.length:
-            cache.batch_repeat_interleave(n)
+        if not self.length:
+            return cache
+        columns = torch.tensor([[max(column - shift, 0) for column in range(self.length)] for shift in shifts])
+        for layer in cache.layers:
+            layer.keys, layer.values = (kept[0][:, columns.to(kept.device)].transpose(0, 1).contiguous() for kept in (layer.keys, layer.values))
         return cache
 
 

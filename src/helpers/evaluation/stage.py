@@ -44,6 +44,7 @@ class EvaluationSettings:
 
     model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
     tasks: str = parameter("all", "'all', or task names joined by commas")
+    dtype: str = parameter("auto", "number format of the weights: float32, bfloat16, or auto (bfloat16 on a GPU)")
     n_items: int = parameter(12, "test items a task, at most; the same for every model", minimum=2)
     choice_scoring: str = parameter("text", "choice tasks by the options' 'text', not listed, or by the 'letter' of listed ones")
     permute_options: bool = parameter(False, "show listed options in every cyclic order; needs choice_scoring 'letter'")
@@ -127,7 +128,7 @@ def evaluate(settings: EvaluationSettings, adapter: Run | Path | None = None, da
         A run with `items.jsonl`: one row an item, with the model's answer, its score in 0..1, whether it could be parsed, and the task's further measures.
     """
     exams = prepare_exams(settings, data)
-    answers = answer_exams(exams, base or SharedBase(settings.model, keeps_weights=False), find_adapter(adapter))
+    answers = answer_exams(exams, base or SharedBase(settings.model, settings.dtype, keeps_weights=False), find_adapter(adapter))
 
     def compute(folder: Path) -> dict[str, Any]:
         rows = [row for exam, run in zip(exams, answers, strict=True) for row in score_answers(exam, run.file(ANSWERS))]
@@ -144,7 +145,7 @@ def answer_exams(exams: Sequence[Exam], base: SharedBase, adapter: Path | None) 
     runs = []
     with track(f"evaluate {'tuned' if adapter else 'base'} model", len(exams), "tasks") as advance:
         for exam in exams:
-            runs.append(answer_exam(exam, base, adapter, {"items": exam.digest, "model": model, "adapter": tuned}))
+            runs.append(answer_exam(exam, base, adapter, {"items": exam.digest, "model": model, "dtype": base.dtype, "adapter": tuned}))
             advance(note=exam.task.name)
     return runs
 
@@ -194,7 +195,7 @@ def _score_item(task: Task, item: BenchmarkItem, answer: dict[str, Any]) -> dict
 def evaluate_adapters(settings: EvaluationSettings, adapters: Mapping[str, Path | None], data: Path | None = None) -> dict[str, Run]:
     """Evaluate several adapters, by name, on one loaded base; None stands for the base as it is. Scores equal those of each adapter alone."""
     folders = {name: find_adapter(adapter) for name, adapter in adapters.items()}  # a wrong one is refused before anything runs
-    base = SharedBase(settings.model)
+    base = SharedBase(settings.model, settings.dtype)
     return {name: evaluate(settings, folder, data, base) for name, folder in folders.items()}
 
 

@@ -56,6 +56,7 @@ class TuningSettings:
     learning_rate: float = parameter(3e-3, "peak learning rate, after a tenth of the steps", minimum=0)
     batch_size: int = parameter(8, "rows of one optimizer step", minimum=1)
     max_tokens: int = parameter(512, "longest row (tokens); longer ones are left out", minimum=8)
+    dtype: str = parameter("auto", "number format of the weights: float32, bfloat16, or auto (bfloat16 on a GPU)")
     quantize_base: bool = parameter(False, "hold the frozen weights in 4 bits; needs bitsandbytes")
     lora_rank: int = parameter(16, "rank of the adapter's matrices", minimum=1)
     lora_alpha: int = parameter(32, "scale of the adapter: alpha / rank", minimum=1)
@@ -107,7 +108,7 @@ def _train(settings: TuningSettings, rows: Sequence[Instruction], inputs: dict[s
         "largest_b_norm": measure_adapter(model),
         "train_seconds": round(seconds, 2),
         "memory_gib": plan.describe(),
-        "hardware": f"{processes.num_processes} x {' '.join(choose_device())}{', weights split' if shards_weights() else ''}",
+        "hardware": f"{processes.num_processes} x {' '.join(choose_device(settings.dtype))}{', weights split' if shards_weights() else ''}",
     }
     save_adapter(model, settings.model, folder / ADAPTER)
     write_text(folder / ADAPTER / CARD, describe_adapter(settings, inputs, facts, log))
@@ -146,7 +147,7 @@ def plan_memory(settings: TuningSettings, size: ModelSize, steps: Steps, n_proce
     Raises:
         StudyError: it needs more than is free; the message has the numbers.
     """
-    device, dtype = choose_device()
+    device, dtype = choose_device(settings.dtype)
     parts = [part for _, rows in steps for part, _ in share_batch(rows, MICRO_BATCH_TOKENS[device], 0, n_processes)]
     plan = estimate_memory(
         size,
@@ -172,7 +173,8 @@ def prepare_model(settings: TuningSettings, recompute: bool) -> PeftModel:
     sharded = shards_weights()
     if sharded and settings.quantize_base:
         raise StudyError("Weights in four bits cannot be split over processes. Leave out `--use_fsdp` or `quantize_base`.")
-    model = attach_adapter(load_model(settings.model, settings.quantize_base, "cpu" if sharded else None), settings)  # whole only in the machine's memory
+    base = load_model(settings.model, settings.quantize_base, "cpu" if sharded else None, settings.dtype)  # whole only in the machine's memory
+    model = attach_adapter(base, settings)
     fuse_layers(model)
     if recompute:
         model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
