@@ -45,7 +45,7 @@ def test_a_misspelt_parameter_is_refused_with_the_nearest_name():
         ("learning_rate=.nan", "finite"),
         ("lora_dropout=2", "at most 0.9"),
         ("categories=QA", "`categories` must be"),
-        ("tasks=medqa", "'medqa' was found"),
+        ("tasks=medqq", "'medqq' was found"),
         ("n_rows=[1", "must be a plain value"),
         ("n_rows", "name=value"),
     ],

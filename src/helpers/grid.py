@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,7 +129,7 @@ def plan_cells(names: Iterable[str], grid: GridSettings, n_rows: int, first_seed
     return list(dict.fromkeys(plans))
 
 
-def run_cell(name: str, tuning: TuningSettings, evaluation: EvaluationSettings, instructions: Path) -> Cell:
+def run_cell(name: str, tuning: TuningSettings, evaluation: EvaluationSettings, instructions: Path, data: Path | None = None) -> Cell:
     """Tune (unless `name` is 'base') and evaluate one cell, or load it from the store.
 
     Args:
@@ -137,9 +137,10 @@ def run_cell(name: str, tuning: TuningSettings, evaluation: EvaluationSettings, 
         tuning: settings of every cell; its `categories` are replaced by the cell's.
         evaluation: settings of every cell.
         instructions: the instruction file; for 'general' that of the other domain, of which every row may be drawn.
+        data: folder of the test sets' files; None for the embedded files, or the hub.
     """
     adapter = tune_cell(name, tuning, instructions)
-    return Cell(name, evaluate(evaluation, adapter), adapter, tuning.training_seed if adapter else None)
+    return Cell(name, evaluate(evaluation, adapter, data), adapter, tuning.training_seed if adapter else None)
 
 
 def tune_cell(name: str, tuning: TuningSettings, instructions: Path) -> Run | None:
@@ -147,33 +148,37 @@ def tune_cell(name: str, tuning: TuningSettings, instructions: Path) -> Run | No
     return None if name == BASE else tune(dataclasses.replace(tuning, categories=ALL if name == GENERAL else name), instructions)
 
 
-def look_up_cell(name: str, tuning: TuningSettings, evaluation: EvaluationSettings, instructions: Path) -> str:
+def look_up_cell(name: str, tuning: TuningSettings, evaluation: EvaluationSettings, instructions: Path, data: Path | None = None) -> str:
     """Say of a cell whether the store holds all of it ('done'), its adapter alone ('tuned') or nothing ('missing'); computes nothing."""
     with planning():
         adapter = tune_cell(name, tuning, instructions)
         if adapter and not adapter.is_stored:
             return "missing"
-        found = evaluate(evaluation, adapter)
+        found = evaluate(evaluation, adapter, data)
     return "done" if found.is_stored else "tuned" if adapter else "missing"
 
 
-def run_cells(names: Iterable[str], tuning: TuningSettings, evaluation: EvaluationSettings, instructions: Path) -> dict[str, Cell]:
+def run_cells(names: Iterable[str], tuning: TuningSettings, evaluation: EvaluationSettings, instructions: Path, data: Path | None = None) -> dict[str, Cell]:
     """Run or load several cells of one training seed; each is stored on its own, so that an interrupted grid goes on where it stopped."""
     names = list(names)
     cells = {}
     with track("cells of the grid", len(names), "cells") as advance:
         for name in names:
-            cells[name] = run_cell(name, tuning, evaluation, instructions)
+            cells[name] = run_cell(name, tuning, evaluation, instructions, data)
             advance(note=name)
     return cells
 
 
+def collect_items(cells: Mapping[str, Cell]) -> pd.DataFrame:
+    """Return the rows of `read_items` for several cells."""
+    return read_items({name: cell.evaluation for name, cell in cells.items()})
+
+
 def collect_seeds(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Return the rows of `read_items` for cells of several training seeds, with the column `seed`; the base model stands under each of them."""
+    """Return the rows of `collect_items` for cells of several training seeds, with the column `seed`; the base model stands under each of them."""
     import pandas as pd
 
     base = [cell for cell in cells if cell.seed is None]
     seeds = sorted({cell.seed for cell in cells if cell.seed is not None}) or [0]
-    groups = {seed: [*base, *(cell for cell in cells if cell.seed == seed)] for seed in seeds}
-    frames = [read_items({cell.name: cell.evaluation for cell in group}).assign(seed=seed) for seed, group in groups.items()]
+    frames = [collect_items({cell.name: cell for cell in [*base, *(cell for cell in cells if cell.seed == seed)]}).assign(seed=seed) for seed in seeds]
     return pd.concat(frames, ignore_index=True)

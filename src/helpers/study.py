@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.stage import EvaluationSettings, read_items
+from helpers.evaluation.stage import EvaluationSettings
 from helpers.evaluation.tasks import parse_tasks
-from helpers.grid import GENERAL, Cell, CellPlan, GridSettings, collect_seeds, look_up_cell, plan_cells, run_cell, run_cells
+from helpers.grid import GENERAL, Cell, CellPlan, GridSettings, collect_items, collect_seeds, look_up_cell, plan_cells, run_cell, run_cells
 from helpers.jsonl import read_rows
+from helpers.models import check_dtype
 from helpers.paths import ROOT
 from helpers.progress import track
 from helpers.provider.ledger import ProviderLimits
@@ -20,6 +21,7 @@ from helpers.records import SeedTask
 from helpers.settings import pick
 from helpers.store import Run
 from helpers.synthesis.pipeline import INSTRUCTIONS, SEED_TASKS, SynthesisSettings, check_choices, synthesize
+from helpers.synthesis.public import PUBLIC, TRAINING, load_public_rows
 from helpers.tuning.lora import TuningSettings
 from helpers.tuning.rows import parse_categories
 
@@ -29,7 +31,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Settings of all stages, limits of a live teacher, and an instruction file that takes the place of the synthesis where one is named."""
+    """Settings of all stages, limits of a live teacher, and what takes the place of the study's own files where it is named.
+
+    Attributes:
+        instructions: instruction file (JSONL), or 'public' for the public rows of the paper's data; empty for the synthesis.
+        data: folder of the public sets' files; empty for the embedded files, or the hub.
+    """
 
     synthesis: SynthesisSettings
     tuning: TuningSettings
@@ -37,6 +44,7 @@ class Study:
     limits: ProviderLimits
     instructions: str = ""
     grid: GridSettings = dataclasses.field(default_factory=GridSettings)
+    data: str = ""
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Study:
@@ -45,9 +53,10 @@ class Study:
         synthesis, tuning, evaluation, limits, grid = (pick(stage, parameters) for stage in stages)
         check_choices(synthesis)
         parse_categories(tuning.categories)
-        parse_tasks(evaluation.tasks)
+        parse_tasks(evaluation.tasks, public=True)
         grid.check_names()
-        return cls(synthesis, tuning, evaluation, limits, parameters.get("instructions", ""), grid)
+        check_dtype(tuning.dtype)
+        return cls(synthesis, tuning, evaluation, limits, parameters.get("instructions", ""), grid, parameters.get("data", ""))
 
     @cached_property
     def seeds(self) -> list[SeedTask]:
@@ -60,12 +69,26 @@ class Study:
         return synthesize(self.synthesis, self.limits)
 
     @cached_property
-    def instruction_file(self) -> Path:
-        """The instruction file: the one that `instructions` names (from the project's folder), or the synthesis run's.
+    def data_folder(self) -> Path | None:
+        """The folder that `data` names (from the project's folder), or None.
 
         Raises:
-            StudyError: the named file does not exist.
+            StudyError: there is no such folder.
         """
+        folder = ROOT / self.data if self.data else None
+        if folder and not folder.is_dir():
+            raise StudyError(f"`data` must name a folder with the public sets' files, but none lies at {self.data!r}. Leave it empty for the hub.")
+        return folder
+
+    @cached_property
+    def instruction_file(self) -> Path:
+        """The instruction file: the one that `instructions` names (from the project's folder), the public rows, or the synthesis run's.
+
+        Raises:
+            StudyError: the named file does not exist, or the public rows cannot be had.
+        """
+        if self.instructions == PUBLIC:
+            return load_public_rows(self.data_folder).file(TRAINING)
         return self._find_rows("instructions", self.instructions) if self.instructions else self.synthesis_run.file(INSTRUCTIONS)
 
     def _find_rows(self, parameter: str, name: str) -> Path:
@@ -76,11 +99,11 @@ class Study:
 
     def run_cells(self, names: Iterable[str]) -> dict[str, Cell]:
         """Run or load cells of the grid: 'base', 'all', or categories joined by '+'."""
-        return run_cells(names, self.tuning, self.evaluation, self.instruction_file)
+        return run_cells(names, self.tuning, self.evaluation, self.instruction_file, self.data_folder)
 
     def collect_items(self, names: Iterable[str]) -> pd.DataFrame:
         """Return the scores of all items of several cells, one row an item and cell."""
-        return read_items({name: cell.evaluation for name, cell in self.run_cells(names).items()})
+        return collect_items(self.run_cells(names))
 
     def plan_cells(self, names: Iterable[str], n_rows: int | None = None) -> list[CellPlan]:
         """Return cells of the grid under every training seed, of `n_rows` rows or the study's own number."""
@@ -100,9 +123,9 @@ class Study:
         """Say of a cell of the grid whether it is 'done', 'tuned' or 'missing' in the store; computes nothing."""
         return look_up_cell(*self._settle(plan))
 
-    def _settle(self, plan: CellPlan) -> tuple[str, TuningSettings, EvaluationSettings, Path]:
+    def _settle(self, plan: CellPlan) -> tuple[str, TuningSettings, EvaluationSettings, Path, Path | None]:
         rows = self._find_rows("general", self.grid.general) if plan.name == GENERAL else self.instruction_file
-        return plan.name, dataclasses.replace(self.tuning, n_rows=plan.n_rows, training_seed=plan.seed or 0), self.evaluation, rows
+        return plan.name, dataclasses.replace(self.tuning, n_rows=plan.n_rows, training_seed=plan.seed or 0), self.evaluation, rows, self.data_folder
 
     def run_grid(self, names: Iterable[str], n_rows: int | None = None) -> list[Cell]:
         """Run or load cells of the grid under every training seed, one after the other."""

@@ -10,9 +10,9 @@ from helpers.evaluation import stage
 from helpers.evaluation.base import SharedBase
 from helpers.evaluation.forms import build_task_prompt
 from helpers.evaluation.partial import PartialAnswers
-from helpers.evaluation.stage import ANSWERS, ITEMS, EvaluationSettings, evaluate, list_first_prompts, prepare_exams, read_items, score_answers
+from helpers.evaluation.stage import ANSWERS, ITEMS, EvaluationSettings, evaluate, list_first_prompts, prepare_exams, score_answers
 from helpers.evaluation.tasks import TASKS, load_items, parse_tasks
-from helpers.grid import run_cells
+from helpers.grid import collect_items, run_cells
 from helpers.jsonl import read_json_lines
 from helpers.prompts import encode_prompt
 from helpers.tuning.lora import TuningSettings
@@ -126,7 +126,7 @@ def test_scoring_runs_again_from_stored_answers_without_a_model(settings, runs):
 def test_cells_of_the_grid_share_items_and_are_loaded_the_second_time(toy_model, settings, instruction_file):
     tuning = TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=1e-2)
     names = ["base", "qa", "qa+ie"]
-    items = read_items({name: cell.evaluation for name, cell in run_cells(names, tuning, settings, instruction_file).items()})
+    items = collect_items(run_cells(names, tuning, settings, instruction_file))
     assert items.groupby("cell")["item"].apply(frozenset).nunique() == 1
     assert all(cell.evaluation.reused for cell in run_cells(names, tuning, settings, instruction_file).values())
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.errors import StudyError
-from helpers.evaluation.tasks import TASKS, find_task
+from helpers.evaluation.tasks import find_task
 from helpers.grid import BASE
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def gain_by_task(items: pd.DataFrame, cells: Iterable[str]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(
-        {"cell": cell, "task": task, "category": TASKS[task].category} | contrast(group, {cell: 1, BASE: -1})
+        {"cell": cell, "task": task, "category": find_task(task).category} | contrast(group, {cell: 1, BASE: -1})
         for task, group in items.groupby("task", sort=False)
         for cell in cells
     )
@@ -220,14 +220,14 @@ def gain_by_task(items: pd.DataFrame, cells: Iterable[str]) -> pd.DataFrame:
 
 def keep_ablation(items: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the ablation's tasks: sentence pairs are left out as in the paper's."""
-    return items[items["task"].map(lambda task: TASKS[task].in_ablation)]
+    return items[items["task"].map(lambda task: find_task(task).in_ablation)]
 
 
 def contrast_by_category(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     """Return each contrast on each category of tasks, sentence pairs left out: contrast, category, estimate, low, high, p, n, n_seeds.
 
     Args:
-        items: rows as of `evaluation.stage.read_items` or `grid.collect_seeds`.
+        items: rows as of `grid.collect_items` or `grid.collect_seeds`.
         contrasts: weights of cells by the name of the contrast.
     """
     import pandas as pd

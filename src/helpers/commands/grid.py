@@ -105,3 +105,23 @@ def show_status(profile: Profile = "laptop", parameter: Assignments = None) -> N
         for name, state in states.items():
             typer.echo(f"{name}: {STATES[state]}")
         typer.echo(f"{sum(state == 'done' for state in states.values())} of {len(states)} cells are done")
+
+
+@app.command("export")
+def export_cells(
+    folder: Annotated[Path, typer.Argument(help="Where to write; `results/reference` is the reference study's.")],
+    profile: Profile = "reference",
+    parameter: Assignments = None,
+) -> None:
+    """Write the scores of all stored cells, item by item and without any text, as tables small enough to be kept; cells in the folder stay."""
+    from helpers.reference import export_grid
+
+    with plain_errors():
+        study = load_study(profile, parameter)
+        plans = study.plan_grid()
+        done = [plan for plan in plans if study.look_up_cell(plan) == "done"]
+        if not done:
+            raise StudyError("No cell of this grid is stored. Run `study grid run` with the same profile and parameters first.")
+        with report_progress("export"):
+            export_grid(study, done, folder)
+        typer.echo(f"{len(done)} of {len(plans)} cells written to {shown(folder.resolve())}")

@@ -1,0 +1,186 @@
+"""Scores of a grid as small tables without any text, and back: what `results/reference/` holds of the reference study."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.errors import StudyError
+from helpers.evaluation.held_out import LOSSES, measure_held_out
+from helpers.evaluation.stage import EvaluationSettings, prepare_exams
+from helpers.evaluation.tasks import find_task
+from helpers.grid import BASE, Cell, CellPlan, collect_items
+from helpers.paths import RESULTS, shown
+from helpers.store import describe_machine, sha256_file, write_text
+from helpers.synthesis.public import HELD_OUT, PUBLIC, load_public_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from helpers.study import Study
+    from helpers.tuning.lora import TuningSettings
+
+REFERENCE = RESULTS / "reference"
+SCORES, CELLS, LOSS_TABLE, MANIFEST = "scores.csv", "cells.csv", "held_out.csv", "manifest.json"
+LIBRARIES = ("torch", "transformers", "peft")
+
+
+def export_grid(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
+    """Write the scores of stored cells, item by item, with what each cell was and cost; the loss on held-out rows is measured where they are public.
+
+    Cells that the folder holds already stay, so that a grid can grow over several runs and machines.
+
+    Args:
+        study: of the grid.
+        plans: stored cells.
+        folder: gets `scores.csv` (task, item, then a column a cell), `cells.csv`, `manifest.json`, and `held_out.csv` for public rows.
+
+    Raises:
+        StudyError: the folder holds cells of other settings, rows or test items.
+    """
+    manifest = describe_grid(study)
+    check_same(manifest, folder)
+    cells = {plan.id: study.run_cell(plan) for plan in plans}
+    items = collect_items(cells)
+    write_table(folder / SCORES, _widen(items), ["task", "item"])
+    write_table(folder / CELLS, describe_cells(plans, cells, items), None)
+    if study.instructions == PUBLIC:
+        write_table(folder / LOSS_TABLE, collect_losses(study, cells), ["id"])
+    files = {name: sha256_file(folder / name) for name in (SCORES, CELLS, LOSS_TABLE) if (folder / name).is_file()}
+    write_text(folder / MANIFEST, json.dumps(manifest | {"files": files}, indent=1) + "\n")
+
+
+def check_same(manifest: dict[str, Any], folder: Path) -> None:
+    """Raise StudyError where a folder holds cells of other settings, rows or test items than a manifest names."""
+    if not (folder / MANIFEST).is_file():
+        return
+    there = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    differs = [name for name in ("settings", "instructions", "tests") if there[name] != manifest[name]]
+    if differs:
+        raise StudyError(f"{shown(folder)} holds cells of another study: their {differs[0]} differ. Name another folder.")
+
+
+def write_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> None:
+    """Write a table; what the file holds already and the table does not, columns of wide tables and rows of `cells.csv`, stays and comes first."""
+    import pandas as pd
+
+    if path.is_file() and index:
+        there = pd.read_csv(path, index_col=index)
+        table = there.join(table[[name for name in table if name not in there]])
+    elif path.is_file():
+        there = pd.read_csv(path)
+        table = pd.concat([there, table[~table["id"].isin(there["id"])]], ignore_index=True)
+    write_text(path, table.to_csv(index=bool(index)))
+
+
+def _widen(items: pd.DataFrame) -> pd.DataFrame:
+    wide = items.set_index(["task", "item", "cell"])["score"].unstack("cell").round(4)
+    return wide.reindex(index=items.set_index(["task", "item"]).index.unique(), columns=items["cell"].unique())
+
+
+def describe_cells(plans: Sequence[CellPlan], cells: dict[str, Cell], items: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a cell and task: id, cell, n_rows, seed, task, n_items, unparsed, and of the cell tokens, seconds, commit and time of its making."""
+    import pandas as pd
+
+    rows = []
+    for plan in plans:
+        cell = cells[plan.id]
+        runs = [run.manifest for run in (cell.tuning, cell.evaluation) if run]
+        facts = runs[0]["facts"] if cell.tuning else {}
+        own = {"id": plan.id, "cell": plan.name, "n_rows": plan.n_rows, "seed": plan.seed}
+        cost = {"tokens": facts.get("n_tokens"), "train_seconds": facts.get("train_seconds"), "answer_seconds": runs[-1]["facts"]["answer_seconds"]}
+        for task, group in items[items["cell"] == plan.id].groupby("task", sort=False):
+            found = {"task": task, "n_items": len(group), "unparsed": round(1 - group["parsed"].mean(), 4)}
+            rows.append(own | found | cost | {name: runs[-1][name] for name in ("commit", "created")})
+    return pd.DataFrame(rows).astype({"seed": "Int64", "tokens": "Int64"})
+
+
+def _shared(tuning: TuningSettings) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(tuning).items() if name not in ("categories", "training_seed")}
+
+
+def collect_losses(study: Study, cells: dict[str, Cell]) -> pd.DataFrame:
+    """Return the loss (nats a token) of every cell on each held-out row, a column a cell, and how many tokens count."""
+    import pandas as pd
+
+    rows = load_public_rows(study.data_folder).file(HELD_OUT)
+    tables = {}
+    for name, cell in cells.items():
+        table = pd.read_csv(measure_held_out(study.evaluation, cell.tuning, rows, study.tuning.max_tokens).file(LOSSES), index_col="id")
+        tables |= {"tokens": table["tokens"], name: (table["nats"] / table["tokens"]).round(4)}
+    return pd.DataFrame(tables)
+
+
+def describe_grid(study: Study) -> dict[str, Any]:
+    """Return the manifest: settings, sha256 of rows and test items, sources and licences, versions and machine."""
+    exams = prepare_exams(study.evaluation, study.data_folder)
+    sources = {exam.task.name: exam.task.source for exam in exams}
+    machine = describe_machine()
+    return {
+        "settings": {"tuning": _shared(study.tuning), "evaluation": dataclasses.asdict(study.evaluation), "budget": study.grid.budget},
+        "instructions": {"source": study.instructions, "sha256": sha256_file(study.instruction_file)},
+        "tests": {
+            exam.task.name: {"n_items": len(exam.items), "sha256": exam.digest}
+            | ({"url": sources[exam.task.name].url, "licence": sources[exam.task.name].licence} if sources[exam.task.name] else {})
+            for exam in exams
+        },
+        "machine": machine["machine"] | {"created": machine["created"]},
+        "versions": {name: version for name, version in machine["versions"].items() if name in ("python", *LIBRARIES)},
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """A grid read back from its tables.
+
+    Attributes:
+        items: one row an item, cell and seed: cell, seed, task, category, item, score (0..1); only seeds whose every cell is there.
+        cells: one row a cell and task, as `describe_cells` gives it.
+        losses: loss (nats a token) on each held-out row, a column a cell's id; empty where none was measured.
+        manifest: settings, sources, versions.
+    """
+
+    items: pd.DataFrame
+    cells: pd.DataFrame
+    losses: pd.DataFrame
+    manifest: dict[str, Any]
+
+    @property
+    def settings(self) -> EvaluationSettings:
+        """Model, tasks and items."""
+        return EvaluationSettings(**self.manifest["settings"]["evaluation"])
+
+
+def load_reference(folder: Path = REFERENCE) -> Reference:
+    """Read the tables of a grid.
+
+    Raises:
+        StudyError: a table was altered since it was written.
+    """
+    import pandas as pd
+
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    for name, digest in manifest["files"].items():
+        if sha256_file(folder / name) != digest:
+            raise StudyError(f"{shown(folder / name)} is not the table that its manifest names. Restore it (`git checkout {shown(folder)}`), or export anew.")
+    cells = pd.read_csv(folder / CELLS).astype({"seed": "Int64"})
+    losses = pd.read_csv(folder / LOSS_TABLE, index_col="id") if LOSS_TABLE in manifest["files"] else pd.DataFrame()
+    return Reference(_lengthen(pd.read_csv(folder / SCORES), cells), cells, losses, manifest)
+
+
+def _lengthen(scores: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """Return scores in long form, the base model under every seed; a seed that lacks a cell is left out."""
+    import pandas as pd
+
+    ids = cells.drop_duplicates("id").set_index("id")
+    names = set(ids["cell"]) - {BASE}
+    seeds = [seed for seed, group in ids.groupby("seed") if set(group["cell"]) == names]
+    parts = []
+    for seed in seeds:
+        for cell_id, plan in ids[(ids["seed"] == seed) | (ids["cell"] == BASE)].iterrows():
+            part = scores[["task", "item"]].assign(score=scores[cell_id], cell=plan["cell"], seed=int(seed))
+            parts.append(part.assign(category=part["task"].map(lambda task: find_task(task).category)))
+    return pd.concat(parts, ignore_index=True)
