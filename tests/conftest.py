@@ -25,6 +25,19 @@ def runs(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.fixture
+def provider(monkeypatch):
+    """Serve an OpenAI-compatible server in a thread, well-behaved unless a test makes it misbehave; set a key."""
+    from helpers.benchmarks.provider import Provider
+
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-key-that-must-not-be-written")
+    server = Provider()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
 @pytest.fixture(scope="session")
 def toy_model(tmp_path_factory):
     """Save a two-layer random LLaMA with a tokenizer trained on a few sentences; return its folder."""
@@ -70,16 +83,3 @@ def instruction_file(tmp_path):
     path = tmp_path / "instructions.jsonl"
     path.write_text(dump_rows(rows))
     return path
-
-
-@pytest.fixture
-def provider(monkeypatch):
-    """Serve an OpenAI-compatible server in a thread, well-behaved unless a test makes it misbehave; set a key."""
-    from helpers.benchmarks.provider import Provider
-
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-key-that-must-not-be-written")
-    server = Provider()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
