@@ -51,10 +51,11 @@ def test_generated_texts_are_measured_by_their_best_reference(toy_model, checkpo
     assert measure_bleurt(checkpoint, settings, evaluate(settings)).reused
 
 
-def test_the_command_shows_the_measure(toy_model, checkpoint):
-    done = CliRunner().invoke(app, ["evaluate", "--model", toy_model, "--tasks", "patient_answer", "--n-items", "2", "--bleurt", checkpoint])
+@pytest.mark.parametrize(("task", "has_texts"), [("patient_answer", True), ("evidence_yesno", False)])
+def test_the_command_shows_the_measure_where_there_are_texts(toy_model, checkpoint, task, has_texts):
+    done = CliRunner().invoke(app, ["evaluate", "--model", toy_model, "--tasks", task, "--n-items", "2", "--bleurt", checkpoint])
     assert done.exit_code == 0, done.output
-    assert "bleurt" in done.output
+    assert ("bleurt" in done.output) == has_texts
 
 
 def test_what_is_no_such_checkpoint_is_refused_before_anything_runs(toy_model, checkpoint, tmp_path, runs):

@@ -9,9 +9,8 @@ import numpy as np
 
 from helpers.analysis.hypotheses import correct_holm, mcnemar_p
 from helpers.analysis.statistics import contrast, stack_scores
-from helpers.evaluation.stage import MEASURED
+from helpers.evaluation.stage import read_measured
 from helpers.evaluation.tasks import find_task
-from helpers.jsonl import read_json_lines
 from helpers.store import Run
 
 if TYPE_CHECKING:
@@ -139,8 +138,7 @@ def share_preferences(runs: Mapping[str, Run]) -> pd.DataFrame:
 
     rows = []
     for cell, run in runs.items():
-        table = pd.DataFrame(read_json_lines(run.file(MEASURED)))
-        for task, group in table.groupby("task", sort=False):
+        for task, group in read_measured(run).groupby("task", sort=False):
             judged = group.dropna(subset=["preference"])
             shares = {name: judged[name].astype(float).mean() for name in ("preference", "agrees")}
             rows.append({"cell": cell, "task": task} | shares | {"n": len(group), "unparsed": 1 - len(judged) / len(group)})

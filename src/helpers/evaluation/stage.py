@@ -212,6 +212,13 @@ def read_items(runs: Mapping[str, Run], measured: Mapping[str, Sequence[Run]] | 
     for name, run in runs.items():
         frame = pd.DataFrame(read_json_lines(run.file(ITEMS)))
         for further in (measured or {}).get(name, ()):
-            frame = frame.merge(pd.DataFrame(read_json_lines(further.file(MEASURED))), on=["task", "item"], how="left")
+            frame = frame.merge(read_measured(further), on=["task", "item"], how="left")
         frames.append(frame.assign(cell=name))
     return pd.concat(frames, ignore_index=True)
+
+
+def read_measured(run: Run) -> pd.DataFrame:
+    """Return what a run has measured of answers, one row an item: task, item, and its measures; no row where no task has generated texts."""
+    import pandas as pd
+
+    return pd.DataFrame(read_json_lines(run.file(MEASURED)) or {"task": [], "item": []})
