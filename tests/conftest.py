@@ -1,6 +1,7 @@
-"""Shared fixtures: a model made in the test (two random layers, its own tokenizer) and a store of its own for each test."""
+"""Shared fixtures: a model made in the test (two random layers, its own tokenizer), a provider on this machine, and a store of its own for each test."""
 
 import os
+import threading
 
 import pytest
 
@@ -22,6 +23,19 @@ def runs(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_RUNS", str(folder))
     monkeypatch.setenv("STUDY_PROGRESS", str(tmp_path / "progress.jsonl"))
     return folder
+
+
+@pytest.fixture
+def provider(monkeypatch):
+    """Serve an OpenAI-compatible server in a thread, well-behaved unless a test makes it misbehave; set a key."""
+    from helpers.benchmarks.provider import Provider
+
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-key-that-must-not-be-written")
+    server = Provider()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +72,8 @@ def toy_model(tmp_path_factory):
 @pytest.fixture
 def instruction_file(tmp_path):
     """Write forty instruction rows, ten a category; return the file."""
-    from helpers.records import CATEGORIES, dump_rows
+    from helpers.jsonl import dump_rows
+    from helpers.records import CATEGORIES
 
     rows = [
         {"id": f"{category}-{n}", "category": category, "instruction": f"Say how fever {n} is treated", "input": "cough" * (n % 3), "output": f"yes {n} mg"}

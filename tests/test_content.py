@@ -7,8 +7,9 @@ import pytest
 
 from helpers import content
 from helpers.evaluation.tasks import TASKS, load_items
+from helpers.jsonl import read_rows
 from helpers.paths import SEEDS
-from helpers.records import PronounItem, SeedTask, TeacherReply, read_rows
+from helpers.records import PronounItem, SeedTask, TeacherReply
 from helpers.synthesis.draws import draw_seeds
 from helpers.synthesis.parsing import parse_reply
 from helpers.synthesis.pipeline import SEED_TASKS, SynthesisSettings

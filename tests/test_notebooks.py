@@ -12,14 +12,14 @@ from helpers.evaluation.stage import EvaluationSettings
 from helpers.gallery import GALLERY
 from helpers.grid import GridSettings
 from helpers.paths import BOOK
+from helpers.provider.ledger import ProviderLimits
 from helpers.runner import list_notebooks, read_parameters, read_profile
 from helpers.settings import TYPES
 from helpers.student import SOLUTION
-from helpers.synthesis.ledger import TeacherLimits
 from helpers.synthesis.pipeline import SynthesisSettings
 from helpers.tuning.lora import TuningSettings
 
-STAGES = (SynthesisSettings, TeacherLimits, TuningSettings, EvaluationSettings, GridSettings, AuditSettings)
+STAGES = (SynthesisSettings, ProviderLimits, TuningSettings, EvaluationSettings, GridSettings, AuditSettings)
 FIELDS = {field.name: field for stage in STAGES for field in dataclasses.fields(stage)}
 NAMES = ["01_seed_curation", "02_instruction_synthesis", "03_lora_training", "04_category_ablation", "05_multitask_synergy", "06_published_results"]
 

@@ -99,13 +99,20 @@ def test_the_paper_profile_marks_each_value_as_the_papers_or_ours():
 
 
 def test_each_notebook_gets_its_own_parameters_and_later_ones_the_instruction_file():
-    plan = {notebook.stem: parameters for notebook, parameters in plan_run("smoke", ["02", "04"], ["n_requests=3"])}
+    plan = {notebook.stem: parameters for notebook, parameters in plan_run("smoke", ["02", "04"], ["n_requests=3"])[1]}
     assert plan["02_instruction_synthesis"] == {"n_requests": 3}
     assert "n_requests" not in plan["04_category_ablation"]
-    [(notebook, parameters)] = plan_run("smoke", ["04"], [])
+    _, [(_, seeds), (_, parameters)] = plan_run("smoke", ["01", "04"], [])
     study = Study.from_parameters({"n_requests": 3})
-    assert add_instructions(notebook, parameters, study)["instructions"].endswith("instructions.jsonl")
-    assert "instructions" not in add_instructions(notebook.with_name("01_seed_curation.ipynb"), {}, study)
+    assert add_instructions(parameters, study)["instructions"].endswith("instructions.jsonl")
+    assert "instructions" not in add_instructions(seeds, study)
+
+
+def test_each_parameters_cell_is_read_once(monkeypatch):
+    read = []
+    monkeypatch.setattr(runner, "read_parameters", lambda notebook: read.append(notebook) or read_parameters(notebook))
+    plan_run("smoke", ["02", "04"], [])
+    assert read == runner.list_notebooks()
 
 
 def test_a_profile_that_is_no_mapping_is_refused(tmp_path, monkeypatch):

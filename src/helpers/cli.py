@@ -25,18 +25,17 @@ def run(
     book: Annotated[Path, typer.Option(help="Where to publish the executed notebooks.")] = BOOK,
 ) -> None:
     """Execute the notebooks and publish them into the book; stored results are reused."""
-    from helpers.runner import add_instructions, plan_parameters, plan_run, run_notebook
-    from helpers.study import Study
+    from helpers.runner import add_instructions, plan_run, run_notebook
     from helpers.synthesis.costs import explain_cost
 
     with plain_errors():
-        study = Study.from_parameters(plan_parameters(profile, parameter or []))
+        study, plan = plan_run(profile, only or [], parameter or [])
         if not study.instructions and (cost := explain_cost(study.synthesis, study.limits)):
             typer.echo(cost)
-        for notebook, parameters in plan_run(profile, only or [], parameter or []):
+        for notebook, parameters in plan:
             started = time.monotonic()
             with report_progress(notebook.stem):
-                run_notebook(notebook, add_instructions(notebook, parameters, study), book)
+                run_notebook(notebook, add_instructions(parameters, study), book)
             typer.echo(f"{notebook.stem}: finished in {time.monotonic() - started:.0f} s")
 
 

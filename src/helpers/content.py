@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.evaluation.tasks import TASKS, load_items
-from helpers.records import BenchmarkItem, SeedTask, TeacherReply, read_rows
+from helpers.jsonl import read_rows
+from helpers.records import BenchmarkItem, SeedTask, TeacherReply
 from helpers.rouge import similarity_matrix
 from helpers.synthesis.filters import PERSONAL_DATA, list_runs
 from helpers.synthesis.parsing import parse_reply

@@ -27,7 +27,8 @@ from helpers.figures.published import plot_claims, plot_reach, plot_reach_by_siz
 from helpers.figures.sources import plot_sources
 from helpers.figures.style import CATEGORY_NAMES, name_cell, use_theme
 from helpers.grid import BASE, SINGLES
-from helpers.records import Instruction, read_rows
+from helpers.jsonl import read_rows
+from helpers.records import Instruction
 from helpers.store import write_text
 from helpers.synthesis.overview import compare_instructions, count_growth, count_rejections, measure_lengths, read_tasks, share_categories
 from helpers.synthesis.verbs import count_roots

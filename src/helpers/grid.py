@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
-from helpers.evaluation.stage import ITEMS, EvaluationSettings, evaluate
+from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
 from helpers.progress import track
-from helpers.records import CATEGORIES, read_json_lines
+from helpers.records import CATEGORIES
 from helpers.settings import parameter
 from helpers.store import Run, planning
 from helpers.tuning.lora import TuningSettings, tune
@@ -170,11 +170,8 @@ def run_cells(names: Iterable[str], tuning: TuningSettings, evaluation: Evaluati
 
 
 def collect_items(cells: Mapping[str, Cell]) -> pd.DataFrame:
-    """Return one row an item and cell: cell, task, category, item, difficulty, score (0..1), parsed, response."""
-    import pandas as pd
-
-    frames = [pd.DataFrame(read_json_lines(cell.evaluation.file(ITEMS))).assign(cell=name) for name, cell in cells.items()]
-    return pd.concat(frames, ignore_index=True)
+    """Return the rows of `read_items` for several cells."""
+    return read_items({name: cell.evaluation for name, cell in cells.items()})
 
 
 def collect_seeds(cells: Sequence[Cell]) -> pd.DataFrame:

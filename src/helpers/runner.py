@@ -15,9 +15,9 @@ import yaml
 
 from helpers.errors import StudyError
 from helpers.paths import NOTEBOOKS, PROFILES, ROOT, runs_folder, shown
+from helpers.provider.ledger import ProviderLimits
 from helpers.settings import TYPES
 from helpers.study import Study
-from helpers.synthesis.ledger import TeacherLimits
 from helpers.synthesis.pipeline import SynthesisSettings
 
 
@@ -120,14 +120,21 @@ def _convert(value: Any, wanted: Parameter) -> Any:
     return value
 
 
-def plan_parameters(profile: str, assignments: Sequence[str]) -> dict[str, Any]:
+def inspect_notebooks() -> dict[Path, dict[str, Parameter]]:
+    """Return the parameters that each notebook declares."""
+    return {notebook: read_parameters(notebook) for notebook in list_notebooks()}
+
+
+def plan_parameters(profile: str, assignments: Sequence[str], declared_by: Mapping[Path, Mapping[str, Parameter]] | None = None) -> dict[str, Any]:
     """Return a profile's parameters, overridden by `name=value` assignments, each declared by some notebook and of its declared type."""
-    declared = {name: parameter for notebook in list_notebooks() for name, parameter in read_parameters(notebook).items()}
+    declared = {name: parameter for parameters in (declared_by or inspect_notebooks()).values() for name, parameter in parameters.items()}
     return check_parameters(read_profile(profile) | parse_assignments(assignments), declared)
 
 
-def plan_run(profile: str, only: Sequence[str], assignments: Sequence[str]) -> list[tuple[Path, dict[str, Any]]]:
-    """Return the notebooks to run, each with its parameters; everything is checked here, before anything runs.
+def plan_run(profile: str, only: Sequence[str], assignments: Sequence[str]) -> tuple[Study, list[tuple[Path, dict[str, Any]]]]:
+    """Return the study and the notebooks to run, each with its parameters; everything is checked here, before anything runs.
+
+    A notebook that reads instructions has them among its parameters, named or not.
 
     Args:
         profile: name of a file in `notebooks/profiles/`.
@@ -137,33 +144,32 @@ def plan_run(profile: str, only: Sequence[str], assignments: Sequence[str]) -> l
     Raises:
         StudyError: a notebook, profile or parameter is unknown, or a value has the wrong type or lies outside its range.
     """
-    notebooks = list_notebooks()
-    declared_by = {notebook: read_parameters(notebook) for notebook in notebooks}
-    parameters = plan_parameters(profile, assignments)
+    declared_by = inspect_notebooks()
+    parameters = {"instructions": ""} | plan_parameters(profile, assignments, declared_by)
     study = Study.from_parameters(parameters)
-    unknown = [number for number in only if not any(notebook.name.startswith(f"{number}_") for notebook in notebooks)]
+    unknown = [number for number in only if not any(notebook.name.startswith(f"{number}_") for notebook in declared_by)]
     if unknown:
-        raise StudyError(f"`only` must name notebooks by number ({', '.join(notebook.name[:2] for notebook in notebooks)}), but {unknown[0]!r} was found.")
+        raise StudyError(f"`only` must name notebooks by number ({', '.join(notebook.name[:2] for notebook in declared_by)}), but {unknown[0]!r} was found.")
     if study.instructions:
         study.instruction_file  # noqa: B018 (raises if there is no such file)
-    chosen = [notebook for notebook in notebooks if not only or notebook.name[:2] in only]
+    chosen = [notebook for notebook in declared_by if not only or notebook.name[:2] in only]
     check_use(parse_assignments(assignments), [declared_by[notebook] for notebook in chosen])
-    return [(notebook, {name: value for name, value in parameters.items() if name in declared_by[notebook]}) for notebook in chosen]
+    return study, [(notebook, {name: value for name, value in parameters.items() if name in declared_by[notebook]}) for notebook in chosen]
 
 
 def check_use(assignments: Mapping[str, Any], chosen: Sequence[Mapping[str, Parameter]]) -> None:
     """Raise StudyError for an assignment that no chosen notebook would feel: it declares it, or reads the instructions that a synthesis parameter changes."""
     felt = {name for parameters in chosen for name in parameters}
     if "instructions" in felt:
-        felt |= {field.name for stage in (SynthesisSettings, TeacherLimits) for field in dataclasses.fields(stage)}
+        felt |= {field.name for stage in (SynthesisSettings, ProviderLimits) for field in dataclasses.fields(stage)}
     unfelt = [name for name in assignments if name not in felt]
     if unfelt:
         raise StudyError(f"None of the chosen notebooks has a parameter `{unfelt[0]}`. Leave it out, or choose a notebook that has it.")
 
 
-def add_instructions(notebook: Path, parameters: Mapping[str, Any], study: Study) -> dict[str, Any]:
+def add_instructions(parameters: Mapping[str, Any], study: Study) -> dict[str, Any]:
     """Return a notebook's parameters with the instruction file, made now if need be, where it reads one."""
-    if "instructions" not in read_parameters(notebook):
+    if "instructions" not in parameters:
         return dict(parameters)
     return parameters | {"instructions": os.path.relpath(study.instruction_file, ROOT)}
 

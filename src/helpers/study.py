@@ -12,13 +12,14 @@ from helpers.errors import StudyError
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.evaluation.tasks import parse_tasks
 from helpers.grid import GENERAL, Cell, CellPlan, GridSettings, collect_items, collect_seeds, look_up_cell, plan_cells, run_cell, run_cells
+from helpers.jsonl import read_rows
 from helpers.models import check_dtype
 from helpers.paths import ROOT
 from helpers.progress import track
-from helpers.records import SeedTask, read_rows
+from helpers.provider.ledger import ProviderLimits
+from helpers.records import SeedTask
 from helpers.settings import pick
 from helpers.store import Run
-from helpers.synthesis.ledger import TeacherLimits
 from helpers.synthesis.pipeline import INSTRUCTIONS, SEED_TASKS, SynthesisSettings, check_choices, synthesize
 from helpers.synthesis.public import PUBLIC, TRAINING, load_public_rows
 from helpers.tuning.lora import TuningSettings
@@ -40,7 +41,7 @@ class Study:
     synthesis: SynthesisSettings
     tuning: TuningSettings
     evaluation: EvaluationSettings
-    limits: TeacherLimits
+    limits: ProviderLimits
     instructions: str = ""
     grid: GridSettings = dataclasses.field(default_factory=GridSettings)
     data: str = ""
@@ -48,7 +49,7 @@ class Study:
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Study:
         """Build a study from same-named parameters, such as `globals()` of a notebook or a profile; absent ones keep their default."""
-        stages = (SynthesisSettings, TuningSettings, EvaluationSettings, TeacherLimits, GridSettings)
+        stages = (SynthesisSettings, TuningSettings, EvaluationSettings, ProviderLimits, GridSettings)
         synthesis, tuning, evaluation, limits, grid = (pick(stage, parameters) for stage in stages)
         check_choices(synthesis)
         parse_categories(tuning.categories)

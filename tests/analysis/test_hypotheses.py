@@ -4,38 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from known_scores import make_items
-from scipy.stats import binomtest, ttest_1samp
+from scipy.stats import ttest_1samp
 
-from helpers.analysis.hypotheses import POWER, add_holm, compare_with_base, correct_holm, detectable_effects, split_clear
-
-
-def make_choices(base, tuned, task="exam_choice"):
-    """Return two cells' right (1) and wrong (0) answers on one task."""
-    rows = [("base", i, score) for i, score in enumerate(base)] + [("qa", i, score) for i, score in enumerate(tuned)]
-    return pd.DataFrame({"cell": cell, "task": task, "category": "qa", "item": i, "score": float(score)} for cell, i, score in rows)
-
-
-def test_choice_tasks_get_mcnemars_exact_test_on_the_items_that_differ():
-    table = compare_with_base(make_choices([0] * 10 + [1] * 8, [1] * 9 + [0] * 3 + [1] * 6), ["qa"])
-    row = table.iloc[0]
-    assert (row["won"], row["lost"], row["test"]) == (9, 2, "McNemar")
-    assert row["p"] == pytest.approx(binomtest(9, 11).pvalue)
-
-
-def test_graded_tasks_get_the_paired_t_test_and_one_family_is_corrected_as_a_whole():
-    items = make_items({"base": 0.2, "qa": 0.25, "ie": 0.5}, n=12)
-    random = np.random.default_rng(0)
-    items["score"] += random.normal(0, 0.2, len(items)).round(2)
-    table = compare_with_base(items, ["qa", "ie"])
-    assert set(table["test"]) == {"McNemar", "t"}
-    assert table["p_holm"].to_numpy() == pytest.approx(correct_holm(table["p"]))
-    assert (table["p_holm"] >= table["p"]).all()
-
-
-def test_each_training_seed_is_a_family_of_its_own():
-    items = pd.concat([make_choices([0] * 8, [1] * 8).assign(seed=1), make_choices([0] * 8, [0] * 8).assign(seed=2)])
-    table = compare_with_base(items, ["qa"]).set_index("seed")
-    assert table["p_holm"].to_dict() == pytest.approx({1: 2 / 2**8, 2: 1.0})
+from helpers.analysis.hypotheses import POWER, add_holm, correct_holm, detectable_effects, split_clear
 
 
 def test_holm_multiplies_the_smallest_p_by_the_size_of_the_family():

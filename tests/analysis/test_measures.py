@@ -3,8 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_rel
 
-from helpers.analysis.measures import average_measures, compare_models, compare_pairs, find_liking, rate_letters, score_models
+from helpers.analysis.hypotheses import correct_holm
+from helpers.analysis.measures import average_measures, compare_models, compare_pairs, find_liking, rate_letters
+from helpers.analysis.statistics import score_tasks
 
 
 def make_items(task, scores_by_cell, **columns):
@@ -42,9 +45,31 @@ def test_differences_have_intervals_and_corrected_p_values():
     assert table["category"].tolist() == ["qa", "gen"]
 
 
+def test_wins_losses_and_the_t_test_of_the_paper_stand_beside_the_exact_tests():
+    table = compare_models(pd.concat([RIGHT_OR_WRONG, GRADED]), "base", ["tuned"]).set_index("task")
+    assert table[["won", "lost", "test"]].to_numpy().tolist() == [[6, 1, "McNemar"], [4, 0, "permutation"]]
+    assert table.loc["exam_choice", "p_t"] == pytest.approx(ttest_rel([1, 1, 1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0, 1, 1]).pvalue)
+
+
+def test_items_of_one_document_are_turned_together():
+    clustered = RIGHT_OR_WRONG.assign(cluster=[0, 0, 0, 1, 1, 1, 2, 2] * 2)
+    row = compare_models(clustered, "base").iloc[0]
+    assert (row["test"], row["won"], row["lost"]) == ("permutation", 2, 1)
+
+
+def test_each_training_seed_is_a_family_of_its_own():
+    equal = RIGHT_OR_WRONG.assign(score=1.0)
+    items = pd.concat([pd.concat([RIGHT_OR_WRONG, GRADED]).assign(seed=1), pd.concat([equal, GRADED]).assign(seed=2)])
+    table = compare_models(items, "base")
+    assert list(table["seed"]) == [1, 1, 2, 2]
+    for _, family in table.groupby("seed"):
+        assert family["p_holm"].to_numpy() == pytest.approx(correct_holm(family["p"]))
+    assert table["p_holm"].to_list() == pytest.approx([0.25, 0.25, 1.0, 0.25])
+
+
 def test_scores_of_public_tasks_come_with_metric_interval_and_unparsed_rate():
     items = GRADED.assign(parsed=[True, True, False, False] * 2)
-    row = score_models(items).set_index("cell").loc["base"]
+    row = score_tasks(items).set_index("cell").loc["base"]
     assert (row["metric"], row["estimate"], row["unparsed"], row["n"]) == ("ROUGE-L", pytest.approx(0.25), 0.5, 4)
     assert row["low"] <= row["estimate"] <= row["high"]
 

@@ -5,8 +5,9 @@ from importlib.util import find_spec
 import pytest
 
 from helpers.benchmarks.tuning import Work, compare_trl, count_flops, train_ours, train_with_trl
+from helpers.jsonl import read_rows
 from helpers.models import load_model
-from helpers.records import Instruction, read_rows
+from helpers.records import Instruction
 from helpers.tuning.adapter import attach_adapter
 from helpers.tuning.lora import TuningSettings, draw_rows
 from helpers.tuning.rows import batch_indices

@@ -7,7 +7,7 @@ import pytest
 from helpers.errors import StudyError
 from helpers.evaluation.harness import export_harness
 from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
-from helpers.records import read_json_lines
+from helpers.jsonl import read_json_lines
 
 CHOICE_TASKS = "exam_choice,broad_choice,abstract_yesnomaybe,evidence_yesno,sentence_inference"
 

@@ -6,8 +6,9 @@ import torch
 
 from helpers.evaluation.held_out import LOSSES, measure_held_out
 from helpers.evaluation.stage import EvaluationSettings
+from helpers.jsonl import read_rows
 from helpers.models import load_model, load_tokenizer
-from helpers.records import Instruction, read_rows
+from helpers.records import Instruction
 from helpers.tuning.rows import collate, encode_row
 
 

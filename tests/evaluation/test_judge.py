@@ -1,52 +1,56 @@
 """The judge, through the real SDK, against a server on this machine."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import os
+import re
 
 import pytest
+from typer.testing import CliRunner
 
 from helpers.analysis.measures import share_preferences
+from helpers.benchmarks import provider as provider_module
+from helpers.cli import app
 from helpers.errors import StudyError
 from helpers.evaluation import stage
-from helpers.evaluation.judge import JudgeSettings, combine_orders, judge_pairs, judge_texts, open_judge, parse_marks, parse_preference
+from helpers.evaluation.judge import (
+    JudgeSettings,
+    check_judge,
+    combine_orders,
+    explain_judging,
+    judge_pairs,
+    judge_texts,
+    list_marks,
+    parse_marks,
+    parse_preference,
+)
 from helpers.evaluation.stage import EvaluationSettings, evaluate
-from helpers.records import read_json_lines
+from helpers.jsonl import read_json_lines
+from helpers.provider import live
+from helpers.provider.ledger import ProviderLimits
 
-KEY = "sk-test-key-that-must-not-be-written"
+LIMITS = ProviderLimits(max_cost_tokens=10**6, n_parallel=2, timeout_seconds=1)
 MARKS = '{"coherence": 4, "completeness": 2, "naturalness": 5}'
 
 
 @pytest.fixture
-def server(monkeypatch):
-    """Play an OpenAI-compatible judge: the same marks for all; of two texts it prefers the one that says 'kind', else the first it is shown."""
+def judging(provider, monkeypatch):
+    """Let the provider judge: the same marks for all but rude texts; of two texts it prefers the one that says 'kind', else the first it is shown."""
     seen = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            prompt = request["messages"][0]["content"]
-            seen.append((request, self.headers["Authorization"]))
-            if "Text A:" in prompt:
-                content = '{"better": "B"}' if "kind" in prompt.split("Text B:")[1] else '{"better": "A"}'
-            else:
-                content = "no marks" if "rude" in prompt.split("Text:\n")[-1] else f"Marks: {MARKS}"
-            choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
-            body = json.dumps({"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(body)
+    def complete(body):
+        prompt = body["messages"][0]["content"]
+        seen.append(body)
+        if "Text A:" in prompt:
+            content = '{"better": "B"}' if "kind" in prompt.split("Text B:")[1] else '{"better": "A"}'
+        else:
+            content = "no marks" if "rude" in prompt.split("Text:\n")[-1] else f"Marks: {MARKS}"
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
+        usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+        return {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
 
-        def log_message(self, *args):
-            pass
-
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    httpd = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{httpd.server_port}/v1", seen
-    httpd.shutdown()
-    httpd.server_close()
+    monkeypatch.setattr(provider_module, "complete", complete)
+    monkeypatch.setattr(live, "FIRST_DELAY_SECONDS", 0.01)
+    provider.seen = seen
+    return provider
 
 
 @pytest.fixture
@@ -54,54 +58,120 @@ def settings(toy_model):
     return EvaluationSettings(model=toy_model, n_items=2, tasks="evidence_yesno,patient_answer")
 
 
+def judge_of(provider):
+    return JudgeSettings(judge="toy-judge", judge_url=provider.url)
+
+
 def answer_with(monkeypatch, *texts):
     """Let every model write these texts and find every first option likeliest."""
     choice = {"loglikelihoods": [[0.0, -1.0]]}
-    monkeypatch.setattr(stage, "answer_items", lambda model, tokenizer, exam: [choice if exam.task.is_choice else {"response": text} for text in texts])
+    monkeypatch.setattr(
+        stage, "answer_items", lambda model, tokenizer, exam, partial: [choice if exam.task.is_choice else {"response": text} for text in texts]
+    )
 
 
 def rows(run):
     return read_json_lines(run.file("measured.jsonl"))
 
 
-def test_texts_are_marked_once_unparsed_replies_give_none_and_the_key_is_never_written(server, settings, monkeypatch, runs):
-    url, seen = server
+def test_texts_are_marked_once_unparsed_replies_give_none_and_the_key_is_never_written(judging, settings, monkeypatch, runs):
     answer_with(monkeypatch, "kind words\n### Input: more", "rude words")
-    evaluation, judge = evaluate(settings), JudgeSettings(judge="toy-judge", judge_url=url)
-    run = judge_texts(judge, settings, evaluation)
+    run = judge_texts(judge_of(judging), settings, evaluate(settings), limits=LIMITS)
     assert [(row["coherence"], row["completeness"], row["naturalness"]) for row in rows(run)] == [(4, 2, 5), (None, None, None)]
     assert run.manifest["facts"] == {"n_items": 2, "n_unparsed": 1}
-    assert len(seen) == 2
-    assert "more" not in seen[0][0]["messages"][0]["content"].split("Text:\n")[-1]
-    assert (seen[0][0]["model"], seen[0][0]["temperature"], seen[0][1]) == ("toy-judge", 0, f"Bearer {KEY}")
-    assert not any(KEY in path.read_text() for path in runs.rglob("*") if path.is_file())
+    assert len(judging.seen) == 2
+    assert not any("more" in body["messages"][0]["content"].split("Text:\n")[-1] for body in judging.seen)
+    assert {(body["model"], body["temperature"], "reasoning_effort" in body) for body in judging.seen} == {("toy-judge", 0, False)}
+    assert not any(os.environ["OPENAI_API_KEY"] in path.read_text() for path in runs.rglob("*") if path.is_file())
 
 
-def test_a_judge_killed_half_way_is_not_asked_again_for_what_it_has_answered(server, settings, monkeypatch):
-    url, seen = server
+def test_a_judge_killed_half_way_is_not_asked_again_for_what_it_has_answered(judging, settings, monkeypatch):
     answer_with(monkeypatch, "kind words", "rude words")
-    evaluation, judge = evaluate(settings), JudgeSettings(judge="toy-judge", judge_url=url)
+    evaluation = evaluate(settings)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr("helpers.evaluation.judge.parse_marks", lambda reply: (_ for _ in ()).throw(KeyboardInterrupt))
-        judge_texts(judge, settings, evaluation)
-    assert len(seen) == 1
-    judge_texts(judge, settings, evaluation)
-    assert len(seen) == 2
+        judge_texts(judge_of(judging), settings, evaluation, limits=LIMITS)
+    assert judging.seen
+    judge_texts(judge_of(judging), settings, evaluation, limits=LIMITS)
+    assert max(judging.sent.values()) == 1
 
 
-def test_pairs_are_judged_in_both_orders_and_a_liking_for_the_first_is_even(server, settings, monkeypatch):
-    url, seen = server
+def test_faults_of_the_line_change_no_mark_and_pay_for_nothing_twice(judging, settings, monkeypatch):
+    judging.fault_rate = 0.6
+    monkeypatch.setattr(provider_module, "STALL_SECONDS", 1.2)
+    monkeypatch.setattr(live, "MAX_ATTEMPTS", 100)
+    answer_with(monkeypatch, "kind words", "rude words")
+    run = judge_texts(judge_of(judging), settings, evaluate(settings), limits=LIMITS)
+    assert [row["coherence"] for row in rows(run)] == [4, None]
+    assert sum(judging.met.values()) >= 1
+    assert list(judging.sent.values()) == [1, 1]
+
+
+def test_the_cap_holds_and_the_estimate_counts_what_is_missing(judging, settings, monkeypatch):
+    answer_with(monkeypatch, "kind words", "rude " * 300)
+    evaluation, judge = evaluate(settings), judge_of(judging)
+    cases = list_marks(settings, evaluation)
+    most = len(cases[0].prompts[0]) + 1_000  # room for the first request at its most, not for the second, which is longer
+    assert len(cases[1].prompts[0]) > most
+    with pytest.raises(StudyError, match="could break the cap"):
+        judge_texts(judge, settings, evaluation, limits=ProviderLimits(max_cost_tokens=most))
+    assert len(judging.seen) == 1
+    assert explain_judging(judge, LIMITS, cases).startswith("1 of 2 requests are still to be asked")
+    assert "110 tokens spent so far" in explain_judging(judge, LIMITS, cases)
+    judge_texts(judge, settings, evaluation, limits=LIMITS)
+    assert len(judging.seen) == 2
+
+
+def test_a_server_of_ones_own_needs_a_cap_in_tokens(judging, settings, monkeypatch):
+    answer_with(monkeypatch, "kind words", "rude words")
+    with pytest.raises(StudyError, match="Set `max_cost_tokens`"):
+        judge_texts(judge_of(judging), settings, evaluate(settings))
+    assert not judging.seen
+
+
+def test_no_variable_of_the_environment_sends_a_judge_elsewhere(judging, settings, monkeypatch):
+    answer_with(monkeypatch, "kind words", "rude words")
+    monkeypatch.setenv("OPENAI_BASE_URL", judging.url)
+    monkeypatch.setattr(live, "PROVIDER_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setattr(live, "MAX_ATTEMPTS", 1)
+    with pytest.raises(StudyError, match="The judge 'gpt-5.5' gave no usable answer"):
+        judge_texts(JudgeSettings(judge="gpt-5.5"), settings, evaluate(settings))
+    assert not judging.seen
+
+
+def test_pairs_are_judged_in_both_orders_and_a_liking_for_the_first_is_even(judging, settings, monkeypatch):
     answer_with(monkeypatch, "kind words", "plain words")
     first = evaluate(settings)
     answer_with(monkeypatch, "curt words", "other words")
     monkeypatch.setattr(stage, "identify_model", lambda name: "another model")
     second = evaluate(settings)
-    run = judge_pairs(JudgeSettings(judge="toy-judge", judge_url=url), settings, first, second)
+    run = judge_pairs(judge_of(judging), settings, first, second, limits=LIMITS)
     assert [(row["preference"], row["agrees"]) for row in rows(run)] == [(1.0, True), (0.5, False)]
-    assert len(seen) == 4
+    assert len(judging.seen) == 4
     assert share_preferences({"first": run}).to_dict("records") == [
         {"cell": "first", "task": "patient_answer", "preference": 0.75, "agrees": 0.5, "n": 2, "unparsed": 0.0}
     ]
+
+
+def test_two_equal_texts_are_compared_in_one_request(judging, settings, monkeypatch):
+    answer_with(monkeypatch, "same words", "like words")
+    run = evaluate(settings)
+    assert [row["preference"] for row in rows(judge_pairs(judge_of(judging), settings, run, run, limits=LIMITS))] == [0.5, 0.5]
+    assert list(judging.sent.values()) == [1, 1]
+
+
+def test_the_command_says_what_judging_costs_before_it_asks(judging, settings, toy_model):
+    arguments = ["evaluate", "--model", toy_model, "--tasks", "patient_answer", "--n-items", "2", "--judge", "toy-judge", "--judge-url", judging.url]
+    refused = CliRunner().invoke(app, arguments)
+    assert refused.exit_code == 1
+    assert "Set `max_cost_tokens`" in refused.stderr
+    stopped = CliRunner().invoke(app, [*arguments, "--max-cost-tokens", "1"])
+    assert "2 of 2 requests are still to be asked" in stopped.output
+    assert "could break the cap" in stopped.stderr
+    assert not judging.seen
+    done = CliRunner().invoke(app, [*arguments, "--max-cost-tokens", "1000000"])
+    assert done.exit_code == 0, done.output
+    assert re.search(r"patient_answer .*4\.0 +2\.0 +5\.0", done.output)
 
 
 @pytest.mark.parametrize(
@@ -134,14 +204,8 @@ def test_preferences_are_read_strictly(reply, better):
 def test_no_judge_the_teacher_as_judge_and_a_missing_key_are_refused(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(StudyError, match="There is no default"):
-        open_judge(JudgeSettings())
+        check_judge(JudgeSettings(), LIMITS)
     with pytest.raises(StudyError, match="must not be the teacher, but 'gpt' was found for both"):
-        open_judge(JudgeSettings(judge="gpt", teacher="gpt"))
-    with pytest.raises(StudyError, match="OPENAI_API_KEY is not set"):
-        open_judge(JudgeSettings(judge="gpt"))
-
-
-def test_a_judge_that_cannot_be_reached_is_one_message(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    with pytest.raises(StudyError, match="'toy' did not answer"):
-        open_judge(JudgeSettings(judge="toy", judge_url="http://127.0.0.1:9/v1"))("prompt")
+        check_judge(JudgeSettings(judge="gpt", teacher="gpt"), LIMITS)
+    refused = CliRunner().invoke(app, ["evaluate", "--judge", "gpt-5.5"])
+    assert "`judge` is 'gpt-5.5', but OPENAI_API_KEY is not set" in refused.stderr

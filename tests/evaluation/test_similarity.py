@@ -7,7 +7,7 @@ from helpers.errors import StudyError
 from helpers.evaluation import similarity
 from helpers.evaluation.similarity import FILES, fetch_encoder, match_pieces, measure_similarity
 from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
-from helpers.records import read_json_lines
+from helpers.jsonl import read_json_lines
 from helpers.store import sha256_file
 
 
@@ -46,7 +46,7 @@ def test_generated_texts_are_measured_once_and_the_ideal_one_scores_one(toy_mode
     settings = EvaluationSettings(model=toy_model, n_items=3, tasks="exam_choice,dialogue_to_note")
     exact = {"dialogue_to_note": lambda exam: [{"response": exam.items[0].references[0]}, {"response": "other words"}, {"response": ""}]}
     answer = stage.answer_items
-    monkeypatch.setattr(stage, "answer_items", lambda model, tokenizer, exam: exact.get(exam.task.name, lambda exam: answer(model, tokenizer, exam))(exam))
+    monkeypatch.setattr(stage, "answer_items", lambda *given: exact.get(given[2].task.name, lambda exam: answer(*given))(given[2]))
     run = evaluate(settings)
     measured = measure_similarity(settings, run)
     scores = [row["bertscore"] for row in read_json_lines(measured.file("measured.jsonl"))]

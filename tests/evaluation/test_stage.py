@@ -9,11 +9,12 @@ from helpers.errors import StudyError
 from helpers.evaluation import stage
 from helpers.evaluation.base import SharedBase
 from helpers.evaluation.forms import build_task_prompt
+from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.stage import ANSWERS, ITEMS, EvaluationSettings, evaluate, list_first_prompts, prepare_exams, score_answers
 from helpers.evaluation.tasks import TASKS, load_items, parse_tasks
 from helpers.grid import collect_items, run_cells
+from helpers.jsonl import read_json_lines
 from helpers.prompts import encode_prompt
-from helpers.records import read_json_lines
 from helpers.tuning.lora import TuningSettings
 
 
@@ -47,11 +48,11 @@ def test_scores_do_not_depend_on_the_batch(settings, scoring, monkeypatch, tmp_p
 def test_a_killed_evaluation_keeps_the_tasks_it_has_answered(settings, monkeypatch):
     answered = []
 
-    def die_at_third(model, tokenizer, exam):
+    def die_at_third(model, tokenizer, exam, partial):
         if len(answered) == 2:
             raise KeyboardInterrupt
         answered.append(exam.task.name)
-        return answer(model, tokenizer, exam)
+        return answer(model, tokenizer, exam, partial)
 
     answer = stage.answer_items
     monkeypatch.setattr(stage, "answer_items", die_at_third)
@@ -61,6 +62,49 @@ def test_a_killed_evaluation_keeps_the_tasks_it_has_answered(settings, monkeypat
     monkeypatch.setattr(stage, "answer_items", lambda *args: again.append(args[2].task.name) or answer(*args))
     evaluate(settings)
     assert answered + again == list(TASKS)
+
+
+class Killed(BaseException):
+    """What no code of ours catches."""
+
+
+@pytest.mark.parametrize(("task", "scoring"), [("patient_answer", "text"), ("exam_choice", "text"), ("exam_choice", "letter")])
+def test_a_task_killed_after_a_batch_goes_on_with_the_next_and_ends_in_the_same_bytes(settings, task, scoring, monkeypatch, tmp_path, runs):
+    settings = dataclasses.replace(settings, tasks=task, n_items=5, choice_scoring=scoring, permute_options=scoring == "letter")
+    monkeypatch.setattr(stage, "BATCH_SIZE", 2)
+    monkeypatch.setattr(stage, "CHOICE_BATCH_SIZE", 2)
+    keep, batches = PartialAnswers.keep, []
+
+    def keep_two(partial, batch, answers):
+        keep(partial, batch, answers)
+        batches.append(list(batch))
+        if len(batches) == 2:
+            raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(PartialAnswers, "keep", keep_two)
+        evaluate(settings)
+    (left,) = runs.glob("answers/*/.answers.jsonl")
+    with left.open("a") as file:
+        file.write('[0, "a line that the kill broke')
+    monkeypatch.setattr(PartialAnswers, "keep", lambda partial, batch, answers: batches.append(list(batch)) or keep(partial, batch, answers))
+    evaluate(settings)
+    assert not left.exists()
+    killed = {path.relative_to(runs): path.read_bytes() for path in runs.glob("*/*/*.jsonl")}
+    resumed, batches[:] = batches[:], []
+    monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "undisturbed"))
+    evaluate(settings)
+    assert resumed == batches
+    assert len(batches) > 2
+    assert killed == {path.relative_to(tmp_path / "undisturbed"): path.read_bytes() for path in (tmp_path / "undisturbed").glob("*/*/*.jsonl")}
+
+
+def test_a_batch_of_which_only_a_part_was_written_is_answered_again(tmp_path):
+    (tmp_path / "partial").write_text('[3, "a"]\n[1, "b"]\n[2')
+    partial = PartialAnswers(tmp_path / "partial")
+    assert [partial.lack(batch) for batch in ([3, 1], [1, 2])] == [False, True]
+    partial.keep([2, 0], ["c", "d"])
+    assert PartialAnswers(tmp_path / "partial").in_order() == ["d", "b", "c", "a"]
 
 
 def test_more_tasks_reuse_the_answers_that_are_stored(settings, monkeypatch):
@@ -123,7 +167,7 @@ def test_an_unknown_task_is_refused_with_the_known_ones():
 
 def test_answers_may_hold_any_character(settings, monkeypatch):
     odd = "yes\u2028no\u0085\r\x0b maybe"
-    monkeypatch.setattr(stage, "answer_items", lambda model, tokenizer, exam: [{"response": odd} for _ in exam.items])
+    monkeypatch.setattr(stage, "answer_items", lambda model, tokenizer, exam, partial: [{"response": odd} for _ in exam.items])
     rows = read(evaluate(dataclasses.replace(settings, tasks="patient_answer")))
     assert {row["response"] for row in rows} == {odd}
 

@@ -6,13 +6,13 @@ import pytest
 
 from helpers.benchmarks import provider as provider_module
 from helpers.errors import StudyError
-from helpers.synthesis import batch as batch_module
-from helpers.synthesis.batch import PendingError
+from helpers.provider import batch as batch_module
+from helpers.provider.batch import PendingError
+from helpers.provider.ledger import ProviderLimits
 from helpers.synthesis.costs import explain_cost
-from helpers.synthesis.ledger import TeacherLimits
 from helpers.synthesis.pipeline import SynthesisSettings, synthesize
 
-LIMITS = TeacherLimits(max_cost_tokens=10**9, batch=True)
+LIMITS = ProviderLimits(max_cost_tokens=10**9, batch=True)
 
 
 def settings(provider, **changes):
@@ -34,7 +34,7 @@ def test_batches_end_in_the_rows_of_single_requests(provider, monkeypatch, tmp_p
     assert n_waits == 2  # one for the tasks, one for their categories
     assert max(provider.sent.values()) == 1
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "single"))
-    single = synthesize(settings(provider), TeacherLimits(max_cost_tokens=10**9))
+    single = synthesize(settings(provider), ProviderLimits(max_cost_tokens=10**9))
     assert run.file("instructions.jsonl").read_bytes() == single.file("instructions.jsonl").read_bytes()
 
 
@@ -61,7 +61,7 @@ def test_a_process_that_dies_after_submitting_finds_its_batch_again(provider, mo
 
 def test_a_batch_is_as_large_as_the_cap_can_bear(provider):
     with pytest.raises(PendingError):
-        synthesize(settings(provider), TeacherLimits(max_cost_tokens=25_000, batch=True))
+        synthesize(settings(provider), ProviderLimits(max_cost_tokens=25_000, batch=True))
     assert 1 <= sum(provider.sent.values()) < 5
 
 
@@ -132,7 +132,7 @@ def test_a_kill_while_collecting_books_no_answer_twice(provider, monkeypatch, ru
 
     with pytest.raises(PendingError):
         synthesize(settings(provider, reply_format="json"), LIMITS)
-    book, n_booked = batch_module.BatchTeacher._book, []
+    book, n_booked = batch_module.BatchClient._book, []
 
     def die_at_the_third(teacher, *arguments):
         book(teacher, *arguments)
@@ -140,10 +140,10 @@ def test_a_kill_while_collecting_books_no_answer_twice(provider, monkeypatch, ru
         if len(n_booked) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(batch_module.BatchTeacher, "_book", die_at_the_third)
+    monkeypatch.setattr(batch_module.BatchClient, "_book", die_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         synthesize(settings(provider, reply_format="json"), LIMITS)
-    monkeypatch.setattr(batch_module.BatchTeacher, "_book", book)
+    monkeypatch.setattr(batch_module.BatchClient, "_book", book)
     run, _ = advance(settings(provider, reply_format="json"), LIMITS)
     facts = run.manifest["facts"]
     assert spent().startswith(f"{facts['n_input_tokens'] + facts['n_output_tokens']:,} tokens spent")

@@ -5,27 +5,27 @@ import re
 import pytest
 
 from helpers.errors import StudyError
+from helpers.provider.ledger import ProviderLimits
+from helpers.provider.prices import PRICES
 from helpers.synthesis.costs import explain_cost, tabulate_costs, tabulate_tokens
-from helpers.synthesis.ledger import TeacherLimits
 from helpers.synthesis.pipeline import SynthesisSettings, synthesize
-from helpers.synthesis.prices import PRICES
 
 
 def test_recorded_replies_cost_nothing():
-    assert explain_cost(SynthesisSettings(), TeacherLimits()) == ""
+    assert explain_cost(SynthesisSettings(), ProviderLimits()) == ""
 
 
 def test_the_estimate_is_tokens_times_prices_and_a_batch_is_half():
     settings = SynthesisSettings(teacher="gpt-5.5", n_requests=100)
     tokens = tabulate_tokens(settings).set_index("part").loc["together"]
     expected = 100 * PRICES["gpt-5.5"].cost(tokens["tokens_in"], tokens["tokens_out"])
-    full, half = (float(re.search(r"about ([\d.]+) US dollars", explain_cost(settings, TeacherLimits(batch=batch))).group(1)) for batch in (False, True))
+    full, half = (float(re.search(r"about ([\d.]+) US dollars", explain_cost(settings, ProviderLimits(batch=batch))).group(1)) for batch in (False, True))
     assert full == pytest.approx(expected, abs=0.01)
     assert half == pytest.approx(expected / 2, abs=0.01)
 
 
 def test_what_the_journal_holds_is_not_estimated_again(provider):
-    settings, limits = SynthesisSettings(teacher="toy", teacher_url=provider.url, n_requests=3), TeacherLimits(max_cost_tokens=10**9)
+    settings, limits = SynthesisSettings(teacher="toy", teacher_url=provider.url, n_requests=3), ProviderLimits(max_cost_tokens=10**9)
     assert explain_cost(settings, limits).startswith("3 of 3 requests")
     synthesize(settings, limits)
     text = explain_cost(settings, limits)
@@ -35,7 +35,7 @@ def test_what_the_journal_holds_is_not_estimated_again(provider):
 
 def test_an_unknown_price_without_a_cap_in_tokens_is_refused():
     with pytest.raises(StudyError, match="Set `max_cost_tokens`"):
-        explain_cost(SynthesisSettings(teacher="unheard-of"), TeacherLimits())
+        explain_cost(SynthesisSettings(teacher="unheard-of"), ProviderLimits())
 
 
 def test_every_model_of_the_table_has_its_bill():

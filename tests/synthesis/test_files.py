@@ -53,7 +53,8 @@ def test_a_line_that_is_no_object_is_named(tmp_path, text, message):
 
 
 def test_labelled_rows_can_be_trained_on(file, tmp_path):
-    from helpers.records import Instruction, read_rows
+    from helpers.jsonl import read_rows
+    from helpers.records import Instruction
 
     good = tmp_path / "good.jsonl"
     good.write_text("".join(json.dumps(row) + "\n" for row in ROWS[:3]))

@@ -5,23 +5,21 @@ import json
 import os
 import threading
 import time
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import pytest
 
 from helpers.benchmarks import provider as provider_module
 from helpers.errors import StudyError
-from helpers.records import SeedTask, read_rows
-from helpers.synthesis import live
-from helpers.synthesis.conversations import hold_conversations, running_loop
+from helpers.jsonl import read_rows
+from helpers.provider import live
+from helpers.provider.conversations import hold_conversations, running_loop
+from helpers.provider.journal import Journal, RemoteModel
+from helpers.provider.ledger import ProviderLimits
+from helpers.records import SeedTask
 from helpers.synthesis.costs import explain_cost
-from helpers.synthesis.journal import Journal
-from helpers.synthesis.ledger import TeacherLimits
 from helpers.synthesis.pipeline import SEED_TASKS, SynthesisSettings, open_conversations, synthesize
-from helpers.synthesis.wire import ordered_delay, parse_duration
 
-LIMITS = TeacherLimits(max_cost_tokens=10**9, n_parallel=4, timeout_seconds=1)
+LIMITS = ProviderLimits(max_cost_tokens=10**9, n_parallel=4, timeout_seconds=1)
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +30,10 @@ def short_delays(monkeypatch):
 
 def settings(provider, **changes):
     return SynthesisSettings(**({"teacher": "toy", "teacher_url": provider.url, "n_requests": 6} | changes))
+
+
+def journal_of(provider):
+    return Journal(RemoteModel("teacher", "toy", provider.url))
 
 
 def rows_of(run):
@@ -99,7 +101,7 @@ def test_failed_replies_are_counted(provider):
 
 def test_a_cap_stops_before_it_is_broken_and_keeps_what_was_answered(provider):
     with pytest.raises(StudyError, match=r"break the cap, `max_cost_tokens` \(20,000\)"):
-        synthesize(settings(provider), TeacherLimits(max_cost_tokens=20_000, n_parallel=4))
+        synthesize(settings(provider), ProviderLimits(max_cost_tokens=20_000, n_parallel=4))
     asked = sum(provider.sent.values())
     assert asked >= 1
     synthesize(settings(provider), LIMITS)
@@ -129,7 +131,7 @@ def test_what_trying_again_cannot_mend_stops_at_once(provider, monkeypatch, stat
 
     monkeypatch.setattr(provider_module.Handler, "_complete", refuse)
     with pytest.raises(StudyError, match=message):
-        synthesize(settings(provider), TeacherLimits(max_cost_tokens=10**9, n_parallel=1))
+        synthesize(settings(provider), ProviderLimits(max_cost_tokens=10**9, n_parallel=1))
     assert len(asked) == 1
 
 
@@ -155,7 +157,7 @@ def test_without_a_key_the_message_says_what_to_set(monkeypatch):
     settings = SynthesisSettings(teacher="gpt-5.5", n_requests=1)
     with pytest.raises(StudyError, match="OPENAI_API_KEY is not set"):
         synthesize(settings)
-    assert "0.00 US dollars (0 tokens) spent" in explain_cost(settings, TeacherLimits())
+    assert "0.00 US dollars (0 tokens) spent" in explain_cost(settings, ProviderLimits())
 
 
 def test_all_requests_wait_when_the_server_says_so(provider, monkeypatch):
@@ -170,21 +172,8 @@ def test_all_requests_wait_when_the_server_says_so(provider, monkeypatch):
             answer(handler, data)
 
     monkeypatch.setattr(provider_module.Handler, "_complete", limited)
-    synthesize(settings(provider), TeacherLimits(max_cost_tokens=10**9, n_parallel=1))
+    synthesize(settings(provider), ProviderLimits(max_cost_tokens=10**9, n_parallel=1))
     assert times[1] - times[0] >= 0.55
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("1m30s", 90), ("20ms", 0.02), ("6.5s", 6.5), ("2h", 7200), ("", 0), ("soon", 0)])
-def test_durations_of_rate_limit_headers_are_read(text, seconds):
-    assert parse_duration(text) == pytest.approx(seconds)
-
-
-def test_an_ordered_delay_is_found_in_any_of_its_forms():
-    assert ordered_delay({"retry-after": "3"}) == 3
-    assert ordered_delay({"retry-after-ms": "250"}) == 0.25
-    assert ordered_delay({"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "1m"}) == 60
-    assert ordered_delay({"retry-after": format_datetime(datetime.now(UTC) + timedelta(seconds=30))}) == pytest.approx(30, abs=2)
-    assert ordered_delay({"retry-after": "nan"}) == ordered_delay({"retry-after": "-3"}) == ordered_delay({}) == 0
 
 
 def test_a_storm_of_rate_limits_wears_nobody_out(provider, monkeypatch):
@@ -203,12 +192,12 @@ def test_a_storm_of_rate_limits_wears_nobody_out(provider, monkeypatch):
 
     monkeypatch.setattr(live, "MAX_ATTEMPTS", 3)
     monkeypatch.setattr(provider_module.Handler, "_complete", limited)
-    facts = synthesize(settings(provider, n_requests=20, labeller="classifier"), TeacherLimits(max_cost_tokens=10**9, n_parallel=8)).manifest["facts"]
+    facts = synthesize(settings(provider, n_requests=20, labeller="classifier"), ProviderLimits(max_cost_tokens=10**9, n_parallel=8)).manifest["facts"]
     assert facts["n_replies"] == 20
 
 
 def test_two_processes_cannot_pay_for_the_same(provider):
-    with Journal("toy", provider.url).claim(), pytest.raises(StudyError, match="Another process is asking this teacher"):
+    with journal_of(provider).claim(), pytest.raises(StudyError, match="Another process is asking this teacher"):
         synthesize(settings(provider), LIMITS)
     assert not provider.sent
 
@@ -274,16 +263,16 @@ def test_no_variable_of_the_environment_sends_requests_elsewhere(provider, monke
 def test_an_interrupt_waits_for_what_is_under_way_and_no_longer(provider, monkeypatch):
     provider.latency_seconds = 0.5
     with running_loop() as loop:
-        teacher = live.LiveTeacher("toy", provider.url, Journal("toy", provider.url), LIMITS)
+        client = live.LiveClient(journal_of(provider), LIMITS)
         seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
-        replies = hold_conversations(open_conversations(settings(provider), seeds), teacher, loop, 6)
+        replies = hold_conversations(open_conversations(settings(provider), seeds), client, loop, 6)
         loop.call_later(0.1, lambda: None)
         first = next(replies)
         before = len(provider.sent)
         started = time.monotonic()
         replies.close()
         assert time.monotonic() - started < 2
-        asyncio.run_coroutine_threadsafe(teacher.close(), loop).result()
-    kept = len(list(Journal("toy", provider.url).folder.glob("*.jsonl"))) - 1
+        asyncio.run_coroutine_threadsafe(client.close(), loop).result()
+    kept = len(list(journal_of(provider).folder.glob("*.jsonl"))) - 1
     assert first.request == 0
     assert kept == sum(provider.sent.values()) >= before

@@ -67,7 +67,8 @@ def test_a_target_cuts_the_rows_and_the_tasks_that_led_to_them():
 
 
 def test_any_request_can_be_redone_alone():
-    from helpers.records import SeedTask, read_rows
+    from helpers.jsonl import read_rows
+    from helpers.records import SeedTask
     from helpers.synthesis.pipeline import SEED_TASKS
 
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from helpers.errors import StudyError
-from helpers.records import Instruction, dump_rows, read_rows
+from helpers.jsonl import dump_rows, read_rows
+from helpers.records import Instruction
 from helpers.synthesis import public
 from helpers.synthesis.public import HELD_OUT, MIRROR, OTHERS, SORTED, TRAINING, UNSORTED, load_public_rows
 

@@ -3,8 +3,8 @@
 import pytest
 
 from helpers.errors import StudyError
+from helpers.provider.journal import Completion
 from helpers.records import Usage
-from helpers.synthesis.journal import Completion
 from helpers.synthesis.parsing import parse_labels
 from helpers.synthesis.pipeline import SynthesisSettings
 from helpers.synthesis.teacher import converse, replay_teacher

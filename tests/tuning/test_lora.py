@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from helpers.errors import StudyError
+from helpers.jsonl import read_rows
 from helpers.models import load_model, load_tokenizer, quiet_peft
-from helpers.records import Instruction, read_rows
+from helpers.records import Instruction
 from helpers.tuning import lora, step
 from helpers.tuning.adapter import attach_adapter
 from helpers.tuning.lora import TuningSettings, prepare_model, show_seconds, tune

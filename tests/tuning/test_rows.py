@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from helpers.errors import StudyError
+from helpers.jsonl import read_rows
 from helpers.models import load_tokenizer
-from helpers.records import Instruction, read_rows
+from helpers.records import Instruction
 from helpers.tuning.rows import (
     IGNORED,
     EncodedRow,

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.statistics import ROUNDING, contrast, keep_ablation, stack_scores
-from helpers.evaluation.tasks import find_task
+from helpers.analysis.statistics import ROUNDING, keep_ablation, stack_scores
 from helpers.grid import BASE
 
 if TYPE_CHECKING:
@@ -47,35 +46,6 @@ def detectable_effects(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str,
             effect = TTestPower().solve_power(nobs=n, alpha=ALPHA, power=POWER) if error > ROUNDING else np.nan
             rows.append({"contrast": name, "category": category, "n": n, "detectable": float(effect * error * np.sqrt(n))})
     return pd.DataFrame(rows)
-
-
-def compare_with_base(items: pd.DataFrame, cells: Iterable[str]) -> pd.DataFrame:
-    """Test each cell against the base model on each task, one training seed at a time, and correct for the number of tests.
-
-    Choice tasks get McNemar's exact test (1947), which looks only at the items that one of the two models gets right and the other wrong; tasks with graded
-    scores get the two-sided t test paired on items. `p_holm` is Holm's correction (1979) over all rows of a seed. `p_t` is the paper's two-sided t test on
-    every task, uncorrected as in the paper.
-
-    Returns:
-        seed, cell, task, gain, won and lost (items that the tuned model scores higher and lower on), test, p, p_holm, p_t.
-    """
-    import pandas as pd
-
-    rows = []
-    for seed, of_seed in (items if "seed" in items else items.assign(seed=0)).groupby("seed"):
-        for task, group in of_seed.groupby("task", sort=False):
-            for cell in cells:
-                base, tuned = stack_scores(group, [BASE, cell])[task][:, 0]
-                row, exact = contrast(group, {cell: 1, BASE: -1}), find_task(task).is_choice and "cluster" not in group
-                won, lost = int((tuned > base).sum()), int((tuned < base).sum())
-                p = mcnemar_p(won, lost) if exact else row["p"]
-                test = "McNemar" if exact else "t"
-                rows.append(
-                    {"seed": seed, "cell": cell, "task": task, "gain": row["estimate"], "won": won, "lost": lost, "test": test, "p": float(p), "p_t": row["p"]}
-                )
-    table = pd.DataFrame(rows)
-    table.insert(8, "p_holm", np.concatenate([correct_holm(group["p"]) for _, group in table.groupby("seed")]))
-    return table
 
 
 def mcnemar_p(won: int, lost: int) -> float:

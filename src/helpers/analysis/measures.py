@@ -1,61 +1,64 @@
-"""Tables of an evaluation: scores with intervals, paired differences with tests, further measures, choices by position."""
+"""Tables of an evaluation: paired differences with tests, further measures, choices by position."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from helpers.analysis.hypotheses import correct_holm, mcnemar_p
-from helpers.analysis.statistics import contrast
-from helpers.evaluation.stage import MEASURED
+from helpers.analysis.statistics import contrast, stack_scores
+from helpers.evaluation.stage import read_measured
 from helpers.evaluation.tasks import find_task
-from helpers.records import read_json_lines
 from helpers.store import Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MEASURES = ("margin", "brier", "precision", "recall", "conditional", "concept_f1", "bertscore", "coherence", "completeness", "naturalness")
+MEASURES = ("margin", "brier", "precision", "recall", "conditional", "concept_f1", "bertscore", "bleurt", "coherence", "completeness", "naturalness")
 RIGHT = "right answers"
 N_PERMUTATIONS = 9999
 PERMUTATION_SEED = 11
 
 
-def estimate(items: pd.DataFrame, weights: dict[str, float]) -> dict[str, float]:
-    """Return a weighted sum of models' scores with its interval: estimate, low, high, n."""
-    found = contrast(items, weights)
-    return {name: found[name] for name in ("estimate", "low", "high", "n")}
+def compare_models(items: pd.DataFrame, reference: str, cells: Iterable[str] | None = None) -> pd.DataFrame:
+    """Compare models with a reference, item by item, one training seed at a time.
 
-
-def score_models(items: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean score of every model on every task: cell, task, metric, estimate, low, high, n, unparsed (share)."""
-    import pandas as pd
-
-    rows = []
-    for (task, cell), group in items.groupby(["task", "cell"], sort=False):
-        unparsed = 1 - group["parsed"].mean()
-        rows.append({"cell": cell, "task": task, "metric": find_task(task).metric} | estimate(group, {cell: 1}) | {"unparsed": unparsed})
-    return pd.DataFrame(rows)
-
-
-def compare_models(items: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Compare every other model with a reference, item by item.
+    Args:
+        items: rows with cell, task, item and score, and perhaps seed and cluster.
+        reference: the cell that the others are compared with.
+        cells: which others; None for all.
 
     Returns:
-        cell, task, category, estimate (difference of means), low, high, n, test, p (two-sided), p_holm (Holm's correction over all rows of the table).
+        seed (where items have one), cell, task, category, estimate (difference of means), low, high, n, won and lost (items, or clusters, on which the cell
+        scores higher and lower than the reference), test, p (two-sided), p_holm (Holm's correction, 1979, over all rows of a seed) and p_t (of the paired
+        t test, uncorrected as in the paper).
     """
+    import pandas as pd
+
+    others = list(cells or (cell for cell in dict.fromkeys(items["cell"]) if cell != reference))
+    if "seed" not in items:
+        return _compare_tasks(items, reference, others)
+    tables = (_compare_tasks(group, reference, others).assign(seed=seed) for seed, group in items.groupby("seed"))
+    table = pd.concat(tables, ignore_index=True)
+    return table[["seed", *table.columns.drop("seed")]]
+
+
+def _compare_tasks(items: pd.DataFrame, reference: str, others: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
     for task, group in items.groupby("task", sort=False):
-        scores = group.pivot(index="item", columns="cell", values="score")
-        for cell in (cell for cell in dict.fromkeys(group["cell"]) if cell != reference):
-            test, p = compare_pairs(scores[cell].to_numpy(), scores[reference].to_numpy(), find_task(task).is_choice)
-            rows.append({"cell": cell, "task": task, "category": find_task(task).category} | estimate(group, {cell: 1, reference: -1}) | {"test": test, "p": p})
+        for cell in others:
+            base, own = stack_scores(group, [reference, cell])[task][:, 0]
+            found = contrast(group, {cell: 1, reference: -1})
+            test, p = compare_pairs(own, base, find_task(task).is_choice and "cluster" not in group)
+            row = {"cell": cell, "task": task, "category": find_task(task).category} | {name: found[name] for name in ("estimate", "low", "high", "n")}
+            rows.append(row | {"won": int((own > base).sum()), "lost": int((own < base).sum()), "test": test, "p": p, "p_t": found["p"]})
     table = pd.DataFrame(rows)
-    return table.assign(p_holm=correct_holm(table["p"]))
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", correct_holm(table["p"]))
+    return table
 
 
 def compare_pairs(scores: np.ndarray, others: np.ndarray, right_or_wrong: bool) -> tuple[str, float]:
@@ -135,8 +138,7 @@ def share_preferences(runs: Mapping[str, Run]) -> pd.DataFrame:
 
     rows = []
     for cell, run in runs.items():
-        table = pd.DataFrame(read_json_lines(run.file(MEASURED)))
-        for task, group in table.groupby("task", sort=False):
+        for task, group in read_measured(run).groupby("task", sort=False):
             judged = group.dropna(subset=["preference"])
             shares = {name: judged[name].astype(float).mean() for name in ("preference", "agrees")}
             rows.append({"cell": cell, "task": task} | shares | {"n": len(group), "unparsed": 1 - len(judged) / len(group)})

@@ -191,7 +191,7 @@ def percentiles(draws: np.ndarray) -> dict[str, float]:
 
 
 def score_tasks(items: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean score of every cell on every task: cell, task, category, metric, estimate, low, high, n, n_seeds, unparsed (share).
+    """Return the mean score of every cell on every task, public ones too: cell, task, category, metric, estimate, low, high, n, n_seeds, unparsed (share).
 
     Intervals end where scores do, at 0 and 1.
     """
@@ -202,11 +202,8 @@ def score_tasks(items: pd.DataFrame) -> pd.DataFrame:
         row = contrast(group, {cell: 1})
         row |= {"low": max(row["low"], 0.0), "high": min(row["high"], 1.0)}
         del row["p"]  # whether a score is zero is no question
-        rows.append(
-            {"cell": cell, "task": task, "category": find_task(task).category, "metric": find_task(task).metric}
-            | row
-            | {"unparsed": 1 - group["parsed"].mean()}
-        )
+        about = {"cell": cell, "task": task, "category": find_task(task).category, "metric": find_task(task).metric}
+        rows.append(about | row | {"unparsed": 1 - group["parsed"].mean()})
     return pd.DataFrame(rows)
 
 

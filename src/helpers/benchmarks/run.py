@@ -44,7 +44,8 @@ def compare_rouge() -> Pair:
     """ROUGE-L of all pairs of seed instructions, against `rouge_score`; n is the number of pairs."""
     from rouge_score.rouge_scorer import RougeScorer
 
-    from helpers.records import SeedTask, read_rows
+    from helpers.jsonl import read_rows
+    from helpers.records import SeedTask
     from helpers.rouge import similarity_matrix
     from helpers.synthesis.pipeline import SEED_TASKS
 
@@ -102,8 +103,9 @@ def compare_tuning() -> Pair:
     """One LoRA step with vocabulary logits of the responses alone, against the loss of `transformers` from all logits; n is the number of tokens."""
     import torch
 
+    from helpers.jsonl import read_rows
     from helpers.models import load_tokenizer
-    from helpers.records import Instruction, read_rows
+    from helpers.records import Instruction
     from helpers.synthesis.pipeline import INSTRUCTIONS, SynthesisSettings, synthesize
     from helpers.tuning.lora import TuningSettings, prepare_model
     from helpers.tuning.rows import collate, encode_row, select_rows

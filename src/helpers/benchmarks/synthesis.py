@@ -16,8 +16,8 @@ from typing import Any
 
 from helpers.benchmarks.endurance import run_endurance, serve
 from helpers.benchmarks.peak import read_peak_mib
+from helpers.jsonl import read_json_lines
 from helpers.paths import ROOT, runs_folder
-from helpers.records import read_json_lines
 
 PAPER_ROWS = 25_005
 SIZES = (5_000, 10_000, PAPER_ROWS)
@@ -73,11 +73,11 @@ def time_novelty() -> Measured:
 
 def ask_once(url: str, n_rows: int) -> dict[str, float]:
     """Synthesise `n_rows` rows in this process; returns requests a second while all slots were busy, their number, and the peak of memory in MiB."""
-    from helpers.synthesis.ledger import TeacherLimits
+    from helpers.provider.ledger import ProviderLimits
     from helpers.synthesis.pipeline import SynthesisSettings, synthesize
 
     settings = SynthesisSettings(teacher="toy", teacher_url=url, n_requests=n_rows // 10, target_rows=n_rows)
-    synthesize(settings, TeacherLimits(max_cost_tokens=10**12, n_parallel=N_SLOTS))
+    synthesize(settings, ProviderLimits(max_cost_tokens=10**12, n_parallel=N_SLOTS))
     times = sorted(path.stat().st_mtime for path in runs_folder().glob("replies/*/*.jsonl") if path.stem != "ledger")
     rate = (len(times) - 2 * N_SLOTS) / (times[-N_SLOTS - 1] - times[N_SLOTS - 1])
     return {"rate": rate, "n": len(times), "mib": read_peak_mib()}

@@ -49,7 +49,8 @@ class Work:
 
 def plan_work() -> Work:
     """Return one epoch of the laptop profile's tuning."""
-    from helpers.records import Instruction, read_rows
+    from helpers.jsonl import read_rows
+    from helpers.records import Instruction
     from helpers.synthesis.pipeline import INSTRUCTIONS, SynthesisSettings, synthesize
     from helpers.tuning.lora import TuningSettings, draw_rows
     from helpers.tuning.rows import batch_indices

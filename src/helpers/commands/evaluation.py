@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helpers.errors import StudyError
-from helpers.evaluation.judge import JudgeSettings, check_judge
+from helpers.evaluation.bleurt import check_scorer, measure_bleurt
+from helpers.evaluation.judge import JudgeSettings, check_judge, explain_judging, list_marks, list_pairs, open_journal
 from helpers.evaluation.sources import BASELINES
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.paths import shown
+from helpers.provider.ledger import ProviderLimits
+from helpers.provider.wire import read_key
+from helpers.settings import pick
 from helpers.store import Run, write_text
 from helpers.terminal import plain_errors, report_progress
 
@@ -33,8 +37,12 @@ def evaluate(
     choice_scoring: Annotated[str, typer.Option(help="Choice tasks by the options' 'text', or by the 'letter' of listed ones.")] = "text",
     permute_options: Annotated[bool, typer.Option("--permute-options", help="Show listed options in every cyclic order.")] = False,
     bertscore: Annotated[bool, typer.Option("--bertscore", help="Measure BERTScore of generated texts, with a small encoder.")] = False,
+    bleurt: Annotated[str, typer.Option(help="Measure BLEURT of generated texts, with this checkpoint: a hub id or a folder.")] = "",
     judge: Annotated[str, typer.Option(help="Model that marks generated texts; its key comes from OPENAI_API_KEY.")] = "",
     judge_url: Annotated[str, typer.Option(help="Address of the judge's OpenAI-compatible server.")] = "",
+    judge_effort: Annotated[str, typer.Option(help="Reasoning effort of a judge that reasons, such as 'none'.")] = "",
+    max_cost_usd: Annotated[float, typer.Option(help="Hard stop on all that this judge was paid, in US dollars.")] = ProviderLimits.max_cost_usd,
+    max_cost_tokens: Annotated[int, typer.Option(help="The same in tokens, needed where the price is unknown.")] = ProviderLimits.max_cost_tokens,
     teacher: Annotated[str, typer.Option(help="Model that wrote the training data; the judge must be another.")] = "recorded",
     output: Annotated[Path | None, typer.Option(help="Folder for the tables as CSV.")] = None,
 ) -> None:
@@ -45,11 +53,18 @@ def evaluate(
     with plain_errors():
         if adapter and len(models) > 1:
             raise StudyError(f"Adapters belong to one model, but {len(models)} models were named. Name the model that they were tuned on.")
-        further = Further(bertscore, JudgeSettings(judge, judge_url, teacher) if judge else None, data)
+        limits = pick(ProviderLimits, {"max_cost_usd": max_cost_usd, "max_cost_tokens": max_cost_tokens})
+        further = Further(bertscore, bleurt, JudgeSettings(judge, judge_url, judge_effort, teacher) if judge else None, limits, data)
+        if bleurt:
+            check_scorer(bleurt)
         if further.judge:
-            check_judge(further.judge)
+            check_judge(further.judge, limits)
+            read_key(open_journal(further.judge).model)
         with report_progress("evaluate"):
             evaluations = run_evaluations(models, adapter or [], settings, data)
+        if further.judge:
+            typer.echo(foresee_judging(evaluations, further))
+        with report_progress("measure"):
             tables = tabulate(evaluations, further)
         show_tables(tables, output)
 
@@ -66,17 +81,18 @@ def show_tables(tables: dict[str, pd.DataFrame], output: Path | None) -> None:
 
 @dataclass(frozen=True)
 class Further:
-    """What is measured beyond the scores, and the folder of the user's files, which holds the references."""
+    """What is measured beyond the scores, the limits of the judge, and the folder of the user's files, which holds the references."""
 
     bertscore: bool
+    bleurt: str
     judge: JudgeSettings | None
+    limits: ProviderLimits
     data: Path | None
 
 
 def run_evaluations(models: list[str], adapters: list[Path], settings: dict, data: Path | None) -> dict[str, Evaluation]:
     """Evaluate models, and adapters on the one model; return settings and run of each by its name."""
     from helpers.evaluation.stage import evaluate_adapters
-    from helpers.settings import pick
 
     evaluations = {}
     for name in models:
@@ -86,15 +102,24 @@ def run_evaluations(models: list[str], adapters: list[Path], settings: dict, dat
     return evaluations
 
 
+def foresee_judging(evaluations: dict[str, Evaluation], further: Further) -> str:
+    """Return what the judgements will cost: marks of every model's texts, and each later model's texts against the first one's."""
+    (_, first), *others = evaluations.values()
+    cases = [case for settings, run in evaluations.values() for case in list_marks(settings, run, further.data)]
+    cases += [case for settings, run in others for case in list_pairs(settings, run, first, further.data)]
+    return explain_judging(further.judge, further.limits, cases)
+
+
 def tabulate(evaluations: dict[str, Evaluation], further: Further) -> dict[str, pd.DataFrame]:
     """Return the tables by name: scores, differences to the first model, further measures, letters chosen, the judge's preferences, each where it applies."""
-    from helpers.analysis.measures import average_measures, compare_models, rate_letters, score_models, share_preferences
+    from helpers.analysis.measures import average_measures, compare_models, rate_letters, share_preferences
+    from helpers.analysis.statistics import score_tasks
     from helpers.evaluation.stage import read_items
 
     first = next(iter(evaluations))
     measured = {name: list(measure_further(*evaluation, further)) for name, evaluation in evaluations.items()}
     items = read_items({name: run for name, (_, run) in evaluations.items()}, measured)
-    tables = {"scores": score_models(items)}
+    tables = {"scores": score_tasks(items)}
     if len(evaluations) > 1:
         tables["differences"] = compare_models(items, first)
     tables["measures"] = average_measures(items)
@@ -112,8 +137,10 @@ def measure_further(settings: EvaluationSettings, run: Run, further: Further) ->
 
     if further.bertscore:
         yield measure_similarity(settings, run, further.data)
+    if further.bleurt:
+        yield measure_bleurt(further.bleurt, settings, run, further.data)
     if further.judge:
-        yield judge_texts(further.judge, settings, run, further.data)
+        yield judge_texts(further.judge, settings, run, further.data, further.limits)
 
 
 def judge_against(evaluations: dict[str, Evaluation], name: str, first: str, further: Further) -> Run:
@@ -121,7 +148,7 @@ def judge_against(evaluations: dict[str, Evaluation], name: str, first: str, fur
     from helpers.evaluation.judge import judge_pairs
 
     settings, run = evaluations[name]
-    return judge_pairs(further.judge, settings, run, evaluations[first][1], further.data)
+    return judge_pairs(further.judge, settings, run, evaluations[first][1], further.data, further.limits)
 
 
 def export_harness(

@@ -22,9 +22,9 @@ def synthesize(
     wait: Annotated[bool, typer.Option("--wait", help="With --batch: stay and look again every minute.")] = False,
 ) -> None:
     """Make the instruction data alone, with its estimate, its account and its dataset folder; run it again to go on."""
+    from helpers.provider.batch import PendingError
     from helpers.runner import plan_parameters
     from helpers.study import Study
-    from helpers.synthesis.batch import PendingError
     from helpers.synthesis.costs import explain_cost
     from helpers.synthesis.export import export_dataset
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.prefix import SharedPrefix
 from helpers.models import project_logits
 
@@ -16,7 +17,7 @@ Branches = tuple[list[int], list[list[int]]]
 PADDING = -1
 
 
-def score_options(model: PreTrainedModel, items: Sequence[Branches], batch_size: int) -> list[list[float]]:
+def score_options(model: PreTrainedModel, items: Sequence[Branches], batch_size: int, partial: PartialAnswers | None = None) -> list[list[float]]:
     """Return the mean log-likelihood per token of every option of every item, in nats.
 
     The options follow the prompt in one sequence; a mask lets each see the prompt and itself alone, and its positions start where the prompt ends, so that
@@ -27,18 +28,19 @@ def score_options(model: PreTrainedModel, items: Sequence[Branches], batch_size:
         model: a causal language model.
         items: (ids of the prompt, ids of each option) of every item.
         batch_size: items at a time.
+        partial: what an earlier run has scored; takes each batch as it comes.
     """
     import torch
 
-    scores: dict[int, list[float]] = {}
+    scores = PartialAnswers() if partial is None else partial
     order = sorted(range(len(items)), key=lambda index: _length(items[index]), reverse=True)
     with torch.inference_mode():
         shared = SharedPrefix(model, [prompt for prompt, _ in items])
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            own = [(items[index][0][shared.length :], items[index][1]) for index in batch]
-            scores |= dict(zip(batch, _score_batch(model, shared, own), strict=True))
-    return [scores[index] for index in range(len(items))]
+            if scores.lack(batch):
+                scores.keep(batch, _score_batch(model, shared, [(items[index][0][shared.length :], items[index][1]) for index in batch]))
+    return scores.in_order()
 
 
 def _length(item: Branches) -> int:

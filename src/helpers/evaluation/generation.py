@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.prefix import SharedPrefix
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def generate_greedily(model: PreTrainedModel, prompts: Sequence[list[int]], max_new_tokens: int, end_id: int, batch_size: int) -> list[list[int]]:
+def generate_greedily(
+    model: PreTrainedModel, prompts: Sequence[list[int]], max_new_tokens: int, end_id: int, batch_size: int, partial: PartialAnswers | None = None
+) -> list[list[int]]:
     """Return the most likely continuation of every prompt, token by token, up to the end of text or `max_new_tokens`.
 
     Args:
@@ -20,15 +23,17 @@ def generate_greedily(model: PreTrainedModel, prompts: Sequence[list[int]], max_
         max_new_tokens: longest continuation.
         end_id: id of the end-of-text token, which is not part of the result.
         batch_size: prompts at a time.
+        partial: what an earlier run has generated; takes each batch as it comes.
     """
     import torch
 
-    results: dict[int, list[int]] = {}
+    results = PartialAnswers() if partial is None else partial
     with torch.inference_mode():
         shared = SharedPrefix(model, prompts)
         for batch in plan_batches([len(prompt) for prompt in prompts], batch_size):
-            results |= dict(zip(batch, _continue(model, shared, [prompts[index] for index in batch], max_new_tokens, end_id), strict=True))
-    return [results[index] for index in range(len(prompts))]
+            if results.lack(batch):
+                results.keep(batch, _continue(model, shared, [prompts[index] for index in batch], max_new_tokens, end_id))
+    return results.in_order()
 
 
 def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

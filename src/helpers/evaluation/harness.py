@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.evaluation.forms import LETTER, TEXT, letter_of
 from helpers.evaluation.stage import EvaluationSettings, Exam, encode_options, prepare_exams
+from helpers.jsonl import dump_rows
 from helpers.models import load_tokenizer
-from helpers.records import dump_rows
 from helpers.store import write_text
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.evaluation.base import SharedBase, find_adapter, identify_adapter
 from helpers.evaluation.stage import EvaluationSettings
+from helpers.jsonl import read_rows
 from helpers.models import identify_model, project_logits
 from helpers.progress import track
-from helpers.records import Instruction, read_rows
+from helpers.records import Instruction
 from helpers.store import Run, run_stage, sha256_file
 from helpers.tuning.rows import IGNORED, EncodedRow, collate, encode_rows
 

@@ -1,46 +1,48 @@
 """A language model as judge of generated texts: marks for each text, and preferences between two, asked in both orders.
 
 The judge is any model behind an OpenAI-compatible server. It must be named, and must not be the teacher whose manner the tuned model has learnt: models mark
-their own kind up (Panickssery et al., 2024). Every reply is on disk before it is used and is never asked for twice. A reply that is not what was asked for
-gives no mark.
+their own kind up (Panickssery et al., 2024). It is asked as a live teacher is: many requests at a time, within a cap, every reply on disk before it is used and
+never asked for twice. A reply that is not what was asked for gives no mark.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.metrics import first_part
 from helpers.evaluation.stage import ITEMS, MEASURED, EvaluationSettings, Exam, prepare_exams
-from helpers.paths import runs_folder
+from helpers.jsonl import dump_rows, find_json_object, read_json_lines
 from helpers.progress import track
-from helpers.records import BenchmarkItem, dump_rows, find_json_object, read_json_lines
+from helpers.provider.conversations import ask_live
+from helpers.provider.estimate import explain_estimate
+from helpers.provider.journal import Body, Conversation, Journal, RemoteModel
+from helpers.provider.ledger import Ledger, ProviderLimits
+from helpers.provider.prices import BYTES_PER_TOKEN
+from helpers.provider.wire import build_body
+from helpers.records import BenchmarkItem
 from helpers.settings import parameter
-from helpers.store import Run, run_stage, sha256_text, write_text
-
-if TYPE_CHECKING:
-    from openai import OpenAI
+from helpers.store import Run, run_stage, write_text
 
 ASPECTS = ("coherence", "completeness", "naturalness")
 MAX_REPLY_TOKENS = 400
+MARKS_EXAMPLE = '{"coherence": 3, "completeness": 3, "naturalness": 3}'
 MARKS_REQUEST = (
     "You assess a text that was written for a biomedical task. Give three marks, each a whole number from 1 (very poor) to 5 (excellent).\n"
     "coherence: the text is well ordered and does not contradict itself or the task.\n"
     "completeness: the text holds what matters in the reference.\n"
     "naturalness: the text reads as if a careful clinician had written it.\n"
-    'Reply with a JSON object such as {"coherence": 3, "completeness": 3, "naturalness": 3}, and nothing else.\n\n'
+    f"Reply with a JSON object such as {MARKS_EXAMPLE}, and nothing else.\n\n"
 )
 PREFERENCE_REQUEST = (
     "Two texts, A and B, were written for the same biomedical task. Say which serves it better, judged by coherence, completeness with respect to the "
     'reference, and naturalness. Reply with a JSON object, {"better": "A"}, {"better": "B"} or {"better": "tie"}, and nothing else.\n\n'
 )
 
-Ask = Callable[[str], str]
+Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,51 +51,58 @@ class JudgeSettings:
 
     judge: str = parameter("", "model that judges, as its server knows it")
     judge_url: str = parameter("", "address of an OpenAI-compatible server; empty: the provider's own")
+    reasoning_effort: str = parameter("", "of a judge that reasons ('none', 'low', ...); empty: not sent")
     teacher: str = parameter("recorded", "model that wrote the training data; the judge must be another one")
 
 
-def check_judge(settings: JudgeSettings) -> None:
-    """Raise StudyError if no judge is named, it is the teacher, or no key is set for the provider's own server."""
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is asked of one item: a request for marks, or the two orders of a pair."""
+
+    task: str
+    item: str
+    prompts: tuple[str, ...]
+
+
+def check_judge(settings: JudgeSettings, limits: ProviderLimits) -> None:
+    """Raise StudyError if no judge is named, it is the teacher, or its price is unknown and no cap in tokens is given."""
     if not settings.judge:
         raise StudyError("`judge` must name a model, but none was found. There is no default: who judges is a part of the result.")
     if settings.judge == settings.teacher:
         raise StudyError(f"`judge` must not be the teacher, but {settings.judge!r} was found for both. Name a model of another maker.")
-    if not settings.judge_url and not os.environ.get("OPENAI_API_KEY"):
-        raise StudyError(f"`judge` is {settings.judge!r}, but OPENAI_API_KEY is not set. Set it in the environment, or name your own server (`judge_url`).")
+    Ledger(open_journal(settings), limits)
 
 
-def open_judge(settings: JudgeSettings) -> Ask:
-    """Return the function that sends a prompt to the judge, greedily decoded, and keeps the reply; a reply that is kept is not asked for again.
+def open_journal(settings: JudgeSettings) -> Journal:
+    """Return the judge's replies so far."""
+    return Journal(RemoteModel("judge", settings.judge, settings.judge_url))
 
-    The key comes from the environment (`OPENAI_API_KEY`) and goes nowhere else.
+
+def build_judge_body(settings: JudgeSettings, prompt: str) -> Body:
+    """Return the body of a request to the judge, greedily decoded."""
+    return build_body(settings.judge, prompt, temperature=0, max_tokens=MAX_REPLY_TOKENS, seed=1, reasoning_effort=settings.reasoning_effort)
+
+
+def converse(settings: JudgeSettings, case: Case) -> Conversation[list[str]]:
+    """Ask for one case, a prompt after the other, so that two equal ones are paid for once; return the texts of the replies."""
+    texts = []
+    for prompt in case.prompts:
+        answer = yield build_judge_body(settings, prompt)
+        texts.append(answer.text)
+    return texts
+
+
+def explain_judging(settings: JudgeSettings, limits: ProviderLimits, cases: Sequence[Case]) -> str:
+    """Return in a few lines what the judgements that are still to be asked for will cost.
 
     Raises:
-        StudyError: the settings cannot be used (`check_judge`), or the server does not answer.
+        StudyError: the price is unknown and no cap in tokens is given.
     """
-    from openai import OpenAI
-
-    check_judge(settings)
-    client = OpenAI(base_url=settings.judge_url or None, api_key=os.environ.get("OPENAI_API_KEY", "none"))
-
-    def ask(prompt: str) -> str:
-        kept = runs_folder() / "judgements" / f"{sha256_text(json.dumps([settings.judge, settings.judge_url, prompt]))[:16]}.json"
-        if not kept.is_file():
-            write_text(kept, json.dumps({"judge": settings.judge, "prompt": prompt, "reply": _complete(client, settings.judge, prompt)}))
-        return json.loads(kept.read_text(encoding="utf-8"))["reply"]
-
-    return ask
-
-
-def _complete(client: OpenAI, judge: str, prompt: str) -> str:
-    from openai import OpenAIError
-
-    try:
-        answer = client.chat.completions.create(
-            model=judge, messages=[{"role": "user", "content": prompt}], temperature=0, max_completion_tokens=MAX_REPLY_TOKENS, seed=1
-        )
-    except OpenAIError as error:
-        raise StudyError(f"The judge {judge!r} did not answer: {error} Replies so far are kept: mend the cause, run again.") from None
-    return answer.choices[0].message.content or ""
+    journal = open_journal(settings)
+    prompts = {prompt for case in cases for prompt in case.prompts}
+    missing = [prompt for prompt in prompts if journal.find(build_judge_body(settings, prompt)) is None]
+    tokens = sum(len(prompt.encode()) for prompt in missing) / BYTES_PER_TOKEN, len(missing) * len(MARKS_EXAMPLE) / BYTES_PER_TOKEN
+    return explain_estimate(journal, limits, (len(missing), len(prompts)), tokens, "lower `n_items`, or name a cheaper judge")
 
 
 def parse_marks(reply: str) -> dict[str, int | None]:
@@ -114,7 +123,7 @@ def show_case(exam: Exam, item: BenchmarkItem) -> str:
     return f"Task: {exam.task.instruction}\n\nInput:\n{exam.task.show(item)}\n\nReference:\n{item.references[0]}"
 
 
-def judge_texts(judge: JudgeSettings, settings: EvaluationSettings, evaluation: Run, data: Path | None = None) -> Run:
+def judge_texts(judge: JudgeSettings, settings: EvaluationSettings, evaluation: Run, data: Path | None = None, limits: ProviderLimits | None = None) -> Run:
     """Have every generated text of an evaluation marked.
 
     Returns:
@@ -122,22 +131,14 @@ def judge_texts(judge: JudgeSettings, settings: EvaluationSettings, evaluation: 
     """
 
     def compute(folder: Path) -> dict[str, Any]:
-        ask = open_judge(judge)
-        cases = list(list_cases(settings, data))
-        texts = read_texts(evaluation)
-        rows = []
-        with track(f"ask {judge.judge}", len(cases), "texts") as advance:
-            for exam, item in cases:
-                prompt = f"{MARKS_REQUEST}{show_case(exam, item)}\n\nText:\n{texts[exam.task.name, item.id]}"
-                rows.append({"task": exam.task.name, "item": item.id} | parse_marks(ask(prompt)))
-                advance()
-        write_text(folder / MEASURED, dump_rows(rows))
-        return {"n_items": len(rows), "n_unparsed": sum(row[ASPECTS[0]] is None for row in rows)}
+        return judge_cases(folder, judge, limits, list_marks(settings, evaluation, data), lambda texts: parse_marks(*texts))
 
     return run_stage("judge", judge, {"evaluation": evaluation.fingerprint}, ("evaluation/judge.py",), compute)
 
 
-def judge_pairs(judge: JudgeSettings, settings: EvaluationSettings, first: Run, second: Run, data: Path | None = None) -> Run:
+def judge_pairs(
+    judge: JudgeSettings, settings: EvaluationSettings, first: Run, second: Run, data: Path | None = None, limits: ProviderLimits | None = None
+) -> Run:
     """Have the texts of two evaluations compared, each pair in both orders.
 
     Returns:
@@ -146,27 +147,49 @@ def judge_pairs(judge: JudgeSettings, settings: EvaluationSettings, first: Run, 
     """
 
     def compute(folder: Path) -> dict[str, Any]:
-        ask = open_judge(judge)
-        cases = list(list_cases(settings, data))
-        texts, others = read_texts(first), read_texts(second)
-        rows = []
-        with track(f"ask {judge.judge}", len(cases), "pairs") as advance:
-            for exam, item in cases:
-                key = exam.task.name, item.id
-                replies = [ask(_show_pair(exam, item, *pair)) for pair in ((texts[key], others[key]), (others[key], texts[key]))]
-                rows.append({"task": key[0], "item": key[1]} | combine_orders(*map(parse_preference, replies)))
-                advance()
-        write_text(folder / MEASURED, dump_rows(rows))
-        return {"n_items": len(rows), "n_unparsed": sum(row["preference"] is None for row in rows)}
+        return judge_cases(folder, judge, limits, list_pairs(settings, first, second, data), lambda texts: combine_orders(*map(parse_preference, texts)))
 
     return run_stage("judge_pairs", judge, {"first": first.fingerprint, "second": second.fingerprint}, ("evaluation/judge.py",), compute)
+
+
+def judge_cases(folder: Path, judge: JudgeSettings, limits: ProviderLimits | None, cases: list[Case], read: Callable[[list[str]], Row]) -> dict[str, Any]:
+    """Ask the judge and write what `read` makes of its replies; returns the facts for the manifest."""
+    limits = limits or ProviderLimits()
+    check_judge(judge, limits)
+    journal, rows = open_journal(judge), []
+    with journal.claim(), track(f"ask {judge.judge}", len(cases), "judgements") as advance:
+        for case, texts in zip(cases, ask_live((converse(judge, case) for case in cases), journal, limits), strict=True):
+            rows.append({"task": case.task, "item": case.item} | read(texts))
+            advance()
+    write_text(folder / MEASURED, dump_rows(rows))
+    return {"n_items": len(rows), "n_unparsed": sum(None in row.values() for row in rows)}
+
+
+def list_marks(settings: EvaluationSettings, evaluation: Run, data: Path | None = None) -> list[Case]:
+    """Return the request for marks of every generated text."""
+    texts = read_texts(evaluation)
+    return [
+        Case(*key, (f"{MARKS_REQUEST}{show_case(exam, item)}\n\nText:\n{texts[key]}",))
+        for exam, item in list_items(settings, data)
+        for key in [(exam.task.name, item.id)]
+    ]
+
+
+def list_pairs(settings: EvaluationSettings, first: Run, second: Run, data: Path | None = None) -> list[Case]:
+    """Return the requests that compare two generated texts of every item, in both orders."""
+    texts, others = read_texts(first), read_texts(second)
+    return [
+        Case(*key, (_show_pair(exam, item, texts[key], others[key]), _show_pair(exam, item, others[key], texts[key])))
+        for exam, item in list_items(settings, data)
+        for key in [(exam.task.name, item.id)]
+    ]
 
 
 def _show_pair(exam: Exam, item: BenchmarkItem, text: str, other: str) -> str:
     return f"{PREFERENCE_REQUEST}{show_case(exam, item)}\n\nText A:\n{text}\n\nText B:\n{other}"
 
 
-def combine_orders(straight: str | None, turned: str | None) -> dict[str, Any]:
+def combine_orders(straight: str | None, turned: str | None) -> Row:
     """Combine the preferences of both orders; in the turned one, A is the second text."""
     if straight is None or turned is None:
         return {"preference": None, "agrees": None}
@@ -174,7 +197,7 @@ def combine_orders(straight: str | None, turned: str | None) -> dict[str, Any]:
     return {"preference": {"A": 1.0, "B": 0.0, "tie": 0.5}[straight] if agrees else 0.5, "agrees": agrees}
 
 
-def list_cases(settings: EvaluationSettings, data: Path | None) -> Iterator[tuple[Exam, BenchmarkItem]]:
+def list_items(settings: EvaluationSettings, data: Path | None) -> Iterator[tuple[Exam, BenchmarkItem]]:
     """Yield every item of the generation tasks with its task."""
     yield from ((exam, item) for exam in prepare_exams(settings, data) if exam.task.category == "gen" for item in exam.items)
 

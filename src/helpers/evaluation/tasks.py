@@ -12,8 +12,9 @@ from helpers.evaluation import metrics
 from helpers.evaluation.forms import Task, answer_choice, answer_medications, answer_mentions, show_choice, show_evidence, show_pair
 from helpers.evaluation.loaders import load_rows
 from helpers.evaluation.sources import SOURCES
+from helpers.jsonl import read_rows
 from helpers.paths import BENCHMARK
-from helpers.records import BenchmarkItem, ChoiceItem, DialogueItem, MedicationItem, MentionsItem, PronounItem, QuestionItem, read_rows
+from helpers.records import BenchmarkItem, ChoiceItem, DialogueItem, MedicationItem, MentionsItem, PronounItem, QuestionItem
 
 ALL = "all"
 

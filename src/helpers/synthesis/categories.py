@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.jsonl import read_rows
 from helpers.paths import SEEDS
-from helpers.records import SeedTask, TeacherReply, read_rows
+from helpers.records import SeedTask, TeacherReply
 from helpers.store import Run, run_stage, sha256_file, write_text
 from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.parsing import ParsedTask, parse_reply

@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from helpers.records import SeedTask, TeacherReply, read_rows
-from helpers.synthesis.journal import Journal
-from helpers.synthesis.ledger import Ledger, TeacherLimits
+from helpers.jsonl import read_rows
+from helpers.provider.conversations import find_missing
+from helpers.provider.estimate import explain_estimate
+from helpers.provider.journal import Journal
+from helpers.provider.ledger import ProviderLimits
+from helpers.provider.prices import BATCH_DISCOUNT, BYTES_PER_TOKEN, PRICES
+from helpers.records import SeedTask, TeacherReply
 from helpers.synthesis.parsing import parse_reply
 from helpers.synthesis.pipeline import SEED_TASKS, SynthesisSettings, open_conversations, plan_requests
-from helpers.synthesis.prices import BATCH_DISCOUNT, BYTES_PER_TOKEN, PRICES, PRICES_DATE
 from helpers.synthesis.prompts import LIST, build_label_request
-from helpers.synthesis.teacher import MAX_REPLY_TOKENS, RECORDED, REPLIES, find_missing
+from helpers.synthesis.teacher import MAX_REPLY_TOKENS, RECORDED, REPLIES, name_teacher
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +49,7 @@ def estimate_request(settings: SynthesisSettings, seeds: Mapping[str, SeedTask])
     return Tokens(n_input / BYTES_PER_TOKEN, n_output / BYTES_PER_TOKEN)
 
 
-def explain_cost(settings: SynthesisSettings, limits: TeacherLimits) -> str:
+def explain_cost(settings: SynthesisSettings, limits: ProviderLimits) -> str:
     """Return in a few lines what the requests that are still to be asked will cost; empty for recorded replies.
 
     Raises:
@@ -55,8 +58,7 @@ def explain_cost(settings: SynthesisSettings, limits: TeacherLimits) -> str:
     if settings.teacher == RECORDED:
         return ""
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
-    journal = Journal(settings.teacher, settings.teacher_url)
-    ledger = Ledger(journal.folder, settings.teacher, settings.teacher_url, limits)
+    journal = Journal(name_teacher(settings))
     bodies = list(find_missing(open_conversations(settings, seeds), journal))
     n_tasks = sum(body["max_completion_tokens"] == MAX_REPLY_TOKENS for body in bodies)
     whole, tasks = estimate_request(settings, seeds), estimate_request(dataclasses.replace(settings, labeller="classifier"), seeds)
@@ -64,22 +66,8 @@ def explain_cost(settings: SynthesisSettings, limits: TeacherLimits) -> str:
     n_input = n_tasks * whole.n_input + n_labels * (whole.n_input - tasks.n_input)
     n_output = n_tasks * whole.n_output + n_labels * (whole.n_output - tasks.n_output)
     fewer = ", fewer if the target is reached before" if settings.target_rows and not limits.batch else ""
-    lines = [
-        f"{len(bodies)} of {settings.n_requests} requests are still to be asked{fewer}: about {n_input / 1e6:.2f} million tokens in and "
-        f"{n_output / 1e6:.2f} million out (reasoning not counted)."
-    ]
-    if ledger.price is None:
-        return "\n".join([*lines, f"The price of {settings.teacher!r} is unknown; the cap is {limits.max_cost_tokens:,} tokens, {ledger.describe()}."])
-    cost = (BATCH_DISCOUNT if limits.batch else 1.0) * ledger.price.cost(n_input, n_output)
-    rate = f"{ledger.price.input_usd:g} and {ledger.price.output_usd:g} US dollars a million{', half of it in a batch' if limits.batch else ''}"
-    lines.append(f"At {rate} (prices of {PRICES_DATE}) that is about {cost:.2f} US dollars; the cap is {limits.max_cost_usd:.2f}, {ledger.describe()}.")
-    left = max(0.0, limits.max_cost_usd - ledger.spent.usd)
-    if cost > left:
-        lines.append(
-            f"The cap will stop this after about {left / cost:.0%} of them. What is answered is kept; raise the cap to go on, or lower `n_requests` or "
-            "`target_rows`, name a cheaper teacher, or use --batch."
-        )
-    return "\n".join(lines)
+    hint = "lower `n_requests` or `target_rows`, name a cheaper teacher, or use --batch"
+    return explain_estimate(journal, limits, (len(bodies), settings.n_requests), (n_input, n_output), hint, fewer)
 
 
 def tabulate_costs(settings: SynthesisSettings, n_rows: int, kept_per_request: float) -> pd.DataFrame:

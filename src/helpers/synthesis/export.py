@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.jsonl import read_json_lines
 from helpers.paths import shown
-from helpers.records import CATEGORIES, read_json_lines
+from helpers.records import CATEGORIES
 from helpers.store import Run, run_stage, sha256_file, write_text
 from helpers.synthesis.pipeline import INSTRUCTIONS
 from helpers.synthesis.teacher import RECORDED

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.jsonl import dump_row, read_any_lines, scrub_text
 from helpers.paths import shown
-from helpers.records import dump_row, read_any_lines, scrub_text
 from helpers.rouge import TIE_SLACK
 from helpers.settings import check_settings, parameter
 from helpers.store import Run, run_stage, sha256_file

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers.records import read_any_lines
+from helpers.jsonl import read_any_lines
 from helpers.rouge import tokenize
 from helpers.synthesis.parsing import ParsedTask
 

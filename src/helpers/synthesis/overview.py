@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from helpers.records import CATEGORIES, Instruction, SeedTask, read_json_lines
+from helpers.jsonl import read_json_lines
+from helpers.records import CATEGORIES, Instruction, SeedTask
 from helpers.rouge import similarity_matrix
 from helpers.store import Run
 from helpers.synthesis.filters import REASONS

@@ -7,7 +7,8 @@ import json
 import re
 from typing import Any
 
-from helpers.records import CATEGORIES, find_json_object, scrub_text
+from helpers.jsonl import find_json_object, scrub_text
+from helpers.records import CATEGORIES
 
 FIELD = re.compile(r"^\*{0,2}(?P<number>\d{1,3})\.[ \t]*\*{0,2}(?P<field>Instruction|Input|Output):\*{0,2}[ \t]*", re.MULTILINE | re.IGNORECASE)
 NO_INPUT = "<noinput>"

@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
+from helpers.jsonl import dump_row, read_rows
 from helpers.paths import BENCHMARK, SEEDS
 from helpers.progress import Advance, track
-from helpers.records import SeedTask, TeacherReply, dump_row, read_rows
+from helpers.provider.batch import BatchClient
+from helpers.provider.conversations import ask_live
+from helpers.provider.journal import Conversation, Journal
+from helpers.provider.ledger import ProviderLimits
+from helpers.records import SeedTask, TeacherReply
 from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_file
-from helpers.synthesis.batch import BatchTeacher
-from helpers.synthesis.conversations import ask_live
 from helpers.synthesis.draws import draw_seeds
 from helpers.synthesis.filters import find_fault, read_benchmark_runs
-from helpers.synthesis.journal import Journal
-from helpers.synthesis.ledger import TeacherLimits
 from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.prompts import LIST, N_SHOWN, N_TASKS, REPLY_FORMATS, build_request
-from helpers.synthesis.teacher import RECORDED, REPLIES, Conversation, converse, read_tasks, replay_teacher
+from helpers.synthesis.teacher import RECORDED, REPLIES, converse, name_teacher, read_tasks, replay_teacher
 
 SEED_TASKS = SEEDS / "seed_tasks.jsonl"
 INSTRUCTIONS = "instructions.jsonl"
@@ -61,7 +62,7 @@ def check_choices(settings: SynthesisSettings) -> None:
             raise StudyError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, but {value!r} was found.")
 
 
-def synthesize(settings: SynthesisSettings, limits: TeacherLimits | None = None) -> Run:
+def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None) -> Run:
     """Make the instruction data: ask the teacher, parse, filter, label.
 
     Rows are written as they come, so that memory does not grow with their number; a run that was killed goes through the kept replies again and ends in the
@@ -83,9 +84,9 @@ def synthesize(settings: SynthesisSettings, limits: TeacherLimits | None = None)
     files = [SEED_TASKS, *BENCHMARK_FILES, *([REPLIES] if settings.teacher == RECORDED or settings.labeller == "classifier" else [])]
 
     def compute(folder: Path) -> dict[str, Any]:
-        claim = nullcontext() if settings.teacher == RECORDED else Journal(settings.teacher, settings.teacher_url).claim()
+        claim = nullcontext() if settings.teacher == RECORDED else Journal(name_teacher(settings)).claim()
         with claim, track(f"ask {settings.teacher} teacher", settings.n_requests, "requests") as advance:
-            replies = collect_replies(settings, limits or TeacherLimits(), seeds)
+            replies = collect_replies(settings, limits or ProviderLimits(), seeds)
             return write_rows(folder, TaskFilter(settings, seeds.values()), replies, advance)
 
     return run_stage("synthesis", settings, {file.name: sha256_file(file) for file in files}, CODE, compute)
@@ -138,21 +139,21 @@ def plan_requests(settings: SynthesisSettings, seeds: Mapping[str, SeedTask]) ->
         yield request, seed_ids, build_request([seeds[seed_id] for seed_id in seed_ids], settings.reply_format)
 
 
-def open_conversations(settings: SynthesisSettings, seeds: Mapping[str, SeedTask]) -> Iterator[Conversation]:
+def open_conversations(settings: SynthesisSettings, seeds: Mapping[str, SeedTask]) -> Iterator[Conversation[TeacherReply]]:
     """Yield the conversation of each request with a live teacher, not begun."""
     return (converse(settings, request, seed_ids, prompt) for request, seed_ids, prompt in plan_requests(settings, seeds))
 
 
-def collect_replies(settings: SynthesisSettings, limits: TeacherLimits, seeds: Mapping[str, SeedTask]) -> Iterator[TeacherReply]:
+def collect_replies(settings: SynthesisSettings, limits: ProviderLimits, seeds: Mapping[str, SeedTask]) -> Iterator[TeacherReply]:
     """Yield the reply to each request in order; a live teacher's answers come from the journal where they are there already."""
     if settings.teacher == RECORDED:
         ask = replay_teacher()
         yield from (ask(*planned) for planned in plan_requests(settings, seeds))
         return
-    journal = Journal(settings.teacher, settings.teacher_url)
+    journal = Journal(name_teacher(settings))
     if limits.batch:
-        BatchTeacher(settings.teacher, settings.teacher_url, journal, limits).advance(open_conversations(settings, seeds))
-    yield from ask_live(open_conversations(settings, seeds), settings.teacher, settings.teacher_url, journal, limits)
+        BatchClient(journal, limits).advance(open_conversations(settings, seeds))
+    yield from ask_live(open_conversations(settings, seeds), journal, limits)
 
 
 class TaskFilter:

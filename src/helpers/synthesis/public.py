@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
+from helpers.jsonl import dump_rows, read_any_lines, scrub_text
 from helpers.paths import shown
-from helpers.records import Instruction, dump_rows, read_any_lines, scrub_text
+from helpers.records import Instruction
 from helpers.store import Run, run_stage, sha256_text, write_text
 
 PUBLIC = "public"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
+from helpers.jsonl import read_rows
 from helpers.paths import SEEDS
-from helpers.records import TeacherReply, Usage, read_rows
-from helpers.synthesis.journal import Body, Completion, Journal
+from helpers.provider.journal import Body, Conversation, RemoteModel
+from helpers.provider.wire import build_body
+from helpers.records import TeacherReply, Usage
 from helpers.synthesis.parsing import ParsedTask, parse_json_reply, parse_labels, parse_reply
 from helpers.synthesis.prompts import JSON, LIST, N_SHOWN, REPLY_SCHEMA, build_label_request, prompt_sha256
 
@@ -20,7 +22,11 @@ MAX_REPLY_TOKENS = 6000
 MAX_LABEL_TOKENS = 2000
 
 Ask = Callable[[int, tuple[str, ...], str], TeacherReply]
-Conversation = Generator[Body, Completion, TeacherReply]
+
+
+def name_teacher(settings: Any) -> RemoteModel:
+    """Return the live teacher that `SynthesisSettings` name."""
+    return RemoteModel("teacher", settings.teacher, settings.teacher_url)
 
 
 def replay_teacher(path: Path = REPLIES) -> Ask:
@@ -43,7 +49,7 @@ def replay_teacher(path: Path = REPLIES) -> Ask:
     return ask
 
 
-def converse(settings: Any, request: int, seed_ids: tuple[str, ...], prompt: str) -> Conversation:
+def converse(settings: Any, request: int, seed_ids: tuple[str, ...], prompt: str) -> Conversation[TeacherReply]:
     """Yield what a live teacher is asked for one request, take each answer, return the reply.
 
     First come the tasks; then, in the 'list' format, their categories, unless the classifier of `categories` is to give them. Whoever drives the
@@ -55,14 +61,14 @@ def converse(settings: Any, request: int, seed_ids: tuple[str, ...], prompt: str
         seed_ids: the seeds that the prompt shows.
         prompt: what is asked.
     """
-    answer = yield build_body(settings, prompt, request, MAX_REPLY_TOKENS)
+    answer = yield build_teacher_body(settings, prompt, request, MAX_REPLY_TOKENS)
     bills, labels, label_finish_reason = [answer.usage], {}, None
     if settings.reply_format == JSON:
         labels = parse_json_reply(answer.text, N_SHOWN + 1)[1]
     else:
         complete = [task for task in read_tasks(answer.text, answer.finish_reason, LIST) if task.is_complete]
         if complete and settings.labeller == "teacher":
-            labelled = yield build_body(settings, build_label_request(complete), request, MAX_LABEL_TOKENS, wants_tasks=False)
+            labelled = yield build_teacher_body(settings, build_label_request(complete), request, MAX_LABEL_TOKENS, wants_tasks=False)
             labels, label_finish_reason = parse_labels(labelled.text), labelled.finish_reason
             bills.append(labelled.usage)
     return TeacherReply(
@@ -78,17 +84,9 @@ def converse(settings: Any, request: int, seed_ids: tuple[str, ...], prompt: str
     )
 
 
-def build_body(settings: Any, prompt: str, request: int, max_tokens: int, wants_tasks: bool = True) -> Body:
-    """Return the body of a chat completion, as the SDK and the Batch API take it."""
-    body: Body = {
-        "model": settings.teacher,
-        "messages": [{"role": "user", "content": prompt}],
-        "temperature": settings.temperature,
-        "max_completion_tokens": max_tokens,
-        "seed": request,
-    }
-    if settings.reasoning_effort:
-        body["reasoning_effort"] = settings.reasoning_effort
+def build_teacher_body(settings: Any, prompt: str, request: int, max_tokens: int, wants_tasks: bool = True) -> Body:
+    """Return the body of a request to a live teacher; in the 'json' format it carries the schema of what is wanted."""
+    body = build_body(settings.teacher, prompt, settings.temperature, max_tokens, request, settings.reasoning_effort)
     if settings.reply_format == JSON and wants_tasks:
         body["response_format"] = {"type": "json_schema", "json_schema": {"name": "tasks", "strict": True, "schema": REPLY_SCHEMA}}
     return body
@@ -106,19 +104,6 @@ def read_tasks(text: str, finish_reason: str, reply_format: str) -> list[ParsedT
         sound.append(dataclasses.replace(task, is_complete=task.is_complete and task.number not in seen))
         seen.add(task.number)
     return sound
-
-
-def find_missing(conversations: Iterable[Conversation], journal: Journal) -> Iterator[Body]:
-    """Yield the first request of each conversation that the journal does not answer yet."""
-    for conversation in conversations:
-        body = next(conversation)
-        while (answer := journal.find(body)) is not None:
-            try:
-                body = conversation.send(answer)
-            except StopIteration:
-                break
-        else:
-            yield body
 
 
 def _add_usage(bills: list[Usage | None]) -> Usage | None:

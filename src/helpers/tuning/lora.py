@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.jsonl import read_rows
 from helpers.models import choose_device, identify_model, load_config, load_model, load_tokenizer
 from helpers.progress import Advance, track
-from helpers.records import Instruction, read_rows
+from helpers.records import Instruction
 from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_file, write_text
 from helpers.tuning.adapter import attach_adapter, measure_adapter, save_adapter, shard_layers

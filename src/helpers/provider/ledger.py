@@ -1,28 +1,29 @@
-"""Money: what a teacher was paid, what is under way, and a stop before the cap."""
+"""Money: what a model was paid, what is under way, and a stop before the cap."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-from pathlib import Path
 from typing import Any, TextIO
 
 from helpers.errors import StudyError
+from helpers.jsonl import read_whole_lines
+from helpers.provider.journal import Journal
+from helpers.provider.prices import BATCH_DISCOUNT, Price, find_price
 from helpers.records import Usage
 from helpers.settings import parameter
-from helpers.synthesis.prices import BATCH_DISCOUNT, Price, find_price
 
 BATCH = "batch-"
 
 
 @dataclasses.dataclass(frozen=True)
-class TeacherLimits:
-    """How a live teacher may be asked; nothing here changes what it is asked, so that nothing here enters a fingerprint."""
+class ProviderLimits:
+    """How a live model may be asked; nothing here changes what it is asked, so that nothing here enters a fingerprint."""
 
-    max_cost_usd: float = parameter(5.0, "hard stop on all that this teacher was paid, in US dollars", minimum=0)
+    max_cost_usd: float = parameter(5.0, "hard stop on all that this model was paid, in US dollars", minimum=0)
     max_cost_tokens: int = parameter(0, "hard stop in tokens, needed where the price is unknown; 0: none", minimum=0)
-    n_parallel: int = parameter(8, "requests to a live teacher at a time", minimum=1)
+    n_parallel: int = parameter(8, "requests to a live model at a time", minimum=1)
     timeout_seconds: float = parameter(300.0, "longest wait for one reply, in seconds", minimum=1)
     batch: bool = parameter(False, "ask through the provider's Batch API: half the price, within a day")
 
@@ -42,31 +43,32 @@ class Amount:
 
 
 class Ledger:
-    """The running account of one teacher, kept in `ledger.jsonl` beside its replies.
+    """The running account of one model in one role, kept in `ledger.jsonl` beside its replies.
 
     Before a request leaves, the most that it can cost is set aside; the answer settles it at what was billed. A request without an answer (the line broke, the
     process was killed) stays at the most that it can have cost, since the provider may have billed it. The cap holds for all of that together.
 
     Args:
-        folder: folder of the teacher's replies.
-        model: name of the teacher.
-        base_url: its server; only the provider's own has known prices.
+        journal: the model's replies; only the provider's own server has known prices.
         limits: the caps.
 
     Raises:
         StudyError: the price is unknown and no cap in tokens is given.
     """
 
-    def __init__(self, folder: Path, model: str, base_url: str, limits: TeacherLimits) -> None:
-        self.price: Price | None = find_price(model, base_url)
-        self._limits, self._path, self._factor = limits, folder / "ledger.jsonl", BATCH_DISCOUNT if limits.batch else 1.0
+    def __init__(self, journal: Journal, limits: ProviderLimits) -> None:
+        model = journal.model
+        self.price: Price | None = find_price(model.name, model.url)
+        self._limits, self._path, self._factor = limits, journal.folder / "ledger.jsonl", BATCH_DISCOUNT if limits.batch else 1.0
         if self.price is None and not limits.max_cost_tokens:
-            where = f" on {base_url}" if base_url else ""
-            raise StudyError(f"The price of {model!r}{where} is unknown. Set `max_cost_tokens` (tokens in and out, all requests), the cap that then holds.")
+            where = f" on {model.url}" if model.url else ""
+            raise StudyError(
+                f"The price of {model.name!r}{where} is unknown. Set `max_cost_tokens` (tokens in and out, all requests), the cap that then holds."
+            )
         self._open: dict[str, Amount] = {}
         self._own: set[str] = set()
         self.settled, self._at_risk = Amount(), Amount()
-        entries = self._read()
+        entries, self._n_bytes = read_whole_lines(self._path)
         for entry in entries:
             self._apply(entry)
         self._n_entries = len(entries)
@@ -129,7 +131,7 @@ class Ledger:
         caps += [f"`max_cost_tokens` ({self._limits.max_cost_tokens:,})"] * bool(self._limits.max_cost_tokens)
         return (
             f"The next request could break the cap, {' or '.join(caps)}: {self.describe()}. Every reply so far is kept. Raise the cap and run the same command "
-            "again, or lower `n_requests` or `target_rows` to make a dataset of what is there."
+            "again, or ask for less (`n_requests` or `target_rows` of a teacher, `n_items` of a judge)."
         )
 
     def _say(self, amount: Amount) -> str:
@@ -168,10 +170,3 @@ class Ledger:
             self._file = self._path.open("a", encoding="utf-8")
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
-
-    def _read(self) -> list[dict[str, Any]]:
-        """Return the entries of earlier runs, a last line that a kill broke off aside."""
-        data = self._path.read_bytes() if self._path.is_file() else b""
-        whole = data[: data.rfind(b"\n") + 1]
-        self._n_bytes = len(whole)
-        return [json.loads(line) for line in whole.splitlines()]

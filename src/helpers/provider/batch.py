@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.provider.conversations import find_missing
+from helpers.provider.journal import Body, Completion, Conversation, Journal
+from helpers.provider.ledger import Ledger, ProviderLimits
+from helpers.provider.wire import PROVIDER_URL, REFUSAL_CODES, GarbledError, explain_refusal, is_vain, read_completion, read_key
 from helpers.store import sha256_text, write_text
-from helpers.synthesis.journal import Body, Completion, Journal
-from helpers.synthesis.ledger import Ledger, TeacherLimits
-from helpers.synthesis.teacher import Conversation, find_missing
-from helpers.synthesis.wire import PROVIDER_URL, REFUSAL_CODES, GarbledError, explain_refusal, is_vain, read_completion, read_key
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -30,22 +30,22 @@ class PendingError(StudyError):
     """Batches are under way; the same command goes on with them later."""
 
 
-class BatchTeacher:
+class BatchClient:
     """Asks a model through batches, whose records lie beside the replies until they are collected.
 
     A batch carries the name of its record as metadata: if the process dies, or the line breaks, between the provider's taking of the batch and our note of
     it, the next run finds the batch by that name and pays for nothing twice.
     """
 
-    def __init__(self, model: str, base_url: str, journal: Journal, limits: TeacherLimits) -> None:
+    def __init__(self, journal: Journal, limits: ProviderLimits) -> None:
         from openai import OpenAI
 
-        self._model, self._journal = model, journal
-        self._client: OpenAI = OpenAI(base_url=base_url or PROVIDER_URL, api_key=read_key(model, base_url), timeout=limits.timeout_seconds)
-        self._ledger = Ledger(journal.folder, model, base_url, limits)
+        self._model, self._journal = journal.model, journal
+        self._client: OpenAI = OpenAI(base_url=self._model.url or PROVIDER_URL, api_key=read_key(self._model), timeout=limits.timeout_seconds)
+        self._ledger = Ledger(journal, limits)
         self._folder = journal.folder / "batches"
 
-    def advance(self, conversations: Iterable[Conversation]) -> None:
+    def advance(self, conversations: Iterable[Conversation[Any]]) -> None:
         """Collect what is finished and submit what is missing.
 
         Raises:
@@ -63,7 +63,7 @@ class BatchTeacher:
                 raise StudyError(explain_refusal(error, self._model)) from None
             raise PendingError(f"The provider is busy ({error.status_code}). What was submitted is on record: run the same command again.") from None
 
-    def _advance(self, conversations: Iterable[Conversation]) -> None:
+    def _advance(self, conversations: Iterable[Conversation[Any]]) -> None:
         self._ledger.release_batches_except({ticket for record in self._list_records() for ticket in _read_tickets(record).values()})
         under_way = [line for record in self._list_records() if (line := self._collect(record))]
         covered = {key for record in self._list_records() for key in _read_tickets(record)}
@@ -118,7 +118,9 @@ class BatchTeacher:
             raise StudyError(f"The provider turned batch {batch.id} down: {reasons}. Nothing was billed; mend the cause and run the same command again.")
         if refused := next((answer for answer in answers.values() if is_vain(_status(answer), _error(answer).get("code")) and not _is_refusal(answer)), None):
             message = _error(refused).get("message", "")
-            raise StudyError(f"The teacher {self._model!r} refused a request of the batch ({_status(refused)}): {message} All other answers are kept.")
+            raise StudyError(
+                f"The {self._model.role} {self._model.name!r} refused a request of the batch ({_status(refused)}): {message} All other answers are kept."
+            )
         return None
 
     def _find_or_create(self, record: Path) -> Batch:
@@ -141,12 +143,12 @@ class BatchTeacher:
         from openai.types.chat import ChatCompletion
 
         if _is_refusal(answer):
-            self._journal.keep(key, Completion(model=self._model, finish_reason="content_filter", text="", usage=None))
+            self._journal.keep(key, Completion(model=self._model.name, finish_reason="content_filter", text="", usage=None))
         if _status(answer) != 200:
             self._ledger.release(ticket)
             return
         try:
-            completion = read_completion(ChatCompletion.construct(**answer["body"]), self._model)
+            completion = read_completion(ChatCompletion.construct(**answer["body"]), self._model.name)
         except GarbledError:
             self._ledger.abandon(ticket)
             return

@@ -1,17 +1,18 @@
-"""The account of a teacher."""
+"""The account of a model."""
 
 import pytest
 
 from helpers.errors import StudyError
+from helpers.provider.journal import Journal, RemoteModel
+from helpers.provider.ledger import Ledger, ProviderLimits
+from helpers.provider.prices import find_price
 from helpers.records import Usage
-from helpers.synthesis.ledger import Ledger, TeacherLimits
-from helpers.synthesis.prices import find_price
 
-LIMITS = TeacherLimits(max_cost_usd=1.0)
+LIMITS = ProviderLimits(max_cost_usd=1.0)
 
 
-def ledger(folder, limits=LIMITS, model="gpt-5.5"):
-    return Ledger(folder, model, "", limits)
+def ledger(limits=LIMITS, model="gpt-5.5", role="teacher"):
+    return Ledger(Journal(RemoteModel(role, model)), limits)
 
 
 def test_prices_are_found_for_snapshots_and_never_for_a_server_of_ones_own():
@@ -21,8 +22,8 @@ def test_prices_are_found_for_snapshots_and_never_for_a_server_of_ones_own():
     assert find_price("unheard-of") is None
 
 
-def test_what_is_under_way_counts_at_its_most_until_it_is_settled(tmp_path):
-    account = ledger(tmp_path)
+def test_what_is_under_way_counts_at_its_most_until_it_is_settled():
+    account = ledger()
     ticket = account.reserve("a", 10_000, 10_000)  # 0.05 + 0.30 dollars
     assert account.spent.usd == pytest.approx(0.35)
     assert account.n_under_way == 1
@@ -31,45 +32,50 @@ def test_what_is_under_way_counts_at_its_most_until_it_is_settled(tmp_path):
     assert account.n_under_way == 0
 
 
-def test_nothing_leaves_that_might_break_the_cap(tmp_path):
-    account = ledger(tmp_path)
+def test_nothing_leaves_that_might_break_the_cap():
+    account = ledger()
     tickets = [account.reserve(str(n), 0, 10_000) for n in range(4)]
     assert [ticket is not None for ticket in tickets] == [True, True, True, False]
     account.settle(tickets[0], Usage(input_tokens=0, output_tokens=100))
     assert account.reserve("again", 0, 10_000)
 
 
-def test_an_answer_without_usage_is_booked_at_its_most_and_a_refused_request_at_nothing(tmp_path):
-    account = ledger(tmp_path)
+def test_an_answer_without_usage_is_booked_at_its_most_and_a_refused_request_at_nothing():
+    account = ledger()
     account.settle(account.reserve("a", 0, 10_000), None)
     account.release(account.reserve("b", 0, 10_000))
     assert account.spent.usd == pytest.approx(0.3)
 
 
-def test_the_account_outlives_the_process_and_a_line_that_was_broken_off(tmp_path):
-    account = ledger(tmp_path)
+def test_the_account_outlives_the_process_and_a_line_that_was_broken_off(runs):
+    account = ledger()
     account.settle(account.reserve("a", 0, 10_000), Usage(input_tokens=0, output_tokens=1_000))
     account.reserve("lost", 0, 10_000)
-    with (tmp_path / "ledger.jsonl").open("a") as file:
+    with next(runs.glob("replies/*/ledger.jsonl")).open("a") as file:
         file.write('{"ticket": "torn')
-    again = ledger(tmp_path)
+    again = ledger()
     assert again.spent.usd == pytest.approx(0.33)
     assert again.n_under_way == 0
     assert "0.30 US dollars" in again.describe()
     again.reserve("lost", 0, 10_000)
-    assert ledger(tmp_path).spent.usd == pytest.approx(0.63)  # the first one may have been billed
+    assert ledger().spent.usd == pytest.approx(0.63)  # the first one may have been billed
 
 
-def test_a_batch_costs_half(tmp_path):
-    account = ledger(tmp_path, TeacherLimits(max_cost_usd=1.0, batch=True))
+def test_a_batch_costs_half():
+    account = ledger(ProviderLimits(max_cost_usd=1.0, batch=True))
     account.reserve("a", 0, 10_000)
     assert account.spent.usd == pytest.approx(0.15)
 
 
-def test_without_a_price_the_cap_is_in_tokens(tmp_path):
+def test_without_a_price_the_cap_is_in_tokens():
     with pytest.raises(StudyError, match="Set `max_cost_tokens`"):
-        ledger(tmp_path, model="unheard-of")
-    account = ledger(tmp_path, TeacherLimits(max_cost_tokens=100), model="unheard-of")
+        ledger(model="unheard-of")
+    account = ledger(ProviderLimits(max_cost_tokens=100), model="unheard-of")
     assert account.reserve("a", 60, 30)
     assert account.reserve("b", 60, 30) is None
     assert "`max_cost_tokens` (100)" in account.explain_stop()
+
+
+def test_a_model_in_two_roles_has_two_accounts():
+    ledger().reserve("a", 0, 10_000)
+    assert ledger(role="judge").spent.usd == 0

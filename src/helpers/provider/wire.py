@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from helpers.errors import StudyError
-from helpers.records import Usage, scrub_text
-from helpers.synthesis.journal import Completion
-from helpers.synthesis.teacher import RECORDED
+from helpers.jsonl import scrub_text
+from helpers.provider.journal import Body, Completion, RemoteModel
+from helpers.records import Usage
 
 if TYPE_CHECKING:
     from openai import APIStatusError
@@ -34,15 +34,29 @@ class GarbledError(Exception):
     """The server answered with something that is no completion."""
 
 
-def read_key(model: str, base_url: str) -> str:
+def build_body(model: str, prompt: str, temperature: float, max_tokens: int, seed: int, reasoning_effort: str = "") -> Body:
+    """Return the body of a chat completion, as the SDK and the Batch API take it; an empty effort is not sent."""
+    body: Body = {
+        "model": model,
+        "messages": [{"role": "user", "content": prompt}],
+        "temperature": temperature,
+        "max_completion_tokens": max_tokens,
+        "seed": seed,
+    }
+    return body | ({"reasoning_effort": reasoning_effort} if reasoning_effort else {})
+
+
+def read_key(model: RemoteModel) -> str:
     """Return the key from the environment; a server of one's own may need none.
 
     Raises:
         StudyError: no key is set for the provider's own server.
     """
     key = os.environ.get("OPENAI_API_KEY", "")
-    if not key and not base_url:
-        raise StudyError(f"`teacher` is {model!r}, but OPENAI_API_KEY is not set. Set it in the environment, or use teacher = {RECORDED!r}.")
+    if not key and not model.url:
+        raise StudyError(
+            f"`{model.role}` is {model.name!r}, but OPENAI_API_KEY is not set. Set it in the environment, or name a server of your own (`{model.role}_url`)."
+        )
     return key or "none"
 
 
@@ -110,12 +124,12 @@ def parse_duration(text: str) -> float:
     return sum(float(match["value"]) * SECONDS[match["unit"]] for match in DURATION.finditer(text))
 
 
-def explain_refusal(error: APIStatusError, model: str) -> str:
+def explain_refusal(error: APIStatusError, model: RemoteModel) -> str:
     """Return what a server's refusal means and what to do, without the request."""
     remedy = {
         401: "Check OPENAI_API_KEY.",
         403: "The key has no right to use this model.",
-        404: "Check `teacher` and `teacher_url`.",
+        404: f"Check `{model.role}` and `{model.role}_url`.",
         429: "The quota is used up: check the account's billing.",
-    }.get(error.status_code, "Check `temperature`, `reasoning_effort` and `reply_format`: not every model takes every value.")
-    return f"The teacher {model!r} refused ({error.status_code}): {error.message} {remedy} Every reply so far is kept."
+    }.get(error.status_code, "Check `temperature`, `reasoning_effort` and what else was asked for: not every model takes every value.")
+    return f"The {model.role} {model.name!r} refused ({error.status_code}): {error.message} {remedy} Every reply so far is kept."

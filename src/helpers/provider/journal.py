@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from helpers.errors import StudyError
+from helpers.jsonl import dump_row, read_rows
 from helpers.paths import runs_folder, shown
-from helpers.records import Row, Usage, dump_row, read_rows
+from helpers.records import Row, Usage
 from helpers.store import sha256_text, write_text
 
 FinishReason = Literal["stop", "length", "content_filter", "other"]
 Body = dict[str, Any]
+Result = TypeVar("Result")
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoteModel:
+    """A model behind an OpenAI-compatible server.
+
+    Attributes:
+        role: what it is here, such as 'teacher': messages call it so, and the parameters that name it are `teacher` and `teacher_url`.
+        name: as its server knows it.
+        url: address of the server; empty for the provider's own.
+    """
+
+    role: str
+    name: str
+    url: str = ""
 
 
 class Completion(Row):
@@ -26,19 +44,22 @@ class Completion(Row):
     usage: Usage | None
 
 
+Conversation = Generator[Body, Completion, Result]  # yields what is asked, takes each answer, returns what came of them
+
+
 class Journal:
-    """The answers of one model on one server, one file each, named by the sha256 of the request's body.
+    """The answers of one model in one role, one file each, named by the sha256 of the request's body.
 
     More requests, other filters and other draws find again what they share with an earlier run. Each file is written whole or not at all.
     """
 
-    def __init__(self, model: str, base_url: str) -> None:
-        self._url = base_url
-        self.folder = runs_folder() / "replies" / sha256_text(json.dumps([model, base_url]))[:16]
+    def __init__(self, model: RemoteModel) -> None:
+        self.model = model
+        self.folder = runs_folder() / "replies" / sha256_text(json.dumps(dataclasses.astuple(model)))[:16]
 
     def key(self, body: Body) -> str:
         """Return the name under which the answer to a request is kept."""
-        return sha256_text(json.dumps([self._url, body], sort_keys=True))[:32]
+        return sha256_text(json.dumps([self.model.url, body], sort_keys=True))[:32]
 
     def find(self, body: Body) -> Completion | None:
         """Return the answer to a request if it is there."""
@@ -51,7 +72,7 @@ class Journal:
 
     @contextmanager
     def claim(self) -> Iterator[None]:
-        """Keep other processes from asking the same teacher while the block runs: each would pay for what the other pays for.
+        """Keep other processes from asking the same model while the block runs: each would pay for what the other pays for.
 
         Raises:
             StudyError: another process is asking it.
@@ -63,7 +84,7 @@ class Journal:
             with FileLock(self.folder / ".lock", timeout=0):
                 yield
         except Timeout:
-            raise StudyError(f"Another process is asking this teacher ({shown(self.folder)} is locked). Wait for it to end, or stop it.") from None
+            raise StudyError(f"Another process is asking this {self.model.role} ({shown(self.folder)} is locked). Wait for it to end, or stop it.") from None
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.jsonl"

@@ -1,4 +1,4 @@
-"""A live teacher behind an OpenAI-compatible server: many requests at a time, patient with faults, within the cap."""
+"""A live model behind an OpenAI-compatible server: many requests at a time, patient with faults, within the cap."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
-from helpers.records import TeacherReply
-from helpers.synthesis.journal import Body, Completion, Journal
-from helpers.synthesis.ledger import Ledger, TeacherLimits
-from helpers.synthesis.teacher import Conversation
-from helpers.synthesis.wire import (
+from helpers.provider.journal import Body, Completion, Conversation, Journal, Result
+from helpers.provider.ledger import Ledger, ProviderLimits
+from helpers.provider.wire import (
     PROVIDER_URL,
     REFUSAL_CODES,
     GarbledError,
@@ -37,7 +35,7 @@ LONGEST_ORDERED_DELAY_SECONDS = 300.0
 SPREAD = 0.25  # requests that were held back leave again over a quarter of the delay, not all at once
 
 
-class LiveTeacher:
+class LiveClient:
     """Asks a model through the openai SDK, at most `n_parallel` requests at a time.
 
     Rate limits (429) hold all requests back for as long as the server says; server errors, broken lines, stalls and garbled answers are tried again with
@@ -45,8 +43,8 @@ class LiveTeacher:
     one event loop.
     """
 
-    def __init__(self, model: str, base_url: str, journal: Journal, limits: TeacherLimits) -> None:
-        self._model, self._url, self._journal, self._limits = model, base_url, journal, limits
+    def __init__(self, journal: Journal, limits: ProviderLimits) -> None:
+        self._model, self._journal, self._limits = journal.model, journal, limits
         self._slots = asyncio.Semaphore(limits.n_parallel)
         self._settled = asyncio.Condition()
         self._resume_at = self._answered_at = 0.0
@@ -58,11 +56,11 @@ class LiveTeacher:
         """The connection, opened by the first request that the journal does not answer."""
         from openai import AsyncOpenAI
 
-        return AsyncOpenAI(base_url=self._url or PROVIDER_URL, api_key=read_key(self._model, self._url), max_retries=0, timeout=self._limits.timeout_seconds)
+        return AsyncOpenAI(base_url=self._model.url or PROVIDER_URL, api_key=read_key(self._model), max_retries=0, timeout=self._limits.timeout_seconds)
 
     @cached_property
     def _ledger(self) -> Ledger:
-        return Ledger(self._journal.folder, self._model, self._url, self._limits)
+        return Ledger(self._journal, self._limits)
 
     def stop(self) -> None:
         """Send nothing more; what is under way may still come in."""
@@ -73,7 +71,7 @@ class LiveTeacher:
         if "_client" in self.__dict__:
             await self._client.close()
 
-    async def hold(self, conversation: Conversation) -> TeacherReply:
+    async def hold(self, conversation: Conversation[Result]) -> Result:
         """Carry a conversation to its end, answers of the journal first; an error in it stops all others too."""
         try:
             body = next(conversation)
@@ -99,7 +97,9 @@ class LiveTeacher:
                 if answer:
                     return answer
                 attempt += is_attempt
-        raise StudyError(f"The teacher {body['model']!r} gave no usable answer in {MAX_ATTEMPTS} attempts. Replies so far are kept: run again later.")
+        raise StudyError(
+            f"The {self._model.role} {self._model.name!r} gave no usable answer in {MAX_ATTEMPTS} attempts. Replies so far are kept: run again later."
+        )
 
     async def _try(self, body: Body, key: str, attempt: int, began: float) -> tuple[Completion | None, bool]:
         """Send a request once; return its answer, on disk by now, or none after the delay that its failure asks for, and whether that was an attempt."""
@@ -142,7 +142,7 @@ class LiveTeacher:
                 self._journal.keep(key, answer)
                 return answer
             if is_vain(error.status_code, error.code):
-                raise StudyError(explain_refusal(error, body["model"])) from None
+                raise StudyError(explain_refusal(error, self._model)) from None
         elif isinstance(error.__cause__, ConnectError | ConnectTimeout):
             self._ledger.release(ticket)
         else:

@@ -1,4 +1,4 @@
-"""What a teacher's tokens cost: one small table, with its date."""
+"""What a model's tokens cost: one small table, with its date."""
 
 from __future__ import annotations
 

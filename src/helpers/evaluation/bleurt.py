@@ -1,0 +1,82 @@
+"""BLEURT: what a model that has learnt from people's marks gives a text beside its reference (Sellam et al., 2020).
+
+The checkpoint is named by the user: one that transformers reads with its own classes from safetensors, a BERT with one output, such as
+`Elron/bleurt-base-512@refs/pr/1` of the hub, or a folder. BLEURT-20 is not: it needs classes from outside, and no code from a repository runs here. Marks have
+no fixed range, and compare with those of the same checkpoint alone.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from helpers.errors import StudyError
+from helpers.evaluation.similarity import measure_pairs
+from helpers.evaluation.stage import EvaluationSettings
+from helpers.hub import explain_hub_error, split_revision
+from helpers.models import choose_device, identify_model, load_config, load_tokenizer, resolve_model
+from helpers.store import Run
+
+BATCH_SIZE = 16
+REMEDY = "Name a BLEURT checkpoint that transformers reads with its own classes, such as Elron/bleurt-base-512@refs/pr/1"
+
+
+def check_scorer(name: str) -> None:
+    """Raise StudyError unless a checkpoint is of a kind that transformers has itself and gives one number."""
+    try:
+        n_outputs = load_config(name).num_labels
+    except ValueError as error:
+        raise StudyError(f"The checkpoint {name!r} cannot be read: {str(error).splitlines()[0]} {REMEDY}.") from None
+    if n_outputs != 1:
+        raise StudyError(f"A BLEURT checkpoint must give one number, but {name!r} gives {n_outputs}. {REMEDY}.")
+
+
+@lru_cache(maxsize=1)
+def load_scorer(name: str) -> tuple[Any, Any]:
+    """Return a checkpoint's model and tokenizer.
+
+    Raises:
+        StudyError: it cannot be had, or lacks weights, such as a model that was never trained to give marks.
+    """
+    from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    check_scorer(name)
+    place, revision = split_revision(resolve_model(name))
+    options: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(place, revision=revision or "main", **options)
+    except (OSError, ValueError) as error:
+        raise explain_hub_error(name, error) from None
+    if info["missing_keys"]:
+        raise StudyError(f"The checkpoint {name!r} lacks {len(info['missing_keys'])} weights ({min(info['missing_keys'])}, ...). {REMEDY}.")
+    return model.to(choose_device()[0]).eval(), load_tokenizer(name)
+
+
+def mark_pairs(name: str, pairs: list[tuple[str, str]]) -> list[float]:
+    """Return the mark of each (text, reference); the model reads the reference first, and what is too long is cut at the longer of the two."""
+    import torch
+
+    model, tokenizer = load_scorer(name)
+    order = sorted(range(len(pairs)), key=lambda index: sum(map(len, pairs[index])))
+    marks: dict[int, float] = {}
+    for start in range(0, len(order), BATCH_SIZE):
+        part = order[start : start + BATCH_SIZE]
+        texts, references = zip(*(pairs[index] for index in part), strict=True)
+        limit = model.config.max_position_embeddings
+        batch = tokenizer(list(references), list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt").to(model.device)
+        with torch.inference_mode():
+            marks |= zip(part, model(**batch).logits[:, 0].float().tolist(), strict=True)
+    return [marks[index] for index in range(len(pairs))]
+
+
+def measure_bleurt(name: str, settings: EvaluationSettings, evaluation: Run, data: Path | None = None) -> Run:
+    """Measure the BLEURT of every generated text of an evaluation, from its stored answers.
+
+    Returns:
+        A run with `measured.jsonl`: task, item, bleurt (the highest over the references).
+    """
+    code = ("evaluation/bleurt.py", "evaluation/similarity.py")
+    return measure_pairs("bleurt", {"checkpoint": identify_model(name)}, code, (settings, evaluation, data), lambda pairs: mark_pairs(name, pairs))

@@ -1,0 +1,43 @@
+"""Answers on the way: written down batch by batch, so that an evaluation that is killed goes on with the batch it was in."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from helpers.jsonl import read_whole_lines
+
+
+class PartialAnswers(dict[int, Any]):
+    """Answers of an engine by the number of what was asked.
+
+    A file, where one is named, gives back what an earlier run has answered, and takes each batch as it comes. Batches are the same in every run: one of which
+    a part is there is answered again as a whole, so that rounding errors, and with them the bytes, are those of a run that nothing disturbed.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        super().__init__()
+        self._path = path
+        if path and path.is_file():
+            rows, n_bytes = read_whole_lines(path)
+            os.truncate(path, n_bytes)
+            self.update(rows)
+
+    def lack(self, batch: Iterable[int]) -> bool:
+        """Say whether any of a batch is still to be answered."""
+        return any(number not in self for number in batch)
+
+    def keep(self, batch: Iterable[int], answers: Iterable[Any]) -> None:
+        """Take the answers of a batch."""
+        rows = list(zip(batch, answers, strict=True))
+        if self._path:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write("".join(json.dumps(row) + "\n" for row in rows))
+        self.update(rows)
+
+    def in_order(self) -> list[Any]:
+        """Return the answers in the order of what was asked."""
+        return [self[number] for number in range(len(self))]

@@ -1,0 +1,95 @@
+"""Many conversations with a live model at a time, their results in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import CancelledError, Future, wait
+from contextlib import contextmanager
+from typing import Any
+
+from helpers.errors import StudyError
+from helpers.provider.journal import Body, Conversation, Journal, Result
+from helpers.provider.ledger import ProviderLimits
+from helpers.provider.live import LiveClient
+
+SWITCH_SECONDS = 0.0005  # the filters must not keep the loop from its sockets: a tenth of Python's usual turn
+LOOKAHEAD = 4  # requests under way or waiting, for each slot: one slow reply at the head must not idle the others
+
+
+@contextmanager
+def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """Run an event loop in a thread of its own, so that notebooks, whose kernels run one already, may use it."""
+    loop, interval = asyncio.new_event_loop(), sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+        sys.setswitchinterval(interval)
+
+
+def hold_conversations(conversations: Iterable[Conversation[Result]], client: LiveClient, loop: asyncio.AbstractEventLoop, n_ahead: int) -> Iterator[Result]:
+    """Yield the results of many conversations in their order, `n_ahead` of them under way; if the reader stops, what was sent still comes in and is kept."""
+    window: deque[Future[Result]] = deque()
+
+    def take() -> Result:
+        result = window[0].result()  # left in the window until it is there: an interrupt waits for it too
+        window.popleft()
+        return result
+
+    try:
+        for conversation in conversations:
+            window.append(asyncio.run_coroutine_threadsafe(client.hold(conversation), loop))
+            if len(window) >= n_ahead:
+                yield take()
+        while window:
+            yield take()
+    except CancelledError:
+        raise client.failure or StudyError("The requests were stopped. Every reply so far is kept: run the same command again.") from None
+    finally:
+        loop.call_soon_threadsafe(client.stop)
+        _, waiting = wait(window, timeout=1)
+        if waiting:
+            logging.getLogger(__name__).warning("Waiting for %d answers that are under way, so that what they cost is not lost.", len(waiting))
+        wait(waiting)
+
+
+def ask_live(conversations: Iterable[Conversation[Result]], journal: Journal, limits: ProviderLimits) -> Iterator[Result]:
+    """Yield the results of conversations with a live model in their order; each answer is on disk before it is used.
+
+    Args:
+        conversations: what is to be asked.
+        journal: where the model's answers are kept and found.
+        limits: caps and pace.
+
+    Raises:
+        StudyError: no key, an exhausted quota or cap, or a server that does not answer.
+    """
+    with running_loop() as loop:
+        client = LiveClient(journal, limits)
+        try:
+            yield from hold_conversations(conversations, client, loop, LOOKAHEAD * limits.n_parallel)
+        finally:
+            asyncio.run_coroutine_threadsafe(client.close(), loop).result()
+
+
+def find_missing(conversations: Iterable[Conversation[Any]], journal: Journal) -> Iterator[Body]:
+    """Yield the first request of each conversation that the journal does not answer yet."""
+    for conversation in conversations:
+        body = next(conversation)
+        while (answer := journal.find(body)) is not None:
+            try:
+                body = conversation.send(answer)
+            except StopIteration:
+                break
+        else:
+            yield body
