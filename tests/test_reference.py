@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from helpers.errors import StudyError
-from helpers.reference import CELLS, SCORES, export_grid, load_reference
+from helpers.reference import CELLS, SCORES, export_grid, load_reference, read_table, write_table
 from helpers.study import Study
 
 
@@ -45,6 +45,31 @@ def test_a_grid_grows_over_several_exports_and_a_seed_counts_once_it_is_whole(pa
     assert set(load_reference(tmp_path).items["seed"]) == {1, 2}
     rows = zip(before.splitlines(), (tmp_path / SCORES).read_text().splitlines(), strict=True)
     assert all(new.startswith(old) for old, new in rows)
+
+
+def test_ids_of_items_stay_as_they_are(tmp_path):
+    for cell in ("base", "qa-n4-s1"):
+        table = pd.DataFrame({cell: [0.5, 1.0]}, index=pd.MultiIndex.from_tuples([("medqa", "0592"), ("medqa", "1")], names=["task", "item"]))
+        write_table(tmp_path / SCORES, table, ["task", "item"])
+    found = read_table(tmp_path / SCORES)
+    assert found["item"].tolist() == ["0592", "1"]
+    assert found["qa-n4-s1"].tolist() == [0.5, 1.0]
+
+
+def test_a_cell_with_other_numbers_is_refused(tmp_path):
+    index = pd.MultiIndex.from_tuples([("medqa", "1")], names=["task", "item"])
+    write_table(tmp_path / SCORES, pd.DataFrame({"base": [0.5]}, index=index), ["task", "item"])
+    with pytest.raises(StudyError, match="other numbers of the same cells"):
+        write_table(tmp_path / SCORES, pd.DataFrame({"base": [1.0]}, index=index), ["task", "item"])
+
+
+def test_cells_of_another_size_are_left_out_and_half_a_lattice_is_refused(parameters, tmp_path):
+    study = Study.from_parameters(parameters | {"sizes": "3"})
+    export_grid(study, study.plan_grid(), tmp_path / "all")
+    assert not load_reference(tmp_path / "all").items.duplicated(["cell", "seed", "task", "item"]).any()
+    export_grid(study, study.plan_grid()[:2], tmp_path / "half")
+    with pytest.raises(StudyError, match="No training seed has all of base, qa, ie, qa\\+ie"):
+        load_reference(tmp_path / "half")
 
 
 def test_cells_of_another_study_do_not_mix(parameters, tmp_path):

@@ -8,15 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from helpers.errors import StudyError
 from helpers.evaluation.held_out import LOSSES, measure_held_out
 from helpers.evaluation.loaders import find_release
 from helpers.evaluation.stage import EvaluationSettings, Exam, prepare_exams
 from helpers.evaluation.tasks import find_task
-from helpers.grid import BASE, Cell, CellPlan, collect_items
+from helpers.grid import BASE, Cell, CellPlan, GridSettings, collect_items, list_lattice
+from helpers.models import identify_model
 from helpers.paths import RESULTS, shown
 from helpers.store import describe_machine, sha256_file, write_text
-from helpers.synthesis.public import HELD_OUT, PUBLIC, load_public_rows
+from helpers.synthesis.public import HELD_OUT, PUBLIC, REPOSITORIES, load_public_rows
+from helpers.tuning.rows import parse_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 REFERENCE = RESULTS / "reference"
 SCORES, CELLS, LOSS_TABLE, MANIFEST = "scores.csv", "cells.csv", "held_out.csv", "manifest.json"
 LIBRARIES = ("torch", "transformers", "peft")
+WHOLE = {"seed": "Int64", "tokens": "Int64"}
 
 
 def export_grid(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
@@ -59,23 +64,38 @@ def check_same(manifest: dict[str, Any], folder: Path) -> None:
     if not (folder / MANIFEST).is_file():
         return
     there = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    differs = [name for name in ("settings", "instructions") if there[name] != manifest[name]]
+    differs = [name for name in ("settings", "model", "instructions") if there[name] != manifest[name]]
     differs += [task for task in manifest["tests"] if there["tests"].get(task, {}).get("sha256") != manifest["tests"][task]["sha256"]]
     if differs:
         raise StudyError(f"{shown(folder)} holds cells of another study: their {differs[0]} differ. Name another folder.")
 
 
 def write_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> None:
-    """Write a table; what the file holds already and the table does not, columns of wide tables and rows of `cells.csv`, stays and comes first."""
+    """Write a table; what the file holds already, columns of wide tables and rows of `cells.csv`, stays and comes first.
+
+    Raises:
+        StudyError: a cell is there with other numbers, or with other items.
+    """
     import pandas as pd
 
     if path.is_file() and index:
-        there = pd.read_csv(path, index_col=index)
-        table = there.join(table[[name for name in table if name not in there]])
+        there = read_table(path).set_index(index)
+        both = [name for name in table if name in there]
+        if not table.index.equals(there.index) or not np.allclose(table[both], there[both], atol=2e-4, equal_nan=True):
+            raise StudyError(f"{shown(path)} holds other numbers of the same cells. Name another folder, or delete it to write all cells anew.")
+        table = there.join(table.drop(columns=both))
     elif path.is_file():
-        there = pd.read_csv(path)
-        table = pd.concat([there, table[~table["id"].isin(there["id"])]], ignore_index=True)
+        there = read_table(path)
+        table = pd.concat([there, table[~table["id"].isin(there["id"])]], ignore_index=True).astype(WHOLE)
     write_text(path, table.to_csv(index=bool(index)))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table as it was written: ids of items stay texts, whole numbers stay whole."""
+    import pandas as pd
+
+    table = pd.read_csv(path, dtype={"item": str, "id": str, "task": str, "cell": str}, keep_default_na=False, na_values=[""])
+    return table.astype({name: kind for name, kind in WHOLE.items() if name in table and path.name == CELLS})
 
 
 def _widen(items: pd.DataFrame) -> pd.DataFrame:
@@ -97,7 +117,7 @@ def describe_cells(plans: Sequence[CellPlan], cells: dict[str, Cell], items: pd.
         for task, group in items[items["cell"] == plan.id].groupby("task", sort=False):
             found = {"task": task, "n_items": len(group), "unparsed": round(1 - group["parsed"].mean(), 4)}
             rows.append(own | found | cost | {name: runs[-1][name] for name in ("commit", "created")})
-    return pd.DataFrame(rows).astype({"seed": "Int64", "tokens": "Int64"})
+    return pd.DataFrame(rows).astype(WHOLE)
 
 
 def _shared(tuning: TuningSettings) -> dict[str, Any]:
@@ -121,12 +141,26 @@ def describe_grid(study: Study) -> dict[str, Any]:
     exams = prepare_exams(study.evaluation, study.data_folder)
     machine = describe_machine()
     return {
-        "settings": {"tuning": _shared(study.tuning), "evaluation": dataclasses.asdict(study.evaluation), "budget": study.grid.budget},
-        "instructions": {"source": study.instructions, "sha256": sha256_file(study.instruction_file)},
+        "settings": {
+            "tuning": _shared(study.tuning),
+            "evaluation": dataclasses.asdict(study.evaluation),
+            "budget": study.grid.budget,
+            "lattice": study.grid.lattice,
+        },
+        "model": identify_model(study.evaluation.model),
+        "instructions": describe_instructions(study),
         "tests": {exam.task.name: describe_test(exam, study.data_folder) for exam in exams},
         "machine": machine["machine"] | {"created": machine["created"]},
         "versions": {name: version for name, version in machine["versions"].items() if name in ("python", *LIBRARIES)},
     }
+
+
+def describe_instructions(study: Study) -> dict[str, Any]:
+    """Return the sha256 of the rows, and for public ones that of the held-out rows and where both come from."""
+    found: dict[str, Any] = {"sha256": sha256_file(study.instruction_file)}
+    if study.instructions == PUBLIC:
+        found |= {"held_out_sha256": sha256_file(load_public_rows(study.data_folder).file(HELD_OUT)), "sources": REPOSITORIES}
+    return found
 
 
 def describe_test(exam: Exam, data: Path | None) -> dict[str, Any]:
@@ -173,26 +207,40 @@ def load_reference(folder: Path = REFERENCE) -> Reference:
     """
     import pandas as pd
 
+    if not (folder / MANIFEST).is_file():
+        raise StudyError(f"{shown(folder)} holds no {MANIFEST}. Restore it, or write it with `study grid export`.")
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     for name, digest in manifest["files"].items():
         if sha256_file(folder / name) != digest:
             raise StudyError(f"{shown(folder / name)} is not the table that its manifest names. Restore it (`git checkout {shown(folder)}`), or export anew.")
-    cells = pd.read_csv(folder / CELLS).astype({"seed": "Int64"})
-    losses = pd.read_csv(folder / LOSS_TABLE, index_col="id") if LOSS_TABLE in manifest["files"] else pd.DataFrame()
-    return Reference(_lengthen(pd.read_csv(folder / SCORES), cells), cells, losses, manifest)
+    cells = read_table(folder / CELLS)
+    losses = read_table(folder / LOSS_TABLE).set_index("id") if LOSS_TABLE in manifest["files"] else pd.DataFrame()
+    return Reference(_lengthen(read_table(folder / SCORES), cells, manifest["settings"]), cells, losses, manifest)
 
 
-def _lengthen(scores: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
-    """Return scores in long form, the base model under every seed; a seed that lacks a cell is left out."""
+def _lengthen(scores: pd.DataFrame, cells: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFrame:
+    """Return scores of the lattice in long form, the base model under every seed; a seed that lacks a cell, and cells of other sizes, are left out.
+
+    Raises:
+        StudyError: no seed has all cells.
+    """
     import pandas as pd
 
-    ids = cells.drop_duplicates("id").set_index("id")
-    names = set(ids["cell"]) - {BASE}
-    seeds = [seed for seed, group in ids.groupby("seed") if set(group["cell"]) == names]
+    lattice = list_lattice(parse_categories(settings["lattice"]))
+    ids = {(row.cell, row.seed if row.cell != BASE else None): row.id for row in cells[cells["cell"].isin(lattice)].itertuples() if _is_of_size(row, settings)}
+    seeds = [seed for seed in sorted(set(cells["seed"].dropna())) if all((name, seed if name != BASE else None) in ids for name in lattice)]
+    if not seeds:
+        raise StudyError(f"No training seed has all of {', '.join(lattice)} in the tables. Run and export the cells that lack (`study grid status`).")
     parts = []
     for seed in seeds:
-        for cell_id, plan in ids[(ids["seed"] == seed) | (ids["cell"] == BASE)].iterrows():
+        for name in lattice:
+            cell_id = ids[name, seed if name != BASE else None]
             unparsed = cells[cells["id"] == cell_id].set_index("task")["unparsed"]
-            part = scores[["task", "item"]].assign(score=scores[cell_id], cell=plan["cell"], seed=int(seed), parsed=1 - scores["task"].map(unparsed))
+            part = scores[["task", "item"]].assign(score=scores[cell_id], cell=name, seed=int(seed), parsed=1 - scores["task"].map(unparsed))
             parts.append(part.assign(category=part["task"].map(lambda task: find_task(task).category)))
     return pd.concat(parts, ignore_index=True)
+
+
+def _is_of_size(row: Any, settings: dict[str, Any]) -> bool:
+    grid = GridSettings(budget=settings["budget"], lattice=settings["lattice"])
+    return row.n_rows == grid.count_rows(row.cell, settings["tuning"]["n_rows"])

@@ -28,8 +28,8 @@ def repositories(tmp_path, monkeypatch):
             file = tmp_path / owner / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(rows))
-    monkeypatch.setattr(public, "_TASA", f"{(tmp_path / 'tasa').as_uri()}/")
-    monkeypatch.setattr(public, "_WHISPERER", f"{(tmp_path / 'whisperer').as_uri()}/")
+    addresses = {"TASA": f"{(tmp_path / 'tasa').as_uri()}/", "Data-Whisperer": f"{(tmp_path / 'whisperer').as_uri()}/"}
+    monkeypatch.setattr(public, "REPOSITORIES", addresses)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def mirror(tmp_path):
 
 def test_mirror_and_repositories_give_the_same_rows(repositories, mirror):
     fetched, mirrored = load_public_rows(None), load_public_rows(mirror)
-    assert fetched.fingerprint == mirrored.fingerprint
+    assert all(fetched.file(name).read_bytes() == mirrored.file(name).read_bytes() for name in (TRAINING, HELD_OUT))
     training = read_rows(fetched.file(TRAINING), Instruction)
     assert sorted(entry.category for entry in training) == ["gen", "gen", "ie", "ie", "qa", "qa"]
     assert [entry.instruction for entry in read_rows(fetched.file(HELD_OUT), Instruction)] == [row(90)["instruction"]]
@@ -57,6 +57,12 @@ def test_mirror_and_repositories_give_the_same_rows(repositories, mirror):
 def test_what_cannot_be_found_says_what_would_do(tmp_path, monkeypatch):
     with pytest.raises(StudyError, match="Leave `data` empty to fetch it"):
         load_public_rows(tmp_path)
-    monkeypatch.setattr(public, "_TASA", f"{tmp_path.as_uri()}/nothing/")
+    monkeypatch.setattr(public, "REPOSITORIES", dict.fromkeys(public.REPOSITORIES, f"{tmp_path.as_uri()}/nothing/"))
     with pytest.raises(StudyError, match="Go online, or name a folder"):
         load_public_rows(None)
+
+
+def test_what_was_fetched_once_is_not_fetched_again(repositories, monkeypatch):
+    first = load_public_rows(None)
+    monkeypatch.setattr(public, "fetch_rows", lambda: pytest.fail("fetched again"))
+    assert load_public_rows(None).path == first.path

@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from helpers.analysis.published import ablation
 from helpers.analysis.statistics import contrast
 from helpers.analysis.transfer import transfer_table
+from helpers.errors import StudyError
 from helpers.grid import BASE, SINGLES, name_subset
 from helpers.reference import Reference, load_reference
 
@@ -86,20 +89,27 @@ def paper_additions() -> pd.DataFrame:
 
 
 def held_out_table() -> pd.DataFrame:
-    """Return what tuning does to the loss on held-out rows in the reference study: cell, loss (nats a token, mean over rows), estimate (minus base), low, high.
+    """Return what tuning does to the loss on held-out rows in the reference study: cell, loss (nats a token), estimate (minus base), low, high.
 
-    The rows come from the same makers as those tuned on and carry no category.
+    The rows come from the same makers as those tuned on and carry no category. Every token weighs the same, so that a row counts by its length; intervals
+    come from drawing the rows.
+
+    Raises:
+        StudyError: no loss was measured.
     """
     import pandas as pd
 
     reference = read_reference()
+    if reference.losses.empty:
+        raise StudyError("The reference study's tables hold no loss on held-out rows. Export the cells of a study with `instructions: public`.")
+    weights = reference.losses["tokens"] / reference.losses["tokens"].mean()
     plans = reference.items[["cell", "seed"]].drop_duplicates()
     ids = reference.cells.drop_duplicates("id").set_index(["cell", "seed"])["id"]
     base = ids[BASE].iloc[0]
     parts = [
-        pd.DataFrame({"item": reference.losses.index, "score": reference.losses[base if plan.cell == BASE else ids[plan.cell, plan.seed]].to_numpy()}).assign(
-            cell=plan.cell, seed=plan.seed, task=HELD_OUT
-        )
+        pd.DataFrame(
+            {"item": reference.losses.index, "score": (weights * reference.losses[base if plan.cell == BASE else ids[plan.cell, plan.seed]]).to_numpy()}
+        ).assign(cell=plan.cell, seed=plan.seed, task=HELD_OUT)
         for plan in plans.itertuples()
     ]
     losses = pd.concat(parts, ignore_index=True)
@@ -116,8 +126,23 @@ def stack_sources(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([table[[*keys, "estimate", "low", "high"]].assign(source=source) for source, table in tables.items()], ignore_index=True)
 
 
+def tell_directions(table: pd.DataFrame) -> str:
+    """Return in a sentence for which categories of tasks the reference study's gain is clear, and whether it goes the paper's way."""
+    ours, theirs = (table[table["source"] == source].set_index("category") for source in (REFERENCE, PAPER))
+    clear = ours[(ours["low"] > 0) | (ours["high"] < 0)]
+    if clear.empty:
+        return "No interval excludes zero."
+    agree = [
+        category for category, row in clear.iterrows() if category in theirs.index and np.sign(row["estimate"]) == np.sign(theirs.loc[category, "estimate"])
+    ]
+    names = [", ".join(category.upper() for category in found) or "none of them" for found in (clear.index, agree)]
+    return f"The interval excludes zero for {names[0]}; the direction is the paper's for {names[1]}."
+
+
 def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REFERENCE) -> dict[str, int]:
     """Count the gains of a source that go the paper's way, and the clear ones among them.
+
+    A gain of the paper's that is smaller than the reading error of its figure has no sign to agree with and is left out.
 
     Args:
         table: gains by source.
@@ -125,10 +150,18 @@ def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REF
         source: to compare with the paper.
 
     Returns:
-        n, agree; and n_clear, agree_clear for those whose interval excludes zero.
+        n, agree; n_clear, agree_clear for those whose interval excludes zero, uncorrected; and n_unknown, the gains left out.
     """
-    theirs = table[table["source"] == PAPER]
+    paper = table[table["source"] == PAPER]
+    known = (paper["low"] > 0) | (paper["high"] < 0)
+    theirs = paper[known]
     ours = table[table["source"] == source]
     clear = ours[(ours["low"] > 0) | (ours["high"] < 0)]
     every, firm = (ablation.compare_directions(part, theirs, list(keys)) for part in (ours, clear))
-    return {"n": len(every), "agree": int(every["agrees"].sum()), "n_clear": len(firm), "agree_clear": int(firm["agrees"].sum())}
+    return {
+        "n": len(every),
+        "agree": int(every["agrees"].sum()),
+        "n_clear": len(firm),
+        "agree_clear": int(firm["agrees"].sum()),
+        "n_unknown": int((~known).sum()),
+    }

@@ -13,7 +13,11 @@ from helpers.figures.style import CATEGORY_COLORS, list_errors
 if TYPE_CHECKING:
     import pandas as pd
 
-SOURCES = {"paper": ("Paper, Figure 2 (bars: reading error)", "D", "none"), "reference": ("Reference run", "o", "full"), "run": ("This run", "s", "none")}
+SOURCES = {
+    "paper": ("Paper, Figure 2 (bars: bound of reading error)", "D", "none"),
+    "reference": ("Reference run", "o", "full"),
+    "run": ("This run", "s", "none"),
+}
 STEP = 0.24
 
 

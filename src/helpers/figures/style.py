@@ -47,4 +47,4 @@ def name_task(task: str) -> str:
 
 def list_errors(rows: pd.DataFrame) -> np.ndarray:
     """Return how far intervals reach below and above their estimates, as matplotlib takes error bars: shape (2, rows)."""
-    return np.abs(np.stack([rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]))
+    return np.stack([rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]).clip(min=0)

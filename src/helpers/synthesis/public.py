@@ -17,13 +17,15 @@ from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_any_lines, scrub_text
 from helpers.paths import shown
 from helpers.records import Instruction
-from helpers.store import Run, run_stage, sha256_text, write_text
+from helpers.store import Run, run_stage, sha256_file, sha256_text, write_text
 
 PUBLIC = "public"
 MIRROR = "bioinstruct_public_subset.jsonl"
 TRAINING, HELD_OUT = "instructions.jsonl", "held_out.jsonl"
-_TASA = "https://raw.githubusercontent.com/tirant35/TASA/e3463092ba017596b8d40546cb4e490efc99b1e7/"
-_WHISPERER = "https://raw.githubusercontent.com/gszfwsb/Data-Whisperer/4e59bf60fc0e94db656973c2a2398ee3735b148b/"
+REPOSITORIES = {
+    "TASA": "https://raw.githubusercontent.com/tirant35/TASA/e3463092ba017596b8d40546cb4e490efc99b1e7/",
+    "Data-Whisperer": "https://raw.githubusercontent.com/gszfwsb/Data-Whisperer/4e59bf60fc0e94db656973c2a2398ee3735b148b/",
+}
 SORTED = {f"data/data_adapters/med/{name}/train.json": category for name, category in {"qa": "qa", "ie": "ie", "tg": "gen"}.items()}
 OTHERS = (*(f"data/data_adapters/med/{name}/test.json" for name in ("qa", "ie", "tg")), "data/test/test_exp2_265.json", "data/test/test_exp2_500.json")
 UNSORTED = "data/bioinstruct/test.json"
@@ -45,15 +47,16 @@ def load_public_rows(data: Path | None) -> Run:
     Raises:
         StudyError: the folder holds no such file, or the repositories cannot be reached.
     """
-    rows = split_mirror(read_any_lines(find_mirror(data))) if data else fetch_rows()
-    texts = {name: dump_rows(found) for name, found in rows.items()}
+    mirror = find_mirror(data) if data else None
+    inputs = {"mirror": sha256_file(mirror)} if mirror else REPOSITORIES
 
     def compute(folder: Path) -> dict[str, Any]:
-        for name, text in texts.items():
-            write_text(folder / name, text)
+        rows = split_mirror(read_any_lines(mirror)) if mirror else fetch_rows()
+        for name, found in rows.items():
+            write_text(folder / name, dump_rows(found))
         return {name.split(".")[0]: len(found) for name, found in rows.items()}
 
-    return run_stage("public_rows", {}, {name: sha256_text(text) for name, text in texts.items()}, (), compute)
+    return run_stage("public_rows", {}, inputs, ("synthesis/public.py",), compute)
 
 
 def find_mirror(data: Path) -> Path:
@@ -81,9 +84,9 @@ def split_mirror(rows: Iterable[RawRow]) -> Rows:
 
 def fetch_rows() -> Rows:
     """Return training and held-out rows from the repositories themselves."""
-    training = [(row, category) for path, category in SORTED.items() for row in _fetch(_TASA + path)]
-    known = {identify_row(row) for row, _ in training} | {identify_row(row) for path in OTHERS for row in _fetch(_TASA + path)}
-    held_out = [(row, "other") for row in _fetch(_WHISPERER + UNSORTED) if identify_row(row) not in known]
+    training = [(row, category) for path, category in SORTED.items() for row in _fetch(REPOSITORIES["TASA"] + path)]
+    known = {identify_row(row) for row, _ in training} | {identify_row(row) for path in OTHERS for row in _fetch(REPOSITORIES["TASA"] + path)}
+    held_out = [(row, "other") for row in _fetch(REPOSITORIES["Data-Whisperer"] + UNSORTED) if identify_row(row) not in known]
     return {TRAINING: build_rows(training), HELD_OUT: build_rows(held_out)}
 
 
