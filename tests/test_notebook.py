@@ -28,8 +28,17 @@ def test_line_breaks_are_kept_and_missing_values_left_empty():
     assert "nan" not in shown.lower()
 
 
-def test_provenance_names_result_commit_and_libraries():
-    run = run_stage("toy", {}, {}, ("errors.py",), lambda folder: {})
+def test_a_p_that_rounds_to_zero_is_not_shown_as_zero():
+    shown = show_table(pd.DataFrame({"estimate": [0.0, 0.1], "p": [0.0004, 0.04], "p_holm": [None, 0.5]}), digits=3).data
+    assert "&lt;0.001" in shown
+    assert "0.040" in shown
+    assert "0.000" in shown
+    assert "nan" not in shown.lower()
+
+
+def test_provenance_names_result_commit_libraries_and_the_seconds_of_answers():
+    run = run_stage("toy", {}, {}, ("errors.py",), lambda folder: {"answer_seconds": 4321})
     shown = show_provenance([run]).data
     assert run.fingerprint in shown
     assert "python" in shown
+    assert "4321" in shown

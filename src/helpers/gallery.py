@@ -96,8 +96,8 @@ GALLERY: dict[str, Drawing] = {
     "rejections": Drawing("02_instruction_synthesis", lambda study: count_rejections(read_tasks(study.synthesis_run)), plot_rejections),
     "growth": Drawing("02_instruction_synthesis", lambda study: count_growth(read_tasks(study.synthesis_run)), plot_growth),
     "saturation": Drawing("02_instruction_synthesis", lambda study: count_growth(read_tasks(study.synthesis_run)), plot_saturation),
-    "root_verbs": Drawing("02_instruction_synthesis", _roots, plot_roots, (7.0, 5.6)),
     "kept_shares": Drawing("02_instruction_synthesis", _shares, plot_shares),
+    "root_verbs": Drawing("02_instruction_synthesis", _roots, plot_roots, (7.0, 5.6)),
     "loss": Drawing("03_lora_training", _loss, plot_loss),
     "scores": Drawing("03_lora_training", lambda study: score_tasks(study.collect_items([BASE, study.tuning.categories])), plot_scores, (7.0, 4.8)),
     "differences": Drawing(

@@ -36,8 +36,12 @@ def announce(runs: Run | Iterable[Run]) -> None:
     """Say of each run where it lies, how long it took, and whether it was stored already."""
     for run in [runs] if isinstance(runs, Run) else runs:
         state = "stored result reused" if run.reused else "computed now"
-        seconds = run.manifest["seconds"] + run.manifest["facts"].get("answer_seconds", 0)
-        print(f"{shown(run.path)}: {state}, took {seconds:.1f} s")  # noqa: T201
+        print(f"{shown(run.path)}: {state}, took {count_seconds(run):.1f} s")  # noqa: T201
+
+
+def count_seconds(run: Run) -> float:
+    """Return the seconds that a result took, with those of a model's answers, which are stored apart from their scores."""
+    return run.manifest["seconds"] + run.manifest["facts"].get("answer_seconds", 0)
 
 
 def glue_values(**values: Any) -> None:
@@ -75,10 +79,14 @@ def show_text(text: str) -> HTML:
 
 
 def show_table(table: pd.DataFrame, digits: int = 2) -> HTML:
-    """Show a table with every mark-up in its cells escaped, line breaks kept and numbers rounded."""
+    """Show a table with every mark-up in its cells escaped, line breaks kept and numbers rounded; a *p* that rounds to zero is less than the last digit."""
     from IPython.display import HTML
 
-    body = escape_table(table).to_html(index=False, escape=False, border=0, na_rep="", float_format=lambda number: f"{number:.{digits}f}", justify="left")
+    chances = [name for name in map(str, table) if name == "p" or name.startswith("p_")]
+    shown_as = {name: lambda p: f"&lt;{10**-digits:.{digits}f}" if p < 10**-digits / 2 else f"{p:.{digits}f}" for name in chances}
+    body = escape_table(table).to_html(
+        index=False, escape=False, border=0, na_rep="", float_format=lambda number: f"{number:.{digits}f}", formatters=shown_as, justify="left"
+    )
     return HTML(f'<div style="overflow-x: auto" tabindex="0" role="group" aria-label="Table">{body}</div>')
 
 
@@ -134,7 +142,7 @@ def show_provenance(runs: Iterable[Run]) -> HTML:
             "result": shown(run.path),
             "commit": run.manifest["commit"],
             "made": run.manifest["created"],
-            "seconds": run.manifest["seconds"],
+            "seconds": count_seconds(run),
             "machine": f"{run.manifest['machine']['processor']}, {run.manifest['machine']['cores']} cores",
             "libraries": ", ".join(f"{name} {version}" for name, version in run.manifest["versions"].items()),
         }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from helpers.analysis.hypotheses import ALPHA, POWER
 from helpers.analysis.published.tables import ROUNDING, SOURCES, AuditSettings, load_source, load_test_sets, pair_scores
 
 if TYPE_CHECKING:
@@ -179,15 +180,17 @@ def compare_errors() -> pd.DataFrame:
     """Return, by test set, what ± is beside what the draw of the questions alone does.
 
     Columns: task, n_items, plus_minus (median over models), from_items (half a 95 % interval, median), smaller (± smaller than that), of,
-    detectable (smallest difference of two models that the questions can show at 95 %, points).
+    detectable (points; smallest true difference of two models, their answers taken as independent, that a test at 5 % finds with a power of 80 %).
     """
     import pandas as pd
+    from scipy.stats import norm
 
-    factor = 1.959963984540054
+    factor, power = norm.ppf(1 - ALPHA / 2), norm.ppf(POWER)
     rows = []
     for task, n_items in load_test_sets().items():
         part = load_source("table1").query("task == @task")
         half = factor * error_from_items(part["score"].to_numpy(), n_items)
         smaller = int((part["plus_minus"].to_numpy() < half).sum())
-        rows.append((task, n_items, part["plus_minus"].median(), float(np.median(half)), smaller, len(part), float(np.median(half)) * math.sqrt(2)))
-    return pd.DataFrame(rows, columns=["task", "n_items", "plus_minus", "from_items", "smaller", "of", "detectable"])
+        rows.append((task, n_items, part["plus_minus"].median(), float(np.median(half)), smaller, len(part)))
+    table = pd.DataFrame(rows, columns=["task", "n_items", "plus_minus", "from_items", "smaller", "of"])
+    return table.assign(detectable=table["from_items"] * math.sqrt(2) * (factor + power) / factor)
