@@ -86,7 +86,7 @@ def _roots(study: Study) -> pd.DataFrame:
 
 
 def _additions(study: Study) -> pd.DataFrame:
-    return sources.addition_gains(addition_table(study.lattice_items, study.grid.players), addition_table(sources.read_reference().items))
+    return sources.addition_gains(addition_table(study.lattice_items, study.grid.players))
 
 
 GALLERY: dict[str, Drawing] = {
@@ -107,12 +107,12 @@ GALLERY: dict[str, Drawing] = {
         "03_lora_training",
         lambda study: label_sources(sources.tuning_gains(study.collect_items([BASE, study.tuning.categories]), study.tuning.categories)),
         plot_sources,
-        (7.0, 3.4),
+        (7.0, 3.8),
     ),
     "panels": Drawing("04_category_ablation", lambda study: score_tasks(_singles(study)), plot_panels, (6.4, 7.0)),
     "gains": Drawing("04_category_ablation", lambda study: gain_by_task(_singles(study), SINGLES), plot_gain_map, (6.4, 7.4)),
     "single_transfer": Drawing("04_category_ablation", lambda study: transfer_table(_singles(study), SINGLES), plot_transfer, (6.4, 3.6)),
-    "single_sources": Drawing("04_category_ablation", lambda study: label_sources(sources.single_gains(_singles(study))), plot_sources, (6.4, 5.6)),
+    "single_sources": Drawing("04_category_ablation", lambda study: label_sources(sources.single_gains(_singles(study))), plot_sources, (6.4, 6.8)),
     "lattice": Drawing("05_multitask_synergy", lambda study: transfer_table(study.lattice_items, study.grid.lattice_cells[1:]), plot_lattice, (6.4, 8.4)),
     "transfer": Drawing(
         "05_multitask_synergy",
@@ -129,7 +129,7 @@ GALLERY: dict[str, Drawing] = {
     ),
     "shapley": Drawing("05_multitask_synergy", lambda study: shapley_table(study.lattice_items, study.grid.players), plot_shapley, (6.4, 4.2)),
     "sizes": Drawing("05_multitask_synergy", lambda study: size_table(study.collect_sizes(), study.grid.players), plot_sizes, (6.4, 6.0)),
-    "addition_sources": Drawing("05_multitask_synergy", lambda study: label_sources(_additions(study)), plot_sources, (6.4, 4.4)),
+    "addition_sources": Drawing("05_multitask_synergy", lambda study: label_sources(_additions(study)), plot_sources, (6.4, 5.2)),
     "published_table1": Drawing(PUBLISHED_RESULTS, lambda _: label_scores(("table1",), ("accuracy",)), plot_scores_of_models, (7.0, 4.8)),
     "published_table2": Drawing(
         PUBLISHED_RESULTS, lambda _: label_scores(("table2",), ("precision", "recall", "f1", "conditional_accuracy")), plot_scores_of_models, (7.0, 4.2)

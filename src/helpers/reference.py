@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from helpers.evaluation.tasks import find_task
 from helpers.grid import BASE, Cell, CellPlan, GridSettings, collect_items, list_lattice
 from helpers.models import identify_model
 from helpers.paths import RESULTS, shown
+from helpers.records import ChoiceItem
 from helpers.store import describe_machine, sha256_file, write_text
 from helpers.synthesis.public import HELD_OUT, PUBLIC, REPOSITORIES, load_public_rows
 from helpers.tuning.rows import parse_categories
@@ -164,8 +166,12 @@ def describe_instructions(study: Study) -> dict[str, Any]:
 
 
 def describe_test(exam: Exam, data: Path | None) -> dict[str, Any]:
-    """Return what a test's items are: their number and sha256, and of a public set its address, licence, and the sha256 of the files it was read from."""
-    found = {"n_items": len(exam.items), "sha256": exam.digest}
+    """Return what a test's items are: their number and sha256, of questions with options the share (0..1) that the commonest answer is right for, and of a
+    public set its address, licence, and the sha256 of the files it was read from.
+    """
+    found: dict[str, Any] = {"n_items": len(exam.items), "sha256": exam.digest}
+    if isinstance(exam.items[0], ChoiceItem):
+        found["commonest"] = max(Counter(item.options[item.answer] for item in exam.items).values()) / len(exam.items)
     if exam.task.source is None:
         return found
     files = find_release(exam.task.source, data).values() if data else ()

@@ -1,4 +1,4 @@
-"""The same gains from three sources: the paper's figure, the reference study, this run; and whether they go the same way.
+"""The same gains from several sources: the paper's figure, the reference study with its two models, this run; and whether they go the same way.
 
 Only directions compare. The paper's gains are those of a model of seven billion parameters with thousands of rows; its generation tasks are marked by GPT-4
 (1 to 5, here by its span), ours by ROUGE-L. Its bars are reading errors and no intervals.
@@ -6,36 +6,43 @@ Only directions compare. The paper's gains are those of a model of seven billion
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from helpers import reference
 from helpers.analysis.published import ablation
 from helpers.analysis.statistics import contrast
-from helpers.analysis.transfer import transfer_table
+from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.errors import StudyError
 from helpers.grid import BASE, SINGLES, name_subset
-from helpers.reference import Reference, load_reference
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PAPER, REFERENCE, RUN = "paper", "reference", "run"
+PAPER, REFERENCE, SECOND, RUN = "paper", "reference", "second", "run"
+TABLES = {REFERENCE: reference.REFERENCE, SECOND: reference.REFERENCE / "smollm2-135m"}
 MIXTURE = name_subset(SINGLES)
 TUNED = "tuned"
 HELD_OUT = "held_out"
 
 
 @cache
-def read_reference() -> Reference:
-    """Return the reference study, read once."""
-    return load_reference()
+def read_reference(source: str = REFERENCE) -> reference.Reference:
+    """Return the reference study with one of its models, read once; `source` is `REFERENCE` or `SECOND`."""
+    return reference.load_reference(TABLES[source])
+
+
+def measure_references(measure: Callable[[pd.DataFrame], pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return a table made from the items of the reference study, for each of its models."""
+    return {source: measure(read_reference(source).items) for source in TABLES}
 
 
 def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
-    """Return the gain of tuning on all categories over the base model: the paper's full data, the reference study's mixture, a cell of this run.
+    """Return the gain of tuning on all categories over the base model: the paper's full data, the mixture of both models of the reference study, a
+    cell of this run.
 
     Args:
         items: of this run.
@@ -46,7 +53,7 @@ def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
     """
     tables = {
         PAPER: ablation.transfer_table((ablation.ALL,)),
-        REFERENCE: transfer_table(read_reference().items, [MIXTURE]),
+        **measure_references(lambda items: transfer_table(items, [MIXTURE])),
         RUN: transfer_table(items, [cell]),
     }
     return stack_sources({source: table.assign(contrast=TUNED) for source, table in tables.items()})
@@ -56,19 +63,19 @@ def single_gains(items: pd.DataFrame) -> pd.DataFrame:
     """Return the gain over the base model of tuning on each category alone: source, contrast (the category), category (of tasks), estimate, low, high."""
     tables = {
         PAPER: ablation.transfer_table(SINGLES),
-        REFERENCE: transfer_table(read_reference().items, SINGLES),
+        **measure_references(lambda items: transfer_table(items, SINGLES)),
         RUN: transfer_table(items, SINGLES),
     }
     return stack_sources(tables)
 
 
-def addition_gains(ours: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+def addition_gains(ours: pd.DataFrame) -> pd.DataFrame:
     """Return what a second category adds on the tasks of the first, v(AB) - v(A): source, target, added, category (the target), estimate, low, high.
 
     Args:
-        ours, reference: tables of additions (`transfer.addition_table`).
+        ours: table of additions of this run (`transfer.addition_table`).
     """
-    tables = {PAPER: paper_additions(), REFERENCE: reference, RUN: ours}
+    tables = {PAPER: paper_additions(), **measure_references(addition_table), RUN: ours}
     return stack_sources({source: table.assign(category=table["target"]) for source, table in tables.items()})
 
 
@@ -88,7 +95,7 @@ def paper_additions() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def held_out_table() -> pd.DataFrame:
+def held_out_table(source: str = REFERENCE) -> pd.DataFrame:
     """Return what tuning does to the loss on held-out rows in the reference study: cell, loss (nats a token), estimate (minus base), low, high.
 
     The rows come from the same makers as those tuned on and carry no category. Every token weighs the same, so that a row counts by its length; intervals
@@ -99,7 +106,7 @@ def held_out_table() -> pd.DataFrame:
     """
     import pandas as pd
 
-    reference = read_reference()
+    reference = read_reference(source)
     if reference.losses.empty:
         raise StudyError("The reference study's tables hold no loss on held-out rows. Export the cells of a study with `instructions: public`.")
     weights = reference.losses["tokens"] / reference.losses["tokens"].mean()
@@ -126,9 +133,9 @@ def stack_sources(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([table[[*keys, "estimate", "low", "high"]].assign(source=source) for source, table in tables.items()], ignore_index=True)
 
 
-def tell_directions(table: pd.DataFrame) -> str:
+def tell_directions(table: pd.DataFrame, source: str = REFERENCE) -> str:
     """Return in a sentence for which categories of tasks the reference study's gain is clear, and whether it goes the paper's way."""
-    ours, theirs = (table[table["source"] == source].set_index("category") for source in (REFERENCE, PAPER))
+    ours, theirs = (table[table["source"] == name].set_index("category") for name in (source, PAPER))
     clear = ours[(ours["low"] > 0) | (ours["high"] < 0)]
     if clear.empty:
         return "No interval excludes zero."
@@ -165,3 +172,15 @@ def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REF
         "agree_clear": int(firm["agrees"].sum()),
         "n_unknown": int((~known).sum()),
     }
+
+
+def list_contradictions(table: pd.DataFrame, source: str = REFERENCE) -> str:
+    """Return the labels of a source's gains that go against the paper's, both intervals without zero, as a list for the prose.
+
+    Args:
+        table: labelled gains by source (`gallery.label_sources`).
+        source: to compare with the paper.
+    """
+    clear = table[(table["low"] > 0) | (table["high"] < 0)]
+    firm = ablation.compare_directions(*(clear[clear["source"] == name] for name in (source, PAPER)), ["label"])
+    return ", ".join(firm.loc[~firm["agrees"], "label"]) or "none"
