@@ -10,10 +10,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from helpers.analysis.published import ablation
-from helpers.analysis.statistics import contrast
+from helpers.analysis.statistics import contrast, exclude_zero
 from helpers.analysis.transfer import transfer_table
 from helpers.errors import StudyError
 from helpers.grid import BASE, SINGLES, name_subset
@@ -128,14 +126,12 @@ def stack_sources(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def tell_directions(table: pd.DataFrame) -> str:
     """Return in a sentence for which categories of tasks the reference study's gain is clear, and whether it goes the paper's way."""
-    ours, theirs = (table[table["source"] == source].set_index("category") for source in (REFERENCE, PAPER))
-    clear = ours[(ours["low"] > 0) | (ours["high"] < 0)]
+    ours, theirs = (table[table["source"] == source] for source in (REFERENCE, PAPER))
+    clear = ours[exclude_zero(ours)]
     if clear.empty:
         return "No interval excludes zero."
-    agree = [
-        category for category, row in clear.iterrows() if category in theirs.index and np.sign(row["estimate"]) == np.sign(theirs.loc[category, "estimate"])
-    ]
-    names = [", ".join(category.upper() for category in found) or "none of them" for found in (clear.index, agree)]
+    both = ablation.compare_directions(clear, theirs, ["category"])
+    names = [", ".join(found.str.upper()) or "none of them" for found in (clear["category"], both.loc[both["agrees"], "category"])]
     return f"The interval excludes zero for {names[0]}; the direction is the paper's for {names[1]}."
 
 
@@ -153,10 +149,10 @@ def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REF
         n, agree; n_clear, agree_clear for those whose interval excludes zero, uncorrected; and n_unknown, the gains left out.
     """
     paper = table[table["source"] == PAPER]
-    known = (paper["low"] > 0) | (paper["high"] < 0)
+    known = exclude_zero(paper)
     theirs = paper[known]
     ours = table[table["source"] == source]
-    clear = ours[(ours["low"] > 0) | (ours["high"] < 0)]
+    clear = ours[exclude_zero(ours)]
     every, firm = (ablation.compare_directions(part, theirs, list(keys)) for part in (ours, clear))
     return {
         "n": len(every),
