@@ -101,13 +101,9 @@ def held_out_table() -> pd.DataFrame:
     if reference.losses.empty:
         raise StudyError("The reference study's tables hold no loss on held-out rows. Export the cells of a study with `instructions: public`.")
     weights = reference.losses["tokens"] / reference.losses["tokens"].mean()
-    plans = reference.items[["cell", "seed"]].drop_duplicates()
-    ids = reference.cells.drop_duplicates("id").set_index(["cell", "seed"])["id"]
-    base = ids[BASE].iloc[0]
+    plans = reference.items[["id", "cell", "seed"]].drop_duplicates()
     parts = [
-        pd.DataFrame(
-            {"item": reference.losses.index, "score": (weights * reference.losses[base if plan.cell == BASE else ids[plan.cell, plan.seed]]).to_numpy()}
-        ).assign(cell=plan.cell, seed=plan.seed, task=HELD_OUT)
+        pd.DataFrame({"score": weights * reference.losses[plan.id], "cell": plan.cell, "seed": plan.seed, "task": HELD_OUT}).rename_axis("item").reset_index()
         for plan in plans.itertuples()
     ]
     losses = pd.concat(parts, ignore_index=True)
