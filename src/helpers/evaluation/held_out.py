@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LOSSES = "losses.csv"
 BATCH_SIZE = 4
-CODE = ("evaluation/held_out.py", "evaluation/base.py", "tuning/rows.py", "tuning/step.py", "prompts.py", "models.py")
+CODE = ("evaluation/held_out.py", "evaluation/base.py", "tuning/rows.py", "tuning/step.py", "prompts.py", "models.py", "wheels.py")
 
 
 def measure_held_out(settings: EvaluationSettings, adapter: Run | Path | None, rows: Path, max_tokens: int) -> Run:
