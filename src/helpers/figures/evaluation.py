@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 
+from helpers.analysis.hypotheses import ALPHA
 from helpers.figures.style import CATEGORY_COLORS, CATEGORY_NAMES, label_rows, list_errors, name_task
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ALPHA = 0.05
 
 
 def plot_differences(table: pd.DataFrame, ax: Axes) -> Axes:
