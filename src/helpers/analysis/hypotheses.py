@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.statistics import ROUNDING, keep_ablation, stack_scores
+from helpers.analysis.statistics import ROUNDING, exclude_zero, keep_ablation, stack_scores
 from helpers.grid import BASE
 
 if TYPE_CHECKING:
@@ -71,5 +71,5 @@ def add_holm(table: pd.DataFrame) -> pd.DataFrame:
 
 def split_clear(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows of a corrected table that hold (`p_holm` below 0.05 and an interval without zero), and the others."""
-    holds = (table["p_holm"] < ALPHA) & ((table["low"] > 0) | (table["high"] < 0))
+    holds = (table["p_holm"] < ALPHA) & exclude_zero(table)
     return table[holds], table[~holds]

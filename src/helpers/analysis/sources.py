@@ -10,11 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from helpers import reference
 from helpers.analysis.published import ablation
-from helpers.analysis.statistics import contrast
+from helpers.analysis.statistics import contrast, exclude_zero
 from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.errors import StudyError
 from helpers.grid import BASE, SINGLES, name_subset
@@ -106,17 +104,13 @@ def held_out_table(source: str = REFERENCE) -> pd.DataFrame:
     """
     import pandas as pd
 
-    reference = read_reference(source)
-    if reference.losses.empty:
+    found = read_reference(source)
+    if found.losses.empty:
         raise StudyError("The reference study's tables hold no loss on held-out rows. Export the cells of a study with `instructions: public`.")
-    weights = reference.losses["tokens"] / reference.losses["tokens"].mean()
-    plans = reference.items[["cell", "seed"]].drop_duplicates()
-    ids = reference.cells.drop_duplicates("id").set_index(["cell", "seed"])["id"]
-    base = ids[BASE].iloc[0]
+    weights = found.losses["tokens"] / found.losses["tokens"].mean()
+    plans = found.items[["id", "cell", "seed"]].drop_duplicates()
     parts = [
-        pd.DataFrame(
-            {"item": reference.losses.index, "score": (weights * reference.losses[base if plan.cell == BASE else ids[plan.cell, plan.seed]]).to_numpy()}
-        ).assign(cell=plan.cell, seed=plan.seed, task=HELD_OUT)
+        pd.DataFrame({"score": weights * found.losses[plan.id], "cell": plan.cell, "seed": plan.seed, "task": HELD_OUT}).rename_axis("item").reset_index()
         for plan in plans.itertuples()
     ]
     losses = pd.concat(parts, ignore_index=True)
@@ -135,14 +129,12 @@ def stack_sources(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def tell_directions(table: pd.DataFrame, source: str = REFERENCE) -> str:
     """Return in a sentence for which categories of tasks the reference study's gain is clear, and whether it goes the paper's way."""
-    ours, theirs = (table[table["source"] == name].set_index("category") for name in (source, PAPER))
-    clear = ours[(ours["low"] > 0) | (ours["high"] < 0)]
+    ours, theirs = (table[table["source"] == name] for name in (source, PAPER))
+    clear = ours[exclude_zero(ours)]
     if clear.empty:
         return "No interval excludes zero."
-    agree = [
-        category for category, row in clear.iterrows() if category in theirs.index and np.sign(row["estimate"]) == np.sign(theirs.loc[category, "estimate"])
-    ]
-    names = [", ".join(category.upper() for category in found) or "none of them" for found in (clear.index, agree)]
+    both = ablation.compare_directions(clear, theirs, ["category"])
+    names = [", ".join(found.str.upper()) or "none of them" for found in (clear["category"], both.loc[both["agrees"], "category"])]
     return f"The interval excludes zero for {names[0]}; the direction is the paper's for {names[1]}."
 
 
@@ -160,10 +152,10 @@ def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REF
         n, agree; n_clear, agree_clear for those whose interval excludes zero, uncorrected; and n_unknown, the gains left out.
     """
     paper = table[table["source"] == PAPER]
-    known = (paper["low"] > 0) | (paper["high"] < 0)
+    known = exclude_zero(paper)
     theirs = paper[known]
     ours = table[table["source"] == source]
-    clear = ours[(ours["low"] > 0) | (ours["high"] < 0)]
+    clear = ours[exclude_zero(ours)]
     every, firm = (ablation.compare_directions(part, theirs, list(keys)) for part in (ours, clear))
     return {
         "n": len(every),
@@ -181,6 +173,6 @@ def list_contradictions(table: pd.DataFrame, source: str = REFERENCE) -> str:
         table: labelled gains by source (`gallery.label_sources`).
         source: to compare with the paper.
     """
-    clear = table[(table["low"] > 0) | (table["high"] < 0)]
+    clear = table[exclude_zero(table)]
     firm = ablation.compare_directions(*(clear[clear["source"] == name] for name in (source, PAPER)), ["label"])
     return ", ".join(firm.loc[~firm["agrees"], "label"]) or "none"

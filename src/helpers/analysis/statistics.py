@@ -218,6 +218,11 @@ def gain_by_task(items: pd.DataFrame, cells: Iterable[str]) -> pd.DataFrame:
     )
 
 
+def exclude_zero(table: pd.DataFrame) -> pd.Series:
+    """Say of each row whether its interval, `low` to `high`, leaves zero out."""
+    return (table["low"] > 0) | (table["high"] < 0)
+
+
 def keep_ablation(items: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the ablation's tasks: sentence pairs are left out as in the paper's."""
     return items[items["task"].map(lambda task: find_task(task).in_ablation)]

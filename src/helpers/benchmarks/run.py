@@ -17,14 +17,13 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
-from helpers.benchmarks.harness import list_comparisons
+from helpers.benchmarks.harness import MODEL, list_comparisons
 from helpers.benchmarks.synthesis import time_synthesis
 from helpers.paths import RESULTS, ROOT
 from helpers.store import describe_machine, write_text
 
 ROUNDS = 3
 N_SIMULATIONS = 200
-MODEL = "smollm2-135m"
 Pair = tuple[Callable[[], Any], Callable[[], Any], int]
 
 

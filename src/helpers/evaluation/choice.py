@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from helpers.evaluation.partial import PartialAnswers
+from helpers.evaluation.partial import PartialAnswers, plan_batches
 from helpers.evaluation.prefix import SharedPrefix
 from helpers.models import project_logits
 
@@ -33,14 +33,11 @@ def score_options(model: PreTrainedModel, items: Sequence[Branches], batch_size:
     import torch
 
     scores = PartialAnswers() if partial is None else partial
-    order = sorted(range(len(items)), key=lambda index: _length(items[index]), reverse=True)
+    batches = plan_batches([_length(item) for item in items], batch_size)
     with torch.inference_mode():
         shared = SharedPrefix(model, [prompt for prompt, _ in items])
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            if scores.lack(batch):
-                scores.keep(batch, _score_batch(model, shared, [(items[index][0][shared.length :], items[index][1]) for index in batch]))
-    return scores.in_order()
+        own = [(prompt[shared.length :], options) for prompt, options in items]
+        return scores.fill(batches, lambda batch: _score_batch(model, shared, [own[index] for index in batch]))
 
 
 def _length(item: Branches) -> int:

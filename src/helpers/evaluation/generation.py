@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from helpers.evaluation.partial import PartialAnswers
+from helpers.evaluation.partial import PartialAnswers, plan_batches
 from helpers.evaluation.prefix import SharedPrefix
 
 if TYPE_CHECKING:
@@ -28,18 +28,10 @@ def generate_greedily(
     import torch
 
     results = PartialAnswers() if partial is None else partial
+    batches = plan_batches([len(prompt) for prompt in prompts], batch_size)
     with torch.inference_mode():
         shared = SharedPrefix(model, prompts)
-        for batch in plan_batches([len(prompt) for prompt in prompts], batch_size):
-            if results.lack(batch):
-                results.keep(batch, _continue(model, shared, [prompts[index] for index in batch], max_new_tokens, end_id))
-    return results.in_order()
-
-
-def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Return batches of row indices, longest rows first."""
-    order = sorted(range(len(lengths)), key=lambda index: lengths[index], reverse=True)
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        return results.fill(batches, lambda batch: _continue(model, shared, [prompts[index] for index in batch], max_new_tokens, end_id))
 
 
 def _continue(model: PreTrainedModel, shared: SharedPrefix, prompts: Sequence[list[int]], max_new_tokens: int, end_id: int) -> list[list[int]]:

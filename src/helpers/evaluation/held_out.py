@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from helpers.evaluation.base import SharedBase, find_adapter, identify_adapter
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.jsonl import read_rows
-from helpers.models import identify_model, project_logits
+from helpers.models import identify_model
 from helpers.progress import track
 from helpers.records import Instruction
 from helpers.store import Run, run_stage, sha256_file
 from helpers.tuning.rows import IGNORED, EncodedRow, collate, encode_rows
+from helpers.tuning.step import predict_responses
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 LOSSES = "losses.csv"
 BATCH_SIZE = 4
-CODE = ("evaluation/held_out.py", "evaluation/base.py", "tuning/rows.py", "prompts.py", "models.py")
+CODE = ("evaluation/held_out.py", "evaluation/base.py", "tuning/rows.py", "tuning/step.py", "prompts.py", "models.py", "wheels.py")
 
 
 def measure_held_out(settings: EvaluationSettings, adapter: Run | Path | None, rows: Path, max_tokens: int) -> Run:
@@ -71,10 +72,8 @@ def sum_losses(model: PreTrainedModel, rows: Sequence[EncodedRow]) -> list[float
 def _sum_batch(model: PreTrainedModel, rows: Sequence[EncodedRow]) -> torch.Tensor:
     import torch
 
-    batch = {name: values.to(model.device) for name, values in collate(rows).items()}
-    targets = batch["labels"][:, 1:]
-    hidden = model.base_model(input_ids=batch["input_ids"], use_cache=False).last_hidden_state[:, :-1]
+    logits, targets = predict_responses(model, collate(rows))
     counted = targets != IGNORED
-    losses = torch.zeros(targets.shape, device=model.device)
-    losses[counted] = torch.nn.functional.cross_entropy(project_logits(model, hidden[counted]), targets[counted], reduction="none")
+    losses = torch.zeros(targets.shape, device=targets.device)
+    losses[counted] = torch.nn.functional.cross_entropy(logits, targets[counted], reduction="none")
     return losses.sum(dim=1)

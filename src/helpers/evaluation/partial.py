@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,24 @@ class PartialAnswers(dict[int, Any]):
                 file.write("".join(json.dumps(row) + "\n" for row in rows))
         self.update(rows)
 
+    def fill(self, batches: Iterable[Sequence[int]], answer: Callable[[Sequence[int]], Iterable[Any]]) -> list[Any]:
+        """Answer every batch that lacks something, and return all answers in the order of what was asked.
+
+        Args:
+            batches: numbers of what is asked together.
+            answer: returns the answers of a batch.
+        """
+        for batch in batches:
+            if self.lack(batch):
+                self.keep(batch, answer(batch))
+        return self.in_order()
+
     def in_order(self) -> list[Any]:
         """Return the answers in the order of what was asked."""
         return [self[number] for number in range(len(self))]
+
+
+def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Return batches of row indices, longest rows first."""
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index], reverse=True)
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

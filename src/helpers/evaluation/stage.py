@@ -34,7 +34,10 @@ PARTIAL = ".answers.jsonl"  # hidden: the manifest leaves it out
 MEASURED = "measured.jsonl"
 BATCH_SIZE = 32
 CHOICE_BATCH_SIZE = 8
-ENGINE = (*(f"evaluation/{name}.py" for name in ("base", "choice", "forms", "generation", "partial", "prefix", "stage", "tasks")), "prompts.py", "models.py")
+ENGINE = (
+    *(f"evaluation/{name}.py" for name in ("base", "choice", "forms", "generation", "partial", "prefix", "stage", "tasks")),
+    *("prompts.py", "models.py", "wheels.py"),
+)
 SCORING = ("evaluation/concepts.py", "evaluation/metrics.py", "evaluation/stage.py", "evaluation/tasks.py", "rouge.py")
 
 

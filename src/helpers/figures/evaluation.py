@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 
-from helpers.figures.style import CATEGORY_COLORS, CATEGORY_NAMES, list_errors, name_task
+from helpers.analysis.hypotheses import ALPHA
+from helpers.figures.style import CATEGORY_COLORS, CATEGORY_NAMES, label_rows, list_errors, name_task
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ALPHA = 0.05
 
 
 def plot_differences(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -27,9 +26,7 @@ def plot_differences(table: pd.DataFrame, ax: Axes) -> Axes:
         faces = [CATEGORY_COLORS[category] if p < ALPHA else "white" for p in rows["p_holm"]]
         ax.scatter(rows["estimate"], rows.index, s=36, c=faces, edgecolors=CATEGORY_COLORS[category], zorder=3)
     ax.axvline(0, color="black", linewidth=0.8)
-    ax.set_yticks(range(len(table)), [name_task(task) for task in table["task"]])
-    ax.invert_yaxis()
-    ax.grid(visible=False, axis="y")
+    label_rows(ax, [name_task(task) for task in table["task"]])
     ax.set(xlabel="Difference of scores")
     ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=3)
     return ax

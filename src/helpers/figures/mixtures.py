@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
 from helpers.figures.outcomes import find_limit
-from helpers.figures.style import BASE_COLOR, CATEGORY_COLORS, CATEGORY_NAMES, DIVERGING, list_errors, name_cell, name_task
+from helpers.figures.style import BASE_COLOR, CATEGORY_COLORS, CATEGORY_NAMES, DIVERGING, label_rows, list_errors, name_cell, name_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,9 +124,7 @@ def plot_shapley(table: pd.DataFrame, ax: Axes) -> Axes:
         errors = list_errors(rows)
         ax.barh(places, rows["estimate"], 0.9 * height, xerr=errors, capsize=2, color=CATEGORY_COLORS[player], label=f"{name_cell(player)} rows")
     ax.axvline(0, color="black", linewidth=0.8)
-    ax.set_yticks(range(len(categories)), [f"{name_cell(category)} tasks" for category in categories])
-    ax.invert_yaxis()
-    ax.grid(visible=False, axis="y")
+    label_rows(ax, [f"{name_cell(category)} tasks" for category in categories])
     ax.set(xlabel="Shapley value (share of the gain over base)")
     ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=len(players))
     return ax

@@ -9,7 +9,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from helpers.figures.style import BASE_COLOR, CATEGORY_COLORS, CATEGORY_NAMES, DIVERGING, TUNED_COLOR, list_errors, name_cell, name_task
+from helpers.figures.style import BASE_COLOR, CATEGORY_COLORS, CATEGORY_NAMES, DIVERGING, TUNED_COLOR, label_rows, list_errors, name_cell, name_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
         rows = table[table["cell"] == cell].set_index("task").loc[tasks]
         heights = np.arange(len(tasks)) + (number - (len(cells) - 1) / 2) * 0.25
         _draw_intervals(ax, rows, heights, color=BASE_COLOR if cell == "base" else TUNED_COLOR, marker=MARKERS[number], label=name_cell(cell))
-    _label_rows(ax, [name_task(task) for task in tasks])
+    label_rows(ax, [name_task(task) for task in tasks])
     ax.set(xlabel="Score (0 to 1)", xlim=(-0.02, 1))
     ax.legend(frameon=False)
     return ax
@@ -73,7 +73,7 @@ def plot_intervals(table: pd.DataFrame, ax: Axes) -> Axes:
     for category, rows in table.reset_index(drop=True).groupby("category", sort=False):
         _draw_intervals(ax, rows, rows.index.to_numpy(), color=CATEGORY_COLORS[category], marker="o", label=CATEGORY_NAMES[category])
     ax.axvline(0, color="black", linewidth=0.8)
-    _label_rows(ax, list(table["label"]))
+    label_rows(ax, list(table["label"]))
     ax.set(xlabel="Difference of scores")
     return ax
 
@@ -133,9 +133,3 @@ def find_limit(values: np.ndarray) -> float:
 def _draw_intervals(ax: Axes, rows: pd.DataFrame, heights: np.ndarray, **style: str) -> None:
     errors = list_errors(rows)
     ax.errorbar(rows["estimate"], heights, xerr=errors, linestyle="none", markersize=5, capsize=2, **style)
-
-
-def _label_rows(ax: Axes, labels: list[str]) -> None:
-    ax.set_yticks(range(len(labels)), labels)
-    ax.invert_yaxis()
-    ax.grid(visible=False, axis="y")

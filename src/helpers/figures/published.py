@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from helpers.figures.outcomes import MARKERS
-from helpers.figures.style import BASE_COLOR, CATEGORY_COLORS, CATEGORY_NAMES, name_cell
+from helpers.figures.style import BASE_COLOR, CATEGORY_COLORS, CATEGORY_NAMES, label_rows, list_errors, name_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ def plot_scores_of_models(table: pd.DataFrame, ax: Axes) -> Axes:
             shown = f"{model}, tuned" if cell == "all" else None
             style = {"markersize": 5, "marker": "o", "linestyle": "none", "color": color, "markerfacecolor": fill, "label": shown}
             ax.errorbar(own["score", cell], heights, xerr=own["plus_minus", cell], elinewidth=2.5, alpha=0.95, **style)
-    _name_rows(ax, labels)
+    label_rows(ax, labels)
     ax.set(xlabel="Score as printed; hollow: base model")
     ax.legend(**BELOW, ncols=3, bbox_to_anchor=(0.4, -0.14))
     return ax
@@ -59,7 +59,7 @@ def plot_claims(ways: pd.DataFrame, ax: Axes) -> Axes:
         ax.plot(group["value"][hits], spread[hits], linestyle="none", marker="o", markersize=7, markerfacecolor="none", color="black")
         ax.vlines(group["claimed"].iloc[0], height - 0.4, height + 0.4, color="black", linewidth=1.5)
         ax.plot(group["value"].iloc[0], height, marker="D", markersize=7, color=color, markeredgecolor="black")
-    _name_rows(ax, [CATEGORY_NAMES[claim] for claim in claims])
+    label_rows(ax, [CATEGORY_NAMES[claim] for claim in claims])
     ax.set(xlabel="Gain (percent; for points, points of the scale)")
     return ax
 
@@ -78,7 +78,7 @@ def plot_two_accounts(table: pd.DataFrame, ax: Axes) -> Axes:
         ax.errorbar(rows["figure"], at + 0.13, xerr=errors, linestyle="none", marker="o", markerfacecolor="white", color=color, capsize=2)
         ax.plot(rows["printed"], at - 0.13, linestyle="none", marker="D", color=color)
     ax.axvline(0, color="black", linewidth=0.8)
-    _name_rows(ax, [f"{name_cell(row.category)} tasks: tuned on {name_cell(row.cell)}" for row in table.itertuples()])
+    label_rows(ax, [f"{name_cell(row.category)} tasks: tuned on {name_cell(row.cell)}" for row in table.itertuples()])
     ax.plot([], [], linestyle="none", marker="D", color="black", label="printed in Table 4")
     ax.plot([], [], linestyle="none", marker="o", markerfacecolor="white", color="black", label="from Figure 2")
     ax.set(xlabel="Difference from tuning on the tasks' own category alone (percent)")
@@ -99,13 +99,12 @@ def plot_reach(table: pd.DataFrame, ax: Axes) -> Axes:
     for number, cell in enumerate(cells):
         rows = table[table["cell"] == cell]
         heights = rows["task"].map(tasks.index) + (number - (len(cells) - 1) / 2) * 0.12
-        errors = np.stack([rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]])
         color = CATEGORY_COLORS.get(cell, "#444444")
         style = {"marker": MARKERS[number], "color": color, "markerfacecolor": color if cell in CATEGORY_COLORS else "white"}
-        ax.errorbar(rows["estimate"], heights, xerr=errors, linestyle="none", markersize=5, elinewidth=0.8, label=name_cell(cell), **style)
+        ax.errorbar(rows["estimate"], heights, xerr=list_errors(rows), linestyle="none", markersize=5, elinewidth=0.8, label=name_cell(cell), **style)
     for value in (0, 1):
         ax.axvline(value, color="black", linewidth=0.8, linestyle="-" if value == 0 else "--")
-    _name_rows(ax, tasks)
+    label_rows(ax, tasks)
     ax.set(xlabel="Part of the full mixture's gain over the base model (1: all of it)", xlim=(-0.03, None))
     ax.legend(**BELOW, ncols=6, bbox_to_anchor=(0.42, -0.1), columnspacing=1.0, handletextpad=0.2)
     return ax
@@ -151,12 +150,6 @@ def plot_reach_by_size(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.plot([], [], linestyle="none", marker="o", markerfacecolor="white", color="black", label="on another, or on two")
     ax.legend(frameon=False, loc="lower right")
     return ax
-
-
-def _name_rows(ax: Axes, labels: list[str]) -> None:
-    ax.set_yticks(range(len(labels)), labels)
-    ax.invert_yaxis()
-    ax.grid(visible=False, axis="y")
 
 
 def _scale_rows(ax: Axes, sizes: list[int]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from helpers.figures.style import CATEGORY_COLORS, list_errors
+from helpers.figures.style import CATEGORY_COLORS, label_rows, list_errors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,9 +40,7 @@ def plot_sources(table: pd.DataFrame, ax: Axes) -> Axes:
             style = {"color": CATEGORY_COLORS[category], "marker": marker, "fillstyle": fill}
             ax.errorbar(rows["estimate"], heights, xerr=list_errors(rows), linestyle="none", markersize=6, capsize=2, **style)
     ax.axvline(0, color="black", linewidth=0.8)
-    ax.set_yticks(range(len(labels)), labels)
-    ax.invert_yaxis()
-    ax.grid(visible=False, axis="y")
+    label_rows(ax, labels)
     ax.set(xlabel="Gain (scores from 0 to 1)")
     marks = [Line2D([], [], color="#444444", linestyle="none", marker=marker, fillstyle=fill, label=name) for name, marker, fill in SOURCES.values()]
     ax.legend(handles=marks, frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.6 / ax.figure.get_figheight()), ncols=2, fontsize="small")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,3 +50,10 @@ def name_task(task: str) -> str:
 def list_errors(rows: pd.DataFrame) -> np.ndarray:
     """Return how far intervals reach below and above their estimates, as matplotlib takes error bars: shape (2, rows)."""
     return np.stack([rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]).clip(min=0)
+
+
+def label_rows(ax: Axes, labels: Sequence[str]) -> None:
+    """Write the labels of a chart of rows beside the heights 0, 1, ..., the first at the top."""
+    ax.set_yticks(range(len(labels)), labels)
+    ax.invert_yaxis()
+    ax.grid(visible=False, axis="y")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from helpers.hub import split_revision
-from helpers.models import WHEEL_MODELS
+from helpers.wheels import WHEEL_MODELS
 
 CARD = "README.md"
 LIMITS = """Not for clinical use. The adapter was made for a study of methods: a model tuned with it gives wrong and unsafe answers in fluent sentences. It was

@@ -75,7 +75,7 @@ def tune(settings: TuningSettings, instructions: Path) -> Run:
         StudyError: a category has too few rows that fit into `max_tokens`, or the run does not fit into memory.
     """
     inputs = {"instructions": sha256_file(instructions), "model": identify_model(settings.model)}
-    code = (*(f"tuning/{name}.py" for name in ("adapter", "checkpoint", "fused", "lora", "rows", "step")), "prompts.py", "models.py")
+    code = (*(f"tuning/{name}.py" for name in ("adapter", "checkpoint", "fused", "lora", "rows", "step")), "prompts.py", "models.py", "wheels.py")
     run = run_stage("tuning", settings, inputs, code, lambda folder: _train(settings, read_rows(instructions, Instruction), inputs, folder))
     if not run.reused and join_processes().is_main_process:
         join_processes().wait_for_everyone()  # the others wait in `_train` until the manifest is there

@@ -11,6 +11,7 @@ from helpers.tuning.rows import IGNORED, EncodedRow, collate
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
 MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 8192}  # at a time through the model, padding included; a batch's gradients are summed
 MAX_GRADIENT_NORM = 1.0
@@ -78,18 +79,26 @@ def split_batch(rows: Sequence[EncodedRow], n_tokens: int) -> list[list[EncodedR
 
 
 def response_loss(model: PeftModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return the summed cross-entropy of the response tokens; vocabulary logits are computed for these alone.
+    """Return the summed cross-entropy of the response tokens."""
+    import torch
+
+    logits, targets = predict_responses(model.get_base_model(), batch)
+    return torch.nn.functional.cross_entropy(logits, targets[targets != IGNORED], reduction="sum")
+
+
+def predict_responses(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what a model predicts of the responses of a batch; vocabulary logits are computed for their tokens alone.
 
     Rows are padded on the right and attention looks to the left only, so that no token sees padding: the attention mask is left out, and the attention
     kernel need not read one.
-    """
-    import torch
 
-    causal = model.get_base_model()
-    input_ids, targets = batch["input_ids"].to(causal.device), batch["labels"][:, 1:].to(causal.device)
-    hidden = causal.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
-    counted = targets != IGNORED
-    return torch.nn.functional.cross_entropy(project_logits(causal, hidden[:, :-1][counted]), targets[counted], reduction="sum")
+    Returns:
+        The logits of the response tokens, row by row, shape (tokens, vocabulary); the ids that were to come, shape (rows, length - 1), `IGNORED` where they
+        are no response.
+    """
+    input_ids, targets = batch["input_ids"].to(model.device), batch["labels"][:, 1:].to(model.device)
+    hidden = model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
+    return project_logits(model, hidden[:, :-1][targets != IGNORED]), targets
 
 
 def sum_over_processes(tensors: Sequence[torch.Tensor]) -> None:

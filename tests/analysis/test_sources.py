@@ -1,0 +1,22 @@
+"""The reference study beside other sources."""
+
+import pandas as pd
+import pytest
+
+from helpers.analysis import sources
+from helpers.reference import Reference
+
+
+def test_the_held_out_loss_is_that_of_the_lattices_own_cells_whatever_else_the_grid_holds(monkeypatch):
+    ids = {"base": ("base", None), "qa-n4-s1": ("qa", 1), "qa-n9-s1": ("qa", 1), "qa-n4-s2": ("qa", 2), "all-n4-s1": ("all", 1)}
+    cells = pd.DataFrame([{"id": cell_id, "cell": cell, "seed": seed} for cell_id, (cell, seed) in ids.items()])
+    items = pd.DataFrame([("base", "base", 1), ("base", "base", 2), ("qa-n4-s1", "qa", 1), ("qa-n4-s2", "qa", 2)], columns=["id", "cell", "seed"])
+    losses = pd.DataFrame(
+        {"tokens": [1, 3], "base": [2.0, 2.0], "qa-n4-s1": [1.0, 2.0], "qa-n9-s1": [9.0, 9.0], "qa-n4-s2": [2.0, 1.0], "all-n4-s1": [9.0, 9.0]}
+    )
+    monkeypatch.setattr(sources, "read_reference", lambda: Reference(items, cells, losses.set_index(pd.Index(["a", "b"], name="id")), {}))
+    (row,) = sources.held_out_table().to_dict("records")
+    assert row["cell"] == "qa"
+    assert row["loss"] == pytest.approx((1.75 + 1.25) / 2)  # a row counts by its tokens
+    assert row["estimate"] == pytest.approx(1.5 - 2.0)
+    assert (row["n"], row["n_seeds"]) == (2, 2)
