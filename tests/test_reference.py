@@ -1,10 +1,13 @@
 """A grid's scores as committed tables, and back."""
 
+import json
+
 import pandas as pd
 import pytest
 
 from helpers.errors import StudyError
-from helpers.reference import CELLS, SCORES, export_grid, load_reference, read_table, write_table
+from helpers.evaluation.stage import prepare_exams
+from helpers.reference import CELLS, MANIFEST, SCORES, export_grid, load_reference, read_table, write_table
 from helpers.study import Study
 
 
@@ -33,6 +36,16 @@ def test_no_text_of_a_test_item_or_an_answer_is_in_the_tables(parameters, tmp_pa
     answers = study.collect_grid(study.grid.lattice_cells)["response"].dropna()
     assert all(answer not in text for answer in answers if len(answer) > 20)
     assert set(pd.read_csv(tmp_path / SCORES).columns[:2]) == {"task", "item"}
+
+
+def test_the_manifest_says_how_often_the_commonest_answer_is_right(parameters, tmp_path):
+    study = Study.from_parameters(parameters | {"tasks": "evidence_yesno,patient_answer", "n_items": 8})
+    export_grid(study, [plan for plan in study.plan_grid() if plan.id == "base"], tmp_path)
+    tests = json.loads((tmp_path / MANIFEST).read_text())["tests"]
+    (exam,) = (exam for exam in prepare_exams(study.evaluation) if exam.task.name == "evidence_yesno")
+    right = [item.options[item.answer] for item in exam.items]
+    assert tests["evidence_yesno"]["commonest"] == max(right.count("yes"), right.count("no")) / 8
+    assert "commonest" not in tests["patient_answer"]
 
 
 def test_a_grid_grows_over_several_exports_and_a_seed_counts_once_it_is_whole(parameters, tmp_path):
