@@ -37,5 +37,5 @@ def test_only_clear_gains_can_contradict_a_clear_gain_of_the_papers():
     assert sources.list_contradictions(table) == "qa tasks"
     assert sources.list_contradictions(table, sources.SECOND) == "none"
     assert sources.count_agreements(table, ["category"]) == {"n": 2, "agree": 0, "n_clear": 1, "agree_clear": 0, "n_unknown": 1}
-    assert sources.tell_directions(table) == "The interval excludes zero for QA, GEN; the direction is the paper's for none of them."
-    assert sources.tell_directions(table, sources.SECOND) == "The interval excludes zero for QA, IE, GEN; the direction is the paper's for QA, IE, GEN."
+    assert sources.tell_directions(table) == "The interval excludes zero for QA, GEN, and for none of them the direction is the paper's."
+    assert sources.tell_directions(table, sources.SECOND) == "The interval excludes zero for QA, IE, GEN, where the direction is the paper's."

@@ -135,7 +135,8 @@ def tell_directions(table: pd.DataFrame, source: str = REFERENCE) -> str:
         return "No interval excludes zero."
     both = ablation.compare_directions(clear, theirs, ["category"])
     names = [", ".join(found.str.upper()) or "none of them" for found in (clear["category"], both.loc[both["agrees"], "category"])]
-    return f"The interval excludes zero for {names[0]}; the direction is the paper's for {names[1]}."
+    where = "where" if names[0] == names[1] else f"and for {names[1]}"
+    return f"The interval excludes zero for {names[0]}, {where} the direction is the paper's."
 
 
 def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REFERENCE) -> dict[str, int]:
