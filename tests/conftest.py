@@ -1,4 +1,6 @@
-"""Shared fixtures: a model made in the test (two random layers, its own tokenizer), a provider on this machine, and a store of its own for each test."""
+"""Shared fixtures: a model made in the test (two random layers, its own tokenizer), a provider on this
+machine, and a store of its own for each test.
+"""
 
 import os
 import threading
@@ -7,12 +9,17 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ["OMP_NUM_THREADS"] = "1"  # a toy model gains nothing from threads, and loses much to a busy machine
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # a toy model gains nothing from threads, and loses much to a busy machine
+)
 
 CORPUS = (
-    "Below is a biomedical task. Write the response that completes it. ### Instruction: ### Input: ### Response: "
-    "Which drug lowers the heart rate? metoprolol: active, warfarin: discontinued, penicillin: neither. yes no maybe "
-    "The patient has a fever and a cough; the left knee is swollen and it hurts. Doctor: Patient: 0 1 2 3 4 5 6 7 8 9 mg"
+    "Below is a biomedical task. Write the response that completes it. ### Instruction: ### Input: ### "
+    "Response: "
+    "Which drug lowers the heart rate? metoprolol: active, warfarin: discontinued, penicillin: neither. yes "
+    "no maybe "
+    "The patient has a fever and a cough; the left knee is swollen and it hurts. Doctor: Patient: 0 1 2 3 4 "
+    "5 6 7 8 9 mg"
 )
 
 
@@ -27,7 +34,9 @@ def runs(tmp_path, monkeypatch):
 
 @pytest.fixture
 def provider(monkeypatch):
-    """Serve an OpenAI-compatible server in a thread, well-behaved unless a test makes it misbehave; set a key."""
+    """Serve an OpenAI-compatible server in a thread, well-behaved unless a test makes it misbehave; set a
+    key.
+    """
     from helpers.benchmarks.provider import Provider
 
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-key-that-must-not-be-written")
@@ -49,7 +58,12 @@ def toy_model(tmp_path_factory):
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     special = ["<s>", "</s>"]
-    tokenizer.train_from_iterator([CORPUS], trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    tokenizer.train_from_iterator(
+        [CORPUS],
+        trainers.BpeTrainer(
+            vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        ),
+    )
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     torch.manual_seed(0)
     config = LlamaConfig(
@@ -65,7 +79,9 @@ def toy_model(tmp_path_factory):
     )
     folder = tmp_path_factory.mktemp("toy-model")
     LlamaForCausalLM(config).save_pretrained(folder)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>").save_pretrained(
+        folder
+    )
     return str(folder)
 
 
@@ -76,7 +92,13 @@ def instruction_file(tmp_path):
     from helpers.records import CATEGORIES
 
     rows = [
-        {"id": f"{category}-{n}", "category": category, "instruction": f"Say how fever {n} is treated", "input": "cough" * (n % 3), "output": f"yes {n} mg"}
+        {
+            "id": f"{category}-{n}",
+            "category": category,
+            "instruction": f"Say how fever {n} is treated",
+            "input": "cough" * (n % 3),
+            "output": f"yes {n} mg",
+        }
         for category in CATEGORIES
         for n in range(10)
     ]
@@ -87,7 +109,8 @@ def instruction_file(tmp_path):
 
 PLANTED = (
     '<img src=x onerror="window.planted = 1"><script>window.planted = 1</script></script></pre></table> '
-    "[a link](javascript:window.planted=1) {{ 7 * 7 }} $$x^2$$ `code` <!-- & \"quotes\" \\\\u003cimg src=y onerror='window.planted=1'\\\\u003e"
+    '[a link](javascript:window.planted=1) {{ 7 * 7 }} $$x^2$$ `code` <!-- & "quotes" \\\\u003cimg src=y '
+    "onerror='window.planted=1'\\\\u003e"
 )
 PLANTED_NOTEBOOK = (
     'planted: str = ""  # what an evil teacher or model wrote',
@@ -116,7 +139,9 @@ PLANTED_NOTEBOOK = (
 
 @pytest.fixture(scope="session")
 def build_pages():
-    """Return a function that builds the pages of a folder's `book/` by the project's own settings and returns the folder of the pages."""
+    """Return a function that builds the pages of a folder's `book/` by the project's own settings and returns
+    the folder of the pages.
+    """
     import shutil
     import subprocess
     import sys
@@ -130,7 +155,18 @@ def build_pages():
         (folder / "book" / "_toc.yml").write_text(f"format: jb-book\nroot: {root}\n")
         write = ["make", "--silent", "config", f"REPOSITORY={repository}", f"CONFIG={folder / 'config.yml'}"]
         subprocess.run(write, cwd=ROOT, check=True)
-        command = [Path(sys.executable).with_name("jupyter-book"), "build", "book", "--config", "config.yml", "--path-output", ".", "-n", "-W", "--keep-going"]
+        command = [
+            Path(sys.executable).with_name("jupyter-book"),
+            "build",
+            "book",
+            "--config",
+            "config.yml",
+            "--path-output",
+            ".",
+            "-n",
+            "-W",
+            "--keep-going",
+        ]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return folder / "_build" / "html"
@@ -140,7 +176,9 @@ def build_pages():
 
 @pytest.fixture(scope="session")
 def planted_page(tmp_path_factory, build_pages):
-    """Run what a malicious teacher and model wrote through the notebooks' own helpers and build a page of it; return the page."""
+    """Run what a malicious teacher and model wrote through the notebooks' own helpers and build a page of it;
+    return the page.
+    """
     from textwrap import dedent
 
     import nbformat

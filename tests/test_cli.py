@@ -18,7 +18,10 @@ from helpers.tuning.lora import ADAPTER, TuningSettings, tune
         (["run", "--profile", "smoke", "-p", "instructions=none.jsonl"], "none lies at 'none.jsonl'"),
         (["figures", "--profile", "smoke"], "No stored result of stage 'synthesis'"),
         (["fetch", "gpt2"], "must be one of smollm2-135m, gemma-3-270m"),
-        (["evaluate", "--model", "a/b", "--model", "c/d", "--adapter", "x"], "Adapters belong to one model, but 2 models were named"),
+        (
+            ["evaluate", "--model", "a/b", "--model", "c/d", "--adapter", "x"],
+            "Adapters belong to one model, but 2 models were named",
+        ),
         (["evaluate", "--tasks", "medqb"], "patient_answer, medqa, medmcqa"),
         (["evaluate", "--judge", "recorded"], "must not be the teacher"),
         (["evaluate", "--tasks", "mednli"], "'mednli' cannot be downloaded. Name a folder"),
@@ -40,7 +43,17 @@ def test_help_names_every_command():
 
 
 def test_a_reader_evaluates_a_model_on_their_own_file_with_one_command(toy_model, tmp_path):
-    rows = [{"id": str(n), "split": "test", "context": "", "question": f"Is it {n}?", "options": ["yes", "no"], "answer": n % 2} for n in range(4)]
+    rows = [
+        {
+            "id": str(n),
+            "split": "test",
+            "context": "",
+            "question": f"Is it {n}?",
+            "options": ["yes", "no"],
+            "answer": n % 2,
+        }
+        for n in range(4)
+    ]
     (tmp_path / "bioasq.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = [
         "evaluate",
@@ -64,26 +77,55 @@ def test_a_reader_evaluates_a_model_on_their_own_file_with_one_command(toy_model
 
 
 def test_adapters_are_compared_with_their_base(toy_model, instruction_file, tmp_path):
-    adapter = tune(TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=3e-2), instruction_file).file(ADAPTER)
-    arguments = ["evaluate", "--model", toy_model, "--adapter", str(adapter), "--tasks", "evidence_yesno,patient_answer", "--n-items", "3"]
+    adapter = tune(
+        TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=3e-2), instruction_file
+    ).file(ADAPTER)
+    arguments = [
+        "evaluate",
+        "--model",
+        toy_model,
+        "--adapter",
+        str(adapter),
+        "--tasks",
+        "evidence_yesno,patient_answer",
+        "--n-items",
+        "3",
+    ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert all(word in result.output for word in ("differences", "McNemar", "permutation", "p_holm", "concept_f1"))
+    assert all(
+        word in result.output for word in ("differences", "McNemar", "permutation", "p_holm", "concept_f1")
+    )
 
 
 def test_the_harness_export_names_its_tasks(toy_model, tmp_path):
-    result = CliRunner().invoke(app, ["export-harness", str(tmp_path), "--model", toy_model, "--tasks", "evidence_yesno"])
+    result = CliRunner().invoke(
+        app, ["export-harness", str(tmp_path), "--model", toy_model, "--tasks", "evidence_yesno"]
+    )
     assert result.exit_code == 0, result.output
     assert "2 tasks" in result.output
     assert {path.name for path in tmp_path.iterdir()} == {
         "choose.py",
-        *(f"study_evidence_yesno_{way}.{ending}" for way in ("text", "letter") for ending in ("yaml", "jsonl")),
+        *(
+            f"study_evidence_yesno_{way}.{ending}"
+            for way in ("text", "letter")
+            for ending in ("yaml", "jsonl")
+        ),
     }
 
 
 def test_a_single_item_is_refused_since_it_has_no_interval(toy_model, tmp_path):
-    row = {"id": "1", "split": "test", "context": "", "question": "Is it?", "options": ["yes", "no"], "answer": 0}
+    row = {
+        "id": "1",
+        "split": "test",
+        "context": "",
+        "question": "Is it?",
+        "options": ["yes", "no"],
+        "answer": 0,
+    }
     (tmp_path / "bioasq.jsonl").write_text(json.dumps(row) + "\n")
-    result = CliRunner().invoke(app, ["evaluate", "--model", toy_model, "--tasks", "bioasq", "--data", str(tmp_path)])
+    result = CliRunner().invoke(
+        app, ["evaluate", "--model", toy_model, "--tasks", "bioasq", "--data", str(tmp_path)]
+    )
     assert result.exit_code == 1
     assert "must have two test items at least" in result.stderr

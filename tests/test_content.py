@@ -72,9 +72,14 @@ def test_each_task_has_forty_items_and_each_one_shot_task_one_demonstration(item
         assert (load_items(task)[1] is not None) == (not task.is_choice)
 
 
-@pytest.mark.parametrize("task", [task for task in CHOICE if "choice" in task.name], ids=lambda task: task.name)
+@pytest.mark.parametrize(
+    "task", [task for task in CHOICE if "choice" in task.name], ids=lambda task: task.name
+)
 def test_the_longest_option_is_no_clue(items, task):
-    longest = [max(range(len(item.options)), key=lambda i: len(item.options[i])) == item.answer for item in items[task.name]]
+    longest = [
+        max(range(len(item.options)), key=lambda i: len(item.options[i])) == item.answer
+        for item in items[task.name]
+    ]
     assert np.mean(longest) < 0.4
 
 
@@ -91,13 +96,22 @@ def test_all_comparisons_of_texts_hold():
 
 def test_shared_runs_of_words_are_found_whatever_their_case_and_punctuation():
     item = PronounItem(
-        id="p", split="test", difficulty="easy", text="Today, the left knee is swollen and it really hurts.", pronoun="it", gold={"forms": ["the left knee"]}
+        id="p",
+        split="test",
+        difficulty="easy",
+        text="Today, the left knee is swollen and it really hurts.",
+        pronoun="it",
+        gold={"forms": ["the left knee"]},
     )
-    assert content.find_shared_runs(["He said: the LEFT knee is swollen, and it really..."], [item]) == {"p": {"the left knee is swollen and it really"}}
+    assert content.find_shared_runs(["He said: the LEFT knee is swollen, and it really..."], [item]) == {
+        "p": {"the left knee is swollen and it really"}
+    }
     assert content.find_shared_runs(["the left knee is swollen and it did hurt"], [item]) == {}
 
 
-@pytest.mark.parametrize("text", ["call 555-12-3456", "a@b.org", "see https://x.y", "born 3/4/1950", "MRN: 12345"])
+@pytest.mark.parametrize(
+    "text", ["call 555-12-3456", "a@b.org", "see https://x.y", "born 3/4/1950", "MRN: 12345"]
+)
 def test_identifiers_are_found(text):
     assert content.find_identifiers({"t": f"A patient, {text}."})
 
@@ -108,5 +122,9 @@ def test_doses_ranges_and_ratios_are_no_identifiers():
 
 def test_the_record_of_the_second_reading_names_every_file_and_no_more_changes_than_items():
     rows = [line.split(",") for line in (SEEDS / "second_reading.csv").read_text().splitlines()[1:]]
-    assert {name for name, *_ in rows} == {"seed_tasks.jsonl", "teacher_replies.jsonl", *(f"benchmark/{task}.jsonl" for task in TASKS)}
+    assert {name for name, *_ in rows} == {
+        "seed_tasks.jsonl",
+        "teacher_replies.jsonl",
+        *(f"benchmark/{task}.jsonl" for task in TASKS),
+    }
     assert all(int(changed) <= int(read) for _, read, changed in rows)

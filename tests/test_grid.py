@@ -15,7 +15,15 @@ from helpers.tuning.lora import ROWS, tune
 @pytest.fixture
 def parameters(toy_model, instruction_file):
     tasks = "evidence_yesno,medication_status,patient_answer"
-    return {"model": toy_model, "instructions": str(instruction_file), "n_rows": 4, "batch_size": 4, "n_items": 2, "tasks": tasks, "learning_rate": 1e-2}
+    return {
+        "model": toy_model,
+        "instructions": str(instruction_file),
+        "n_rows": 4,
+        "batch_size": 4,
+        "n_items": 2,
+        "tasks": tasks,
+        "learning_rate": 1e-2,
+    }
 
 
 def test_the_lattice_holds_every_subset_once_from_none_to_all():
@@ -30,13 +38,28 @@ def test_a_subset_has_one_name_whichever_category_is_named_first():
 
 def test_a_fixed_budget_is_the_same_for_all_and_an_additive_one_grows_with_the_categories():
     fixed, additive = GridSettings(), GridSettings(budget="additive")
-    assert [fixed.count_rows(name, 48) for name in ("base", "qa", "qa+ie", "qa+ie+gen", "all")] == [0, 48, 48, 48, 48]
-    assert [additive.count_rows(name, 48) for name in ("base", "qa", "qa+ie", "qa+ie+gen", "all")] == [0, 48, 96, 144, 144]
+    assert [fixed.count_rows(name, 48) for name in ("base", "qa", "qa+ie", "qa+ie+gen", "all")] == [
+        0,
+        48,
+        48,
+        48,
+        48,
+    ]
+    assert [additive.count_rows(name, 48) for name in ("base", "qa", "qa+ie", "qa+ie+gen", "all")] == [
+        0,
+        48,
+        96,
+        144,
+        144,
+    ]
 
 
 def test_every_tuned_cell_comes_once_a_seed_and_the_base_model_once():
     plans = plan_cells(["base", "qa", "qa+ie"], GridSettings(n_seeds=3), 48, 5)
-    assert [plan.id for plan in plans] == ["base", *(f"{name}-n48-s{seed}" for seed in (5, 6, 7) for name in ("qa", "qa+ie"))]
+    assert [plan.id for plan in plans] == [
+        "base",
+        *(f"{name}-n48-s{seed}" for seed in (5, 6, 7) for name in ("qa", "qa+ie")),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -78,14 +101,22 @@ def test_a_cell_is_missing_then_tuned_then_done_and_looking_it_up_computes_nothi
 
 def test_an_additive_pair_is_tuned_on_the_rows_of_both_singles(parameters):
     study = Study.from_parameters(parameters | {"budget": "additive"})
-    rows = {cell.name: set(pd.read_csv(cell.tuning.file(ROWS))["id"]) for cell in study.run_grid(["qa", "ie", "qa+ie"])}
+    rows = {
+        cell.name: set(pd.read_csv(cell.tuning.file(ROWS))["id"])
+        for cell in study.run_grid(["qa", "ie", "qa+ie"])
+    }
     assert rows["qa+ie"] == rows["qa"] | rows["ie"]
     assert len(rows["qa+ie"]) == 8
 
 
 def test_items_of_several_seeds_hold_the_base_model_under_each(parameters):
     items = Study.from_parameters(parameters | {"n_seeds": 2}).collect_grid(["base", "qa"])
-    assert items.groupby(["cell", "seed"]).size().to_dict() == {("base", 1): 6, ("base", 2): 6, ("qa", 1): 6, ("qa", 2): 6}
+    assert items.groupby(["cell", "seed"]).size().to_dict() == {
+        ("base", 1): 6,
+        ("base", 2): 6,
+        ("qa", 1): 6,
+        ("qa", 2): 6,
+    }
     base = items[items["cell"] == "base"]
     assert base[base["seed"] == 1]["score"].tolist() == base[base["seed"] == 2]["score"].tolist()
 
@@ -98,7 +129,9 @@ def test_general_rows_come_from_their_own_file(parameters, instruction_file):
     assert (cell.name, cell.seed) == ("general", 1)
     assert pd.read_csv(cell.tuning.file(ROWS))["instruction"].str.contains("weather").all()
     with pytest.raises(StudyError, match="`general` must name a JSONL file"):
-        Study.from_parameters(parameters | {"controls": "general", "general": "none.jsonl"}).run_grid(["general"])
+        Study.from_parameters(parameters | {"controls": "general", "general": "none.jsonl"}).run_grid(
+            ["general"]
+        )
 
 
 def test_the_defaults_of_the_grid_are_valid():

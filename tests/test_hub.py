@@ -12,7 +12,11 @@ import pytest
 from helpers.hub import explain_hub_error, split_revision
 from helpers.paths import ROOT
 
-ANSWERS = {"meta-llama": (403, "GatedRepo"), "nobody": (401, "RepoNotFound"), "somebody": (404, "RevisionNotFound")}
+ANSWERS = {
+    "meta-llama": (403, "GatedRepo"),
+    "nobody": (401, "RepoNotFound"),
+    "somebody": (404, "RevisionNotFound"),
+}
 ASK = """
 import json
 from helpers.errors import StudyError
@@ -53,13 +57,21 @@ def hub():
 
 @pytest.mark.slow
 def test_each_refusal_says_what_was_wrong_and_what_to_do(hub, tmp_path):
-    environment = os.environ | {"HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, env=environment, check=True, timeout=200)
+    environment = os.environ | {
+        "HF_ENDPOINT": hub,
+        "HF_HUB_OFFLINE": "0",
+        "HF_HOME": str(tmp_path),
+        "PYTHONPATH": str(ROOT / "src"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], capture_output=True, text=True, env=environment, check=True, timeout=200
+    )
     told = [json.loads(line) for line in done.stdout.splitlines()]
     wanted = {
         "meta-llama/Llama-2-7b-hf": "Accept its terms at https://huggingface.co/meta-llama/Llama-2-7b-hf",
         "nobody/nothing": "was not found on the hub. Check the spelling",
-        "somebody/model@old": "has no revision 'old'. Its branches and commits are listed at https://huggingface.co/somebody/model",
+        "somebody/model@old": "has no revision 'old'. Its branches and commits are listed at "
+        "https://huggingface.co/somebody/model",
     }
     assert [name for name, _ in told] == [name for name in wanted for _ in range(4)]
     for name, message in told:
@@ -72,5 +84,7 @@ def test_a_revision_follows_the_name():
 
 
 def test_a_model_that_needs_its_own_code_is_refused():
-    error = ValueError("contains custom code which must be executed; pass the argument `trust_remote_code=True`")
+    error = ValueError(
+        "contains custom code which must be executed; pass the argument `trust_remote_code=True`"
+    )
     assert "asks to run code from its repository" in str(explain_hub_error("owner/name", error))

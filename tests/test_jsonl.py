@@ -37,7 +37,9 @@ def test_letters_beyond_ascii_are_kept_readable(tmp_path):
 
 def test_a_bad_row_names_file_line_field_and_what_was_found(tmp_path):
     path = write(tmp_path, SEED, SEED | {"id": "seed-002", "category": "QA"})
-    with pytest.raises(StudyError, match=r"`category`.*'qa', 'ie', 'gen' or 'other'.*'QA' was found \(.*rows\.jsonl:2\)"):
+    with pytest.raises(
+        StudyError, match=r"`category`.*'qa', 'ie', 'gen' or 'other'.*'QA' was found \(.*rows\.jsonl:2\)"
+    ):
         read_rows(path, SeedTask)
 
 

@@ -11,16 +11,47 @@ import pytest
 
 from helpers.paths import ROOT
 
-STUDY = [sys.executable, "-c", "from helpers.cli import main; main()", "run", "--profile", "smoke", "--only", "03"]
+STUDY = [
+    sys.executable,
+    "-c",
+    "from helpers.cli import main; main()",
+    "run",
+    "--profile",
+    "smoke",
+    "--only",
+    "03",
+]
 
 
 def start(toy_model, instructions, folder):
-    """Start notebook 03 on the toy model with enough steps to be caught tuning; kernel and runner are one process group."""
-    parameters = {"model": toy_model, "instructions": instructions, "n_rows": 40, "batch_size": 2, "epochs": 20, "n_items": 2}
-    command = [*STUDY, "--book", folder / "book", *(f"-p{name}={value}" for name, value in parameters.items())]
+    """Start notebook 03 on the toy model with enough steps to be caught tuning; kernel and runner are one
+    process group.
+    """
+    parameters = {
+        "model": toy_model,
+        "instructions": instructions,
+        "n_rows": 40,
+        "batch_size": 2,
+        "epochs": 20,
+        "n_items": 2,
+    }
+    command = [
+        *STUDY,
+        "--book",
+        folder / "book",
+        *(f"-p{name}={value}" for name, value in parameters.items()),
+    ]
     environment = os.environ | {"STUDY_RUNS": str(folder / "runs")}
     environment.pop("STUDY_PROGRESS", None)
-    return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def finish(process):
@@ -29,7 +60,12 @@ def finish(process):
 
 
 def results(folder):
-    files = [path for stage in ("tuning", "evaluation") for path in (folder / "runs" / stage).rglob("*") if path.is_file() and path.name != "manifest.json"]
+    files = [
+        path
+        for stage in ("tuning", "evaluation")
+        for path in (folder / "runs" / stage).rglob("*")
+        if path.is_file() and path.name != "manifest.json"
+    ]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 

@@ -13,7 +13,9 @@ NAME = list_notebooks()[0].stem
 
 @pytest.fixture
 def find_links(tmp_path, build_pages):
-    """Return a function that builds the page of a notebook for a repository and returns its links and its footer."""
+    """Return a function that builds the page of a notebook for a repository and returns its links and its
+    footer.
+    """
 
     def build(repository):
         (tmp_path / "book").mkdir()
@@ -22,15 +24,21 @@ def find_links(tmp_path, build_pages):
         nbformat.write(new_notebook(cells=cells, metadata=kernel), tmp_path / "book" / f"{NAME}.ipynb")
         page = build_pages(tmp_path, NAME, repository) / f"{NAME}.html"
         soup = BeautifulSoup(page.read_text(), "html.parser")
-        return [link["href"] for link in soup.find_all("a", href=True)], soup.find("footer", class_="bd-footer-content").text
+        return [link["href"] for link in soup.find_all("a", href=True)], soup.find(
+            "footer", class_="bd-footer-content"
+        ).text
 
     return build
 
 
 def test_published_pages_launch_the_notebook_as_it_stands_in_the_repository(find_links):
     links, _ = find_links("https://github.com/some-one/a-study")
-    assert f"https://mybinder.org/v2/gh/some-one/a-study/main?urlpath=lab/tree/notebooks/{NAME}.ipynb" in links
-    assert f"https://colab.research.google.com/github/some-one/a-study/blob/main/notebooks/{NAME}.ipynb" in links
+    assert (
+        f"https://mybinder.org/v2/gh/some-one/a-study/main?urlpath=lab/tree/notebooks/{NAME}.ipynb" in links
+    )
+    assert (
+        f"https://colab.research.google.com/github/some-one/a-study/blob/main/notebooks/{NAME}.ipynb" in links
+    )
     assert (ROOT / "notebooks" / f"{NAME}.ipynb").is_file()
 
 

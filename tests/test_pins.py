@@ -20,10 +20,15 @@ def read_lock():
 
 def test_the_lock_holds_every_pin_of_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pins = [*project["dependencies"], *(pin for extra in ("book", "test") for pin in project["optional-dependencies"][extra])]
+    pins = [
+        *project["dependencies"],
+        *(pin for extra in ("book", "test") for pin in project["optional-dependencies"][extra]),
+    ]
     assert all("==" in pin for pin in pins)
     lock = read_lock()
-    assert {pin: lock[normalize(pin.split("==")[0])] for pin in pins} == {pin: pin.split("==")[1] for pin in pins}
+    assert {pin: lock[normalize(pin.split("==")[0])] for pin in pins} == {
+        pin: pin.split("==")[1] for pin in pins
+    }
 
 
 def test_the_conda_environment_takes_its_pins_from_the_lock():

@@ -6,7 +6,15 @@ from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_rows
 from helpers.records import ChoiceItem, Instruction, MedicationItem, PronounItem
 
-CHOICE = {"id": "c-1", "split": "test", "difficulty": "easy", "context": "", "question": "Which?", "options": ["yes", "no"], "answer": 1}
+CHOICE = {
+    "id": "c-1",
+    "split": "test",
+    "difficulty": "easy",
+    "context": "",
+    "question": "Which?",
+    "options": ["yes", "no"],
+    "answer": 1,
+}
 
 
 def write(tmp_path, *rows):
@@ -20,17 +28,33 @@ def test_fields_of_foreign_instruction_files_are_left_aside(tmp_path):
     assert not hasattr(read_rows(write(tmp_path, row), Instruction)[0], "tasa_label")
 
 
-@pytest.mark.parametrize(("change", "message"), [({"answer": 2}, "below the number of options"), ({"options": ["yes", "yes"]}, "differ")])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"answer": 2}, "below the number of options"), ({"options": ["yes", "yes"]}, "differ")],
+)
 def test_options_and_answer_must_fit(tmp_path, change, message):
     with pytest.raises(StudyError, match=message):
         read_rows(write(tmp_path, CHOICE | change), ChoiceItem)
 
 
 def test_gold_spans_must_stand_in_the_text(tmp_path):
-    item = {"id": "m", "split": "test", "difficulty": "easy", "text": "Takes Aspirin.", "gold": [{"forms": ["aspirin"], "status": "active"}]}
+    item = {
+        "id": "m",
+        "split": "test",
+        "difficulty": "easy",
+        "text": "Takes Aspirin.",
+        "gold": [{"forms": ["aspirin"], "status": "active"}],
+    }
     assert read_rows(write(tmp_path, item), MedicationItem)
     with pytest.raises(StudyError, match="must occur in the text"):
         read_rows(write(tmp_path, item | {"text": "Takes nothing."}), MedicationItem)
-    pronoun = {"id": "p", "split": "test", "difficulty": "easy", "text": "The knee hurts.", "pronoun": "it", "gold": {"forms": ["The knee"]}}
+    pronoun = {
+        "id": "p",
+        "split": "test",
+        "difficulty": "easy",
+        "text": "The knee hurts.",
+        "pronoun": "it",
+        "gold": {"forms": ["The knee"]},
+    }
     with pytest.raises(StudyError, match="'it' must occur"):
         read_rows(write(tmp_path, pronoun), PronounItem)

@@ -14,7 +14,15 @@ from helpers.study import Study
 @pytest.fixture
 def parameters(toy_model, instruction_file):
     tasks = "evidence_yesno,medication_status,patient_answer"
-    values = {"model": toy_model, "instructions": str(instruction_file), "n_rows": 4, "batch_size": 4, "n_items": 2, "tasks": tasks, "learning_rate": 1e-2}
+    values = {
+        "model": toy_model,
+        "instructions": str(instruction_file),
+        "n_rows": 4,
+        "batch_size": 4,
+        "n_items": 2,
+        "tasks": tasks,
+        "learning_rate": 1e-2,
+    }
     return values | {"controls": "", "lattice": "qa+ie"}
 
 
@@ -50,7 +58,10 @@ def test_the_manifest_says_how_often_the_commonest_answer_is_right(parameters, t
 
 def test_a_grid_grows_over_several_exports_and_a_seed_counts_once_it_is_whole(parameters, tmp_path):
     study = Study.from_parameters(parameters | {"n_seeds": 2})
-    first, second = [plan for plan in study.plan_grid() if plan.seed != 2], [plan for plan in study.plan_grid() if plan.seed == 2]
+    first, second = (
+        [plan for plan in study.plan_grid() if plan.seed != 2],
+        [plan for plan in study.plan_grid() if plan.seed == 2],
+    )
     export_grid(study, [*first, second[0]], tmp_path)
     before = (tmp_path / SCORES).read_text()
     assert set(load_reference(tmp_path).items["seed"]) == {1}
@@ -62,7 +73,10 @@ def test_a_grid_grows_over_several_exports_and_a_seed_counts_once_it_is_whole(pa
 
 def test_ids_of_items_stay_as_they_are(tmp_path):
     for cell in ("base", "qa-n4-s1"):
-        table = pd.DataFrame({cell: [0.5, 1.0]}, index=pd.MultiIndex.from_tuples([("medqa", "0592"), ("medqa", "1")], names=["task", "item"]))
+        table = pd.DataFrame(
+            {cell: [0.5, 1.0]},
+            index=pd.MultiIndex.from_tuples([("medqa", "0592"), ("medqa", "1")], names=["task", "item"]),
+        )
         write_table(tmp_path / SCORES, table, ["task", "item"])
     found = read_table(tmp_path / SCORES)
     assert found["item"].tolist() == ["0592", "1"]
@@ -89,10 +103,17 @@ def test_every_row_carries_the_id_of_its_cell(parameters, tmp_path):
     study = Study.from_parameters(parameters | {"sizes": "3", "n_seeds": 2, "controls": "all"})
     export_grid(study, study.plan_grid(), tmp_path)
     found = load_reference(tmp_path)
-    assert set(found.items["id"]) == {plan.id for plan in study.plan_grid() if plan.name in study.grid.lattice_cells and plan.n_rows in (0, 4)}
+    assert set(found.items["id"]) == {
+        plan.id
+        for plan in study.plan_grid()
+        if plan.name in study.grid.lattice_cells and plan.n_rows in (0, 4)
+    }
     scores = read_table(tmp_path / SCORES).set_index(["task", "item"])
     for cell_id, rows in found.items.groupby("id"):
-        assert rows["score"].tolist() == scores.loc[[*zip(rows["task"], rows["item"], strict=True)], cell_id].tolist()
+        assert (
+            rows["score"].tolist()
+            == scores.loc[[*zip(rows["task"], rows["item"], strict=True)], cell_id].tolist()
+        )
 
 
 def test_cells_of_another_study_do_not_mix(parameters, tmp_path):

@@ -19,7 +19,16 @@ def test_values_equal_rouge_score_on_ascii_text():
 
 
 def test_greek_letters_and_accents_stay_in_their_words():
-    assert tokenize("TNF-α in Sjögren's naïve B_cells") == ["tnf", "α", "in", "sjögren", "s", "naïve", "b", "cells"]
+    assert tokenize("TNF-α in Sjögren's naïve B_cells") == [
+        "tnf",
+        "α",
+        "in",
+        "sjögren",
+        "s",
+        "naïve",
+        "b",
+        "cells",
+    ]
 
 
 def test_a_hand_computed_value():

@@ -6,13 +6,23 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers import runner
 from helpers.errors import StudyError
-from helpers.runner import add_instructions, parse_assignments, plan_parameters, plan_run, read_parameters, read_profile, run_notebook
+from helpers.runner import (
+    add_instructions,
+    parse_assignments,
+    plan_parameters,
+    plan_run,
+    read_parameters,
+    read_profile,
+    run_notebook,
+)
 from helpers.study import Study
 
 
 @pytest.fixture
 def toy_notebooks(tmp_path, monkeypatch):
-    """Put the runner into a project of its own with one notebook, and return a function that writes its cells."""
+    """Put the runner into a project of its own with one notebook, and return a function that writes its
+    cells.
+    """
     folders = {name: tmp_path / name for name in ("notebooks", "book")}
     for folder in folders.values():
         folder.mkdir()
@@ -24,7 +34,15 @@ def toy_notebooks(tmp_path, monkeypatch):
         cells = [new_code_cell(source) for source in sources]
         cells[0].metadata["tags"] = ["parameters"] if tagged else []
         path = folders["notebooks"] / "01_toy.ipynb"
-        nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}), path)
+        nbformat.write(
+            new_notebook(
+                cells=cells,
+                metadata={
+                    "kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}
+                },
+            ),
+            path,
+        )
         return path
 
     return write
@@ -95,11 +113,18 @@ def test_every_profile_is_valid(profile):
 
 def test_the_paper_profile_marks_each_value_as_the_papers_or_ours():
     text = (runner.PROFILES / "paper.yaml").read_text()
-    assert all("# paper" in line or "# ours" in line for line in text.splitlines() if line and not line.startswith("#"))
+    assert all(
+        "# paper" in line or "# ours" in line
+        for line in text.splitlines()
+        if line and not line.startswith("#")
+    )
 
 
 def test_each_notebook_gets_its_own_parameters_and_later_ones_the_instruction_file():
-    plan = {notebook.stem: parameters for notebook, parameters in plan_run("smoke", ["02", "04"], ["n_requests=3"])[1]}
+    plan = {
+        notebook.stem: parameters
+        for notebook, parameters in plan_run("smoke", ["02", "04"], ["n_requests=3"])[1]
+    }
     assert plan["02_instruction_synthesis"] == {"n_requests": 3}
     assert "n_requests" not in plan["04_category_ablation"]
     _, [(_, seeds), (_, parameters)] = plan_run("smoke", ["01", "04"], [])
@@ -110,7 +135,9 @@ def test_each_notebook_gets_its_own_parameters_and_later_ones_the_instruction_fi
 
 def test_each_parameters_cell_is_read_once(monkeypatch):
     read = []
-    monkeypatch.setattr(runner, "read_parameters", lambda notebook: read.append(notebook) or read_parameters(notebook))
+    monkeypatch.setattr(
+        runner, "read_parameters", lambda notebook: read.append(notebook) or read_parameters(notebook)
+    )
     plan_run("smoke", ["02", "04"], [])
     assert read == runner.list_notebooks()
 
@@ -130,7 +157,9 @@ def test_a_notebook_without_a_parameters_cell_is_refused(toy_notebooks):
         read_parameters(toy_notebooks("x: int = 1  # a number", tagged=False))
 
 
-def test_a_finished_notebook_is_published_with_its_parameters_and_no_path_of_the_machine(toy_notebooks, tmp_path):
+def test_a_finished_notebook_is_published_with_its_parameters_and_no_path_of_the_machine(
+    toy_notebooks, tmp_path
+):
     path = toy_notebooks("x: int = 1  # a number", "print('x is', x)")
     run_notebook(path, {"x": 7}, tmp_path / "book")
     published = (tmp_path / "book" / "01_toy.ipynb").read_text()

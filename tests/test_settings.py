@@ -16,7 +16,10 @@ def test_a_whole_number_serves_as_a_float():
     assert isinstance(settings.learning_rate, float)
 
 
-@pytest.mark.parametrize(("name", "value", "message"), [("lora_rank", "16", "must be int"), ("n_rows", True, "must be int"), ("epochs", 0, "at least 1")])
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [("lora_rank", "16", "must be int"), ("n_rows", True, "must be int"), ("epochs", 0, "at least 1")],
+)
 def test_wrong_values_are_refused_with_what_was_found(name, value, message):
     with pytest.raises(StudyError, match=message):
         pick(TuningSettings, {name: value})

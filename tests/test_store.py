@@ -44,7 +44,12 @@ def test_planning_tells_the_folder_of_a_result_and_computes_nothing():
 
 
 def test_whatever_changes_the_result_changes_the_folder():
-    paths = {run().path, run({"a": 2}).path, run(inputs={"file": "0" * 64}).path, run(code=("paths.py",)).path}
+    paths = {
+        run().path,
+        run({"a": 2}).path,
+        run(inputs={"file": "0" * 64}).path,
+        run(code=("paths.py",)).path,
+    }
     assert len(paths) == 4
 
 
@@ -75,7 +80,16 @@ def test_an_unreadable_manifest_says_what_to_delete():
 def test_the_manifest_tells_where_the_result_comes_from():
     manifest = run(inputs={"seeds": "ab"}).manifest
     assert manifest["inputs"] == {"seeds": "ab"}
-    assert {"settings", "files", "commit", "machine", "versions", "seconds", "created", "facts"} <= manifest.keys()
+    assert {
+        "settings",
+        "files",
+        "commit",
+        "machine",
+        "versions",
+        "seconds",
+        "created",
+        "facts",
+    } <= manifest.keys()
 
 
 def test_a_full_disk_is_one_message_and_keeps_what_was_finished(runs):

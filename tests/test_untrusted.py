@@ -25,13 +25,22 @@ def test_no_element_no_attribute_and_no_link_comes_from_a_text(soup):
     assert not soup.find_all("img", src=re.compile("^[xy]$"))
     for element in soup.find_all(True):
         assert not any(MARK in str(value) for value in element.attrs.values()), element.name
-    assert not [script for script in soup.find_all("script") if MARK in script.text and "data_json" not in script.text]
+    assert not [
+        script for script in soup.find_all("script") if MARK in script.text and "data_json" not in script.text
+    ]
 
 
 def test_the_texts_are_there_verbatim(soup):
-    visible = [soup.find("pre", class_="untrusted").text, soup.find("table", class_="dataframe").text, soup.find("section").find("p").text]
+    visible = [
+        soup.find("pre", class_="untrusted").text,
+        soup.find("table", class_="dataframe").text,
+        soup.find("section").find("p").text,
+    ]
     for text in visible:  # a page sets its own quotes in prose
-        assert "<script>window.planted = 1</script></script></pre></table> [a link](javascript:window.planted=1) {{ 7 * 7 }} $$x^2$$ `code` <!" in text
+        assert (
+            "<script>window.planted = 1</script></script></pre></table> [a "
+            "link](javascript:window.planted=1) {{ 7 * 7 }} $$x^2$$ `code` <!" in text
+        )
 
 
 def test_no_formula_is_read_into_a_text(soup):
@@ -46,4 +55,10 @@ def test_rows_of_a_searchable_table_hold_line_breaks_and_no_other_element(search
     cells = [cell for row in rows for cell in row if isinstance(cell, str)]
     assert sum(MARK in cell for cell in cells) == 4
     for text in [*cells, json.loads(re.search(r'"table_html": (".*"),$', script, re.MULTILINE)[1])]:
-        assert {tag.name for tag in BeautifulSoup(text, "html.parser").find_all(True)} <= {"br", "table", "thead", "tr", "th"}
+        assert {tag.name for tag in BeautifulSoup(text, "html.parser").find_all(True)} <= {
+            "br",
+            "table",
+            "thead",
+            "tr",
+            "th",
+        }

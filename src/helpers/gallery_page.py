@@ -43,7 +43,12 @@ def write_gallery(names: Iterable[str], folder: Path) -> None:
     cards = []
     for name in names:
         label = label_figure(name)
-        facts = {"title": name.replace("_", " ").capitalize(), "alt": alternatives[label], "label": label, "notebook": GALLERY[name].notebook}
+        facts = {
+            "title": name.replace("_", " ").capitalize(),
+            "alt": alternatives[label],
+            "label": label,
+            "notebook": GALLERY[name].notebook,
+        }
         cards.append(CARD.format(name=name, **facts))
     write_text(folder / "gallery.md", HEAD + "".join(cards) + "::::\n")
 
@@ -57,5 +62,12 @@ def read_alternatives() -> dict[str, str]:
     """Return the alternative text of each figure of the notebooks by its label."""
     import nbformat
 
-    cells = [cell for path in sorted(NOTEBOOKS.glob("*.ipynb")) for cell in nbformat.read(path, as_version=4).cells if "mystnb" in cell.metadata]
-    return {cell.metadata["mystnb"]["figure"]["name"]: cell.metadata["mystnb"]["image"]["alt"] for cell in cells}
+    cells = [
+        cell
+        for path in sorted(NOTEBOOKS.glob("*.ipynb"))
+        for cell in nbformat.read(path, as_version=4).cells
+        if "mystnb" in cell.metadata
+    ]
+    return {
+        cell.metadata["mystnb"]["figure"]["name"]: cell.metadata["mystnb"]["image"]["alt"] for cell in cells
+    }

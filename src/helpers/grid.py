@@ -1,4 +1,6 @@
-"""The grid: cells that differ in what the model was tuned on, how much of it, or the training seed, and in nothing else."""
+"""The grid: cells that differ in what the model was tuned on, how much of it, or the training seed, and in
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,21 @@ BUDGETS = ("fixed", "additive")
 
 
 def name_subset(categories: Iterable[str]) -> str:
-    """Return the name of the cell tuned on a subset of categories, whichever is named first; no category is the base model."""
+    """Return the name of the cell tuned on a subset of categories, whichever is named first; no category is
+    the base model.
+    """
     return "+".join(sorted(categories, key=CATEGORIES.index)) or BASE
 
 
 def list_lattice(categories: Sequence[str]) -> tuple[str, ...]:
-    """Return every subset of some categories as names of cells, from the base model to the mixture of all of them."""
-    return tuple(name_subset(subset) for size in range(len(categories) + 1) for subset in combinations(categories, size))
+    """Return every subset of some categories as names of cells, from the base model to the mixture of all of
+    them.
+    """
+    return tuple(
+        name_subset(subset)
+        for size in range(len(categories) + 1)
+        for subset in combinations(categories, size)
+    )
 
 
 SINGLES = ("qa", "ie", "gen")
@@ -58,16 +68,28 @@ class GridSettings:
             StudyError: a value names something unknown.
         """
         if len(parse_categories(self.lattice)) < 2:
-            raise StudyError(f"`lattice` must name two or more of {CATEGORIES}, joined by '+', but {self.lattice!r} was found.")
+            raise StudyError(
+                f"`lattice` must name two or more of {CATEGORIES}, joined by '+', but {self.lattice!r} was "
+                "found."
+            )
         if self.budget not in BUDGETS:
             raise StudyError(f"`budget` must be one of {BUDGETS}, but {self.budget!r} was found.")
         unknown = [name for name in self.control_cells if name not in CONTROLS]
         if unknown:
-            raise StudyError(f"`controls` must be some of {', '.join(CONTROLS)}, joined by commas, but {unknown[0]!r} was found.")
+            raise StudyError(
+                f"`controls` must be some of {', '.join(CONTROLS)}, joined by commas, but {unknown[0]!r} was "
+                "found."
+            )
         if GENERAL in self.control_cells and not self.general:
-            raise StudyError("`controls` asks for 'general', but `general` is empty. Let it name a JSONL file of instruction rows.")
+            raise StudyError(
+                "`controls` asks for 'general', but `general` is empty. Let it name a JSONL file of "
+                "instruction rows."
+            )
         if any(not size.strip().isdecimal() or int(size) < 1 for size in filter(None, self.sizes.split(","))):
-            raise StudyError(f"`sizes` must be whole numbers joined by commas, such as 12,24,48, but {self.sizes!r} was found.")
+            raise StudyError(
+                f"`sizes` must be whole numbers joined by commas, such as 12,24,48, but {self.sizes!r} was "
+                "found."
+            )
 
     @property
     def players(self) -> tuple[str, ...]:
@@ -90,7 +112,9 @@ class GridSettings:
         return tuple(sorted({int(size) for size in filter(None, self.sizes.split(","))}))
 
     def count_rows(self, name: str, n_rows: int) -> int:
-        """Return the training rows of a cell: as many for each, or as many a category; a control is as large as the largest cell of the lattice."""
+        """Return the training rows of a cell: as many for each, or as many a category; a control is as large
+        as the largest cell of the lattice.
+        """
         if name == BASE:
             return 0
         if self.budget == "fixed":
@@ -100,7 +124,9 @@ class GridSettings:
 
 @dataclasses.dataclass(frozen=True)
 class CellPlan:
-    """A cell to be: what it is tuned on, the number of rows in all, the training seed. The base model has neither rows nor seed."""
+    """A cell to be: what it is tuned on, the number of rows in all, the training seed. The base model has
+    neither rows nor seed.
+    """
 
     name: str
     n_rows: int = 0
@@ -123,20 +149,33 @@ class Cell:
 
 
 def plan_cells(names: Iterable[str], grid: GridSettings, n_rows: int, first_seed: int) -> list[CellPlan]:
-    """Return the cells of some names under every training seed; the base model comes once, since it has none."""
+    """Return the cells of some names under every training seed; the base model comes once,
+    since it has none.
+    """
     seeds = range(first_seed, first_seed + grid.n_seeds)
-    plans = (CellPlan(name) if name == BASE else CellPlan(name, grid.count_rows(name, n_rows), seed) for seed in seeds for name in names)
+    plans = (
+        CellPlan(name) if name == BASE else CellPlan(name, grid.count_rows(name, n_rows), seed)
+        for seed in seeds
+        for name in names
+    )
     return list(dict.fromkeys(plans))
 
 
-def run_cell(name: str, tuning: TuningSettings, evaluation: EvaluationSettings, instructions: Path, data: Path | None = None) -> Cell:
+def run_cell(
+    name: str,
+    tuning: TuningSettings,
+    evaluation: EvaluationSettings,
+    instructions: Path,
+    data: Path | None = None,
+) -> Cell:
     """Tune (unless `name` is 'base') and evaluate one cell, or load it from the store.
 
     Args:
         name: 'base', a control, or categories joined by '+'.
         tuning: settings of every cell; its `categories` are replaced by the cell's.
         evaluation: settings of every cell.
-        instructions: the instruction file; for 'general' that of the other domain, of which every row may be drawn.
+        instructions: the instruction file; for 'general' that of the other domain, of which every row may be
+            drawn.
         data: folder of the test sets' files; None for the embedded files, or the hub.
     """
     adapter = tune_cell(name, tuning, instructions)
@@ -145,11 +184,23 @@ def run_cell(name: str, tuning: TuningSettings, evaluation: EvaluationSettings, 
 
 def tune_cell(name: str, tuning: TuningSettings, instructions: Path) -> Run | None:
     """Tune a cell or load its adapter; the base model has none."""
-    return None if name == BASE else tune(dataclasses.replace(tuning, categories=ALL if name == GENERAL else name), instructions)
+    return (
+        None
+        if name == BASE
+        else tune(dataclasses.replace(tuning, categories=ALL if name == GENERAL else name), instructions)
+    )
 
 
-def look_up_cell(name: str, tuning: TuningSettings, evaluation: EvaluationSettings, instructions: Path, data: Path | None = None) -> str:
-    """Say of a cell whether the store holds all of it ('done'), its adapter alone ('tuned') or nothing ('missing'); computes nothing."""
+def look_up_cell(
+    name: str,
+    tuning: TuningSettings,
+    evaluation: EvaluationSettings,
+    instructions: Path,
+    data: Path | None = None,
+) -> str:
+    """Say of a cell whether the store holds all of it ('done'), its adapter alone ('tuned') or nothing
+    ('missing'); computes nothing.
+    """
     with planning():
         adapter = tune_cell(name, tuning, instructions)
         if adapter and not adapter.is_stored:
@@ -158,8 +209,16 @@ def look_up_cell(name: str, tuning: TuningSettings, evaluation: EvaluationSettin
     return "done" if found.is_stored else "tuned" if adapter else "missing"
 
 
-def run_cells(names: Iterable[str], tuning: TuningSettings, evaluation: EvaluationSettings, instructions: Path, data: Path | None = None) -> dict[str, Cell]:
-    """Run or load several cells of one training seed; each is stored on its own, so that an interrupted grid goes on where it stopped."""
+def run_cells(
+    names: Iterable[str],
+    tuning: TuningSettings,
+    evaluation: EvaluationSettings,
+    instructions: Path,
+    data: Path | None = None,
+) -> dict[str, Cell]:
+    """Run or load several cells of one training seed; each is stored on its own, so that an interrupted grid
+    goes on where it stopped.
+    """
     names = list(names)
     cells = {}
     with track("cells of the grid", len(names), "cells") as advance:
@@ -175,10 +234,17 @@ def collect_items(cells: Mapping[str, Cell]) -> pd.DataFrame:
 
 
 def collect_seeds(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Return the rows of `collect_items` for cells of several training seeds, with the column `seed`; the base model stands under each of them."""
+    """Return the rows of `collect_items` for cells of several training seeds, with the column `seed`; the
+    base model stands under each of them.
+    """
     import pandas as pd
 
     base = [cell for cell in cells if cell.seed is None]
     seeds = sorted({cell.seed for cell in cells if cell.seed is not None}) or [0]
-    frames = [collect_items({cell.name: cell for cell in [*base, *(cell for cell in cells if cell.seed == seed)]}).assign(seed=seed) for seed in seeds]
+    frames = [
+        collect_items(
+            {cell.name: cell for cell in [*base, *(cell for cell in cells if cell.seed == seed)]}
+        ).assign(seed=seed)
+        for seed in seeds
+    ]
     return pd.concat(frames, ignore_index=True)

@@ -10,7 +10,9 @@ REVISION = "@"
 
 
 def split_revision(name: str) -> tuple[str, str | None]:
-    """Return the hub id and the revision (branch, tag or commit) of `owner/name@revision`; None stands for the newest."""
+    """Return the hub id and the revision (branch, tag or commit) of `owner/name@revision`; None stands for
+    the newest.
+    """
     place, _, revision = name.partition(REVISION)
     return place, revision or None
 
@@ -26,16 +28,25 @@ def explain_hub_error(name: str, error: Exception) -> StudyError:
     page = f"https://huggingface.co/{place}"
     kinds = {type(cause).__name__ for cause in _walk_causes(error)}
     if "GatedRepoError" in kinds:
-        what = f"is gated, and no access was granted. Accept its terms at {page}, then set HF_TOKEN to a token of the account that did so (or `hf auth login`)"
+        what = (
+            f"is gated, and no access was granted. Accept its terms at {page}, then set HF_TOKEN to a "
+            "token of the account that did so (or `hf auth login`)"
+        )
     elif "RevisionNotFoundError" in kinds:
         what = f"has no revision {revision!r}. Its branches and commits are listed at {page}/tree/main"
     elif "RepositoryNotFoundError" in kinds:
         what = f"was not found on the hub. Check the spelling at {page}; a private model needs HF_TOKEN"
     elif "trust_remote_code" in str(error):
-        what = "asks to run code from its repository, which this study never does. Take a model of an architecture that transformers has itself"
+        what = (
+            "asks to run code from its repository, which this study never does. Take a model of an "
+            "architecture that transformers has itself"
+        )
     else:
         first = str(error).splitlines()[0].rstrip(".")
-        what = f"could not be loaded from the hub or its cache: {first}. Go online, or fetch it where you are (`hf download {place}`), or name a folder"
+        what = (
+            f"could not be loaded from the hub or its cache: {first}. Go online, or fetch it where you "
+            f"are (`hf download {place}`), or name a folder"
+        )
     return StudyError(f"Model {name!r} {what}.")
 
 

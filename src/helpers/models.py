@@ -27,7 +27,8 @@ DTYPES = (AUTO, "float32", "bfloat16")
 
 
 def resolve_model(name: str) -> str:
-    """Return what `from_pretrained` takes for a model's name: a folder, or a hub id as it is (`owner/name`, or `owner/name@revision`).
+    """Return what `from_pretrained` takes for a model's name: a folder, or a hub id as it is (`owner/name`,
+    or `owner/name@revision`).
 
     Raises:
         StudyError: the name is none of a known model, a hub id or a folder.
@@ -39,12 +40,15 @@ def resolve_model(name: str) -> str:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
     raise StudyError(
-        f"`model` must be one of {tuple(WHEEL_MODELS)}, a hub id (owner/name or owner/name@revision) or an existing folder, but {name!r} was found."
+        f"`model` must be one of {tuple(WHEEL_MODELS)}, a hub id (owner/name or owner/name@revision) or an "
+        f"existing folder, but {name!r} was found."
     )
 
 
 def identify_model(name: str) -> str:
-    """Return what stands for a model in a fingerprint: its pinned sha256, its hub commit, or the sha256 of a folder's weights and settings."""
+    """Return what stands for a model in a fingerprint: its pinned sha256, its hub commit, or the sha256 of a
+    folder's weights and settings.
+    """
     if name in WHEEL_MODELS:
         return WHEEL_MODELS[name].sha256
     place = Path(resolve_model(name))
@@ -52,7 +56,10 @@ def identify_model(name: str) -> str:
         return f"{split_revision(name)[0]}@{_from_place(name, _hub_commit)}"
     weights = sorted(place.glob("*.safetensors"))
     if not weights:
-        raise StudyError(f"No .safetensors files lie in {shown(place)}. Convert the model with `save_pretrained(..., safe_serialization=True)`.")
+        raise StudyError(
+            f"No .safetensors files lie in {shown(place)}. Convert the model with `save_pretrained(..., "
+            "safe_serialization=True)`."
+        )
     return sha256_text("".join(map(sha256_file, [*weights, *sorted(place.glob("*.json"))])))
 
 
@@ -76,12 +83,15 @@ def load_config(name: str) -> PretrainedConfig:
     return _from_place(name, AutoConfig.from_pretrained, trust_remote_code=False)
 
 
-def load_model(name: str, quantize: bool = False, device: str | None = None, dtype: str = AUTO) -> PreTrainedModel:
+def load_model(
+    name: str, quantize: bool = False, device: str | None = None, dtype: str = AUTO
+) -> PreTrainedModel:
     """Load a model for inference, on a GPU where there is one.
 
     Args:
         name: of the model.
-        quantize: hold the weights of its linear layers in four bits (NF4), which bitsandbytes turns back for each product.
+        quantize: hold the weights of its linear layers in four bits (NF4), which bitsandbytes turns back for
+            each product.
         device: where to put it in place of that device; the number format stays.
         dtype: number format of the weights, as `choose_device` takes it.
 
@@ -94,8 +104,17 @@ def load_model(name: str, quantize: bool = False, device: str | None = None, dty
 
     logging.disable_progress_bar()
     usual, dtype = choose_device(dtype)
-    options: dict[str, Any] = {"quantization_config": _four_bits(dtype), "device_map": {"": device or usual}} if quantize else {}
-    model = _from_place(name, AutoModelForCausalLM.from_pretrained, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False, **options)
+    options: dict[str, Any] = (
+        {"quantization_config": _four_bits(dtype), "device_map": {"": device or usual}} if quantize else {}
+    )
+    model = _from_place(
+        name,
+        AutoModelForCausalLM.from_pretrained,
+        dtype=getattr(torch, dtype),
+        use_safetensors=True,
+        trust_remote_code=False,
+        **options,
+    )
     return (model if quantize else model.to(device or usual)).eval()
 
 
@@ -103,7 +122,8 @@ def choose_device(dtype: str = AUTO) -> tuple[str, str]:
     """Return device and number format of this machine's models: 'cuda' where there is a GPU, else 'cpu'.
 
     Args:
-        dtype: 'float32' or 'bfloat16'; 'auto' is bfloat16 on a GPU and float32 on a CPU, of which many compute bfloat16 slowly.
+        dtype: 'float32' or 'bfloat16'; 'auto' is bfloat16 on a GPU and float32 on a CPU, of which many
+            compute bfloat16 slowly.
     """
     import torch
 
@@ -122,9 +142,15 @@ def _four_bits(dtype: str) -> Any:
 
     if not find_spec("bitsandbytes"):
         raise StudyError(
-            "A model in four bits (`quantize_base`) needs bitsandbytes, which is not installed. Install it in the project's folder: `pip install '.[gpu]'`."
+            "A model in four bits (`quantize_base`) needs bitsandbytes, which is not installed. Install it "
+            "in the project's folder: `pip install '.[gpu]'`."
         )
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
 
 
 def _from_place(name: str, load: Callable[..., Any], **options: Any) -> Any:
@@ -141,7 +167,8 @@ def _from_place(name: str, load: Callable[..., Any], **options: Any) -> Any:
 
 
 def project_logits(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
-    """Return the vocabulary logits of chosen hidden states, shape (..., hidden) to (..., vocabulary), in float32.
+    """Return the vocabulary logits of chosen hidden states, shape (..., hidden) to (..., vocabulary), in
+    float32.
 
     Computing them only where they are needed saves most of a small model's time.
     """
@@ -154,7 +181,11 @@ def project_logits(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Hide one deprecation warning of transformers 5 while peft 0.21 wraps a model: peft still asks for the old name, and nothing follows for the user."""
+    """Hide one deprecation warning of transformers 5 while peft 0.21 wraps a model: peft still asks for the
+    old name, and nothing follows for the user.
+    """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        warnings.filterwarnings(
+            "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
+        )
         yield

@@ -40,12 +40,16 @@ def announce(runs: Run | Iterable[Run]) -> None:
 
 
 def count_seconds(run: Run) -> float:
-    """Return the seconds that a result took, with those of a model's answers, which are stored apart from their scores."""
+    """Return the seconds that a result took, with those of a model's answers, which are stored apart from
+    their scores.
+    """
     return run.manifest["seconds"] + run.manifest["facts"].get("answer_seconds", 0)
 
 
 def glue_values(**values: Any) -> None:
-    """Make values available to the prose of the book, as `{glue:text}`name``; numpy numbers become Python's own."""
+    """Make values available to the prose of the book, as `{glue:text}`name``; numpy numbers become Python's
+    own.
+    """
     from myst_nb import glue
 
     for name, value in values.items():
@@ -58,7 +62,8 @@ def glue_interval(name: str, row: Mapping[str, float]) -> None:
 
 
 def tell_run_time(step: str, profile: str = "laptop") -> str:
-    """Return in words how long a step took on two cores, all before it stored and itself not (`results/benchmarks/run_seconds.csv`).
+    """Return in words how long a step took on two cores, all before it stored and itself not
+    (`results/benchmarks/run_seconds.csv`).
 
     Args:
         step: number of a notebook, such as '03', or 'setup', 'model' or 'book'.
@@ -79,13 +84,24 @@ def show_text(text: str) -> HTML:
 
 
 def show_table(table: pd.DataFrame, digits: int = 2) -> HTML:
-    """Show a table with every mark-up in its cells escaped, line breaks kept and numbers rounded; a *p* that rounds to zero is less than the last digit."""
+    """Show a table with every mark-up in its cells escaped, line breaks kept and numbers rounded; a *p* that
+    rounds to zero is less than the last digit.
+    """
     from IPython.display import HTML
 
     chances = [name for name in map(str, table) if name == "p" or name.startswith("p_")]
-    shown_as = {name: lambda p: f"&lt;{10**-digits:.{digits}f}" if p < 10**-digits / 2 else f"{p:.{digits}f}" for name in chances}
+    shown_as = {
+        name: lambda p: f"&lt;{10**-digits:.{digits}f}" if p < 10**-digits / 2 else f"{p:.{digits}f}"
+        for name in chances
+    }
     body = escape_table(table).to_html(
-        index=False, escape=False, border=0, na_rep="", float_format=lambda number: f"{number:.{digits}f}", formatters=shown_as, justify="left"
+        index=False,
+        escape=False,
+        border=0,
+        na_rep="",
+        float_format=lambda number: f"{number:.{digits}f}",
+        formatters=shown_as,
+        justify="left",
     )
     return HTML(f'<div style="overflow-x: auto" tabindex="0" role="group" aria-label="Table">{body}</div>')
 
@@ -93,15 +109,17 @@ def show_table(table: pd.DataFrame, digits: int = 2) -> HTML:
 def show_searchable(table: pd.DataFrame, digits: int = 2) -> HTML:
     """Show a long table with a search field, sortable columns and a few rows at a time, safe as `show_table`.
 
-    The code that searches comes along in the output, nearly a megabyte, so that a page needs no network: one such table a notebook.
-    Rows beyond `MOST_ROWS` are left out, and the caption says so.
+    The code that searches comes along in the output, nearly a megabyte, so that a page needs no network: one
+    such table a notebook. Rows beyond `MOST_ROWS` are left out, and the caption says so.
     """
     import hashlib
 
     from IPython.display import HTML
     from itables import init_notebook_mode, to_html_datatable
 
-    rounded = table.head(MOST_ROWS).map(lambda value: ("" if value != value else f"{value:.{digits}f}") if isinstance(value, float) else value)  # noqa: PLR0124
+    rounded = table.head(MOST_ROWS).map(
+        lambda value: ("" if value != value else f"{value:.{digits}f}") if isinstance(value, float) else value
+    )  # noqa: PLR0124
     name = hashlib.sha256(table.to_csv().encode()).hexdigest()[:8]  # the same rows, the same page
     layout = {"topStart": "search", "topEnd": None, "bottomStart": "info", "bottomEnd": "paging"}
     init_notebook_mode(all_interactive=False)

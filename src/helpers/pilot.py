@@ -17,19 +17,26 @@ EVERY_ITEM = 10_000
 
 
 def run_pilot() -> pd.DataFrame:
-    """Score the untuned default models: model, task, category, metric, difficulty ('all' or one level), estimate, low, high, n, unparsed, chance."""
+    """Score the untuned default models: model, task, category, metric, difficulty ('all' or one level),
+    estimate, low, high, n, unparsed, chance.
+    """
     import pandas as pd
 
     tables = []
     for model in WHEEL_MODELS:
         items = read_items({BASE: evaluate(EvaluationSettings(model=model, n_items=EVERY_ITEM))})
         parts = {"all": items} | dict(iter(items.groupby("difficulty")))
-        tables += [score_tasks(part).drop(columns="cell").assign(model=model, difficulty=name) for name, part in parts.items()]
+        tables += [
+            score_tasks(part).drop(columns="cell").assign(model=model, difficulty=name)
+            for name, part in parts.items()
+        ]
     table = pd.concat(tables, ignore_index=True)
     return table.assign(chance=table["task"].map(chance_score))
 
 
 def chance_score(task: str) -> float:
-    """Return the score of a guess: one over the number of options; nothing is gained by guessing where an answer is written."""
+    """Return the score of a guess: one over the number of options; nothing is gained by guessing where an
+    answer is written.
+    """
     items, _ = load_items(TASKS[task])
     return sum(1 / len(item.options) for item in items) / len(items) if TASKS[task].is_choice else 0.0

@@ -1,7 +1,8 @@
 """Progress of long steps: notebooks report it, the runner shows it.
 
-Under the command line each step is written to the file that `STUDY_PROGRESS` names, by notebooks' kernels too, so that no bar ends up in a published page.
-Elsewhere (Jupyter, plain papermill) a tqdm bar is drawn and taken away at the end.
+Under the command line each step is written to the file that `STUDY_PROGRESS` names, by notebooks' kernels
+too, so that no bar ends up in a published page. Elsewhere (Jupyter, plain papermill) a tqdm bar is drawn and
+taken away at the end.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def _reporter(path: Path, title: str, total: int, unit: str) -> Advance:
 
 @contextmanager
 def watch_progress(show: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Call `show` with each report of progress, of this process and of those it starts, while the block runs."""
+    """Call `show` with each report of progress, of this process and of those it starts, while
+    the block runs.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path, stop = Path(folder) / "progress.jsonl", threading.Event()
         path.touch()

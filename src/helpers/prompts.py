@@ -14,7 +14,8 @@ RESPONSE = "### Response:\n"
 def build_prompt(instruction: str, input: str = "", demonstration: tuple[str, str] | None = None) -> str:
     """Return the prompt of one task, up to where the response begins.
 
-    Base and tuned models get the very same text. The paper names the form (preamble, instruction, input, response marker) but not its wording.
+    Base and tuned models get the very same text. The paper names the form (preamble, instruction, input,
+    response marker) but not its wording.
 
     Args:
         instruction: what to do.
@@ -30,6 +31,8 @@ def build_prompt(instruction: str, input: str = "", demonstration: tuple[str, st
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Return the ids of a prompt, with one begin-of-text token where the model's tokenizer adds one and no end of text."""
+    """Return the ids of a prompt, with one begin-of-text token where the model's tokenizer adds one and no
+    end of text.
+    """
     ids = tokenizer(prompt)["input_ids"]
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids

@@ -44,9 +44,9 @@ class Usage(Row):
 class TeacherReply(Row):
     """A teacher's reply to one request (`seeds/teacher_replies.jsonl` and the replies of a live run).
 
-    `categories` holds the teacher's label of each item by its number; `source` says who wrote the reply, for a live teacher the snapshot of the model;
-    `usage` counts the tokens of the request and of its labels, where a server billed any; `label_finish_reason` says how a second reply, with the
-    labels, ended.
+    `categories` holds the teacher's label of each item by its number; `source` says who wrote the reply, for
+    a live teacher the snapshot of the model; `usage` counts the tokens of the request and of its labels,
+    where a server billed any; `label_finish_reason` says how a second reply, with the labels, ended.
     """
 
     request: Annotated[int, Field(ge=0)]
@@ -61,7 +61,9 @@ class TeacherReply(Row):
 
 
 class Instruction(BaseModel):
-    """A training row: (instruction, input, output) with its category; further fields of foreign files are left aside."""
+    """A training row: (instruction, input, output) with its category; further fields of foreign files are
+    left aside.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -115,7 +117,9 @@ class MentionsItem(Row):
 
 
 class Medication(Mention):
-    """A medication and its status in a note; `forms` are its acceptable spellings, the first as written in the text."""
+    """A medication and its status in a note; `forms` are its acceptable spellings, the first as written in
+    the text.
+    """
 
     status: Literal["active", "discontinued", "neither"]
 

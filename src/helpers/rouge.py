@@ -1,7 +1,7 @@
 """ROUGE-L between short texts, exact and fast.
 
-ROUGE-L F1 on tokens equals the normalised Indel similarity of the token sequences, which rapidfuzz computes with bit-parallel arithmetic. Each
-distinct token becomes one code point, so that a text is one short string.
+ROUGE-L F1 on tokens equals the normalised Indel similarity of the token sequences, which rapidfuzz computes
+with bit-parallel arithmetic. Each distinct token becomes one code point, so that a text is one short string.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 TOKEN = re.compile(r"[^\W_]+")
-TIE_SLACK = 1e-9  # a similarity of exactly 0.7 may come out as 0.7000000000000001: compare with this much slack
+TIE_SLACK = (
+    1e-9  # a similarity of exactly 0.7 may come out as 0.7000000000000001: compare with this much slack
+)
 FIRST_CODE_POINT = 0x10000  # above the surrogates, room for a million distinct tokens
 
 
@@ -33,7 +35,9 @@ class Encoder:
     def encode(self, text: str) -> str:
         """Return `text` as one code point a token."""
         codes = self._codes
-        return "".join(codes.setdefault(token, chr(FIRST_CODE_POINT + len(codes))) for token in tokenize(text))
+        return "".join(
+            codes.setdefault(token, chr(FIRST_CODE_POINT + len(codes))) for token in tokenize(text)
+        )
 
 
 def rouge_l(prediction: str, reference: str) -> float:

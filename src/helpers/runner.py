@@ -1,4 +1,6 @@
-"""The runner: checks parameters before anything runs, executes notebooks with papermill, publishes only what finished."""
+"""The runner: checks parameters before anything runs, executes notebooks with papermill, publishes only what
+finished.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +51,13 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     found = inspect_notebook(str(notebook))
     if not found:
-        raise StudyError(f"{shown(notebook)} has no cell tagged `parameters`. Tag the cell that sets its parameters.")
-    return {name: Parameter(name, facts["inferred_type_name"], ast.literal_eval(facts["default"]), facts["help"]) for name, facts in found.items()}
+        raise StudyError(
+            f"{shown(notebook)} has no cell tagged `parameters`. Tag the cell that sets its parameters."
+        )
+    return {
+        name: Parameter(name, facts["inferred_type_name"], ast.literal_eval(facts["default"]), facts["help"])
+        for name, facts in found.items()
+    }
 
 
 def read_profile(name: str) -> dict[str, Any]:
@@ -61,13 +68,18 @@ def read_profile(name: str) -> dict[str, Any]:
     """
     path = PROFILES / f"{name}.yaml"
     if not path.is_file():
-        raise StudyError(f"`profile` must be one of {', '.join(sorted(p.stem for p in PROFILES.glob('*.yaml')))}, but {name!r} was found.")
+        raise StudyError(
+            f"`profile` must be one of {', '.join(sorted(p.stem for p in PROFILES.glob('*.yaml')))}, but "
+            f"{name!r} was found."
+        )
     try:
         parameters = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise StudyError(f"{shown(path)} is not valid YAML: {error}. Mend that line.") from None
     if not isinstance(parameters, dict):
-        raise StudyError(f"{shown(path)} must map parameters to values, but {type(parameters).__name__} was found.")
+        raise StudyError(
+            f"{shown(path)} must map parameters to values, but {type(parameters).__name__} was found."
+        )
     return parameters
 
 
@@ -85,7 +97,10 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         try:
             parameters[name.strip()] = yaml.safe_load(value) if value else ""
         except yaml.YAMLError:
-            raise StudyError(f"`{name}` must be a plain value, but {value!r} was found. Quote text that has brackets or colons.") from None
+            raise StudyError(
+                f"`{name}` must be a plain value, but {value!r} was found. Quote text that has brackets or "
+                "colons."
+            ) from None
     return parameters
 
 
@@ -116,7 +131,10 @@ def _convert(value: Any, wanted: Parameter) -> Any:
         except ValueError:
             pass
     if type(value) is not TYPES[wanted.type]:
-        raise StudyError(f"`{wanted.name}` must be {wanted.type}, but {value!r} ({type(value).__name__}) was found: {wanted.help}.")
+        raise StudyError(
+            f"`{wanted.name}` must be {wanted.type}, but {value!r} ({type(value).__name__}) was found: "
+            f"{wanted.help}."
+        )
     return value
 
 
@@ -125,14 +143,27 @@ def inspect_notebooks() -> dict[Path, dict[str, Parameter]]:
     return {notebook: read_parameters(notebook) for notebook in list_notebooks()}
 
 
-def plan_parameters(profile: str, assignments: Sequence[str], declared_by: Mapping[Path, Mapping[str, Parameter]] | None = None) -> dict[str, Any]:
-    """Return a profile's parameters, overridden by `name=value` assignments, each declared by some notebook and of its declared type."""
-    declared = {name: parameter for parameters in (declared_by or inspect_notebooks()).values() for name, parameter in parameters.items()}
+def plan_parameters(
+    profile: str,
+    assignments: Sequence[str],
+    declared_by: Mapping[Path, Mapping[str, Parameter]] | None = None,
+) -> dict[str, Any]:
+    """Return a profile's parameters, overridden by `name=value` assignments, each declared by some notebook
+    and of its declared type.
+    """
+    declared = {
+        name: parameter
+        for parameters in (declared_by or inspect_notebooks()).values()
+        for name, parameter in parameters.items()
+    }
     return check_parameters(read_profile(profile) | parse_assignments(assignments), declared)
 
 
-def plan_run(profile: str, only: Sequence[str], assignments: Sequence[str]) -> tuple[Study, list[tuple[Path, dict[str, Any]]]]:
-    """Return the study and the notebooks to run, each with its parameters; everything is checked here, before anything runs.
+def plan_run(
+    profile: str, only: Sequence[str], assignments: Sequence[str]
+) -> tuple[Study, list[tuple[Path, dict[str, Any]]]]:
+    """Return the study and the notebooks to run, each with its parameters; everything is checked here, before
+    anything runs.
 
     A notebook that reads instructions has them among its parameters, named or not.
 
@@ -142,29 +173,47 @@ def plan_run(profile: str, only: Sequence[str], assignments: Sequence[str]) -> t
         assignments: `name=value` parameters that go before the profile's.
 
     Raises:
-        StudyError: a notebook, profile or parameter is unknown, or a value has the wrong type or lies outside its range.
+        StudyError: a notebook, profile or parameter is unknown, or a value has the wrong type or lies outside
+            its range.
     """
     declared_by = inspect_notebooks()
     parameters = {"instructions": ""} | plan_parameters(profile, assignments, declared_by)
     study = Study.from_parameters(parameters)
-    unknown = [number for number in only if not any(notebook.name.startswith(f"{number}_") for notebook in declared_by)]
+    unknown = [
+        number
+        for number in only
+        if not any(notebook.name.startswith(f"{number}_") for notebook in declared_by)
+    ]
     if unknown:
-        raise StudyError(f"`only` must name notebooks by number ({', '.join(notebook.name[:2] for notebook in declared_by)}), but {unknown[0]!r} was found.")
+        raise StudyError(
+            "`only` must name notebooks by number "
+            f"({', '.join(notebook.name[:2] for notebook in declared_by)}), but {unknown[0]!r} was found."
+        )
     if study.instructions:
         study.instruction_file  # noqa: B018 (raises if there is no such file)
     chosen = [notebook for notebook in declared_by if not only or notebook.name[:2] in only]
     check_use(parse_assignments(assignments), [declared_by[notebook] for notebook in chosen])
-    return study, [(notebook, {name: value for name, value in parameters.items() if name in declared_by[notebook]}) for notebook in chosen]
+    return study, [
+        (notebook, {name: value for name, value in parameters.items() if name in declared_by[notebook]})
+        for notebook in chosen
+    ]
 
 
 def check_use(assignments: Mapping[str, Any], chosen: Sequence[Mapping[str, Parameter]]) -> None:
-    """Raise StudyError for an assignment that no chosen notebook would feel: it declares it, or reads the instructions that a synthesis parameter changes."""
+    """Raise StudyError for an assignment that no chosen notebook would feel: it declares it, or reads the
+    instructions that a synthesis parameter changes.
+    """
     felt = {name for parameters in chosen for name in parameters}
     if "instructions" in felt:
-        felt |= {field.name for stage in (SynthesisSettings, ProviderLimits) for field in dataclasses.fields(stage)}
+        felt |= {
+            field.name for stage in (SynthesisSettings, ProviderLimits) for field in dataclasses.fields(stage)
+        }
     unfelt = [name for name in assignments if name not in felt]
     if unfelt:
-        raise StudyError(f"None of the chosen notebooks has a parameter `{unfelt[0]}`. Leave it out, or choose a notebook that has it.")
+        raise StudyError(
+            f"None of the chosen notebooks has a parameter `{unfelt[0]}`. Leave it out, or choose a notebook "
+            "that has it."
+        )
 
 
 def add_instructions(parameters: Mapping[str, Any], study: Study) -> dict[str, Any]:
@@ -175,7 +224,8 @@ def add_instructions(parameters: Mapping[str, Any], study: Study) -> dict[str, A
 
 
 def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> None:
-    """Execute a notebook with papermill and publish the copy into the folder of the book once it has finished.
+    """Execute a notebook with papermill and publish the copy into the folder of the book once it has
+    finished.
 
     Raises:
         StudyError: a cell raised; the report names notebook, cell, parameters, error and the partial copy.
@@ -199,13 +249,23 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> N
             extra_arguments=["--log-level=ERROR"],
         )
     except PapermillExecutionError as error:
-        raise StudyError(report_failure(notebook, parameters, f"{error.ename}: {error.evalue}", f"cell {error.exec_count}", partial)) from None
+        raise StudyError(
+            report_failure(
+                notebook, parameters, f"{error.ename}: {error.evalue}", f"cell {error.exec_count}", partial
+            )
+        ) from None
     except DeadKernelError:
-        raise StudyError(report_failure(notebook, parameters, "the kernel died; most often memory ran out", "an unknown cell", partial)) from None
+        raise StudyError(
+            report_failure(
+                notebook, parameters, "the kernel died; most often memory ran out", "an unknown cell", partial
+            )
+        ) from None
     shutil.move(partial, published)
 
 
-def report_failure(notebook: Path, parameters: Mapping[str, Any], error: str, place: str, partial: Path) -> str:
+def report_failure(
+    notebook: Path, parameters: Mapping[str, Any], error: str, place: str, partial: Path
+) -> str:
     """Return the short report of a notebook that failed."""
     given = ", ".join(f"{name}={value!r}" for name, value in parameters.items()) or "none"
     return (

@@ -1,4 +1,6 @@
-"""Parameters of the stages: each stage keeps its own in one frozen dataclass, which notebooks, profiles and fingerprints share."""
+"""Parameters of the stages: each stage keeps its own in one frozen dataclass, which notebooks, profiles and
+fingerprints share.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ def parameter(default: Any, help: str, minimum: float | None = None, maximum: fl
 
 
 def pick(stage: type[Settings], parameters: Mapping[str, Any]) -> Settings:
-    """Build a stage's settings from same-named parameters; others are left aside, absent ones keep their default.
+    """Build a stage's settings from same-named parameters; others are left aside, absent ones keep their
+    default.
 
     Raises:
         StudyError: a value has the wrong type or lies outside its range.
@@ -31,13 +34,18 @@ def pick(stage: type[Settings], parameters: Mapping[str, Any]) -> Settings:
 
 
 def check_settings(settings: Any) -> None:
-    """Raise StudyError where a value has the wrong type or lies outside its range; whole numbers serve as floats."""
+    """Raise StudyError where a value has the wrong type or lies outside its range; whole numbers serve as
+    floats.
+    """
     for field in dataclasses.fields(settings):
         value, wanted = getattr(settings, field.name), str(field.type)
         if wanted == "float" and type(value) is int:
             object.__setattr__(settings, field.name, float(value))
         elif type(value) is not TYPES[wanted]:
-            raise StudyError(f"`{field.name}` must be {wanted}, but {value!r} ({type(value).__name__}) was found. {field.metadata['help']}.")
+            raise StudyError(
+                f"`{field.name}` must be {wanted}, but {value!r} ({type(value).__name__}) was found. "
+                f"{field.metadata['help']}."
+            )
         minimum, maximum = field.metadata["minimum"], field.metadata["maximum"]
         found = f"but {value!r} was found. {field.metadata['help']}."
         if isinstance(value, float) and not math.isfinite(value):

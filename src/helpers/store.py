@@ -1,7 +1,8 @@
 """The store: every result lies in `runs/<stage>/<fingerprint>/`, with a manifest that is written last.
 
-A stage hands over files. Its fingerprint covers whatever changes the result: settings, input files and the stage's own code. Where the manifest
-exists the result is complete and is loaded; where it does not, the stage computes, and takes up what an interrupted run has left behind.
+A stage hands over files. Its fingerprint covers whatever changes the result: settings, input files and the
+stage's own code. Where the manifest exists the result is complete and is loaded; where it does not, the stage
+computes, and takes up what an interrupted run has left behind.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ LIBRARIES = ("torch", "transformers", "peft", "numpy", "pandas", "scipy", "rapid
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A result: its folder, its manifest (empty as long as it is only planned), and whether it was there already."""
+    """A result: its folder, its manifest (empty as long as it is only planned), and whether it was there
+    already.
+    """
 
     path: Path
     manifest: dict[str, Any]
@@ -55,7 +58,13 @@ class Run:
         return self.path / name
 
 
-def run_stage(stage: str, settings: Any, inputs: Mapping[str, str], code: Sequence[str], compute: Callable[[Path], dict[str, Any] | None]) -> Run:
+def run_stage(
+    stage: str,
+    settings: Any,
+    inputs: Mapping[str, str],
+    code: Sequence[str],
+    compute: Callable[[Path], dict[str, Any] | None],
+) -> Run:
     """Load a stage's result, or compute it.
 
     Args:
@@ -63,35 +72,53 @@ def run_stage(stage: str, settings: Any, inputs: Mapping[str, str], code: Sequen
         settings: dataclass or mapping of all parameters that change the result.
         inputs: sha256 or fingerprint of each input by name.
         code: modules and folders below `src/helpers` whose code makes the result.
-        compute: writes the result's files into the folder it is given and returns facts for the manifest (counts, tokens); None in a process that only
-            helps another one, which has written files and manifest by then.
+        compute: writes the result's files into the folder it is given and returns facts for the manifest
+            (counts, tokens); None in a process that only helps another one, which has written files and
+            manifest by then.
 
     Raises:
         StudyError: a stored result was altered since it was written, or the disk is full.
     """
     described = dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else dict(settings)
-    identity = {"stage": stage, "settings": described, "inputs": dict(inputs), "code": code_digest(tuple(code))}
+    identity = {
+        "stage": stage,
+        "settings": described,
+        "inputs": dict(inputs),
+        "code": code_digest(tuple(code)),
+    }
     folder = runs_folder() / stage / sha256_text(json.dumps(identity, sort_keys=True))[:16]
     if (folder / MANIFEST).is_file():
         return load_run(folder)
     if _way.get() == "plan":
         return Run(folder, {})
     if _way.get() == "load":
-        raise StudyError(f"No stored result of stage {stage!r} has these settings. Run `make book` (or `study run`) with the same profile first.")
+        raise StudyError(
+            f"No stored result of stage {stage!r} has these settings. Run `make book` (or `study run`) with "
+            "the same profile first."
+        )
     started = time.perf_counter()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         facts = compute(folder)
         if facts is not None:
-            files = {str(path.relative_to(folder)): sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file() and path.name[0] != "."}
-            manifest = identity | {"facts": facts, "files": files, "seconds": round(time.perf_counter() - started, 2)} | describe_machine()
+            files = {
+                str(path.relative_to(folder)): sha256_file(path)
+                for path in sorted(folder.rglob("*"))
+                if path.is_file() and path.name[0] != "."
+            }
+            manifest = (
+                identity
+                | {"facts": facts, "files": files, "seconds": round(time.perf_counter() - started, 2)}
+                | describe_machine()
+            )
             write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         free = shutil.disk_usage(runs_folder()).free / 2**20
         raise StudyError(
-            f"The disk is full: {error.filename or shown(folder)} could not be written ({free:.0f} MiB free). Free some space and run the same command again; "
+            f"The disk is full: {error.filename or shown(folder)} could not be written ({free:.0f} MiB "
+            "free). Free some space and run the same command again; "
             "what was finished is kept."
         ) from None
     return dataclasses.replace(load_run(folder), reused=False)
@@ -111,7 +138,9 @@ def load_run(folder: Path) -> Run:
         raise StudyError(f"{shown(folder / MANIFEST)} cannot be read. {remedy}") from None
     for name, digest in recorded:
         if not (folder / name).is_file() or sha256_file(folder / name) != digest:
-            raise StudyError(f"{shown(folder / name)} is missing or was altered after it was stored. {remedy}")
+            raise StudyError(
+                f"{shown(folder / name)} is missing or was altered after it was stored. {remedy}"
+            )
     return Run(folder, manifest)
 
 
@@ -124,7 +153,9 @@ def stored_only() -> Iterator[None]:
 
 @contextmanager
 def planning() -> Iterator[None]:
-    """Within the block, compute nothing: a stage without a stored result returns a run with an empty manifest and the folder it would have."""
+    """Within the block, compute nothing: a stage without a stored result returns a run with an empty manifest
+    and the folder it would have.
+    """
     with _within("plan"):
         yield
 
@@ -162,20 +193,30 @@ def sha256_file(path: Path) -> str:
 
 @lru_cache
 def code_digest(names: tuple[str, ...]) -> str:
-    """Return the sha256 of modules' code, comments and docstrings aside, so that an edited helper never serves an old result.
+    """Return the sha256 of modules' code, comments and docstrings aside, so that an edited helper never
+    serves an old result.
 
     Args:
         names: files and folders below `src/helpers`.
     """
     root = Path(__file__).parent
-    files = sorted({file for name in names for file in ((root / name).rglob("*.py") if (root / name).is_dir() else [root / name])})
+    files = sorted(
+        {
+            file
+            for name in names
+            for file in ((root / name).rglob("*.py") if (root / name).is_dir() else [root / name])
+        }
+    )
     return sha256_text("\n".join(_bare_code(file) for file in files))
 
 
 def _bare_code(file: Path) -> str:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
             node.body = node.body[1:]
     return ast.dump(tree)
 
@@ -192,7 +233,9 @@ def describe_machine() -> dict[str, Any]:
 
 
 def describe_commit() -> str:
-    """Return the checkout's commit, with `-dirty` where files differ from it, or `unknown` outside a checkout."""
+    """Return the checkout's commit, with `-dirty` where files differ from it, or `unknown` outside a
+    checkout.
+    """
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -210,5 +253,13 @@ def _is_installed(name: str) -> bool:
 
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
+    names = (
+        [
+            line.split(":", 1)[1].strip()
+            for line in cpuinfo.read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        if cpuinfo.exists()
+        else []
+    )
     return names[0] if names else platform.processor() or platform.machine()

@@ -1,4 +1,5 @@
-"""The student edition: the notebooks without their solutions, in plain Markdown that any notebook program shows.
+"""The student edition: the notebooks without their solutions, in plain Markdown that any notebook program
+shows.
 
 The cells of a solution bear the tag `solution`. Directives and roles of the book become plain text, and a
 number that the book takes from a result becomes a blank with its name, to be read off the reader's own run.
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 SOLUTION = "solution"
-BLANKS = "\n\nThis is the student edition. A name in angle brackets, ⟨like_this⟩, is a number that your own run gives: read it off the cells above or below."
+BLANKS = (
+    "\n\nThis is the student edition. A name in angle brackets, ⟨like_this⟩, is a number that your own "
+    "run gives: read it off the cells above or below."
+)
 HIDDEN = {"remove-cell", "hide-input"}
 LABEL = re.compile(r"^\(([\w-]+)\)=\n+", re.MULTILINE)
 TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
@@ -34,7 +38,10 @@ def write_edition(folder: Path) -> list[Path]:
     notebooks = {path: nbformat.read(path, as_version=4) for path in list_notebooks()}
     links = dict(link_notebook(path, notebook) for path, notebook in notebooks.items())
     for path, notebook in notebooks.items():
-        times = {"run_time": tell_run_time(path.name[:2]), "smoke_time": tell_run_time(path.name[:2], "smoke")}
+        times = {
+            "run_time": tell_run_time(path.name[:2]),
+            "smoke_time": tell_run_time(path.name[:2], "smoke"),
+        }
         write_text(folder / path.name, nbformat.writes(make_edition(notebook, links | times)) + "\n")
     return [folder / path.name for path in notebooks]
 
@@ -46,7 +53,8 @@ def link_notebook(path: Path, notebook: NotebookNode) -> tuple[str, str]:
 
 
 def make_edition(notebook: NotebookNode, known: Mapping[str, str]) -> NotebookNode:
-    """Return a notebook without solutions; an empty cell follows each exercise, a caption each figure, and cells that only serve the book are folded.
+    """Return a notebook without solutions; an empty cell follows each exercise, a caption each figure, and
+    cells that only serve the book are folded.
 
     Args:
         notebook: as it is in `notebooks/`; it is left as it is.
@@ -76,11 +84,16 @@ def _follow(cell: NotebookNode, known: Mapping[str, str]) -> Iterator[NotebookNo
     if cell.cell_type == "markdown" and "{exercise}" in cell.source:
         yield new_code_cell("# Your answer", id=f"{cell.id}-answer")
     if figure := cell.metadata.get("mystnb", {}).get("figure"):
-        yield new_markdown_cell(f"Figure *{name_figure(figure['name'])}*. {write_plainly(figure['caption'], known)}", id=f"{cell.id}-caption")
+        yield new_markdown_cell(
+            f"Figure *{name_figure(figure['name'])}*. {write_plainly(figure['caption'], known)}",
+            id=f"{cell.id}-caption",
+        )
 
 
 def write_plainly(text: str, known: Mapping[str, str]) -> str:
-    """Return the book's Markdown as plain Markdown: labels dropped, directives as headings and quotes, roles as words."""
+    """Return the book's Markdown as plain Markdown: labels dropped, directives as headings and quotes, roles
+    as words.
+    """
     text = DIRECTIVE.sub(lambda found: _write_directive(found[2], found[3], found[4]), LABEL.sub("", text))
     return ROLE.sub(lambda found: _write_role(found[1], found[2], known), text)
 

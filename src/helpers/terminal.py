@@ -13,7 +13,9 @@ import typer
 from helpers.errors import StudyError
 
 Profile = Annotated[str, typer.Option(help="Name of a file in notebooks/profiles/.")]
-Assignments = Annotated[list[str] | None, typer.Option("-p", "--parameter", help="name=value; goes before the profile's.")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("-p", "--parameter", help="name=value; goes before the profile's.")
+]
 LOG_SECONDS = 15
 
 
@@ -45,7 +47,10 @@ def print_lines(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
         nonlocal last
         if time.monotonic() - last >= LOG_SECONDS:
             last = time.monotonic()
-            typer.echo(f"{title}: {report['title']}, {report['done']} of {report['total']} {report['unit']} {report['note']}".rstrip())
+            typer.echo(
+                f"{title}: {report['title']}, {report['done']} of {report['total']} {report['unit']} "
+                f"{report['note']}".rstrip()
+            )
 
     yield show
 
@@ -56,7 +61,13 @@ def draw_bars(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         tasks: dict[str, Any] = {}
         bar.add_task(title, total=None, note="")
@@ -65,6 +76,11 @@ def draw_bars(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
             name = report["title"]
             if name not in tasks or report["done"] == 0:
                 tasks[name] = bar.add_task(f"  {name}", total=report["total"], note="")
-            bar.update(tasks[name], completed=report["done"], note=report["note"], visible=report["done"] < report["total"])
+            bar.update(
+                tasks[name],
+                completed=report["done"],
+                note=report["note"],
+                visible=report["done"] < report["total"],
+            )
 
         yield show

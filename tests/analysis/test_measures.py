@@ -6,23 +6,36 @@ import pytest
 from scipy.stats import ttest_rel
 
 from helpers.analysis.hypotheses import correct_holm
-from helpers.analysis.measures import average_measures, compare_models, compare_pairs, find_liking, rate_letters
+from helpers.analysis.measures import (
+    average_measures,
+    compare_models,
+    compare_pairs,
+    find_liking,
+    rate_letters,
+)
 from helpers.analysis.statistics import score_tasks
 
 
 def make_items(task, scores_by_cell, **columns):
     return pd.concat(
-        pd.DataFrame({"cell": cell, "task": task, "item": range(len(scores)), "score": scores, "parsed": True} | columns)
+        pd.DataFrame(
+            {"cell": cell, "task": task, "item": range(len(scores)), "score": scores, "parsed": True}
+            | columns
+        )
         for cell, scores in scores_by_cell.items()
     )
 
 
-RIGHT_OR_WRONG = make_items("exam_choice", {"base": [0, 0, 0, 0, 0, 0, 1, 1.0], "tuned": [1, 1, 1, 1, 1, 1, 1, 0.0]})
+RIGHT_OR_WRONG = make_items(
+    "exam_choice", {"base": [0, 0, 0, 0, 0, 0, 1, 1.0], "tuned": [1, 1, 1, 1, 1, 1, 1, 0.0]}
+)
 GRADED = make_items("medquad", {"base": [0.1, 0.2, 0.3, 0.4], "tuned": [0.2, 0.3, 0.4, 0.5]})
 
 
 def test_mcnemar_is_the_sign_test_of_the_items_that_differ():
-    tuned, base = (RIGHT_OR_WRONG.loc[RIGHT_OR_WRONG["cell"] == cell, "score"].to_numpy() for cell in ("tuned", "base"))
+    tuned, base = (
+        RIGHT_OR_WRONG.loc[RIGHT_OR_WRONG["cell"] == cell, "score"].to_numpy() for cell in ("tuned", "base")
+    )
     test, p = compare_pairs(tuned, base, right_or_wrong=True)
     assert test == "McNemar"
     assert p == pytest.approx(2 * (1 + 7) / 2**7)  # six of seven for the tuned model
@@ -30,7 +43,9 @@ def test_mcnemar_is_the_sign_test_of_the_items_that_differ():
 
 
 def test_graded_scores_are_compared_by_all_turns_of_their_signs():
-    test, p = compare_pairs(np.array([0.2, 0.3, 0.4, 0.5]), np.array([0.1, 0.2, 0.3, 0.4]), right_or_wrong=False)
+    test, p = compare_pairs(
+        np.array([0.2, 0.3, 0.4, 0.5]), np.array([0.1, 0.2, 0.3, 0.4]), right_or_wrong=False
+    )
     assert test == "permutation"
     assert p == pytest.approx(2 / 16)  # of the 16 ways to turn four signs, two are as far from zero
     assert compare_pairs(np.array([0.2, 0.3]), np.array([0.2, 0.3]), right_or_wrong=False)[1] == 1
@@ -48,7 +63,9 @@ def test_differences_have_intervals_and_corrected_p_values():
 def test_wins_losses_and_the_t_test_of_the_paper_stand_beside_the_exact_tests():
     table = compare_models(pd.concat([RIGHT_OR_WRONG, GRADED]), "base", ["tuned"]).set_index("task")
     assert table[["won", "lost", "test"]].to_numpy().tolist() == [[6, 1, "McNemar"], [4, 0, "permutation"]]
-    assert table.loc["exam_choice", "p_t"] == pytest.approx(ttest_rel([1, 1, 1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0, 1, 1]).pvalue)
+    assert table.loc["exam_choice", "p_t"] == pytest.approx(
+        ttest_rel([1, 1, 1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0, 1, 1]).pvalue
+    )
 
 
 def test_items_of_one_document_are_turned_together():
@@ -59,7 +76,9 @@ def test_items_of_one_document_are_turned_together():
 
 def test_each_training_seed_is_a_family_of_its_own():
     equal = RIGHT_OR_WRONG.assign(score=1.0)
-    items = pd.concat([pd.concat([RIGHT_OR_WRONG, GRADED]).assign(seed=1), pd.concat([equal, GRADED]).assign(seed=2)])
+    items = pd.concat(
+        [pd.concat([RIGHT_OR_WRONG, GRADED]).assign(seed=1), pd.concat([equal, GRADED]).assign(seed=2)]
+    )
     table = compare_models(items, "base")
     assert list(table["seed"]) == [1, 1, 2, 2]
     for _, family in table.groupby("seed"):
@@ -70,7 +89,12 @@ def test_each_training_seed_is_a_family_of_its_own():
 def test_scores_of_public_tasks_come_with_metric_interval_and_unparsed_rate():
     items = GRADED.assign(parsed=[True, True, False, False] * 2)
     row = score_tasks(items).set_index("cell").loc["base"]
-    assert (row["metric"], row["estimate"], row["unparsed"], row["n"]) == ("ROUGE-L", pytest.approx(0.25), 0.5, 4)
+    assert (row["metric"], row["estimate"], row["unparsed"], row["n"]) == (
+        "ROUGE-L",
+        pytest.approx(0.25),
+        0.5,
+        4,
+    )
     assert row["low"] <= row["estimate"] <= row["high"]
 
 
@@ -87,7 +111,13 @@ def test_letters_are_rated_beside_the_right_ones_and_the_strongest_liking_is_fou
     assert rates.loc["base", ["A", "B"]].tolist() == [1, 0]
     assert rates.loc["tuned", ["A", "B"]].tolist() == [0.5, 0.5]
     assert rates.loc["right answers", ["A", "B"]].tolist() == [0.25, 0.75]
-    assert find_liking(rate_letters(items)) == {"task": "exam_choice", "cell": "base", "letter": "A", "share": 1.0, "right": 0.25}
+    assert find_liking(rate_letters(items)) == {
+        "task": "exam_choice",
+        "cell": "base",
+        "letter": "A",
+        "share": 1.0,
+        "right": 0.25,
+    }
 
 
 def test_every_order_counts_where_options_were_permuted():

@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 
 from helpers.analysis.published import ablation, checks, claims, precision, tables
-from helpers.analysis.published.tables import AuditSettings, check_source, load_facts, load_source, load_test_sets
+from helpers.analysis.published.tables import (
+    AuditSettings,
+    check_source,
+    load_facts,
+    load_source,
+    load_test_sets,
+)
 from helpers.analysis.transfer import transfer_table
 from helpers.errors import StudyError
 from helpers.grid import BASE
@@ -51,8 +57,14 @@ def test_the_files_hold_every_number_of_the_paper():
     [
         (lambda table: table.drop(columns="score"), "must have the columns"),
         (lambda table: table.assign(cell="QA"), "`cell` must be one of .* but 'QA' was found"),
-        (lambda table: table.assign(score=101.0), r"within the range of its metric, but 101.0 was found \(toy.csv:2\)"),
-        (lambda table: pd.concat([table, table.head(1)], ignore_index=True), "row of line 72 of toy.csv repeats"),
+        (
+            lambda table: table.assign(score=101.0),
+            r"within the range of its metric, but 101.0 was found \(toy.csv:2\)",
+        ),
+        (
+            lambda table: pd.concat([table, table.head(1)], ignore_index=True),
+            "row of line 72 of toy.csv repeats",
+        ),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_place(change, message):
@@ -63,19 +75,29 @@ def test_a_damaged_file_is_refused_with_its_place(change, message):
 def test_a_score_of_the_judge_lies_between_one_and_five():
     table = load_source("table3")
     with pytest.raises(StudyError, match="range of its metric"):
-        check_source(table.assign(score=table["score"].where(table["metric"] != "gpt4_coherence", 5.5)), "toy.csv")
+        check_source(
+            table.assign(score=table["score"].where(table["metric"] != "gpt4_coherence", 5.5)), "toy.csv"
+        )
 
 
 def test_base_and_tuned_are_paired_by_model_task_and_metric():
     pairs = tables.pair_scores(load_source("table2"))
     assert len(pairs) == 2 * 7
     row = pairs.query("model == 'LLaMA 1 7B' and task == 'Coreference' and metric == 'f1'").iloc[0]
-    assert (row["base"], row["tuned"], row["base_pm"], row["tuned_pm"], row["error"]) == (43.8, 55.14, 0.1914, 0.1765, 0.005)
+    assert (row["base"], row["tuned"], row["base_pm"], row["tuned_pm"], row["error"]) == (
+        43.8,
+        55.14,
+        0.1914,
+        0.1765,
+        0.005,
+    )
 
 
 def test_the_judges_mean_is_that_of_its_three_scores():
     table = tables.add_judge_mean(load_source("table3"))
-    mean = table.query("model == 'LLaMA 2 7B' and cell == 'base' and task == 'ICliniq' and metric == 'gpt4_mean'")["score"].item()
+    mean = table.query(
+        "model == 'LLaMA 2 7B' and cell == 'base' and task == 'ICliniq' and metric == 'gpt4_mean'"
+    )["score"].item()
     assert mean == pytest.approx((1.95 + 2.14 + 1.80) / 3)
     assert len(tables.add_judge_mean(load_source("table1"))) == 70
 
@@ -106,7 +128,9 @@ def test_the_error_of_a_gain_is_that_of_the_worst_direction():
     ],
 )
 def test_a_verdict_follows_from_rounding_and_reading(difference, error, is_figure, verdict):
-    assert claims.judge_claim(difference - math.copysign(1e-12, difference), 0.05, error, is_figure) == verdict
+    assert (
+        claims.judge_claim(difference - math.copysign(1e-12, difference), 0.05, error, is_figure) == verdict
+    )
 
 
 def test_the_headline_gains_have_the_verdicts_that_the_book_states():
@@ -130,7 +154,11 @@ def test_a_single_metric_of_one_model_gives_the_generation_claim():
 def test_no_way_is_counted_twice():
     ways = claims.list_all_ways()
     assert not ways.duplicated(["claim", "source", "models", "tasks", "metrics", "average"]).any()
-    assert set(ways.query("claim == 'ie' and source == 'Table 2'")["models"]) == {"all", "LLaMA 1 7B", "LLaMA 2 7B"}
+    assert set(ways.query("claim == 'ie' and source == 'Table 2'")["models"]) == {
+        "all",
+        "LLaMA 1 7B",
+        "LLaMA 2 7B",
+    }
     single = ways.query("models == 'LLaMA 1 7B' and tasks == 'MedQA'")
     assert set(single["average"]) == {"gain of means", "points"}
 
@@ -138,16 +166,25 @@ def test_no_way_is_counted_twice():
 def test_the_table_of_ways_marks_what_reproduces():
     table = claims.tabulate_ways(claims.list_all_ways())
     first = table.iloc[0]
-    assert (first["source"], first["tasks"], first["gain of means"]) == ("Table 1", "four QA tasks", "17.29 ✓")
-    assert table.query("source == 'Figure 2' and tasks == 'four QA tasks'")["gain of means"].item() == "17.35 ~"
+    assert (first["source"], first["tasks"], first["gain of means"]) == (
+        "Table 1",
+        "four QA tasks",
+        "17.29 ✓",
+    )
+    assert (
+        table.query("source == 'Figure 2' and tasks == 'four QA tasks'")["gain of means"].item() == "17.35 ~"
+    )
     assert len(claims.nearest_ways(claims.list_all_ways(), 2)) == 6
 
 
 @pytest.mark.parametrize(
-    ("difference", "spread", "verdict"), [(0.105, 0, "agrees"), (-0.5, 0.4, "within ±"), (-0.51, 0.4, "differs"), (0.2, float("nan"), "differs")]
+    ("difference", "spread", "verdict"),
+    [(0.105, 0, "agrees"), (-0.5, 0.4, "within ±"), (-0.51, 0.4, "differs"), (0.2, float("nan"), "differs")],
 )
 def test_two_numbers_agree_within_reading_then_within_their_spread(difference, spread, verdict):
-    table = checks.compare_numbers(pd.Series({"a": 1.0}), pd.Series({"a": 1 + difference, "b": 2.0}), 0.105, spread)
+    table = checks.compare_numbers(
+        pd.Series({"a": 1.0}), pd.Series({"a": 1 + difference, "b": 2.0}), 0.105, spread
+    )
     assert table["verdict"].tolist() == [verdict]
     assert table["difference"].item() == pytest.approx(difference)
 
@@ -166,7 +203,9 @@ def test_tables_and_figures_disagree_where_they_do():
 
 def test_gains_of_pairs_are_formed_from_the_figure_as_by_hand():
     gains = checks.gain_of_pairs()
-    assert gains["qa", "qa+ie"] == pytest.approx(100 * ((39.52 + 33.86 + 60.61 + 80.01) / (37.08 + 36.68 + 60.81 + 79.29) - 1))
+    assert gains["qa", "qa+ie"] == pytest.approx(
+        100 * ((39.52 + 33.86 + 60.61 + 80.01) / (37.08 + 36.68 + 60.81 + 79.29) - 1)
+    )
     assert len(gains) == 6
 
 
@@ -202,13 +241,18 @@ def test_printed_digits_tell_the_number_of_runs():
 
 def test_chance_fits_are_as_many_as_expected():
     scores = np.arange(4000, 6000) / 100
-    assert np.mean([precision.fits_runs(score, 140, 5) for score in scores]) == pytest.approx(precision.expect_fits(140, 5), abs=0.005)
+    assert np.mean([precision.fits_runs(score, 140, 5) for score in scores]) == pytest.approx(
+        precision.expect_fits(140, 5), abs=0.005
+    )
 
 
 def test_bioasq_was_run_five_times_and_three_times_for_two_models():
     fits = precision.find_runs().set_index(["task", "n_runs"])["fits"]
     assert fits["BioASQ", 5] == 12
-    assert precision.list_misfits("BioASQ", 5)[["model", "fewest"]].to_numpy().tolist() == [["LLaMA 2 7B", 3], ["LLaMA 2 13B", 3]]
+    assert precision.list_misfits("BioASQ", 5)[["model", "fewest"]].to_numpy().tolist() == [
+        ["LLaMA 2 7B", 3],
+        ["LLaMA 2 13B", 3],
+    ]
     whole = precision.find_whole_answers()
     assert whole["fits"].all()
     assert whole.query("cell == 'base'")["right"].item() == 92
@@ -231,7 +275,9 @@ def test_the_smallest_spread_is_that_of_one_answer_in_one_run(reading):
 
 
 def test_a_gain_far_beyond_its_spread_survives_and_one_within_does_not():
-    gains = pd.DataFrame({"base": [30.0, 30.0], "tuned": [40.0, 30.1], "base_pm": [0.5, 0.5], "tuned_pm": [0.5, 0.5]})
+    gains = pd.DataFrame(
+        {"base": [30.0, 30.0], "tuned": [40.0, 30.1], "base_pm": [0.5, 0.5], "tuned_pm": [0.5, 0.5]}
+    )
     p_values = precision.test_over_runs(gains, "standard deviation over runs", 5)
     assert p_values[0] < 1e-6
     assert p_values[1] > 0.5
@@ -252,7 +298,11 @@ def test_fewer_runs_support_no_more_and_questions_do_not_depend_on_runs():
     assert (two["holm"] <= five["holm"]).all()
     assert five.loc["± is half of a 95 % interval", ["tests", "holm", "too_small"]].tolist() == [50, 48, 4]
     questions = five.loc["new questions, Table 1 only"]
-    assert questions[["tests", "single", "holm"]].tolist() == two.loc["new questions, Table 1 only", ["tests", "single", "holm"]].tolist() == [20, 15, 11]
+    assert (
+        questions[["tests", "single", "holm"]].tolist()
+        == two.loc["new questions, Table 1 only", ["tests", "single", "holm"]].tolist()
+        == [20, 15, 11]
+    )
     strict = precision.count_survivors(AuditSettings(alpha=0.001))["holm"]
     assert strict.sum() < five["holm"].sum()
 
@@ -291,7 +341,9 @@ def test_the_papers_transfer_matrix_has_the_form_of_ours():
 def test_additions_set_the_printed_gain_beside_the_recomputed_one():
     table = ablation.addition_table().set_index(["target", "added"])
     assert len(table) == 6
-    assert table.loc[("ie", "qa"), ["percent", "percent_figure"]].tolist() == pytest.approx([2.04, 1.1888], abs=1e-3)
+    assert table.loc[("ie", "qa"), ["percent", "percent_figure"]].tolist() == pytest.approx(
+        [2.04, 1.1888], abs=1e-3
+    )
 
 
 def test_reach_is_the_part_of_the_full_mixtures_gain():

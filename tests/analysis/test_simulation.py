@@ -14,7 +14,9 @@ def test_no_chance_of_a_right_answer_leaves_its_range():
 
 
 def test_mean_scores_over_many_lattices_are_the_known_ones():
-    means = np.mean([simulate_lattice(SCORES, 2, seed).groupby("cell")["score"].mean() for seed in range(100)], axis=0)
+    means = np.mean(
+        [simulate_lattice(SCORES, 2, seed).groupby("cell")["score"].mean() for seed in range(100)], axis=0
+    )
     assert means == pytest.approx([SCORES[cell] for cell in sorted(SCORES)], abs=0.03)
 
 
@@ -25,7 +27,9 @@ def test_the_base_model_answers_alike_under_every_seed():
 
 def test_a_lattice_without_effects_shows_none_on_average():
     flat = dict.fromkeys(LATTICE, 0.4)
-    estimates = [contrast(simulate_lattice(flat, 1, seed), CONTRASTS["shapley"])["estimate"] for seed in range(40)]
+    estimates = [
+        contrast(simulate_lattice(flat, 1, seed), CONTRASTS["shapley"])["estimate"] for seed in range(40)
+    ]
     assert abs(np.mean(estimates)) < 0.02
 
 

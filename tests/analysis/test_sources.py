@@ -8,13 +8,35 @@ from helpers.reference import Reference
 
 
 def test_the_held_out_loss_is_that_of_the_lattices_own_cells_whatever_else_the_grid_holds(monkeypatch):
-    ids = {"base": ("base", None), "qa-n4-s1": ("qa", 1), "qa-n9-s1": ("qa", 1), "qa-n4-s2": ("qa", 2), "all-n4-s1": ("all", 1)}
-    cells = pd.DataFrame([{"id": cell_id, "cell": cell, "seed": seed} for cell_id, (cell, seed) in ids.items()])
-    items = pd.DataFrame([("base", "base", 1), ("base", "base", 2), ("qa-n4-s1", "qa", 1), ("qa-n4-s2", "qa", 2)], columns=["id", "cell", "seed"])
-    losses = pd.DataFrame(
-        {"tokens": [1, 3], "base": [2.0, 2.0], "qa-n4-s1": [1.0, 2.0], "qa-n9-s1": [9.0, 9.0], "qa-n4-s2": [2.0, 1.0], "all-n4-s1": [9.0, 9.0]}
+    ids = {
+        "base": ("base", None),
+        "qa-n4-s1": ("qa", 1),
+        "qa-n9-s1": ("qa", 1),
+        "qa-n4-s2": ("qa", 2),
+        "all-n4-s1": ("all", 1),
+    }
+    cells = pd.DataFrame(
+        [{"id": cell_id, "cell": cell, "seed": seed} for cell_id, (cell, seed) in ids.items()]
     )
-    monkeypatch.setattr(sources, "read_reference", lambda _: Reference(items, cells, losses.set_index(pd.Index(["a", "b"], name="id")), {}))
+    items = pd.DataFrame(
+        [("base", "base", 1), ("base", "base", 2), ("qa-n4-s1", "qa", 1), ("qa-n4-s2", "qa", 2)],
+        columns=["id", "cell", "seed"],
+    )
+    losses = pd.DataFrame(
+        {
+            "tokens": [1, 3],
+            "base": [2.0, 2.0],
+            "qa-n4-s1": [1.0, 2.0],
+            "qa-n9-s1": [9.0, 9.0],
+            "qa-n4-s2": [2.0, 1.0],
+            "all-n4-s1": [9.0, 9.0],
+        }
+    )
+    monkeypatch.setattr(
+        sources,
+        "read_reference",
+        lambda _: Reference(items, cells, losses.set_index(pd.Index(["a", "b"], name="id")), {}),
+    )
     (row,) = sources.held_out_table().to_dict("records")
     assert row["cell"] == "qa"
     assert row["loss"] == pytest.approx((1.75 + 1.25) / 2)  # a row counts by its tokens
@@ -23,7 +45,9 @@ def test_the_held_out_loss_is_that_of_the_lattices_own_cells_whatever_else_the_g
 
 
 def make_gains(**rows: tuple[float, float]) -> pd.DataFrame:
-    """Return gains by source, each a pair of ends of its interval: 'paper_qa' is the paper's gain on QA tasks."""
+    """Return gains by source, each a pair of ends of its interval: 'paper_qa' is the paper's gain on QA
+    tasks.
+    """
     named = [(*name.split("_"), sum(ends) / 2, *ends) for name, ends in rows.items()]
     table = pd.DataFrame(named, columns=["source", "category", "estimate", "low", "high"])
     return table.assign(label=table["category"] + " tasks")
@@ -36,6 +60,18 @@ def test_only_clear_gains_can_contradict_a_clear_gain_of_the_papers():
     table = make_gains(**paper, **first, **second)
     assert sources.list_contradictions(table) == "qa tasks"
     assert sources.list_contradictions(table, sources.SECOND) == "none"
-    assert sources.count_agreements(table, ["category"]) == {"n": 2, "agree": 0, "n_clear": 1, "agree_clear": 0, "n_unknown": 1}
-    assert sources.tell_directions(table) == "The interval excludes zero for QA, GEN, and for none of them the direction is the paper's."
-    assert sources.tell_directions(table, sources.SECOND) == "The interval excludes zero for QA, IE, GEN, where the direction is the paper's."
+    assert sources.count_agreements(table, ["category"]) == {
+        "n": 2,
+        "agree": 0,
+        "n_clear": 1,
+        "agree_clear": 0,
+        "n_unknown": 1,
+    }
+    assert (
+        sources.tell_directions(table)
+        == "The interval excludes zero for QA, GEN, and for none of them the direction is the paper's."
+    )
+    assert (
+        sources.tell_directions(table, sources.SECOND)
+        == "The interval excludes zero for QA, IE, GEN, where the direction is the paper's."
+    )

@@ -10,7 +10,9 @@ from helpers.analysis.stability import share_best, sign_table, tell_seeds, winne
 
 def make_two_seeds(first, second):
     """Return items of two cells whose mean scores differ between two training seeds."""
-    return pd.concat([make_items(means, n=10).assign(seed=seed) for seed, means in enumerate((first, second))])
+    return pd.concat(
+        [make_items(means, n=10).assign(seed=seed) for seed, means in enumerate((first, second))]
+    )
 
 
 def test_a_winner_by_far_wins_in_every_draw():
@@ -30,7 +32,10 @@ def test_seeds_that_disagree_are_counted():
     assert set(table["winner"]) == {"qa"}
     assert set(table["agree"]) == {1}
     assert 0.6 < table["share"].iloc[0] < 0.9
-    assert tell_seeds(winners=table) == "The 2 training seeds, each taken alone, all agree with the pooled result on 0 of 3 winners."
+    assert (
+        tell_seeds(winners=table)
+        == "The 2 training seeds, each taken alone, all agree with the pooled result on 0 of 3 winners."
+    )
 
 
 def test_a_sign_is_as_firm_as_the_draws_that_keep_it():

@@ -4,12 +4,21 @@ import numpy as np
 import pytest
 from known_scores import MEANS, make_items
 
-from helpers.analysis.transfer import addition_table, better_table, relative_table, size_table, synergy_table, transfer_table
+from helpers.analysis.transfer import (
+    addition_table,
+    better_table,
+    relative_table,
+    size_table,
+    synergy_table,
+    transfer_table,
+)
 from helpers.grid import SINGLES
 
 
 def test_the_transfer_matrix_holds_gains_over_base():
-    table = transfer_table(make_items(MEANS), SINGLES).pivot(index="contrast", columns="category", values="estimate")
+    table = transfer_table(make_items(MEANS), SINGLES).pivot(
+        index="contrast", columns="category", values="estimate"
+    )
     assert table.loc["qa", "qa"] == pytest.approx(0.4)
     assert table.loc["ie", "qa"] == pytest.approx(0.2)
     assert table.loc["gen", "gen"] == pytest.approx(0.3)

@@ -19,7 +19,11 @@ def work(toy_model, instruction_file):
     settings = TuningSettings(model=toy_model, n_rows=24, lora_rank=4, learning_rate=1e-2)
     _, encoded, _ = draw_rows(settings, read_rows(instruction_file, Instruction))
     order = batch_indices([len(row.input_ids) for row in encoded], 8, 1, 0)
-    return Work(settings, [[encoded[index] for index in batch] for batch in order], [learning_rate_at(step, 3, 1e-2) for step in range(3)])
+    return Work(
+        settings,
+        [[encoded[index] for index in batch] for batch in order],
+        [learning_rate_at(step, 3, 1e-2) for step in range(3)],
+    )
 
 
 @pytest.mark.slow
@@ -39,7 +43,11 @@ def test_without_trl_its_benchmark_is_skipped_with_a_reason(monkeypatch, caplog)
 
 def test_operations_are_counted_from_the_weights(work):
     model = attach_adapter(load_model(work.settings.model), work.settings)
-    frozen = sum(weight.numel() for name, weight in model.named_parameters() if ".layers." in name and "lora_" not in name)
+    frozen = sum(
+        weight.numel()
+        for name, weight in model.named_parameters()
+        if ".layers." in name and "lora_" not in name
+    )
     learnt = sum(weight.numel() for name, weight in model.named_parameters() if "lora_" in name)
     vocabulary = model.get_output_embeddings().weight.numel()
     assert count_flops(work) == work.n_tokens * (4 * frozen + 6 * learnt) + work.n_response * 4 * vocabulary

@@ -12,7 +12,11 @@ from helpers.paths import ROOT
 
 pytestmark = pytest.mark.slow
 HTML = ROOT / "_build" / "html"
-PAGES = sorted(str(path.relative_to(HTML)) for path in HTML.rglob("*.html") if "_static" not in path.parts and path.name != "index.html")
+PAGES = sorted(
+    str(path.relative_to(HTML))
+    for path in HTML.rglob("*.html")
+    if "_static" not in path.parts and path.name != "index.html"
+)
 BUDGET = 3e6  # bytes of a page
 
 each_page = pytest.mark.parametrize("name", PAGES or ["intro.html"])
@@ -36,7 +40,9 @@ def test_a_page_opens_without_errors_or_network_and_within_its_budget(book, open
     assert page.errors == []
     assert [url for url in page.loaded if not url.startswith(("file:", "data:", "blob:"))] == []
     files = {Path(unquote(urlsplit(url).path)) for url in page.loaded if url.startswith("file:")}
-    assert sum(file.stat().st_size for file in files if "_static" not in file.parts) < BUDGET  # its own, as it lies on disk
+    assert (
+        sum(file.stat().st_size for file in files if "_static" not in file.parts) < BUDGET
+    )  # its own, as it lies on disk
     assert sum(weigh(file) for file in files) < BUDGET  # with all that the pages share, as it travels
 
 
@@ -48,12 +54,22 @@ def weigh(path):
 @each_page
 def test_images_are_shown(book, open_page, name):
     page = open_page(book / name)
-    assert page.evaluate("[...document.images].filter((image) => image.complete && !image.naturalWidth).map((image) => image.src)") == []
+    assert (
+        page.evaluate(
+            "[...document.images].filter((image) => image.complete && !image.naturalWidth).map((image) => "
+            "image.src)"
+        )
+        == []
+    )
 
 
 @each_page
 def test_internal_links_lead_somewhere(book, name):
-    links = {link["href"] for link in read_page(book / name).find_all("a", href=True) if not urlsplit(link["href"]).scheme}
+    links = {
+        link["href"]
+        for link in read_page(book / name).find_all("a", href=True)
+        if not urlsplit(link["href"]).scheme
+    }
     for link in links:
         target = urlsplit(link)
         file = ((book / name).parent / unquote(target.path)).resolve() if target.path else book / name
@@ -67,7 +83,11 @@ def test_internal_links_lead_somewhere(book, name):
 def test_no_serious_barrier_is_found(book, open_page, name, theme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     found = axe.run(open_page(book / name, theme=theme), options={"preload": False}).response["violations"]
-    barriers = {rule["id"]: [node["html"][:200] for node in rule["nodes"]][:5] for rule in found if rule["impact"] in ("serious", "critical")}
+    barriers = {
+        rule["id"]: [node["html"][:200] for node in rule["nodes"]][:5]
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+    }
     assert barriers == {}
 
 
@@ -84,7 +104,10 @@ def test_the_first_page_can_be_read_within_a_second(book, open_page):
 def test_search_finds_the_page_of_a_word(book, open_page):
     page = open_page(book / "search.html", query="?q=McNemar")
     page.wait_for_selector("#search-results li a")
-    assert any("03_lora_training" in link.get_attribute("href") for link in page.query_selector_all("#search-results li a"))
+    assert any(
+        "03_lora_training" in link.get_attribute("href")
+        for link in page.query_selector_all("#search-results li a")
+    )
 
 
 def test_a_solution_unfolds(book, open_page):

@@ -19,8 +19,20 @@ from helpers.paths import ROOT
 @pytest.fixture
 def options(toy_model, instruction_file):
     """Return the options of a small grid on the toy model."""
-    values = {"model": toy_model, "instructions": instruction_file, "tasks": "evidence_yesno,medication_status,patient_answer", "n_rows": 4, "n_items": 2}
-    return ["--profile", "smoke", *(part for name, value in values.items() for part in ("-p", f"{name}={value}")), "-p", "controls="]
+    values = {
+        "model": toy_model,
+        "instructions": instruction_file,
+        "tasks": "evidence_yesno,medication_status,patient_answer",
+        "n_rows": 4,
+        "n_items": 2,
+    }
+    return [
+        "--profile",
+        "smoke",
+        *(part for name, value in values.items() for part in ("-p", f"{name}={value}")),
+        "-p",
+        "controls=",
+    ]
 
 
 def call(*arguments):
@@ -31,7 +43,10 @@ def call(*arguments):
 
 def test_list_run_and_status_agree_on_the_cells(options, runs):
     ids = [line.split(":")[0] for line in call("list", *options).splitlines()]
-    assert ids == ["base", *(f"{name}-n4-s1" for name in ("qa", "ie", "gen", "qa+ie", "qa+gen", "ie+gen", "qa+ie+gen"))]
+    assert ids == [
+        "base",
+        *(f"{name}-n4-s1" for name in ("qa", "ie", "gen", "qa+ie", "qa+gen", "ie+gen", "qa+ie+gen")),
+    ]
     assert not runs.exists()
     assert call("status", *options).endswith("0 of 8 cells are done\n")
     assert not runs.exists()
@@ -73,26 +88,55 @@ snakemake = Path(sys.executable).with_name("snakemake")
 
 
 def start_snakemake(folder, *arguments):
-    command = [snakemake, "--snakefile", ROOT / "Snakefile", "--cores", "2", "--config", "manifest=grid.json", *arguments]
+    command = [
+        snakemake,
+        "--snakefile",
+        ROOT / "Snakefile",
+        "--cores",
+        "2",
+        "--config",
+        "manifest=grid.json",
+        *arguments,
+    ]
     environment = os.environ | {"STUDY_RUNS": str(folder / "runs"), "PYTHONPATH": str(ROOT / "src")}
-    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def results(folder):
-    files = [path for stage in ("tuning", "evaluation") for path in (folder / "runs" / stage).rglob("*") if path.is_file() and path.name != "manifest.json"]
+    files = [
+        path
+        for stage in ("tuning", "evaluation")
+        for path in (folder / "runs" / stage).rglob("*")
+        if path.is_file() and path.name != "manifest.json"
+    ]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def done_cells(folder):
-    return [cell["id"] for cell in json.loads((folder / "grid.json").read_text())["cells"] if (folder / cell["done"]).is_file()]
+    return [
+        cell["id"]
+        for cell in json.loads((folder / "grid.json").read_text())["cells"]
+        if (folder / cell["done"]).is_file()
+    ]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not (snakemake.exists() and shutil.which("study", path=snakemake.parent)), reason="needs the extra `grid`: pip install --editable '.[grid]'"
+    not (snakemake.exists() and shutil.which("study", path=snakemake.parent)),
+    reason="needs the extra `grid`: pip install --editable '.[grid]'",
 )
 def test_snakemake_runs_two_cells_at_a_time_and_goes_on_after_a_kill(options, tmp_path, monkeypatch):
-    """A grid killed with -9 halfway and resumed ends with the bytes of one run cell by cell in one process."""
+    """A grid killed with -9 halfway and resumed ends with the bytes of one run cell by cell in
+    one process.
+    """
     options = [*options, "-p", "lattice=qa+ie", "-p", "epochs=20"]
     folder = tmp_path / "grid"
     folder.mkdir()

@@ -23,15 +23,23 @@ def test_every_parameter_of_a_tuning_run_is_an_option_with_its_help():
         assert field.metadata["help"].split()[0] in output
 
 
-def test_one_command_makes_an_adapter_that_plain_peft_loads_and_that_changes_the_model(toy_model, instruction_file, tmp_path):
+def test_one_command_makes_an_adapter_that_plain_peft_loads_and_that_changes_the_model(
+    toy_model, instruction_file, tmp_path
+):
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    result = run("--model", toy_model, "--instructions", instruction_file, "--output", tmp_path / "out", *OPTIONS)
+    result = run(
+        "--model", toy_model, "--instructions", instruction_file, "--output", tmp_path / "out", *OPTIONS
+    )
     assert result.exit_code == 0, result.output
     assert "8 rows (0 of the file were too long), 2 steps" in result.output
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
     base = AutoModelForCausalLM.from_pretrained(toy_model)
     ids = torch.tensor([[0, 5, 6, 7]])
     before = base(ids).logits
@@ -45,7 +53,17 @@ def test_one_command_makes_an_adapter_that_plain_peft_loads_and_that_changes_the
 def test_the_card_says_what_the_adapter_is_made_of(toy_model, instruction_file, tmp_path):
     from helpers.store import sha256_file
 
-    run("--model", toy_model, "--instructions", instruction_file, "--output", tmp_path / "out", "--tasks=evidence_yesno", "--n-items=2", *OPTIONS)
+    run(
+        "--model",
+        toy_model,
+        "--instructions",
+        instruction_file,
+        "--output",
+        tmp_path / "out",
+        "--tasks=evidence_yesno",
+        "--n-items=2",
+        *OPTIONS,
+    )
     card = (tmp_path / "out" / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: peft\n")
     assert sha256_file(instruction_file) in card

@@ -11,13 +11,30 @@ SETTINGS = EvaluationSettings(tasks="exam_choice,medication_status", n_items=2)
 
 @pytest.fixture
 def items():
-    return [{"task": exam.task.name, "item": item.id} for exam in prepare_exams(SETTINGS) for item in exam.items]
+    return [
+        {"task": exam.task.name, "item": item.id} for exam in prepare_exams(SETTINGS) for item in exam.items
+    ]
 
 
 def test_each_item_stands_once_beside_its_reference_and_every_models_answer(items):
-    answers = pd.DataFrame([row | {"cell": cell, "response": f"{cell} says", "score": score} for cell, score in (("base", 0.0), ("all", 1.0)) for row in items])
+    answers = pd.DataFrame(
+        [
+            row | {"cell": cell, "response": f"{cell} says", "score": score}
+            for cell, score in (("base", 0.0), ("all", 1.0))
+            for row in items
+        ]
+    )
     table = lay_out_answers(SETTINGS, answers)
-    assert list(table.columns) == ["task", "item", "asked", "reference", "base", "base score", "all", "all score"]
+    assert list(table.columns) == [
+        "task",
+        "item",
+        "asked",
+        "reference",
+        "base",
+        "base score",
+        "all",
+        "all score",
+    ]
     assert table[["task", "item"]].to_dict("records") == items
     assert set(table["base"]) == {"base says"}
     assert set(table["all score"]) == {1.0}

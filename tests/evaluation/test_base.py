@@ -1,4 +1,6 @@
-"""Several adapters on one loaded base give what each gives alone; base models of every kind get one begin-of-text token."""
+"""Several adapters on one loaded base give what each gives alone; base models of every kind get one
+begin-of-text token.
+"""
 
 import shutil
 
@@ -18,12 +20,17 @@ from helpers.tuning.lora import ADAPTER, TuningSettings, tune
 def adapters(toy_model, instruction_file):
     """Tune two adapters on the toy model; return their folders."""
     settings = TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=3e-2)
-    return [tune(TuningSettings(**{**vars(settings), "categories": name}), instruction_file).file(ADAPTER) for name in ("qa", "gen")]
+    return [
+        tune(TuningSettings(**{**vars(settings), "categories": name}), instruction_file).file(ADAPTER)
+        for name in ("qa", "gen")
+    ]
 
 
 @pytest.fixture
 def settings(toy_model):
-    return EvaluationSettings(model=toy_model, n_items=4, tasks="exam_choice,pronoun_resolution,dialogue_to_note")
+    return EvaluationSettings(
+        model=toy_model, n_items=4, tasks="exam_choice,pronoun_resolution,dialogue_to_note"
+    )
 
 
 def weights(model):
@@ -48,7 +55,14 @@ def test_an_adapter_is_merged_as_peft_merges_it_and_leaves_no_trace(toy_model, a
 def test_an_adapter_that_replaces_whole_layers_is_worn_and_taken_off_too(toy_model, tmp_path):
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    config = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["lm_head"], bias="lora_only", init_lora_weights=False, task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=2,
+        target_modules=["q_proj"],
+        modules_to_save=["lm_head"],
+        bias="lora_only",
+        init_lora_weights=False,
+        task_type="CAUSAL_LM",
+    )
     with torch.no_grad(), quiet_peft():
         tuned = get_peft_model(load_model(toy_model), config)
         tuned.base_model.model.lm_head.modules_to_save.default.weight.mul_(2)
@@ -63,11 +77,15 @@ def test_an_adapter_that_replaces_whole_layers_is_worn_and_taken_off_too(toy_mod
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
 
 
-def test_adapters_on_one_base_score_as_each_alone_and_the_base_is_loaded_once(settings, adapters, monkeypatch, tmp_path):
+def test_adapters_on_one_base_score_as_each_alone_and_the_base_is_loaded_once(
+    settings, adapters, monkeypatch, tmp_path
+):
     alone = [evaluate(settings, adapter).file(ITEMS).read_bytes() for adapter in (None, *adapters)]
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "together"))
     loaded = []
-    monkeypatch.setattr(base_module, "load_model", lambda name, **options: loaded.append(name) or load_model(name, **options))
+    monkeypatch.setattr(
+        base_module, "load_model", lambda name, **options: loaded.append(name) or load_model(name, **options)
+    )
     runs = evaluate_adapters(settings, {"base": None, "qa": adapters[0], "gen": adapters[1]})
     assert [run.file(ITEMS).read_bytes() for run in runs.values()] == alone
     assert loaded == [settings.model]
@@ -76,7 +94,9 @@ def test_adapters_on_one_base_score_as_each_alone_and_the_base_is_loaded_once(se
 
 def test_stored_answers_need_no_model(settings, adapters, monkeypatch):
     first = evaluate_adapters(settings, {"base": None, "qa": adapters[0]})
-    monkeypatch.setattr(base_module, "load_model", lambda name, **options: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(
+        base_module, "load_model", lambda name, **options: pytest.fail("the model was loaded")
+    )
     assert all(run.reused for run in evaluate_adapters(settings, {"base": None, "qa": adapters[0]}).values())
     assert not any(run.reused for run in first.values())
 
@@ -91,8 +111,14 @@ def test_a_folder_without_an_adapter_and_one_for_another_model_are_refused(toy_m
         find_adapter(tmp_path)
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    LlamaForCausalLM(LlamaConfig(vocab_size=400, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)).save_pretrained(tmp_path)
-    shutil.copytree(toy_model, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=400, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+        )
+    ).save_pretrained(tmp_path)
+    shutil.copytree(
+        toy_model, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors", "config.json")
+    )
     with pytest.raises(StudyError, match=r"does not fit .* Name the model it was tuned on"):
         SharedBase(str(tmp_path)).wear(adapters[0])
 

@@ -17,14 +17,24 @@ from helpers.jsonl import read_json_lines
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """Save a tiny BERT with one output, as BLEURT's checkpoints are, and a tokenizer of letters; return its folder."""
+    """Save a tiny BERT with one output, as BLEURT's checkpoints are, and a tokenizer of letters; return its
+    folder.
+    """
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 64}
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "max_position_embeddings": 64,
+    }
     torch.manual_seed(0)
-    BertForSequenceClassification(BertConfig(vocab_size=len(words), num_labels=1, initializer_range=0.5, **sizes)).save_pretrained(tmp_path / "bleurt")
+    BertForSequenceClassification(
+        BertConfig(vocab_size=len(words), num_labels=1, initializer_range=0.5, **sizes)
+    ).save_pretrained(tmp_path / "bleurt")
     BertTokenizerFast(vocab={word: n for n, word in enumerate(words)}).save_pretrained(tmp_path / "bleurt")
     return str(tmp_path / "bleurt")
 
@@ -33,7 +43,12 @@ def test_a_mark_is_the_models_one_number_for_reference_and_text_whatever_the_bat
     pairs = [("a fever", "he has a fever"), ("", "cough"), ("knee " * 40, "the left knee is swollen")]
     model, tokenizer = load_scorer(checkpoint)
     with torch.inference_mode():
-        plain = [model(**tokenizer([reference], [text], truncation=True, max_length=64, return_tensors="pt")).logits.item() for text, reference in pairs]
+        plain = [
+            model(
+                **tokenizer([reference], [text], truncation=True, max_length=64, return_tensors="pt")
+            ).logits.item()
+            for text, reference in pairs
+        ]
     assert mark_pairs(checkpoint, pairs) == pytest.approx(plain, abs=1e-5)
     turned = mark_pairs(checkpoint, [(reference, text) for text, reference in pairs])
     assert turned != pytest.approx(plain, abs=1e-3)  # reference and text cannot be exchanged
@@ -43,17 +58,28 @@ def test_generated_texts_are_measured_by_their_best_reference(toy_model, checkpo
     settings = EvaluationSettings(model=toy_model, n_items=2, tasks="evidence_yesno,patient_answer")
     choice = {"loglikelihoods": [[0.0, -1.0]]}
     texts = ["rest and drink", "see a doctor\n### Input: more"]
-    monkeypatch.setattr(stage, "answer_items", lambda *given: [choice if given[2].task.is_choice else {"response": text} for text in texts])
+    monkeypatch.setattr(
+        stage,
+        "answer_items",
+        lambda *given: [choice if given[2].task.is_choice else {"response": text} for text in texts],
+    )
     run = measure_bleurt(checkpoint, settings, evaluate(settings))
     first, second = prepare_exams(settings)[1].items
-    marks = [mark_pairs(checkpoint, [(text, reference) for reference in item.references]) for text, item in ((texts[0], first), ("see a doctor", second))]
-    assert [row["bleurt"] for row in read_json_lines(run.file("measured.jsonl"))] == pytest.approx([max(each) for each in marks], abs=1e-5)
+    marks = [
+        mark_pairs(checkpoint, [(text, reference) for reference in item.references])
+        for text, item in ((texts[0], first), ("see a doctor", second))
+    ]
+    assert [row["bleurt"] for row in read_json_lines(run.file("measured.jsonl"))] == pytest.approx(
+        [max(each) for each in marks], abs=1e-5
+    )
     assert measure_bleurt(checkpoint, settings, evaluate(settings)).reused
 
 
 @pytest.mark.parametrize(("task", "has_texts"), [("patient_answer", True), ("evidence_yesno", False)])
 def test_the_command_shows_the_measure_where_there_are_texts(toy_model, checkpoint, task, has_texts):
-    done = CliRunner().invoke(app, ["evaluate", "--model", toy_model, "--tasks", task, "--n-items", "2", "--bleurt", checkpoint])
+    done = CliRunner().invoke(
+        app, ["evaluate", "--model", toy_model, "--tasks", task, "--n-items", "2", "--bleurt", checkpoint]
+    )
     assert done.exit_code == 0, done.output
     assert ("bleurt" in done.output) == has_texts
 

@@ -19,7 +19,9 @@ def model(toy_model):
 
 @pytest.fixture
 def windowed_model():
-    """Make a model whose layers see a window alone, in turn, as Gemma 3 does; the window is shorter than the prompts."""
+    """Make a model whose layers see a window alone, in turn, as Gemma 3 does; the window is shorter than the
+    prompts.
+    """
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
     torch.manual_seed(0)
@@ -54,7 +56,9 @@ def test_options_score_as_if_each_stood_alone(model, batch_size):
 def test_options_score_alike_where_layers_see_a_window(windowed_model):
     scores = score_options(windowed_model, list(zip(PROMPTS, OPTIONS, strict=True)), 3)
     for prompt, options, found in zip(PROMPTS, OPTIONS, scores, strict=True):
-        assert found == pytest.approx([score_plainly(windowed_model, prompt, option) for option in options], abs=1e-5)
+        assert found == pytest.approx(
+            [score_plainly(windowed_model, prompt, option) for option in options], abs=1e-5
+        )
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
@@ -63,7 +67,14 @@ def test_generation_gives_what_transformers_generates(kind, batch_size, request)
     model, plain = request.getfixturevalue(kind), []
     for prompt in PROMPTS:
         ids = torch.tensor([prompt])
-        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, eos_token_id=1, pad_token_id=1)[0, len(prompt) :]
+        out = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=12,
+            do_sample=False,
+            eos_token_id=1,
+            pad_token_id=1,
+        )[0, len(prompt) :]
         plain.append([token for token in out.tolist() if token != 1])
     assert generate_greedily(model, PROMPTS, 12, 1, batch_size) == plain
 

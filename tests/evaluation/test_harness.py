@@ -21,26 +21,46 @@ def load_choose(folder):
 
 def ask_harness(model, folder, names):
     """Return the harness's choice for every item of each task."""
-    lm_eval = pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed (`pip install lm-eval==0.4.13`)")
+    lm_eval = pytest.importorskip(
+        "lm_eval", reason="lm-evaluation-harness is not installed (`pip install lm-eval==0.4.13`)"
+    )
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_path=str(folder), include_defaults=False)
-    results = lm_eval.simple_evaluate(HFLM(pretrained=model, device="cpu", dtype="float32", batch_size=8), tasks=names, task_manager=manager, bootstrap_iters=0)
+    results = lm_eval.simple_evaluate(
+        HFLM(pretrained=model, device="cpu", dtype="float32", batch_size=8),
+        tasks=names,
+        task_manager=manager,
+        bootstrap_iters=0,
+    )
     choose = load_choose(folder).choose
     choices = {}
     for name in names:
         for sample in results["samples"][name]:
             pairs = [pair for (pair,) in sample["resps"]]
-            chosen = choose(sample["doc"], pairs) if name.endswith("text") else max(range(len(pairs)), key=lambda index: pairs[index][0])
+            chosen = (
+                choose(sample["doc"], pairs)
+                if name.endswith("text")
+                else max(range(len(pairs)), key=lambda index: pairs[index][0])
+            )
             assert sample["acc"] == float(chosen == sample["doc"]["answer"])
             choices[name, sample["doc"]["id"]] = chosen
     return choices
 
 
 def choose_ourselves(model, way, folder):
-    items = read_items({"ours": evaluate(EvaluationSettings(model=model, tasks=CHOICE_TASKS, n_items=1000, choice_scoring=way))})
-    docs = {(name := f"study_{task}_{way}"): {doc["id"]: doc for doc in read_json_lines(folder / f"{name}.jsonl")} for task in items["task"].unique()}
+    items = read_items(
+        {
+            "ours": evaluate(
+                EvaluationSettings(model=model, tasks=CHOICE_TASKS, n_items=1000, choice_scoring=way)
+            )
+        }
+    )
+    docs = {
+        (name := f"study_{task}_{way}"): {doc["id"]: doc for doc in read_json_lines(folder / f"{name}.jsonl")}
+        for task in items["task"].unique()
+    }
     return {
         (name := f"study_{row.task}_{way}", row.item): "ABCDEFG".index(row.letters)
         if way == "letter"

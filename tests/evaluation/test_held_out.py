@@ -25,6 +25,11 @@ def test_the_loss_is_the_models_own_on_each_row(toy_model, instruction_file):
 
 
 def test_rows_that_are_too_long_are_left_out(toy_model, instruction_file):
-    lengths = sorted(len(encode_row(load_tokenizer(toy_model), row).input_ids) for row in read_rows(instruction_file, Instruction))
-    run = measure_held_out(EvaluationSettings(model=toy_model, n_items=100), None, instruction_file, lengths[10])
+    lengths = sorted(
+        len(encode_row(load_tokenizer(toy_model), row).input_ids)
+        for row in read_rows(instruction_file, Instruction)
+    )
+    run = measure_held_out(
+        EvaluationSettings(model=toy_model, n_items=100), None, instruction_file, lengths[10]
+    )
     assert run.manifest["facts"]["n_rows"] == sum(length <= lengths[10] for length in lengths)

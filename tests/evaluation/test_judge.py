@@ -33,7 +33,9 @@ MARKS = '{"coherence": 4, "completeness": 2, "naturalness": 5}'
 
 @pytest.fixture
 def judging(provider, monkeypatch):
-    """Let the provider judge: the same marks for all but rude texts; of two texts it prefers the one that says 'kind', else the first it is shown."""
+    """Let the provider judge: the same marks for all but rude texts; of two texts it prefers the one that
+    says 'kind', else the first it is shown.
+    """
     seen = []
 
     def complete(body):
@@ -45,7 +47,14 @@ def judging(provider, monkeypatch):
             content = "no marks" if "rude" in prompt.split("Text:\n")[-1] else f"Marks: {MARKS}"
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
         usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-        return {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
+        return {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "m",
+            "choices": [choice],
+            "usage": usage,
+        }
 
     monkeypatch.setattr(provider_module, "complete", complete)
     monkeypatch.setattr(live, "FIRST_DELAY_SECONDS", 0.01)
@@ -66,7 +75,11 @@ def answer_with(monkeypatch, *texts):
     """Let every model write these texts and find every first option likeliest."""
     choice = {"loglikelihoods": [[0.0, -1.0]]}
     monkeypatch.setattr(
-        stage, "answer_items", lambda model, tokenizer, exam, partial: [choice if exam.task.is_choice else {"response": text} for text in texts]
+        stage,
+        "answer_items",
+        lambda model, tokenizer, exam, partial: [
+            choice if exam.task.is_choice else {"response": text} for text in texts
+        ],
     )
 
 
@@ -74,22 +87,33 @@ def rows(run):
     return read_json_lines(run.file("measured.jsonl"))
 
 
-def test_texts_are_marked_once_unparsed_replies_give_none_and_the_key_is_never_written(judging, settings, monkeypatch, runs):
+def test_texts_are_marked_once_unparsed_replies_give_none_and_the_key_is_never_written(
+    judging, settings, monkeypatch, runs
+):
     answer_with(monkeypatch, "kind words\n### Input: more", "rude words")
     run = judge_texts(judge_of(judging), settings, evaluate(settings), limits=LIMITS)
-    assert [(row["coherence"], row["completeness"], row["naturalness"]) for row in rows(run)] == [(4, 2, 5), (None, None, None)]
+    assert [(row["coherence"], row["completeness"], row["naturalness"]) for row in rows(run)] == [
+        (4, 2, 5),
+        (None, None, None),
+    ]
     assert run.manifest["facts"] == {"n_items": 2, "n_unparsed": 1}
     assert len(judging.seen) == 2
     assert not any("more" in body["messages"][0]["content"].split("Text:\n")[-1] for body in judging.seen)
-    assert {(body["model"], body["temperature"], "reasoning_effort" in body) for body in judging.seen} == {("toy-judge", 0, False)}
-    assert not any(os.environ["OPENAI_API_KEY"] in path.read_text() for path in runs.rglob("*") if path.is_file())
+    assert {(body["model"], body["temperature"], "reasoning_effort" in body) for body in judging.seen} == {
+        ("toy-judge", 0, False)
+    }
+    assert not any(
+        os.environ["OPENAI_API_KEY"] in path.read_text() for path in runs.rglob("*") if path.is_file()
+    )
 
 
 def test_a_judge_killed_half_way_is_not_asked_again_for_what_it_has_answered(judging, settings, monkeypatch):
     answer_with(monkeypatch, "kind words", "rude words")
     evaluation = evaluate(settings)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("helpers.evaluation.judge.parse_marks", lambda reply: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(
+            "helpers.evaluation.judge.parse_marks", lambda reply: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         judge_texts(judge_of(judging), settings, evaluation, limits=LIMITS)
     assert judging.seen
     judge_texts(judge_of(judging), settings, evaluation, limits=LIMITS)
@@ -111,7 +135,9 @@ def test_the_cap_holds_and_the_estimate_counts_what_is_missing(judging, settings
     answer_with(monkeypatch, "kind words", "rude " * 300)
     evaluation, judge = evaluate(settings), judge_of(judging)
     cases = list_marks(settings, evaluation)
-    most = len(cases[0].prompts[0]) + 1_000  # room for the first request at its most, not for the second, which is longer
+    most = (
+        len(cases[0].prompts[0]) + 1_000
+    )  # room for the first request at its most, not for the second, which is longer
     assert len(cases[1].prompts[0]) > most
     with pytest.raises(StudyError, match="could break the cap"):
         judge_texts(judge, settings, evaluation, limits=ProviderLimits(max_cost_tokens=most))
@@ -149,19 +175,40 @@ def test_pairs_are_judged_in_both_orders_and_a_liking_for_the_first_is_even(judg
     assert [(row["preference"], row["agrees"]) for row in rows(run)] == [(1.0, True), (0.5, False)]
     assert len(judging.seen) == 4
     assert share_preferences({"first": run}).to_dict("records") == [
-        {"cell": "first", "task": "patient_answer", "preference": 0.75, "agrees": 0.5, "n": 2, "unparsed": 0.0}
+        {
+            "cell": "first",
+            "task": "patient_answer",
+            "preference": 0.75,
+            "agrees": 0.5,
+            "n": 2,
+            "unparsed": 0.0,
+        }
     ]
 
 
 def test_two_equal_texts_are_compared_in_one_request(judging, settings, monkeypatch):
     answer_with(monkeypatch, "same words", "like words")
     run = evaluate(settings)
-    assert [row["preference"] for row in rows(judge_pairs(judge_of(judging), settings, run, run, limits=LIMITS))] == [0.5, 0.5]
+    assert [
+        row["preference"] for row in rows(judge_pairs(judge_of(judging), settings, run, run, limits=LIMITS))
+    ] == [0.5, 0.5]
     assert list(judging.sent.values()) == [1, 1]
 
 
 def test_the_command_says_what_judging_costs_before_it_asks(judging, settings, toy_model):
-    arguments = ["evaluate", "--model", toy_model, "--tasks", "patient_answer", "--n-items", "2", "--judge", "toy-judge", "--judge-url", judging.url]
+    arguments = [
+        "evaluate",
+        "--model",
+        toy_model,
+        "--tasks",
+        "patient_answer",
+        "--n-items",
+        "2",
+        "--judge",
+        "toy-judge",
+        "--judge-url",
+        judging.url,
+    ]
     refused = CliRunner().invoke(app, arguments)
     assert refused.exit_code == 1
     assert "Set `max_cost_tokens`" in refused.stderr
@@ -190,13 +237,25 @@ def test_only_a_preference_that_holds_in_both_orders_counts(straight, turned, pr
 
 
 @pytest.mark.parametrize(
-    "reply", ["", "4 2 5", '{"coherence": 4, "completeness": 2}', MARKS.replace("5", "6"), MARKS.replace("5", "4.5"), MARKS.replace("5", "true"), "[1]"]
+    "reply",
+    [
+        "",
+        "4 2 5",
+        '{"coherence": 4, "completeness": 2}',
+        MARKS.replace("5", "6"),
+        MARKS.replace("5", "4.5"),
+        MARKS.replace("5", "true"),
+        "[1]",
+    ],
 )
 def test_replies_that_are_not_three_whole_marks_give_none(reply):
     assert set(parse_marks(reply).values()) == {None}
 
 
-@pytest.mark.parametrize(("reply", "better"), [('{"better": "B"}', "B"), ('so {"better": "tie"}.', "tie"), ('{"better": "both"}', None), ("A", None)])
+@pytest.mark.parametrize(
+    ("reply", "better"),
+    [('{"better": "B"}', "B"), ('so {"better": "tie"}.', "tie"), ('{"better": "both"}', None), ("A", None)],
+)
 def test_preferences_are_read_strictly(reply, better):
     assert parse_preference(reply) == better
 

@@ -1,4 +1,6 @@
-"""Public sets in the embedded format: small rows written here in the form of each source, and the real files where `STUDY_DATA` names them."""
+"""Public sets in the embedded format: small rows written here in the form of each source, and the real files
+where `STUDY_DATA` names them.
+"""
 
 import json
 import os
@@ -21,11 +23,15 @@ ABSTRACT = ["We followed forty runners.", "Ten fell ill."]
 @pytest.mark.parametrize(
     ("convert", "row"),
     [
-        (converters.convert_medqa, QUESTION | {"options": LETTERED, "answer": "vitamin C", "answer_idx": "B"}),
+        (
+            converters.convert_medqa,
+            QUESTION | {"options": LETTERED, "answer": "vitamin C", "answer_idx": "B"},
+        ),
         (converters.convert_medqa, QUESTION | {"options": LETTERED, "answer": "B"}),
         (
             converters.convert_medqa,
-            {"id": "q1", "sent1": QUESTION["question"], "label": 1} | {f"ending{n}": text for n, text in enumerate(LETTERED.values())},
+            {"id": "q1", "sent1": QUESTION["question"], "label": 1}
+            | {f"ending{n}": text for n, text in enumerate(LETTERED.values())},
         ),
         (converters.convert_medmcqa, QUESTION | COLUMNS | {"cop": 1}),
         (converters.convert_medmcqa_release, QUESTION | COLUMNS | {"cop": 2}),
@@ -46,9 +52,29 @@ def test_a_question_without_a_label_is_no_item():
 @pytest.mark.parametrize(
     ("row", "split"),
     [
-        ({"pubid": 7, "question": "Do runners fall ill?", "context": {"contexts": ABSTRACT}, "final_decision": "maybe"}, "test"),
-        ({"id": "7", "QUESTION": "Do runners fall ill?", "CONTEXTS": ABSTRACT, "final_decision": "maybe"}, "test"),
-        ({"id": "7", "split": "train_dev", "question": "Do runners fall ill?", "context": ABSTRACT, "answer": "maybe"}, "train"),
+        (
+            {
+                "pubid": 7,
+                "question": "Do runners fall ill?",
+                "context": {"contexts": ABSTRACT},
+                "final_decision": "maybe",
+            },
+            "test",
+        ),
+        (
+            {"id": "7", "QUESTION": "Do runners fall ill?", "CONTEXTS": ABSTRACT, "final_decision": "maybe"},
+            "test",
+        ),
+        (
+            {
+                "id": "7",
+                "split": "train_dev",
+                "question": "Do runners fall ill?",
+                "context": ABSTRACT,
+                "answer": "maybe",
+            },
+            "train",
+        ),
     ],
 )
 def test_abstracts_come_whole_with_yes_no_or_maybe(row, split):
@@ -66,7 +92,9 @@ def test_abstracts_come_whole_with_yes_no_or_maybe(row, split):
 @pytest.mark.parametrize("tags", [["O", "B-Disease", "I-Disease", "B-Disease", "O"], [0, 1, 2, 1, 0]])
 def test_tagged_tokens_become_mentions_each_once(tags):
     key = "tags" if isinstance(tags[0], str) else "ner_tags"
-    (item,) = converters.convert_ncbi_disease({"tokens": ["In", "cystic", "fibrosis", "asthma", "varies"], key: tags})
+    (item,) = converters.convert_ncbi_disease(
+        {"tokens": ["In", "cystic", "fibrosis", "asthma", "varies"], key: tags}
+    )
     assert item["text"] == "In cystic fibrosis asthma varies"
     assert item["gold"] == [{"forms": ["cystic fibrosis"]}, {"forms": ["asthma"]}]
     assert converters.convert_ncbi_disease({"tokens": ["None", "here"], key: tags[:1] * 2}) == []
@@ -74,7 +102,12 @@ def test_tagged_tokens_become_mentions_each_once(tags):
 
 def test_a_case_report_gives_one_item_a_line_that_names_a_medication():
     text = "He took aspirin and Aspirin.\nHe slept.\nThen warfarin low dose."
-    spans = [("Medication", "8 15"), ("Medication", "20 27"), ("Sign_symptom", "32 37"), ("Medication", "44 52;53 56")]
+    spans = [
+        ("Medication", "8 15"),
+        ("Medication", "20 27"),
+        ("Sign_symptom", "32 37"),
+        ("Medication", "44 52;53 56"),
+    ]
     release = {"id": "1", "text": text, "entities": [{"type": kind, "spans": span} for kind, span in spans]}
     items = converters.convert_maccrobat(release)
     assert [item["text"] for item in items] == ["He took aspirin and Aspirin.", "Then warfarin low dose."]
@@ -84,20 +117,41 @@ def test_a_case_report_gives_one_item_a_line_that_names_a_medication():
 
 
 def test_a_pronoun_that_stands_twice_is_left_out():
-    row = {"doc": "9", "split": "dev", "context": "The liver grew; it failed.", "pronoun": "it", "antecedent": "The liver", "all_antecedents": ["The liver"]}
+    row = {
+        "doc": "9",
+        "split": "dev",
+        "context": "The liver grew; it failed.",
+        "pronoun": "it",
+        "antecedent": "The liver",
+        "all_antecedents": ["The liver"],
+    }
     (item,) = converters.convert_craft(row)
     assert (item["gold"], item["split"]) == ({"forms": ["The liver"]}, "train")
     assert converters.convert_craft(row | {"context": "It grew; the liver, it failed."}) == []
 
 
 def test_dialogues_name_their_section_in_words():
-    (item,) = converters.convert_mts_dialog({"ID": "3", "section_header": "FAM/SOCHX", "section_text": "Smokes.", "dialogue": "Doctor: Smoke? Patient: Yes."})
-    assert item == {"id": "3", "section": "family and social history", "text": "Doctor: Smoke? Patient: Yes.", "references": ["Smokes."]}
+    (item,) = converters.convert_mts_dialog(
+        {
+            "ID": "3",
+            "section_header": "FAM/SOCHX",
+            "section_text": "Smokes.",
+            "dialogue": "Doctor: Smoke? Patient: Yes.",
+        }
+    )
+    assert item == {
+        "id": "3",
+        "section": "family and social history",
+        "text": "Doctor: Smoke? Patient: Yes.",
+        "references": ["Smokes."],
+    }
 
 
 def test_questions_without_an_answer_are_no_items():
     assert converters.convert_medquad({"id": "1", "question": "What is gout?", "answer": None}) == []
-    assert converters.convert_icliniq({"input": "What is gout?", "answer_icliniq": "A painful joint."})[0]["references"] == ["A painful joint."]
+    assert converters.convert_icliniq({"input": "What is gout?", "answer_icliniq": "A painful joint."})[0][
+        "references"
+    ] == ["A painful joint."]
 
 
 def test_lots_give_about_one_row_in_ten_to_demonstrations():
@@ -106,11 +160,17 @@ def test_lots_give_about_one_row_in_ten_to_demonstrations():
 
 
 RELEASES = {
-    "medqa": {"phrases_no_exclude_test.jsonl": [QUESTION | {"options": LETTERED, "answer": "vitamin C", "answer_idx": "B"}]},
+    "medqa": {
+        "phrases_no_exclude_test.jsonl": [
+            QUESTION | {"options": LETTERED, "answer": "vitamin C", "answer_idx": "B"}
+        ]
+    },
     "medmcqa": {"dev.json": [QUESTION | COLUMNS | {"cop": 2}]},
     "mts_dialog": {
-        "MTS-Dialog-TestSet-1-MEDIQA-Chat-2023.csv": 'ID,section_header,section_text,dialogue\n0,CC,"Cough, dry.",Doctor: What is it? Patient: A cough.\n',
-        "MTS-Dialog-TrainingSet.csv": "ID,section_header,section_text,dialogue\n0,ALLERGY,None.,Doctor: Allergies? Patient: No.\n",
+        "MTS-Dialog-TestSet-1-MEDIQA-Chat-2023.csv": 'ID,section_header,section_text,dialogue\n0,CC,"Cough, '
+        'dry.",Doctor: What is it? Patient: A cough.\n',
+        "MTS-Dialog-TrainingSet.csv": "ID,section_header,section_text,dialogue\n0,ALLERGY,None.,Doctor: "
+        "Allergies? Patient: No.\n",
     },
     "ncbi_disease": {
         "test.tsv": "Asthma\tB-Disease\nvaries\tO\n\nNothing\tO\n",
@@ -139,16 +199,29 @@ def test_pubmedqa_is_read_from_its_mapping_and_maccrobat_from_brat(tmp_path):
     row = {"QUESTION": "Do runners fall ill?", "CONTEXTS": ABSTRACT, "final_decision": "yes"}
     (tmp_path / "ori_pqal.json").write_text(json.dumps({"7": row, "8": row}))
     assert [item.id for item in load_items(PUBLIC["pubmedqa"], tmp_path)[0]] == ["7", "8"]
-    names = [next(str(n) for n in range(100) if converters.draw_split(str(n)) == split) for split in ("train", "test")]
+    names = [
+        next(str(n) for n in range(100) if converters.draw_split(str(n)) == split)
+        for split in ("train", "test")
+    ]
     for name in names:
         (tmp_path / f"{name}.txt").write_text(f"He took aspirin {name}.\n")
         (tmp_path / f"{name}.ann").write_text("T1\tMedication 8 15\taspirin\nE1\tMedication:T1\n")
     items, demonstration = load_items(PUBLIC["maccrobat_medications"], tmp_path)
-    assert (items[0].text, demonstration.text) == (f"He took aspirin {names[1]}.", f"He took aspirin {names[0]}.")
+    assert (items[0].text, demonstration.text) == (
+        f"He took aspirin {names[1]}.",
+        f"He took aspirin {names[0]}.",
+    )
 
 
 def test_the_users_own_file_in_the_embedded_format_goes_before_all_else(tmp_path):
-    own = {"id": "mine", "split": "test", "context": "", "question": "Is it?", "options": ["yes", "no"], "answer": 0}
+    own = {
+        "id": "mine",
+        "split": "test",
+        "context": "",
+        "question": "Is it?",
+        "options": ["yes", "no"],
+        "answer": 0,
+    }
     for task in ("bioasq", "medqa", "exam_choice"):
         (tmp_path / f"{task}.jsonl").write_text(json.dumps(own) + "\n")
         assert [item.id for item in load_items(find_task(task), tmp_path)[0]] == ["mine"]
@@ -156,7 +229,9 @@ def test_the_users_own_file_in_the_embedded_format_goes_before_all_else(tmp_path
 
 def test_rows_that_break_the_schema_are_left_out_with_a_warning(tmp_path):
     twins = QUESTION | {"id": "q2", "options": LETTERED | {"D": "vitamin C"}, "answer": "B"}
-    (tmp_path / "medqa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (QUESTION | {"options": LETTERED, "answer": "B"}, twins)))
+    (tmp_path / "medqa.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in (QUESTION | {"options": LETTERED, "answer": "B"}, twins))
+    )
     with pytest.warns(UserWarning, match=r"medqa: 1 of 2 rows are left out, first q2: .*must differ"):
         assert len(load_items(PUBLIC["medqa"], tmp_path)[0]) == 1
 
@@ -164,11 +239,27 @@ def test_rows_that_break_the_schema_are_left_out_with_a_warning(tmp_path):
 @pytest.mark.parametrize(
     ("task", "content", "message"),
     [
-        ("medqa", None, r"needs .*medqa.jsonl in the embedded format \(ChoiceItem.*phrases_no_exclude_test.jsonl"),
+        (
+            "medqa",
+            None,
+            r"needs .*medqa.jsonl in the embedded format \(ChoiceItem.*phrases_no_exclude_test.jsonl",
+        ),
         ("bioasq", None, r"needs .*bioasq.jsonl in the embedded format"),
-        ("medqa", {"id": "1", "split": "test", "context": "", "question": "Is it?", "options": ["yes", "no"]}, r"`answer`: Field required .*medqa.jsonl:1"),
-        ("craft_pronouns", {"id": "1", "split": "train", "text": "It hurts.", "pronoun": "It", "gold": {"forms": ["It"]}}, "lacks rows with split 'test'"),
-        ("medquad", {"id": "1", "split": "test", "text": "Why?", "references": ["So."]}, "lacks a row with split 'train'"),
+        (
+            "medqa",
+            {"id": "1", "split": "test", "context": "", "question": "Is it?", "options": ["yes", "no"]},
+            r"`answer`: Field required .*medqa.jsonl:1",
+        ),
+        (
+            "craft_pronouns",
+            {"id": "1", "split": "train", "text": "It hurts.", "pronoun": "It", "gold": {"forms": ["It"]}},
+            "lacks rows with split 'test'",
+        ),
+        (
+            "medquad",
+            {"id": "1", "split": "test", "text": "Why?", "references": ["So."]},
+            "lacks a row with split 'train'",
+        ),
     ],
 )
 def test_missing_or_wrong_files_say_what_would_do(task, content, message, tmp_path):
@@ -196,7 +287,10 @@ def test_a_hub_that_cannot_be_reached_is_one_clear_error(monkeypatch):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    with pytest.raises(StudyError, match="'medqa' could not be loaded from the hub .*no route to host Go online, or name a folder"):
+    with pytest.raises(
+        StudyError,
+        match="'medqa' could not be loaded from the hub .*no route to host Go online, or name a folder",
+    ):
         load_items(PUBLIC["medqa"])
     with pytest.raises(StudyError, match="'mednli' cannot be downloaded"):
         load_items(PUBLIC["mednli"])

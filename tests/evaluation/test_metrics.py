@@ -5,7 +5,14 @@ import math
 import pytest
 
 from helpers.evaluation.concepts import LEXICON, concept_f1, find_concepts, split_words
-from helpers.evaluation.metrics import parse_medications, score_choice, score_medications, score_mention, score_mentions, score_text
+from helpers.evaluation.metrics import (
+    parse_medications,
+    score_choice,
+    score_medications,
+    score_mention,
+    score_mentions,
+    score_text,
+)
 from helpers.paths import SEEDS
 from helpers.records import ChoiceItem, MedicationItem, MentionsItem, PronounItem, QuestionItem
 
@@ -14,10 +21,22 @@ NOTE = MedicationItem(
     split="test",
     difficulty="easy",
     text="Takes aspirin. Warfarin was stopped.",
-    gold=[{"forms": ["aspirin", "ASA"], "status": "active"}, {"forms": ["Warfarin"], "status": "discontinued"}],
+    gold=[
+        {"forms": ["aspirin", "ASA"], "status": "active"},
+        {"forms": ["Warfarin"], "status": "discontinued"},
+    ],
 )
-PRONOUN = PronounItem(id="p", split="test", difficulty="easy", text="The left knee is red; it hurts.", pronoun="it", gold={"forms": ["The left knee", "knee"]})
-QUESTION = QuestionItem(id="q", split="test", difficulty="easy", text="Is it bad?", references=["see a doctor today", "rest"])
+PRONOUN = PronounItem(
+    id="p",
+    split="test",
+    difficulty="easy",
+    text="The left knee is red; it hurts.",
+    pronoun="it",
+    gold={"forms": ["The left knee", "knee"]},
+)
+QUESTION = QuestionItem(
+    id="q", split="test", difficulty="easy", text="Is it bad?", references=["see a doctor today", "rest"]
+)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +64,15 @@ def test_lines_that_are_not_name_and_status_count_as_none():
 
 @pytest.mark.parametrize(
     ("response", "score"),
-    [("the left knee", 1), ("Left knee.", 1), ("his knee", 1), ("knee\nbecause it is red", 1), ("the knee joint", 0), ("left", 0), ("", 0)],
+    [
+        ("the left knee", 1),
+        ("Left knee.", 1),
+        ("his knee", 1),
+        ("knee\nbecause it is red", 1),
+        ("the knee joint", 0),
+        ("left", 0),
+        ("", 0),
+    ],
 )
 def test_a_mention_must_match_a_form_articles_aside(response, score):
     assert score_mention(response, PRONOUN)["score"] == score
@@ -72,7 +99,11 @@ def test_a_text_is_scored_against_its_best_reference():
 )
 def test_conditional_accuracy_counts_the_medications_found_alone(response, precision, recall, conditional):
     found = score_medications(response, NOTE)
-    assert (found["precision"], found["recall"], found["conditional"]) == (pytest.approx(precision), recall, conditional)
+    assert (found["precision"], found["recall"], found["conditional"]) == (
+        pytest.approx(precision),
+        recall,
+        conditional,
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,23 +114,46 @@ def test_conditional_accuracy_counts_the_medications_found_alone(response, preci
         ("breast cancer", 2 / 3, 1.0, 1 / 2, True),
         ("cancer\nataxia\ngout", 2 / 5, 1 / 3, 1 / 2, True),
         ("breast cancer, ataxia", 0.0, 0.0, 0.0, True),
-        ("the sentence names a number of diseases that are all of them rather hard to treat at home", 0.0, 0.0, 0.0, False),
+        (
+            "the sentence names a number of diseases that are all of them rather hard to treat at home",
+            0.0,
+            0.0,
+            0.0,
+            False,
+        ),
         ("", 0.0, 0.0, 0.0, False),
     ],
 )
 def test_lists_of_mentions_are_scored_by_f1_of_whole_mentions(response, score, precision, recall, parsed):
-    item = MentionsItem(id="d", split="test", text="Breast cancer or ataxia?", gold=[{"forms": ["Breast cancer"]}, {"forms": ["ataxia"]}])
-    expected = {"score": pytest.approx(score), "parsed": parsed, "precision": pytest.approx(precision), "recall": recall}
+    item = MentionsItem(
+        id="d",
+        split="test",
+        text="Breast cancer or ataxia?",
+        gold=[{"forms": ["Breast cancer"]}, {"forms": ["ataxia"]}],
+    )
+    expected = {
+        "score": pytest.approx(score),
+        "parsed": parsed,
+        "precision": pytest.approx(precision),
+        "recall": recall,
+    }
     assert score_mentions(response, item) == expected
 
 
 def choice(answer):
-    return ChoiceItem(id="c", split="test", context="", question="Which?", options=["a", "b", "c"], answer=answer)
+    return ChoiceItem(
+        id="c", split="test", context="", question="Which?", options=["a", "b", "c"], answer=answer
+    )
 
 
 def test_a_choice_is_the_most_likely_option_with_margin_and_brier_score():
     found = score_choice([[math.log(0.5), math.log(0.3), math.log(0.2)]], choice(1))
-    assert (found["score"], found["response"], found["letters"], found["right_letters"]) == (0.0, "a", "A", "B")
+    assert (found["score"], found["response"], found["letters"], found["right_letters"]) == (
+        0.0,
+        "a",
+        "A",
+        "B",
+    )
     assert found["margin"] == pytest.approx(math.log(0.3 / 0.5))
     assert found["brier"] == pytest.approx(0.5**2 + 0.7**2 + 0.2**2)
     assert score_choice([[-1.0, -2.0, -3.0]], choice(0))["margin"] == pytest.approx(1.0)
@@ -119,7 +173,10 @@ def test_equal_options_are_settled_by_their_order_and_extreme_ones_stay_finite()
 
 
 def test_concepts_are_found_by_any_spelling_the_longest_first():
-    assert find_concepts("Short of breath, with HIGH blood pressure.") == {"shortness of breath", "hypertension"}
+    assert find_concepts("Short of breath, with HIGH blood pressure.") == {
+        "shortness of breath",
+        "hypertension",
+    }
     assert find_concepts("His kidneys and ankles") == {"kidney", "ankle"}
     assert concept_f1("Fever and a cough", "a cough, dyspnea") == pytest.approx(1 / 2)
     assert concept_f1("Fever", "nothing of note") is None

@@ -29,11 +29,27 @@ def encoder(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
     folder = tmp_path / "models" / "all-minilm-l6-v2"
     folder.mkdir(parents=True)
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")]
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"abcdefghijklmnopqrstuvwxyz",
+        *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"),
+    ]
     (folder / "vocab.txt").write_text("\n".join(words))
     BertTokenizerFast(vocab={word: n for n, word in enumerate(words)}).save_pretrained(folder)
     torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)).save_pretrained(folder)
+    BertModel(
+        BertConfig(
+            vocab_size=len(words),
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+        )
+    ).save_pretrained(folder)
     monkeypatch.setattr(similarity, "FILES", {name: sha256_file(folder / name) for name in FILES})
     similarity.load_encoder.cache_clear()
     yield folder
@@ -44,9 +60,19 @@ def test_generated_texts_are_measured_once_and_the_ideal_one_scores_one(toy_mode
     from helpers.evaluation import stage
 
     settings = EvaluationSettings(model=toy_model, n_items=3, tasks="exam_choice,dialogue_to_note")
-    exact = {"dialogue_to_note": lambda exam: [{"response": exam.items[0].references[0]}, {"response": "other words"}, {"response": ""}]}
+    exact = {
+        "dialogue_to_note": lambda exam: [
+            {"response": exam.items[0].references[0]},
+            {"response": "other words"},
+            {"response": ""},
+        ]
+    }
     answer = stage.answer_items
-    monkeypatch.setattr(stage, "answer_items", lambda *given: exact.get(given[2].task.name, lambda exam: answer(*given))(given[2]))
+    monkeypatch.setattr(
+        stage,
+        "answer_items",
+        lambda *given: exact.get(given[2].task.name, lambda exam: answer(*given))(given[2]),
+    )
     run = evaluate(settings)
     measured = measure_similarity(settings, run)
     scores = [row["bertscore"] for row in read_json_lines(measured.file("measured.jsonl"))]

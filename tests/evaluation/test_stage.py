@@ -10,7 +10,15 @@ from helpers.evaluation import stage
 from helpers.evaluation.base import SharedBase
 from helpers.evaluation.forms import build_task_prompt
 from helpers.evaluation.partial import PartialAnswers
-from helpers.evaluation.stage import ANSWERS, ITEMS, EvaluationSettings, evaluate, list_first_prompts, prepare_exams, score_answers
+from helpers.evaluation.stage import (
+    ANSWERS,
+    ITEMS,
+    EvaluationSettings,
+    evaluate,
+    list_first_prompts,
+    prepare_exams,
+    score_answers,
+)
 from helpers.evaluation.tasks import TASKS, load_items, parse_tasks
 from helpers.grid import collect_items, run_cells
 from helpers.jsonl import read_json_lines
@@ -68,9 +76,15 @@ class Killed(BaseException):
     """What no code of ours catches."""
 
 
-@pytest.mark.parametrize(("task", "scoring"), [("patient_answer", "text"), ("exam_choice", "text"), ("exam_choice", "letter")])
-def test_a_task_killed_after_a_batch_goes_on_with_the_next_and_ends_in_the_same_bytes(settings, task, scoring, monkeypatch, tmp_path, runs):
-    settings = dataclasses.replace(settings, tasks=task, n_items=5, choice_scoring=scoring, permute_options=scoring == "letter")
+@pytest.mark.parametrize(
+    ("task", "scoring"), [("patient_answer", "text"), ("exam_choice", "text"), ("exam_choice", "letter")]
+)
+def test_a_task_killed_after_a_batch_goes_on_with_the_next_and_ends_in_the_same_bytes(
+    settings, task, scoring, monkeypatch, tmp_path, runs
+):
+    settings = dataclasses.replace(
+        settings, tasks=task, n_items=5, choice_scoring=scoring, permute_options=scoring == "letter"
+    )
     monkeypatch.setattr(stage, "BATCH_SIZE", 2)
     monkeypatch.setattr(stage, "CHOICE_BATCH_SIZE", 2)
     keep, batches = PartialAnswers.keep, []
@@ -87,7 +101,11 @@ def test_a_task_killed_after_a_batch_goes_on_with_the_next_and_ends_in_the_same_
     (left,) = runs.glob("answers/*/.answers.jsonl")
     with left.open("a") as file:
         file.write('[0, "a line that the kill broke')
-    monkeypatch.setattr(PartialAnswers, "keep", lambda partial, batch, answers: batches.append(list(batch)) or keep(partial, batch, answers))
+    monkeypatch.setattr(
+        PartialAnswers,
+        "keep",
+        lambda partial, batch, answers: batches.append(list(batch)) or keep(partial, batch, answers),
+    )
     evaluate(settings)
     assert not left.exists()
     killed = {path.relative_to(runs): path.read_bytes() for path in runs.glob("*/*/*.jsonl")}
@@ -96,7 +114,10 @@ def test_a_task_killed_after_a_batch_goes_on_with_the_next_and_ends_in_the_same_
     evaluate(settings)
     assert resumed == batches
     assert len(batches) > 2
-    assert killed == {path.relative_to(tmp_path / "undisturbed"): path.read_bytes() for path in (tmp_path / "undisturbed").glob("*/*/*.jsonl")}
+    assert killed == {
+        path.relative_to(tmp_path / "undisturbed"): path.read_bytes()
+        for path in (tmp_path / "undisturbed").glob("*/*/*.jsonl")
+    }
 
 
 def test_a_batch_of_which_only_a_part_was_written_is_answered_again(tmp_path):
@@ -110,7 +131,9 @@ def test_a_batch_of_which_only_a_part_was_written_is_answered_again(tmp_path):
 def test_more_tasks_reuse_the_answers_that_are_stored(settings, monkeypatch):
     evaluate(dataclasses.replace(settings, tasks="exam_choice"))
     answered, answer = [], stage.answer_items
-    monkeypatch.setattr(stage, "answer_items", lambda *args: answered.append(args[2].task.name) or answer(*args))
+    monkeypatch.setattr(
+        stage, "answer_items", lambda *args: answered.append(args[2].task.name) or answer(*args)
+    )
     evaluate(dataclasses.replace(settings, tasks="exam_choice,patient_answer"))
     assert answered == ["patient_answer"]
 
@@ -119,7 +142,11 @@ def test_scoring_runs_again_from_stored_answers_without_a_model(settings, runs):
     settings = dataclasses.replace(settings, tasks="evidence_yesno,patient_answer")
     run = evaluate(settings)
     exams = prepare_exams(settings)
-    rows = [row for exam in exams for row in score_answers(exam, runs / "answers" / run.manifest["inputs"][exam.task.name] / ANSWERS)]
+    rows = [
+        row
+        for exam in exams
+        for row in score_answers(exam, runs / "answers" / run.manifest["inputs"][exam.task.name] / ANSWERS)
+    ]
     assert rows == read(run)
 
 
@@ -128,10 +155,14 @@ def test_cells_of_the_grid_share_items_and_are_loaded_the_second_time(toy_model,
     names = ["base", "qa", "qa+ie"]
     items = collect_items(run_cells(names, tuning, settings, instruction_file))
     assert items.groupby("cell")["item"].apply(frozenset).nunique() == 1
-    assert all(cell.evaluation.reused for cell in run_cells(names, tuning, settings, instruction_file).values())
+    assert all(
+        cell.evaluation.reused for cell in run_cells(names, tuning, settings, instruction_file).values()
+    )
 
 
-def test_a_changed_parameter_recomputes_what_depends_on_it_and_nothing_else(toy_model, settings, instruction_file):
+def test_a_changed_parameter_recomputes_what_depends_on_it_and_nothing_else(
+    toy_model, settings, instruction_file
+):
     tuning = TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=1e-2)
     run_cells(["base", "qa"], tuning, settings, instruction_file)
     cells = run_cells(["base", "qa"], dataclasses.replace(tuning, lora_rank=2), settings, instruction_file)
@@ -167,7 +198,9 @@ def test_an_unknown_task_is_refused_with_the_known_ones():
 
 def test_answers_may_hold_any_character(settings, monkeypatch):
     odd = "yes\u2028no\u0085\r\x0b maybe"
-    monkeypatch.setattr(stage, "answer_items", lambda model, tokenizer, exam, partial: [{"response": odd} for _ in exam.items])
+    monkeypatch.setattr(
+        stage, "answer_items", lambda model, tokenizer, exam, partial: [{"response": odd} for _ in exam.items]
+    )
     rows = read(evaluate(dataclasses.replace(settings, tasks="patient_answer")))
     assert {row["response"] for row in rows} == {odd}
 
@@ -183,14 +216,19 @@ def test_contradicting_settings_are_refused(settings):
 def test_first_prompts_are_shown_as_the_model_gets_them(settings, scoring):
     table = list_first_prompts(dataclasses.replace(settings, choice_scoring=scoring)).set_index("task")
     assert list(table.index) == list(TASKS)
-    assert all(prompt.startswith("<s>Below is") and prompt.count("<s>") == 1 and prompt.endswith("### Response:\n") for prompt in table["prompt"])
+    assert all(
+        prompt.startswith("<s>Below is") and prompt.count("<s>") == 1 and prompt.endswith("### Response:\n")
+        for prompt in table["prompt"]
+    )
     assert ("\nA. " in table.loc["exam_choice", "prompt"]) == (scoring == "letter")
     assert table.loc["patient_answer", "prompt"].count("### Response:") == 2
     assert table["tokens"].min() > 20
 
 
 def test_letters_are_read_one_place_after_the_prompt_in_every_order(settings):
-    exam = prepare_exams(dataclasses.replace(settings, tasks="evidence_yesno", choice_scoring="letter", permute_options=True))[0]
+    exam = prepare_exams(
+        dataclasses.replace(settings, tasks="evidence_yesno", choice_scoring="letter", permute_options=True)
+    )[0]
     item = exam.items[0]
     straight, turned = exam.build_prompts(item)
     assert f"A. {item.options[0]}\nB. {item.options[1]}" in straight
@@ -202,4 +240,6 @@ def test_letters_are_read_one_place_after_the_prompt_in_every_order(settings):
         ids = encode_prompt(tokenizer, (straight, turned)[turn])
         with torch.inference_mode():
             plain = torch.log_softmax(model(torch.tensor([ids])).logits[0, -1], dim=-1)
-        assert found == pytest.approx([plain[letters[(index - turn) % 2][0]].item() for index in range(2)], abs=1e-4)
+        assert found == pytest.approx(
+            [plain[letters[(index - turn) % 2][0]].item() for index in range(2)], abs=1e-4
+        )

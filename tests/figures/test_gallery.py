@@ -7,12 +7,21 @@ from helpers import gallery
 from helpers.gallery import GALLERY, draw, save_figures
 from helpers.study import Study
 
-PARAMETERS = {"sizes": "3,4", "n_rows": 4, "batch_size": 4, "n_items": 2, "learning_rate": 1e-2, "n_requests": 6}
+PARAMETERS = {
+    "sizes": "3,4",
+    "n_rows": 4,
+    "batch_size": 4,
+    "n_items": 2,
+    "learning_rate": 1e-2,
+    "n_requests": 6,
+}
 
 
 @pytest.fixture
 def study(toy_model):
-    return Study.from_parameters(PARAMETERS | {"model": toy_model, "tasks": "evidence_yesno,medication_status,patient_answer"})
+    return Study.from_parameters(
+        PARAMETERS | {"model": toy_model, "tasks": "evidence_yesno,medication_status,patient_answer"}
+    )
 
 
 def test_all_figures_come_with_their_data_and_are_the_same_twice(study, tmp_path):
@@ -27,7 +36,9 @@ def test_all_figures_come_with_their_data_and_are_the_same_twice(study, tmp_path
 
 
 def test_a_figure_can_be_drawn_from_a_readers_own_table():
-    table = pd.DataFrame({"contrast": ["qa"], "category": ["qa"], "estimate": [0.1], "low": [0.0], "high": [0.2]})
+    table = pd.DataFrame(
+        {"contrast": ["qa"], "category": ["qa"], "estimate": [0.1], "low": [0.0], "high": [0.2]}
+    )
     assert gallery.GALLERY["transfer"].plot is not None
     assert draw("transfer", table).axes
 

@@ -16,7 +16,9 @@ def figure():
 
 
 def table_of(**columns):
-    return pd.DataFrame(columns).assign(low=lambda rows: rows["estimate"] - 0.1, high=lambda rows: rows["estimate"] + 0.1)
+    return pd.DataFrame(columns).assign(
+        low=lambda rows: rows["estimate"] - 0.1, high=lambda rows: rows["estimate"] + 0.1
+    )
 
 
 def test_the_lattice_shows_every_gain_in_its_box_and_a_line_for_every_added_category(figure):
@@ -38,7 +40,10 @@ def test_colours_are_white_at_zero_on_both_sides_alike():
 
 def test_there_is_a_panel_for_each_task_with_every_cell_at_its_score(figure):
     table = table_of(
-        cell=["base", "qa"] * 4, task=["t1"] * 2 + ["t2"] * 2 + ["t3"] * 2 + ["t4"] * 2, metric="accuracy", estimate=[0.1 * n for n in range(1, 9)]
+        cell=["base", "qa"] * 4,
+        task=["t1"] * 2 + ["t2"] * 2 + ["t3"] * 2 + ["t4"] * 2,
+        metric="accuracy",
+        estimate=[0.1 * n for n in range(1, 9)],
     )
     plot_panels(table, figure.add_subplot())
     panels = figure.axes[1:]
@@ -49,20 +54,29 @@ def test_there_is_a_panel_for_each_task_with_every_cell_at_its_score(figure):
 
 
 def test_shapley_bars_are_as_long_as_the_values(figure):
-    table = table_of(contrast=["qa", "ie", "qa", "ie"], category=["qa", "qa", "gen", "gen"], estimate=[0.3, -0.1, 0.2, 0.0])
+    table = table_of(
+        contrast=["qa", "ie", "qa", "ie"], category=["qa", "qa", "gen", "gen"], estimate=[0.3, -0.1, 0.2, 0.0]
+    )
     ax = plot_shapley(table, figure.add_subplot())
     assert [patch.get_width() for patch in ax.patches] == pytest.approx([0.3, 0.2, -0.1, 0.0])
 
 
 def test_the_size_curve_has_a_panel_for_each_quantity_and_a_tick_for_each_size(figure):
-    table = table_of(quantity=["gain"] * 2 + ["synergy"] * 2, size=[12, 24] * 2, category="qa", estimate=[0.1, 0.2, 0.0, 0.1])
+    table = table_of(
+        quantity=["gain"] * 2 + ["synergy"] * 2,
+        size=[12, 24] * 2,
+        category="qa",
+        estimate=[0.1, 0.2, 0.0, 0.1],
+    )
     plot_sizes(table, figure.add_subplot())
     assert [panel.get_ylabel() for panel in figure.axes[1:]] == ["gain", "synergy"]
     assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["12", "24"]
 
 
 def test_the_gain_map_has_a_row_for_each_task_in_the_order_of_the_table(figure):
-    table = table_of(cell=["qa", "ie"] * 2, task=["exam_choice"] * 2 + ["broad_choice"] * 2, estimate=[0.1, 0.2, 0.3, 0.4])
+    table = table_of(
+        cell=["qa", "ie"] * 2, task=["exam_choice"] * 2 + ["broad_choice"] * 2, estimate=[0.1, 0.2, 0.3, 0.4]
+    )
     ax = plot_gain_map(table, figure.add_subplot())
     assert [label.get_text() for label in ax.get_yticklabels()] == ["Exam choice", "Broad choice"]
     assert ax.texts[0].get_text() == "+0.10\n+0.00 to\n+0.20"

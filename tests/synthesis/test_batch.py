@@ -65,7 +65,9 @@ def test_a_batch_is_as_large_as_the_cap_can_bear(provider):
     assert 1 <= sum(provider.sent.values()) < 5
 
 
-@pytest.mark.parametrize(("status", "errors"), [("failed", [{"message": "bad line"}]), ("cancelled", []), ("expired", [])])
+@pytest.mark.parametrize(
+    ("status", "errors"), [("failed", [{"message": "bad line"}]), ("cancelled", []), ("expired", [])]
+)
 def test_a_batch_that_came_to_nothing_is_submitted_anew(provider, status, errors):
     with pytest.raises(PendingError):
         synthesize(settings(provider), LIMITS)
@@ -82,7 +84,10 @@ def test_a_batch_that_came_to_nothing_is_submitted_anew(provider, status, errors
 def test_one_refused_request_is_told_once_and_keeps_the_others(provider, runs):
     with pytest.raises(PendingError):
         synthesize(settings(provider), LIMITS)
-    change_first_answer(provider, {"status_code": 400, "body": {"error": {"message": "no such thing", "code": "unsupported_value"}}})
+    change_first_answer(
+        provider,
+        {"status_code": 400, "body": {"error": {"message": "no such thing", "code": "unsupported_value"}}},
+    )
     with pytest.raises(StudyError, match="no such thing"):
         synthesize(settings(provider), LIMITS)
     spent = explain_cost(settings(provider), LIMITS)
@@ -160,7 +165,9 @@ def test_a_kill_before_the_record_is_written_books_nothing(provider, monkeypatch
     monkeypatch.setattr(batch_module, "write_text", write)
     run, _ = advance(settings(provider, reply_format="json"), LIMITS)
     facts = run.manifest["facts"]
-    assert f"{facts['n_input_tokens'] + facts['n_output_tokens']:,} tokens spent" in explain_cost(settings(provider, reply_format="json"), LIMITS)
+    assert f"{facts['n_input_tokens'] + facts['n_output_tokens']:,} tokens spent" in explain_cost(
+        settings(provider, reply_format="json"), LIMITS
+    )
 
 
 def test_what_a_batch_did_not_answer_is_asked_again_and_not_booked(provider, runs):

@@ -16,7 +16,9 @@ from helpers.synthesis.parsing import ParsedTask
 
 
 def test_agreement_of_a_hand_computed_table():
-    """Ten tasks, eight agreed on: kappa (0.8 - 0.5) / (1 - 0.5), alpha 1 - 19 * 4 / (2 * 10 * 10) with equal margins."""
+    """Ten tasks, eight agreed on: kappa (0.8 - 0.5) / (1 - 0.5), alpha 1 - 19 * 4 / (2 * 10 * 10) with equal
+    margins.
+    """
     first, second = ["qa"] * 5 + ["ie"] * 5, ["qa"] * 4 + ["ie"] + ["ie"] * 4 + ["qa"]
     row = measure_agreement(first, second)
     assert (row["n"], row["accuracy"], row["kappa"]) == (10, 0.8, pytest.approx(0.6))
@@ -37,12 +39,22 @@ def test_second_labels_belong_to_tasks_that_exist():
 
 def test_three_pairs_of_labellers_are_compared_once():
     table = pd.read_csv(compare_labellers().file(AGREEMENT))
-    assert table["comparison"].to_list() == ["writer and second reader", "writer and classifier", "second reader and classifier"]
+    assert table["comparison"].to_list() == [
+        "writer and second reader",
+        "writer and classifier",
+        "second reader and classifier",
+    ]
     assert (table["kappa"] > 0.6).all()
     assert compare_labellers().reused
 
 
 def test_the_labeller_knows_plain_cases():
     label = train_labeller()
-    tasks = [ParsedTask(1, text, given, "x", True) for text, given in (("List every drug in the note with its dose", "note"), ("Which drug causes cough?", ""))]
+    tasks = [
+        ParsedTask(1, text, given, "x", True)
+        for text, given in (
+            ("List every drug in the note with its dose", "note"),
+            ("Which drug causes cough?", ""),
+        )
+    ]
     assert label(tasks) == ["ie", "qa"]

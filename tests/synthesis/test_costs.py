@@ -19,13 +19,23 @@ def test_the_estimate_is_tokens_times_prices_and_a_batch_is_half():
     settings = SynthesisSettings(teacher="gpt-5.5", n_requests=100)
     tokens = tabulate_tokens(settings).set_index("part").loc["together"]
     expected = 100 * PRICES["gpt-5.5"].cost(tokens["tokens_in"], tokens["tokens_out"])
-    full, half = (float(re.search(r"about ([\d.]+) US dollars", explain_cost(settings, ProviderLimits(batch=batch))).group(1)) for batch in (False, True))
+    full, half = (
+        float(
+            re.search(
+                r"about ([\d.]+) US dollars", explain_cost(settings, ProviderLimits(batch=batch))
+            ).group(1)
+        )
+        for batch in (False, True)
+    )
     assert full == pytest.approx(expected, abs=0.01)
     assert half == pytest.approx(expected / 2, abs=0.01)
 
 
 def test_what_the_journal_holds_is_not_estimated_again(provider):
-    settings, limits = SynthesisSettings(teacher="toy", teacher_url=provider.url, n_requests=3), ProviderLimits(max_cost_tokens=10**9)
+    settings, limits = (
+        SynthesisSettings(teacher="toy", teacher_url=provider.url, n_requests=3),
+        ProviderLimits(max_cost_tokens=10**9),
+    )
     assert explain_cost(settings, limits).startswith("3 of 3 requests")
     synthesize(settings, limits)
     text = explain_cost(settings, limits)

@@ -5,7 +5,15 @@ import json
 import pytest
 
 from helpers.errors import StudyError
-from helpers.synthesis.export import CARD, COLUMNS, CROISSANT, JSON_LINES, PARQUET, export_dataset, push_dataset
+from helpers.synthesis.export import (
+    CARD,
+    COLUMNS,
+    CROISSANT,
+    JSON_LINES,
+    PARQUET,
+    export_dataset,
+    push_dataset,
+)
 from helpers.synthesis.pipeline import SynthesisSettings, synthesize
 
 
@@ -20,7 +28,10 @@ def test_the_datasets_library_opens_the_folder_as_it_is(exported, tmp_path):
     rows = load_dataset(str(exported.path), split="train", cache_dir=str(tmp_path / "cache"))
     assert rows.column_names == list(COLUMNS)
     assert len(rows) == exported.manifest["facts"]["n_rows"]
-    assert json.loads(exported.file(JSON_LINES).read_text().splitlines()[0])["instruction"] == rows[0]["instruction"]
+    assert (
+        json.loads(exported.file(JSON_LINES).read_text().splitlines()[0])["instruction"]
+        == rows[0]["instruction"]
+    )
 
 
 def test_the_same_rows_give_the_same_bytes(exported, monkeypatch, tmp_path):

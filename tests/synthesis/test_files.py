@@ -6,11 +6,26 @@ import pandas as pd
 import pytest
 
 from helpers.errors import StudyError
-from helpers.synthesis.files import COUNTS, KEPT, REJECTED, FilterSettings, compare_file, filter_file, label_file, read_foreign_rows, read_label
+from helpers.synthesis.files import (
+    COUNTS,
+    KEPT,
+    REJECTED,
+    FilterSettings,
+    compare_file,
+    filter_file,
+    label_file,
+    read_foreign_rows,
+    read_label,
+)
 
 SETTINGS = FilterSettings(0.7, 3, 150)
 ROWS = [
-    {"instruction": "List every drug in the note", "input": "Aspirin 100 mg", "output": "aspirin", "extra": [1]},
+    {
+        "instruction": "List every drug in the note",
+        "input": "Aspirin 100 mg",
+        "output": "aspirin",
+        "extra": [1],
+    },
     {"instruction": "List every drug in this note", "input": "Iron", "output": "iron tablets"},
     {"instruction": "Name one sign of heart failure", "output": "oedema"},
     {"instruction": "Explain", "input": "", "output": "x"},
@@ -27,7 +42,9 @@ def file(tmp_path):
 
 def test_kept_rows_keep_all_fields_and_rejected_ones_gain_a_reason(file):
     run = filter_file(file, SETTINGS)
-    kept, rejected = ([json.loads(line) for line in run.file(name).read_text().splitlines()] for name in (KEPT, REJECTED))
+    kept, rejected = (
+        [json.loads(line) for line in run.file(name).read_text().splitlines()] for name in (KEPT, REJECTED)
+    )
     assert kept == [ROWS[0], ROWS[2]]
     assert [row["reason"] for row in rejected] == ["not novel", "length", "malformed"]
     counts = pd.read_csv(run.file(COUNTS)).set_index("outcome")["n"]
@@ -44,7 +61,10 @@ def test_rows_that_overlap_a_benchmark_of_the_users_own_fall(file, tmp_path):
     assert filter_file(long, SETTINGS).manifest["facts"]["n_kept"] == 1
 
 
-@pytest.mark.parametrize(("text", "message"), [("\n{oops\n", "rows.jsonl:2"), ("[1]\n", "must be a JSON object"), (b"\xff\n", "must be UTF-8")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("\n{oops\n", "rows.jsonl:2"), ("[1]\n", "must be a JSON object"), (b"\xff\n", "must be UTF-8")],
+)
 def test_a_line_that_is_no_object_is_named(tmp_path, text, message):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -69,7 +89,10 @@ def test_foreign_labels_are_compared_where_they_are_clear(tmp_path):
     path = tmp_path / "rows.jsonl"
     texts = ("List every drug in the note", "x", "y", "Write a letter to the patient")
     labels = (["ie"], ["ie", "qa"], [], "tg")
-    labelled = [{"instruction": text, "input": "n", "output": "x", "label": label} for text, label in zip(texts, labels, strict=True)]
+    labelled = [
+        {"instruction": text, "input": "n", "output": "x", "label": label}
+        for text, label in zip(texts, labels, strict=True)
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in labelled))
     row = compare_file(path, "label").iloc[0]
     assert (row["n"], row["accuracy"]) == (2, 1.0)
@@ -77,7 +100,10 @@ def test_foreign_labels_are_compared_where_they_are_clear(tmp_path):
         compare_file(path, "other")
 
 
-@pytest.mark.parametrize(("value", "label"), [("tg", "gen"), (["ot"], "other"), ("qa", "qa"), (["qa", "ot"], None), (None, None), ("x", None)])
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [("tg", "gen"), (["ot"], "other"), ("qa", "qa"), (["qa", "ot"], None), (None, None), ("x", None)],
+)
 def test_foreign_names_of_categories_are_read(value, label):
     assert read_label(value) == label
 

@@ -6,7 +6,9 @@ from helpers.synthesis.filters import find_fault, list_runs, read_benchmark_runs
 from helpers.synthesis.parsing import ParsedTask
 
 
-def task(instruction="List every drug in the note", input="Aspirin.", output="aspirin, 100 mg", is_complete=True):
+def task(
+    instruction="List every drug in the note", input="Aspirin.", output="aspirin, 100 mg", is_complete=True
+):
     return ParsedTask(4, instruction, input, output, is_complete)
 
 
@@ -46,5 +48,11 @@ def test_each_task_falls_for_its_reason(given, reason):
 
 def test_a_benchmark_file_of_any_schema_gives_its_texts_but_not_its_labels(tmp_path):
     file = tmp_path / "benchmark.jsonl"
-    file.write_text('{"id": "a b c d e f g h", "deep": [{"text": "one two three four five six seven eight nine"}], "n": 3}\n')
-    assert read_benchmark_runs([file]) == {"one two three four five six seven eight", "two three four five six seven eight nine"}
+    file.write_text(
+        '{"id": "a b c d e f g h", "deep": [{"text": "one two three four five six seven eight nine"}], "n": '
+        "3}\n"
+    )
+    assert read_benchmark_runs([file]) == {
+        "one two three four five six seven eight",
+        "two three four five six seven eight nine",
+    }

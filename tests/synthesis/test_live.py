@@ -47,7 +47,9 @@ def test_each_row_names_where_it_comes_from_and_no_file_holds_the_key(provider, 
     assert len(row["seed_ids"]) == 3
     assert len(row["prompt_sha256"]) == 64
     assert row["usage"]["output_tokens"] > 0
-    assert not any(os.environ["OPENAI_API_KEY"] in path.read_text() for path in runs.rglob("*") if path.is_file())
+    assert not any(
+        os.environ["OPENAI_API_KEY"] in path.read_text() for path in runs.rglob("*") if path.is_file()
+    )
 
 
 def test_faults_of_the_line_change_nothing_but_the_time(provider, monkeypatch, tmp_path):
@@ -96,7 +98,13 @@ def test_the_classifier_labels_what_nobody_labelled(provider):
 
 def test_failed_replies_are_counted(provider):
     facts = synthesize(settings(provider, n_requests=60), LIMITS).manifest["facts"]
-    assert facts["n_truncated_replies"] + facts["n_refused_replies"] + facts["n_garbled_replies"] + facts["n_miscounted_replies"] >= 3
+    assert (
+        facts["n_truncated_replies"]
+        + facts["n_refused_replies"]
+        + facts["n_garbled_replies"]
+        + facts["n_miscounted_replies"]
+        >= 3
+    )
 
 
 def test_a_cap_stops_before_it_is_broken_and_keeps_what_was_answered(provider):
@@ -137,7 +145,11 @@ def test_what_trying_again_cannot_mend_stops_at_once(provider, monkeypatch, stat
 
 def test_a_refused_prompt_is_a_failed_reply_not_the_end(provider, monkeypatch):
     monkeypatch.setattr(
-        provider_module.Handler, "_complete", lambda handler, data: handler._send(400, {"error": {"message": "no", "code": "content_policy_violation"}})
+        provider_module.Handler,
+        "_complete",
+        lambda handler, data: handler._send(
+            400, {"error": {"message": "no", "code": "content_policy_violation"}}
+        ),
     )
     facts = synthesize(settings(provider), LIMITS).manifest["facts"]
     assert facts["n_refused_replies"] == 6
@@ -149,7 +161,9 @@ def test_a_server_that_never_answers_is_one_message(monkeypatch):
     unreachable = SynthesisSettings(teacher="toy", teacher_url="http://127.0.0.1:9/v1", n_requests=1)
     with pytest.raises(StudyError, match="no usable answer in 2 attempts"):
         synthesize(unreachable, LIMITS)
-    assert "0 tokens spent" in explain_cost(unreachable, LIMITS)  # nothing left the machine, nothing is booked
+    assert "0 tokens spent" in explain_cost(
+        unreachable, LIMITS
+    )  # nothing left the machine, nothing is booked
 
 
 def test_without_a_key_the_message_says_what_to_set(monkeypatch):
@@ -167,7 +181,11 @@ def test_all_requests_wait_when_the_server_says_so(provider, monkeypatch):
     def limited(handler, data):
         times.append(time.monotonic())
         if len(times) == 1:
-            handler._send(429, {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}, {"Retry-After": "0.6"})
+            handler._send(
+                429,
+                {"error": {"message": "slow down", "code": "rate_limit_exceeded"}},
+                {"Retry-After": "0.6"},
+            )
         else:
             answer(handler, data)
 
@@ -177,7 +195,9 @@ def test_all_requests_wait_when_the_server_says_so(provider, monkeypatch):
 
 
 def test_a_storm_of_rate_limits_wears_nobody_out(provider, monkeypatch):
-    """One request a twentieth of a second gets through, the others are told to wait exactly that long: more refusals than attempts."""
+    """One request a twentieth of a second gets through, the others are told to wait exactly that long: more
+    refusals than attempts.
+    """
     answer, lock, free_at = provider_module.Handler._complete, threading.Lock(), [0.0]
 
     def limited(handler, data):
@@ -186,18 +206,28 @@ def test_a_storm_of_rate_limits_wears_nobody_out(provider, monkeypatch):
             if wait <= 0:
                 free_at[0] = time.monotonic() + 0.05
         if wait > 0:
-            handler._send(429, {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}, {"retry-after-ms": str(1000 * wait)})
+            handler._send(
+                429,
+                {"error": {"message": "slow down", "code": "rate_limit_exceeded"}},
+                {"retry-after-ms": str(1000 * wait)},
+            )
         else:
             answer(handler, data)
 
     monkeypatch.setattr(live, "MAX_ATTEMPTS", 3)
     monkeypatch.setattr(provider_module.Handler, "_complete", limited)
-    facts = synthesize(settings(provider, n_requests=20, labeller="classifier"), ProviderLimits(max_cost_tokens=10**9, n_parallel=8)).manifest["facts"]
+    facts = synthesize(
+        settings(provider, n_requests=20, labeller="classifier"),
+        ProviderLimits(max_cost_tokens=10**9, n_parallel=8),
+    ).manifest["facts"]
     assert facts["n_replies"] == 20
 
 
 def test_two_processes_cannot_pay_for_the_same(provider):
-    with journal_of(provider).claim(), pytest.raises(StudyError, match="Another process is asking this teacher"):
+    with (
+        journal_of(provider).claim(),
+        pytest.raises(StudyError, match="Another process is asking this teacher"),
+    ):
         synthesize(settings(provider), LIMITS)
     assert not provider.sent
 
@@ -205,7 +235,9 @@ def test_two_processes_cannot_pay_for_the_same(provider):
 def reply_with(monkeypatch, text, usage=None, finish_reason="stop"):
     """Let the provider answer every request with one text."""
     body = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "usage": usage}
-    body["choices"] = [{"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text}}]
+    body["choices"] = [
+        {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text}}
+    ]
     asked = []
 
     def answer(handler, data):
@@ -216,38 +248,64 @@ def reply_with(monkeypatch, text, usage=None, finish_reason="stop"):
     return asked
 
 
-HALF_PAIR = '{"tasks": [{"instruction": "Name the drug \\ud83d", "input": "", "output": "x", "category": "qa"}]}'
+HALF_PAIR = (
+    '{"tasks": [{"instruction": "Name the drug \\ud83d", "input": "", "output": "x", "category": "qa"}]}'
+)
 
 
 @pytest.mark.parametrize(
     ("text", "n_kept"),
-    [(HALF_PAIR, 1), ('{"tasks": [' + '{"a":' * 5000, 0), ('{"tasks": [' + "9" * 5000, 0), ('{"tasks": [3, null, {"instruction": 4}]}', 0), ("", 0)],
+    [
+        (HALF_PAIR, 1),
+        ('{"tasks": [' + '{"a":' * 5000, 0),
+        ('{"tasks": [' + "9" * 5000, 0),
+        ('{"tasks": [3, null, {"instruction": 4}]}', 0),
+        ("", 0),
+    ],
 )
 def test_poison_in_a_reply_kills_nothing_and_is_paid_once(provider, monkeypatch, text, n_kept):
     asked = reply_with(monkeypatch, text)
     for threshold in (0.7, 0.6):
-        facts = synthesize(settings(provider, n_requests=1, reply_format="json", novelty_threshold=threshold), LIMITS).manifest["facts"]
+        facts = synthesize(
+            settings(provider, n_requests=1, reply_format="json", novelty_threshold=threshold), LIMITS
+        ).manifest["facts"]
         assert facts["n_kept"] == n_kept
     assert len(asked) == 1
 
 
 def test_an_answer_without_a_proper_usage_is_an_answer(provider, monkeypatch):
-    asked = reply_with(monkeypatch, HALF_PAIR, usage={"prompt_tokens": 3, "completion_tokens": None, "total_tokens": 3})
-    assert synthesize(settings(provider, n_requests=1, reply_format="json"), LIMITS).manifest["facts"]["n_kept"] == 1
+    asked = reply_with(
+        monkeypatch, HALF_PAIR, usage={"prompt_tokens": 3, "completion_tokens": None, "total_tokens": 3}
+    )
+    assert (
+        synthesize(settings(provider, n_requests=1, reply_format="json"), LIMITS).manifest["facts"]["n_kept"]
+        == 1
+    )
     assert len(asked) == 1
 
 
 def test_a_teacher_that_repeats_the_list_has_written_nothing_new(provider, monkeypatch):
     seed = next(iter(read_rows(SEED_TASKS, SeedTask)))
-    items = [(1, "Name one more drug for this"), (4, "Count the red cells in this film"), (4, "Describe a healthy walk"), (5, seed.instruction)]
-    text = "".join(f"{n}. Instruction: {instruction}\n{n}. Input: x\n{n}. Output: y\n" for n, instruction in items)
+    items = [
+        (1, "Name one more drug for this"),
+        (4, "Count the red cells in this film"),
+        (4, "Describe a healthy walk"),
+        (5, seed.instruction),
+    ]
+    text = "".join(
+        f"{n}. Instruction: {instruction}\n{n}. Input: x\n{n}. Output: y\n" for n, instruction in items
+    )
     reply_with(monkeypatch, text)
     run = synthesize(settings(provider, n_requests=1, labeller="classifier"), LIMITS)
     assert [row["instruction"] for row in rows_of(run)] == ["Count the red cells in this film"]
 
 
 def test_labels_that_are_cut_off_are_counted(provider, monkeypatch):
-    reply_with(monkeypatch, "4. Instruction: Name one drug for this\n4. Input: x\n4. Output: y\n5. Instruction: Cut", finish_reason="length")
+    reply_with(
+        monkeypatch,
+        "4. Instruction: Name one drug for this\n4. Input: x\n4. Output: y\n5. Instruction: Cut",
+        finish_reason="length",
+    )
     assert synthesize(settings(provider, n_requests=1), LIMITS).manifest["facts"]["n_unlabelled_replies"] == 1
 
 

@@ -32,25 +32,38 @@ def test_novelty_takes_the_decisions_of_rouge_score_pair_by_pair(threshold):
 
 
 def test_at_exact_ties_the_rounding_of_rouge_score_decides():
-    """Every pair of lengths whose F1 can be exactly 0.7: the quotient and the way over precision and recall differ in the last digit."""
+    """Every pair of lengths whose F1 can be exactly 0.7: the quotient and the way over precision and recall
+    differ in the last digit.
+    """
     decisions = []
     for n_left in range(1, 60):
         for n_right in range(1, 60):
             common, rest = divmod(7 * (n_left + n_right), 20)
             if rest == 0 and common <= min(n_left, n_right):
                 shared = [f"s{i}" for i in range(common)]
-                texts = [" ".join(shared + [f"{side}{i}" for i in range(n - common)]) for side, n in (("l", n_left), ("r", n_right))]
+                texts = [
+                    " ".join(shared + [f"{side}{i}" for i in range(n - common)])
+                    for side, n in (("l", n_left), ("r", n_right))
+                ]
                 decisions.append((decide(texts), decide_plainly(texts)))
     assert all(ours == theirs for ours, theirs in decisions)
     assert {tuple(ours) for ours, _ in decisions} == {(True, False), (True, True)}
 
 
 def test_of_two_twins_the_first_stays_and_a_rejected_one_blocks_nobody():
-    assert decide(["a b c d e f", "a b c d e x", "a b c y z x"]) == [True, False, True]  # the third is near the second alone, which was not kept
+    assert decide(["a b c d e f", "a b c d e x", "a b c y z x"]) == [
+        True,
+        False,
+        True,
+    ]  # the third is near the second alone, which was not kept
 
 
 def test_one_rejected_for_its_likeness_names_its_highest_similarity():
-    assert NoveltyIndex(0.7).add(["a b c d", "a b c e", "a b c d e f"]) == [(True, None), (False, 0.75), (False, 0.8)]
+    assert NoveltyIndex(0.7).add(["a b c d", "a b c e", "a b c d e f"]) == [
+        (True, None),
+        (False, 0.75),
+        (False, 0.8),
+    ]
 
 
 def test_instructions_of_one_word_are_compared_too():

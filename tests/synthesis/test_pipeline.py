@@ -22,7 +22,9 @@ def test_at_least_seven_hundred_recorded_tasks_survive_in_about_the_papers_share
     run = synthesize(SynthesisSettings())
     assert run.manifest["facts"]["n_kept"] >= 700
     tasks = read_tasks(run)
-    shares = share_categories({"kept": tasks[tasks["reason"].isna()]["category"]}).pivot(index="category", columns="source", values="share")
+    shares = share_categories({"kept": tasks[tasks["reason"].isna()]["category"]}).pivot(
+        index="category", columns="source", values="share"
+    )
     assert (shares["kept"] - shares["paper"]).abs().max() < 0.03
 
 
@@ -37,7 +39,11 @@ def test_every_filter_of_the_paper_has_work_and_every_rejected_task_a_reason():
 def test_growth_ends_at_the_totals_and_its_trend_has_an_interval():
     tasks = read_tasks(synthesize(SynthesisSettings()))
     growth = count_growth(tasks)
-    assert growth.iloc[-1][["request", "parsed", "kept"]].to_list() == [48, len(tasks), tasks["reason"].isna().sum()]
+    assert growth.iloc[-1][["request", "parsed", "kept"]].to_list() == [
+        48,
+        len(tasks),
+        tasks["reason"].isna().sum(),
+    ]
     assert growth["share_new"].between(0, 1).all()
     trend = measure_saturation(growth)
     assert trend["low"] < trend["estimate"] < trend["high"]
@@ -55,12 +61,17 @@ def test_the_same_settings_give_the_same_bytes(monkeypatch, tmp_path):
     first = synthesize(SynthesisSettings(n_requests=5))
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "other"))
     second = synthesize(SynthesisSettings(n_requests=5))
-    assert [first.file(name).read_bytes() for name in names] == [second.file(name).read_bytes() for name in names]
+    assert [first.file(name).read_bytes() for name in names] == [
+        second.file(name).read_bytes() for name in names
+    ]
 
 
 def test_a_target_cuts_the_rows_and_the_tasks_that_led_to_them():
     run = synthesize(SynthesisSettings(target_rows=20))
-    rows, tasks = ([json.loads(line) for line in run.file(name).read_text().splitlines()] for name in ("instructions.jsonl", "tasks.jsonl"))
+    rows, tasks = (
+        [json.loads(line) for line in run.file(name).read_text().splitlines()]
+        for name in ("instructions.jsonl", "tasks.jsonl")
+    )
     assert len(rows) == 20
     assert tasks[-1]["id"] == rows[-1]["id"]
     assert run.manifest["facts"]["n_replies"] == 2
@@ -72,7 +83,10 @@ def test_any_request_can_be_redone_alone():
     from helpers.synthesis.pipeline import SEED_TASKS
 
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
-    few, many = list(plan_requests(SynthesisSettings(n_requests=3), seeds)), list(plan_requests(SynthesisSettings(n_requests=9), seeds))
+    few, many = (
+        list(plan_requests(SynthesisSettings(n_requests=3), seeds)),
+        list(plan_requests(SynthesisSettings(n_requests=9), seeds)),
+    )
     assert many[:3] == few
 
 
@@ -89,6 +103,18 @@ def test_a_setting_that_is_none_of_its_values_is_an_error(name, value):
 
 
 def test_an_unlabelled_task_blocks_no_twin():
-    text = "4. Instruction: List the drugs in this note\n4. Input: a\n4. Output: b\n5. Instruction: List the drugs in this note\n5. Input: c\n5. Output: d"
-    reply = TeacherReply(request=0, seed_ids=("s",), prompt_sha256="0" * 64, source="x", finish_reason="stop", text=text, categories={5: "ie"})
+    text = (
+        "4. Instruction: List the drugs in this note\n4. Input: a\n4. Output: b\n5. Instruction: List "
+        "the "
+        "drugs in this note\n5. Input: c\n5. Output: d"
+    )
+    reply = TeacherReply(
+        request=0,
+        seed_ids=("s",),
+        prompt_sha256="0" * 64,
+        source="x",
+        finish_reason="stop",
+        text=text,
+        categories={5: "ie"},
+    )
     assert [task["reason"] for task in TaskFilter(SynthesisSettings(), [])(reply)] == ["unlabelled", None]

@@ -9,12 +9,22 @@ from helpers.synthesis.parsing import parse_labels
 from helpers.synthesis.pipeline import SynthesisSettings
 from helpers.synthesis.teacher import converse, replay_teacher
 
-TWO_TASKS = "".join(f"{n}. Instruction: Name drug {n}\n{n}. Input: case {n}\n{n}. Output: drug\n" for n in (4, 5))
-IN_JSON = '{"tasks": [{"instruction": "Name it", "input": "", "output": "drug", "category": "qa"}, {"instruction": "Cut off'
+TWO_TASKS = "".join(
+    f"{n}. Instruction: Name drug {n}\n{n}. Input: case {n}\n{n}. Output: drug\n" for n in (4, 5)
+)
+IN_JSON = (
+    '{"tasks": [{"instruction": "Name it", "input": "", "output": "drug", "category": "qa"}, '
+    '{"instruction": "Cut off'
+)
 
 
 def completion(text, n_output=10, finish_reason="stop"):
-    return Completion(model="toy-2026-01-01", finish_reason=finish_reason, text=text, usage=Usage(input_tokens=5, output_tokens=n_output))
+    return Completion(
+        model="toy-2026-01-01",
+        finish_reason=finish_reason,
+        text=text,
+        usage=Usage(input_tokens=5, output_tokens=n_output),
+    )
 
 
 def hold(settings, *answers):
@@ -30,7 +40,11 @@ def hold(settings, *answers):
 
 
 def test_a_list_is_asked_for_tasks_then_for_their_categories():
-    asked, reply = hold(SynthesisSettings(teacher="toy"), completion(TWO_TASKS), completion('{"4": "qa", "5": "ie"}', n_output=3))
+    asked, reply = hold(
+        SynthesisSettings(teacher="toy"),
+        completion(TWO_TASKS),
+        completion('{"4": "qa", "5": "ie"}', n_output=3),
+    )
     assert asked[0]["messages"][0]["content"] == "prompt"
     assert "4. Name drug 4" in asked[1]["messages"][0]["content"]
     assert reply.categories == {4: "qa", 5: "ie"}
@@ -39,7 +53,9 @@ def test_a_list_is_asked_for_tasks_then_for_their_categories():
 
 
 def test_json_is_asked_once_by_a_schema_and_survives_a_break():
-    asked, reply = hold(SynthesisSettings(teacher="toy", reply_format="json"), completion(IN_JSON, finish_reason="length"))
+    asked, reply = hold(
+        SynthesisSettings(teacher="toy", reply_format="json"), completion(IN_JSON, finish_reason="length")
+    )
     assert asked[0]["response_format"]["json_schema"]["strict"]
     assert reply.categories == {4: "qa"}
     assert reply.finish_reason == "length"
@@ -53,7 +69,12 @@ def test_with_the_classifier_no_categories_are_asked_for():
 
 def test_reasoning_effort_is_sent_only_where_it_is_set():
     assert "reasoning_effort" not in next(converse(SynthesisSettings(teacher="toy"), 0, (), "p"))
-    assert next(converse(SynthesisSettings(teacher="toy", reasoning_effort="none"), 0, (), "p"))["reasoning_effort"] == "none"
+    assert (
+        next(converse(SynthesisSettings(teacher="toy", reasoning_effort="none"), 0, (), "p"))[
+            "reasoning_effort"
+        ]
+        == "none"
+    )
 
 
 def test_a_prompt_without_recorded_reply_is_an_error_with_a_way_out():
@@ -62,7 +83,14 @@ def test_a_prompt_without_recorded_reply_is_an_error_with_a_way_out():
 
 
 @pytest.mark.parametrize(
-    ("text", "labels"), [('{"4": "qa"}', {4: "qa"}), ('x {"4": "QA", "5": "ie"} y', {5: "ie"}), ("none", {}), ("{broken", {}), ('{"a": "qa"}', {})]
+    ("text", "labels"),
+    [
+        ('{"4": "qa"}', {4: "qa"}),
+        ('x {"4": "QA", "5": "ie"} y', {5: "ie"}),
+        ("none", {}),
+        ("{broken", {}),
+        ('{"a": "qa"}', {}),
+    ],
 )
 def test_labels_that_are_no_category_are_left_out(text, labels):
     assert parse_labels(text) == labels

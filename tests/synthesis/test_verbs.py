@@ -22,7 +22,9 @@ def test_the_rule_finds_verb_and_object(instruction, root):
 
 
 def test_counts_are_ordered_and_ties_go_by_the_alphabet():
-    table = count_roots(["List the drugs", "List the drugs", "List the genes", "Find the drug", "Explain the dose"], n_verbs=2)
+    table = count_roots(
+        ["List the drugs", "List the drugs", "List the genes", "Find the drug", "Explain the dose"], n_verbs=2
+    )
     assert table.to_dict("records") == [
         {"verb": "list", "n": 3, "object": "drug", "n_object": 2},
         {"verb": "list", "n": 3, "object": "gene", "n_object": 1},

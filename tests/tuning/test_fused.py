@@ -31,7 +31,9 @@ def attach(settings, fuse):
 def test_gradients_are_those_of_finite_differences():
     torch.manual_seed(0)
     shapes = ((2, 3, 5), (4, 5), (2, 5), (4, 2))
-    x, weight, a, b = (torch.randn(shape, dtype=torch.float64, requires_grad=shape != (4, 5)) for shape in shapes)
+    x, weight, a, b = (
+        torch.randn(shape, dtype=torch.float64, requires_grad=shape != (4, 5)) for shape in shapes
+    )
     assert torch.autograd.gradcheck(LoraProduct.apply, (x, weight, a, b, 1.7))
 
 
@@ -41,7 +43,9 @@ def test_a_model_gives_the_outputs_and_gradients_that_it_gives_with_pefts_own_la
         model = attach(settings, fuse)
         logits = model(ids).logits
         logits.square().mean().backward()
-        found.append([logits.detach(), *(weight.grad for weight in model.parameters() if weight.requires_grad)])
+        found.append(
+            [logits.detach(), *(weight.grad for weight in model.parameters() if weight.requires_grad)]
+        )
     assert len(found[0]) == 1 + 28
     assert all(torch.allclose(left, right, rtol=1e-4, atol=1e-6) for left, right in zip(*found, strict=True))
 
@@ -49,12 +53,19 @@ def test_a_model_gives_the_outputs_and_gradients_that_it_gives_with_pefts_own_la
 def test_nothing_below_the_first_adapter_and_no_frozen_weight_gets_a_gradient(settings):
     model = attach(settings, fuse=True)
     embedded = []
-    model.get_base_model().model.layers[0].register_forward_pre_hook(lambda layer, args: embedded.append(args[0]))
+    model.get_base_model().model.layers[0].register_forward_pre_hook(
+        lambda layer, args: embedded.append(args[0])
+    )
     model(torch.tensor([[0, 5, 6]])).logits.sum().backward()
     assert not embedded[0].requires_grad
     assert all((weight.grad is not None) == ("lora_" in name) for name, weight in model.named_parameters())
 
 
 def test_layers_with_dropout_or_in_bfloat16_keep_pefts_code(settings):
-    assert fuse_layers(attach_adapter(load_model(settings.model), dataclasses.replace(settings, lora_dropout=0.1))) == 0
+    assert (
+        fuse_layers(
+            attach_adapter(load_model(settings.model), dataclasses.replace(settings, lora_dropout=0.1))
+        )
+        == 0
+    )
     assert fuse_layers(attach_adapter(load_model(settings.model).to(torch.bfloat16), settings)) == 0

@@ -56,11 +56,18 @@ def test_eight_at_a_time_give_the_gradients_of_one_at_a_time(settings, encoded, 
         loss, _ = take_step(model, optimizer, encoded, 0.0)
         found.append((loss, gradients(model)))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
-    assert all(torch.allclose(left, right, atol=1e-6) for left, right in zip(found[0][1], found[1][1], strict=True))
+    assert all(
+        torch.allclose(left, right, atol=1e-6) for left, right in zip(found[0][1], found[1][1], strict=True)
+    )
 
 
-def test_the_same_seed_gives_the_same_adapter_and_another_seed_another(settings, instruction_file, monkeypatch, tmp_path):
-    first, other = digest(tune(settings, instruction_file)), digest(tune(dataclasses.replace(settings, training_seed=2), instruction_file))
+def test_the_same_seed_gives_the_same_adapter_and_another_seed_another(
+    settings, instruction_file, monkeypatch, tmp_path
+):
+    first, other = (
+        digest(tune(settings, instruction_file)),
+        digest(tune(dataclasses.replace(settings, training_seed=2), instruction_file)),
+    )
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "again"))
     assert digest(tune(settings, instruction_file)) == first != other
 
@@ -99,7 +106,11 @@ def test_the_adapter_loads_with_plain_peft_names_its_model_and_is_not_empty(sett
     with quiet_peft():
         tuned = PeftModel.from_pretrained(load_model(settings.model), run.file("adapter"))
     assert tuned.peft_config["default"].r == 2
-    assert any(tensor.any() for key, tensor in load_file(run.file("adapter/adapter_model.safetensors")).items() if "lora_B" in key)
+    assert any(
+        tensor.any()
+        for key, tensor in load_file(run.file("adapter/adapter_model.safetensors")).items()
+        if "lora_B" in key
+    )
 
 
 def test_an_adapter_that_learnt_nothing_is_an_error(settings, instruction_file):
@@ -126,18 +137,27 @@ def test_the_adapters_start_depends_on_the_seed_alone(settings):
     for disturb in (7, 8):
         torch.manual_seed(disturb)
         model = attach_adapter(load_model(settings.model), settings)
-        starts.append({name: weight.detach().clone() for name, weight in model.named_parameters() if "lora_" in name})
+        starts.append(
+            {name: weight.detach().clone() for name, weight in model.named_parameters() if "lora_" in name}
+        )
     assert all(torch.equal(starts[0][name], starts[1][name]) for name in starts[0])
     assert all(weight.any() == ("lora_A" in name) for name, weight in starts[0].items())
 
 
 def test_the_end_of_text_is_learnt(settings, encoded):
     model = prepare_model(dataclasses.replace(settings, lora_rank=8), recompute=False)
-    optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        [weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0
+    )
     row = encoded[0]
     for _ in range(40):
         take_step(model, optimizer, [row], 2e-2)
-    written = model.generate(input_ids=torch.tensor([row.input_ids[: row.n_prompt]]), max_new_tokens=20, do_sample=False, pad_token_id=0)
+    written = model.generate(
+        input_ids=torch.tensor([row.input_ids[: row.n_prompt]]),
+        max_new_tokens=20,
+        do_sample=False,
+        pad_token_id=0,
+    )
     assert written[0, row.n_prompt :].tolist() == row.input_ids[row.n_prompt :]
 
 
@@ -151,15 +171,32 @@ def test_without_an_attention_mask_a_model_with_a_sliding_window_has_the_loss_th
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
-    config = Gemma3TextConfig(vocab_size=40, sliding_window=4, layer_types=["sliding_attention", "full_attention"], pad_token_id=0, **sizes)
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+    }
+    config = Gemma3TextConfig(
+        vocab_size=40,
+        sliding_window=4,
+        layer_types=["sliding_attention", "full_attention"],
+        pad_token_id=0,
+        **sizes,
+    )
     model = attach_adapter(Gemma3ForCausalLM(config).eval(), TuningSettings(lora_rank=2))
     rows = [EncodedRow([2, *range(5, 17), 1], n_prompt=6), EncodedRow([2, 9, 8, 1], n_prompt=2)]
     batch = collate(rows)
-    assert response_loss(model, batch).item() / sum(row.n_response for row in rows) == pytest.approx(model(**batch).loss.item(), rel=1e-5)
+    assert response_loss(model, batch).item() / sum(row.n_response for row in rows) == pytest.approx(
+        model(**batch).loss.item(), rel=1e-5
+    )
 
 
-def test_rows_left_out_are_counted_in_the_manifest_and_listed(settings, toy_model, tmp_path, instruction_file):
+def test_rows_left_out_are_counted_in_the_manifest_and_listed(
+    settings, toy_model, tmp_path, instruction_file
+):
     rows = instruction_file.read_text().splitlines()
     long = [json.dumps(json.loads(rows[n]) | {"id": f"long-{n}", "output": "yes " * 600}) for n in range(3)]
     path = tmp_path / "with-long.jsonl"
@@ -173,14 +210,23 @@ def test_rows_left_out_are_counted_in_the_manifest_and_listed(settings, toy_mode
 
 def test_target_modules_that_are_not_there_are_refused(settings):
     with pytest.raises(StudyError, match="`target_modules` must be"):
-        attach_adapter(load_model(settings.model), dataclasses.replace(settings, target_modules="query_key_value"))
+        attach_adapter(
+            load_model(settings.model), dataclasses.replace(settings, target_modules="query_key_value")
+        )
 
 
-@pytest.mark.skipif(not find_spec("bitsandbytes"), reason="bitsandbytes is not installed (`pip install '.[gpu]'`)")
+@pytest.mark.skipif(
+    not find_spec("bitsandbytes"), reason="bitsandbytes is not installed (`pip install '.[gpu]'`)"
+)
 def test_a_base_in_four_bits_learns_and_its_adapter_loads(settings, instruction_file):
     run = tune(dataclasses.replace(settings, quantize_base=True), instruction_file)
     assert run.manifest["facts"]["largest_b_norm"] > 0
-    layer = prepare_model(dataclasses.replace(settings, quantize_base=True), recompute=False).get_base_model().model.layers[0].mlp.up_proj
+    layer = (
+        prepare_model(dataclasses.replace(settings, quantize_base=True), recompute=False)
+        .get_base_model()
+        .model.layers[0]
+        .mlp.up_proj
+    )
     assert layer.get_base_layer().weight.dtype is torch.uint8
 
 
@@ -199,11 +245,19 @@ def test_processes_share_a_batch_and_keep_pace(encoded, n_processes):
 
 
 def test_a_stretch_of_time_is_shown_for_people():
-    assert [show_seconds(seconds) for seconds in (4.4, 119, 120, 3600, 12_600)] == ["4 s", "119 s", "2 min", "60 min", "3.5 h"]
+    assert [show_seconds(seconds) for seconds in (4.4, 119, 120, 3600, 12_600)] == [
+        "4 s",
+        "119 s",
+        "2 min",
+        "60 min",
+        "3.5 h",
+    ]
 
 
 def test_micro_batches_hold_every_row_once_within_the_limit(encoded):
     parts = split_batch(encoded, 150)
-    assert sorted(len(row.input_ids) for part in parts for row in part) == sorted(len(row.input_ids) for row in encoded)
+    assert sorted(len(row.input_ids) for part in parts for row in part) == sorted(
+        len(row.input_ids) for row in encoded
+    )
     assert len(parts) > 1
     assert all(len(part) == 1 or len(part) * max(len(row.input_ids) for row in part) <= 150 for part in parts)

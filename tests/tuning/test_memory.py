@@ -1,4 +1,6 @@
-"""The estimate of memory: counted against real tensors, sensible for the paper's models, and a run that cannot fit never loads."""
+"""The estimate of memory: counted against real tensors, sensible for the paper's models, and a run that
+cannot fit never loads.
+"""
 
 import dataclasses
 
@@ -11,23 +13,59 @@ from helpers.models import load_config, load_model
 from helpers.tuning import lora
 from helpers.tuning.adapter import attach_adapter
 from helpers.tuning.lora import TuningSettings, prepare_model, tune
-from helpers.tuning.memory import GIB, MemoryPlan, check_memory, count_kept_bytes, estimate_memory, measure_model
+from helpers.tuning.memory import (
+    GIB,
+    MemoryPlan,
+    check_memory,
+    count_kept_bytes,
+    estimate_memory,
+    measure_model,
+)
 
-PAPER = TuningSettings(model="meta-llama/Llama-2-7b-hf", lora_dropout=0.05, target_modules="q_proj+k_proj+v_proj+o_proj")
+PAPER = TuningSettings(
+    model="meta-llama/Llama-2-7b-hf", lora_dropout=0.05, target_modules="q_proj+k_proj+v_proj+o_proj"
+)
 LLAMA_2 = {
-    "7b": LlamaConfig(vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32),
-    "13b": LlamaConfig(vocab_size=32000, hidden_size=5120, intermediate_size=13824, num_hidden_layers=40, num_attention_heads=40),
+    "7b": LlamaConfig(
+        vocab_size=32000,
+        hidden_size=4096,
+        intermediate_size=11008,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+    ),
+    "13b": LlamaConfig(
+        vocab_size=32000,
+        hidden_size=5120,
+        intermediate_size=13824,
+        num_hidden_layers=40,
+        num_attention_heads=40,
+    ),
 }
 
 
 def plan(name, free_gib, **options):
-    return estimate_memory(measure_model(LLAMA_2[name], PAPER), n_tokens=8192, n_response=3000, bytes_each=2, free=round(free_gib * GIB), **options)
+    return estimate_memory(
+        measure_model(LLAMA_2[name], PAPER),
+        n_tokens=8192,
+        n_response=3000,
+        bytes_each=2,
+        free=round(free_gib * GIB),
+        **options,
+    )
 
 
 def count_saved_bytes(n_layers, dtype):
-    """Count the bytes that a model's forward pass really keeps for the backward pass, each storage once, weights aside."""
+    """Count the bytes that a model's forward pass really keeps for the backward pass, each storage once,
+    weights aside.
+    """
     config = LlamaConfig(
-        vocab_size=50, hidden_size=48, intermediate_size=128, num_hidden_layers=n_layers, num_attention_heads=6, num_key_value_heads=2, head_dim=8
+        vocab_size=50,
+        hidden_size=48,
+        intermediate_size=128,
+        num_hidden_layers=n_layers,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        head_dim=8,
     )
     torch.manual_seed(0)
     model = attach_adapter(LlamaForCausalLM(config).to(dtype), TuningSettings(lora_rank=4)).get_base_model()
@@ -46,16 +84,30 @@ def count_saved_bytes(n_layers, dtype):
 @pytest.mark.parametrize(("dtype", "bytes_each"), [(torch.float32, 4), (torch.bfloat16, 2)])
 def test_the_bytes_that_a_layer_keeps_are_those_of_its_saved_tensors(dtype, bytes_each):
     counted = (count_saved_bytes(3, dtype) - count_saved_bytes(2, dtype)) / 512
-    config = LlamaConfig(hidden_size=48, intermediate_size=128, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2, head_dim=8, vocab_size=50)
-    assert count_kept_bytes(measure_model(config, TuningSettings(lora_rank=4)), bytes_each) == pytest.approx(counted, rel=0.03)
+    config = LlamaConfig(
+        hidden_size=48,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        head_dim=8,
+        vocab_size=50,
+    )
+    assert count_kept_bytes(measure_model(config, TuningSettings(lora_rank=4)), bytes_each) == pytest.approx(
+        counted, rel=0.03
+    )
 
 
 def test_numbers_of_weights_are_those_of_the_loaded_model(toy_model):
     settings = TuningSettings(model=toy_model, lora_rank=2)
     size = measure_model(load_config(toy_model), settings)
     model = attach_adapter(load_model(toy_model), settings)
-    assert size.n_adapter_weights == sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    assert size.n_layer_weights + size.n_other_weights == sum(weight.numel() for weight in model.parameters() if not weight.requires_grad)
+    assert size.n_adapter_weights == sum(
+        weight.numel() for weight in model.parameters() if weight.requires_grad
+    )
+    assert size.n_layer_weights + size.n_other_weights == sum(
+        weight.numel() for weight in model.parameters() if not weight.requires_grad
+    )
 
 
 @pytest.mark.parametrize(("name", "weights", "four_bit"), [("7b", 12.55, 3.6), ("13b", 24.24, 6.7)])
@@ -74,7 +126,10 @@ def test_the_papers_models_fit_its_cards_with_activations_recomputed(name, free_
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers_and_what_to_do():
-    with pytest.raises(StudyError, match=r"needs about \d+\.\d GiB \(weights 24\.2, .*but 24\.0 GiB are free.*`quantize_base`.*--use_fsdp"):
+    with pytest.raises(
+        StudyError,
+        match=r"needs about \d+\.\d GiB \(weights 24\.2, .*but 24\.0 GiB are free.*`quantize_base`.*--use_fsdp",
+    ):
         check_memory(plan("13b", 24), "meta-llama/Llama-2-13b-hf")
 
 
@@ -93,7 +148,11 @@ def test_recomputed_activations_change_no_loss(toy_model, instruction_file, monk
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "recomputed"))
     asked = []
     monkeypatch.setattr(lora, "plan_memory", lambda *args: MemoryPlan(0, 0, 0, 0, free=1, recompute=True))
-    monkeypatch.setattr(lora, "prepare_model", lambda settings, recompute: asked.append(recompute) or prepare_model(settings, recompute))
+    monkeypatch.setattr(
+        lora,
+        "prepare_model",
+        lambda settings, recompute: asked.append(recompute) or prepare_model(settings, recompute),
+    )
     recomputed = tune(settings, instruction_file)
     assert asked == [True]
     assert recomputed.file("log.csv").read_text() == kept.file("log.csv").read_text()

@@ -17,9 +17,25 @@ def tune(folder, toy_model, instructions, launcher):
     """Run `study tune` under a launcher; return the adapter's tensors and the log."""
     study = folder.parent / "study.py"
     study.write_text("from helpers.cli import main\nmain()\n")
-    command = [sys.executable, *launcher, study, "tune", "--model", toy_model, "--instructions", instructions, "--output", folder / "out", *OPTIONS]
+    command = [
+        sys.executable,
+        *launcher,
+        study,
+        "tune",
+        "--model",
+        toy_model,
+        "--instructions",
+        instructions,
+        "--output",
+        folder / "out",
+        *OPTIONS,
+    ]
     environment = {name: value for name, value in os.environ.items() if name != "STUDY_PROGRESS"}
-    environment |= {"STUDY_RUNS": str(folder / "runs"), "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "ignore"}
+    environment |= {
+        "STUDY_RUNS": str(folder / "runs"),
+        "PYTHONPATH": str(ROOT / "src"),
+        "PYTHONWARNINGS": "ignore",
+    }
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
     [log] = (folder / "runs" / "tuning").glob("*/log.csv")
@@ -29,9 +45,19 @@ def tune(folder, toy_model, instructions, launcher):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["--multi_gpu", "--use_fsdp"])
 def test_two_processes_give_the_adapter_of_one(toy_model, instruction_file, tmp_path, how):
-    launcher = ["-m", "accelerate.commands.launch", how, "--num_processes=2", "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no"]
+    launcher = [
+        "-m",
+        "accelerate.commands.launch",
+        how,
+        "--num_processes=2",
+        "--num_machines=1",
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
+    ]
     alone, log, _ = tune(tmp_path / "alone", toy_model, instruction_file, [])
-    shared, shared_log, output = tune(tmp_path / "shared", toy_model, instruction_file, [*launcher, "--main_process_port=0"])
+    shared, shared_log, output = tune(
+        tmp_path / "shared", toy_model, instruction_file, [*launcher, "--main_process_port=0"]
+    )
     assert "on 2 x cpu float32" in output
     assert alone.keys() == shared.keys()
     assert all(torch.allclose(alone[name], shared[name], atol=1e-5) for name in alone)

@@ -22,7 +22,9 @@ from helpers.tuning.rows import (
     select_rows,
 )
 
-ROW = Instruction(id="1", category="ie", instruction="Which drug?", input="metoprolol 5 mg", output="metoprolol: active")
+ROW = Instruction(
+    id="1", category="ie", instruction="Which drug?", input="metoprolol 5 mg", output="metoprolol: active"
+)
 
 
 @pytest.fixture
@@ -74,7 +76,9 @@ def test_padding_is_masked_in_exact_tensors(tokenizer):
     long = encode_row(tokenizer, ROW.model_copy(update={"output": "yes no maybe " * 3}))
     batch = collate([short, long])
     n, width = len(short.input_ids), len(long.input_ids)
-    expected = torch.tensor([IGNORED] * short.n_prompt + short.input_ids[short.n_prompt :] + [IGNORED] * (width - n))
+    expected = torch.tensor(
+        [IGNORED] * short.n_prompt + short.input_ids[short.n_prompt :] + [IGNORED] * (width - n)
+    )
     assert torch.equal(batch["labels"][0], expected)
     assert batch["attention_mask"].sum(dim=1).tolist() == [n, width]
 
@@ -84,7 +88,10 @@ def test_rows_whose_response_would_be_cut_are_left_out(tokenizer):
     assert list(encode_rows(tokenizer, [ROW, long], 120)) == ["1"]
 
 
-@pytest.mark.parametrize(("categories", "counts"), [("qa", {"qa": 9}), ("qa+ie", {"qa": 5, "ie": 4}), ("qa+ie+gen", {"qa": 3, "ie": 3, "gen": 3})])
+@pytest.mark.parametrize(
+    ("categories", "counts"),
+    [("qa", {"qa": 9}), ("qa+ie", {"qa": 5, "ie": 4}), ("qa+ie+gen", {"qa": 3, "ie": 3, "gen": 3})],
+)
 def test_every_subset_has_the_same_size_in_equal_shares(instruction_file, categories, counts):
     chosen = select_rows(read_rows(instruction_file, Instruction), categories, 9, seed=1)
     assert Counter(row.category for row in chosen) == counts
@@ -131,7 +138,10 @@ def test_each_epoch_sees_every_row_once_in_another_order():
 
 def test_batches_hold_rows_of_like_length():
     lengths = [(n * 37) % 200 for n in range(128)]
-    spread = max(max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in batch_indices(lengths, 8, 1, 0))
+    spread = max(
+        max(lengths[i] for i in batch) - min(lengths[i] for i in batch)
+        for batch in batch_indices(lengths, 8, 1, 0)
+    )
     assert spread <= 13
 
 

@@ -1,7 +1,8 @@
 """Categories as players: exact Shapley values and interaction indices over the lattice.
 
-For one category of tasks, v(S) is the mean score of the cell tuned on the subset S of categories, and v of no category the base model's. Every index here
-is a weighted sum of such cells, so that it gets its interval like any other contrast.
+For one category of tasks, v(S) is the mean score of the cell tuned on the subset S of categories, and v of no
+category the base model's. Every index here is a weighted sum of such cells, so that it gets its interval like
+any other contrast.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def list_subsets(players: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def shapley_weights(players: Sequence[str], player: str) -> dict[str, float]:
-    """Return the weights of cells whose sum is a player's Shapley value: what it adds, on average over all orders in which the players can come.
+    """Return the weights of cells whose sum is a player's Shapley value: what it adds, on average over all
+    orders in which the players can come.
 
     phi(i) = sum over S without i of |S|! (n - |S| - 1)! / n! * (v(S and i) - v(S)) (Shapley, 1953).
     """
@@ -35,8 +37,9 @@ def shapley_weights(players: Sequence[str], player: str) -> dict[str, float]:
 def interaction_weights(players: Sequence[str], group: Sequence[str]) -> dict[str, float]:
     """Return the weights of cells whose sum is the Shapley interaction index of a group of players.
 
-    I(T) = sum over S without T of |S|! (n - |S| - |T|)! / (n - |T| + 1)! * sum over L in T of (-1)^(|T| - |L|) v(S and L) (Grabisch and Roubens, 1999).
-    For one player it is the Shapley value; for all players together the last term of the Moebius transform.
+    I(T) = sum over S without T of |S|! (n - |S| - |T|)! / (n - |T| + 1)! * sum over L in T of (-1)^(|T| -
+    |L|) v(S and L) (Grabisch and Roubens, 1999). For one player it is the Shapley value; for all players
+    together the last term of the Moebius transform.
     """
     n, size = len(players), len(group)
     weights: dict[str, float] = {}
@@ -49,7 +52,9 @@ def interaction_weights(players: Sequence[str], group: Sequence[str]) -> dict[st
 
 
 def pair_weights(first: str, second: str) -> dict[str, float]:
-    """Return the weights of v(AB) - v(A) - v(B) + v(0): the interaction of two categories with nothing else beside them."""
+    """Return the weights of v(AB) - v(A) - v(B) + v(0): the interaction of two categories with nothing else
+    beside them.
+    """
     return interaction_weights((first, second), (first, second))
 
 
@@ -62,11 +67,19 @@ def shapley_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.D
 
 
 def interaction_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
-    """Return v(AB) - v(A) - v(B) + v(0) of each pair of categories (`contrast`) on each category of tasks: zero where gains add up."""
-    return contrast_by_category(items, {name_subset(pair): pair_weights(*pair) for pair in combinations(players, 2)})
+    """Return v(AB) - v(A) - v(B) + v(0) of each pair of categories (`contrast`) on each category of tasks:
+    zero where gains add up.
+    """
+    return contrast_by_category(
+        items, {name_subset(pair): pair_weights(*pair) for pair in combinations(players, 2)}
+    )
 
 
 def index_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
-    """Return the Shapley interaction index of every group of two or more categories (`contrast`) on each category of tasks."""
+    """Return the Shapley interaction index of every group of two or more categories (`contrast`) on each
+    category of tasks.
+    """
     groups = [group for group in list_subsets(players) if len(group) > 1]
-    return contrast_by_category(items, {name_subset(group): interaction_weights(players, group) for group in groups})
+    return contrast_by_category(
+        items, {name_subset(group): interaction_weights(players, group) for group in groups}
+    )

@@ -16,7 +16,19 @@ from helpers.store import Run
 if TYPE_CHECKING:
     import pandas as pd
 
-MEASURES = ("margin", "brier", "precision", "recall", "conditional", "concept_f1", "bertscore", "bleurt", "coherence", "completeness", "naturalness")
+MEASURES = (
+    "margin",
+    "brier",
+    "precision",
+    "recall",
+    "conditional",
+    "concept_f1",
+    "bertscore",
+    "bleurt",
+    "coherence",
+    "completeness",
+    "naturalness",
+)
 RIGHT = "right answers"
 N_PERMUTATIONS = 9999
 PERMUTATION_SEED = 11
@@ -31,16 +43,19 @@ def compare_models(items: pd.DataFrame, reference: str, cells: Iterable[str] | N
         cells: which others; None for all.
 
     Returns:
-        seed (where items have one), cell, task, category, estimate (difference of means), low, high, n, won and lost (items, or clusters, on which the cell
-        scores higher and lower than the reference), test, p (two-sided), p_holm (Holm's correction, 1979, over all rows of a seed) and p_t (of the paired
-        t test, uncorrected as in the paper).
+        seed (where items have one), cell, task, category, estimate (difference of means), low, high, n, won
+        and lost (items, or clusters, on which the cell scores higher and lower than the reference), test, p
+        (two-sided), p_holm (Holm's correction, 1979, over all rows of a seed) and p_t (of the paired t test,
+        uncorrected as in the paper).
     """
     import pandas as pd
 
     others = list(cells or (cell for cell in dict.fromkeys(items["cell"]) if cell != reference))
     if "seed" not in items:
         return _compare_tasks(items, reference, others)
-    tables = (_compare_tasks(group, reference, others).assign(seed=seed) for seed, group in items.groupby("seed"))
+    tables = (
+        _compare_tasks(group, reference, others).assign(seed=seed) for seed, group in items.groupby("seed")
+    )
     table = pd.concat(tables, ignore_index=True)
     return table[["seed", *table.columns.drop("seed")]]
 
@@ -54,15 +69,27 @@ def _compare_tasks(items: pd.DataFrame, reference: str, others: Sequence[str]) -
             base, own = stack_scores(group, [reference, cell])[task][:, 0]
             found = contrast(group, {cell: 1, reference: -1})
             test, p = compare_pairs(own, base, find_task(task).is_choice and "cluster" not in group)
-            row = {"cell": cell, "task": task, "category": find_task(task).category} | {name: found[name] for name in ("estimate", "low", "high", "n")}
-            rows.append(row | {"won": int((own > base).sum()), "lost": int((own < base).sum()), "test": test, "p": p, "p_t": found["p"]})
+            row = {"cell": cell, "task": task, "category": find_task(task).category} | {
+                name: found[name] for name in ("estimate", "low", "high", "n")
+            }
+            rows.append(
+                row
+                | {
+                    "won": int((own > base).sum()),
+                    "lost": int((own < base).sum()),
+                    "test": test,
+                    "p": p,
+                    "p_t": found["p"],
+                }
+            )
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("p") + 1, "p_holm", correct_holm(table["p"]))
     return table
 
 
 def compare_pairs(scores: np.ndarray, others: np.ndarray, right_or_wrong: bool) -> tuple[str, float]:
-    """Test whether two models differ on the same items: McNemar's exact test of right and wrong, or a sign-flip permutation test of the mean difference.
+    """Test whether two models differ on the same items: McNemar's exact test of right and wrong, or a
+    sign-flip permutation test of the mean difference.
 
     Args:
         scores: of one model, shape (n,).
@@ -87,7 +114,8 @@ def compare_pairs(scores: np.ndarray, others: np.ndarray, right_or_wrong: bool) 
 
 
 def average_measures(items: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean of every further measure by task and model, over the items that have it: task, cell, then one column a measure.
+    """Return the mean of every further measure by task and model, over the items that have it: task, cell,
+    then one column a measure.
 
     Tasks that have none are left out.
     """
@@ -101,27 +129,41 @@ def rate_letters(items: pd.DataFrame) -> pd.DataFrame:
     """Return how often each model chose the option at each position in every choice task.
 
     Returns:
-        task, cell, then the share of each position (0..1), A being the first; cell 'right answers' holds the shares of the right options. A model whose share
-        is far above that one likes a position.
+        task, cell, then the share of each position (0..1), A being the first; cell 'right answers' holds the
+        shares of the right options. A model whose share is far above that one likes a position.
     """
     import pandas as pd
 
-    chosen = items[items["letters"].notna()] if "letters" in items else items.iloc[:0].assign(letters="", right_letters="")
-    right = chosen.drop_duplicates(["task", "item"]).assign(cell=RIGHT, letters=lambda table: table["right_letters"])
+    chosen = (
+        items[items["letters"].notna()]
+        if "letters" in items
+        else items.iloc[:0].assign(letters="", right_letters="")
+    )
+    right = chosen.drop_duplicates(["task", "item"]).assign(
+        cell=RIGHT, letters=lambda table: table["right_letters"]
+    )
     letters = pd.concat([right, chosen])[["task", "cell", "letters"]]
     letters = letters.assign(letter=letters["letters"].map(list)).explode("letter")
-    rates = letters.groupby(["task", "cell"], sort=False)["letter"].value_counts(normalize=True).unstack(fill_value=0.0)
+    rates = (
+        letters.groupby(["task", "cell"], sort=False)["letter"]
+        .value_counts(normalize=True)
+        .unstack(fill_value=0.0)
+    )
     return gather_tasks(rates.sort_index(axis=1).reset_index().rename_axis(columns=None), items)
 
 
 def gather_tasks(table: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
     """Return a table with the rows of each task together, tasks in the order of the items."""
     order = list(dict.fromkeys(items["task"]))
-    return table.sort_values("task", key=lambda tasks: tasks.map(order.index), kind="stable", ignore_index=True)
+    return table.sort_values(
+        "task", key=lambda tasks: tasks.map(order.index), kind="stable", ignore_index=True
+    )
 
 
 def find_liking(rates: pd.DataFrame) -> dict[str, Any]:
-    """Return the choice that lies furthest above the share of right answers: task, cell, letter, share, right (share)."""
+    """Return the choice that lies furthest above the share of right answers: task, cell, letter, share, right
+    (share).
+    """
     long = rates.melt(["task", "cell"], var_name="letter", value_name="share")
     right = long[long["cell"] == RIGHT].drop(columns="cell").rename(columns={"share": "right"})
     table = long[long["cell"] != RIGHT].merge(right, on=["task", "letter"])
@@ -132,7 +174,8 @@ def share_preferences(runs: Mapping[str, Run]) -> pd.DataFrame:
     """Return how often a judge preferred each model's texts to the reference model's.
 
     Returns:
-        cell, task, preference (mean; 0.5 is even), agrees (share of pairs judged alike in both orders), n, unparsed (share).
+        cell, task, preference (mean; 0.5 is even), agrees (share of pairs judged alike in both orders), n,
+        unparsed (share).
     """
     import pandas as pd
 
@@ -141,5 +184,9 @@ def share_preferences(runs: Mapping[str, Run]) -> pd.DataFrame:
         for task, group in read_measured(run).groupby("task", sort=False):
             judged = group.dropna(subset=["preference"])
             shares = {name: judged[name].astype(float).mean() for name in ("preference", "agrees")}
-            rows.append({"cell": cell, "task": task} | shares | {"n": len(group), "unparsed": 1 - len(judged) / len(group)})
+            rows.append(
+                {"cell": cell, "task": task}
+                | shares
+                | {"n": len(group), "unparsed": 1 - len(judged) / len(group)}
+            )
     return pd.DataFrame(rows)

@@ -1,7 +1,9 @@
-"""The same gains from several sources: the paper's figure, the reference study with its two models, this run; and whether they go the same way.
+"""The same gains from several sources: the paper's figure, the reference study with its two models, this run;
+and whether they go the same way.
 
-Only directions compare. The paper's gains are those of a model of seven billion parameters with thousands of rows; its generation tasks are marked by GPT-4
-(1 to 5, here by its span), ours by ROUGE-L. Its bars are reading errors and no intervals.
+Only directions compare. The paper's gains are those of a model of seven billion parameters with thousands of
+rows; its generation tasks are marked by GPT-4 (1 to 5, here by its span), ours by ROUGE-L. Its bars are
+reading errors and no intervals.
 """
 
 from __future__ import annotations
@@ -39,8 +41,8 @@ def measure_references(measure: Callable[[pd.DataFrame], pd.DataFrame]) -> dict[
 
 
 def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
-    """Return the gain of tuning on all categories over the base model: the paper's full data, the mixture of both models of the reference study, a
-    cell of this run.
+    """Return the gain of tuning on all categories over the base model: the paper's full data, the mixture of
+    both models of the reference study, a cell of this run.
 
     Args:
         items: of this run.
@@ -58,7 +60,9 @@ def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
 
 
 def single_gains(items: pd.DataFrame) -> pd.DataFrame:
-    """Return the gain over the base model of tuning on each category alone: source, contrast (the category), category (of tasks), estimate, low, high."""
+    """Return the gain over the base model of tuning on each category alone: source, contrast (the category),
+    category (of tasks), estimate, low, high.
+    """
     tables = {
         PAPER: ablation.transfer_table(SINGLES),
         **measure_references(lambda items: transfer_table(items, SINGLES)),
@@ -68,7 +72,8 @@ def single_gains(items: pd.DataFrame) -> pd.DataFrame:
 
 
 def addition_gains(ours: pd.DataFrame) -> pd.DataFrame:
-    """Return what a second category adds on the tasks of the first, v(AB) - v(A): source, target, added, category (the target), estimate, low, high.
+    """Return what a second category adds on the tasks of the first, v(AB) - v(A): source, target, added,
+    category (the target), estimate, low, high.
 
     Args:
         ours: table of additions of this run (`transfer.addition_table`).
@@ -78,7 +83,9 @@ def addition_gains(ours: pd.DataFrame) -> pd.DataFrame:
 
 
 def paper_additions() -> pd.DataFrame:
-    """Return the paper's six additions as differences on a scale from 0 to 1, from Figure 2: target, added, estimate, low, high (twice the reading error)."""
+    """Return the paper's six additions as differences on a scale from 0 to 1, from Figure 2: target, added,
+    estimate, low, high (twice the reading error).
+    """
     import pandas as pd
 
     gains = ablation.transfer_table().set_index(["contrast", "category"])
@@ -89,15 +96,24 @@ def paper_additions() -> pd.DataFrame:
             if added != target and pair in gains.index:
                 alone, both = gains.loc[(target, target)], gains.loc[pair]
                 step, error = both["estimate"] - alone["estimate"], both["high"] - both["estimate"]
-                rows.append({"target": target, "added": added, "estimate": step, "low": step - error, "high": step + error})
+                rows.append(
+                    {
+                        "target": target,
+                        "added": added,
+                        "estimate": step,
+                        "low": step - error,
+                        "high": step + error,
+                    }
+                )
     return pd.DataFrame(rows)
 
 
 def held_out_table(source: str = REFERENCE) -> pd.DataFrame:
-    """Return what tuning does to the loss on held-out rows in the reference study: cell, loss (nats a token), estimate (minus base), low, high.
+    """Return what tuning does to the loss on held-out rows in the reference study: cell, loss (nats a token),
+    estimate (minus base), low, high.
 
-    The rows come from the same makers as those tuned on and carry no category. Every token weighs the same, so that a row counts by its length; intervals
-    come from drawing the rows.
+    The rows come from the same makers as those tuned on and carry no category. Every token weighs the same,
+    so that a row counts by its length; intervals come from drawing the rows.
 
     Raises:
         StudyError: no loss was measured.
@@ -106,16 +122,27 @@ def held_out_table(source: str = REFERENCE) -> pd.DataFrame:
 
     found = read_reference(source)
     if found.losses.empty:
-        raise StudyError("The reference study's tables hold no loss on held-out rows. Export the cells of a study with `instructions: public`.")
+        raise StudyError(
+            "The reference study's tables hold no loss on held-out rows. Export the cells of a study with "
+            "`instructions: public`."
+        )
     weights = found.losses["tokens"] / found.losses["tokens"].mean()
     plans = found.items[["id", "cell", "seed"]].drop_duplicates()
     parts = [
-        pd.DataFrame({"score": weights * found.losses[plan.id], "cell": plan.cell, "seed": plan.seed, "task": HELD_OUT}).rename_axis("item").reset_index()
+        pd.DataFrame(
+            {"score": weights * found.losses[plan.id], "cell": plan.cell, "seed": plan.seed, "task": HELD_OUT}
+        )
+        .rename_axis("item")
+        .reset_index()
         for plan in plans.itertuples()
     ]
     losses = pd.concat(parts, ignore_index=True)
     means = losses.groupby("cell")["score"].mean()
-    rows = [{"cell": cell, "loss": means[cell]} | contrast(losses, {cell: 1.0, BASE: -1.0}) for cell in plans["cell"].unique() if cell != BASE]
+    rows = [
+        {"cell": cell, "loss": means[cell]} | contrast(losses, {cell: 1.0, BASE: -1.0})
+        for cell in plans["cell"].unique()
+        if cell != BASE
+    ]
     return pd.DataFrame(rows)[["cell", "loss", "estimate", "low", "high", "n", "n_seeds"]]
 
 
@@ -124,17 +151,25 @@ def stack_sources(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     import pandas as pd
 
     keys = [name for name in ("contrast", "target", "added", "category") if name in tables[PAPER]]
-    return pd.concat([table[[*keys, "estimate", "low", "high"]].assign(source=source) for source, table in tables.items()], ignore_index=True)
+    return pd.concat(
+        [table[[*keys, "estimate", "low", "high"]].assign(source=source) for source, table in tables.items()],
+        ignore_index=True,
+    )
 
 
 def tell_directions(table: pd.DataFrame, source: str = REFERENCE) -> str:
-    """Return in a sentence for which categories of tasks the reference study's gain is clear, and whether it goes the paper's way."""
+    """Return in a sentence for which categories of tasks the reference study's gain is clear, and whether it
+    goes the paper's way.
+    """
     ours, theirs = (table[table["source"] == name] for name in (source, PAPER))
     clear = ours[exclude_zero(ours)]
     if clear.empty:
         return "No interval excludes zero."
     both = ablation.compare_directions(clear, theirs, ["category"])
-    names = [", ".join(found.str.upper()) or "none of them" for found in (clear["category"], both.loc[both["agrees"], "category"])]
+    names = [
+        ", ".join(found.str.upper()) or "none of them"
+        for found in (clear["category"], both.loc[both["agrees"], "category"])
+    ]
     where = "where" if names[0] == names[1] else f"and for {names[1]}"
     return f"The interval excludes zero for {names[0]}, {where} the direction is the paper's."
 
@@ -142,7 +177,8 @@ def tell_directions(table: pd.DataFrame, source: str = REFERENCE) -> str:
 def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REFERENCE) -> dict[str, int]:
     """Count the gains of a source that go the paper's way, and the clear ones among them.
 
-    A gain of the paper's that is smaller than the reading error of its figure has no sign to agree with and is left out.
+    A gain of the paper's that is smaller than the reading error of its figure has no sign to agree with and
+    is left out.
 
     Args:
         table: gains by source.
@@ -150,7 +186,8 @@ def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REF
         source: to compare with the paper.
 
     Returns:
-        n, agree; n_clear, agree_clear for those whose interval excludes zero, uncorrected; and n_unknown, the gains left out.
+        n, agree; n_clear, agree_clear for those whose interval excludes zero, uncorrected; and n_unknown, the
+        gains left out.
     """
     paper = table[table["source"] == PAPER]
     known = exclude_zero(paper)
@@ -168,12 +205,15 @@ def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REF
 
 
 def list_contradictions(table: pd.DataFrame, source: str = REFERENCE) -> str:
-    """Return the labels of a source's gains that go against the paper's, both intervals without zero, as a list for the prose.
+    """Return the labels of a source's gains that go against the paper's, both intervals without zero, as a
+    list for the prose.
 
     Args:
         table: labelled gains by source (`gallery.label_sources`).
         source: to compare with the paper.
     """
     clear = table[exclude_zero(table)]
-    firm = ablation.compare_directions(*(clear[clear["source"] == name] for name in (source, PAPER)), ["label"])
+    firm = ablation.compare_directions(
+        *(clear[clear["source"] == name] for name in (source, PAPER)), ["label"]
+    )
     return ", ".join(firm.loc[~firm["agrees"], "label"]) or "none"

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.statistics import ROUNDING, contrast, contrast_by_category, draw_means, keep_ablation, percentiles, stack_scores
+from helpers.analysis.statistics import (
+    ROUNDING,
+    contrast,
+    contrast_by_category,
+    draw_means,
+    keep_ablation,
+    percentiles,
+    stack_scores,
+)
 from helpers.grid import BASE, SINGLES, name_subset
 
 if TYPE_CHECKING:
@@ -16,12 +24,15 @@ if TYPE_CHECKING:
 
 
 def transfer_table(items: pd.DataFrame, cells: Iterable[str]) -> pd.DataFrame:
-    """Return the transfer matrix in long form: the gain over base on each category of tasks (column `category`) of tuning on each cell (`contrast`)."""
+    """Return the transfer matrix in long form: the gain over base on each category of tasks (column
+    `category`) of tuning on each cell (`contrast`).
+    """
     return contrast_by_category(items, {cell: {cell: 1.0, BASE: -1.0} for cell in cells})
 
 
 def relative_table(items: pd.DataFrame) -> pd.DataFrame:
-    """Return what each single category lacks against the tasks' own: score of tuning on `contrast` minus score of tuning on `category`, on its tasks.
+    """Return what each single category lacks against the tasks' own: score of tuning on `contrast` minus
+    score of tuning on `category`, on its tasks.
 
     A difference and not a quotient of gains: where the own gain is near zero, a quotient says nothing.
     """
@@ -29,15 +40,20 @@ def relative_table(items: pd.DataFrame) -> pd.DataFrame:
 
     rows = []
     for category, group in keep_ablation(items).groupby("category", sort=False):
-        rows += [{"contrast": other, "category": category} | contrast(group, {other: 1.0, category: -1.0}) for other in SINGLES if other != category]
+        rows += [
+            {"contrast": other, "category": category} | contrast(group, {other: 1.0, category: -1.0})
+            for other in SINGLES
+            if other != category
+        ]
     return pd.DataFrame(rows)
 
 
 def addition_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
-    """Return the paper's gain of a second category: on the tasks of A, tuning on A and B against tuning on A (Tran et al., 2024, Table 4, "w.").
+    """Return the paper's gain of a second category: on the tasks of A, tuning on A and B against tuning on A
+    (Tran et al., 2024, Table 4, "w.").
 
-    The paper gives it relative to the score of A: 100 * (v(AB) - v(A)) / v(A), here `percent` (empty where v(A) is zero). The interval and p are those of
-    the difference v(AB) - v(A), which exists always.
+    The paper gives it relative to the score of A: 100 * (v(AB) - v(A)) / v(A), here `percent` (empty where
+    v(A) is zero). The interval and p are those of the difference v(AB) - v(A), which exists always.
 
     Returns:
         target (A), added (B), estimate, low, high, p, n, n_seeds, percent.
@@ -58,21 +74,30 @@ def addition_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.
 
 
 def synergy_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
-    """Return v(AB) - (v(A) + v(B)) / 2 of each pair on each category of tasks: what a mixture gives beyond its parts' mean, at the same number of rows.
+    """Return v(AB) - (v(A) + v(B)) / 2 of each pair on each category of tasks: what a mixture gives beyond
+    its parts' mean, at the same number of rows.
 
-    A quarter of the blending coefficient of A and B in Scheffe's polynomial for mixtures (1958, equation for the {q, 2} simplex lattice).
+    A quarter of the blending coefficient of A and B in Scheffe's polynomial for mixtures (1958, equation for
+    the {q, 2} simplex lattice).
 
     Returns:
         contrast, category, estimate, low, high, p, n, n_seeds.
     """
-    return contrast_by_category(items, {name_subset(pair): {name_subset(pair): 1.0} | dict.fromkeys(pair, -0.5) for pair in combinations(players, 2)})
+    return contrast_by_category(
+        items,
+        {
+            name_subset(pair): {name_subset(pair): 1.0} | dict.fromkeys(pair, -0.5)
+            for pair in combinations(players, 2)
+        },
+    )
 
 
 def better_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
-    """Return v(AB) - max(v(A), v(B)) of each pair on each category of tasks: whether a mixture is worth more than the better of its parts.
+    """Return v(AB) - max(v(A), v(B)) of each pair on each category of tasks: whether a mixture is worth more
+    than the better of its parts.
 
-    The better part is chosen anew in every bootstrap draw, so that the interval covers the choice; a maximum of noisy scores is too high on average, so that
-    the estimate leans downwards.
+    The better part is chosen anew in every bootstrap draw, so that the interval covers the choice; a maximum
+    of noisy scores is too high on average, so that the estimate leans downwards.
 
     Returns:
         contrast, category, estimate, low, high.
@@ -83,15 +108,21 @@ def better_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.Da
     for first, second in combinations(players, 2):
         cells = [name_subset((first, second)), first, second]
         for category, group in keep_ablation(items).groupby("category", sort=False):
-            scores = np.mean([stack.mean(axis=(1, 2)) for stack in stack_scores(group, cells).values()], axis=0)
+            scores = np.mean(
+                [stack.mean(axis=(1, 2)) for stack in stack_scores(group, cells).values()], axis=0
+            )
             draws = draw_means(group, cells)
             interval = percentiles(draws[:, 0] - draws[:, 1:].max(axis=1))
-            rows.append({"contrast": cells[0], "category": category, "estimate": float(scores[0] - scores[1:].max())} | interval)
+            rows.append(
+                {"contrast": cells[0], "category": category, "estimate": float(scores[0] - scores[1:].max())}
+                | interval
+            )
     return pd.DataFrame(rows)
 
 
 def size_table(items: Mapping[int, pd.DataFrame], players: Sequence[str] = SINGLES) -> pd.DataFrame:
-    """Return the gain of the mixture of all categories over base (the paper's Figure 3) and the mean synergy of the pairs, for each number of rows.
+    """Return the gain of the mixture of all categories over base (the paper's Figure 3) and the mean synergy
+    of the pairs, for each number of rows.
 
     Args:
         items: rows of the whole lattice by number of rows.
@@ -103,7 +134,15 @@ def size_table(items: Mapping[int, pd.DataFrame], players: Sequence[str] = SINGL
     import pandas as pd
 
     pairs = list(combinations(players, 2))
-    synergy = {name_subset(pair): 1 / len(pairs) for pair in pairs} | dict.fromkeys(players, -1 / len(players))
-    quantities = {"Gain of the mixture over base": {name_subset(players): 1.0, BASE: -1.0}, "Mean synergy of the pairs": synergy}
-    tables = [contrast_by_category(rows, quantities).rename(columns={"contrast": "quantity"}).assign(size=size) for size, rows in items.items()]
+    synergy = {name_subset(pair): 1 / len(pairs) for pair in pairs} | dict.fromkeys(
+        players, -1 / len(players)
+    )
+    quantities = {
+        "Gain of the mixture over base": {name_subset(players): 1.0, BASE: -1.0},
+        "Mean synergy of the pairs": synergy,
+    }
+    tables = [
+        contrast_by_category(rows, quantities).rename(columns={"contrast": "quantity"}).assign(size=size)
+        for size, rows in items.items()
+    ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["quantity", "size"])

@@ -1,4 +1,6 @@
-"""Endurance: a synthesis through a faulty provider, killed again and again, against one that nothing disturbs."""
+"""Endurance: a synthesis through a faulty provider, killed again and again, against one that nothing
+disturbs.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,15 @@ FILES = ("replies.jsonl", "tasks.jsonl", "instructions.jsonl")
 @contextmanager
 def serve(fault_rate: float = 0.0, latency_seconds: float = 0.0) -> Iterator[str]:
     """Run the misbehaving provider in a process of its own; yields its address."""
-    command = [sys.executable, "-m", "helpers.benchmarks.provider", "--fault-rate", str(fault_rate), "--latency-seconds", str(latency_seconds)]
+    command = [
+        sys.executable,
+        "-m",
+        "helpers.benchmarks.provider",
+        "--fault-rate",
+        str(fault_rate),
+        "--latency-seconds",
+        str(latency_seconds),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             yield server.stdout.readline().strip()
@@ -42,11 +52,31 @@ def read_statistics(url: str) -> dict[str, Any]:
 
 def start_synthesis(url: str, runs: Path, n_rows: int, n_parallel: int) -> subprocess.Popen[bytes]:
     """Start `study synthesize` against a provider, with a store of its own."""
-    parameters = {"teacher": "toy", "teacher_url": url, "target_rows": n_rows, "n_requests": n_rows // 10 + 20, "n_parallel": n_parallel}
+    parameters = {
+        "teacher": "toy",
+        "teacher_url": url,
+        "target_rows": n_rows,
+        "n_requests": n_rows // 10 + 20,
+        "n_parallel": n_parallel,
+    }
     parameters |= {"max_cost_tokens": 10**12, "timeout_seconds": 2}
     assignments = [part for name, value in parameters.items() for part in ("-p", f"{name}={value}")]
-    command = [sys.executable, "-c", "from helpers.cli import main; main()", "synthesize", "--profile", "smoke", *assignments]
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"STUDY_RUNS": str(runs)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    command = [
+        sys.executable,
+        "-c",
+        "from helpers.cli import main; main()",
+        "synthesize",
+        "--profile",
+        "smoke",
+        *assignments,
+    ]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"STUDY_RUNS": str(runs)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:
@@ -79,12 +109,15 @@ def kill_at(process: subprocess.Popen[bytes], runs: Path, threshold: float) -> b
     return False
 
 
-def run_endurance(folder: Path, n_rows: int, n_kills: int, fault_rate: float, n_parallel: int = 32, seed: int = 1) -> dict[str, Any]:
-    """Synthesise to `n_rows` kept rows twice: undisturbed, and through faults with `n_kills` kills at random moments.
+def run_endurance(
+    folder: Path, n_rows: int, n_kills: int, fault_rate: float, n_parallel: int = 32, seed: int = 1
+) -> dict[str, Any]:
+    """Synthesise to `n_rows` kept rows twice: undisturbed, and through faults with `n_kills` kills at random
+    moments.
 
     Returns:
-        Whether both end in the same bytes, the answers that were sent more than once (each was under way when a kill came), and the answers that a
-        further run still asked for.
+        Whether both end in the same bytes, the answers that were sent more than once (each was under way when
+        a kill came), and the answers that a further run still asked for.
     """
     calm, rough = folder / "calm", folder / "rough"
     started = time.perf_counter()

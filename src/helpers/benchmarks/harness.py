@@ -1,4 +1,6 @@
-"""Speed of choices against lm-evaluation-harness: the same model in memory, the same items, tokenization included, and the same answers."""
+"""Speed of choices against lm-evaluation-harness: the same model in memory, the same items, tokenization
+included, and the same answers.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ AGAINST = "lm-evaluation-harness 0.4.13"
 
 
 def list_comparisons() -> dict[str, tuple[Callable[[], Any], str]]:
-    """Return the comparisons by name; none where the harness is not installed (`pip install lm-eval==0.4.13`)."""
+    """Return the comparisons by name; none where the harness is not installed (`pip install
+    lm-eval==0.4.13`).
+    """
     if importlib.util.find_spec("lm_eval") is None:
         return {}
     return {f"{way}_items": (partial(compare_with_harness, way), AGAINST) for way in ("text", "letter")}
@@ -44,30 +48,48 @@ def compare_with_harness(way: str) -> tuple[Callable[[], Any], Callable[[], Any]
     requests = [request for exam in exams for request in list_requests(exam)]
 
     def ours() -> list[int]:
-        answers = [answer["loglikelihoods"][0] for exam in exams for answer in answer_items(model, tokenizer, exam)]
+        answers = [
+            answer["loglikelihoods"][0] for exam in exams for answer in answer_items(model, tokenizer, exam)
+        ]
         return [max(range(len(values)), key=values.__getitem__) for values in answers]
 
     def theirs() -> list[tuple[float, bool]]:
         return harness.loglikelihood(requests, disable_tqdm=True)
 
     if ours() != choose_theirs(exams, theirs(), harness, tokenizer):
-        raise StudyError("Harness and study do not choose alike, so that their times say nothing. Run `pytest tests/evaluation/test_harness.py`.")
+        raise StudyError(
+            "Harness and study do not choose alike, so that their times say nothing. Run `pytest "
+            "tests/evaluation/test_harness.py`."
+        )
     return ours, theirs, sum(len(exam.items) for exam in exams)
 
 
 def list_requests(exam: Exam) -> list[Any]:
     """Return the harness's requests: one a choice, prompt and option as the harness would pair them."""
-    return [_request(exam.build_prompts(item)[0], text) for item in exam.items for text in _show_options(exam, item)]
+    return [
+        _request(exam.build_prompts(item)[0], text)
+        for item in exam.items
+        for text in _show_options(exam, item)
+    ]
 
 
-def choose_theirs(exams: Sequence[Exam], results: list[tuple[float, bool]], harness: Any, tokenizer: Any) -> list[int]:
-    """Return what the harness's likelihoods choose: the sum by letter; by text the mean per token, without the line feed that all options begin with."""
+def choose_theirs(
+    exams: Sequence[Exam], results: list[tuple[float, bool]], harness: Any, tokenizer: Any
+) -> list[int]:
+    """Return what the harness's likelihoods choose: the sum by letter; by text the mean per token, without
+    the line feed that all options begin with.
+    """
     values = iter(results)
     chosen = []
     for exam in exams:
-        feeds = harness.loglikelihood([_request(exam.build_prompts(item)[0], "") for item in exam.items], disable_tqdm=True)
+        feeds = harness.loglikelihood(
+            [_request(exam.build_prompts(item)[0], "") for item in exam.items], disable_tqdm=True
+        )
         for item, (feed, _) in zip(exam.items, feeds, strict=True):
-            lengths = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in _show_options(exam, item)]
+            lengths = [
+                len(tokenizer(text, add_special_tokens=False)["input_ids"])
+                for text in _show_options(exam, item)
+            ]
             means = [(next(values)[0] - feed) / length for length in lengths]
             chosen.append(max(range(len(means)), key=means.__getitem__))
     return chosen
@@ -80,4 +102,9 @@ def _show_options(exam: Exam, item: Any) -> list[str]:
 def _request(prompt: str, option: str) -> Any:
     from lm_eval.api.instance import Instance
 
-    return Instance(request_type="loglikelihood", doc={}, arguments=(prompt.removesuffix(LINE_FEED), LINE_FEED + option), idx=0)
+    return Instance(
+        request_type="loglikelihood",
+        doc={},
+        arguments=(prompt.removesuffix(LINE_FEED), LINE_FEED + option),
+        idx=0,
+    )

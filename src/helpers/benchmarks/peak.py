@@ -10,7 +10,8 @@ from pathlib import Path
 def read_peak_mib() -> float:
     """Return this process's peak of resident memory in MiB.
 
-    On Linux from the kernel's own mark of this program: `getrusage` also counts what the process held before it became this program, its parent's memory.
+    On Linux from the kernel's own mark of this program: `getrusage` also counts what the process held before
+    it became this program, its parent's memory.
     """
     status = Path("/proc/self/status")
     mark = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None

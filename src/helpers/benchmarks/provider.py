@@ -1,7 +1,9 @@
-"""A provider that misbehaves: a local OpenAI-compatible server for tests and benchmarks, with latency and faults to order.
+"""A provider that misbehaves: a local OpenAI-compatible server for tests and benchmarks, with latency and
+faults to order.
 
-It writes nonsense in the right form. What it answers is a function of the request alone; which requests meet a fault of the line is drawn at random. It
-counts the answers it sent in full, so that a test can tell whether anything was paid twice.
+It writes nonsense in the right form. What it answers is a function of the request alone; which requests meet
+a fault of the line is drawn at random. It counts the answers it sent in full, so that a test can tell whether
+anything was paid twice.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ class Handler(BaseHTTPRequestHandler):
     """Answers chat completions, and the few calls that batches need."""
 
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # headers and body leave apart: waiting for each other would add 40 ms to every answer
+    disable_nagle_algorithm = (
+        True  # headers and body leave apart: waiting for each other would add 40 ms to every answer
+    )
     server: Provider
 
     def do_POST(self) -> None:
@@ -88,7 +92,11 @@ class Handler(BaseHTTPRequestHandler):
         name, answer = digest(body), json.dumps(complete(body)).encode()
         time.sleep(max(0.0, due - time.monotonic()))
         with self.server.lock:
-            fault = self.server.draw.choice(FAULTS) if self.server.draw.random() < self.server.fault_rate else None
+            fault = (
+                self.server.draw.choice(FAULTS)
+                if self.server.draw.random() < self.server.fault_rate
+                else None
+            )
             self.server.met.update([fault] if fault else [])
         if fault:
             self._misbehave(fault)
@@ -99,13 +107,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def _misbehave(self, fault: str) -> None:
         if fault == "rate_limit":
-            self._send(429, {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}, {"Retry-After": "0.05"})
+            self._send(
+                429,
+                {"error": {"message": "slow down", "code": "rate_limit_exceeded"}},
+                {"Retry-After": "0.05"},
+            )
         elif fault == "server_error":
             self._send(500, {"error": {"message": "out of order"}})
         elif fault == "garbage":
             self._send_bytes(200, b'{"id": "x", "choi', "application/json")
         elif fault == "no_choice":
-            self._send(200, {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": []})
+            self._send(
+                200, {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": []}
+            )
         else:
             if fault == "stall":
                 time.sleep(STALL_SECONDS)
@@ -116,19 +130,40 @@ class Handler(BaseHTTPRequestHandler):
         content = text[text.index("{") :].split("\r\n")[0] if '{"custom_id"' in text else ""
         name = f"file-{len(self.server.files)}"
         self.server.files[name] = content
-        self._send(200, {"id": name, "object": "file", "bytes": len(data), "created_at": 0, "filename": "x", "purpose": "batch", "status": "processed"})
+        self._send(
+            200,
+            {
+                "id": name,
+                "object": "file",
+                "bytes": len(data),
+                "created_at": 0,
+                "filename": "x",
+                "purpose": "batch",
+                "status": "processed",
+            },
+        )
 
     def _make_batch(self, request: dict[str, Any]) -> None:
         """Answer all requests of a batch at once, but show it as under way the first time it is looked at."""
         lines = [json.loads(line) for line in self.server.files[request["input_file_id"]].splitlines()]
-        answers = [{"custom_id": line["custom_id"], "response": {"status_code": 200, "body": complete(line["body"])}} for line in lines]
+        answers = [
+            {"custom_id": line["custom_id"], "response": {"status_code": 200, "body": complete(line["body"])}}
+            for line in lines
+        ]
         for line in lines:
             self.server.sent[digest(line["body"])] += 1
         output = f"file-{len(self.server.files)}"
         self.server.files[output] = "".join(json.dumps(answer) + "\n" for answer in answers)
         name = f"batch-{len(self.server.batches)}"
         counts = {"total": len(lines), "completed": 0, "failed": 0}
-        batch = {"id": name, "object": "batch", "endpoint": "/v1/chat/completions", "completion_window": "24h", "created_at": 0, "request_counts": counts}
+        batch = {
+            "id": name,
+            "object": "batch",
+            "endpoint": "/v1/chat/completions",
+            "completion_window": "24h",
+            "created_at": 0,
+            "request_counts": counts,
+        }
         self.server.batches[name] = batch | request | {"status": "completed", "output_file_id": output}
         self._send(200, batch | request | {"status": "in_progress"})
 
@@ -137,7 +172,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send_bytes(self, status: int, data: bytes, kind: str, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **(headers or {})}.items():
+        for name, value in {
+            "Content-Type": kind,
+            "Content-Length": str(len(data)),
+            **(headers or {}),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
@@ -149,18 +188,33 @@ def digest(body: dict[str, Any]) -> str:
 
 
 def complete(body: dict[str, Any]) -> dict[str, Any]:
-    """Return the completion of a request: tasks, or labels for tasks; some replies are cut off, refused, short of tasks or beside the point."""
+    """Return the completion of a request: tasks, or labels for tasks; some replies are cut off, refused,
+    short of tasks or beside the point.
+    """
     prompt = body["messages"][0]["content"]
     draw = random.Random(digest(body))  # noqa: S311
     finish_reason = "stop"
     if prompt.startswith("Sort each"):
-        text = json.dumps({number: draw.choice(CATEGORIES) for number in re.findall(r"^(\d+)\. ", prompt, re.MULTILINE)})
+        text = json.dumps(
+            {number: draw.choice(CATEGORIES) for number in re.findall(r"^(\d+)\. ", prompt, re.MULTILINE)}
+        )
     else:
         text, finish_reason = write_reply(draw, is_json="response_format" in body)
     message = {"role": "assistant", "content": text}
-    usage = {"prompt_tokens": len(prompt) // 4, "completion_tokens": len(text) // 4, "total_tokens": (len(prompt) + len(text)) // 4}
+    usage = {
+        "prompt_tokens": len(prompt) // 4,
+        "completion_tokens": len(text) // 4,
+        "total_tokens": (len(prompt) + len(text)) // 4,
+    }
     choice = {"index": 0, "finish_reason": finish_reason, "message": message}
-    return {"id": "x", "object": "chat.completion", "created": 0, "model": f"{body['model']}-2026-01-01", "choices": [choice], "usage": usage}
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": f"{body['model']}-2026-01-01",
+        "choices": [choice],
+        "usage": usage,
+    }
 
 
 def write_reply(draw: random.Random, is_json: bool) -> tuple[str, str]:
@@ -176,7 +230,9 @@ def write_reply(draw: random.Random, is_json: bool) -> tuple[str, str]:
         text = json.dumps({"tasks": [task | {"category": draw.choice(CATEGORIES)} for task in tasks]})
     else:
         text = "".join(
-            f"{n}. Instruction: {task['instruction']}\n{n}. Input: {task['input']}\n{n}. Output: {task['output']}\n" for n, task in enumerate(tasks, FIRST)
+            f"{n}. Instruction: {task['instruction']}\n{n}. Input: {task['input']}\n{n}. Output: "
+            f"{task['output']}\n"
+            for n, task in enumerate(tasks, FIRST)
         )
     return (text[: int(len(text) * draw.uniform(0.3, 0.9))], "length") if kind > 0.95 else (text, "stop")
 
@@ -185,7 +241,11 @@ def write_task(draw: random.Random) -> dict[str, str]:
     """Return a task of invented words; one in twenty is one of a few that come again and again."""
     writer: Callable[[int], str] = lambda n: " ".join("".join(draw.choices(SYLLABLES, k=2)) for _ in range(n))  # noqa: E731
     if draw.random() < 0.05:
-        return {"instruction": f"List every drug of note number {draw.randint(1, 9)} with its dose", "input": writer(8), "output": writer(4)}
+        return {
+            "instruction": f"List every drug of note number {draw.randint(1, 9)} with its dose",
+            "input": writer(8),
+            "output": writer(4),
+        }
     return {"instruction": writer(draw.randint(8, 20)), "input": writer(20), "output": writer(10)}
 
 

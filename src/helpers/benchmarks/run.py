@@ -1,7 +1,8 @@
-"""Speed, each step against its plain way, side by side in one run, and coverage of the intervals; written to `results/benchmarks/NAME.json`.
+"""Speed, each step against its plain way, side by side in one run, and coverage of the intervals; written to
+`results/benchmarks/NAME.json`.
 
-Times are medians of a few rounds in which ours and the baseline take turns, so that a slow moment of the machine hits both. They are never tested:
-machines differ.
+Times are medians of a few rounds in which ours and the baseline take turns, so that a slow moment of the
+machine hits both. They are never tested: machines differ.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ Pair = tuple[Callable[[], Any], Callable[[], Any], int]
 
 
 def time_pair(ours: Callable[[], Any], baseline: Callable[[], Any]) -> tuple[float, float]:
-    """Return median seconds of both, after one call of each that does not count, over rounds in which they take turns."""
+    """Return median seconds of both, after one call of each that does not count, over rounds in which they
+    take turns.
+    """
     seconds: tuple[list[float], list[float]] = ([], [])
     for round_number in range(ROUNDS + 1):
         for kept, call in zip(seconds, (ours, baseline), strict=True):
@@ -50,11 +53,17 @@ def compare_rouge() -> Pair:
 
     texts = [seed.instruction for seed in read_rows(SEED_TASKS, SeedTask)]
     scorer = RougeScorer(["rougeL"])
-    return lambda: similarity_matrix(texts), lambda: [scorer.score(left, right) for left in texts for right in texts], len(texts) ** 2
+    return (
+        lambda: similarity_matrix(texts),
+        lambda: [scorer.score(left, right) for left in texts for right in texts],
+        len(texts) ** 2,
+    )
 
 
 def compare_choice() -> Pair:
-    """Options beside each other after one reading of the prompt, against one reading of prompt and option each; n is the number of items."""
+    """Options beside each other after one reading of the prompt, against one reading of prompt and option
+    each; n is the number of items.
+    """
     import torch
 
     from helpers.evaluation.choice import score_options
@@ -66,19 +75,29 @@ def compare_choice() -> Pair:
     model, tokenizer, task = load_model(MODEL), load_tokenizer(MODEL), TASKS["exam_choice"]
     items = load_items(task)[0][:12]
     prompts = [encode_prompt(tokenizer, build_task_prompt(task, item, None)) for item in items]
-    options = [[tokenizer(option, add_special_tokens=False)["input_ids"] for option in item.options] for item in items]
+    options = [
+        [tokenizer(option, add_special_tokens=False)["input_ids"] for option in item.options]
+        for item in items
+    ]
 
     def plainly() -> None:
         with torch.inference_mode():
             for prompt, choices in zip(prompts, options, strict=True):
                 for option in choices:
-                    torch.log_softmax(model(torch.tensor([prompt + option], device=model.device)).logits[0, len(prompt) - 1 :], dim=-1)
+                    torch.log_softmax(
+                        model(torch.tensor([prompt + option], device=model.device)).logits[
+                            0, len(prompt) - 1 :
+                        ],
+                        dim=-1,
+                    )
 
     return lambda: score_options(model, list(zip(prompts, options, strict=True)), 8), plainly, len(items)
 
 
 def compare_generation() -> Pair:
-    """Greedy generation with a shared prefix, against `transformers.generate` on the same batch; n is the number of prompts."""
+    """Greedy generation with a shared prefix, against `transformers.generate` on the same batch; n is the
+    number of prompts.
+    """
     from helpers.evaluation.forms import build_task_prompt
     from helpers.evaluation.generation import generate_greedily
     from helpers.evaluation.tasks import TASKS, load_items
@@ -93,13 +112,21 @@ def compare_generation() -> Pair:
     n_new = task.max_new_tokens
 
     def plainly() -> None:
-        model.generate(**batch, max_new_tokens=n_new, do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id)
+        model.generate(
+            **batch,
+            max_new_tokens=n_new,
+            do_sample=False,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.eos_token_id,
+        )
 
     return lambda: generate_greedily(model, ids, n_new, tokenizer.eos_token_id, len(ids)), plainly, len(texts)
 
 
 def compare_tuning() -> Pair:
-    """One LoRA step with vocabulary logits of the responses alone, against the loss of `transformers` from all logits; n is the number of tokens."""
+    """One LoRA step with vocabulary logits of the responses alone, against the loss of `transformers` from
+    all logits; n is the number of tokens.
+    """
     import torch
 
     from helpers.jsonl import read_rows
@@ -112,7 +139,9 @@ def compare_tuning() -> Pair:
 
     settings = TuningSettings(model=MODEL)
     tokenizer = load_tokenizer(MODEL)
-    rows = select_rows(read_rows(synthesize(SynthesisSettings()).file(INSTRUCTIONS), Instruction), "all", 8, 1)
+    rows = select_rows(
+        read_rows(synthesize(SynthesisSettings()).file(INSTRUCTIONS), Instruction), "all", 8, 1
+    )
     encoded = [encode_row(tokenizer, row) for row in rows]
     model = prepare_model(settings, recompute=False)
     optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad])
@@ -122,7 +151,11 @@ def compare_tuning() -> Pair:
         optimizer.step()
         optimizer.zero_grad()
 
-    return lambda: take_step(model, optimizer, encoded, 1e-4), plainly, sum(len(row.input_ids) for row in encoded)
+    return (
+        lambda: take_step(model, optimizer, encoded, 1e-4),
+        plainly,
+        sum(len(row.input_ids) for row in encoded),
+    )
 
 
 COMPARISONS: dict[str, tuple[Callable[[], Pair], str]] = {
@@ -134,7 +167,9 @@ COMPARISONS: dict[str, tuple[Callable[[], Pair], str]] = {
 
 
 def time_book() -> Iterator[dict[str, Any]]:
-    """Run all notebooks of the smoke profile into an empty store, then again, then redraw the figures; yields seconds of each."""
+    """Run all notebooks of the smoke profile into an empty store, then again, then redraw the figures; yields
+    seconds of each.
+    """
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"STUDY_RUNS": f"{folder}/runs"}
         seconds = {}
@@ -147,24 +182,49 @@ def time_book() -> Iterator[dict[str, Any]]:
             command = [sys.executable, "-c", "from helpers.cli import main; main()", *arguments]
             subprocess.run(command, check=True, capture_output=True, env=environment, cwd=ROOT)
             seconds[name] = time.perf_counter() - started
-        yield describe("notebooks_smoke", "s", seconds["warm"], seconds["cold"], "the same notebooks with an empty store", 1)
-        yield describe("figures_smoke", "s", seconds["figures"], seconds["cold"], "all notebooks with an empty store", 1)
+        yield describe(
+            "notebooks_smoke",
+            "s",
+            seconds["warm"],
+            seconds["cold"],
+            "the same notebooks with an empty store",
+            1,
+        )
+        yield describe(
+            "figures_smoke", "s", seconds["figures"], seconds["cold"], "all notebooks with an empty store", 1
+        )
 
 
 def measure_simulations() -> Iterator[dict[str, Any]]:
-    """Simulate lattices with known effects and count intervals that hold the truth, pooled over five training seeds against one seed's; n is their number."""
+    """Simulate lattices with known effects and count intervals that hold the truth, pooled over five training
+    seeds against one seed's; n is their number.
+    """
     from helpers.analysis.simulation import measure_intervals
 
     for name, pooled, single in measure_intervals(N_SIMULATIONS):
-        yield describe(f"coverage_{name}", "share", pooled, single, "the interval of one training seed", N_SIMULATIONS)
+        yield describe(
+            f"coverage_{name}", "share", pooled, single, "the interval of one training seed", N_SIMULATIONS
+        )
 
 
 def describe(name: str, unit: str, ours: float, baseline: float, against: str, n: int) -> dict[str, Any]:
     """Return one row of a benchmark; `ratio` says how many times ours is better."""
     machine = describe_machine()
     ratio = baseline / ours if unit == "s" else ours / baseline
-    row = {"name": name, "unit": unit, "ours": round(ours, 4), "baseline": round(baseline, 4), "against": against, "ratio": round(ratio, 2), "n": n}
-    return row | {"machine": machine["machine"], "versions": machine["versions"], "date": machine["created"][:10]}
+    row = {
+        "name": name,
+        "unit": unit,
+        "ours": round(ours, 4),
+        "baseline": round(baseline, 4),
+        "against": against,
+        "ratio": round(ratio, 2),
+        "n": n,
+    }
+    return row | {
+        "machine": machine["machine"],
+        "versions": machine["versions"],
+        "date": machine["created"][:10],
+    }
 
 
 def run_benchmarks() -> Iterator[dict[str, Any]]:

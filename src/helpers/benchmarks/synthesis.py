@@ -1,4 +1,6 @@
-"""Speed of the synthesis: the novelty filter against `rouge_score`, the client against the ideal, a run through faults and kills against a calm one."""
+"""Speed of the synthesis: the novelty filter against `rouge_score`, the client against the ideal, a run
+through faults and kills against a calm one.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +32,24 @@ Measured = tuple[str, str, float, float, str, int, dict[str, Any]]
 
 
 def make_instructions(n: int) -> list[str]:
-    """Return `n` instructions, each the first half of one recorded instruction and the second half of another: words, lengths and likeness are real."""
+    """Return `n` instructions, each the first half of one recorded instruction and the second half of
+    another: words, lengths and likeness are real.
+    """
     from helpers.synthesis.pipeline import INSTRUCTIONS, SynthesisSettings, synthesize
 
-    words = [row["instruction"].split() for row in read_json_lines(synthesize(SynthesisSettings()).file(INSTRUCTIONS))]
+    words = [
+        row["instruction"].split()
+        for row in read_json_lines(synthesize(SynthesisSettings()).file(INSTRUCTIONS))
+    ]
     draw = random.Random(1)  # noqa: S311
     pairs = (draw.choices(words, k=2) for _ in range(n))
     return [" ".join([*left[: len(left) // 2], *right[len(right) // 2 :]]) for left, right in pairs]
 
 
 def filter_once(n: int) -> dict[str, float]:
-    """Send `n` instructions through the novelty filter in this process; returns seconds, CPU seconds, pairs decided on and the peak of memory in MiB."""
+    """Send `n` instructions through the novelty filter in this process; returns seconds, CPU seconds, pairs
+    decided on and the peak of memory in MiB.
+    """
     from helpers.synthesis.novelty import NoveltyIndex
 
     texts = make_instructions(n)
@@ -48,7 +57,13 @@ def filter_once(n: int) -> dict[str, float]:
     decisions = [new for new, _ in NoveltyIndex(0.7).add(texts)]
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     pairs = sum(itertools.accumulate(decisions))  # what a plain reading compares: each with all that are kept
-    return {"seconds": seconds, "cpu_seconds": cpu, "pairs": pairs, "mib": read_peak_mib(), "kept": sum(decisions)}
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "pairs": pairs,
+        "mib": read_peak_mib(),
+        "kept": sum(decisions),
+    }
 
 
 def score_plainly(n_pairs: int) -> float:
@@ -63,48 +78,98 @@ def score_plainly(n_pairs: int) -> float:
 
 
 def time_novelty() -> Measured:
-    """Compare CPU for a pair; growth with the number of instructions and the peak of memory stand beside it."""
+    """Compare CPU for a pair; growth with the number of instructions and the peak of memory
+    stand beside it.
+    """
     sizes = {n: run_alone("filter_once", n) for n in SIZES}
     full = sizes[PAPER_ROWS]
-    more = {"seconds_by_n": {n: round(run["seconds"], 2) for n, run in sizes.items()}, "peak_mib": round(full["mib"]), "kept": full["kept"]}
+    more = {
+        "seconds_by_n": {n: round(run["seconds"], 2) for n, run in sizes.items()},
+        "peak_mib": round(full["mib"]),
+        "kept": full["kept"],
+    }
     rate, plain_rate = full["pairs"] / full["cpu_seconds"], 1 / score_plainly(N_PLAIN_PAIRS)
-    return "novelty_pairs", "pairs/CPU second", rate, plain_rate, "rouge_score, pair by pair", PAPER_ROWS, more
+    return (
+        "novelty_pairs",
+        "pairs/CPU second",
+        rate,
+        plain_rate,
+        "rouge_score, pair by pair",
+        PAPER_ROWS,
+        more,
+    )
 
 
 def ask_once(url: str, n_rows: int) -> dict[str, float]:
-    """Synthesise `n_rows` rows in this process; returns requests a second while all slots were busy, their number, and the peak of memory in MiB."""
+    """Synthesise `n_rows` rows in this process; returns requests a second while all slots were busy, their
+    number, and the peak of memory in MiB.
+    """
     from helpers.provider.ledger import ProviderLimits
     from helpers.synthesis.pipeline import SynthesisSettings, synthesize
 
     settings = SynthesisSettings(teacher="toy", teacher_url=url, n_requests=n_rows // 10, target_rows=n_rows)
     synthesize(settings, ProviderLimits(max_cost_tokens=10**12, n_parallel=N_SLOTS))
-    times = sorted(path.stat().st_mtime for path in runs_folder().glob("replies/*/*.jsonl") if path.stem != "ledger")
+    times = sorted(
+        path.stat().st_mtime for path in runs_folder().glob("replies/*/*.jsonl") if path.stem != "ledger"
+    )
     rate = (len(times) - 2 * N_SLOTS) / (times[-N_SLOTS - 1] - times[N_SLOTS - 1])
     return {"rate": rate, "n": len(times), "mib": read_peak_mib()}
 
 
 def time_client() -> Measured:
-    """Compare requests a second with what the slots could do at best; the peak of memory at a tenth of the rows and at all of them stands beside it."""
+    """Compare requests a second with what the slots could do at best; the peak of memory at a tenth of the
+    rows and at all of them stands beside it.
+    """
     runs = {}
     for n_rows in (FEW_ROWS, PAPER_ROWS):
         with tempfile.TemporaryDirectory() as folder, serve(latency_seconds=LATENCY_SECONDS) as url:
-            runs[n_rows] = run_alone("ask_once", repr(url), n_rows, STUDY_RUNS=folder, STUDY_PROGRESS=f"{folder}/progress")
+            runs[n_rows] = run_alone(
+                "ask_once", repr(url), n_rows, STUDY_RUNS=folder, STUDY_PROGRESS=f"{folder}/progress"
+            )
     full, peaks = runs[PAPER_ROWS], {n: round(run["mib"]) for n, run in runs.items()}
-    return "client_requests", "requests/s", full["rate"], N_SLOTS / LATENCY_SECONDS, "all slots busy all the time", full["n"], {"peak_mib_by_rows": peaks}
+    return (
+        "client_requests",
+        "requests/s",
+        full["rate"],
+        N_SLOTS / LATENCY_SECONDS,
+        "all slots busy all the time",
+        full["n"],
+        {"peak_mib_by_rows": peaks},
+    )
 
 
 def run_alone(name: str, *arguments: Any, **environment: str) -> dict[str, float]:
     """Call a function of this module in a process of its own, so that its peak of memory is its own."""
-    code = f"import json; from helpers.benchmarks.synthesis import {name}; print(json.dumps({name}({', '.join(map(str, arguments))})))"
-    answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT, env=os.environ | environment)
+    code = (
+        f"import json; from helpers.benchmarks.synthesis import {name}; "
+        f"print(json.dumps({name}({', '.join(map(str, arguments))})))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | environment,
+    )
     return json.loads(answer.stdout)
 
 
 def time_endurance() -> Measured:
-    """Compare a run through faults and kills with a calm one, in seconds; whether both end in the same bytes stands beside it."""
+    """Compare a run through faults and kills with a calm one, in seconds; whether both end in the same bytes
+    stands beside it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         outcome = run_endurance(Path(folder), PAPER_ROWS, N_KILLS, FAULT_RATE)
-    return "endurance", "s", outcome["seconds"], outcome["calm_seconds"], "the same synthesis undisturbed", PAPER_ROWS, outcome
+    return (
+        "endurance",
+        "s",
+        outcome["seconds"],
+        outcome["calm_seconds"],
+        "the same synthesis undisturbed",
+        PAPER_ROWS,
+        outcome,
+    )
 
 
 def time_synthesis() -> Iterator[Measured]:

@@ -1,4 +1,6 @@
-"""Benchmarks of tuning: against TRL's trainer, against the machine's matrix product, and the estimate of memory against the measured peak."""
+"""Benchmarks of tuning: against TRL's trainer, against the machine's matrix product, and the estimate of
+memory against the measured peak.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ MIB = 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What both trainers do: the batches of one epoch in order, the learning rate of each, and the settings."""
+    """What both trainers do: the batches of one epoch in order, the learning rate of each, and
+    the settings.
+    """
 
     settings: Any
     batches: list[list[EncodedRow]]
@@ -59,7 +63,9 @@ def plan_work() -> Work:
     settings = TuningSettings(model=MODEL)
     rows = read_rows(synthesize(SynthesisSettings()).file(INSTRUCTIONS), Instruction)
     _, encoded, _ = draw_rows(settings, rows)
-    order = batch_indices([len(row.input_ids) for row in encoded], settings.batch_size, settings.training_seed, 0)
+    order = batch_indices(
+        [len(row.input_ids) for row in encoded], settings.batch_size, settings.training_seed, 0
+    )
     rates = [learning_rate_at(step, len(order), settings.learning_rate) for step in range(len(order))]
     return Work(settings, [[encoded[index] for index in batch] for batch in order], rates)
 
@@ -72,14 +78,21 @@ def train_ours(work: Work) -> tuple[float, list[float]]:
     from helpers.tuning.step import take_step
 
     model = prepare_model(work.settings, recompute=False)
-    optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        [weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0
+    )
     started = time.perf_counter()
-    losses = [take_step(model, optimizer, batch, rate)[0] for batch, rate in zip(work.batches, work.rates, strict=True)]
+    losses = [
+        take_step(model, optimizer, batch, rate)[0]
+        for batch, rate in zip(work.batches, work.rates, strict=True)
+    ]
     return time.perf_counter() - started, losses
 
 
 def train_with_trl(work: Work) -> tuple[float, list[float]]:
-    """Tune with TRL's SFTTrainer: same adapter at the start, same batches in the same order, same rates, float32, no recomputing; return the same."""
+    """Tune with TRL's SFTTrainer: same adapter at the start, same batches in the same order, same rates,
+    float32, no recomputing; return the same.
+    """
     import torch
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
@@ -89,9 +102,18 @@ def train_with_trl(work: Work) -> tuple[float, list[float]]:
 
     model = attach_adapter(load_model(work.settings.model), work.settings)
     rows = [row for batch in work.batches for row in batch]
-    dataset = Dataset.from_list([{"input_ids": row.input_ids, "completion_mask": [0] * row.n_prompt + [1] * row.n_response} for row in rows])
-    optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=1.0, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: work.rates[min(step, len(work.rates) - 1)])
+    dataset = Dataset.from_list(
+        [
+            {"input_ids": row.input_ids, "completion_mask": [0] * row.n_prompt + [1] * row.n_response}
+            for row in rows
+        ]
+    )
+    optimizer = torch.optim.AdamW(
+        [weight for weight in model.parameters() if weight.requires_grad], lr=1.0, weight_decay=0.0
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: work.rates[min(step, len(work.rates) - 1)]
+    )
     with tempfile.TemporaryDirectory() as folder:
         config = SFTConfig(
             output_dir=folder,
@@ -108,7 +130,13 @@ def train_with_trl(work: Work) -> tuple[float, list[float]]:
             save_strategy="no",
             disable_tqdm=True,
         )
-        trainer = SFTTrainer(model, config, train_dataset=dataset, processing_class=load_tokenizer(work.settings.model), optimizers=(optimizer, schedule))
+        trainer = SFTTrainer(
+            model,
+            config,
+            train_dataset=dataset,
+            processing_class=load_tokenizer(work.settings.model),
+            optimizers=(optimizer, schedule),
+        )
         started = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - started
@@ -116,12 +144,16 @@ def train_with_trl(work: Work) -> tuple[float, list[float]]:
 
 
 def compare_trl() -> Iterator[dict[str, Any]]:
-    """Yield tokens/s of our loop and of TRL's trainer on the same work, the largest difference of their losses, and the share of the machine's peak.
+    """Yield tokens/s of our loop and of TRL's trainer on the same work, the largest difference of their
+    losses, and the share of the machine's peak.
 
     Ours runs before and after TRL, so that a slow moment of the machine hits both.
     """
     if not find_spec("trl"):
-        logging.getLogger(__name__).warning("tuning_trl and tuning_matmul are skipped: TRL is not installed. `pip install '.[bench]'` brings it.")
+        logging.getLogger(__name__).warning(
+            "tuning_trl and tuning_matmul are skipped: TRL is not installed. `pip install '.[bench]'` brings "
+            "it."
+        )
         return
     work = plan_work()
     work = dataclasses.replace(work, batches=work.batches[:N_BATCHES], rates=work.rates[:N_BATCHES])
@@ -131,19 +163,41 @@ def compare_trl() -> Iterator[dict[str, Any]]:
     after, _ = train_ours(work)
     ours = (before + after) / 2
     difference = max(abs(left - right) for left, right in zip(losses, their_losses, strict=True))
-    row = describe("tuning_trl", "tokens/s", work.n_tokens / ours, work.n_tokens / theirs, "TRL's SFTTrainer", work.n_tokens)
-    yield row | {"losses": [round(loss, 4) for loss in losses], "largest_loss_difference": float(f"{difference:.1e}")}
+    row = describe(
+        "tuning_trl",
+        "tokens/s",
+        work.n_tokens / ours,
+        work.n_tokens / theirs,
+        "TRL's SFTTrainer",
+        work.n_tokens,
+    )
+    yield row | {
+        "losses": [round(loss, 4) for loss in losses],
+        "largest_loss_difference": float(f"{difference:.1e}"),
+    }
     rate = count_flops(work) / min(before, after) / 1e9
-    yield describe("tuning_matmul", "GFLOP/s", rate, peak, f"float32 product of {PEAK_SIZE} x {PEAK_SIZE} matrices", work.n_tokens)
+    yield describe(
+        "tuning_matmul",
+        "GFLOP/s",
+        rate,
+        peak,
+        f"float32 product of {PEAK_SIZE} x {PEAK_SIZE} matrices",
+        work.n_tokens,
+    )
 
 
 def count_flops(work: Work) -> float:
-    """Return the floating-point operations of the products that tuning cannot do without; attention, norms and padding come on top and do not count.
+    """Return the floating-point operations of the products that tuning cannot do without; attention, norms
+    and padding come on top and do not count.
 
-    A frozen weight costs 4 a token (forward, and the gradient of its input), a learnt one 6; the vocabulary's weights cost 4 a response token.
+    A frozen weight costs 4 a token (forward, and the gradient of its input), a learnt one 6; the vocabulary's
+    weights cost 4 a response token.
     """
     size = _measure(work)
-    return work.n_tokens * (4 * size.n_layer_weights + 6 * size.n_adapter_weights) + work.n_response * 4 * size.vocabulary * size.hidden
+    return (
+        work.n_tokens * (4 * size.n_layer_weights + 6 * size.n_adapter_weights)
+        + work.n_response * 4 * size.vocabulary * size.hidden
+    )
 
 
 def _measure(work: Work) -> ModelSize:
@@ -167,15 +221,25 @@ def measure_matmul() -> float:
 
 
 def compare_memory() -> dict[str, Any]:
-    """Return the estimate of memory against the measured peak of a fresh process (MiB above what it held before the model was loaded)."""
+    """Return the estimate of memory against the measured peak of a fresh process (MiB above what it held
+    before the model was loaded).
+    """
     command = [sys.executable, "-c", "from helpers.benchmarks.tuning import print_peak; print_peak()"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})
+    done = subprocess.run(
+        command,
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+    )
     estimate, peak, n = json.loads(done.stdout.splitlines()[-1])
     return describe("tuning_memory", "MiB", estimate, peak, "measured peak of resident memory", n)
 
 
 def print_peak() -> None:
-    """Tune for the two largest batches of the laptop profile and print estimate, measured peak and tokens as JSON."""
+    """Tune for the two largest batches of the laptop profile and print estimate, measured peak and tokens as
+    JSON.
+    """
     import psutil
 
     from helpers.tuning.lora import plan_memory

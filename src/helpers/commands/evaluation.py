@@ -11,7 +11,14 @@ import typer
 
 from helpers.errors import StudyError
 from helpers.evaluation.bleurt import check_scorer, measure_bleurt
-from helpers.evaluation.judge import JudgeSettings, check_judge, explain_judging, list_marks, list_pairs, open_journal
+from helpers.evaluation.judge import (
+    JudgeSettings,
+    check_judge,
+    explain_judging,
+    list_marks,
+    list_pairs,
+    open_journal,
+)
 from helpers.evaluation.sources import BASELINES
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.paths import shown
@@ -28,33 +35,84 @@ Evaluation = tuple[EvaluationSettings, Run]
 
 
 def evaluate(
-    model: Annotated[list[str] | None, typer.Option(help="smollm2-135m, gemma-3-270m, a hub id or a folder; may be given again.")] = None,
-    adapter: Annotated[list[Path] | None, typer.Option(help="Folder of an adapter that PEFT reads, for the one model; may be given again.")] = None,
-    baselines: Annotated[bool, typer.Option("--baselines", help="Evaluate the paper's baselines too (models of 7B from the hub).")] = False,
-    tasks: Annotated[str, typer.Option(help="'all' nine embedded tasks, or names joined by commas, public ones included.")] = "all",
-    data: Annotated[Path | None, typer.Option(help="Folder of your own files, TASK.jsonl in the embedded format, or of public releases.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="smollm2-135m, gemma-3-270m, a hub id or a folder; may be given again."),
+    ] = None,
+    adapter: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of an adapter that PEFT reads, for the one model; may be given again."),
+    ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option("--baselines", help="Evaluate the paper's baselines too (models of 7B from the hub)."),
+    ] = False,
+    tasks: Annotated[
+        str, typer.Option(help="'all' nine embedded tasks, or names joined by commas, public ones included.")
+    ] = "all",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of your own files, TASK.jsonl in the embedded format, or of public releases."
+        ),
+    ] = None,
     n_items: Annotated[int, typer.Option(help="Test items a task, at most.")] = 100,
-    choice_scoring: Annotated[str, typer.Option(help="Choice tasks by the options' 'text', or by the 'letter' of listed ones.")] = "text",
-    permute_options: Annotated[bool, typer.Option("--permute-options", help="Show listed options in every cyclic order.")] = False,
-    bertscore: Annotated[bool, typer.Option("--bertscore", help="Measure BERTScore of generated texts, with a small encoder.")] = False,
-    bleurt: Annotated[str, typer.Option(help="Measure BLEURT of generated texts, with this checkpoint: a hub id or a folder.")] = "",
-    judge: Annotated[str, typer.Option(help="Model that marks generated texts; its key comes from OPENAI_API_KEY.")] = "",
+    choice_scoring: Annotated[
+        str, typer.Option(help="Choice tasks by the options' 'text', or by the 'letter' of listed ones.")
+    ] = "text",
+    permute_options: Annotated[
+        bool, typer.Option("--permute-options", help="Show listed options in every cyclic order.")
+    ] = False,
+    bertscore: Annotated[
+        bool, typer.Option("--bertscore", help="Measure BERTScore of generated texts, with a small encoder.")
+    ] = False,
+    bleurt: Annotated[
+        str,
+        typer.Option(help="Measure BLEURT of generated texts, with this checkpoint: a hub id or a folder."),
+    ] = "",
+    judge: Annotated[
+        str, typer.Option(help="Model that marks generated texts; its key comes from OPENAI_API_KEY.")
+    ] = "",
     judge_url: Annotated[str, typer.Option(help="Address of the judge's OpenAI-compatible server.")] = "",
-    judge_effort: Annotated[str, typer.Option(help="Reasoning effort of a judge that reasons, such as 'none'.")] = "",
-    max_cost_usd: Annotated[float, typer.Option(help="Hard stop on all that this judge was paid, in US dollars.")] = ProviderLimits.max_cost_usd,
-    max_cost_tokens: Annotated[int, typer.Option(help="The same in tokens, needed where the price is unknown.")] = ProviderLimits.max_cost_tokens,
-    teacher: Annotated[str, typer.Option(help="Model that wrote the training data; the judge must be another.")] = "recorded",
+    judge_effort: Annotated[
+        str, typer.Option(help="Reasoning effort of a judge that reasons, such as 'none'.")
+    ] = "",
+    max_cost_usd: Annotated[
+        float, typer.Option(help="Hard stop on all that this judge was paid, in US dollars.")
+    ] = ProviderLimits.max_cost_usd,
+    max_cost_tokens: Annotated[
+        int, typer.Option(help="The same in tokens, needed where the price is unknown.")
+    ] = ProviderLimits.max_cost_tokens,
+    teacher: Annotated[
+        str, typer.Option(help="Model that wrote the training data; the judge must be another.")
+    ] = "recorded",
     output: Annotated[Path | None, typer.Option(help="Folder for the tables as CSV.")] = None,
 ) -> None:
-    """Evaluate models and adapters on tasks: scores with intervals and, for several, paired differences to the first."""
+    """Evaluate models and adapters on tasks: scores with intervals and, for several, paired differences to
+    the first.
+    """
 
-    settings = {"tasks": tasks, "n_items": n_items, "choice_scoring": choice_scoring, "permute_options": permute_options}
+    settings = {
+        "tasks": tasks,
+        "n_items": n_items,
+        "choice_scoring": choice_scoring,
+        "permute_options": permute_options,
+    }
     models = [*(model or ["smollm2-135m"]), *(BASELINES if baselines else [])]
     with plain_errors():
         if adapter and len(models) > 1:
-            raise StudyError(f"Adapters belong to one model, but {len(models)} models were named. Name the model that they were tuned on.")
+            raise StudyError(
+                f"Adapters belong to one model, but {len(models)} models were named. Name the model that "
+                "they were tuned on."
+            )
         limits = pick(ProviderLimits, {"max_cost_usd": max_cost_usd, "max_cost_tokens": max_cost_tokens})
-        further = Further(bertscore, bleurt, JudgeSettings(judge, judge_url, judge_effort, teacher) if judge else None, limits, data)
+        further = Further(
+            bertscore,
+            bleurt,
+            JudgeSettings(judge, judge_url, judge_effort, teacher) if judge else None,
+            limits,
+            data,
+        )
         if bleurt:
             check_scorer(bleurt)
         if further.judge:
@@ -81,7 +139,9 @@ def show_tables(tables: dict[str, pd.DataFrame], output: Path | None) -> None:
 
 @dataclass(frozen=True)
 class Further:
-    """What is measured beyond the scores, the limits of the judge, and the folder of the user's files, which holds the references."""
+    """What is measured beyond the scores, the limits of the judge, and the folder of the user's files, which
+    holds the references.
+    """
 
     bertscore: bool
     bleurt: str
@@ -90,7 +150,9 @@ class Further:
     data: Path | None
 
 
-def run_evaluations(models: list[str], adapters: list[Path], settings: dict, data: Path | None) -> dict[str, Evaluation]:
+def run_evaluations(
+    models: list[str], adapters: list[Path], settings: dict, data: Path | None
+) -> dict[str, Evaluation]:
     """Evaluate models, and adapters on the one model; return settings and run of each by its name."""
     from helpers.evaluation.stage import evaluate_adapters
 
@@ -103,15 +165,21 @@ def run_evaluations(models: list[str], adapters: list[Path], settings: dict, dat
 
 
 def foresee_judging(evaluations: dict[str, Evaluation], further: Further) -> str:
-    """Return what the judgements will cost: marks of every model's texts, and each later model's texts against the first one's."""
+    """Return what the judgements will cost: marks of every model's texts, and each later model's texts
+    against the first one's.
+    """
     (_, first), *others = evaluations.values()
-    cases = [case for settings, run in evaluations.values() for case in list_marks(settings, run, further.data)]
+    cases = [
+        case for settings, run in evaluations.values() for case in list_marks(settings, run, further.data)
+    ]
     cases += [case for settings, run in others for case in list_pairs(settings, run, first, further.data)]
     return explain_judging(further.judge, further.limits, cases)
 
 
 def tabulate(evaluations: dict[str, Evaluation], further: Further) -> dict[str, pd.DataFrame]:
-    """Return the tables by name: scores, differences to the first model, further measures, letters chosen, the judge's preferences, each where it applies."""
+    """Return the tables by name: scores, differences to the first model, further measures, letters chosen,
+    the judge's preferences, each where it applies.
+    """
     from helpers.analysis.measures import average_measures, compare_models, rate_letters, share_preferences
     from helpers.analysis.statistics import score_tasks
     from helpers.evaluation.stage import read_items
@@ -126,7 +194,9 @@ def tabulate(evaluations: dict[str, Evaluation], further: Further) -> dict[str, 
     if "letters" in items:
         tables["letters"] = rate_letters(items)
     if further.judge and len(evaluations) > 1:
-        tables["preferences"] = share_preferences({name: judge_against(evaluations, name, first, further) for name in list(evaluations)[1:]})
+        tables["preferences"] = share_preferences(
+            {name: judge_against(evaluations, name, first, further) for name in list(evaluations)[1:]}
+        )
     return tables
 
 
@@ -153,8 +223,12 @@ def judge_against(evaluations: dict[str, Evaluation], name: str, first: str, fur
 
 def export_harness(
     folder: Annotated[Path, typer.Argument(help="Where to write; give it to `lm_eval --include_path`.")],
-    model: Annotated[str, typer.Option(help="Model whose tokenizer counts the lengths of options.")] = "smollm2-135m",
-    tasks: Annotated[str, typer.Option(help="'all' embedded choice tasks, or names joined by commas.")] = "all",
+    model: Annotated[
+        str, typer.Option(help="Model whose tokenizer counts the lengths of options.")
+    ] = "smollm2-135m",
+    tasks: Annotated[
+        str, typer.Option(help="'all' embedded choice tasks, or names joined by commas.")
+    ] = "all",
     data: Annotated[Path | None, typer.Option(help="Folder of your own files or of public releases.")] = None,
 ) -> None:
     """Write the choice tasks for lm-evaluation-harness, by text and by letter."""

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 STATES = {"done": "done", "tuned": "tuned, not evaluated", "missing": "missing"}
 
-app = typer.Typer(help="The cells of the grid: what there is to run, what is done, what is missing.", no_args_is_help=True)
+app = typer.Typer(
+    help="The cells of the grid: what there is to run, what is done, what is missing.", no_args_is_help=True
+)
 
 
 def load_study(profile: str, assignments: list[str] | None) -> Study:
@@ -34,24 +36,43 @@ def load_study(profile: str, assignments: list[str] | None) -> Study:
 def list_cells(
     profile: Profile = "laptop",
     parameter: Assignments = None,
-    manifest: Annotated[Path | None, typer.Option(help="Write the list as JSON for the Snakefile; makes the instruction rows if they are not stored.")] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the list as JSON for the Snakefile; makes the instruction rows if they are not "
+            "stored."
+        ),
+    ] = None,
 ) -> None:
     """List every cell that the grid's parameters ask for."""
     with plain_errors():
         study = load_study(profile, parameter)
         plans = study.plan_grid()
         for plan in plans:
-            typer.echo(f"{plan.id}: {plan.n_rows} rows, seed {plan.seed}" if plan.n_rows else f"{plan.id}: the model as it is")
+            typer.echo(
+                f"{plan.id}: {plan.n_rows} rows, seed {plan.seed}"
+                if plan.n_rows
+                else f"{plan.id}: the model as it is"
+            )
         if manifest:
-            write_manifest(manifest, study, plans, ["--profile", profile, *(part for value in parameter or [] for part in ("-p", value))])
+            write_manifest(
+                manifest,
+                study,
+                plans,
+                ["--profile", profile, *(part for value in parameter or [] for part in ("-p", value))],
+            )
             typer.echo(f"written: {shown(manifest.resolve())}")
 
 
 def write_manifest(path: Path, study: Study, plans: list[CellPlan], arguments: list[str]) -> None:
-    """Write the cells for the Snakefile, each with the file that says that it is done; these files are brought to agree with the store."""
+    """Write the cells for the Snakefile, each with the file that says that it is done; these files are
+    brought to agree with the store.
+    """
     from helpers.store import write_text
 
-    cells = [{"id": plan.id, "done": os.path.relpath(path.with_suffix("") / f"{plan.id}.done")} for plan in plans]
+    cells = [
+        {"id": plan.id, "done": os.path.relpath(path.with_suffix("") / f"{plan.id}.done")} for plan in plans
+    ]
     for plan, cell in zip(plans, cells, strict=True):
         if study.look_up_cell(plan) == "done":
             write_text(Path(cell["done"]), "")
@@ -64,10 +85,15 @@ def write_manifest(path: Path, study: Study, plans: list[CellPlan], arguments: l
 def run_cells(
     profile: Profile = "laptop",
     parameter: Assignments = None,
-    cell: Annotated[list[str] | None, typer.Option(help="Id of a cell, as `list` shows it; may be given again. Without it, all run.")] = None,
+    cell: Annotated[
+        list[str] | None,
+        typer.Option(help="Id of a cell, as `list` shows it; may be given again. Without it, all run."),
+    ] = None,
     done: Annotated[Path | None, typer.Option(help="Write this file when all is done.")] = None,
 ) -> None:
-    """Tune and evaluate cells; what is stored is not run again, and what was killed goes on where it stopped."""
+    """Tune and evaluate cells; what is stored is not run again, and what was killed goes on
+    where it stopped.
+    """
     from helpers.store import write_text
 
     with plain_errors():
@@ -88,7 +114,9 @@ def choose_cells(plans: list[CellPlan], ids: list[str]) -> list[CellPlan]:
     """
     unknown = [name for name in ids if name not in {plan.id for plan in plans}]
     if unknown:
-        raise StudyError(f"`cell` must be one of {', '.join(plan.id for plan in plans)}, but {unknown[0]!r} was found.")
+        raise StudyError(
+            f"`cell` must be one of {', '.join(plan.id for plan in plans)}, but {unknown[0]!r} was found."
+        )
     return [plan for plan in plans if not ids or plan.id in ids]
 
 
@@ -109,11 +137,15 @@ def show_status(profile: Profile = "laptop", parameter: Assignments = None) -> N
 
 @app.command("export")
 def export_cells(
-    folder: Annotated[Path, typer.Argument(help="Where to write; `results/reference` is the reference study's.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Where to write; `results/reference` is the reference study's.")
+    ],
     profile: Profile = "reference",
     parameter: Assignments = None,
 ) -> None:
-    """Write the scores of all stored cells, item by item and without any text, as tables small enough to be kept; cells in the folder stay."""
+    """Write the scores of all stored cells, item by item and without any text, as tables small enough to be
+    kept; cells in the folder stay.
+    """
     from helpers.reference import export_grid
 
     with plain_errors():
@@ -121,7 +153,10 @@ def export_cells(
         plans = study.plan_grid()
         done = [plan for plan in plans if study.look_up_cell(plan) == "done"]
         if not done:
-            raise StudyError("No cell of this grid is stored. Run `study grid run` with the same profile and parameters first.")
+            raise StudyError(
+                "No cell of this grid is stored. Run `study grid run` with the same profile and parameters "
+                "first."
+            )
         with report_progress("export"):
             export_grid(study, done, folder)
         typer.echo(f"{len(done)} of {len(plans)} cells written to {shown(folder.resolve())}")

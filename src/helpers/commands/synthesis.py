@@ -17,11 +17,20 @@ WAIT_SECONDS = 60
 def synthesize(
     profile: Profile = "laptop",
     parameter: Assignments = None,
-    max_cost_usd: Annotated[float | None, typer.Option(help="Hard stop on all that this teacher was paid, in US dollars.")] = None,
-    batch: Annotated[bool, typer.Option("--batch", help="Ask through the provider's Batch API: half the price, within a day.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="With --batch: stay and look again every minute.")] = False,
+    max_cost_usd: Annotated[
+        float | None, typer.Option(help="Hard stop on all that this teacher was paid, in US dollars.")
+    ] = None,
+    batch: Annotated[
+        bool,
+        typer.Option("--batch", help="Ask through the provider's Batch API: half the price, within a day."),
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="With --batch: stay and look again every minute.")
+    ] = False,
 ) -> None:
-    """Make the instruction data alone, with its estimate, its account and its dataset folder; run it again to go on."""
+    """Make the instruction data alone, with its estimate, its account and its dataset folder; run it again to
+    go on.
+    """
     from helpers.provider.batch import PendingError
     from helpers.runner import plan_parameters
     from helpers.study import Study
@@ -31,7 +40,10 @@ def synthesize(
     given = [f"max_cost_usd={max_cost_usd}"] * (max_cost_usd is not None) + ["batch=true"] * batch
     with plain_errors():
         study = Study.from_parameters(plan_parameters(profile, [*(parameter or []), *given]))
-        typer.echo(explain_cost(study.synthesis, study.limits) or "Recorded replies: nothing is asked, nothing is paid.")
+        typer.echo(
+            explain_cost(study.synthesis, study.limits)
+            or "Recorded replies: nothing is asked, nothing is paid."
+        )
         while True:
             try:
                 with report_progress("synthesis"):
@@ -43,31 +55,56 @@ def synthesize(
                     return
                 time.sleep(WAIT_SECONDS)
         facts = run.manifest["facts"]
-        typer.echo(f"{facts['n_kept']} rows kept of {facts['n_tasks']} tasks in {facts['n_replies']} replies ({shown(run.path)}).")
-        failures = {name.split("_")[1]: facts[name] for name in facts if name.endswith("_replies") and name != "n_replies" and facts[name]}
+        typer.echo(
+            f"{facts['n_kept']} rows kept of {facts['n_tasks']} tasks in {facts['n_replies']} replies "
+            f"({shown(run.path)})."
+        )
+        failures = {
+            name.split("_")[1]: facts[name]
+            for name in facts
+            if name.endswith("_replies") and name != "n_replies" and facts[name]
+        }
         if failures:
-            typer.echo("Replies that failed in some way: " + ", ".join(f"{n} {name}" for name, n in failures.items()) + ".")
+            typer.echo(
+                "Replies that failed in some way: "
+                + ", ".join(f"{n} {name}" for name, n in failures.items())
+                + "."
+            )
         if study.synthesis.target_rows > facts["n_kept"]:
-            typer.echo(f"`target_rows` ({study.synthesis.target_rows}) was not reached: raise `n_requests` and run again; what was answered is kept.")
+            typer.echo(
+                f"`target_rows` ({study.synthesis.target_rows}) was not reached: raise `n_requests` and run "
+                "again; what was answered is kept."
+            )
         typer.echo(f"Dataset: {shown(export_dataset(run).path)}")
 
 
 def filter_rows(
     file: Annotated[Path, typer.Argument(help="JSONL with instruction, input, output.")],
-    novelty_threshold: Annotated[float, typer.Option(help="ROUGE-L F1 from which an instruction counts as known.")] = 0.7,
+    novelty_threshold: Annotated[
+        float, typer.Option(help="ROUGE-L F1 from which an instruction counts as known.")
+    ] = 0.7,
     min_words: Annotated[int, typer.Option(help="Fewest words of an instruction.")] = 3,
     max_words: Annotated[int, typer.Option(help="Most words of an instruction.")] = 150,
-    against: Annotated[list[Path] | None, typer.Option(help="A benchmark file (JSONL) that no kept row may overlap; may be given again.")] = None,
-    counts: Annotated[Path | None, typer.Option(help="Write the counts and the file's sha256 here too, as CSV.")] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="A benchmark file (JSONL) that no kept row may overlap; may be given again."),
+    ] = None,
+    counts: Annotated[
+        Path | None, typer.Option(help="Write the counts and the file's sha256 here too, as CSV.")
+    ] = None,
 ) -> None:
-    """Filter any file of instructions as the synthesis filters its tasks, each rejected row with its reason."""
+    """Filter any file of instructions as the synthesis filters its tasks, each rejected row
+    with its reason.
+    """
     import pandas as pd
 
     from helpers.store import sha256_file, write_text
     from helpers.synthesis import files
 
     with plain_errors():
-        run = files.filter_file(file, files.FilterSettings(novelty_threshold, min_words, max_words), against or [])
+        run = files.filter_file(
+            file, files.FilterSettings(novelty_threshold, min_words, max_words), against or []
+        )
         table = pd.read_csv(run.file(files.COUNTS))
         typer.echo(table.to_string(index=False))
         typer.echo(f"{files.KEPT}, {files.REJECTED} and {files.COUNTS} in {shown(run.path)}")
@@ -77,11 +114,22 @@ def filter_rows(
 
 def label_rows(
     file: Annotated[Path, typer.Argument(help="JSONL with instruction, input, output.")],
-    out: Annotated[Path | None, typer.Option(help="Where to write the labelled rows; default: FILE with .labelled before its ending.")] = None,
-    compare: Annotated[str, typer.Option(help="Field with labels to compare with, instead of writing rows.")] = "",
-    agreement: Annotated[Path | None, typer.Option(help="With --compare: write the agreement here too, as CSV.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to write the labelled rows; default: FILE with .labelled before its ending."
+        ),
+    ] = None,
+    compare: Annotated[
+        str, typer.Option(help="Field with labels to compare with, instead of writing rows.")
+    ] = "",
+    agreement: Annotated[
+        Path | None, typer.Option(help="With --compare: write the agreement here too, as CSV.")
+    ] = None,
 ) -> None:
-    """Give every row its category by the offline classifier, or say how far it agrees with labels that are there."""
+    """Give every row its category by the offline classifier, or say how far it agrees with labels that are
+    there.
+    """
     from helpers.store import write_text
     from helpers.synthesis import files
 
@@ -99,7 +147,9 @@ def label_rows(
 def push(
     folder: Annotated[Path, typer.Argument(help="The dataset folder that `study synthesize` prints.")],
     repository: Annotated[str, typer.Argument(help="OWNER/NAME on the Hugging Face hub.")],
-    public: Annotated[bool, typer.Option("--public", help="Let everybody see it; private otherwise.")] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Let everybody see it; private otherwise.")
+    ] = False,
 ) -> None:
     """Upload a dataset to the Hugging Face hub; the token comes from HF_TOKEN."""
     from helpers.synthesis.export import push_dataset

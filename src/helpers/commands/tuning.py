@@ -1,4 +1,6 @@
-"""`study tune`: one model, one instruction file, one adapter; every parameter of a tuning run is an option."""
+"""`study tune`: one model, one instruction file, one adapter; every parameter of a tuning run
+is an option.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,27 @@ from helpers.tuning.rows import parse_categories
 if TYPE_CHECKING:
     import pandas as pd
 
-Instructions = Annotated[Path, typer.Option(help="JSONL file with id, category, instruction, input and output.")]
+Instructions = Annotated[
+    Path, typer.Option(help="JSONL file with id, category, instruction, input and output.")
+]
 Output = Annotated[Path | None, typer.Option(help="Folder to copy the adapter to, with its card.")]
-Tasks = Annotated[str, typer.Option(help="Tasks on which base and adapter are compared for the card: 'all', or names joined by commas. Empty: none.")]
+Tasks = Annotated[
+    str,
+    typer.Option(
+        help="Tasks on which base and adapter are compared for the card: 'all', or names joined by commas. "
+        "Empty: none."
+    ),
+]
 NItems = Annotated[int, typer.Option(help="Test items a task, at most.")]
 
 
 def _add_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command one option for each field of TuningSettings in place of its `**parameters`."""
-    own = [parameter for parameter in inspect.signature(command, eval_str=True).parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+    own = [
+        parameter
+        for parameter in inspect.signature(command, eval_str=True).parameters.values()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    ]
     options = [
         inspect.Parameter(
             field.name,
@@ -40,27 +54,42 @@ def _add_options(command: Callable[..., None]) -> Callable[..., None]:
         )
         for field in dataclasses.fields(TuningSettings)
     ]
-    command.__signature__ = inspect.Signature([parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + options)
+    command.__signature__ = inspect.Signature(
+        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + options
+    )
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *options]}
     return command
 
 
 @_add_options
-def tune_adapter(instructions: Instructions, output: Output = None, tasks: Tasks = "", n_items: NItems = 12, **parameters: Any) -> None:
+def tune_adapter(
+    instructions: Instructions,
+    output: Output = None,
+    tasks: Tasks = "",
+    n_items: NItems = 12,
+    **parameters: Any,
+) -> None:
     """Tune any LLaMA-like model with LoRA on a file of instructions; the adapter loads with plain peft.
 
-    Several GPUs: `accelerate launch --multi_gpu .venv/bin/study tune ...`, and `--use_fsdp` in place of `--multi_gpu` to split the frozen weights.
+    Several GPUs: `accelerate launch --multi_gpu .venv/bin/study tune ...`, and `--use_fsdp` in place of
+    `--multi_gpu` to split the frozen weights.
     """
     with plain_errors():
         settings = pick(TuningSettings, parameters)
         parse_categories(settings.categories)
         if not instructions.is_file():
-            raise StudyError(f"`instructions` must name a JSONL file, but none lies at {str(instructions)!r}.")
+            raise StudyError(
+                f"`instructions` must name a JSONL file, but none lies at {str(instructions)!r}."
+            )
         processes = join_processes()
         try:
             with report_progress(f"tune {settings.model}"):
                 run = tune(settings, instructions)
-                scores = score_adapter(settings, instructions, tasks, n_items) if tasks and processes.is_main_process else None
+                scores = (
+                    score_adapter(settings, instructions, tasks, n_items)
+                    if tasks and processes.is_main_process
+                    else None
+                )
             if processes.is_main_process:
                 typer.echo(summarize_run(run))
                 if output:
@@ -74,7 +103,8 @@ def summarize_run(run: Run) -> str:
     """Return what a user wants to know of a tuning run, in a few lines."""
     facts = run.manifest["facts"]
     return (
-        f"{'stored result: ' if run.reused else ''}{facts['n_rows']} rows ({facts['n_too_long']} of the file were too long), {facts['n_steps']} steps, "
+        f"{'stored result: ' if run.reused else ''}{facts['n_rows']} rows ({facts['n_too_long']} of the file "
+        f"were too long), {facts['n_steps']} steps, "
         f"{facts['n_tokens'] / facts['train_seconds']:.0f} tokens/s on {facts['hardware']}\n"
         f"{facts['n_trainable']:,} weights learnt, largest norm of a B matrix {facts['largest_b_norm']:.3g}\n"
         f"adapter: {shown(run.file(ADAPTER))}"
@@ -87,11 +117,17 @@ def score_adapter(settings: TuningSettings, instructions: Path, tasks: str, n_it
     from helpers.grid import BASE
     from helpers.study import Study
 
-    parameters = dataclasses.asdict(settings) | {"tasks": tasks, "n_items": n_items, "instructions": str(instructions.resolve())}
+    parameters = dataclasses.asdict(settings) | {
+        "tasks": tasks,
+        "n_items": n_items,
+        "instructions": str(instructions.resolve()),
+    }
     return score_tasks(Study.from_parameters(parameters).collect_items([BASE, settings.categories]))
 
 
-def export_adapter(run: Run, settings: TuningSettings, folder: Path, scores: pd.DataFrame | None = None) -> None:
+def export_adapter(
+    run: Run, settings: TuningSettings, folder: Path, scores: pd.DataFrame | None = None
+) -> None:
     """Copy a run's adapter to a folder; its card gains the scores where there are some.
 
     Raises:
@@ -102,8 +138,15 @@ def export_adapter(run: Run, settings: TuningSettings, folder: Path, scores: pd.
     from helpers.tuning.card import CARD, describe_adapter
 
     if folder.exists() and any(folder.iterdir()):
-        raise StudyError(f"`output` must name a new or empty folder, but {shown(folder)} holds something. Name another.")
+        raise StudyError(
+            f"`output` must name a new or empty folder, but {shown(folder)} holds something. Name another."
+        )
     shutil.copytree(run.file(ADAPTER), folder, dirs_exist_ok=True)
     if scores is not None:
         log = pd.read_csv(run.file(LOG)).to_dict("records")
-        write_text(folder / CARD, describe_adapter(settings, run.manifest["inputs"], run.manifest["facts"], log, scores.to_dict("records")))
+        write_text(
+            folder / CARD,
+            describe_adapter(
+                settings, run.manifest["inputs"], run.manifest["facts"], log, scores.to_dict("records")
+            ),
+        )

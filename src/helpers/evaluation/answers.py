@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def lay_out_answers(settings: EvaluationSettings, items: pd.DataFrame, data: Path | None = None) -> pd.DataFrame:
-    """Return one row an item: task, item, asked, reference, and for each model its response and its score (0..1).
+def lay_out_answers(
+    settings: EvaluationSettings, items: pd.DataFrame, data: Path | None = None
+) -> pd.DataFrame:
+    """Return one row an item: task, item, asked, reference, and for each model its response and its score
+    (0..1).
 
     Args:
         settings: the evaluation whose items these are.
@@ -23,10 +26,19 @@ def lay_out_answers(settings: EvaluationSettings, items: pd.DataFrame, data: Pat
 
     exams = prepare_exams(settings, data)
     asked = [
-        {"task": exam.task.name, "item": item.id, "asked": exam.task.show(item), "reference": exam.task.answer(item)} for exam in exams for item in exam.items
+        {
+            "task": exam.task.name,
+            "item": item.id,
+            "asked": exam.task.show(item),
+            "reference": exam.task.answer(item),
+        }
+        for exam in exams
+        for item in exam.items
     ]
     table = pd.DataFrame(asked)
     for cell, answers in items.groupby("cell", sort=False):
-        named = answers[["task", "item", "response", "score"]].rename(columns={"response": str(cell), "score": f"{cell} score"})
+        named = answers[["task", "item", "response", "score"]].rename(
+            columns={"response": str(cell), "score": f"{cell} score"}
+        )
         table = table.merge(named, on=["task", "item"], how="left", validate="one_to_one")
     return table

@@ -1,4 +1,6 @@
-"""One base model for many adapters: loaded when first needed, adapters merged into it one at a time, its own weights put back to the last bit."""
+"""One base model for many adapters: loaded when first needed, adapters merged into it one at a time, its own
+weights put back to the last bit.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,10 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 class SharedBase:
     """A base model and its tokenizer, for the model as it is and for any number of adapters.
 
-    An adapter is merged into the weights, so that base and tuned models run the very same layers. Taking it off again by subtraction would leave rounding
-    errors behind; the weights that it changes are therefore kept and copied back (on a GPU they are kept in the main memory). Where they are not kept, and
-    after an adapter that puts whole layers of its own in place of the base's, the base is loaded again.
+    An adapter is merged into the weights, so that base and tuned models run the very same layers. Taking it
+    off again by subtraction would leave rounding errors behind; the weights that it changes are therefore
+    kept and copied back (on a GPU they are kept in the main memory). Where they are not kept, and after an
+    adapter that puts whole layers of its own in place of the base's, the base is loaded again.
 
     Attributes:
         name: the model, as `load_model` takes it.
@@ -70,14 +73,26 @@ class SharedBase:
                 wrapped = PeftModel.from_pretrained(self._model, adapter)
         except (RuntimeError, ValueError) as error:
             raise StudyError(
-                f"The adapter in {shown(adapter)} does not fit {self.name!r}: {str(error).splitlines()[0]} Name the model it was tuned on."
+                f"The adapter in {shown(adapter)} does not fit {self.name!r}: {str(error).splitlines()[0]} "
+                "Name the model it was tuned on."
             ) from None
         if not isinstance(wrapped.base_model, BaseTuner):
-            raise StudyError(f"The adapter in {shown(adapter)} adds no weights that could be merged. Use one of LoRA's kind.")
-        self._altered = not self.keeps_weights or any(isinstance(module, AuxiliaryTrainingWrapper) for module in wrapped.modules())
+            raise StudyError(
+                f"The adapter in {shown(adapter)} adds no weights that could be merged. Use one of LoRA's "
+                "kind."
+            )
+        self._altered = not self.keeps_weights or any(
+            isinstance(module, AuxiliaryTrainingWrapper) for module in wrapped.modules()
+        )
         if not self._altered:
-            layers = [module.get_base_layer() for module in wrapped.modules() if isinstance(module, BaseTunerLayer)]
-            self._kept = [(weight, weight.data.to("cpu", copy=True)) for layer in layers for weight in layer.parameters()]
+            layers = [
+                module.get_base_layer() for module in wrapped.modules() if isinstance(module, BaseTunerLayer)
+            ]
+            self._kept = [
+                (weight, weight.data.to("cpu", copy=True))
+                for layer in layers
+                for weight in layer.parameters()
+            ]
         wrapped.merge_and_unload().eval()
 
     def _take_off(self) -> None:
@@ -99,7 +114,10 @@ def find_adapter(adapter: Run | Path | None) -> Path | None:
     folder = adapter.file(ADAPTER) if isinstance(adapter, Run) else Path(adapter)
     missing = [name for name in ADAPTER_FILES if not (folder / name).is_file()]
     if missing:
-        raise StudyError(f"An adapter is a folder with {' and '.join(ADAPTER_FILES)}, but {shown(folder)} lacks {missing[0]}. Save it with `save_pretrained`.")
+        raise StudyError(
+            f"An adapter is a folder with {' and '.join(ADAPTER_FILES)}, but {shown(folder)} lacks "
+            f"{missing[0]}. Save it with `save_pretrained`."
+        )
     return folder
 
 

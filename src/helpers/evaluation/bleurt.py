@@ -1,8 +1,10 @@
-"""BLEURT: what a model that has learnt from people's marks gives a text beside its reference (Sellam et al., 2020).
+"""BLEURT: what a model that has learnt from people's marks gives a text beside its reference (Sellam et al.,
+2020).
 
-The checkpoint is named by the user: one that transformers reads with its own classes from safetensors, a BERT with one output, such as
-`Elron/bleurt-base-512@refs/pr/1` of the hub, or a folder. BLEURT-20 is not: it needs classes from outside, and no code from a repository runs here. Marks have
-no fixed range, and compare with those of the same checkpoint alone.
+The checkpoint is named by the user: one that transformers reads with its own classes from safetensors, a BERT
+with one output, such as `Elron/bleurt-base-512@refs/pr/1` of the hub, or a folder. BLEURT-20 is not: it needs
+classes from outside, and no code from a repository runs here. Marks have no fixed range, and compare with
+those of the same checkpoint alone.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ from helpers.models import choose_device, identify_model, load_config, load_toke
 from helpers.store import Run
 
 BATCH_SIZE = 16
-REMEDY = "Name a BLEURT checkpoint that transformers reads with its own classes, such as Elron/bleurt-base-512@refs/pr/1"
+REMEDY = (
+    "Name a BLEURT checkpoint that transformers reads with its own classes, such as "
+    "Elron/bleurt-base-512@refs/pr/1"
+)
 
 
 def check_scorer(name: str) -> None:
@@ -27,9 +32,13 @@ def check_scorer(name: str) -> None:
     try:
         n_outputs = load_config(name).num_labels
     except ValueError as error:
-        raise StudyError(f"The checkpoint {name!r} cannot be read: {str(error).splitlines()[0]} {REMEDY}.") from None
+        raise StudyError(
+            f"The checkpoint {name!r} cannot be read: {str(error).splitlines()[0]} {REMEDY}."
+        ) from None
     if n_outputs != 1:
-        raise StudyError(f"A BLEURT checkpoint must give one number, but {name!r} gives {n_outputs}. {REMEDY}.")
+        raise StudyError(
+            f"A BLEURT checkpoint must give one number, but {name!r} gives {n_outputs}. {REMEDY}."
+        )
 
 
 @lru_cache(maxsize=1)
@@ -45,18 +54,29 @@ def load_scorer(name: str) -> tuple[Any, Any]:
     logging.disable_progress_bar()
     check_scorer(name)
     place, revision = split_revision(resolve_model(name))
-    options: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
+    options: dict[str, Any] = {
+        "use_safetensors": True,
+        "trust_remote_code": False,
+        "output_loading_info": True,
+    }
     try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(place, revision=revision or "main", **options)
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            place, revision=revision or "main", **options
+        )
     except (OSError, ValueError) as error:
         raise explain_hub_error(name, error) from None
     if info["missing_keys"]:
-        raise StudyError(f"The checkpoint {name!r} lacks {len(info['missing_keys'])} weights ({min(info['missing_keys'])}, ...). {REMEDY}.")
+        raise StudyError(
+            f"The checkpoint {name!r} lacks {len(info['missing_keys'])} weights "
+            f"({min(info['missing_keys'])}, ...). {REMEDY}."
+        )
     return model.to(choose_device()[0]).eval(), load_tokenizer(name)
 
 
 def mark_pairs(name: str, pairs: list[tuple[str, str]]) -> list[float]:
-    """Return the mark of each (text, reference); the model reads the reference first, and what is too long is cut at the longer of the two."""
+    """Return the mark of each (text, reference); the model reads the reference first, and what is too long is
+    cut at the longer of the two.
+    """
     import torch
 
     model, tokenizer = load_scorer(name)
@@ -66,7 +86,14 @@ def mark_pairs(name: str, pairs: list[tuple[str, str]]) -> list[float]:
         part = order[start : start + BATCH_SIZE]
         texts, references = zip(*(pairs[index] for index in part), strict=True)
         limit = model.config.max_position_embeddings
-        batch = tokenizer(list(references), list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt").to(model.device)
+        batch = tokenizer(
+            list(references),
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=limit,
+            return_tensors="pt",
+        ).to(model.device)
         with torch.inference_mode():
             marks |= zip(part, model(**batch).logits[:, 0].float().tolist(), strict=True)
     return [marks[index] for index in range(len(pairs))]
@@ -79,4 +106,10 @@ def measure_bleurt(name: str, settings: EvaluationSettings, evaluation: Run, dat
         A run with `measured.jsonl`: task, item, bleurt (the highest over the references).
     """
     code = ("evaluation/bleurt.py", "evaluation/similarity.py")
-    return measure_pairs("bleurt", {"checkpoint": identify_model(name)}, code, (settings, evaluation, data), lambda pairs: mark_pairs(name, pairs))
+    return measure_pairs(
+        "bleurt",
+        {"checkpoint": identify_model(name)},
+        code,
+        (settings, evaluation, data),
+        lambda pairs: mark_pairs(name, pairs),
+    )

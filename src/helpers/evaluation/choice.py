@@ -1,4 +1,6 @@
-"""Choice tasks by log-likelihood: the prompt goes through the model once, all its options beside each other after it."""
+"""Choice tasks by log-likelihood: the prompt goes through the model once, all its options beside each other
+after it.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,15 @@ Branches = tuple[list[int], list[list[int]]]
 PADDING = -1
 
 
-def score_options(model: PreTrainedModel, items: Sequence[Branches], batch_size: int, partial: PartialAnswers | None = None) -> list[list[float]]:
+def score_options(
+    model: PreTrainedModel, items: Sequence[Branches], batch_size: int, partial: PartialAnswers | None = None
+) -> list[list[float]]:
     """Return the mean log-likelihood per token of every option of every item, in nats.
 
-    The options follow the prompt in one sequence; a mask lets each see the prompt and itself alone, and its positions start where the prompt ends, so that
-    every option scores as if it stood there alone. The last token of an option predicts nothing that counts and is left out, so that options of one token,
-    such as letters, cost no more than the prompt. Scores do not depend on the batch.
+    The options follow the prompt in one sequence; a mask lets each see the prompt and itself alone, and its
+    positions start where the prompt ends, so that every option scores as if it stood there alone. The last
+    token of an option predicts nothing that counts and is left out, so that options of one token, such as
+    letters, cost no more than the prompt. Scores do not depend on the batch.
 
     Args:
         model: a causal language model.
@@ -37,18 +42,24 @@ def score_options(model: PreTrainedModel, items: Sequence[Branches], batch_size:
     with torch.inference_mode():
         shared = SharedPrefix(model, [prompt for prompt, _ in items])
         own = [(prompt[shared.length :], options) for prompt, options in items]
-        return scores.fill(batches, lambda batch: _score_batch(model, shared, [own[index] for index in batch]))
+        return scores.fill(
+            batches, lambda batch: _score_batch(model, shared, [own[index] for index in batch])
+        )
 
 
 def _length(item: Branches) -> int:
     return len(item[0]) + sum(len(option) - 1 for option in item[1])
 
 
-def _score_batch(model: PreTrainedModel, shared: SharedPrefix, items: Sequence[Branches]) -> list[list[float]]:
+def _score_batch(
+    model: PreTrainedModel, shared: SharedPrefix, items: Sequence[Branches]
+) -> list[list[float]]:
     import torch
 
     layouts = [lay_out(prompt, options, max(map(_length, items))) for prompt, options in items]
-    input_ids, positions, branches = (torch.tensor(rows, device=model.device) for rows in zip(*layouts, strict=True))
+    input_ids, positions, branches = (
+        torch.tensor(rows, device=model.device) for rows in zip(*layouts, strict=True)
+    )
     hidden = model.base_model(
         input_ids=input_ids,
         position_ids=positions + shared.length,
@@ -56,11 +67,17 @@ def _score_batch(model: PreTrainedModel, shared: SharedPrefix, items: Sequence[B
         past_key_values=shared.repeat([0] * len(items)),
         use_cache=True,
     ).last_hidden_state
-    return [_mean_likelihoods(model, hidden[row], prompt, options) for row, (prompt, options) in enumerate(items)]
+    return [
+        _mean_likelihoods(model, hidden[row], prompt, options) for row, (prompt, options) in enumerate(items)
+    ]
 
 
-def _mean_likelihoods(model: PreTrainedModel, hidden: torch.Tensor, prompt: list[int], options: list[list[int]]) -> list[float]:
-    """Return the mean log-likelihood of each option's tokens; vocabulary logits are computed once for each place that predicts one."""
+def _mean_likelihoods(
+    model: PreTrainedModel, hidden: torch.Tensor, prompt: list[int], options: list[list[int]]
+) -> list[float]:
+    """Return the mean log-likelihood of each option's tokens; vocabulary logits are computed once for each
+    place that predicts one.
+    """
     import torch
 
     end = _length((prompt, options))
@@ -73,10 +90,14 @@ def _mean_likelihoods(model: PreTrainedModel, hidden: torch.Tensor, prompt: list
     return means
 
 
-def lay_out(prompt: list[int], options: list[list[int]], length: int) -> tuple[list[int], list[int], list[int]]:
-    """Return ids, positions and branches of a prompt with its options beside each other, each padded on the right to `length`.
+def lay_out(
+    prompt: list[int], options: list[list[int]], length: int
+) -> tuple[list[int], list[int], list[int]]:
+    """Return ids, positions and branches of a prompt with its options beside each other, each padded on the
+    right to `length`.
 
-    Branch 0 is the prompt, 1 and above are the options, whose positions start anew and whose last tokens are left out; -1 is padding.
+    Branch 0 is the prompt, 1 and above are the options, whose positions start anew and whose last tokens are
+    left out; -1 is padding.
     """
     input_ids, positions, branches = [*prompt], [*range(len(prompt))], [0] * len(prompt)
     for number, option in enumerate(options, 1):
@@ -88,10 +109,14 @@ def lay_out(prompt: list[int], options: list[list[int]], length: int) -> tuple[l
     return input_ids + [0] * padding, positions + [0] * padding, branches + [PADDING] * padding
 
 
-def _masks(model: PreTrainedModel, n_shared: int, positions: torch.Tensor, branches: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
-    """Return what the model takes for a mask: one tensor, or one for each kind of its layers where some see a window only.
+def _masks(
+    model: PreTrainedModel, n_shared: int, positions: torch.Tensor, branches: torch.Tensor
+) -> torch.Tensor | dict[str, torch.Tensor]:
+    """Return what the model takes for a mask: one tensor, or one for each kind of its layers where some see a
+    window only.
 
-    A token sees what is not after it in the prompt and in its own branch; what all prompts share stands before it.
+    A token sees what is not after it in the prompt and in its own branch; what all prompts share stands
+    before it.
     """
     import torch
 
@@ -102,9 +127,14 @@ def _masks(model: PreTrainedModel, n_shared: int, positions: torch.Tensor, branc
     seen = (distance >= 0) & ((owners[:, None, :] == 0) | (owners[:, None, :] == branches[:, :, None]))
 
     def additive(seen: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(seen.shape, dtype=model.dtype, device=seen.device).masked_fill(~seen, torch.finfo(model.dtype).min)[:, None]
+        return torch.zeros(seen.shape, dtype=model.dtype, device=seen.device).masked_fill(
+            ~seen, torch.finfo(model.dtype).min
+        )[:, None]
 
     config = model.config.get_text_config()
     if "sliding_attention" not in (getattr(config, "layer_types", None) or ()):
         return additive(seen)
-    return {"full_attention": additive(seen), "sliding_attention": additive(seen & (distance < config.sliding_window))}
+    return {
+        "full_attention": additive(seen),
+        "sliding_attention": additive(seen & (distance < config.sliding_window)),
+    }

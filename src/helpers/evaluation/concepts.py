@@ -1,7 +1,8 @@
 """Concept F1: do a text and its reference name the same clinical concepts?
 
-The lexicon (`seeds/concepts.txt`) was written for this study from the words of its own seed tasks and benchmark: one concept a line, its spellings divided by
-bars. It is small and knows nothing of negation or of texts that name other things; scores of different lexicons cannot be compared.
+The lexicon (`seeds/concepts.txt`) was written for this study from the words of its own seed tasks and
+benchmark: one concept a line, its spellings divided by bars. It is small and knows nothing of negation or of
+texts that name other things; scores of different lexicons cannot be compared.
 """
 
 from __future__ import annotations
@@ -22,12 +23,17 @@ def concept_f1(text: str, reference: str) -> float | None:
 
 
 def find_concepts(text: str) -> set[str]:
-    """Return the concepts that a text names, each by its first spelling; where two spellings overlap, the one that is longer at the first word counts."""
+    """Return the concepts that a text names, each by its first spelling; where two spellings overlap, the one
+    that is longer at the first word counts.
+    """
     lexicon = read_lexicon()
     longest = max(map(len, lexicon))
     words, found, place = split_words(text), set(), 0
     while place < len(words):
-        spelling = next((words[place : place + n] for n in range(longest, 0, -1) if words[place : place + n] in lexicon), None)
+        spelling = next(
+            (words[place : place + n] for n in range(longest, 0, -1) if words[place : place + n] in lexicon),
+            None,
+        )
         if spelling:
             found.add(lexicon[spelling])
         place += len(spelling or " ")
@@ -42,5 +48,7 @@ def read_lexicon() -> dict[Words, str]:
 
 
 def split_words(text: str) -> Words:
-    """Return lower-cased words, a final s of words of four letters and more taken away, so that plurals match."""
+    """Return lower-cased words, a final s of words of four letters and more taken away, so that plurals
+    match.
+    """
     return tuple(word[:-1] if len(word) > 3 and word.endswith("s") else word for word in tokenize(text))

@@ -1,6 +1,8 @@
-"""Rows of public sets in the embedded format: one function a set takes a row of the hub or of the public release and returns the items that it holds.
+"""Rows of public sets in the embedded format: one function a set takes a row of the hub or of the public
+release and returns the items that it holds.
 
-A row may hold no item (an empty answer) or several (a case report has many sentences). Rows whose set has no training part get their split by lot.
+A row may hold no item (an empty answer) or several (a case report has many sentences). Rows whose set has no
+training part get their split by lot.
 """
 
 from __future__ import annotations
@@ -26,19 +28,34 @@ SECTIONS = {
 
 
 def convert_medqa(row: RawRow) -> Items:
-    """MedQA-USMLE with four options: the hub's columns (`sent1`, `ending0`..`ending3`, `label`) or the release's (`options`, `answer_idx`)."""
+    """MedQA-USMLE with four options: the hub's columns (`sent1`, `ending0`..`ending3`, `label`) or the
+    release's (`options`, `answer_idx`).
+    """
     if "ending0" in row:
         return [_choice(row, row["sent1"], [row[f"ending{n}"] for n in range(4)], row["label"])]
     letters = sorted(row["options"])
-    return [_choice(row, row["question"], [row["options"][letter] for letter in letters], letters.index(row.get("answer_idx", row["answer"])))]
+    return [
+        _choice(
+            row,
+            row["question"],
+            [row["options"][letter] for letter in letters],
+            letters.index(row.get("answer_idx", row["answer"])),
+        )
+    ]
 
 
 def convert_medmcqa(row: RawRow, first: int = 0) -> Items:
-    """MedMCQA: `opa`..`opd` and `cop`, which counts from `first` (0 on the hub, 1 in the release's files); rows without a label hold no item."""
+    """MedMCQA: `opa`..`opd` and `cop`, which counts from `first` (0 on the hub, 1 in the release's files);
+    rows without a label hold no item.
+    """
     if "options" in row:
         return convert_medqa(row)
     index = int(row["cop"]) - first
-    return [_choice(row, row["question"], [row[f"op{letter}"] for letter in "abcd"], index)] if index >= 0 else []
+    return (
+        [_choice(row, row["question"], [row[f"op{letter}"] for letter in "abcd"], index)]
+        if index >= 0
+        else []
+    )
 
 
 def convert_medmcqa_release(row: RawRow) -> Items:
@@ -47,16 +64,26 @@ def convert_medmcqa_release(row: RawRow) -> Items:
 
 
 def convert_pubmedqa(row: RawRow) -> Items:
-    """PubMedQA, labelled part: the abstract without its conclusion, the question, yes, no or maybe; without a split every row is for testing."""
+    """PubMedQA, labelled part: the abstract without its conclusion, the question, yes, no or maybe; without a
+    split every row is for testing.
+    """
     context = row.get("context") or row["CONTEXTS"]
     parts = context["contexts"] if isinstance(context, Mapping) else context
     answer = row.get("final_decision") or row["answer"]
-    item = _choice(row, row.get("question") or row["QUESTION"], DECISIONS, DECISIONS.index(answer), context=" ".join(parts))
+    item = _choice(
+        row,
+        row.get("question") or row["QUESTION"],
+        DECISIONS,
+        DECISIONS.index(answer),
+        context=" ".join(parts),
+    )
     return [item | {"split": "test" if row.get("split", "test") == "test" else "train"}]
 
 
 def convert_ncbi_disease(row: RawRow) -> Items:
-    """NCBI disease corpus: a sentence as tokens and BIO tags (texts, or 0, 1, 2); sentences that name no disease hold no item."""
+    """NCBI disease corpus: a sentence as tokens and BIO tags (texts, or 0, 1, 2); sentences that name no
+    disease hold no item.
+    """
     tokens = row["tokens"]
     starts = [str(tag)[0] in "B1" for tag in row.get("tags", row.get("ner_tags"))]
     inside = [str(tag)[0] in "I2" for tag in row.get("tags", row.get("ner_tags"))]
@@ -68,26 +95,44 @@ def convert_ncbi_disease(row: RawRow) -> Items:
 
 
 def convert_maccrobat(row: RawRow) -> Items:
-    """MACCROBAT: a case report with spans of medications; one item a line of the report (a sentence) that names any."""
+    """MACCROBAT: a case report with spans of medications; one item a line of the report (a sentence) that
+    names any.
+    """
     text = row.get("full_text") or row["text"]
-    spans = [_span(entity) for entity in row.get("ner_info", row.get("entities")) if entity.get("label", entity.get("type")).lower() == "medication"]
+    spans = [
+        _span(entity)
+        for entity in row.get("ner_info", row.get("entities"))
+        if entity.get("label", entity.get("type")).lower() == "medication"
+    ]
     items: Items = []
     begin = 0
     for line in text.split("\n"):
-        named = [text[start:end] for start, end in sorted(spans) if begin <= start and end <= begin + len(line)]
+        named = [
+            text[start:end] for start, end in sorted(spans) if begin <= start and end <= begin + len(line)
+        ]
         items += _mentions(line, named, {"split": draw_split(str(row.get("id") or text))})
         begin += len(line) + 1
     return items
 
 
 def convert_craft(row: RawRow) -> Items:
-    """CRAFT pronouns with their antecedents; a pronoun that stands in its text more than once is left out, since the question would not say which."""
+    """CRAFT pronouns with their antecedents; a pronoun that stands in its text more than once is left out,
+    since the question would not say which.
+    """
     pronoun, text = row["pronoun"], row["context"]
     if len(re.findall(rf"\b{re.escape(pronoun)}\b", text, re.IGNORECASE)) != 1:
         return []
     forms = list(dict.fromkeys([row["antecedent"], *row["all_antecedents"]]))
     split = "test" if row["split"] == "test" else "train"
-    return [{"id": name_row({}, f"{row['doc']} {pronoun} {text}"), "text": text, "pronoun": pronoun, "gold": {"forms": forms}, "split": split}]
+    return [
+        {
+            "id": name_row({}, f"{row['doc']} {pronoun} {text}"),
+            "text": text,
+            "pronoun": pronoun,
+            "gold": {"forms": forms},
+            "split": split,
+        }
+    ]
 
 
 def convert_mts_dialog(row: RawRow) -> Items:
@@ -120,7 +165,13 @@ def name_row(row: RawRow, text: str) -> str:
 
 
 def _choice(row: RawRow, question: str, options: list[str], answer: int, context: str = "") -> dict[str, Any]:
-    return {"id": name_row(row, question), "context": context, "question": question, "options": options, "answer": answer}
+    return {
+        "id": name_row(row, question),
+        "context": context,
+        "question": question,
+        "options": options,
+        "answer": answer,
+    }
 
 
 def _mentions(text: str, mentions: list[str], fields: dict[str, Any]) -> Items:
@@ -131,7 +182,11 @@ def _mentions(text: str, mentions: list[str], fields: dict[str, Any]) -> Items:
 
 def _question(row: RawRow, question: str, answer: str | None) -> Items:
     key = name_row(row, question)
-    return [{"id": key, "text": question, "references": [answer], "split": draw_split(key)}] if answer and answer.strip() else []
+    return (
+        [{"id": key, "text": question, "references": [answer], "split": draw_split(key)}]
+        if answer and answer.strip()
+        else []
+    )
 
 
 def _span(entity: RawRow) -> tuple[int, int]:

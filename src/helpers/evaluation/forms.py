@@ -12,7 +12,9 @@ from helpers.prompts import build_prompt
 from helpers.records import BenchmarkItem, ChoiceItem, MedicationItem, MentionsItem
 
 TEXT, LETTER = "text", "letter"
-LETTER_INSTRUCTION = "Choose the option that answers the question or fits the text best. Answer with its letter."
+LETTER_INSTRUCTION = (
+    "Choose the option that answers the question or fits the text best. Answer with its letter."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,14 +56,17 @@ class Task:
 
     @property
     def n_shots(self) -> int:
-        """Demonstrations in the prompt: none in question answering, one in extraction and generation (paper, section "Evaluation")."""
+        """Demonstrations in the prompt: none in question answering, one in extraction and generation (paper,
+        section "Evaluation").
+        """
         return 0 if self.category == "qa" else 1
 
 
 def show_choice(item: ChoiceItem) -> str:
     """Return context and question.
 
-    The options are not listed: models of this size rank a list by its order. Each option is scored as the continuation instead (cloze form; Gu et al., 2024).
+    The options are not listed: models of this size rank a list by its order. Each option is scored as the
+    continuation instead (cloze form; Gu et al., 2024).
     """
     return "\n\n".join(part for part in (item.context, item.question) if part)
 
@@ -92,7 +97,9 @@ def answer_mentions(item: MentionsItem) -> str:
 
 
 def list_options(item: ChoiceItem, turn: int = 0) -> str:
-    """Return the options with their letters, one a line, in an order turned `turn` places: option `turn` comes first."""
+    """Return the options with their letters, one a line, in an order turned `turn` places: option `turn`
+    comes first.
+    """
     turned = item.options[turn:] + item.options[:turn]
     return "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, turned, strict=False))
 

@@ -13,9 +13,15 @@ if TYPE_CHECKING:
 
 
 def generate_greedily(
-    model: PreTrainedModel, prompts: Sequence[list[int]], max_new_tokens: int, end_id: int, batch_size: int, partial: PartialAnswers | None = None
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    max_new_tokens: int,
+    end_id: int,
+    batch_size: int,
+    partial: PartialAnswers | None = None,
 ) -> list[list[int]]:
-    """Return the most likely continuation of every prompt, token by token, up to the end of text or `max_new_tokens`.
+    """Return the most likely continuation of every prompt, token by token, up to the end of text or
+    `max_new_tokens`.
 
     Args:
         model: a causal language model.
@@ -31,24 +37,41 @@ def generate_greedily(
     batches = plan_batches([len(prompt) for prompt in prompts], batch_size)
     with torch.inference_mode():
         shared = SharedPrefix(model, prompts)
-        return results.fill(batches, lambda batch: _continue(model, shared, [prompts[index] for index in batch], max_new_tokens, end_id))
+        return results.fill(
+            batches,
+            lambda batch: _continue(
+                model, shared, [prompts[index] for index in batch], max_new_tokens, end_id
+            ),
+        )
 
 
-def _continue(model: PreTrainedModel, shared: SharedPrefix, prompts: Sequence[list[int]], max_new_tokens: int, end_id: int) -> list[list[int]]:
-    """Continue a batch of prompts, which all end in the last column with nothing between their tokens: a layer that sees a window sees theirs alone."""
+def _continue(
+    model: PreTrainedModel,
+    shared: SharedPrefix,
+    prompts: Sequence[list[int]],
+    max_new_tokens: int,
+    end_id: int,
+) -> list[list[int]]:
+    """Continue a batch of prompts, which all end in the last column with nothing between their tokens: a
+    layer that sees a window sees theirs alone.
+    """
     import torch
 
     longest = max(map(len, prompts))
     width = longest - shared.length
     own = [[end_id] * (width - len(prompt)) + prompt[-width:] for prompt in prompts]
     ids = torch.tensor(own, device=model.device)
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
+    mask = torch.tensor(
+        [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device
+    )
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, shared.length :]
     cache = shared.repeat(longest - len(prompt) for prompt in prompts)
     results: list[list[int]] = [[] for _ in prompts]
     rows = torch.arange(len(prompts), device=model.device)
     for _ in range(max_new_tokens):
-        hidden = model.base_model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True).last_hidden_state
+        hidden = model.base_model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        ).last_hidden_state
         chosen = model.get_output_embeddings()(hidden[:, -1]).argmax(dim=-1)
         going = (chosen != end_id).nonzero()[:, 0]
         if not len(going):

@@ -1,7 +1,9 @@
-"""Export of the choice tasks for lm-evaluation-harness, as a check from outside: the same prompts, the same options, the same choice.
+"""Export of the choice tasks for lm-evaluation-harness, as a check from outside: the same prompts, the same
+options, the same choice.
 
-The harness takes the line feed at the end of a prompt for a part of the continuation. It adds the same to all options of an item; to take it off again, the
-tasks by text have it alone as one more continuation, and lengths are counted in tokens of the model that the export is made for.
+The harness takes the line feed at the end of a prompt for a part of the continuation. It adds the same to all
+options of an item; to take it off again, the tasks by text have it alone as one more continuation, and
+lengths are counted in tokens of the model that the export is made for.
 """
 
 from __future__ import annotations
@@ -72,20 +74,34 @@ def export_harness(folder: Path, model: str, tasks: str = "all", data: Path | No
 
 
 def describe_items(exam: Exam, tokenizer: PreTrainedTokenizerBase) -> Iterable[dict[str, Any]]:
-    """Yield the items as the harness reads them: prompt, choices, number of tokens of each, index of the right one."""
+    """Yield the items as the harness reads them: prompt, choices, number of tokens of each, index of the
+    right one.
+    """
     for item in exam.items:
         (prompt,) = exam.build_prompts(item)
         options = encode_options(tokenizer, exam, item, 0)
-        shown = [letter_of(index, item) for index in range(len(item.options))] if exam.by_letter else [*item.options, ""]
+        shown = (
+            [letter_of(index, item) for index in range(len(item.options))]
+            if exam.by_letter
+            else [*item.options, ""]
+        )
         choices = [LINE_FEED + text for text in shown]
-        yield {"id": item.id, "prompt": prompt.removesuffix(LINE_FEED), "choices": choices, "n_tokens": [len(ids) for ids in options], "answer": item.answer}
+        yield {
+            "id": item.id,
+            "prompt": prompt.removesuffix(LINE_FEED),
+            "choices": choices,
+            "n_tokens": [len(ids) for ids in options],
+            "answer": item.answer,
+        }
 
 
 def describe_task(name: str, way: str, items: Path) -> str:
     """Return the YAML of one task of the harness."""
     scoring = f"process_results: !function {Path(CHOOSE).stem}.score\n" if way == TEXT else ""
     return (
-        f"task: {name}\ntag: study_{way}\ndataset_path: json\ndataset_kwargs:\n  data_files:\n    test: {json.dumps(str(items))}\ntest_split: test\n"
-        'output_type: multiple_choice\ndoc_to_text: "{{prompt}}"\ndoc_to_choice: choices\ndoc_to_target: answer\ntarget_delimiter: ""\n'
+        f"task: {name}\ntag: study_{way}\ndataset_path: json\ndataset_kwargs:\n  data_files:\n    test: "
+        f"{json.dumps(str(items))}\ntest_split: test\n"
+        'output_type: multiple_choice\ndoc_to_text: "{{prompt}}"\ndoc_to_choice: choices\ndoc_to_target: '
+        'answer\ntarget_delimiter: ""\n'
         f"{scoring}metric_list:\n  - metric: acc\n    aggregation: mean\n    higher_is_better: true\n"
     )

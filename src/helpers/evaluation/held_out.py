@@ -1,4 +1,6 @@
-"""The loss on held-out rows: how well a model foresees responses of the kind it was tuned on, from rows it was not."""
+"""The loss on held-out rows: how well a model foresees responses of the kind it was tuned on, from rows it
+was not.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,22 @@ if TYPE_CHECKING:
 
 LOSSES = "losses.csv"
 BATCH_SIZE = 4
-CODE = ("evaluation/held_out.py", "evaluation/base.py", "tuning/rows.py", "tuning/step.py", "prompts.py", "models.py", "wheels.py")
+CODE = (
+    "evaluation/held_out.py",
+    "evaluation/base.py",
+    "tuning/rows.py",
+    "tuning/step.py",
+    "prompts.py",
+    "models.py",
+    "wheels.py",
+)
 
 
-def measure_held_out(settings: EvaluationSettings, adapter: Run | Path | None, rows: Path, max_tokens: int) -> Run:
-    """Measure the loss of a model on the first `n_items` rows by id of a file of instructions; base and tuned model get the very same rows.
+def measure_held_out(
+    settings: EvaluationSettings, adapter: Run | Path | None, rows: Path, max_tokens: int
+) -> Run:
+    """Measure the loss of a model on the first `n_items` rows by id of a file of instructions; base and tuned
+    model get the very same rows.
 
     Args:
         settings: model, number format, number of rows.
@@ -39,7 +52,11 @@ def measure_held_out(settings: EvaluationSettings, adapter: Run | Path | None, r
         A run with `losses.csv`: id, nats (summed over the response and the end of text), tokens (of these).
     """
     folder = find_adapter(adapter)
-    inputs = {"rows": sha256_file(rows), "model": identify_model(settings.model), "adapter": identify_adapter(folder)}
+    inputs = {
+        "rows": sha256_file(rows),
+        "model": identify_model(settings.model),
+        "adapter": identify_adapter(folder),
+    }
 
     def compute(path: Path) -> dict[str, Any]:
         base = SharedBase(settings.model, settings.dtype, keeps_weights=False)
@@ -49,14 +66,25 @@ def measure_held_out(settings: EvaluationSettings, adapter: Run | Path | None, r
         with (path / LOSSES).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["id", "nats", "tokens"])
-            writer.writerows([row_id, round(nats, 4), row.n_response] for (row_id, row), nats in zip(encoded.items(), losses, strict=True))
+            writer.writerows(
+                [row_id, round(nats, 4), row.n_response]
+                for (row_id, row), nats in zip(encoded.items(), losses, strict=True)
+            )
         return {"n_rows": len(encoded)}
 
-    return run_stage("held_out", {"n_rows": settings.n_items, "max_tokens": max_tokens, "dtype": settings.dtype}, inputs, CODE, compute)
+    return run_stage(
+        "held_out",
+        {"n_rows": settings.n_items, "max_tokens": max_tokens, "dtype": settings.dtype},
+        inputs,
+        CODE,
+        compute,
+    )
 
 
 def sum_losses(model: PreTrainedModel, rows: Sequence[EncodedRow]) -> list[float]:
-    """Return the cross-entropy of each row's response, end of text included, summed over its tokens, in nats."""
+    """Return the cross-entropy of each row's response, end of text included, summed over its
+    tokens, in nats.
+    """
     import torch
 
     order = sorted(range(len(rows)), key=lambda index: len(rows[index].input_ids))
@@ -64,7 +92,9 @@ def sum_losses(model: PreTrainedModel, rows: Sequence[EncodedRow]) -> list[float
     with torch.inference_mode(), track("held-out rows", len(rows), "rows") as advance:
         for start in range(0, len(order), BATCH_SIZE):
             batch = order[start : start + BATCH_SIZE]
-            losses |= dict(zip(batch, _sum_batch(model, [rows[index] for index in batch]).tolist(), strict=True))
+            losses |= dict(
+                zip(batch, _sum_batch(model, [rows[index] for index in batch]).tolist(), strict=True)
+            )
             advance(len(batch))
     return [losses[index] for index in range(len(rows))]
 

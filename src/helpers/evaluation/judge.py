@@ -1,8 +1,10 @@
-"""A language model as judge of generated texts: marks for each text, and preferences between two, asked in both orders.
+"""A language model as judge of generated texts: marks for each text, and preferences between two, asked in
+both orders.
 
-The judge is any model behind an OpenAI-compatible server. It must be named, and must not be the teacher whose manner the tuned model has learnt: models mark
-their own kind up (Panickssery et al., 2024). It is asked as a live teacher is: many requests at a time, within a cap, every reply on disk before it is used and
-never asked for twice. A reply that is not what was asked for gives no mark.
+The judge is any model behind an OpenAI-compatible server. It must be named, and must not be the teacher whose
+manner the tuned model has learnt: models mark their own kind up (Panickssery et al., 2024). It is asked as a
+live teacher is: many requests at a time, within a cap, every reply on disk before it is used and never asked
+for twice. A reply that is not what was asked for gives no mark.
 """
 
 from __future__ import annotations
@@ -31,15 +33,18 @@ ASPECTS = ("coherence", "completeness", "naturalness")
 MAX_REPLY_TOKENS = 400
 MARKS_EXAMPLE = '{"coherence": 3, "completeness": 3, "naturalness": 3}'
 MARKS_REQUEST = (
-    "You assess a text that was written for a biomedical task. Give three marks, each a whole number from 1 (very poor) to 5 (excellent).\n"
+    "You assess a text that was written for a biomedical task. Give three marks, each a whole number from 1 "
+    "(very poor) to 5 (excellent).\n"
     "coherence: the text is well ordered and does not contradict itself or the task.\n"
     "completeness: the text holds what matters in the reference.\n"
     "naturalness: the text reads as if a careful clinician had written it.\n"
     f"Reply with a JSON object such as {MARKS_EXAMPLE}, and nothing else.\n\n"
 )
 PREFERENCE_REQUEST = (
-    "Two texts, A and B, were written for the same biomedical task. Say which serves it better, judged by coherence, completeness with respect to the "
-    'reference, and naturalness. Reply with a JSON object, {"better": "A"}, {"better": "B"} or {"better": "tie"}, and nothing else.\n\n'
+    "Two texts, A and B, were written for the same biomedical task. Say which serves it better, judged by "
+    "coherence, completeness with respect to the "
+    'reference, and naturalness. Reply with a JSON object, {"better": "A"}, {"better": "B"} or {"better": '
+    '"tie"}, and nothing else.\n\n'
 )
 
 Row = dict[str, Any]
@@ -65,11 +70,19 @@ class Case:
 
 
 def check_judge(settings: JudgeSettings, limits: ProviderLimits) -> None:
-    """Raise StudyError if no judge is named, it is the teacher, or its price is unknown and no cap in tokens is given."""
+    """Raise StudyError if no judge is named, it is the teacher, or its price is unknown and no cap in tokens
+    is given.
+    """
     if not settings.judge:
-        raise StudyError("`judge` must name a model, but none was found. There is no default: who judges is a part of the result.")
+        raise StudyError(
+            "`judge` must name a model, but none was found. There is no default: who judges is a part of the "
+            "result."
+        )
     if settings.judge == settings.teacher:
-        raise StudyError(f"`judge` must not be the teacher, but {settings.judge!r} was found for both. Name a model of another maker.")
+        raise StudyError(
+            f"`judge` must not be the teacher, but {settings.judge!r} was found for both. Name a model of "
+            "another maker."
+        )
     Ledger(open_journal(settings), limits)
 
 
@@ -80,11 +93,20 @@ def open_journal(settings: JudgeSettings) -> Journal:
 
 def build_judge_body(settings: JudgeSettings, prompt: str) -> Body:
     """Return the body of a request to the judge, greedily decoded."""
-    return build_body(settings.judge, prompt, temperature=0, max_tokens=MAX_REPLY_TOKENS, seed=1, reasoning_effort=settings.reasoning_effort)
+    return build_body(
+        settings.judge,
+        prompt,
+        temperature=0,
+        max_tokens=MAX_REPLY_TOKENS,
+        seed=1,
+        reasoning_effort=settings.reasoning_effort,
+    )
 
 
 def converse(settings: JudgeSettings, case: Case) -> Conversation[list[str]]:
-    """Ask for one case, a prompt after the other, so that two equal ones are paid for once; return the texts of the replies."""
+    """Ask for one case, a prompt after the other, so that two equal ones are paid for once; return the texts
+    of the replies.
+    """
     texts = []
     for prompt in case.prompts:
         answer = yield build_judge_body(settings, prompt)
@@ -101,8 +123,13 @@ def explain_judging(settings: JudgeSettings, limits: ProviderLimits, cases: Sequ
     journal = open_journal(settings)
     prompts = {prompt for case in cases for prompt in case.prompts}
     missing = [prompt for prompt in prompts if journal.find(build_judge_body(settings, prompt)) is None]
-    tokens = sum(len(prompt.encode()) for prompt in missing) / BYTES_PER_TOKEN, len(missing) * len(MARKS_EXAMPLE) / BYTES_PER_TOKEN
-    return explain_estimate(journal, limits, (len(missing), len(prompts)), tokens, "lower `n_items`, or name a cheaper judge")
+    tokens = (
+        sum(len(prompt.encode()) for prompt in missing) / BYTES_PER_TOKEN,
+        len(missing) * len(MARKS_EXAMPLE) / BYTES_PER_TOKEN,
+    )
+    return explain_estimate(
+        journal, limits, (len(missing), len(prompts)), tokens, "lower `n_items`, or name a cheaper judge"
+    )
 
 
 def parse_marks(reply: str) -> dict[str, int | None]:
@@ -120,45 +147,84 @@ def parse_preference(reply: str) -> str | None:
 
 def show_case(exam: Exam, item: BenchmarkItem) -> str:
     """Return task, input and first reference of an item, as the judge sees them."""
-    return f"Task: {exam.task.instruction}\n\nInput:\n{exam.task.show(item)}\n\nReference:\n{item.references[0]}"
+    return (
+        f"Task: {exam.task.instruction}\n\nInput:\n{exam.task.show(item)}\n\nReference:\n{item.references[0]}"
+    )
 
 
-def judge_texts(judge: JudgeSettings, settings: EvaluationSettings, evaluation: Run, data: Path | None = None, limits: ProviderLimits | None = None) -> Run:
+def judge_texts(
+    judge: JudgeSettings,
+    settings: EvaluationSettings,
+    evaluation: Run,
+    data: Path | None = None,
+    limits: ProviderLimits | None = None,
+) -> Run:
     """Have every generated text of an evaluation marked.
 
     Returns:
-        A run with `measured.jsonl`: task, item, coherence, completeness, naturalness (1..5, or None where the reply had no marks).
+        A run with `measured.jsonl`: task, item, coherence, completeness, naturalness (1..5, or None where the
+        reply had no marks).
     """
 
     def compute(folder: Path) -> dict[str, Any]:
-        return judge_cases(folder, judge, limits, list_marks(settings, evaluation, data), lambda texts: parse_marks(*texts))
+        return judge_cases(
+            folder, judge, limits, list_marks(settings, evaluation, data), lambda texts: parse_marks(*texts)
+        )
 
-    return run_stage("judge", judge, {"evaluation": evaluation.fingerprint}, ("evaluation/judge.py",), compute)
+    return run_stage(
+        "judge", judge, {"evaluation": evaluation.fingerprint}, ("evaluation/judge.py",), compute
+    )
 
 
 def judge_pairs(
-    judge: JudgeSettings, settings: EvaluationSettings, first: Run, second: Run, data: Path | None = None, limits: ProviderLimits | None = None
+    judge: JudgeSettings,
+    settings: EvaluationSettings,
+    first: Run,
+    second: Run,
+    data: Path | None = None,
+    limits: ProviderLimits | None = None,
 ) -> Run:
     """Have the texts of two evaluations compared, each pair in both orders.
 
     Returns:
-        A run with `measured.jsonl`: task, item, preference (1 if the first is better in both orders, 0 if the second is, 0.5 for ties and for judgements that
-        turn with the order; None where a reply had none) and agrees (whether both orders name the same text or a tie).
+        A run with `measured.jsonl`: task, item, preference (1 if the first is better in both orders, 0 if the
+        second is, 0.5 for ties and for judgements that turn with the order; None where a reply had none) and
+        agrees (whether both orders name the same text or a tie).
     """
 
     def compute(folder: Path) -> dict[str, Any]:
-        return judge_cases(folder, judge, limits, list_pairs(settings, first, second, data), lambda texts: combine_orders(*map(parse_preference, texts)))
+        return judge_cases(
+            folder,
+            judge,
+            limits,
+            list_pairs(settings, first, second, data),
+            lambda texts: combine_orders(*map(parse_preference, texts)),
+        )
 
-    return run_stage("judge_pairs", judge, {"first": first.fingerprint, "second": second.fingerprint}, ("evaluation/judge.py",), compute)
+    return run_stage(
+        "judge_pairs",
+        judge,
+        {"first": first.fingerprint, "second": second.fingerprint},
+        ("evaluation/judge.py",),
+        compute,
+    )
 
 
-def judge_cases(folder: Path, judge: JudgeSettings, limits: ProviderLimits | None, cases: list[Case], read: Callable[[list[str]], Row]) -> dict[str, Any]:
+def judge_cases(
+    folder: Path,
+    judge: JudgeSettings,
+    limits: ProviderLimits | None,
+    cases: list[Case],
+    read: Callable[[list[str]], Row],
+) -> dict[str, Any]:
     """Ask the judge and write what `read` makes of its replies; returns the facts for the manifest."""
     limits = limits or ProviderLimits()
     check_judge(judge, limits)
     journal, rows = open_journal(judge), []
     with journal.claim(), track(f"ask {judge.judge}", len(cases), "judgements") as advance:
-        for case, texts in zip(cases, ask_live((converse(judge, case) for case in cases), journal, limits), strict=True):
+        for case, texts in zip(
+            cases, ask_live((converse(judge, case) for case in cases), journal, limits), strict=True
+        ):
             rows.append({"task": case.task, "item": case.item} | read(texts))
             advance()
     write_text(folder / MEASURED, dump_rows(rows))
@@ -179,7 +245,13 @@ def list_pairs(settings: EvaluationSettings, first: Run, second: Run, data: Path
     """Return the requests that compare two generated texts of every item, in both orders."""
     texts, others = read_texts(first), read_texts(second)
     return [
-        Case(*key, (_show_pair(exam, item, texts[key], others[key]), _show_pair(exam, item, others[key], texts[key])))
+        Case(
+            *key,
+            (
+                _show_pair(exam, item, texts[key], others[key]),
+                _show_pair(exam, item, others[key], texts[key]),
+            ),
+        )
         for exam, item in list_items(settings, data)
         for key in [(exam.task.name, item.id)]
     ]
@@ -199,9 +271,17 @@ def combine_orders(straight: str | None, turned: str | None) -> Row:
 
 def list_items(settings: EvaluationSettings, data: Path | None) -> Iterator[tuple[Exam, BenchmarkItem]]:
     """Yield every item of the generation tasks with its task."""
-    yield from ((exam, item) for exam in prepare_exams(settings, data) if exam.task.category == "gen" for item in exam.items)
+    yield from (
+        (exam, item)
+        for exam in prepare_exams(settings, data)
+        if exam.task.category == "gen"
+        for item in exam.items
+    )
 
 
 def read_texts(evaluation: Run) -> dict[tuple[str, str], str]:
     """Return the texts of an evaluation by task and item, up to where a model begins a heading of its own."""
-    return {(row["task"], row["item"]): first_part(row["response"]) for row in read_json_lines(evaluation.file(ITEMS))}
+    return {
+        (row["task"], row["item"]): first_part(row["response"])
+        for row in read_json_lines(evaluation.file(ITEMS))
+    }

@@ -28,7 +28,8 @@ def load_rows(task: Task, data: Path | None) -> list[BenchmarkItem]:
 
     Args:
         task: the task.
-        data: folder with `<task>.jsonl` in the embedded format, or with files of the public release; None for the hub.
+        data: folder with `<task>.jsonl` in the embedded format, or with files of the public release; None for
+            the hub.
 
     Raises:
         StudyError: there is no such file or hub copy, or no row of it can be used; says what would do.
@@ -41,13 +42,20 @@ def load_rows(task: Task, data: Path | None) -> list[BenchmarkItem]:
     found = list(read_release(task.source, data)) if task.source else []
     if not found:
         names = [name for split in task.source.files.values() for name in split] if task.source else []
-        release = f", or files of the public release ({', '.join(names)}; {task.source.url})" if task.source else ""
-        raise StudyError(f"Task {task.name!r} needs {shown(own)} in the embedded format ({task.schema.__name__} in src/helpers/records.py){release}.")
+        release = (
+            f", or files of the public release ({', '.join(names)}; {task.source.url})" if task.source else ""
+        )
+        raise StudyError(
+            f"Task {task.name!r} needs {shown(own)} in the embedded format ({task.schema.__name__} in "
+            f"src/helpers/records.py){release}."
+        )
     return build_items(task, found)
 
 
 def is_embedded(path: Path, task: Task) -> bool:
-    """Say whether a file is to be read as the embedded format: its first row fits, or does not fit the public release either."""
+    """Say whether a file is to be read as the embedded format: its first row fits, or does not fit the public
+    release either.
+    """
     first = read_json_lines(path)[:1]
     try:
         task.schema.model_validate(first[0])
@@ -65,7 +73,9 @@ def _converts(convert: Convert, row: RawItem) -> bool:
 
 
 def build_items(task: Task, rows: Iterable[RawItem]) -> list[BenchmarkItem]:
-    """Return the items of converted rows, each id once a split; rows that break a rule of the schema (options must differ) are left out with a warning."""
+    """Return the items of converted rows, each id once a split; rows that break a rule of the schema (options
+    must differ) are left out with a warning.
+    """
     items: dict[tuple[str, str], BenchmarkItem] = {}
     reasons: list[str] = []
     for row in rows:
@@ -76,16 +86,28 @@ def build_items(task: Task, rows: Iterable[RawItem]) -> list[BenchmarkItem]:
         else:
             items.setdefault((item.split, item.id), item)
     if reasons and not items:
-        raise StudyError(f"No row of {task.name!r} can be used; the first one is {reasons[0]} Check that the file is the set's own.")
+        raise StudyError(
+            f"No row of {task.name!r} can be used; the first one is {reasons[0]} Check that the file is the "
+            "set's own."
+        )
     if reasons:
-        warnings.warn(f"{task.name}: {len(reasons)} of {len(reasons) + len(items)} rows are left out, first {reasons[0]}", stacklevel=2)
+        warnings.warn(
+            f"{task.name}: {len(reasons)} of {len(reasons) + len(items)} rows are left out, first "
+            f"{reasons[0]}",
+            stacklevel=2,
+        )
     return list(items.values())
 
 
 def find_release(source: Source, data: Path) -> dict[str, list[Path]]:
-    """Return the first known file of each split (several for a pattern) that lies in a folder or one below."""
+    """Return the first known file of each split (several for a pattern) that lies in a folder
+    or one below.
+    """
     return {
-        split: next((found for name in names if (found := sorted([*data.glob(name), *data.glob(f"*/{name}")]))), []) for split, names in source.files.items()
+        split: next(
+            (found for name in names if (found := sorted([*data.glob(name), *data.glob(f"*/{name}")]))), []
+        )
+        for split, names in source.files.items()
     }
 
 
@@ -93,7 +115,9 @@ def read_release(source: Source, data: Path) -> Iterator[RawItem]:
     """Yield the converted rows of a release's files in a folder."""
     for split, paths in find_release(source, data).items():
         for path in paths:
-            yield from convert_rows(read_file(path), source.convert_file.get(path.name, source.convert), split, shown(path))
+            yield from convert_rows(
+                read_file(path), source.convert_file.get(path.name, source.convert), split, shown(path)
+            )
 
 
 def convert_rows(rows: Iterable[RawItem], convert: Convert, split: str, place: str) -> Iterator[RawItem]:
@@ -106,12 +130,17 @@ def convert_rows(rows: Iterable[RawItem], convert: Convert, split: str, place: s
         try:
             found = convert(row)
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise StudyError(f"Row {number} of {place} does not have the columns expected ({error!r}). It has {', '.join(map(str, row))}.") from None
+            raise StudyError(
+                f"Row {number} of {place} does not have the columns expected ({error!r}). It has "
+                f"{', '.join(map(str, row))}."
+            ) from None
         yield from ({"split": split} | item for item in found)
 
 
 def read_file(path: Path) -> Iterator[RawItem]:
-    """Yield the rows of a file by its ending: JSON lines, a JSON list or mapping by id, CSV, tokens with tags, brat."""
+    """Yield the rows of a file by its ending: JSON lines, a JSON list or mapping by id, CSV, tokens with
+    tags, brat.
+    """
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".csv":
         import pandas as pd
@@ -147,13 +176,21 @@ def read_hub(task: Task) -> Iterator[RawItem]:
     """
     source = task.source
     if source is None or not source.hub:
-        raise StudyError(f"Task {task.name!r} cannot be downloaded. Name a folder that holds {task.name}.jsonl in the embedded format as `data`.")
+        raise StudyError(
+            f"Task {task.name!r} cannot be downloaded. Name a folder that holds {task.name}.jsonl in the "
+            "embedded format as `data`."
+        )
     from datasets import load_dataset
 
     for split, theirs in source.splits.items():
         try:
             rows = load_dataset(**source.hub, split=theirs)
-        except Exception as error:  # the library raises many kinds, all for want of network, access or the set itself
+        except (
+            Exception
+        ) as error:  # the library raises many kinds, all for want of network, access or the set itself
             remedy = f"Go online, or name a folder with its files as `data` ({source.url})."
-            raise StudyError(f"{task.name!r} could not be loaded from the hub ({source.hub['path']}): {str(error).splitlines()[0]} {remedy}") from None
+            raise StudyError(
+                f"{task.name!r} could not be loaded from the hub ({source.hub['path']}): "
+                f"{str(error).splitlines()[0]} {remedy}"
+            ) from None
         yield from convert_rows(rows, source.convert, split, source.hub["path"])

@@ -1,6 +1,7 @@
 """Scores of answers: strict parsers, each score in 0..1, what cannot be parsed counts as wrong.
 
-Every scorer of a written answer returns `score`, `parsed` and what else it measures; a measure that an item does not have is None.
+Every scorer of a written answer returns `score`, `parsed` and what else it measures; a measure that an item
+does not have is None.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from helpers.evaluation.concepts import concept_f1
 from helpers.records import ChoiceItem, DialogueItem, MedicationItem, MentionsItem, PronounItem, QuestionItem
 from helpers.rouge import rouge_l, tokenize
 
-MEDICATION_LINE = re.compile(r"^[-*\s]*(?P<name>[^:]+?)\s*:\s*(?P<status>active|discontinued|neither)\W*$", re.IGNORECASE)
+MEDICATION_LINE = re.compile(
+    r"^[-*\s]*(?P<name>[^:]+?)\s*:\s*(?P<status>active|discontinued|neither)\W*$", re.IGNORECASE
+)
 BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])?\s*")
 ARTICLES = {"a", "an", "the", "his", "her", "their"}
 MAX_MENTION_WORDS = 15  # a longer line is prose; the longest disease name of the NCBI corpus has 14 tokens
@@ -31,15 +34,18 @@ def first_part(response: str) -> str:
 def score_choice(likelihoods: Sequence[Sequence[float]], item: ChoiceItem) -> Measures:
     """Score a choice from the log-likelihoods of its options.
 
-    Probabilities are the softmax over the options; where the options were shown in several orders, they are the mean over the orders (Zheng et al., 2024).
+    Probabilities are the softmax over the options; where the options were shown in several orders, they are
+    the mean over the orders (Zheng et al., 2024).
 
     Args:
-        likelihoods: nats, one list for each order shown: option k of an item stands k - n places along (cyclically) in order n.
+        likelihoods: nats, one list for each order shown: option k of an item stands k - n places along
+            (cyclically) in order n.
         item: the item.
 
     Returns:
-        score (1 if the right option is the most likely, the first of equals counting), parsed (always), response (its text), margin (log-odds of the right
-        option against the best wrong one, nats), brier (sum of squared errors of the probabilities, 0..2; Brier, 1950), letters and right_letters (positions
+        score (1 if the right option is the most likely, the first of equals counting), parsed (always),
+        response (its text), margin (log-odds of the right option against the best wrong one, nats), brier
+        (sum of squared errors of the probabilities, 0..2; Brier, 1950), letters and right_letters (positions
         chosen and right in each order, A being the first).
     """
     shares = [softmax(order) for order in likelihoods]
@@ -58,7 +64,9 @@ def score_choice(likelihoods: Sequence[Sequence[float]], item: ChoiceItem) -> Me
 
 
 def name_positions(indices: Sequence[int], n_options: int) -> str:
-    """Return the letter of each option's position, where the k-th entry stands in an order turned k places."""
+    """Return the letter of each option's position, where the k-th entry stands in an order
+    turned k places.
+    """
     return "".join(LETTERS[(index - turn) % n_options] for turn, index in enumerate(indices))
 
 
@@ -80,7 +88,9 @@ def pick_first(values: Sequence[float]) -> int:
 
 
 def parse_medications(response: str) -> list[tuple[str, str]]:
-    """Return the (name, status) pairs of a response, lower-cased; a line that is not `name: status` counts as none."""
+    """Return the (name, status) pairs of a response, lower-cased; a line that is not `name: status` counts as
+    none.
+    """
     matches = [MEDICATION_LINE.match(line) for line in first_part(response).splitlines()]
     return [(match["name"].lower(), match["status"].lower()) for match in matches if match]
 
@@ -88,24 +98,33 @@ def parse_medications(response: str) -> list[tuple[str, str]]:
 def score_medications(response: str, item: MedicationItem) -> Measures:
     """Score (medication, status) pairs by F1, with precision, recall and conditional accuracy.
 
-    A gold medication is found by any of its forms; naming it twice counts once as right and once as wrong. Conditional accuracy is the paper's: the share of
-    the medications found whose status is right as well; None where none was found.
+    A gold medication is found by any of its forms; naming it twice counts once as right and once as wrong.
+    Conditional accuracy is the paper's: the share of the medications found whose status is right as well;
+    None where none was found.
     """
     answers = parse_medications(response)
     names = {name for name, _ in answers}
     found = [medication for medication in item.gold if names & {form.lower() for form in medication.forms}]
-    right = sum(any((form.lower(), medication.status) in answers for form in medication.forms) for medication in found)
-    return compare_sets(right, len(answers), len(item.gold)) | {"conditional": right / len(found) if found else None}
+    right = sum(
+        any((form.lower(), medication.status) in answers for form in medication.forms) for medication in found
+    )
+    return compare_sets(right, len(answers), len(item.gold)) | {
+        "conditional": right / len(found) if found else None
+    }
 
 
 def parse_mentions(response: str) -> list[str]:
-    """Return the mentions of a response, one a line, as `normalize_mention` leaves them; a line of more than 15 words is prose and counts as none."""
+    """Return the mentions of a response, one a line, as `normalize_mention` leaves them; a line of more than
+    15 words is prose and counts as none.
+    """
     mentions = [normalize_mention(BULLET.sub("", line)) for line in first_part(response).splitlines()]
     return [mention for mention in mentions if mention and len(mention.split()) <= MAX_MENTION_WORDS]
 
 
 def score_mentions(response: str, item: MentionsItem) -> Measures:
-    """Score a list of mentions by F1, with precision and recall; a mention must match a form whole, articles and punctuation aside."""
+    """Score a list of mentions by F1, with precision and recall; a mention must match a form whole, articles
+    and punctuation aside.
+    """
     answers = parse_mentions(response)
     right = sum(any(normalize_mention(form) in answers for form in mention.forms) for mention in item.gold)
     return compare_sets(right, len(answers), len(item.gold))
@@ -128,14 +147,21 @@ def normalize_mention(text: str) -> str:
 
 
 def score_mention(response: str, item: PronounItem) -> Measures:
-    """Return 1 if the first line of the response is one of the item's forms, articles and punctuation aside."""
+    """Return 1 if the first line of the response is one of the item's forms, articles and
+    punctuation aside.
+    """
     lines = first_part(response).splitlines()
     answer = normalize_mention(lines[0]) if lines else ""
-    return {"score": float(answer in {normalize_mention(form) for form in item.gold.forms}), "parsed": bool(answer)}
+    return {
+        "score": float(answer in {normalize_mention(form) for form in item.gold.forms}),
+        "parsed": bool(answer),
+    }
 
 
 def score_text(response: str, item: DialogueItem | QuestionItem) -> Measures:
-    """Score a text by its highest ROUGE-L F1 against the references, with its highest Concept F1; no text counts as unparsed."""
+    """Score a text by its highest ROUGE-L F1 against the references, with its highest Concept F1; no text
+    counts as unparsed.
+    """
     text = first_part(response)
     concepts = [value for reference in item.references if (value := concept_f1(text, reference)) is not None]
     return {

@@ -1,4 +1,6 @@
-"""Answers on the way: written down batch by batch, so that an evaluation that is killed goes on with the batch it was in."""
+"""Answers on the way: written down batch by batch, so that an evaluation that is killed goes on with the
+batch it was in.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,9 @@ from helpers.jsonl import read_whole_lines
 class PartialAnswers(dict[int, Any]):
     """Answers of an engine by the number of what was asked.
 
-    A file, where one is named, gives back what an earlier run has answered, and takes each batch as it comes. Batches are the same in every run: one of which
-    a part is there is answered again as a whole, so that rounding errors, and with them the bytes, are those of a run that nothing disturbed.
+    A file, where one is named, gives back what an earlier run has answered, and takes each batch as it comes.
+    Batches are the same in every run: one of which a part is there is answered again as a whole, so that
+    rounding errors, and with them the bytes, are those of a run that nothing disturbed.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -38,7 +41,9 @@ class PartialAnswers(dict[int, Any]):
                 file.write("".join(json.dumps(row) + "\n" for row in rows))
         self.update(rows)
 
-    def fill(self, batches: Iterable[Sequence[int]], answer: Callable[[Sequence[int]], Iterable[Any]]) -> list[Any]:
+    def fill(
+        self, batches: Iterable[Sequence[int]], answer: Callable[[Sequence[int]], Iterable[Any]]
+    ) -> list[Any]:
         """Answer every batch that lacks something, and return all answers in the order of what was asked.
 
         Args:

@@ -14,7 +14,8 @@ class SharedPrefix:
     """The beginning that all prompts of a task share, already read by the model.
 
     Attributes:
-        length: shared tokens; every prompt keeps at least one of its own, and a model whose layers see a window shares no more than fits into it.
+        length: shared tokens; every prompt keeps at least one of its own, and a model whose layers see a
+            window shares no more than fits into it.
     """
 
     def __init__(self, model: PreTrainedModel, prompts: Sequence[list[int]]) -> None:
@@ -30,19 +31,26 @@ class SharedPrefix:
             model.base_model(input_ids=ids, past_key_values=self._cache, use_cache=True)
 
     def repeat(self, shifts: Iterable[int]) -> DynamicCache:
-        """Return the keys and values for a batch, those of each row moved to the right by its shift; what is moved out at the end is left out.
+        """Return the keys and values for a batch, those of each row moved to the right by its shift; what is
+        moved out at the end is left out.
 
         Args:
-            shifts: of each row; the columns that come free on its left hold nothing, and a mask must hide them.
+            shifts: of each row; the columns that come free on its left hold nothing, and a mask must hide
+                them.
         """
         import torch
 
         cache = copy.deepcopy(self._cache)
         if not self.length:
             return cache
-        columns = torch.tensor([[max(column - shift, 0) for column in range(self.length)] for shift in shifts])
+        columns = torch.tensor(
+            [[max(column - shift, 0) for column in range(self.length)] for shift in shifts]
+        )
         for layer in cache.layers:
-            layer.keys, layer.values = (kept[0][:, columns.to(kept.device)].transpose(0, 1).contiguous() for kept in (layer.keys, layer.values))
+            layer.keys, layer.values = (
+                kept[0][:, columns.to(kept.device)].transpose(0, 1).contiguous()
+                for kept in (layer.keys, layer.values)
+            )
         return cache
 
 
@@ -50,4 +58,6 @@ def count_shared(sequences: Sequence[list[int]]) -> int:
     """Return how many first tokens all sequences share, leaving each at least one token of its own."""
     shortest = min(map(len, sequences)) - 1
     first = sequences[0]
-    return next((n for n in range(shortest) if any(sequence[n] != first[n] for sequence in sequences)), shortest)
+    return next(
+        (n for n in range(shortest) if any(sequence[n] != first[n] for sequence in sequences)), shortest
+    )

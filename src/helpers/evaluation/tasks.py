@@ -1,4 +1,6 @@
-"""The tasks in one table: source, prompt, metric. Nine are embedded and make up the study; the public sets stand beside them."""
+"""The tasks in one table: source, prompt, metric. Nine are embedded and make up the study; the public sets
+stand beside them.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,28 @@ from pathlib import Path
 
 from helpers.errors import StudyError
 from helpers.evaluation import metrics
-from helpers.evaluation.forms import Task, answer_choice, answer_medications, answer_mentions, show_choice, show_evidence, show_pair
+from helpers.evaluation.forms import (
+    Task,
+    answer_choice,
+    answer_medications,
+    answer_mentions,
+    show_choice,
+    show_evidence,
+    show_pair,
+)
 from helpers.evaluation.loaders import load_rows
 from helpers.evaluation.sources import SOURCES
 from helpers.jsonl import read_rows
 from helpers.paths import BENCHMARK
-from helpers.records import BenchmarkItem, ChoiceItem, DialogueItem, MedicationItem, MentionsItem, PronounItem, QuestionItem
+from helpers.records import (
+    BenchmarkItem,
+    ChoiceItem,
+    DialogueItem,
+    MedicationItem,
+    MentionsItem,
+    PronounItem,
+    QuestionItem,
+)
 
 ALL = "all"
 
@@ -24,8 +42,22 @@ _CHOICE = {"schema": ChoiceItem, "answer": answer_choice, "metric": "accuracy"}
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("exam_choice", "qa", "MedQA-USMLE", instruction="Read the case and answer the question in a few words.", show=show_choice, **_CHOICE),
-        Task("broad_choice", "qa", "MedMCQA", instruction="Answer the question in a few words.", show=show_choice, **_CHOICE),
+        Task(
+            "exam_choice",
+            "qa",
+            "MedQA-USMLE",
+            instruction="Read the case and answer the question in a few words.",
+            show=show_choice,
+            **_CHOICE,
+        ),
+        Task(
+            "broad_choice",
+            "qa",
+            "MedMCQA",
+            instruction="Answer the question in a few words.",
+            show=show_choice,
+            **_CHOICE,
+        ),
         Task(
             "abstract_yesnomaybe",
             "qa",
@@ -34,12 +66,20 @@ TASKS: dict[str, Task] = {
             show=show_evidence,
             **_CHOICE,
         ),
-        Task("evidence_yesno", "qa", "BioASQ", instruction="Answer the question from the evidence with yes or no.", show=show_evidence, **_CHOICE),
+        Task(
+            "evidence_yesno",
+            "qa",
+            "BioASQ",
+            instruction="Answer the question from the evidence with yes or no.",
+            show=show_evidence,
+            **_CHOICE,
+        ),
         Task(
             "sentence_inference",
             "qa",
             "MedNLI",
-            instruction="Does the premise entail the hypothesis, contradict it, or neither? Answer entailment, contradiction or neutral.",
+            instruction="Does the premise entail the hypothesis, contradict it, or neither? Answer "
+            "entailment, contradiction or neutral.",
             show=show_pair,
             in_ablation=False,
             **_CHOICE,
@@ -49,7 +89,8 @@ TASKS: dict[str, Task] = {
             "ie",
             "medication status extraction",
             schema=MedicationItem,
-            instruction="List every medication in the note, one a line, with its status: active, discontinued or neither.",
+            instruction="List every medication in the note, one a line, with its status: active, "
+            "discontinued or neither.",
             show=lambda item: item.text,
             answer=answer_medications,
             metric="F1",
@@ -114,12 +155,30 @@ PUBLIC: dict[str, Task] = {
         replace(TASKS["abstract_yesnomaybe"], name="pubmedqa"),
         replace(TASKS["evidence_yesno"], name="bioasq"),
         replace(TASKS["sentence_inference"], name="mednli"),
-        Task(name="ncbi_disease", mirrors="NCBI disease corpus", instruction="List every disease named in the sentence, one a line.", **_MENTIONS),
-        Task(name="maccrobat_medications", mirrors="MACCROBAT", instruction="List every medication named in the sentence, one a line.", **_MENTIONS),
-        replace(TASKS["pronoun_resolution"], name="craft_pronouns", mirrors="CRAFT coreference", max_new_tokens=16),
+        Task(
+            name="ncbi_disease",
+            mirrors="NCBI disease corpus",
+            instruction="List every disease named in the sentence, one a line.",
+            **_MENTIONS,
+        ),
+        Task(
+            name="maccrobat_medications",
+            mirrors="MACCROBAT",
+            instruction="List every medication named in the sentence, one a line.",
+            **_MENTIONS,
+        ),
+        replace(
+            TASKS["pronoun_resolution"], name="craft_pronouns", mirrors="CRAFT coreference", max_new_tokens=16
+        ),
         replace(TASKS["dialogue_to_note"], name="mts_dialog", max_new_tokens=96),
         replace(TASKS["patient_answer"], name="icliniq", max_new_tokens=128),
-        replace(TASKS["patient_answer"], name="medquad", mirrors="MedQuAD", instruction="Answer the health question.", max_new_tokens=128),
+        replace(
+            TASKS["patient_answer"],
+            name="medquad",
+            mirrors="MedQuAD",
+            instruction="Answer the health question.",
+            max_new_tokens=128,
+        ),
     )
 }
 
@@ -143,7 +202,10 @@ def parse_tasks(names: str, public: bool = False) -> list[Task]:
     wanted = list(TASKS) if names == ALL else [name.strip() for name in names.split(",")]
     unknown = [name for name in wanted if name not in known]
     if unknown:
-        raise StudyError(f"`tasks` must be 'all' or some of {', '.join(known)}, joined by commas, but {unknown[0]!r} was found.")
+        raise StudyError(
+            f"`tasks` must be 'all' or some of {', '.join(known)}, joined by commas, but {unknown[0]!r} was "
+            "found."
+        )
     return [known[name] for name in wanted]
 
 
@@ -152,20 +214,31 @@ def load_items(task: Task, data: Path | None = None) -> tuple[list[BenchmarkItem
 
     Args:
         task: the task.
-        data: folder of the user's files, `<task>.jsonl` in the embedded format or the public release's; None for the embedded file, or the hub.
+        data: folder of the user's files, `<task>.jsonl` in the embedded format or the public release's; None
+            for the embedded file, or the hub.
 
     Raises:
         StudyError: there are no such items, or a one-shot task has no row to show.
     """
-    rows = read_rows(BENCHMARK / f"{task.name}.jsonl", task.schema) if data is None and task.name in TASKS else load_rows(task, data)
+    rows = (
+        read_rows(BENCHMARK / f"{task.name}.jsonl", task.schema)
+        if data is None and task.name in TASKS
+        else load_rows(task, data)
+    )
     demonstrations = [row for row in rows if row.split == "train"][: task.n_shots]
     items = [row for row in rows if row.split == "test"]
     if not items or len(demonstrations) < task.n_shots:
-        lacking = "rows with split 'test'" if not items else "a row with split 'train', to be shown as the solved example"
+        lacking = (
+            "rows with split 'test'"
+            if not items
+            else "a row with split 'train', to be shown as the solved example"
+        )
         raise StudyError(f"Task {task.name!r} lacks {lacking}. Add one to its file.")
     return items, demonstrations[0] if demonstrations else None
 
 
 def select_items(items: Sequence[BenchmarkItem], n_items: int) -> list[BenchmarkItem]:
-    """Draw at most `n_items` items by lot (sha256 of the id): the same ones for every model, a smaller draw part of a larger one."""
+    """Draw at most `n_items` items by lot (sha256 of the id): the same ones for every model, a smaller draw
+    part of a larger one.
+    """
     return sorted(items, key=lambda item: hashlib.sha256(item.id.encode()).digest())[:n_items]

@@ -22,7 +22,16 @@ def plot_shares(table: pd.DataFrame, ax: Axes) -> Axes:
         ax: where to draw.
     """
     order = [category for category in CATEGORY_NAMES if category in set(table["category"])]
-    sns.barplot(table, y="category", x="share", hue="source", order=order, palette=SERIES_COLORS[: table["source"].nunique()], saturation=1, ax=ax)
+    sns.barplot(
+        table,
+        y="category",
+        x="share",
+        hue="source",
+        order=order,
+        palette=SERIES_COLORS[: table["source"].nunique()],
+        saturation=1,
+        ax=ax,
+    )
     ax.set(xlabel="Share of tasks", ylabel="")
     ax.set_yticks(ax.get_yticks(), [CATEGORY_NAMES[category] for category in order])
     ax.xaxis.set_major_formatter(PercentFormatter(1))
@@ -39,7 +48,17 @@ def plot_similarity(matrix: pd.DataFrame, ax: Axes) -> Axes:
     """
     import numpy as np
 
-    sns.heatmap(matrix, mask=np.eye(len(matrix), dtype=bool), cmap="viridis", vmin=0, square=True, xticklabels=False, yticklabels=False, rasterized=True, ax=ax)
+    sns.heatmap(
+        matrix,
+        mask=np.eye(len(matrix), dtype=bool),
+        cmap="viridis",
+        vmin=0,
+        square=True,
+        xticklabels=False,
+        yticklabels=False,
+        rasterized=True,
+        ax=ax,
+    )
     ax.collections[0].colorbar.set_label("ROUGE-L F1")
     ax.set(xlabel="Seed task, in file order", ylabel="Seed task, in file order")
     return ax
@@ -73,7 +92,8 @@ def plot_rejections(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_saturation(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the share of sound tasks that were novel, request by request, with its mean over a window of requests.
+    """Draw the share of sound tasks that were novel, request by request, with its mean over a window of
+    requests.
 
     Args:
         table: request (from 1), share_new (0..1).
@@ -96,7 +116,11 @@ def plot_roots(table: pd.DataFrame, ax: Axes) -> Axes:
         table: verb, n, object, n_object; verbs in order.
         ax: where to draw.
     """
-    verbs = table.groupby("verb", sort=False).agg(n=("n", "first"), objects=("object", lambda names: ", ".join(filter(None, names)))).reset_index()
+    verbs = (
+        table.groupby("verb", sort=False)
+        .agg(n=("n", "first"), objects=("object", lambda names: ", ".join(filter(None, names))))
+        .reset_index()
+    )
     sns.barplot(verbs, y="verb", x="n", color=CATEGORY_COLORS["gen"], saturation=1, ax=ax)
     ax.bar_label(ax.containers[0], labels=verbs["objects"], padding=4, fontsize=11, color=GREY)
     ax.set(xlabel="Instructions with this root verb", ylabel="", xlim=(0, verbs["n"].max() * 1.9))

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def plot_differences(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the difference of two models on each task with its interval; a filled mark shows a p value below 0.05 after Holm's correction.
+    """Draw the difference of two models on each task with its interval; a filled mark shows a p value below
+    0.05 after Holm's correction.
 
     Args:
         table: task, category, estimate, low, high, p_holm, one row a task.
@@ -22,9 +23,19 @@ def plot_differences(table: pd.DataFrame, ax: Axes) -> Axes:
     """
     for category, rows in table.reset_index(drop=True).groupby("category", sort=False):
         errors = list_errors(rows)
-        ax.errorbar(rows["estimate"], rows.index, xerr=errors, linestyle="none", capsize=2, color=CATEGORY_COLORS[category], label=CATEGORY_NAMES[category])
+        ax.errorbar(
+            rows["estimate"],
+            rows.index,
+            xerr=errors,
+            linestyle="none",
+            capsize=2,
+            color=CATEGORY_COLORS[category],
+            label=CATEGORY_NAMES[category],
+        )
         faces = [CATEGORY_COLORS[category] if p < ALPHA else "white" for p in rows["p_holm"]]
-        ax.scatter(rows["estimate"], rows.index, s=36, c=faces, edgecolors=CATEGORY_COLORS[category], zorder=3)
+        ax.scatter(
+            rows["estimate"], rows.index, s=36, c=faces, edgecolors=CATEGORY_COLORS[category], zorder=3
+        )
     ax.axvline(0, color="black", linewidth=0.8)
     label_rows(ax, [name_task(task) for task in table["task"]])
     ax.set(xlabel="Difference of scores")

@@ -1,4 +1,6 @@
-"""Figures of the grid: cells beside each other, the lattice of subsets, what each category adds, how it grows with size."""
+"""Figures of the grid: cells beside each other, the lattice of subsets, what each category adds, how it grows
+with size.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,16 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
 from helpers.figures.outcomes import find_limit
-from helpers.figures.style import BASE_COLOR, CATEGORY_COLORS, CATEGORY_NAMES, DIVERGING, label_rows, list_errors, name_cell, name_task
+from helpers.figures.style import (
+    BASE_COLOR,
+    CATEGORY_COLORS,
+    CATEGORY_NAMES,
+    DIVERGING,
+    label_rows,
+    list_errors,
+    name_cell,
+    name_task,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +63,9 @@ def plot_panels(table: pd.DataFrame, ax: Axes) -> Axes:
             panel.plot(row["estimate"], height, color=color_cell(cell), marker="o", markersize=5)
         panel.axvline(rows["estimate"].iloc[0], color=BASE_COLOR, linestyle=":", linewidth=1)
         panel.set_title(f"{name_task(task)}\n({group['metric'].iloc[0]})", fontsize=10)
-        panel.set_yticks(range(len(cells)), [name_cell(cell) for cell in cells] if number % 3 == 0 else [], fontsize=11)
+        panel.set_yticks(
+            range(len(cells)), [name_cell(cell) for cell in cells] if number % 3 == 0 else [], fontsize=11
+        )
         panel.set_xlim(max(-0.03, rows["low"].min() - 0.05), rows["high"].max() + 0.05)
         panel.xaxis.set_major_locator(MaxNLocator(3))
         panel.tick_params(axis="x", labelsize=10)
@@ -62,7 +75,8 @@ def plot_panels(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_lattice(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the lattice of subsets, one panel a category of tasks: from the base model on the left, each line adds a category; colours are gains over base.
+    """Draw the lattice of subsets, one panel a category of tasks: from the base model on the left, each line
+    adds a category; colours are gains over base.
 
     Example:
         fig, ax = plt.subplots(figsize=(6.4, 8), layout="constrained")
@@ -74,7 +88,11 @@ def plot_lattice(table: pd.DataFrame, ax: Axes) -> Axes:
     """
     limit = find_limit(table["estimate"].to_numpy())
     colors = ScalarMappable(Normalize(-limit, limit), DIVERGING)
-    groups = [(category, table[table["category"] == category]) for category in CATEGORY_NAMES if category in set(table["category"])]
+    groups = [
+        (category, table[table["category"] == category])
+        for category in CATEGORY_NAMES
+        if category in set(table["category"])
+    ]
     panels = split_axes(ax, len(groups), 1)
     for panel, (category, group) in zip(panels, groups, strict=True):
         gains = {"base": 0.0} | dict(zip(group["contrast"], group["estimate"], strict=True))
@@ -85,7 +103,9 @@ def plot_lattice(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -> None:
-    """Draw one lattice: a box for each subset, a line wherever one more category makes one subset of another."""
+    """Draw one lattice: a box for each subset, a line wherever one more category makes one
+    subset of another.
+    """
     parts = {cell: frozenset() if cell == "base" else frozenset(cell.split("+")) for cell in gains}
     places: dict[str, tuple[float, float]] = {}
     for size in range(max(map(len, parts.values())) + 1):
@@ -97,7 +117,12 @@ def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -
                 panel.plot(*zip(place, places[other], strict=True), color="#bbbbbb", linewidth=1, zorder=1)
         size = 10 if len(parts) <= 8 else 6
         color = "white" if abs(gains[cell]) > DARK * colors.norm.vmax else "black"
-        box = {"boxstyle": "round,pad=0.4", "facecolor": colors.to_rgba(gains[cell]), "edgecolor": "#555555", "linewidth": 0.8}
+        box = {
+            "boxstyle": "round,pad=0.4",
+            "facecolor": colors.to_rgba(gains[cell]),
+            "edgecolor": "#555555",
+            "linewidth": 0.8,
+        }
         text = name_cell(cell) if cell == "base" else f"{name_cell(cell)}\n{gains[cell]:+.3f}"
         panel.text(*place, text, ha="center", va="center", color=color, fontsize=size, bbox=box)
     heights = [height for _, height in places.values()]
@@ -106,7 +131,8 @@ def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -
 
 
 def plot_shapley(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the Shapley value of each category of instructions as bars, grouped by the category of tasks, with intervals.
+    """Draw the Shapley value of each category of instructions as bars, grouped by the category of tasks, with
+    intervals.
 
     Example:
         fig, ax = plt.subplots()
@@ -116,13 +142,24 @@ def plot_shapley(table: pd.DataFrame, ax: Axes) -> Axes:
         table: contrast (category of instructions), category (of tasks), estimate, low, high.
         ax: where to draw.
     """
-    players, categories = list(dict.fromkeys(table["contrast"])), [category for category in CATEGORY_NAMES if category in set(table["category"])]
+    players, categories = (
+        list(dict.fromkeys(table["contrast"])),
+        [category for category in CATEGORY_NAMES if category in set(table["category"])],
+    )
     height = 0.8 / len(players)
     for number, player in enumerate(players):
         rows = table[table["contrast"] == player].set_index("category").loc[categories]
         places = np.arange(len(categories)) + (number - (len(players) - 1) / 2) * height
         errors = list_errors(rows)
-        ax.barh(places, rows["estimate"], 0.9 * height, xerr=errors, capsize=2, color=CATEGORY_COLORS[player], label=f"{name_cell(player)} rows")
+        ax.barh(
+            places,
+            rows["estimate"],
+            0.9 * height,
+            xerr=errors,
+            capsize=2,
+            color=CATEGORY_COLORS[player],
+            label=f"{name_cell(player)} rows",
+        )
     ax.axvline(0, color="black", linewidth=0.8)
     label_rows(ax, [f"{name_cell(category)} tasks" for category in categories])
     ax.set(xlabel="Shapley value (share of the gain over base)")
@@ -131,7 +168,8 @@ def plot_shapley(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_sizes(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw how each quantity grows with the number of rows, one panel a quantity, one line a category of tasks (the paper's Figure 3 for the first).
+    """Draw how each quantity grows with the number of rows, one panel a quantity, one line a category of
+    tasks (the paper's Figure 3 for the first).
 
     Example:
         fig, ax = plt.subplots(figsize=(6.4, 6), layout="constrained")
@@ -144,9 +182,19 @@ def plot_sizes(table: pd.DataFrame, ax: Axes) -> Axes:
     groups = list(table.groupby("quantity", sort=False))
     for (quantity, group), panel in zip(groups, split_axes(ax, len(groups), 1), strict=True):
         for number, (category, rows) in enumerate(group.groupby("category", sort=False)):
-            places = rows["size"] * 1.03 ** (number - 1)  # side by side, so that intervals do not cover each other
+            places = rows["size"] * 1.03 ** (
+                number - 1
+            )  # side by side, so that intervals do not cover each other
             errors = list_errors(rows)
-            panel.errorbar(places, rows["estimate"], yerr=errors, color=CATEGORY_COLORS[category], marker="o", capsize=2, label=f"{name_cell(category)} tasks")
+            panel.errorbar(
+                places,
+                rows["estimate"],
+                yerr=errors,
+                color=CATEGORY_COLORS[category],
+                marker="o",
+                capsize=2,
+                label=f"{name_cell(category)} tasks",
+            )
         panel.axhline(0, color="black", linewidth=0.8)
         panel.set_xscale("log", base=2)
         panel.set_xticks(sorted(set(group["size"])), [f"{size:,}" for size in sorted(set(group["size"]))])

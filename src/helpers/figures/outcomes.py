@@ -9,7 +9,17 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from helpers.figures.style import BASE_COLOR, CATEGORY_COLORS, CATEGORY_NAMES, DIVERGING, TUNED_COLOR, label_rows, list_errors, name_cell, name_task
+from helpers.figures.style import (
+    BASE_COLOR,
+    CATEGORY_COLORS,
+    CATEGORY_NAMES,
+    DIVERGING,
+    TUNED_COLOR,
+    label_rows,
+    list_errors,
+    name_cell,
+    name_task,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +62,14 @@ def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
     for number, cell in enumerate(cells):
         rows = table[table["cell"] == cell].set_index("task").loc[tasks]
         heights = np.arange(len(tasks)) + (number - (len(cells) - 1) / 2) * 0.25
-        _draw_intervals(ax, rows, heights, color=BASE_COLOR if cell == "base" else TUNED_COLOR, marker=MARKERS[number], label=name_cell(cell))
+        _draw_intervals(
+            ax,
+            rows,
+            heights,
+            color=BASE_COLOR if cell == "base" else TUNED_COLOR,
+            marker=MARKERS[number],
+            label=name_cell(cell),
+        )
     label_rows(ax, [name_task(task) for task in tasks])
     ax.set(xlabel="Score (0 to 1)", xlim=(-0.02, 1))
     ax.legend(frameon=False)
@@ -71,7 +88,14 @@ def plot_intervals(table: pd.DataFrame, ax: Axes) -> Axes:
         ax: where to draw.
     """
     for category, rows in table.reset_index(drop=True).groupby("category", sort=False):
-        _draw_intervals(ax, rows, rows.index.to_numpy(), color=CATEGORY_COLORS[category], marker="o", label=CATEGORY_NAMES[category])
+        _draw_intervals(
+            ax,
+            rows,
+            rows.index.to_numpy(),
+            color=CATEGORY_COLORS[category],
+            marker="o",
+            label=CATEGORY_NAMES[category],
+        )
     ax.axvline(0, color="black", linewidth=0.8)
     label_rows(ax, list(table["label"]))
     ax.set(xlabel="Difference of scores")
@@ -79,7 +103,8 @@ def plot_intervals(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_gain_map(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the gain over the base model on each task (rows) of each cell (columns) as a heat map, with intervals.
+    """Draw the gain over the base model on each task (rows) of each cell (columns) as a heat map, with
+    intervals.
 
     Example:
         fig, ax = plt.subplots(figsize=(6.4, 5.6))
@@ -90,11 +115,18 @@ def plot_gain_map(table: pd.DataFrame, ax: Axes) -> Axes:
         ax: where to draw.
     """
     cells, tasks = list(dict.fromkeys(table["cell"])), list(dict.fromkeys(table["task"]))
-    return draw_heat(table.assign(row=table["task"].map(name_task), column=table["cell"].map(name_cell)), ax, map(name_task, tasks), map(name_cell, cells), "")
+    return draw_heat(
+        table.assign(row=table["task"].map(name_task), column=table["cell"].map(name_cell)),
+        ax,
+        map(name_task, tasks),
+        map(name_cell, cells),
+        "",
+    )
 
 
 def plot_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the transfer matrix: rows are what the model was tuned on, columns the category of tasks, values the gain over base with its interval.
+    """Draw the transfer matrix: rows are what the model was tuned on, columns the category of tasks, values
+    the gain over base with its interval.
 
     Example:
         fig, ax = plt.subplots()
@@ -104,7 +136,11 @@ def plot_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
         table: contrast, category, estimate, low, high.
         ax: where to draw.
     """
-    columns = {category: name.replace(" ", "\n", 1) for category, name in CATEGORY_NAMES.items() if category in set(table["category"])}
+    columns = {
+        category: name.replace(" ", "\n", 1)
+        for category, name in CATEGORY_NAMES.items()
+        if category in set(table["category"])
+    }
     named = table.assign(row=table["contrast"].map(name_cell), column=table["category"].map(columns))
     draw_heat(named, ax, dict.fromkeys(named["row"]), columns.values(), "Category of the tasks")
     ax.set(ylabel="Tuned on")
@@ -114,11 +150,22 @@ def plot_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
 def draw_heat(table: pd.DataFrame, ax: Axes, rows: Iterable[str], columns: Iterable[str], title: str) -> Axes:
     """Draw gains as a heat map, white at zero, from the columns row, column, estimate, low and high."""
     order = {"index": list(rows), "columns": list(columns)}
-    table = table.assign(text=[f"{row.estimate:+.2f}\n{row.low:+.2f} to\n{row.high:+.2f}" for row in table.itertuples()])
+    table = table.assign(
+        text=[f"{row.estimate:+.2f}\n{row.low:+.2f} to\n{row.high:+.2f}" for row in table.itertuples()]
+    )
     matrix = table.pivot(index="row", columns="column", values="estimate").reindex(**order)
     texts = table.pivot(index="row", columns="column", values="text").reindex(**order)
     limit = find_limit(matrix.to_numpy())
-    sns.heatmap(matrix, annot=texts, fmt="", cmap=DIVERGING, vmin=-limit, vmax=limit, annot_kws={"fontsize": 11}, ax=ax)
+    sns.heatmap(
+        matrix,
+        annot=texts,
+        fmt="",
+        cmap=DIVERGING,
+        vmin=-limit,
+        vmax=limit,
+        annot_kws={"fontsize": 11},
+        ax=ax,
+    )
     ax.collections[0].colorbar.set_label("Gain over base")
     ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
     ax.set(xlabel=title, ylabel="")

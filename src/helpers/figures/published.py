@@ -1,4 +1,6 @@
-"""Figures of the paper's numbers: its tables and figures redrawn, its claims recomputed, its ablation against size."""
+"""Figures of the paper's numbers: its tables and figures redrawn, its claims recomputed, its ablation against
+size.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,30 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from helpers.figures.outcomes import MARKERS
-from helpers.figures.style import BASE_COLOR, CATEGORY_COLORS, CATEGORY_NAMES, label_rows, list_errors, name_cell
+from helpers.figures.style import (
+    BASE_COLOR,
+    CATEGORY_COLORS,
+    CATEGORY_NAMES,
+    label_rows,
+    list_errors,
+    name_cell,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MODEL_COLORS = {"LLaMA 1 7B": "#56b4e9", "LLaMA 1 13B": "#0072b2", "LLaMA 2 7B": "#e69f00", "LLaMA 2 13B": "#d55e00"}  # Okabe and Ito's palette
+MODEL_COLORS = {
+    "LLaMA 1 7B": "#56b4e9",
+    "LLaMA 1 13B": "#0072b2",
+    "LLaMA 2 7B": "#e69f00",
+    "LLaMA 2 13B": "#d55e00",
+}  # Okabe and Ito's palette
 BELOW = {"loc": "upper center", "frameon": False}
 
 
 def plot_scores_of_models(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw base and tuned scores of each LLaMA joined by a line, the other groups' models as grey marks, with the printed ± as intervals.
+    """Draw base and tuned scores of each LLaMA joined by a line, the other groups' models as grey marks, with
+    the printed ± as intervals.
 
     Args:
         table: label, model, cell ('base', 'all' or 'baseline'), score, plus_minus (NaN: none printed).
@@ -28,15 +43,34 @@ def plot_scores_of_models(table: pd.DataFrame, ax: Axes) -> Axes:
     models = [model for model in MODEL_COLORS if model in set(table["model"])]
     rows = table.assign(height=table["label"].map(labels.index), plus_minus=table["plus_minus"].fillna(0))
     others = rows[rows["cell"] == "baseline"]
-    ax.plot(others["score"], others["height"] - 0.38, linestyle="none", marker="|", markersize=9, color=BASE_COLOR, label="other groups' models")
+    ax.plot(
+        others["score"],
+        others["height"] - 0.38,
+        linestyle="none",
+        marker="|",
+        markersize=9,
+        color=BASE_COLOR,
+        label="other groups' models",
+    )
     for number, model in enumerate(models):
-        own = rows[rows["model"] == model].pivot(index="height", columns="cell", values=["score", "plus_minus"])
+        own = rows[rows["model"] == model].pivot(
+            index="height", columns="cell", values=["score", "plus_minus"]
+        )
         heights, color = own.index + (number - (len(models) - 1) / 2) * 0.17 + 0.08, MODEL_COLORS[model]
         ax.hlines(heights, own["score", "base"], own["score", "all"], color=color, linewidth=1.2)
         for cell, fill in (("base", "white"), ("all", color)):
             shown = f"{model}, tuned" if cell == "all" else None
-            style = {"markersize": 5, "marker": "o", "linestyle": "none", "color": color, "markerfacecolor": fill, "label": shown}
-            ax.errorbar(own["score", cell], heights, xerr=own["plus_minus", cell], elinewidth=2.5, alpha=0.95, **style)
+            style = {
+                "markersize": 5,
+                "marker": "o",
+                "linestyle": "none",
+                "color": color,
+                "markerfacecolor": fill,
+                "label": shown,
+            }
+            ax.errorbar(
+                own["score", cell], heights, xerr=own["plus_minus", cell], elinewidth=2.5, alpha=0.95, **style
+            )
     label_rows(ax, labels)
     ax.set(xlabel="Score as printed; hollow: base model")
     ax.legend(**BELOW, ncols=3, bbox_to_anchor=(0.4, -0.14))
@@ -44,7 +78,8 @@ def plot_scores_of_models(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_claims(ways: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw each way to compute a headline gain as a dot; the plainest way, and those that give the claim, stand out.
+    """Draw each way to compute a headline gain as a dot; the plainest way, and those that give the claim,
+    stand out.
 
     Args:
         ways: claim, value and claimed (percent), verdict; the first row of a claim is its plainest way.
@@ -56,16 +91,27 @@ def plot_claims(ways: pd.DataFrame, ax: Axes) -> Axes:
         spread = height + ((np.arange(len(group)) * 0.618) % 1 - 0.5) * 0.5
         hits = (group["verdict"] == "reproduces").to_numpy()
         ax.plot(group["value"], spread, linestyle="none", marker="o", markersize=3, color=color, alpha=0.35)
-        ax.plot(group["value"][hits], spread[hits], linestyle="none", marker="o", markersize=7, markerfacecolor="none", color="black")
+        ax.plot(
+            group["value"][hits],
+            spread[hits],
+            linestyle="none",
+            marker="o",
+            markersize=7,
+            markerfacecolor="none",
+            color="black",
+        )
         ax.vlines(group["claimed"].iloc[0], height - 0.4, height + 0.4, color="black", linewidth=1.5)
-        ax.plot(group["value"].iloc[0], height, marker="D", markersize=7, color=color, markeredgecolor="black")
+        ax.plot(
+            group["value"].iloc[0], height, marker="D", markersize=7, color=color, markeredgecolor="black"
+        )
     label_rows(ax, [CATEGORY_NAMES[claim] for claim in claims])
     ax.set(xlabel="Gain (percent; for points, points of the scale)")
     return ax
 
 
 def plot_two_accounts(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw what Table 4 prints beside what Figure 2 gives, each as a difference from tuning on the category alone.
+    """Draw what Table 4 prints beside what Figure 2 gives, each as a difference from tuning on the category
+    alone.
 
     Args:
         table: category, cell, printed, figure, low, high (percent).
@@ -75,12 +121,25 @@ def plot_two_accounts(table: pd.DataFrame, ax: Axes) -> Axes:
     for category, rows in table.groupby("category", sort=False):
         color, at = CATEGORY_COLORS[category], heights[rows.index]
         errors = np.stack([rows["figure"] - rows["low"], rows["high"] - rows["figure"]])
-        ax.errorbar(rows["figure"], at + 0.13, xerr=errors, linestyle="none", marker="o", markerfacecolor="white", color=color, capsize=2)
+        ax.errorbar(
+            rows["figure"],
+            at + 0.13,
+            xerr=errors,
+            linestyle="none",
+            marker="o",
+            markerfacecolor="white",
+            color=color,
+            capsize=2,
+        )
         ax.plot(rows["printed"], at - 0.13, linestyle="none", marker="D", color=color)
     ax.axvline(0, color="black", linewidth=0.8)
-    label_rows(ax, [f"{name_cell(row.category)} tasks: tuned on {name_cell(row.cell)}" for row in table.itertuples()])
+    label_rows(
+        ax, [f"{name_cell(row.category)} tasks: tuned on {name_cell(row.cell)}" for row in table.itertuples()]
+    )
     ax.plot([], [], linestyle="none", marker="D", color="black", label="printed in Table 4")
-    ax.plot([], [], linestyle="none", marker="o", markerfacecolor="white", color="black", label="from Figure 2")
+    ax.plot(
+        [], [], linestyle="none", marker="o", markerfacecolor="white", color="black", label="from Figure 2"
+    )
     ax.set(xlabel="Difference from tuning on the tasks' own category alone (percent)")
     ax.legend(**BELOW, ncols=2, bbox_to_anchor=(0.35, -0.12))
     return ax
@@ -94,14 +153,29 @@ def plot_reach(table: pd.DataFrame, ax: Axes) -> Axes:
         ax: where to draw.
     """
     cells = list(dict.fromkeys(table["cell"]))
-    ordered = table.sort_values("category", key=lambda names: names.map(list(CATEGORY_NAMES).index), kind="stable")
+    ordered = table.sort_values(
+        "category", key=lambda names: names.map(list(CATEGORY_NAMES).index), kind="stable"
+    )
     tasks = list(dict.fromkeys(ordered["task"]))
     for number, cell in enumerate(cells):
         rows = table[table["cell"] == cell]
         heights = rows["task"].map(tasks.index) + (number - (len(cells) - 1) / 2) * 0.12
         color = CATEGORY_COLORS.get(cell, "#444444")
-        style = {"marker": MARKERS[number], "color": color, "markerfacecolor": color if cell in CATEGORY_COLORS else "white"}
-        ax.errorbar(rows["estimate"], heights, xerr=list_errors(rows), linestyle="none", markersize=5, elinewidth=0.8, label=name_cell(cell), **style)
+        style = {
+            "marker": MARKERS[number],
+            "color": color,
+            "markerfacecolor": color if cell in CATEGORY_COLORS else "white",
+        }
+        ax.errorbar(
+            rows["estimate"],
+            heights,
+            xerr=list_errors(rows),
+            linestyle="none",
+            markersize=5,
+            elinewidth=0.8,
+            label=name_cell(cell),
+            **style,
+        )
     for value in (0, 1):
         ax.axvline(value, color="black", linewidth=0.8, linestyle="-" if value == 0 else "--")
     label_rows(ax, tasks)
@@ -119,7 +193,15 @@ def plot_size_curves(table: pd.DataFrame, ax: Axes) -> Axes:
     """
     for number, (task, rows) in enumerate(table.groupby("task", sort=False)):
         color = CATEGORY_COLORS[rows["category"].iloc[0]]
-        ax.plot(rows["n_rows"], rows["gain"], marker=MARKERS[number], markersize=5, color=color, linestyle=("-", "--", ":", "-.")[number % 4], label=task)
+        ax.plot(
+            rows["n_rows"],
+            rows["gain"],
+            marker=MARKERS[number],
+            markersize=5,
+            color=color,
+            linestyle=("-", "--", ":", "-.")[number % 4],
+            label=task,
+        )
     ax.axhline(0, color="black", linewidth=0.8)
     _scale_rows(ax, sorted(set(table["n_rows"])))
     ax.set(ylabel="Gain over the base model (percent)")
@@ -141,13 +223,31 @@ def plot_reach_by_size(table: pd.DataFrame, ax: Axes) -> Axes:
         curve, cells = rows[rows["kind"] == "curve"], rows[rows["kind"] == "cell"]
         ax.plot(curve["n_rows"], curve["reach"], color=color, label=f"{CATEGORY_NAMES[category]} tasks")
         own = (cells["cell"] == category).to_numpy()
-        ax.plot(cells["n_rows"], cells["reach"], linestyle="none", marker="o", markersize=6, color=color, markerfacecolor="white")
-        ax.plot(cells["n_rows"][own], cells["reach"][own], linestyle="none", marker="o", markersize=6, color=color)
+        ax.plot(
+            cells["n_rows"],
+            cells["reach"],
+            linestyle="none",
+            marker="o",
+            markersize=6,
+            color=color,
+            markerfacecolor="white",
+        )
+        ax.plot(
+            cells["n_rows"][own], cells["reach"][own], linestyle="none", marker="o", markersize=6, color=color
+        )
     ax.axhline(1, color="black", linewidth=0.8, linestyle="--")
     _scale_rows(ax, sorted(set(table.loc[table["kind"] == "curve", "n_rows"])))
     ax.set(ylabel="Part of the gain with all rows", ylim=(0, None))
     ax.plot([], [], linestyle="none", marker="o", color="black", label="tuned on the own category alone")
-    ax.plot([], [], linestyle="none", marker="o", markerfacecolor="white", color="black", label="on another, or on two")
+    ax.plot(
+        [],
+        [],
+        linestyle="none",
+        marker="o",
+        markerfacecolor="white",
+        color="black",
+        label="on another, or on two",
+    )
     ax.legend(frameon=False, loc="lower right")
     return ax
 

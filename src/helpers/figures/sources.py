@@ -23,7 +23,8 @@ STEP = 0.2
 
 
 def plot_sources(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw each gain from every source with its interval, one below the other; the category of tasks gives the colour, the source the mark.
+    """Draw each gain from every source with its interval, one below the other; the category of tasks gives
+    the colour, the source the mark.
 
     Example:
         fig, ax = plt.subplots(figsize=(7, 3.8))
@@ -36,12 +37,33 @@ def plot_sources(table: pd.DataFrame, ax: Axes) -> Axes:
     labels = list(dict.fromkeys(table["label"]))
     for number, (source, (_, marker, fill)) in enumerate(SOURCES.items()):
         for category, rows in table[table["source"] == source].groupby("category", sort=False):
-            heights = np.array([labels.index(label) for label in rows["label"]]) + (number - (len(SOURCES) - 1) / 2) * STEP
+            heights = (
+                np.array([labels.index(label) for label in rows["label"]])
+                + (number - (len(SOURCES) - 1) / 2) * STEP
+            )
             style = {"color": CATEGORY_COLORS[category], "marker": marker, "fillstyle": fill}
-            ax.errorbar(rows["estimate"], heights, xerr=list_errors(rows), linestyle="none", markersize=6, capsize=2, **style)
+            ax.errorbar(
+                rows["estimate"],
+                heights,
+                xerr=list_errors(rows),
+                linestyle="none",
+                markersize=6,
+                capsize=2,
+                **style,
+            )
     ax.axvline(0, color="black", linewidth=0.8)
     label_rows(ax, labels)
     ax.set(xlabel="Gain (scores from 0 to 1)")
-    marks = [Line2D([], [], color="#444444", linestyle="none", marker=marker, fillstyle=fill, label=name) for name, marker, fill in SOURCES.values()]
-    ax.legend(handles=marks, frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.6 / ax.figure.get_figheight()), ncols=2, fontsize="small")
+    marks = [
+        Line2D([], [], color="#444444", linestyle="none", marker=marker, fillstyle=fill, label=name)
+        for name, marker, fill in SOURCES.values()
+    ]
+    ax.legend(
+        handles=marks,
+        frameon=False,
+        loc="upper center",
+        bbox_to_anchor=(0.4, -0.6 / ax.figure.get_figheight()),
+        ncols=2,
+        fontsize="small",
+    )
     return ax

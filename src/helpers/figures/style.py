@@ -13,7 +13,12 @@ from matplotlib.axes import Axes
 if TYPE_CHECKING:
     import pandas as pd
 
-CATEGORY_NAMES = {"qa": "Question answering", "ie": "Information extraction", "gen": "Generation", "other": "Other"}
+CATEGORY_NAMES = {
+    "qa": "Question answering",
+    "ie": "Information extraction",
+    "gen": "Generation",
+    "other": "Other",
+}
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito's palette
 GREY = "#595959"  # dark enough to differ from the green for eyes that see no red or no green
 SERIES_COLORS = [BLUE, ORANGE, GREEN]
@@ -23,7 +28,9 @@ DIVERGING = "RdBu"
 
 
 def use_theme() -> None:
-    """Set the study's theme for all figures that follow; text stays text in SVG, and the same data give the same file."""
+    """Set the study's theme for all figures that follow; text stays text in SVG, and the same data give the
+    same file.
+    """
     sns.set_theme(context="notebook", style="whitegrid", font="DejaVu Sans")
     mpl.rcParams |= {
         "figure.dpi": 110,
@@ -39,7 +46,9 @@ def use_theme() -> None:
 
 def name_cell(cell: str) -> str:
     """Return a cell's name as figures show it: 'QA + IE' for 'qa+ie'."""
-    return {"base": "Base", "all": "All", "shuffled": "Shuffled", "general": "General domain"}.get(cell) or " + ".join(part.upper() for part in cell.split("+"))
+    return {"base": "Base", "all": "All", "shuffled": "Shuffled", "general": "General domain"}.get(
+        cell
+    ) or " + ".join(part.upper() for part in cell.split("+"))
 
 
 def name_task(task: str) -> str:
@@ -48,7 +57,9 @@ def name_task(task: str) -> str:
 
 
 def list_errors(rows: pd.DataFrame) -> np.ndarray:
-    """Return how far intervals reach below and above their estimates, as matplotlib takes error bars: shape (2, rows)."""
+    """Return how far intervals reach below and above their estimates, as matplotlib takes error bars: shape
+    (2, rows).
+    """
     return np.stack([rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]).clip(min=0)
 
 

@@ -1,1 +1,3 @@
-"""A provider: asking models behind OpenAI-compatible servers, many requests at a time, within a cap, every answer kept."""
+"""A provider: asking models behind OpenAI-compatible servers, many requests at a time, within a cap, every
+answer kept.
+"""

@@ -12,7 +12,15 @@ from helpers.errors import StudyError
 from helpers.provider.conversations import find_missing
 from helpers.provider.journal import Body, Completion, Conversation, Journal
 from helpers.provider.ledger import Ledger, ProviderLimits
-from helpers.provider.wire import PROVIDER_URL, REFUSAL_CODES, GarbledError, explain_refusal, is_vain, read_completion, read_key
+from helpers.provider.wire import (
+    PROVIDER_URL,
+    REFUSAL_CODES,
+    GarbledError,
+    explain_refusal,
+    is_vain,
+    read_completion,
+    read_key,
+)
 from helpers.store import sha256_text, write_text
 
 if TYPE_CHECKING:
@@ -20,7 +28,10 @@ if TYPE_CHECKING:
     from openai.types import Batch
 
 ENDPOINT = "/v1/chat/completions"
-MAX_REQUESTS, MAX_BYTES = 50_000, 190_000_000  # the provider's limits for one file, the second with room to spare
+MAX_REQUESTS, MAX_BYTES = (
+    50_000,
+    190_000_000,
+)  # the provider's limits for one file, the second with room to spare
 FINAL = ("completed", "expired", "cancelled", "failed")
 
 Answer = dict[str, Any]
@@ -33,15 +44,20 @@ class PendingError(StudyError):
 class BatchClient:
     """Asks a model through batches, whose records lie beside the replies until they are collected.
 
-    A batch carries the name of its record as metadata: if the process dies, or the line breaks, between the provider's taking of the batch and our note of
-    it, the next run finds the batch by that name and pays for nothing twice.
+    A batch carries the name of its record as metadata: if the process dies, or the line breaks, between the
+    provider's taking of the batch and our note of it, the next run finds the batch by that name and pays for
+    nothing twice.
     """
 
     def __init__(self, journal: Journal, limits: ProviderLimits) -> None:
         from openai import OpenAI
 
         self._model, self._journal = journal.model, journal
-        self._client: OpenAI = OpenAI(base_url=self._model.url or PROVIDER_URL, api_key=read_key(self._model), timeout=limits.timeout_seconds)
+        self._client: OpenAI = OpenAI(
+            base_url=self._model.url or PROVIDER_URL,
+            api_key=read_key(self._model),
+            timeout=limits.timeout_seconds,
+        )
         self._ledger = Ledger(journal, limits)
         self._folder = journal.folder / "batches"
 
@@ -57,21 +73,35 @@ class BatchClient:
         try:
             self._advance(conversations)
         except APIConnectionError:
-            raise PendingError("The line to the provider broke. What was submitted is on record: run the same command again.") from None
+            raise PendingError(
+                "The line to the provider broke. What was submitted is on record: run the same command again."
+            ) from None
         except APIStatusError as error:
             if error.status_code < 500 and is_vain(error.status_code, error.code):
                 raise StudyError(explain_refusal(error, self._model)) from None
-            raise PendingError(f"The provider is busy ({error.status_code}). What was submitted is on record: run the same command again.") from None
+            raise PendingError(
+                f"The provider is busy ({error.status_code}). What was submitted is on record: run the same "
+                "command again."
+            ) from None
 
     def _advance(self, conversations: Iterable[Conversation[Any]]) -> None:
-        self._ledger.release_batches_except({ticket for record in self._list_records() for ticket in _read_tickets(record).values()})
+        self._ledger.release_batches_except(
+            {ticket for record in self._list_records() for ticket in _read_tickets(record).values()}
+        )
         under_way = [line for record in self._list_records() if (line := self._collect(record))]
         covered = {key for record in self._list_records() for key in _read_tickets(record)}
-        missing = {key: body for body in find_missing(conversations, self._journal) if (key := self._journal.key(body)) not in covered}
+        missing = {
+            key: body
+            for body in find_missing(conversations, self._journal)
+            if (key := self._journal.key(body)) not in covered
+        }
         if missing and (submitted := self._submit(missing)):
             under_way.append(submitted)
         if under_way:
-            raise PendingError(f"{'; '.join(under_way)}. {self._ledger.describe()}. Run the same command again later; answers come within a day.")
+            raise PendingError(
+                f"{'; '.join(under_way)}. {self._ledger.describe()}. Run the same command again later; "
+                "answers come within a day."
+            )
         if missing:
             raise StudyError(self._ledger.explain_stop())
 
@@ -79,7 +109,9 @@ class BatchClient:
         return sorted(self._folder.glob("*.json"))
 
     def _submit(self, missing: dict[str, Body]) -> str | None:
-        """Submit as many requests as the cap and one file can bear; return a line on it, None if there is no room for any."""
+        """Submit as many requests as the cap and one file can bear; return a line on it, None if there is no
+        room for any.
+        """
         tickets: dict[str, str] = {}
         lines, n_bytes = [], 0
         for key, body in missing.items():
@@ -94,13 +126,17 @@ class BatchClient:
             lines.append(line)
         if not lines:
             return None
-        record = self._folder / f"{sha256_text(str([*tickets.values()]))[:16]}.json"  # tickets differ when the same requests are submitted again
+        record = (
+            self._folder / f"{sha256_text(str([*tickets.values()]))[:16]}.json"
+        )  # tickets differ when the same requests are submitted again
         write_text(record.with_suffix(".jsonl"), "".join(lines))
         write_text(record, json.dumps({"id": None, "tickets": tickets}))
         return self._collect(record) or f"{len(tickets)} requests were answered at once"
 
     def _collect(self, record: Path) -> str | None:
-        """Take one batch a step further; return a line on its state while it is under way, None once it is collected."""
+        """Take one batch a step further; return a line on its state while it is under way, None once it is
+        collected.
+        """
         entry = json.loads(record.read_text(encoding="utf-8"))
         batch = self._client.batches.retrieve(entry["id"]) if entry["id"] else self._find_or_create(record)
         if entry["id"] is None:
@@ -114,12 +150,28 @@ class BatchClient:
         record.unlink()
         record.with_suffix(".jsonl").unlink(missing_ok=True)
         if batch.status == "failed":
-            reasons = "; ".join(error.message or "" for error in (batch.errors.data if batch.errors else None) or []) or "no reason given"
-            raise StudyError(f"The provider turned batch {batch.id} down: {reasons}. Nothing was billed; mend the cause and run the same command again.")
-        if refused := next((answer for answer in answers.values() if is_vain(_status(answer), _error(answer).get("code")) and not _is_refusal(answer)), None):
+            reasons = (
+                "; ".join(
+                    error.message or "" for error in (batch.errors.data if batch.errors else None) or []
+                )
+                or "no reason given"
+            )
+            raise StudyError(
+                f"The provider turned batch {batch.id} down: {reasons}. Nothing was billed; mend the cause "
+                "and run the same command again."
+            )
+        if refused := next(
+            (
+                answer
+                for answer in answers.values()
+                if is_vain(_status(answer), _error(answer).get("code")) and not _is_refusal(answer)
+            ),
+            None,
+        ):
             message = _error(refused).get("message", "")
             raise StudyError(
-                f"The {self._model.role} {self._model.name!r} refused a request of the batch ({_status(refused)}): {message} All other answers are kept."
+                f"The {self._model.role} {self._model.name!r} refused a request of the batch "
+                f"({_status(refused)}): {message} All other answers are kept."
             )
         return None
 
@@ -128,9 +180,13 @@ class BatchClient:
         for batch in self._client.batches.list(limit=100):
             if (batch.metadata or {}).get("record") == name:
                 return batch
-        file = self._client.files.create(file=(f"{name}.jsonl", io.BytesIO(record.with_suffix(".jsonl").read_bytes())), purpose="batch")
+        file = self._client.files.create(
+            file=(f"{name}.jsonl", io.BytesIO(record.with_suffix(".jsonl").read_bytes())), purpose="batch"
+        )
         once = self._client.with_options(max_retries=0)  # a second try could pay for a second batch
-        return once.batches.create(input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h", metadata={"record": name})
+        return once.batches.create(
+            input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h", metadata={"record": name}
+        )
 
     def _read_answers(self, batch: Batch) -> Iterator[tuple[str, Answer]]:
         for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
@@ -139,11 +195,15 @@ class BatchClient:
                 yield answer["custom_id"], answer.get("response") or {}
 
     def _book(self, key: str, ticket: str, answer: Answer) -> None:
-        """Keep an answer and settle it; what was not answered was not billed, and an answer in no known form stays booked at its most."""
+        """Keep an answer and settle it; what was not answered was not billed, and an answer in no known form
+        stays booked at its most.
+        """
         from openai.types.chat import ChatCompletion
 
         if _is_refusal(answer):
-            self._journal.keep(key, Completion(model=self._model.name, finish_reason="content_filter", text="", usage=None))
+            self._journal.keep(
+                key, Completion(model=self._model.name, finish_reason="content_filter", text="", usage=None)
+            )
         if _status(answer) != 200:
             self._ledger.release(ticket)
             return

@@ -18,12 +18,16 @@ from helpers.provider.ledger import ProviderLimits
 from helpers.provider.live import LiveClient
 
 SWITCH_SECONDS = 0.0005  # the filters must not keep the loop from its sockets: a tenth of Python's usual turn
-LOOKAHEAD = 4  # requests under way or waiting, for each slot: one slow reply at the head must not idle the others
+LOOKAHEAD = (
+    4  # requests under way or waiting, for each slot: one slow reply at the head must not idle the others
+)
 
 
 @contextmanager
 def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """Run an event loop in a thread of its own, so that notebooks, whose kernels run one already, may use it."""
+    """Run an event loop in a thread of its own, so that notebooks, whose kernels run one
+    already, may use it.
+    """
     loop, interval = asyncio.new_event_loop(), sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -37,8 +41,15 @@ def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
         sys.setswitchinterval(interval)
 
 
-def hold_conversations(conversations: Iterable[Conversation[Result]], client: LiveClient, loop: asyncio.AbstractEventLoop, n_ahead: int) -> Iterator[Result]:
-    """Yield the results of many conversations in their order, `n_ahead` of them under way; if the reader stops, what was sent still comes in and is kept."""
+def hold_conversations(
+    conversations: Iterable[Conversation[Result]],
+    client: LiveClient,
+    loop: asyncio.AbstractEventLoop,
+    n_ahead: int,
+) -> Iterator[Result]:
+    """Yield the results of many conversations in their order, `n_ahead` of them under way; if the reader
+    stops, what was sent still comes in and is kept.
+    """
     window: deque[Future[Result]] = deque()
 
     def take() -> Result:
@@ -54,17 +65,24 @@ def hold_conversations(conversations: Iterable[Conversation[Result]], client: Li
         while window:
             yield take()
     except CancelledError:
-        raise client.failure or StudyError("The requests were stopped. Every reply so far is kept: run the same command again.") from None
+        raise client.failure or StudyError(
+            "The requests were stopped. Every reply so far is kept: run the same command again."
+        ) from None
     finally:
         loop.call_soon_threadsafe(client.stop)
         _, waiting = wait(window, timeout=1)
         if waiting:
-            logging.getLogger(__name__).warning("Waiting for %d answers that are under way, so that what they cost is not lost.", len(waiting))
+            logging.getLogger(__name__).warning(
+                "Waiting for %d answers that are under way, so that what they cost is not lost.", len(waiting)
+            )
         wait(waiting)
 
 
-def ask_live(conversations: Iterable[Conversation[Result]], journal: Journal, limits: ProviderLimits) -> Iterator[Result]:
-    """Yield the results of conversations with a live model in their order; each answer is on disk before it is used.
+def ask_live(
+    conversations: Iterable[Conversation[Result]], journal: Journal, limits: ProviderLimits
+) -> Iterator[Result]:
+    """Yield the results of conversations with a live model in their order; each answer is on disk before it
+    is used.
 
     Args:
         conversations: what is to be asked.

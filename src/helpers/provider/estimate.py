@@ -7,7 +7,14 @@ from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.prices import BATCH_DISCOUNT, PRICES_DATE
 
 
-def explain_estimate(journal: Journal, limits: ProviderLimits, counts: tuple[int, int], tokens: tuple[float, float], hint: str, until: str = "") -> str:
+def explain_estimate(
+    journal: Journal,
+    limits: ProviderLimits,
+    counts: tuple[int, int],
+    tokens: tuple[float, float],
+    hint: str,
+    until: str = "",
+) -> str:
     """Return in a few lines what the requests that are still to be asked will cost.
 
     Args:
@@ -24,15 +31,31 @@ def explain_estimate(journal: Journal, limits: ProviderLimits, counts: tuple[int
     ledger = Ledger(journal, limits)
     n_input, n_output = (n / 1e6 for n in tokens)
     lines = [
-        f"{counts[0]} of {counts[1]} requests are still to be asked{until}: about {n_input:.2f} million tokens in and {n_output:.2f} million out "
+        f"{counts[0]} of {counts[1]} requests are still to be asked{until}: about {n_input:.2f} million "
+        f"tokens in and {n_output:.2f} million out "
         "(reasoning not counted)."
     ]
     if ledger.price is None:
-        return "\n".join([*lines, f"The price of {journal.model.name!r} is unknown; the cap is {limits.max_cost_tokens:,} tokens, {ledger.describe()}."])
+        return "\n".join(
+            [
+                *lines,
+                f"The price of {journal.model.name!r} is unknown; the cap is {limits.max_cost_tokens:,} "
+                f"tokens, {ledger.describe()}.",
+            ]
+        )
     cost = (BATCH_DISCOUNT if limits.batch else 1.0) * ledger.price.cost(*tokens)
-    rate = f"{ledger.price.input_usd:g} and {ledger.price.output_usd:g} US dollars a million{', half of it in a batch' if limits.batch else ''}"
-    lines.append(f"At {rate} (prices of {PRICES_DATE}) that is about {cost:.2f} US dollars; the cap is {limits.max_cost_usd:.2f}, {ledger.describe()}.")
+    rate = (
+        f"{ledger.price.input_usd:g} and {ledger.price.output_usd:g} US dollars a "
+        f"million{', half of it in a batch' if limits.batch else ''}"
+    )
+    lines.append(
+        f"At {rate} (prices of {PRICES_DATE}) that is about {cost:.2f} US dollars; the cap is "
+        f"{limits.max_cost_usd:.2f}, {ledger.describe()}."
+    )
     left = max(0.0, limits.max_cost_usd - ledger.spent.usd)
     if cost > left:
-        lines.append(f"The cap will stop this after about {left / cost:.0%} of them. What is answered is kept; raise the cap to go on, or {hint}.")
+        lines.append(
+            f"The cap will stop this after about {left / cost:.0%} of them. What is answered is kept; raise "
+            f"the cap to go on, or {hint}."
+        )
     return "\n".join(lines)

@@ -25,7 +25,8 @@ class RemoteModel:
     """A model behind an OpenAI-compatible server.
 
     Attributes:
-        role: what it is here, such as 'teacher': messages call it so, and the parameters that name it are `teacher` and `teacher_url`.
+        role: what it is here, such as 'teacher': messages call it so, and the parameters that name it are
+            `teacher` and `teacher_url`.
         name: as its server knows it.
         url: address of the server; empty for the provider's own.
     """
@@ -36,7 +37,9 @@ class RemoteModel:
 
 
 class Completion(Row):
-    """What came back for one request: the model's snapshot, how the answer ended, its text, and the tokens that were billed, if the server said so."""
+    """What came back for one request: the model's snapshot, how the answer ended, its text, and the tokens
+    that were billed, if the server said so.
+    """
 
     model: str
     finish_reason: FinishReason
@@ -44,13 +47,16 @@ class Completion(Row):
     usage: Usage | None
 
 
-Conversation = Generator[Body, Completion, Result]  # yields what is asked, takes each answer, returns what came of them
+Conversation = Generator[
+    Body, Completion, Result
+]  # yields what is asked, takes each answer, returns what came of them
 
 
 class Journal:
     """The answers of one model in one role, one file each, named by the sha256 of the request's body.
 
-    More requests, other filters and other draws find again what they share with an earlier run. Each file is written whole or not at all.
+    More requests, other filters and other draws find again what they share with an earlier run. Each file is
+    written whole or not at all.
     """
 
     def __init__(self, model: RemoteModel) -> None:
@@ -72,7 +78,8 @@ class Journal:
 
     @contextmanager
     def claim(self) -> Iterator[None]:
-        """Keep other processes from asking the same model while the block runs: each would pay for what the other pays for.
+        """Keep other processes from asking the same model while the block runs: each would pay for what the
+        other pays for.
 
         Raises:
             StudyError: another process is asking it.
@@ -84,7 +91,10 @@ class Journal:
             with FileLock(self.folder / ".lock", timeout=0):
                 yield
         except Timeout:
-            raise StudyError(f"Another process is asking this {self.model.role} ({shown(self.folder)} is locked). Wait for it to end, or stop it.") from None
+            raise StudyError(
+                f"Another process is asking this {self.model.role} ({shown(self.folder)} is locked). Wait "
+                "for it to end, or stop it."
+            ) from None
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.jsonl"

@@ -19,10 +19,16 @@ BATCH = "batch-"
 
 @dataclasses.dataclass(frozen=True)
 class ProviderLimits:
-    """How a live model may be asked; nothing here changes what it is asked, so that nothing here enters a fingerprint."""
+    """How a live model may be asked; nothing here changes what it is asked, so that nothing here enters a
+    fingerprint.
+    """
 
-    max_cost_usd: float = parameter(5.0, "hard stop on all that this model was paid, in US dollars", minimum=0)
-    max_cost_tokens: int = parameter(0, "hard stop in tokens, needed where the price is unknown; 0: none", minimum=0)
+    max_cost_usd: float = parameter(
+        5.0, "hard stop on all that this model was paid, in US dollars", minimum=0
+    )
+    max_cost_tokens: int = parameter(
+        0, "hard stop in tokens, needed where the price is unknown; 0: none", minimum=0
+    )
     n_parallel: int = parameter(8, "requests to a live model at a time", minimum=1)
     timeout_seconds: float = parameter(300.0, "longest wait for one reply, in seconds", minimum=1)
     batch: bool = parameter(False, "ask through the provider's Batch API: half the price, within a day")
@@ -45,8 +51,9 @@ class Amount:
 class Ledger:
     """The running account of one model in one role, kept in `ledger.jsonl` beside its replies.
 
-    Before a request leaves, the most that it can cost is set aside; the answer settles it at what was billed. A request without an answer (the line broke, the
-    process was killed) stays at the most that it can have cost, since the provider may have billed it. The cap holds for all of that together.
+    Before a request leaves, the most that it can cost is set aside; the answer settles it at what was billed.
+    A request without an answer (the line broke, the process was killed) stays at the most that it can have
+    cost, since the provider may have billed it. The cap holds for all of that together.
 
     Args:
         journal: the model's replies; only the provider's own server has known prices.
@@ -59,11 +66,16 @@ class Ledger:
     def __init__(self, journal: Journal, limits: ProviderLimits) -> None:
         model = journal.model
         self.price: Price | None = find_price(model.name, model.url)
-        self._limits, self._path, self._factor = limits, journal.folder / "ledger.jsonl", BATCH_DISCOUNT if limits.batch else 1.0
+        self._limits, self._path, self._factor = (
+            limits,
+            journal.folder / "ledger.jsonl",
+            BATCH_DISCOUNT if limits.batch else 1.0,
+        )
         if self.price is None and not limits.max_cost_tokens:
             where = f" on {model.url}" if model.url else ""
             raise StudyError(
-                f"The price of {model.name!r}{where} is unknown. Set `max_cost_tokens` (tokens in and out, all requests), the cap that then holds."
+                f"The price of {model.name!r}{where} is unknown. Set `max_cost_tokens` (tokens in and out, "
+                "all requests), the cap that then holds."
             )
         self._open: dict[str, Amount] = {}
         self._own: set[str] = set()
@@ -99,7 +111,15 @@ class Ledger:
             return None
         ticket = f"{BATCH if self._limits.batch else ''}{key}-{self._n_entries}"
         self._own.add(ticket)
-        self._record({"ticket": ticket, "state": "sent", "input_tokens": n_input, "output_tokens": n_output, "factor": self._factor})
+        self._record(
+            {
+                "ticket": ticket,
+                "state": "sent",
+                "input_tokens": n_input,
+                "output_tokens": n_output,
+                "factor": self._factor,
+            }
+        )
         return ticket
 
     def settle(self, ticket: str, usage: Usage | None) -> None:
@@ -112,7 +132,9 @@ class Ledger:
         self._record({"ticket": ticket, "state": "refused"})
 
     def release_batches_except(self, tickets: set[str]) -> None:
-        """Take back what is set aside for batches that are on no record: the process died before it sent them."""
+        """Take back what is set aside for batches that are on no record: the process died before it sent
+        them.
+        """
         for ticket in [ticket for ticket in self._open if ticket.startswith(BATCH) and ticket not in tickets]:
             self.release(ticket)
 
@@ -122,7 +144,11 @@ class Ledger:
 
     def describe(self) -> str:
         """Return the account in a few words."""
-        waiting = f", {self._say(self._at_risk)} of it at most, for requests without an answer" if self._at_risk.tokens else ""
+        waiting = (
+            f", {self._say(self._at_risk)} of it at most, for requests without an answer"
+            if self._at_risk.tokens
+            else ""
+        )
         return f"{self._say(self.spent)} spent so far{waiting}"
 
     def explain_stop(self) -> str:
@@ -130,12 +156,17 @@ class Ledger:
         caps = [f"`max_cost_usd` ({self._limits.max_cost_usd:.2f})"] * bool(self.price)
         caps += [f"`max_cost_tokens` ({self._limits.max_cost_tokens:,})"] * bool(self._limits.max_cost_tokens)
         return (
-            f"The next request could break the cap, {' or '.join(caps)}: {self.describe()}. Every reply so far is kept. Raise the cap and run the same command "
+            f"The next request could break the cap, {' or '.join(caps)}: {self.describe()}. Every reply so "
+            "far is kept. Raise the cap and run the same command "
             "again, or ask for less (`n_requests` or `target_rows` of a teacher, `n_items` of a judge)."
         )
 
     def _say(self, amount: Amount) -> str:
-        return f"{amount.usd:.2f} US dollars ({amount.tokens:,} tokens)" if self.price else f"{amount.tokens:,} tokens"
+        return (
+            f"{amount.usd:.2f} US dollars ({amount.tokens:,} tokens)"
+            if self.price
+            else f"{amount.tokens:,} tokens"
+        )
 
     def _fits(self, amount: Amount) -> bool:
         within_tokens = not self._limits.max_cost_tokens or amount.tokens <= self._limits.max_cost_tokens
@@ -158,7 +189,11 @@ class Ledger:
         self._at_risk -= reserved
         if entry["state"] == "answered":
             billed = "input_tokens" in entry
-            self.settled += self._amount(entry["input_tokens"], entry["output_tokens"], entry["factor"]) if billed else reserved
+            self.settled += (
+                self._amount(entry["input_tokens"], entry["output_tokens"], entry["factor"])
+                if billed
+                else reserved
+            )
 
     def _record(self, entry: dict[str, Any]) -> None:
         self._apply(entry)

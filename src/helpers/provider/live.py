@@ -1,4 +1,6 @@
-"""A live model behind an OpenAI-compatible server: many requests at a time, patient with faults, within the cap."""
+"""A live model behind an OpenAI-compatible server: many requests at a time, patient with faults, within the
+cap.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,10 @@ SPREAD = 0.25  # requests that were held back leave again over a quarter of the 
 class LiveClient:
     """Asks a model through the openai SDK, at most `n_parallel` requests at a time.
 
-    Rate limits (429) hold all requests back for as long as the server says; server errors, broken lines, stalls and garbled answers are tried again with
-    growing delays, a limited number of times; a wrong key, an exhausted quota and a request that the server does not take stop at once. Its methods run in
-    one event loop.
+    Rate limits (429) hold all requests back for as long as the server says; server errors, broken lines,
+    stalls and garbled answers are tried again with growing delays, a limited number of times; a wrong key, an
+    exhausted quota and a request that the server does not take stop at once. Its methods run in one event
+    loop.
     """
 
     def __init__(self, journal: Journal, limits: ProviderLimits) -> None:
@@ -56,7 +59,12 @@ class LiveClient:
         """The connection, opened by the first request that the journal does not answer."""
         from openai import AsyncOpenAI
 
-        return AsyncOpenAI(base_url=self._model.url or PROVIDER_URL, api_key=read_key(self._model), max_retries=0, timeout=self._limits.timeout_seconds)
+        return AsyncOpenAI(
+            base_url=self._model.url or PROVIDER_URL,
+            api_key=read_key(self._model),
+            max_retries=0,
+            timeout=self._limits.timeout_seconds,
+        )
 
     @cached_property
     def _ledger(self) -> Ledger:
@@ -72,7 +80,9 @@ class LiveClient:
             await self._client.close()
 
     async def hold(self, conversation: Conversation[Result]) -> Result:
-        """Carry a conversation to its end, answers of the journal first; an error in it stops all others too."""
+        """Carry a conversation to its end, answers of the journal first; an error in it stops
+        all others too.
+        """
         try:
             body = next(conversation)
             while True:
@@ -98,11 +108,14 @@ class LiveClient:
                     return answer
                 attempt += is_attempt
         raise StudyError(
-            f"The {self._model.role} {self._model.name!r} gave no usable answer in {MAX_ATTEMPTS} attempts. Replies so far are kept: run again later."
+            f"The {self._model.role} {self._model.name!r} gave no usable answer in {MAX_ATTEMPTS} attempts. "
+            "Replies so far are kept: run again later."
         )
 
     async def _try(self, body: Body, key: str, attempt: int, began: float) -> tuple[Completion | None, bool]:
-        """Send a request once; return its answer, on disk by now, or none after the delay that its failure asks for, and whether that was an attempt."""
+        """Send a request once; return its answer, on disk by now, or none after the delay that its failure
+        asks for, and whether that was an attempt.
+        """
         client, ticket = self._client, await self._reserve(key, body)
         try:
             answer = await self._send(client, body)
@@ -131,7 +144,9 @@ class LiveClient:
         return read_completion(parsed, body["model"])
 
     def _book_failure(self, error: Exception, ticket: str, key: str, body: Body) -> Completion | None:
-        """Book what a failed request may have cost; return the completion that it amounts to, if any, and raise where trying again is vain."""
+        """Book what a failed request may have cost; return the completion that it amounts to, if any, and
+        raise where trying again is vain.
+        """
         from httpx2 import ConnectError, ConnectTimeout
         from openai import APIConnectionError, APIStatusError
 
@@ -163,11 +178,18 @@ class LiveClient:
         return 0.0
 
     def _is_held_back(self, error: Exception, began: float) -> bool:
-        """Say whether the server only asked to wait: that is no failed attempt while answers to others come in."""
-        return getattr(error, "status_code", 0) == 429 and _now() - max(began, self._answered_at) < LONGEST_ORDERED_DELAY_SECONDS
+        """Say whether the server only asked to wait: that is no failed attempt while answers to others come
+        in.
+        """
+        return (
+            getattr(error, "status_code", 0) == 429
+            and _now() - max(began, self._answered_at) < LONGEST_ORDERED_DELAY_SECONDS
+        )
 
     async def _reserve(self, key: str, body: Body) -> str:
-        """Set aside the most that a request can cost; where the cap leaves no room, wait for what is under way to settle."""
+        """Set aside the most that a request can cost; where the cap leaves no room, wait for what is under
+        way to settle.
+        """
         n_input = len(str(body).encode())  # a token is at least a byte
         async with self._settled:
             while not self._stopping.is_set():
@@ -195,14 +217,19 @@ class LiveClient:
 
     def _hold_back(self, seconds: float) -> None:
         if seconds > LONGEST_ORDERED_DELAY_SECONDS:
-            raise StudyError(f"The server asks to wait for {seconds / 60:.0f} minutes. Every reply so far is kept: run the same command again then.")
+            raise StudyError(
+                f"The server asks to wait for {seconds / 60:.0f} minutes. Every reply so far is kept: run "
+                "the same command again then."
+            )
         self._resume_at = max(self._resume_at, _now() + seconds)
 
     def _heed_limits(self, headers: Mapping[str, str]) -> None:
         """Hold back when an answer says that nothing is left of the allowance for requests or tokens."""
         for kind in ("requests", "tokens"):
             if headers.get(f"x-ratelimit-remaining-{kind}") == "0":
-                self._hold_back(min(parse_duration(headers.get(f"x-ratelimit-reset-{kind}", "")), LONGEST_DELAY_SECONDS))
+                self._hold_back(
+                    min(parse_duration(headers.get(f"x-ratelimit-reset-{kind}", "")), LONGEST_DELAY_SECONDS)
+                )
 
 
 def _now() -> float:

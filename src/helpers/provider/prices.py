@@ -7,7 +7,8 @@ import re
 
 PRICES_DATE = "2026-11-22"  # the day on which the table was last compared with published price lists
 BATCH_DISCOUNT = 0.5  # the Batch API answers within a day at half the price
-BYTES_PER_TOKEN = 4.0  # for estimates; SmolLM2's tokenizer gives 3.7 on the recorded replies, larger vocabularies somewhat more
+# for estimates; SmolLM2's tokenizer gives 3.7 on the recorded replies, larger vocabularies somewhat more
+BYTES_PER_TOKEN = 4.0
 SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 
@@ -35,5 +36,7 @@ PRICES: dict[str, Price] = {
 
 
 def find_price(model: str, base_url: str = "") -> Price | None:
-    """Return the price of a model or of its dated snapshot; None where it is unknown, as for every server of one's own."""
+    """Return the price of a model or of its dated snapshot; None where it is unknown, as for every server of
+    one's own.
+    """
     return None if base_url else PRICES.get(SNAPSHOT.sub("", model))

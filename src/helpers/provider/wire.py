@@ -20,12 +20,17 @@ from helpers.records import Usage
 if TYPE_CHECKING:
     from openai import APIStatusError
 
-PROVIDER_URL = "https://api.openai.com/v1"  # named, so that no variable of the environment sends requests elsewhere at this provider's prices
+# named, so that no variable of the environment sends requests elsewhere at this provider's prices
+PROVIDER_URL = "https://api.openai.com/v1"
 FINISH_REASONS = ("stop", "length", "content_filter")
 QUOTA_CODES = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 REFUSAL_CODES = ("content_policy_violation", "content_filter")
 WORTH_ANOTHER_TRY = (408, 409, 429)
-NEVER_BILLED = (429, 500, 503)  # of the server's errors; a gateway's time-out may hide an answer that was billed
+NEVER_BILLED = (
+    429,
+    500,
+    503,
+)  # of the server's errors; a gateway's time-out may hide an answer that was billed
 DURATION = re.compile(r"(?P<value>\d+(\.\d+)?)(?P<unit>ms|s|m|h)")
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -34,8 +39,12 @@ class GarbledError(Exception):
     """The server answered with something that is no completion."""
 
 
-def build_body(model: str, prompt: str, temperature: float, max_tokens: int, seed: int, reasoning_effort: str = "") -> Body:
-    """Return the body of a chat completion, as the SDK and the Batch API take it; an empty effort is not sent."""
+def build_body(
+    model: str, prompt: str, temperature: float, max_tokens: int, seed: int, reasoning_effort: str = ""
+) -> Body:
+    """Return the body of a chat completion, as the SDK and the Batch API take it; an empty effort is not
+    sent.
+    """
     body: Body = {
         "model": model,
         "messages": [{"role": "user", "content": prompt}],
@@ -55,7 +64,8 @@ def read_key(model: RemoteModel) -> str:
     key = os.environ.get("OPENAI_API_KEY", "")
     if not key and not model.url:
         raise StudyError(
-            f"`{model.role}` is {model.name!r}, but OPENAI_API_KEY is not set. Set it in the environment, or name a server of your own (`{model.role}_url`)."
+            f"`{model.role}` is {model.name!r}, but OPENAI_API_KEY is not set. Set it in the environment, or "
+            f"name a server of your own (`{model.role}_url`)."
         )
     return key or "none"
 
@@ -72,7 +82,13 @@ def read_completion(answer: Any, model: str) -> Completion:
         text = scrub_text(choice.message.content or "")
     except (AttributeError, IndexError, TypeError) as error:
         raise GarbledError(str(error)) from None
-    finish_reason = "content_filter" if refused else choice.finish_reason if choice.finish_reason in FINISH_REASONS else "other"
+    finish_reason = (
+        "content_filter"
+        if refused
+        else choice.finish_reason
+        if choice.finish_reason in FINISH_REASONS
+        else "other"
+    )
     source = answer.model if isinstance(answer.model, str) and answer.model else model
     return Completion(model=source, finish_reason=finish_reason, text=text, usage=_read_usage(answer.usage))
 
@@ -101,7 +117,9 @@ def ordered_delay(headers: Mapping[str, str]) -> float:
             return seconds * unit
     if (moment := _read_date(headers.get("retry-after", ""))) is not None:
         return max(0.0, moment - time.time())
-    return max(parse_duration(headers.get(f"x-ratelimit-reset-{kind}", "")) for kind in ("requests", "tokens"))
+    return max(
+        parse_duration(headers.get(f"x-ratelimit-reset-{kind}", "")) for kind in ("requests", "tokens")
+    )
 
 
 def _read_number(text: str) -> float | None:
@@ -131,5 +149,12 @@ def explain_refusal(error: APIStatusError, model: RemoteModel) -> str:
         403: "The key has no right to use this model.",
         404: f"Check `{model.role}` and `{model.role}_url`.",
         429: "The quota is used up: check the account's billing.",
-    }.get(error.status_code, "Check `temperature`, `reasoning_effort` and what else was asked for: not every model takes every value.")
-    return f"The {model.role} {model.name!r} refused ({error.status_code}): {error.message} {remedy} Every reply so far is kept."
+    }.get(
+        error.status_code,
+        "Check `temperature`, `reasoning_effort` and what else was asked for: not every model takes every "
+        "value.",
+    )
+    return (
+        f"The {model.role} {model.name!r} refused ({error.status_code}): {error.message} {remedy} Every "
+        "reply so far is kept."
+    )

@@ -1,4 +1,6 @@
-"""Categories without a teacher: a small classifier trained on our own labelled tasks, and how far labellers agree."""
+"""Categories without a teacher: a small classifier trained on our own labelled tasks, and how far labellers
+agree.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ SEED = 2024
 
 
 def load_examples() -> pd.DataFrame:
-    """Return the labelled tasks that the classifier learns from, near twins aside: id, group (the request it came from), category, text."""
+    """Return the labelled tasks that the classifier learns from, near twins aside: id, group (the request it
+    came from), category, text.
+    """
     import pandas as pd
 
     rows = []
@@ -36,7 +40,13 @@ def load_examples() -> pd.DataFrame:
             if task.is_complete and task.number in reply.categories:
                 name, group = f"r{reply.request:05d}-{task.number:02d}", f"request {reply.request}"
                 rows.append(
-                    {"id": name, "group": group, "category": reply.categories[task.number], "instruction": task.instruction, "text": describe_task(task)}
+                    {
+                        "id": name,
+                        "group": group,
+                        "category": reply.categories[task.number],
+                        "instruction": task.instruction,
+                        "text": describe_task(task),
+                    }
                 )
     examples = pd.DataFrame(rows)
     is_new = [new for new, _ in NoveltyIndex(0.7).add(examples.pop("instruction").to_list())]
@@ -44,12 +54,16 @@ def load_examples() -> pd.DataFrame:
 
 
 def describe_task(task: Any) -> str:
-    """Return what the classifier sees of a task: its instruction, and whether there is an input; more text made it worse on held-out requests."""
+    """Return what the classifier sees of a task: its instruction, and whether there is an input; more text
+    made it worse on held-out requests.
+    """
     return f"{task.instruction} {'withinput' if task.input else 'withoutinput'}"
 
 
 def build_classifier() -> Pipeline:
-    """Return the classifier, untrained: a linear support vector machine on words, pairs of words and letter sequences."""
+    """Return the classifier, untrained: a linear support vector machine on words, pairs of words and letter
+    sequences.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline, make_union
     from sklearn.svm import LinearSVC
@@ -68,11 +82,15 @@ def train_labeller() -> Callable[[Sequence[ParsedTask]], list[str]]:
 
 
 def label_held_out(examples: pd.DataFrame) -> list[str]:
-    """Return the classifier's label of every example, each given by a classifier that saw no task of the same request."""
+    """Return the classifier's label of every example, each given by a classifier that saw no task of the same
+    request.
+    """
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
     folds = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=SEED)
-    return cross_val_predict(build_classifier(), examples["text"], examples["category"], groups=examples["group"], cv=folds).tolist()
+    return cross_val_predict(
+        build_classifier(), examples["text"], examples["category"], groups=examples["group"], cv=folds
+    ).tolist()
 
 
 def read_second_labels(path: Path = SECOND_LABELS) -> dict[str, str]:
@@ -82,9 +100,11 @@ def read_second_labels(path: Path = SECOND_LABELS) -> dict[str, str]:
 
 
 def measure_agreement(first: Sequence[str], second: Sequence[str]) -> dict[str, float]:
-    """Return how far two labellers agree: n, and accuracy, Cohen's kappa and Krippendorff's alpha (nominal) with 95 % intervals.
+    """Return how far two labellers agree: n, and accuracy, Cohen's kappa and Krippendorff's alpha (nominal)
+    with 95 % intervals.
 
-    Intervals are percentiles of a bootstrap over tasks. Kappa: Cohen (1960); alpha: Krippendorff (2004), the measure of the paper (section "Data collection").
+    Intervals are percentiles of a bootstrap over tasks. Kappa: Cohen (1960); alpha: Krippendorff (2004), the
+    measure of the paper (section "Data collection").
     """
     import numpy as np
 
@@ -106,8 +126,16 @@ def _agree(pair: Any) -> tuple[float, float, float]:
 
     accuracy = float(np.mean(pair[0] == pair[1]))
     if len(np.unique(pair)) == 1:
-        return accuracy, float("nan"), float("nan")  # agreement beyond chance has no meaning with one category
-    return accuracy, float(cohen_kappa_score(*pair)), float(krippendorff.alpha(reliability_data=pair, level_of_measurement="nominal"))
+        return (
+            accuracy,
+            float("nan"),
+            float("nan"),
+        )  # agreement beyond chance has no meaning with one category
+    return (
+        accuracy,
+        float(cohen_kappa_score(*pair)),
+        float(krippendorff.alpha(reliability_data=pair, level_of_measurement="nominal")),
+    )
 
 
 def compare_labellers() -> Run:

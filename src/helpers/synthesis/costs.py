@@ -34,23 +34,29 @@ class Tokens:
 
 
 def estimate_request(settings: SynthesisSettings, seeds: Mapping[str, SeedTask]) -> Tokens:
-    """Return the mean tokens of a request, estimated from the prompts it will send and from the length of the recorded replies.
+    """Return the mean tokens of a request, estimated from the prompts it will send and from the length of the
+    recorded replies.
 
-    A token is taken for four bytes. Tokens that a model spends on reasoning are NOT covered: they are billed as output and can be several times as many.
+    A token is taken for four bytes. Tokens that a model spends on reasoning are NOT covered: they are billed
+    as output and can be several times as many.
     """
     few = dataclasses.replace(settings, n_requests=min(settings.n_requests, 48))
     n_input = fmean(len(prompt.encode()) for _, _, prompt in plan_requests(few, seeds))
     replies = read_rows(REPLIES, TeacherReply)
     n_output = fmean(len(reply.text.encode()) for reply in replies)
     if settings.reply_format == LIST and settings.labeller == "teacher":
-        listed = [[task for task in parse_reply(reply.text, reply.finish_reason) if task.is_complete] for reply in replies]
+        listed = [
+            [task for task in parse_reply(reply.text, reply.finish_reason) if task.is_complete]
+            for reply in replies
+        ]
         n_input += fmean(len(build_label_request(tasks).encode()) for tasks in listed)
         n_output += LABEL_BYTES * fmean(map(len, listed))
     return Tokens(n_input / BYTES_PER_TOKEN, n_output / BYTES_PER_TOKEN)
 
 
 def explain_cost(settings: SynthesisSettings, limits: ProviderLimits) -> str:
-    """Return in a few lines what the requests that are still to be asked will cost; empty for recorded replies.
+    """Return in a few lines what the requests that are still to be asked will cost; empty for recorded
+    replies.
 
     Raises:
         StudyError: the price is unknown and no cap in tokens is given.
@@ -61,17 +67,23 @@ def explain_cost(settings: SynthesisSettings, limits: ProviderLimits) -> str:
     journal = Journal(name_teacher(settings))
     bodies = list(find_missing(open_conversations(settings, seeds), journal))
     n_tasks = sum(body["max_completion_tokens"] == MAX_REPLY_TOKENS for body in bodies)
-    whole, tasks = estimate_request(settings, seeds), estimate_request(dataclasses.replace(settings, labeller="classifier"), seeds)
+    whole, tasks = (
+        estimate_request(settings, seeds),
+        estimate_request(dataclasses.replace(settings, labeller="classifier"), seeds),
+    )
     n_labels = len(bodies) - n_tasks  # tasks are there, their categories are still to be asked for
     n_input = n_tasks * whole.n_input + n_labels * (whole.n_input - tasks.n_input)
     n_output = n_tasks * whole.n_output + n_labels * (whole.n_output - tasks.n_output)
     fewer = ", fewer if the target is reached before" if settings.target_rows and not limits.batch else ""
     hint = "lower `n_requests` or `target_rows`, name a cheaper teacher, or use --batch"
-    return explain_estimate(journal, limits, (len(bodies), settings.n_requests), (n_input, n_output), hint, fewer)
+    return explain_estimate(
+        journal, limits, (len(bodies), settings.n_requests), (n_input, n_output), hint, fewer
+    )
 
 
 def tabulate_costs(settings: SynthesisSettings, n_rows: int, kept_per_request: float) -> pd.DataFrame:
-    """Return what so many rows would cost with each model of the price table: model, prices per million tokens, US dollars live and in batches.
+    """Return what so many rows would cost with each model of the price table: model, prices per million
+    tokens, US dollars live and in batches.
 
     Args:
         settings: of the requests.
@@ -86,7 +98,11 @@ def tabulate_costs(settings: SynthesisSettings, n_rows: int, kept_per_request: f
     for model, price in PRICES.items():
         usd = n_requests * price.cost(each.n_input, each.n_output)
         prices = {"usd_per_million_in": price.input_usd, "usd_per_million_out": price.output_usd}
-        rows.append({"model": model} | prices | {"usd_live": round(usd, 2), "usd_batch": round(BATCH_DISCOUNT * usd, 2)})
+        rows.append(
+            {"model": model}
+            | prices
+            | {"usd_live": round(usd, 2), "usd_batch": round(BATCH_DISCOUNT * usd, 2)}
+        )
     return pd.DataFrame(rows)
 
 
@@ -97,5 +113,12 @@ def tabulate_tokens(settings: SynthesisSettings) -> pd.DataFrame:
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
     both = estimate_request(settings, seeds)
     tasks = estimate_request(dataclasses.replace(settings, labeller="classifier"), seeds)
-    rows = {"tasks": tasks, "categories": Tokens(both.n_input - tasks.n_input, both.n_output - tasks.n_output), "together": both}
-    return pd.DataFrame({"part": part, "tokens_in": round(each.n_input), "tokens_out": round(each.n_output)} for part, each in rows.items())
+    rows = {
+        "tasks": tasks,
+        "categories": Tokens(both.n_input - tasks.n_input, both.n_output - tasks.n_output),
+        "together": both,
+    }
+    return pd.DataFrame(
+        {"part": part, "tokens_in": round(each.n_input), "tokens_out": round(each.n_output)}
+        for part, each in rows.items()
+    )

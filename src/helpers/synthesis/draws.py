@@ -9,8 +9,9 @@ from collections.abc import Iterable
 def draw_seeds(seed_ids: Iterable[str], study_seed: int, request: int, n: int = 3) -> tuple[str, ...]:
     """Draw `n` of `seed_ids` for one request.
 
-    Each id gets the sha256 of (study seed, request, id) as its lot, and the `n` smallest are drawn: uniform, the same on every machine and Python
-    version, independent of the order of the file, so that any request can be redone alone.
+    Each id gets the sha256 of (study seed, request, id) as its lot, and the `n` smallest are drawn: uniform,
+    the same on every machine and Python version, independent of the order of the file, so that any request
+    can be redone alone.
 
     Args:
         seed_ids: ids of the seed tasks, any order.

@@ -21,12 +21,25 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAME = "bioinstruct-open"
-COLUMNS = ("id", "category", "instruction", "input", "output", "request", "seed_ids", "source", "prompt_sha256", "input_tokens", "output_tokens")
+COLUMNS = (
+    "id",
+    "category",
+    "instruction",
+    "input",
+    "output",
+    "request",
+    "seed_ids",
+    "source",
+    "prompt_sha256",
+    "input_tokens",
+    "output_tokens",
+)
 JSON_LINES, PARQUET, CARD, CROISSANT = "train.jsonl", "train.parquet", "README.md", "croissant.json"
 
 
 _CROISSANT_TERMS = (
-    "citeAs column equivalentProperty extract field fileObject fileProperty fileSet format includes isLiveDataset jsonPath key md5 parentField path recordSet "
+    "citeAs column equivalentProperty extract field fileObject fileProperty fileSet format includes "
+    "isLiveDataset jsonPath key md5 parentField path recordSet "
     "references regex repeated replace samplingRate separator source subField transform"
 )
 CONTEXT = {
@@ -52,16 +65,30 @@ class Licence:
     note: str
 
 
-OURS = Licence("apache-2.0", "https://www.apache.org/licenses/LICENSE-2.0", "Written for this project, under its licence.")
-OF_PROVIDER = Licence("other", "https://openai.com/policies/", "Written by the teacher named in `source`; the terms of its provider apply.")
-OF_MAKER = Licence("other", "https://spdx.org/licenses/", "Written by the model named in `source`; the licence that its maker gave it applies.")
+OURS = Licence(
+    "apache-2.0",
+    "https://www.apache.org/licenses/LICENSE-2.0",
+    "Written for this project, under its licence.",
+)
+OF_PROVIDER = Licence(
+    "other",
+    "https://openai.com/policies/",
+    "Written by the teacher named in `source`; the terms of its provider apply.",
+)
+OF_MAKER = Licence(
+    "other",
+    "https://spdx.org/licenses/",
+    "Written by the model named in `source`; the licence that its maker gave it applies.",
+)
 
 
 def export_dataset(synthesis: Run) -> Run:
-    """Write the instructions of a synthesis run as a dataset folder that `datasets.load_dataset` opens and a hub takes as it is.
+    """Write the instructions of a synthesis run as a dataset folder that `datasets.load_dataset` opens and a
+    hub takes as it is.
 
     Returns:
-        A run with `train.jsonl`, `train.parquet`, `README.md` (the card) and `croissant.json` (Croissant 1.0).
+        A run with `train.jsonl`, `train.parquet`, `README.md` (the card) and `croissant.json` (Croissant
+        1.0).
     """
     settings = synthesis.manifest["settings"]
 
@@ -69,7 +96,9 @@ def export_dataset(synthesis: Run) -> Run:
         table = tabulate_rows(read_json_lines(synthesis.file(INSTRUCTIONS)))
         table.to_json(folder / JSON_LINES, orient="records", lines=True, force_ascii=False)
         table.to_parquet(folder / PARQUET, index=False)
-        licence = OURS if settings["teacher"] == RECORDED else OF_MAKER if settings["teacher_url"] else OF_PROVIDER
+        licence = (
+            OURS if settings["teacher"] == RECORDED else OF_MAKER if settings["teacher_url"] else OF_PROVIDER
+        )
         write_text(folder / CARD, write_card(table, settings, licence, synthesis.fingerprint))
         write_text(folder / CROISSANT, json.dumps(describe_croissant(folder, licence), indent=1) + "\n")
         return {"n_rows": len(table)}
@@ -78,11 +107,18 @@ def export_dataset(synthesis: Run) -> Run:
 
 
 def tabulate_rows(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return instruction rows as one flat table; tokens are those of the whole request, missing where no server billed any."""
+    """Return instruction rows as one flat table; tokens are those of the whole request, missing where no
+    server billed any.
+    """
     import pandas as pd
 
-    flat = [row | {name: (row["usage"] or {}).get(name) for name in ("input_tokens", "output_tokens")} for row in rows]
-    return pd.DataFrame(flat, columns=list(COLUMNS)).astype({"input_tokens": "Int64", "output_tokens": "Int64"})
+    flat = [
+        row | {name: (row["usage"] or {}).get(name) for name in ("input_tokens", "output_tokens")}
+        for row in rows
+    ]
+    return pd.DataFrame(flat, columns=list(COLUMNS)).astype(
+        {"input_tokens": "Int64", "output_tokens": "Int64"}
+    )
 
 
 def write_card(table: pd.DataFrame, settings: dict[str, Any], licence: Licence, fingerprint: str) -> str:
@@ -136,10 +172,12 @@ def describe_croissant(folder: Path, licence: Licence) -> dict[str, Any]:
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "name": NAME,
-        "description": "Biomedical instructions made by the method of BioInstruct (Tran et al., JAMIA 2024). Not for clinical use.",
+        "description": "Biomedical instructions made by the method of BioInstruct (Tran et al., JAMIA 2024). "
+        "Not for clinical use.",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "license": licence.url,
-        "citeAs": "Tran et al. BioInstruct: instruction tuning of large language models for biomedical natural language processing. JAMIA, 2024.",
+        "citeAs": "Tran et al. BioInstruct: instruction tuning of large language models for biomedical "
+        "natural language processing. JAMIA, 2024.",
         "distribution": [
             {
                 "@type": "cr:FileObject",
@@ -150,7 +188,9 @@ def describe_croissant(folder: Path, licence: Licence) -> dict[str, Any]:
                 "sha256": sha256_file(folder / PARQUET),
             }
         ],
-        "recordSet": [{"@type": "cr:RecordSet", "@id": "instructions", "name": "instructions", "field": fields}],
+        "recordSet": [
+            {"@type": "cr:RecordSet", "@id": "instructions", "name": "instructions", "field": fields}
+        ],
     }
 
 
@@ -179,13 +219,21 @@ def push_dataset(folder: Path, repo_id: str, is_public: bool = False) -> str:
 
     missing = [name for name in (PARQUET, CARD, CROISSANT) if not (folder / name).is_file()]
     if missing:
-        raise StudyError(f"{shown(folder)} is no dataset: {', '.join(missing)} is missing. Name the folder that `study synthesize` prints.")
+        raise StudyError(
+            f"{shown(folder)} is no dataset: {', '.join(missing)} is missing. Name the folder that `study "
+            "synthesize` prints."
+        )
     if not os.environ.get("HF_TOKEN"):
-        raise StudyError("HF_TOKEN is not set. Make a token with the right to write at huggingface.co/settings/tokens and set it in the environment.")
+        raise StudyError(
+            "HF_TOKEN is not set. Make a token with the right to write at huggingface.co/settings/tokens and "
+            "set it in the environment."
+        )
     api = HfApi(token=os.environ["HF_TOKEN"])
     try:
         address = api.create_repo(repo_id, repo_type="dataset", private=not is_public, exist_ok=True)
-        api.upload_folder(repo_id=repo_id, repo_type="dataset", folder_path=folder, ignore_patterns=["manifest.json"])
+        api.upload_folder(
+            repo_id=repo_id, repo_type="dataset", folder_path=folder, ignore_patterns=["manifest.json"]
+        )
     except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
         raise StudyError(f"The hub did not take {repo_id!r}: {error}") from None
     return str(address)

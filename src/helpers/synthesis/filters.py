@@ -1,4 +1,6 @@
-"""Which tasks are kept: the paper's filters and two of ours, each with a reason that is recorded for every rejected row (section "Data filtering")."""
+"""Which tasks are kept: the paper's filters and two of ours, each with a reason that is recorded for every
+rejected row (section "Data filtering").
+"""
 
 from __future__ import annotations
 
@@ -11,32 +13,47 @@ from helpers.jsonl import read_any_lines
 from helpers.rouge import tokenize
 from helpers.synthesis.parsing import ParsedTask
 
-REASONS = ("malformed", "length", "non-text task", "repeats input", "personal data", "overlaps benchmark", "unlabelled", "not novel")
+REASONS = (
+    "malformed",
+    "length",
+    "non-text task",
+    "repeats input",
+    "personal data",
+    "overlaps benchmark",
+    "unlabelled",
+    "not novel",
+)
 NON_TEXT = re.compile(
-    r"\b(images?|pictures?|photos?|photographs?|graphs?|diagrams?|videos?|audio|(the|attached) figure|figure (above|below|shown))\b", re.IGNORECASE
+    r"\b(images?|pictures?|photos?|photographs?|graphs?|diagrams?|videos?|audio|(the|attached) figure|figure (above|below|shown))\b",
+    re.IGNORECASE,
 )
 PERSONAL_DATA = re.compile(
     r"[\w+-]@[\w-]+\.\w"  # e-mail
     r"|\b\d{3}-\d{2}-\d{4}\b"  # social security number
-    r"|\(\d{3}\) ?\d{3}[-. ]\d{4}|\b\d{3}[-.]\d{3}[-.]\d{4}\b|\+\d{1,3}[ -]\d{2,4}[ -]\d{3,4}[ -]\d{3,4}"  # telephone
+    # telephone
+    r"|\(\d{3}\) ?\d{3}[-. ]\d{4}|\b\d{3}[-.]\d{3}[-.]\d{4}\b|\+\d{1,3}[ -]\d{2,4}[ -]\d{3,4}[ -]\d{3,4}"
     r"|\b(MRN|DOB|[Mm]edical [Rr]ecord [Nn]umber|[Dd]ate of [Bb]irth)[:# ]+\d"  # record number, date of birth
 )
 RUN_LENGTH = 8  # words in a row that two texts share by copying rather than by chance
 LABELS_OF_ITEMS = ("id", "split", "difficulty")
 
 
-def find_fault(task: ParsedTask, min_words: int, max_words: int, benchmark_runs: frozenset[str] = frozenset()) -> str | None:
+def find_fault(
+    task: ParsedTask, min_words: int, max_words: int, benchmark_runs: frozenset[str] = frozenset()
+) -> str | None:
     """Return the reason for which a task falls on its own, or None.
 
-    Words that name something other than text are looked for in the instruction, as whole words: "graphic", "imaging report" and "the three figures of the
-    lipid panel" pass. Personal data means what looks like an e-mail address, a telephone, record or social security number or a date of birth; names of
-    people cannot be told from invented ones and are NOT covered.
+    Words that name something other than text are looked for in the instruction, as whole words: "graphic",
+    "imaging report" and "the three figures of the lipid panel" pass. Personal data means what looks like an
+    e-mail address, a telephone, record or social security number or a date of birth; names of people cannot
+    be told from invented ones and are NOT covered.
 
     Args:
         task: a parsed task.
         min_words: fewest words of its instruction.
         max_words: most words of its instruction.
-        benchmark_runs: runs of eight words of the benchmark (`read_benchmark_runs`); a task that holds one is no fair training data.
+        benchmark_runs: runs of eight words of the benchmark (`read_benchmark_runs`); a task that holds one is
+            no fair training data.
     """
     if not task.is_complete:
         return "malformed"
@@ -44,7 +61,10 @@ def find_fault(task: ParsedTask, min_words: int, max_words: int, benchmark_runs:
     checks: tuple[tuple[str, Callable[[], bool]], ...] = (
         ("length", lambda: not min_words <= len(task.instruction.split()) <= max_words),
         ("non-text task", lambda: bool(NON_TEXT.search(task.instruction))),
-        ("repeats input", lambda: bool(tokenize(task.input)) and tokenize(task.input) == tokenize(task.output)),
+        (
+            "repeats input",
+            lambda: bool(tokenize(task.input)) and tokenize(task.input) == tokenize(task.output),
+        ),
         ("personal data", lambda: any(map(PERSONAL_DATA.search, texts))),
         ("overlaps benchmark", lambda: any(not benchmark_runs.isdisjoint(list_runs(text)) for text in texts)),
     )

@@ -1,4 +1,6 @@
-"""Novelty: which instructions are unlike all that were kept before, with the decisions of `rouge_score` and a sliver of its cost."""
+"""Novelty: which instructions are unlike all that were kept before, with the decisions of `rouge_score` and a
+sliver of its cost.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,14 @@ from helpers.rouge import TIE_SLACK, Encoder
 
 
 class NoveltyIndex:
-    """The instructions kept so far; tells of each new one whether its ROUGE-L F1 against every KEPT one lies below a threshold.
+    """The instructions kept so far; tells of each new one whether its ROUGE-L F1 against every KEPT one lies
+    below a threshold.
 
-    Only kept ones count, so that of two near twins the first stays. Two savings, both exact. First, texts of a and b words reach a threshold t only with
-    t (a + b) / 2 words in common, whatever their order: an inverted index counts common words, leaving out the commonest few of the new text and asking for
-    as many fewer (as prefix filters do; Chaudhuri et al., ICDE 2006), and what cannot reach the threshold is not compared. Second, what is left is compared
-    by bit-parallel arithmetic.
+    Only kept ones count, so that of two near twins the first stays. Two savings, both exact. First, texts of
+    a and b words reach a threshold t only with t (a + b) / 2 words in common, whatever their order: an
+    inverted index counts common words, leaving out the commonest few of the new text and asking for as many
+    fewer (as prefix filters do; Chaudhuri et al., ICDE 2006), and what cannot reach the threshold is not
+    compared. Second, what is left is compared by bit-parallel arithmetic.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -31,7 +35,8 @@ class NoveltyIndex:
         """Decide on instructions in order and remember the new ones.
 
         Returns:
-            Of each, whether it is new; and for those that are not, the highest ROUGE-L F1 (0..1) against those kept before.
+            Of each, whether it is new; and for those that are not, the highest ROUGE-L F1 (0..1) against
+            those kept before.
         """
         return [self._decide(self._encoder.encode(text)) for text in instructions]
 
@@ -53,12 +58,17 @@ class NoveltyIndex:
         counted = places[: len(places) - n_left_out]
         if not counted:
             return np.empty(0, dtype=int)
-        common = np.bincount(np.concatenate([np.frombuffer(place, dtype=np.intc) for place in counted]), minlength=len(self._kept))
+        common = np.bincount(
+            np.concatenate([np.frombuffer(place, dtype=np.intc) for place in counted]),
+            minlength=len(self._kept),
+        )
         needed = self._threshold / 2 * (len(words) + np.frombuffer(self._lengths, dtype=np.intc)) - n_left_out
         return np.flatnonzero(common >= needed - TIE_SLACK)
 
     def _compare(self, text: str, others: list[str]) -> float | None:
-        """Return the highest similarity if it reaches the threshold; what lies on it to the last digits is decided as `rouge_score` rounds it."""
+        """Return the highest similarity if it reaches the threshold; what lies on it to the last digits is
+        decided as `rouge_score` rounds it.
+        """
         from rapidfuzz import process
         from rapidfuzz.distance import Indel
 
@@ -67,11 +77,20 @@ class NoveltyIndex:
         if highest >= self._threshold + TIE_SLACK:
             return highest
         near = np.flatnonzero(similarities > self._threshold - TIE_SLACK)
-        return highest if any(_as_rouge_score(len(text), len(others[place]), similarities[place]) >= self._threshold for place in near) else None
+        return (
+            highest
+            if any(
+                _as_rouge_score(len(text), len(others[place]), similarities[place]) >= self._threshold
+                for place in near
+            )
+            else None
+        )
 
 
 def _as_rouge_score(n_left: int, n_right: int, similarity: float) -> float:
-    """Return ROUGE-L F1 by way of precision and recall, whose rounding differs from the direct quotient in the last digit."""
+    """Return ROUGE-L F1 by way of precision and recall, whose rounding differs from the direct quotient in
+    the last digit.
+    """
     common = round(similarity * (n_left + n_right) / 2)
     precision, recall = common / n_left, common / n_right
     return 2 * precision * recall / (precision + recall)

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PAPER_ROWS = 25_005  # Tran et al. (2024), section "Data collection"
-PAPER_SHARES = {"qa": 0.228, "ie": 0.338, "gen": 0.335, "other": 0.100}  # Tran et al. (2024), section "Data collection"
+PAPER_SHARES = {
+    "qa": 0.228,
+    "ie": 0.338,
+    "gen": 0.335,
+    "other": 0.100,
+}  # Tran et al. (2024), section "Data collection"
 PAPER_LABEL_ACCURACY = 0.873  # of GPT-4's labels on 1,000 rows; Tran et al. (2024), section "Data collection"
 PAPER_ALPHA = 0.83  # Krippendorff's alpha of three raters (same section)
 
@@ -36,8 +41,13 @@ def share_categories(sources: dict[str, Iterable[str]]) -> pd.DataFrame:
     rows = []
     for source, labels in sources.items():
         counts = Counter(labels)
-        rows += [{"source": source, "category": category, "share": counts[category] / counts.total()} for category in CATEGORIES]
-    rows += [{"source": "paper", "category": category, "share": share} for category, share in PAPER_SHARES.items()]
+        rows += [
+            {"source": source, "category": category, "share": counts[category] / counts.total()}
+            for category in CATEGORIES
+        ]
+    rows += [
+        {"source": "paper", "category": category, "share": share} for category, share in PAPER_SHARES.items()
+    ]
     return pd.DataFrame(rows)
 
 
@@ -54,29 +64,44 @@ def measure_lengths(rows: Iterable[SeedTask | Instruction]) -> pd.DataFrame:
     import pandas as pd
 
     fields = ("instruction", "input", "output")
-    return pd.DataFrame({"field": field, "words": len(getattr(row, field).split())} for row in rows for field in fields)
+    return pd.DataFrame(
+        {"field": field, "words": len(getattr(row, field).split())} for row in rows for field in fields
+    )
 
 
 def count_rejections(tasks: pd.DataFrame) -> pd.DataFrame:
-    """Return how many tasks fell for each reason, in the order in which the filters are applied: reason, n."""
+    """Return how many tasks fell for each reason, in the order in which the filters are
+    applied: reason, n.
+    """
     counts = tasks["reason"].value_counts()
     return counts.reindex(REASONS, fill_value=0).rename_axis("reason").reset_index(name="n")
 
 
 def count_growth(tasks: pd.DataFrame) -> pd.DataFrame:
-    """Return what each request added: request (from 1), parsed and kept (cumulative), share_new (of its sound tasks, those that were novel, 0..1)."""
+    """Return what each request added: request (from 1), parsed and kept (cumulative), share_new (of its sound
+    tasks, those that were novel, 0..1).
+    """
     sound = tasks["reason"].isna() | (tasks["reason"] == "not novel")
-    per_request = tasks.assign(kept=tasks["reason"].isna(), sound=sound).groupby("request")[["kept", "sound"]].sum()
-    per_request = per_request.reindex(range(int(tasks["request"].max()) + 1), fill_value=0)  # a reply without any task counts too
+    per_request = (
+        tasks.assign(kept=tasks["reason"].isna(), sound=sound).groupby("request")[["kept", "sound"]].sum()
+    )
+    per_request = per_request.reindex(
+        range(int(tasks["request"].max()) + 1), fill_value=0
+    )  # a reply without any task counts too
     growth = per_request.assign(
-        parsed=tasks.groupby("request").size().reindex(per_request.index, fill_value=0), share_new=per_request["kept"] / per_request["sound"]
+        parsed=tasks.groupby("request").size().reindex(per_request.index, fill_value=0),
+        share_new=per_request["kept"] / per_request["sound"],
     )
     growth[["parsed", "kept"]] = growth[["parsed", "kept"]].cumsum()
-    return growth.assign(request=range(1, len(growth) + 1))[["request", "parsed", "kept", "share_new"]].reset_index(drop=True)
+    return growth.assign(request=range(1, len(growth) + 1))[
+        ["request", "parsed", "kept", "share_new"]
+    ].reset_index(drop=True)
 
 
 def measure_saturation(growth: pd.DataFrame) -> dict[str, float]:
-    """Return how the share of novel tasks changes over a hundred requests (least squares), with its 95 % interval: estimate, low, high."""
+    """Return how the share of novel tasks changes over a hundred requests (least squares), with its 95 %
+    interval: estimate, low, high.
+    """
     from scipy import stats
 
     seen = growth.dropna(subset="share_new")
@@ -84,7 +109,11 @@ def measure_saturation(growth: pd.DataFrame) -> dict[str, float]:
         return dict.fromkeys(("estimate", "low", "high"), float("nan"))
     line = stats.linregress(seen["request"], seen["share_new"])
     margin = stats.t.ppf(0.975, len(seen) - 2) * line.stderr
-    return {"estimate": 100 * line.slope, "low": 100 * (line.slope - margin), "high": 100 * (line.slope + margin)}
+    return {
+        "estimate": 100 * line.slope,
+        "low": 100 * (line.slope - margin),
+        "high": 100 * (line.slope + margin),
+    }
 
 
 def count_failures(run: Run) -> pd.DataFrame:
@@ -99,11 +128,15 @@ def count_failures(run: Run) -> pd.DataFrame:
         "n_garbled_replies": "without any task in the right form",
         "n_miscounted_replies": "with fewer or more tasks than asked",
     }
-    return pd.DataFrame({"outcome": meaning, "n": run.manifest["facts"][name]} for name, meaning in meanings.items())
+    return pd.DataFrame(
+        {"outcome": meaning, "n": run.manifest["facts"][name]} for name, meaning in meanings.items()
+    )
 
 
 def describe_twins(tasks: pd.DataFrame) -> str:
-    """Return the first instruction that fell for its likeness, the kept one that it resembles most, and their ROUGE-L F1, as a text."""
+    """Return the first instruction that fell for its likeness, the kept one that it resembles most, and their
+    ROUGE-L F1, as a text.
+    """
     fallen = tasks.index[tasks["reason"] == "not novel"]
     if not len(fallen):
         return "No task fell for its likeness."
@@ -124,7 +157,10 @@ def format_agreement(table: pd.DataFrame) -> pd.DataFrame:
 
     measures = ("accuracy", "kappa", "alpha")
     return pd.DataFrame(
-        [{"comparison": row["comparison"], "n": row["n"]} | {name: show(row, name) for name in measures} for _, row in table.iterrows()],
+        [
+            {"comparison": row["comparison"], "n": row["n"]} | {name: show(row, name) for name in measures}
+            for _, row in table.iterrows()
+        ],
     )
 
 

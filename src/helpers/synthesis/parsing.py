@@ -10,14 +10,19 @@ from typing import Any
 from helpers.jsonl import find_json_object, scrub_text
 from helpers.records import CATEGORIES
 
-FIELD = re.compile(r"^\*{0,2}(?P<number>\d{1,3})\.[ \t]*\*{0,2}(?P<field>Instruction|Input|Output):\*{0,2}[ \t]*", re.MULTILINE | re.IGNORECASE)
+FIELD = re.compile(
+    r"^\*{0,2}(?P<number>\d{1,3})\.[ \t]*\*{0,2}(?P<field>Instruction|Input|Output):\*{0,2}[ \t]*",
+    re.MULTILINE | re.IGNORECASE,
+)
 NO_INPUT = "<noinput>"
 LABEL_NUMBER = re.compile(r"[0-9]{1,3}")
 
 
 @dataclasses.dataclass(frozen=True)
 class ParsedTask:
-    """An item of a reply; a field that the reply lacks is None, and `is_complete` says whether anything is missing or broken off."""
+    """An item of a reply; a field that the reply lacks is None, and `is_complete` says whether anything is
+    missing or broken off.
+    """
 
     number: int
     instruction: str | None
@@ -29,8 +34,9 @@ class ParsedTask:
 def parse_reply(text: str, finish_reason: str = "stop") -> list[ParsedTask]:
     """Split a reply into its items, in order.
 
-    A field runs from its heading (`7. Input:`) to the next one. An item is complete with all three fields filled; the last item of a reply that
-    did not end by itself is not, whatever it holds. A number that comes twice starts a second item.
+    A field runs from its heading (`7. Input:`) to the next one. An item is complete with all three fields
+    filled; the last item of a reply that did not end by itself is not, whatever it holds. A number that comes
+    twice starts a second item.
     """
     headings = list(FIELD.finditer(text))
     items: list[tuple[int, dict[str, str]]] = []
@@ -42,11 +48,15 @@ def parse_reply(text: str, finish_reason: str = "stop") -> list[ParsedTask]:
             items.append((number, {}))
         items[-1][1][field] = value
     cut = finish_reason != "stop"
-    return [_build_task(number, fields, is_cut=cut and index == len(items) - 1) for index, (number, fields) in enumerate(items)]
+    return [
+        _build_task(number, fields, is_cut=cut and index == len(items) - 1)
+        for index, (number, fields) in enumerate(items)
+    ]
 
 
 def parse_json_reply(text: str, first_number: int) -> tuple[list[ParsedTask], dict[int, str]]:
-    """Return the items of a reply in JSON, and their categories by number; of a reply that breaks off, the items before the break.
+    """Return the items of a reply in JSON, and their categories by number; of a reply that breaks off, the
+    items before the break.
 
     Args:
         text: an object whose `tasks` is a list of objects with instruction, input, output and category.
@@ -54,7 +64,11 @@ def parse_json_reply(text: str, first_number: int) -> tuple[list[ParsedTask], di
     """
     tasks, labels = [], {}
     for number, item in enumerate(_read_objects(text), first_number):
-        fields = {name: scrub_text(item[name]).strip() for name in ("instruction", "input", "output") if isinstance(item.get(name), str)}
+        fields = {
+            name: scrub_text(item[name]).strip()
+            for name in ("instruction", "input", "output")
+            if isinstance(item.get(name), str)
+        }
         tasks.append(_build_task(number, fields, is_cut=False))
         if isinstance(item.get("category"), str) and item["category"] in CATEGORIES:
             labels[number] = item["category"]
@@ -75,10 +89,20 @@ def _read_objects(text: str) -> list[dict[str, Any]]:
 def parse_labels(text: str) -> dict[int, str]:
     """Return the labels of a reply that holds one JSON object; what is not a known category is left out."""
     labels = find_json_object(text)
-    return {int(number): label for number, label in labels.items() if LABEL_NUMBER.fullmatch(number) and isinstance(label, str) and label in CATEGORIES}
+    return {
+        int(number): label
+        for number, label in labels.items()
+        if LABEL_NUMBER.fullmatch(number) and isinstance(label, str) and label in CATEGORIES
+    }
 
 
 def _build_task(number: int, fields: dict[str, str], is_cut: bool) -> ParsedTask:
     complete = bool(fields.get("instruction") and fields.get("output") and "input" in fields) and not is_cut
     given = fields.get("input")
-    return ParsedTask(number, fields.get("instruction"), "" if given and given.lower().rstrip(".") == NO_INPUT else given, fields.get("output"), complete)
+    return ParsedTask(
+        number,
+        fields.get("instruction"),
+        "" if given and given.lower().rstrip(".") == NO_INPUT else given,
+        fields.get("output"),
+        complete,
+    )

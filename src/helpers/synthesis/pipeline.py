@@ -31,8 +31,25 @@ SEED_TASKS = SEEDS / "seed_tasks.jsonl"
 INSTRUCTIONS = "instructions.jsonl"
 BENCHMARK_FILES = tuple(sorted(BENCHMARK.glob("*.jsonl")))
 LABELLERS = ("teacher", "classifier")
-CODE = (*(f"synthesis/{name}.py" for name in ("categories", "draws", "filters", "novelty", "parsing", "pipeline", "prompts", "teacher")), "rouge.py")
-TASK_FIELDS = ("id", "request", "seed_ids", "source", "category", "reason", "similarity", "instruction", "input", "output")
+CODE = (
+    *(
+        f"synthesis/{name}.py"
+        for name in ("categories", "draws", "filters", "novelty", "parsing", "pipeline", "prompts", "teacher")
+    ),
+    "rouge.py",
+)
+TASK_FIELDS = (
+    "id",
+    "request",
+    "seed_ids",
+    "source",
+    "category",
+    "reason",
+    "similarity",
+    "instruction",
+    "input",
+    "output",
+)
 Label = Callable[[Sequence[ParsedTask]], list[str]]
 
 
@@ -43,13 +60,21 @@ class SynthesisSettings:
     teacher: str = parameter(RECORDED, "'recorded', or the name of a live model")
     teacher_url: str = parameter("", "its OpenAI-compatible server; empty: the provider's")
     temperature: float = parameter(0.7, "sampling temperature of a live teacher", minimum=0)
-    reasoning_effort: str = parameter("", "of a live teacher that reasons ('none', 'low', ...); empty: not sent")
-    reply_format: str = parameter(LIST, "'list' as in the paper, or 'json' by a schema that the server enforces")
-    labeller: str = parameter("teacher", "who gives a live teacher's tasks their categories: 'teacher' or 'classifier'")
+    reasoning_effort: str = parameter(
+        "", "of a live teacher that reasons ('none', 'low', ...); empty: not sent"
+    )
+    reply_format: str = parameter(
+        LIST, "'list' as in the paper, or 'json' by a schema that the server enforces"
+    )
+    labeller: str = parameter(
+        "teacher", "who gives a live teacher's tasks their categories: 'teacher' or 'classifier'"
+    )
     draw_seed: int = parameter(2024, "seed of the draws of seed tasks")
     n_requests: int = parameter(48, "requests to the teacher, 17 new tasks each", minimum=1)
     target_rows: int = parameter(0, "stop once so many rows are kept; 0: after n_requests", minimum=0)
-    novelty_threshold: float = parameter(0.7, "ROUGE-L F1 from which an instruction counts as known", minimum=0, maximum=1)
+    novelty_threshold: float = parameter(
+        0.7, "ROUGE-L F1 from which an instruction counts as known", minimum=0, maximum=1
+    )
     min_words: int = parameter(3, "fewest words of an instruction", minimum=1)
     max_words: int = parameter(150, "most words of an instruction", minimum=1)
 
@@ -59,29 +84,36 @@ def check_choices(settings: SynthesisSettings) -> None:
     for name, allowed in {"reply_format": REPLY_FORMATS, "labeller": LABELLERS}.items():
         value = getattr(settings, name)
         if value not in allowed:
-            raise StudyError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, but {value!r} was found.")
+            raise StudyError(
+                f"`{name}` must be one of {', '.join(map(repr, allowed))}, but {value!r} was found."
+            )
 
 
 def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None) -> Run:
     """Make the instruction data: ask the teacher, parse, filter, label.
 
-    Rows are written as they come, so that memory does not grow with their number; a run that was killed goes through the kept replies again and ends in the
-    same bytes as one that was not.
+    Rows are written as they come, so that memory does not grow with their number; a run that was killed goes
+    through the kept replies again and ends in the same bytes as one that was not.
 
     Args:
         settings: what is asked and what is kept.
         limits: caps and pace of a live teacher.
 
     Returns:
-        A run with `replies.jsonl`, `tasks.jsonl` (every parsed task, with the reason for which it fell, if any) and `instructions.jsonl`
-        (what was kept).
+        A run with `replies.jsonl`, `tasks.jsonl` (every parsed task, with the reason for which it fell, if
+        any) and `instructions.jsonl` (what was kept).
 
     Raises:
-        StudyError: a setting is none of its values, the teacher does not answer, or a cap is reached; what was answered is kept.
+        StudyError: a setting is none of its values, the teacher does not answer, or a cap is reached; what
+            was answered is kept.
     """
     check_choices(settings)
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
-    files = [SEED_TASKS, *BENCHMARK_FILES, *([REPLIES] if settings.teacher == RECORDED or settings.labeller == "classifier" else [])]
+    files = [
+        SEED_TASKS,
+        *BENCHMARK_FILES,
+        *([REPLIES] if settings.teacher == RECORDED or settings.labeller == "classifier" else []),
+    ]
 
     def compute(folder: Path) -> dict[str, Any]:
         claim = nullcontext() if settings.teacher == RECORDED else Journal(name_teacher(settings)).claim()
@@ -92,7 +124,9 @@ def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None
     return run_stage("synthesis", settings, {file.name: sha256_file(file) for file in files}, CODE, compute)
 
 
-def write_rows(folder: Path, check: TaskFilter, replies: Iterator[TeacherReply], advance: Advance) -> dict[str, Any]:
+def write_rows(
+    folder: Path, check: TaskFilter, replies: Iterator[TeacherReply], advance: Advance
+) -> dict[str, Any]:
     """Filter replies as they come and write the three files of a run; returns the facts for its manifest."""
     counts: Counter[str] = Counter(n_kept=0, n_tasks=0)
     target = check.settings.target_rows
@@ -118,7 +152,9 @@ def write_rows(folder: Path, check: TaskFilter, replies: Iterator[TeacherReply],
 
 
 def count_reply(reply: TeacherReply, tasks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Return what a reply adds to the counts of a run: itself, its tokens, and the way in which it failed, if any."""
+    """Return what a reply adds to the counts of a run: itself, its tokens, and the way in which it failed, if
+    any.
+    """
     n_asked = N_TASKS - N_SHOWN
     return {
         "n_replies": 1,
@@ -132,20 +168,37 @@ def count_reply(reply: TeacherReply, tasks: Sequence[Mapping[str, Any]]) -> dict
     }
 
 
-def plan_requests(settings: SynthesisSettings, seeds: Mapping[str, SeedTask]) -> Iterator[tuple[int, tuple[str, ...], str]]:
-    """Yield number, seed ids and prompt of each request: a pure function of seeds and settings, so that any can be redone alone."""
+def plan_requests(
+    settings: SynthesisSettings, seeds: Mapping[str, SeedTask]
+) -> Iterator[tuple[int, tuple[str, ...], str]]:
+    """Yield number, seed ids and prompt of each request: a pure function of seeds and settings, so that any
+    can be redone alone.
+    """
     for request in range(settings.n_requests):
         seed_ids = draw_seeds(seeds, settings.draw_seed, request, N_SHOWN)
-        yield request, seed_ids, build_request([seeds[seed_id] for seed_id in seed_ids], settings.reply_format)
+        yield (
+            request,
+            seed_ids,
+            build_request([seeds[seed_id] for seed_id in seed_ids], settings.reply_format),
+        )
 
 
-def open_conversations(settings: SynthesisSettings, seeds: Mapping[str, SeedTask]) -> Iterator[Conversation[TeacherReply]]:
+def open_conversations(
+    settings: SynthesisSettings, seeds: Mapping[str, SeedTask]
+) -> Iterator[Conversation[TeacherReply]]:
     """Yield the conversation of each request with a live teacher, not begun."""
-    return (converse(settings, request, seed_ids, prompt) for request, seed_ids, prompt in plan_requests(settings, seeds))
+    return (
+        converse(settings, request, seed_ids, prompt)
+        for request, seed_ids, prompt in plan_requests(settings, seeds)
+    )
 
 
-def collect_replies(settings: SynthesisSettings, limits: ProviderLimits, seeds: Mapping[str, SeedTask]) -> Iterator[TeacherReply]:
-    """Yield the reply to each request in order; a live teacher's answers come from the journal where they are there already."""
+def collect_replies(
+    settings: SynthesisSettings, limits: ProviderLimits, seeds: Mapping[str, SeedTask]
+) -> Iterator[TeacherReply]:
+    """Yield the reply to each request in order; a live teacher's answers come from the journal where they are
+    there already.
+    """
     if settings.teacher == RECORDED:
         ask = replay_teacher()
         yield from (ask(*planned) for planned in plan_requests(settings, seeds))
@@ -162,7 +215,9 @@ class TaskFilter:
     def __init__(self, settings: SynthesisSettings, seeds: Iterable[SeedTask]) -> None:
         self.settings = settings
         self._index = NoveltyIndex(settings.novelty_threshold)
-        self._index.add(seed.instruction for seed in seeds)  # a teacher that repeats its examples has written nothing new
+        self._index.add(
+            seed.instruction for seed in seeds
+        )  # a teacher that repeats its examples has written nothing new
         self._benchmark_runs = read_benchmark_runs(BENCHMARK_FILES)
         self._label: Label | None = None
         if settings.labeller == "classifier" and settings.teacher != RECORDED:
@@ -171,14 +226,21 @@ class TaskFilter:
             self._label = train_labeller()
 
     def __call__(self, reply: TeacherReply) -> Iterator[dict[str, Any]]:
-        """Yield every task of a reply, with `reason` None for those that are kept and its highest similarity to an earlier kept one."""
+        """Yield every task of a reply, with `reason` None for those that are kept and its highest similarity
+        to an earlier kept one.
+        """
         tasks = read_tasks(reply.text, reply.finish_reason, self.settings.reply_format)
         labels = self._find_labels(reply, tasks)
         reasons = [
-            find_fault(task, self.settings.min_words, self.settings.max_words, self._benchmark_runs) or (None if task.number in labels else "unlabelled")
+            find_fault(task, self.settings.min_words, self.settings.max_words, self._benchmark_runs)
+            or (None if task.number in labels else "unlabelled")
             for task in tasks
         ]
-        decisions = iter(self._index.add([task.instruction for task, reason in zip(tasks, reasons, strict=True) if reason is None]))
+        decisions = iter(
+            self._index.add(
+                [task.instruction for task, reason in zip(tasks, reasons, strict=True) if reason is None]
+            )
+        )
         for task, fault in zip(tasks, reasons, strict=True):
             is_new, similarity = next(decisions) if fault is None else (False, None)
             reason = fault if fault else None if is_new else "not novel"
@@ -191,7 +253,9 @@ class TaskFilter:
         return dict(zip((task.number for task in complete), self._label(complete), strict=True))
 
 
-def _task_row(task: ParsedTask, reply: TeacherReply, category: str | None, reason: str | None, similarity: float | None) -> dict[str, Any]:
+def _task_row(
+    task: ParsedTask, reply: TeacherReply, category: str | None, reason: str | None, similarity: float | None
+) -> dict[str, Any]:
     return {
         "id": f"r{reply.request:05d}-{task.number:02d}",
         "request": reply.request,
@@ -207,5 +271,11 @@ def _task_row(task: ParsedTask, reply: TeacherReply, category: str | None, reaso
 
 
 def _instruction_row(task: Mapping[str, Any], reply: TeacherReply) -> dict[str, Any]:
-    row = {name: task[name] for name in ("id", "category", "instruction", "input", "output", "request", "seed_ids", "source")}
-    return row | {"prompt_sha256": reply.prompt_sha256, "usage": reply.usage.model_dump() if reply.usage else None}
+    row = {
+        name: task[name]
+        for name in ("id", "category", "instruction", "input", "output", "request", "seed_ids", "source")
+    }
+    return row | {
+        "prompt_sha256": reply.prompt_sha256,
+        "usage": reply.usage.model_dump() if reply.usage else None,
+    }

@@ -1,7 +1,9 @@
-"""The public rows of the paper's data that carry a category: 5,541 of 25,005, from a project that sorted some of them, and 1,616 without one, held out.
+"""The public rows of the paper's data that carry a category: 5,541 of 25,005, from a project that sorted some
+of them, and 1,616 without one, held out.
 
-Two public repositories hold parts of the rows. The first one keeps a file a category (TASA, by the names qa, ie and tg); the second one (Data-Whisperer)
-sorts nothing, so that its own rows serve as a test of the same kind. Nothing of them is stored in this project.
+Two public repositories hold parts of the rows. The first one keeps a file a category (TASA, by the names qa,
+ie and tg); the second one (Data-Whisperer) sorts nothing, so that its own rows serve as a test of the same
+kind. Nothing of them is stored in this project.
 """
 
 from __future__ import annotations
@@ -26,8 +28,15 @@ REPOSITORIES = {
     "TASA": "https://raw.githubusercontent.com/tirant35/TASA/e3463092ba017596b8d40546cb4e490efc99b1e7/",
     "Data-Whisperer": "https://raw.githubusercontent.com/gszfwsb/Data-Whisperer/4e59bf60fc0e94db656973c2a2398ee3735b148b/",
 }
-SORTED = {f"data/data_adapters/med/{name}/train.json": category for name, category in {"qa": "qa", "ie": "ie", "tg": "gen"}.items()}
-OTHERS = (*(f"data/data_adapters/med/{name}/test.json" for name in ("qa", "ie", "tg")), "data/test/test_exp2_265.json", "data/test/test_exp2_500.json")
+SORTED = {
+    f"data/data_adapters/med/{name}/train.json": category
+    for name, category in {"qa": "qa", "ie": "ie", "tg": "gen"}.items()
+}
+OTHERS = (
+    *(f"data/data_adapters/med/{name}/test.json" for name in ("qa", "ie", "tg")),
+    "data/test/test_exp2_265.json",
+    "data/test/test_exp2_500.json",
+)
 UNSORTED = "data/bioinstruct/test.json"
 
 RawRow = dict[str, Any]
@@ -38,11 +47,12 @@ def load_public_rows(data: Path | None) -> Run:
     """Load the public rows of the paper's data.
 
     Args:
-        data: folder that holds, itself or one below, `bioinstruct_public_subset.jsonl`: the rows of both repositories, each with its `sources`; None to
-            fetch the repositories' files.
+        data: folder that holds, itself or one below, `bioinstruct_public_subset.jsonl`: the rows of both
+            repositories, each with its `sources`; None to fetch the repositories' files.
 
     Returns:
-        A run with `instructions.jsonl` (rows of three categories) and `held_out.jsonl` (the second repository's own, category 'other').
+        A run with `instructions.jsonl` (rows of three categories) and `held_out.jsonl` (the second
+        repository's own, category 'other').
 
     Raises:
         StudyError: the folder holds no such file, or the repositories cannot be reached.
@@ -64,7 +74,8 @@ def find_mirror(data: Path) -> Path:
     found = sorted([*data.glob(MIRROR), *data.glob(f"*/{MIRROR}")])
     if not found:
         raise StudyError(
-            f"`instructions: {PUBLIC}` needs {MIRROR} in the folder of `data` or one below, but {shown(data)} has none. Leave `data` empty to fetch it."
+            f"`instructions: {PUBLIC}` needs {MIRROR} in the folder of `data` or one below, but "
+            f"{shown(data)} has none. Leave `data` empty to fetch it."
         )
     return found[0]
 
@@ -84,9 +95,17 @@ def split_mirror(rows: Iterable[RawRow]) -> Rows:
 
 def fetch_rows() -> Rows:
     """Return training and held-out rows from the repositories themselves."""
-    training = [(row, category) for path, category in SORTED.items() for row in _fetch(REPOSITORIES["TASA"] + path)]
-    known = {identify_row(row) for row, _ in training} | {identify_row(row) for path in OTHERS for row in _fetch(REPOSITORIES["TASA"] + path)}
-    held_out = [(row, "other") for row in _fetch(REPOSITORIES["Data-Whisperer"] + UNSORTED) if identify_row(row) not in known]
+    training = [
+        (row, category) for path, category in SORTED.items() for row in _fetch(REPOSITORIES["TASA"] + path)
+    ]
+    known = {identify_row(row) for row, _ in training} | {
+        identify_row(row) for path in OTHERS for row in _fetch(REPOSITORIES["TASA"] + path)
+    }
+    held_out = [
+        (row, "other")
+        for row in _fetch(REPOSITORIES["Data-Whisperer"] + UNSORTED)
+        if identify_row(row) not in known
+    ]
     return {TRAINING: build_rows(training), HELD_OUT: build_rows(held_out)}
 
 
@@ -95,11 +114,15 @@ def _fetch(url: str) -> list[RawRow]:
         with urllib.request.urlopen(url, timeout=60) as reply:  # noqa: S310 (addresses stand above)
             return json.load(reply)
     except (urllib.error.URLError, TimeoutError) as error:
-        raise StudyError(f"{url} cannot be fetched ({error}). Go online, or name a folder with {MIRROR} as `data`.") from None
+        raise StudyError(
+            f"{url} cannot be fetched ({error}). Go online, or name a folder with {MIRROR} as `data`."
+        ) from None
 
 
 def identify_row(row: RawRow) -> str:
-    """Return a row's id, made of its text, so that it is the same from whichever file: 'bi-' and twelve hex digits."""
+    """Return a row's id, made of its text, so that it is the same from whichever file: 'bi-' and twelve hex
+    digits.
+    """
     return f"bi-{sha256_text(json.dumps([_clean(row, name) for name in ('instruction', 'input', 'output')]))[:12]}"
 
 

@@ -1,4 +1,6 @@
-"""The teacher: what is asked of it for one request, and the recorded replies that answer in its stead by default."""
+"""The teacher: what is asked of it for one request, and the recorded replies that answer in its stead by
+default.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ def name_teacher(settings: Any) -> RemoteModel:
 def replay_teacher(path: Path = REPLIES) -> Ask:
     """Return a teacher that looks replies up by the sha256 of the prompt they were written for.
 
-    The recorded replies were written for this project in the teacher's stead; no language model of a provider wrote them.
+    The recorded replies were written for this project in the teacher's stead; no language model of a provider
+    wrote them.
     """
     replies = {reply.prompt_sha256: reply for reply in read_rows(path, TeacherReply)}
 
@@ -41,19 +44,24 @@ def replay_teacher(path: Path = REPLIES) -> Ask:
         if reply is None:
             raise StudyError(
                 f"No recorded reply answers the prompt of request {request} (seeds {', '.join(seed_ids)}). "
-                f"{path.name} holds {len(replies)} replies, drawn with the default `draw_seed` from the seed tasks as shipped. "
-                f"Ask for at most {len(replies)} requests with that seed in the 'list' format, or name a live model as `teacher`."
+                f"{path.name} holds {len(replies)} replies, drawn with the default `draw_seed` from the seed "
+                "tasks as shipped. "
+                f"Ask for at most {len(replies)} requests with that seed in the 'list' format, or name a "
+                "live model as `teacher`."
             )
         return reply
 
     return ask
 
 
-def converse(settings: Any, request: int, seed_ids: tuple[str, ...], prompt: str) -> Conversation[TeacherReply]:
+def converse(
+    settings: Any, request: int, seed_ids: tuple[str, ...], prompt: str
+) -> Conversation[TeacherReply]:
     """Yield what a live teacher is asked for one request, take each answer, return the reply.
 
-    First come the tasks; then, in the 'list' format, their categories, unless the classifier of `categories` is to give them. Whoever drives the
-    conversation decides how the answers are had: from the journal, one by one, or in a batch.
+    First come the tasks; then, in the 'list' format, their categories, unless the classifier of `categories`
+    is to give them. Whoever drives the conversation decides how the answers are had: from the journal, one by
+    one, or in a batch.
 
     Args:
         settings: `SynthesisSettings`.
@@ -68,7 +76,9 @@ def converse(settings: Any, request: int, seed_ids: tuple[str, ...], prompt: str
     else:
         complete = [task for task in read_tasks(answer.text, answer.finish_reason, LIST) if task.is_complete]
         if complete and settings.labeller == "teacher":
-            labelled = yield build_teacher_body(settings, build_label_request(complete), request, MAX_LABEL_TOKENS, wants_tasks=False)
+            labelled = yield build_teacher_body(
+                settings, build_label_request(complete), request, MAX_LABEL_TOKENS, wants_tasks=False
+            )
             labels, label_finish_reason = parse_labels(labelled.text), labelled.finish_reason
             bills.append(labelled.usage)
     return TeacherReply(
@@ -84,20 +94,32 @@ def converse(settings: Any, request: int, seed_ids: tuple[str, ...], prompt: str
     )
 
 
-def build_teacher_body(settings: Any, prompt: str, request: int, max_tokens: int, wants_tasks: bool = True) -> Body:
-    """Return the body of a request to a live teacher; in the 'json' format it carries the schema of what is wanted."""
-    body = build_body(settings.teacher, prompt, settings.temperature, max_tokens, request, settings.reasoning_effort)
+def build_teacher_body(
+    settings: Any, prompt: str, request: int, max_tokens: int, wants_tasks: bool = True
+) -> Body:
+    """Return the body of a request to a live teacher; in the 'json' format it carries the schema of what is
+    wanted.
+    """
+    body = build_body(
+        settings.teacher, prompt, settings.temperature, max_tokens, request, settings.reasoning_effort
+    )
     if settings.reply_format == JSON and wants_tasks:
-        body["response_format"] = {"type": "json_schema", "json_schema": {"name": "tasks", "strict": True, "schema": REPLY_SCHEMA}}
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "tasks", "strict": True, "schema": REPLY_SCHEMA},
+        }
     return body
 
 
 def read_tasks(text: str, finish_reason: str, reply_format: str) -> list[ParsedTask]:
     """Return the tasks of a reply in the format that was asked for.
 
-    An item whose number is that of a shown seed, or comes a second time, counts as incomplete: the teacher repeats the list instead of going on with it.
+    An item whose number is that of a shown seed, or comes a second time, counts as incomplete: the teacher
+    repeats the list instead of going on with it.
     """
-    tasks = parse_json_reply(text, N_SHOWN + 1)[0] if reply_format == JSON else parse_reply(text, finish_reason)
+    tasks = (
+        parse_json_reply(text, N_SHOWN + 1)[0] if reply_format == JSON else parse_reply(text, finish_reason)
+    )
     seen = set(range(N_SHOWN + 1))
     sound = []
     for task in tasks:
@@ -109,4 +131,7 @@ def read_tasks(text: str, finish_reason: str, reply_format: str) -> list[ParsedT
 def _add_usage(bills: list[Usage | None]) -> Usage | None:
     if None in bills:
         return None
-    return Usage(input_tokens=sum(bill.input_tokens for bill in bills), output_tokens=sum(bill.output_tokens for bill in bills))
+    return Usage(
+        input_tokens=sum(bill.input_tokens for bill in bills),
+        output_tokens=sum(bill.output_tokens for bill in bills),
+    )

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def attach_adapter(model: torch.nn.Module, settings: Any) -> PeftModel:
-    """Return the model with a fresh LoRA adapter, whose start depends on the training seed alone (Hu et al., 2022).
+    """Return the model with a fresh LoRA adapter, whose start depends on the training seed alone (Hu et al.,
+    2022).
 
     Raises:
         StudyError: the model has no layer of a name in `target_modules`.
@@ -24,7 +25,11 @@ def attach_adapter(model: torch.nn.Module, settings: Any) -> PeftModel:
     import torch
     from peft import LoraConfig, TaskType, get_peft_model
 
-    targets = settings.target_modules if settings.target_modules == "all-linear" else settings.target_modules.split("+")
+    targets = (
+        settings.target_modules
+        if settings.target_modules == "all-linear"
+        else settings.target_modules.split("+")
+    )
     config = LoraConfig(
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
@@ -38,13 +43,18 @@ def attach_adapter(model: torch.nn.Module, settings: Any) -> PeftModel:
             return get_peft_model(model, config).train()
     except ValueError as error:
         raise StudyError(
-            f"`target_modules` must be 'all-linear' or names of linear layers joined by '+', but {settings.target_modules!r} was found: {error}"
+            "`target_modules` must be 'all-linear' or names of linear layers joined by '+', but "
+            f"{settings.target_modules!r} was found: {error}"
         ) from None
 
 
 def measure_adapter(model: PeftModel) -> float:
-    """Return the largest norm of the adapter's B matrices; they start at zero, so that zero means that nothing was learnt."""
-    return max(weight.detach().float().norm().item() for name, weight in model.named_parameters() if "lora_B" in name)
+    """Return the largest norm of the adapter's B matrices; they start at zero, so that zero means that
+    nothing was learnt.
+    """
+    return max(
+        weight.detach().float().norm().item() for name, weight in model.named_parameters() if "lora_B" in name
+    )
 
 
 def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
@@ -54,7 +64,9 @@ def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
         StudyError: the adapter has learnt nothing (every B matrix is zero).
     """
     if not measure_adapter(model):
-        raise StudyError("The adapter is empty after tuning: every B matrix is zero. Raise `learning_rate` or `epochs`.")
+        raise StudyError(
+            "The adapter is empty after tuning: every B matrix is zero. Raise `learning_rate` or `epochs`."
+        )
     model.save_pretrained(folder)
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = name
@@ -65,9 +77,11 @@ def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
 
 
 def shard_layers(model: PeftModel) -> None:
-    """Split the frozen weights of the model's layers over all processes; each layer is put together for as long as it computes (FSDP).
+    """Split the frozen weights of the model's layers over all processes; each layer is put together for as
+    long as it computes (FSDP).
 
-    The adapter stays whole in every process, so that gradients, checkpoints and the saved adapter are as without sharding.
+    The adapter stays whole in every process, so that gradients, checkpoints and the saved adapter are as
+    without sharding.
     """
     from torch.distributed.fsdp import fully_shard
 

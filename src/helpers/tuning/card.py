@@ -16,7 +16,11 @@ model below it and of the rows it was tuned on."""
 
 
 def describe_adapter(
-    settings: Any, inputs: Mapping[str, str], facts: Mapping[str, Any], log: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, Any]] = ()
+    settings: Any,
+    inputs: Mapping[str, str],
+    facts: Mapping[str, Any],
+    log: Sequence[Mapping[str, Any]],
+    scores: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Return an adapter's card as Markdown with the front matter that model hubs read.
 
@@ -25,7 +29,8 @@ def describe_adapter(
         inputs: sha256 of the instruction file, and what identifies the model.
         facts: those of the run's manifest.
         log: one entry a step, with its loss (nats per response token).
-        scores: rows with task, metric, cell, estimate, low, high, n; empty where the adapter was not evaluated.
+        scores: rows with task, metric, cell, estimate, low, high, n; empty where the adapter was not
+            evaluated.
     """
     first, last = log[0]["loss"], log[-1]["loss"]
     return "\n".join(
@@ -33,7 +38,8 @@ def describe_adapter(
             *_front_matter(settings.model),
             "# LoRA adapter of the BioInstruct study",
             "",
-            f"A LoRA adapter for {settings.model}, tuned on biomedical instructions; the loss counts on responses only.",
+            f"A LoRA adapter for {settings.model}, tuned on biomedical instructions; the loss counts on "
+            "responses only.",
             "",
             "## Load it",
             "",
@@ -49,9 +55,14 @@ def describe_adapter(
             *_parameters(settings, facts),
             "## Scores",
             "",
-            f"Training loss: {first:.3f} in the first step, {last:.3f} in the last (nats per response token; other rows in each).",
+            f"Training loss: {first:.3f} in the first step, {last:.3f} in the last (nats per response token; "
+            "other rows in each).",
             "",
-            *(_scores(scores) if scores else ["The adapter had not been evaluated when this card was written."]),
+            *(
+                _scores(scores)
+                if scores
+                else ["The adapter had not been evaluated when this card was written."]
+            ),
             "",
             "## Limits",
             "",
@@ -67,27 +78,44 @@ def _data(settings: Any, inputs: Mapping[str, str], facts: Mapping[str, Any]) ->
         "",
         f"- instruction file, sha256: `{inputs['instructions']}`",
         f"- model, identified by: `{inputs['model']}`",
-        f"- rows: {facts['n_rows']} of categories `{settings.categories}`; {facts['n_too_long']} rows of the file were too long and left out",
+        f"- rows: {facts['n_rows']} of categories `{settings.categories}`; {facts['n_too_long']} rows of the "
+        "file were too long and left out",
         f"- tokens seen: {facts['n_tokens']:,}, of which {facts['n_response_tokens']:,} count for the loss",
         "",
     ]
 
 
 def _parameters(settings: Any, facts: Mapping[str, Any]) -> list[str]:
-    rows = [[field.name, f"`{getattr(settings, field.name)}`", field.metadata["help"]] for field in dataclasses.fields(settings)]
+    rows = [
+        [field.name, f"`{getattr(settings, field.name)}`", field.metadata["help"]]
+        for field in dataclasses.fields(settings)
+    ]
     return [
         "## Parameters",
         "",
         *_table(["parameter", "value", "meaning"], rows),
         "",
-        f"{facts['n_trainable']:,} weights were learnt beside {facts['n_weights']:,} frozen ones, in {facts['n_steps']} steps on {facts['hardware']}.",
+        f"{facts['n_trainable']:,} weights were learnt beside {facts['n_weights']:,} frozen ones, in "
+        f"{facts['n_steps']} steps on {facts['hardware']}.",
         "",
     ]
 
 
 def _front_matter(model: str) -> list[str]:
-    base = [] if model in WHEEL_MODELS or model.count("/") != 1 or model.startswith((".", "/", "~")) else [f"base_model: {split_revision(model)[0]}"]
-    return ["---", *base, "library_name: peft", "pipeline_tag: text-generation", "tags: [lora, biomedical, not-for-clinical-use]", "---", ""]
+    base = (
+        []
+        if model in WHEEL_MODELS or model.count("/") != 1 or model.startswith((".", "/", "~"))
+        else [f"base_model: {split_revision(model)[0]}"]
+    )
+    return [
+        "---",
+        *base,
+        "library_name: peft",
+        "pipeline_tag: text-generation",
+        "tags: [lora, biomedical, not-for-clinical-use]",
+        "---",
+        "",
+    ]
 
 
 def _place(model: str) -> str:
@@ -98,7 +126,16 @@ def _scores(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = []
     for row in sorted(scores, key=lambda row: row["task"]):
         model = "base" if row["cell"] == "base" else "tuned"
-        rows.append([row["task"], row["metric"], model, f"{row['estimate']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}", str(row["n"])])
+        rows.append(
+            [
+                row["task"],
+                row["metric"],
+                model,
+                f"{row['estimate']:.3f}",
+                f"{row['low']:.3f} to {row['high']:.3f}",
+                str(row["n"]),
+            ]
+        )
     return _table(["task", "metric", "model", "score", "95 % interval over the items", "items"], rows)
 
 

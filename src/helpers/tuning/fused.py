@@ -1,4 +1,6 @@
-"""A LoRA layer as one step of automatic differentiation: the same sums as peft's, without the tensors in between."""
+"""A LoRA layer as one step of automatic differentiation: the same sums as peft's, without the tensors in
+between.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,17 @@ from peft.tuners.lora import Linear
 
 
 class LoraProduct(torch.autograd.Function):
-    """Compute x W' + scale (x A') B' for a frozen W, and the gradients of x, A and B (Hu et al., 2022, equation 3).
+    """Compute x W' + scale (x A') B' for a frozen W, and the gradients of x, A and B (Hu et al., 2022,
+    equation 3).
 
-    The scaled product is added in place, forward and backward, so that no tensor of the layer's size is written twice and none but x and x A' is kept.
+    The scaled product is added in place, forward and backward, so that no tensor of the layer's size is
+    written twice and none but x and x A' is kept.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scale: float
+    ) -> torch.Tensor:
         """Return the layer's output; x (..., in), weight (out, in), a (rank, in), b (out, rank)."""
         flat = x.reshape(-1, x.shape[-1])
         low = flat @ a.T
@@ -24,19 +30,26 @@ class LoraProduct(torch.autograd.Function):
         return (flat @ weight.T).addmm_(low, b.T, alpha=scale).view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, None, torch.Tensor, torch.Tensor, None]:
+    def backward(
+        ctx: Any, gradient: torch.Tensor
+    ) -> tuple[torch.Tensor | None, None, torch.Tensor, torch.Tensor, None]:
         """Return the gradients of x (none where nothing below it is learnt), A and B."""
         flat, weight, a, b, low = ctx.saved_tensors
         gradient = gradient.reshape(-1, gradient.shape[-1])
         back = gradient @ b
-        of_x = (gradient @ weight).addmm_(back, a, alpha=ctx.scale).view(ctx.shape) if ctx.needs_input_grad[0] else None
+        of_x = (
+            (gradient @ weight).addmm_(back, a, alpha=ctx.scale).view(ctx.shape)
+            if ctx.needs_input_grad[0]
+            else None
+        )
         return of_x, None, (back.T @ flat).mul_(ctx.scale), (gradient.T @ low).mul_(ctx.scale), None
 
 
 def fuse_layers(model: torch.nn.Module) -> int:
     """Let every plain LoRA layer compute through `LoraProduct`; return how many do.
 
-    Layers whose weights are not float32 (a GPU's bfloat16, four bits), that have a bias, or that drop inputs keep peft's own code.
+    Layers whose weights are not float32 (a GPU's bfloat16, four bits), that have a bias, or that drop inputs
+    keep peft's own code.
     """
     layers = [layer for layer in model.modules() if _can_fuse(layer)]
     for layer in layers:
@@ -52,5 +65,10 @@ def _can_fuse(layer: torch.nn.Module) -> bool:
 
 
 def _forward(layer: Linear) -> Any:
-    base, a, b, scale = layer.get_base_layer(), layer.lora_A["default"], layer.lora_B["default"], layer.scaling["default"]
+    base, a, b, scale = (
+        layer.get_base_layer(),
+        layer.lora_A["default"],
+        layer.lora_B["default"],
+        layer.scaling["default"],
+    )
     return lambda x: LoraProduct.apply(x, base.weight, a.weight, b.weight, scale)

@@ -1,7 +1,8 @@
 """LoRA tuning: the loss counts on responses only, and a run killed and resumed ends as one never killed.
 
-The same code runs on a CPU (float32), on a GPU (bfloat16, four bits on request) and in several processes that `accelerate launch` starts, which share each
-batch. A process of its own per GPU holds the whole model, or with `--use_fsdp` a share of its frozen weights.
+The same code runs on a CPU (float32), on a GPU (bfloat16, four bits on request) and in several processes that
+`accelerate launch` starts, which share each batch. A process of its own per GPU holds the whole model, or
+with `--use_fsdp` a share of its frozen weights.
 """
 
 from __future__ import annotations
@@ -26,8 +27,22 @@ from helpers.store import Run, run_stage, sha256_file, write_text
 from helpers.tuning.adapter import attach_adapter, measure_adapter, save_adapter, shard_layers
 from helpers.tuning.card import CARD, describe_adapter
 from helpers.tuning.checkpoint import load_checkpoint, save_checkpoint
-from helpers.tuning.memory import MemoryPlan, ModelSize, check_memory, estimate_memory, measure_free_memory, measure_model
-from helpers.tuning.rows import EncodedRow, deal_responses, encode_row, encode_rows, iterate_steps, select_rows
+from helpers.tuning.memory import (
+    MemoryPlan,
+    ModelSize,
+    check_memory,
+    estimate_memory,
+    measure_free_memory,
+    measure_model,
+)
+from helpers.tuning.rows import (
+    EncodedRow,
+    deal_responses,
+    encode_row,
+    encode_rows,
+    iterate_steps,
+    select_rows,
+)
 from helpers.tuning.step import MICRO_BATCH_TOKENS, learning_rate_at, share_batch, take_step
 
 if TYPE_CHECKING:
@@ -46,7 +61,9 @@ Steps = list[tuple[int, list[EncodedRow]]]
 
 @dataclasses.dataclass(frozen=True)
 class TuningSettings:
-    """Parameters of one tuning run. The paper states none of the values; these are ours, for a small machine."""
+    """Parameters of one tuning run. The paper states none of the values; these are ours, for a
+    small machine.
+    """
 
     model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
     categories: str = parameter("all", "'all', 'shuffled', or some of qa, ie, gen, other joined by '+'")
@@ -56,11 +73,15 @@ class TuningSettings:
     learning_rate: float = parameter(3e-3, "peak learning rate, after a tenth of the steps", minimum=0)
     batch_size: int = parameter(8, "rows of one optimizer step", minimum=1)
     max_tokens: int = parameter(512, "longest row (tokens); longer ones are left out", minimum=8)
-    dtype: str = parameter("auto", "number format of the weights: float32, bfloat16, or auto (bfloat16 on a GPU)")
+    dtype: str = parameter(
+        "auto", "number format of the weights: float32, bfloat16, or auto (bfloat16 on a GPU)"
+    )
     quantize_base: bool = parameter(False, "hold the frozen weights in 4 bits; needs bitsandbytes")
     lora_rank: int = parameter(16, "rank of the adapter's matrices", minimum=1)
     lora_alpha: int = parameter(32, "scale of the adapter: alpha / rank", minimum=1)
-    lora_dropout: float = parameter(0.0, "share of adapter inputs dropped in training", minimum=0, maximum=0.9)
+    lora_dropout: float = parameter(
+        0.0, "share of adapter inputs dropped in training", minimum=0, maximum=0.9
+    )
     target_modules: str = parameter("all-linear", "'all-linear', or layer names joined by '+'")
 
 
@@ -68,31 +89,50 @@ def tune(settings: TuningSettings, instructions: Path) -> Run:
     """Tune a model with LoRA on rows of an instruction file.
 
     Returns:
-        A run with `adapter/` (safetensors, for `PeftModel.from_pretrained`, and its card), `log.csv` (step, epoch, learning rate, loss, tokens), `rows.csv`
-        (id, category and instruction of the rows it was tuned on) and `left_out.csv` (id, category and tokens of the file's rows that were too long).
+        A run with `adapter/` (safetensors, for `PeftModel.from_pretrained`, and its card), `log.csv` (step,
+        epoch, learning rate, loss, tokens), `rows.csv` (id, category and instruction of the rows it was tuned
+        on) and `left_out.csv` (id, category and tokens of the file's rows that were too long).
 
     Raises:
-        StudyError: a category has too few rows that fit into `max_tokens`, or the run does not fit into memory.
+        StudyError: a category has too few rows that fit into `max_tokens`, or the run does not fit into
+            memory.
     """
     inputs = {"instructions": sha256_file(instructions), "model": identify_model(settings.model)}
-    code = (*(f"tuning/{name}.py" for name in ("adapter", "checkpoint", "fused", "lora", "rows", "step")), "prompts.py", "models.py", "wheels.py")
-    run = run_stage("tuning", settings, inputs, code, lambda folder: _train(settings, read_rows(instructions, Instruction), inputs, folder))
+    code = (
+        *(f"tuning/{name}.py" for name in ("adapter", "checkpoint", "fused", "lora", "rows", "step")),
+        "prompts.py",
+        "models.py",
+        "wheels.py",
+    )
+    run = run_stage(
+        "tuning",
+        settings,
+        inputs,
+        code,
+        lambda folder: _train(settings, read_rows(instructions, Instruction), inputs, folder),
+    )
     if not run.reused and join_processes().is_main_process:
         join_processes().wait_for_everyone()  # the others wait in `_train` until the manifest is there
     return run
 
 
-def _train(settings: TuningSettings, rows: Sequence[Instruction], inputs: dict[str, str], folder: Path) -> dict[str, Any] | None:
+def _train(
+    settings: TuningSettings, rows: Sequence[Instruction], inputs: dict[str, str], folder: Path
+) -> dict[str, Any] | None:
     import torch
 
     processes = join_processes()
     chosen, encoded, left_out = draw_rows(settings, rows)
-    batches = iterate_steps([len(row.input_ids) for row in encoded], settings.batch_size, settings.epochs, settings.training_seed)
+    batches = iterate_steps(
+        [len(row.input_ids) for row in encoded], settings.batch_size, settings.epochs, settings.training_seed
+    )
     steps = [(epoch, [encoded[index] for index in batch]) for epoch, batch in batches]
     size = measure_model(load_config(settings.model), settings)
     plan = plan_memory(settings, size, steps, processes.num_processes)
     model = prepare_model(settings, plan.recompute)
-    optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        [weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0
+    )
     log, seconds = _take_steps(settings, model, optimizer, steps, folder / CHECKPOINT, processes)
     if not processes.is_main_process:
         processes.wait_for_everyone()
@@ -108,7 +148,8 @@ def _train(settings: TuningSettings, rows: Sequence[Instruction], inputs: dict[s
         "largest_b_norm": measure_adapter(model),
         "train_seconds": round(seconds, 2),
         "memory_gib": plan.describe(),
-        "hardware": f"{processes.num_processes} x {' '.join(choose_device(settings.dtype))}{', weights split' if shards_weights() else ''}",
+        "hardware": f"{processes.num_processes} x "
+        f"{' '.join(choose_device(settings.dtype))}{', weights split' if shards_weights() else ''}",
     }
     save_adapter(model, settings.model, folder / ADAPTER)
     write_text(folder / ADAPTER / CARD, describe_adapter(settings, inputs, facts, log))
@@ -119,12 +160,25 @@ def _train(settings: TuningSettings, rows: Sequence[Instruction], inputs: dict[s
     return facts
 
 
-def draw_rows(settings: TuningSettings, rows: Sequence[Instruction]) -> tuple[list[Instruction], list[EncodedRow], list[dict[str, Any]]]:
-    """Return the rows to tune on, their token ids, and id, category and tokens of the rows that are too long for any run."""
+def draw_rows(
+    settings: TuningSettings, rows: Sequence[Instruction]
+) -> tuple[list[Instruction], list[EncodedRow], list[dict[str, Any]]]:
+    """Return the rows to tune on, their token ids, and id, category and tokens of the rows that are too long
+    for any run.
+    """
     tokenizer = load_tokenizer(settings.model)
     fitting = encode_rows(tokenizer, rows, settings.max_tokens)
-    chosen = select_rows([row for row in rows if row.id in fitting], settings.categories, settings.n_rows, settings.training_seed)
-    left_out = [dict(row) | {"tokens": len(encode_row(tokenizer, row).input_ids)} for row in rows if row.id not in fitting]
+    chosen = select_rows(
+        [row for row in rows if row.id in fitting],
+        settings.categories,
+        settings.n_rows,
+        settings.training_seed,
+    )
+    left_out = [
+        dict(row) | {"tokens": len(encode_row(tokenizer, row).input_ids)}
+        for row in rows
+        if row.id not in fitting
+    ]
     return chosen, deal_responses([fitting[row.id] for row in chosen], settings.categories), left_out
 
 
@@ -148,7 +202,9 @@ def plan_memory(settings: TuningSettings, size: ModelSize, steps: Steps, n_proce
         StudyError: it needs more than is free; the message has the numbers.
     """
     device, dtype = choose_device(settings.dtype)
-    parts = [part for _, rows in steps for part, _ in share_batch(rows, MICRO_BATCH_TOKENS[device], 0, n_processes)]
+    parts = [
+        part for _, rows in steps for part, _ in share_batch(rows, MICRO_BATCH_TOKENS[device], 0, n_processes)
+    ]
     plan = estimate_memory(
         size,
         n_tokens=max(len(part) * max(len(row.input_ids) for row in part) for part in parts),
@@ -163,7 +219,8 @@ def plan_memory(settings: TuningSettings, size: ModelSize, steps: Steps, n_proce
 
 
 def prepare_model(settings: TuningSettings, recompute: bool) -> PeftModel:
-    """Load the model, attach the adapter, let its layers compute fast, and split the weights where `accelerate launch` says so.
+    """Load the model, attach the adapter, let its layers compute fast, and split the weights where
+    `accelerate launch` says so.
 
     Raises:
         StudyError: weights in four bits are to be split, which is not supported.
@@ -172,8 +229,12 @@ def prepare_model(settings: TuningSettings, recompute: bool) -> PeftModel:
 
     sharded = shards_weights()
     if sharded and settings.quantize_base:
-        raise StudyError("Weights in four bits cannot be split over processes. Leave out `--use_fsdp` or `quantize_base`.")
-    base = load_model(settings.model, settings.quantize_base, "cpu" if sharded else None, settings.dtype)  # whole only in the machine's memory
+        raise StudyError(
+            "Weights in four bits cannot be split over processes. Leave out `--use_fsdp` or `quantize_base`."
+        )
+    base = load_model(
+        settings.model, settings.quantize_base, "cpu" if sharded else None, settings.dtype
+    )  # whole only in the machine's memory
     model = attach_adapter(base, settings)
     fuse_layers(model)
     if recompute:
@@ -185,7 +246,12 @@ def prepare_model(settings: TuningSettings, recompute: bool) -> PeftModel:
 
 
 def _take_steps(
-    settings: TuningSettings, model: PeftModel, optimizer: torch.optim.Optimizer, steps: Steps, checkpoint: Path, processes: PartialState
+    settings: TuningSettings,
+    model: PeftModel,
+    optimizer: torch.optim.Optimizer,
+    steps: Steps,
+    checkpoint: Path,
+    processes: PartialState,
 ) -> tuple[list[dict[str, Any]], float]:
     import torch
 
@@ -197,11 +263,18 @@ def _take_steps(
         advance(resumed)
         for step, (epoch, rows) in enumerate(steps[resumed:], resumed):
             rate = learning_rate_at(step, len(steps), settings.learning_rate)
-            torch.manual_seed((settings.training_seed * 1_000_003 + step) * n + rank)  # dropout depends on the step alone, so that a resumed run repeats it
+            torch.manual_seed(
+                (settings.training_seed * 1_000_003 + step) * n + rank
+            )  # dropout depends on the step alone, so that a resumed run repeats it
             loss, n_tokens = take_step(model, optimizer, rows, rate, rank, n)
-            log.append({"step": step, "epoch": epoch, "learning_rate": rate, "loss": loss, "tokens": n_tokens})
+            log.append(
+                {"step": step, "epoch": epoch, "learning_rate": rate, "loss": loss, "tokens": n_tokens}
+            )
             speed = sum(sizes[resumed : step + 1]) / (time.monotonic() - started)
-            advance(note=f"loss {loss:.2f}, {speed:.0f} tokens/s, {show_seconds(sum(sizes[step + 1 :]) / speed)} left")
+            advance(
+                note=f"loss {loss:.2f}, {speed:.0f} tokens/s, {show_seconds(sum(sizes[step + 1 :]) / speed)} "
+                "left"
+            )
             if rank == 0 and time.monotonic() - saved > CHECKPOINT_SECONDS:
                 save_checkpoint(checkpoint, model, optimizer, log, seconds + time.monotonic() - started)
                 saved = time.monotonic()
@@ -210,7 +283,11 @@ def _take_steps(
 
 def show_steps(settings: TuningSettings, n_steps: int, rank: int) -> AbstractContextManager[Advance]:
     """Show progress in the first process; the others are silent."""
-    return nullcontext(lambda *_, **__: None) if rank else track(f"tune on {settings.categories}", n_steps, "steps")
+    return (
+        nullcontext(lambda *_, **__: None)
+        if rank
+        else track(f"tune on {settings.categories}", n_steps, "steps")
+    )
 
 
 def show_seconds(seconds: float) -> str:

@@ -1,4 +1,6 @@
-"""How much memory a tuning run needs, from the model's configuration alone, so that a run that cannot fit never starts to load."""
+"""How much memory a tuning run needs, from the model's configuration alone, so that a run that cannot fit
+never starts to load.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,24 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 PARTS = ("weights", "adapter", "activations", "logits", "working")
-FOUR_BIT_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # NF4 with one byte a block of 64, and four bytes for 256 of these (Dettmers et al., 2023)
+FOUR_BIT_BYTES = (
+    0.5 + 1 / 64 + 4 / (64 * 256)
+)  # NF4 with one byte a block of 64, and four bytes for 256 of these (Dettmers et al., 2023)
 OPTIMIZER_BYTES = 16  # float32 gradient and AdamW's two moments, and what its step holds in passing
-WORKING_SHARE = 0.5  # of activations and logits: tensors in passing, and what the allocator cannot give back; measured on a CPU, between 0.3 and 0.8
-LOGIT_BYTES = {4: 12, 2: 16}  # logits, log-probabilities and their gradient in float32; and the logits in bfloat16
+# of activations and logits: tensors in passing, and what the allocator cannot give back; measured on a CPU,
+# between 0.3 and 0.8
+WORKING_SHARE = 0.5
+LOGIT_BYTES = {
+    4: 12,
+    2: 16,
+}  # logits, log-probabilities and their gradient in float32; and the logits in bfloat16
 
 
 @dataclasses.dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes that a tuning run needs at its peak, by part, and how many are free; `recompute` says that activations are made again in the backward pass."""
+    """Bytes that a tuning run needs at its peak, by part, and how many are free; `recompute` says that
+    activations are made again in the backward pass.
+    """
 
     weights: int
     adapter: int
@@ -47,7 +58,9 @@ class MemoryPlan:
 
 @dataclasses.dataclass(frozen=True)
 class ModelSize:
-    """What the estimate reads off a model without loading it: numbers of weights, and the widths of its layers."""
+    """What the estimate reads off a model without loading it: numbers of weights, and the widths of its
+    layers.
+    """
 
     n_layer_weights: int
     n_other_weights: int
@@ -62,7 +75,8 @@ class ModelSize:
 
 
 def measure_model(config: PretrainedConfig, settings: Any) -> ModelSize:
-    """Build a model with its adapter on the meta device, where weights have a shape and no content, and count.
+    """Build a model with its adapter on the meta device, where weights have a shape and no content, and
+    count.
 
     Args:
         config: of any LLaMA-like causal language model.
@@ -93,11 +107,22 @@ def measure_model(config: PretrainedConfig, settings: Any) -> ModelSize:
     )
 
 
-def estimate_memory(size: ModelSize, n_tokens: int, n_response: int, bytes_each: int, free: int, *, four_bit: bool = False, n_shards: int = 1) -> MemoryPlan:
-    """Estimate the peak of a tuning run; activations are recomputed only where the run would not fit otherwise.
+def estimate_memory(
+    size: ModelSize,
+    n_tokens: int,
+    n_response: int,
+    bytes_each: int,
+    free: int,
+    *,
+    four_bit: bool = False,
+    n_shards: int = 1,
+) -> MemoryPlan:
+    """Estimate the peak of a tuning run; activations are recomputed only where the run would not fit
+    otherwise.
 
-    The peak is at the end of the forward pass of the largest micro-batch. What a layer keeps for the backward pass was counted from its saved tensors (a
-    LLaMA layer with LoRA on all seven linear layers); for a model of another build the figure is a guess.
+    The peak is at the end of the forward pass of the largest micro-batch. What a layer keeps for the backward
+    pass was counted from its saved tensors (a LLaMA layer with LoRA on all seven linear layers); for a model
+    of another build the figure is a guess.
 
     Args:
         size: of the model and its adapter.
@@ -111,7 +136,10 @@ def estimate_memory(size: ModelSize, n_tokens: int, n_response: int, bytes_each:
     kept = n_tokens * count_kept_bytes(size, bytes_each)
     full = kept * size.n_layers + n_tokens * size.hidden * bytes_each
     plan = MemoryPlan(
-        weights=round(size.n_layer_weights * (FOUR_BIT_BYTES if four_bit else bytes_each) / n_shards + size.n_other_weights * bytes_each),
+        weights=round(
+            size.n_layer_weights * (FOUR_BIT_BYTES if four_bit else bytes_each) / n_shards
+            + size.n_other_weights * bytes_each
+        ),
         adapter=size.n_adapter_weights * (4 + OPTIMIZER_BYTES),
         activations=full,
         logits=n_response * size.vocabulary * LOGIT_BYTES[bytes_each],
@@ -120,13 +148,16 @@ def estimate_memory(size: ModelSize, n_tokens: int, n_response: int, bytes_each:
     )
     if plan.total <= free:
         return plan
-    return dataclasses.replace(plan, activations=n_tokens * size.hidden * bytes_each * (size.n_layers + 1) + kept, recompute=True)
+    return dataclasses.replace(
+        plan, activations=n_tokens * size.hidden * bytes_each * (size.n_layers + 1) + kept, recompute=True
+    )
 
 
 def count_kept_bytes(size: ModelSize, bytes_each: int) -> int:
     """Return how many bytes a token one layer keeps for the backward pass.
 
-    In bfloat16 peft turns the input of every adapter to float32, and the norms do so too, which makes up for half of what the narrower numbers save.
+    In bfloat16 peft turns the input of every adapter to float32, and the norms do so too, which makes up for
+    half of what the narrower numbers save.
     """
     h, q, k, m, r = size.hidden, size.query, size.key, size.inner, 7 * size.rank
     if bytes_each == 4:
@@ -135,7 +166,9 @@ def count_kept_bytes(size: ModelSize, bytes_each: int) -> int:
 
 
 def measure_free_memory() -> int:
-    """Return the free bytes of the GPU that this process uses, or of the machine's memory where it uses none."""
+    """Return the free bytes of the GPU that this process uses, or of the machine's memory where
+    it uses none.
+    """
     import torch
 
     if torch.cuda.is_available():
@@ -152,6 +185,8 @@ def check_memory(plan: MemoryPlan, model: str) -> None:
     parts = plan.describe()
     listed = ", ".join(f"{name} {parts[name]:.1f}" for name in PARTS)
     raise StudyError(
-        f"Tuning {model!r} needs about {parts['total']:.1f} GiB ({listed}), but {parts['free']:.1f} GiB are free. Free some, lower `max_tokens` or "
-        "`lora_rank`, or take a smaller model; on a GPU set `quantize_base`, or split the weights over several with `accelerate launch --use_fsdp`."
+        f"Tuning {model!r} needs about {parts['total']:.1f} GiB ({listed}), but {parts['free']:.1f} GiB are "
+        "free. Free some, lower `max_tokens` or "
+        "`lora_rank`, or take a smaller model; on a GPU set `quantize_base`, or split the weights over "
+        "several with `accelerate launch --use_fsdp`."
     )

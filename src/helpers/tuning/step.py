@@ -1,4 +1,6 @@
-"""One optimiser step: micro-batches of like length, the loss on responses alone, gradients summed over processes."""
+"""One optimiser step: micro-batches of like length, the loss on responses alone, gradients summed over
+processes.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,27 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 8192}  # at a time through the model, padding included; a batch's gradients are summed
+MICRO_BATCH_TOKENS = {
+    "cpu": 1024,
+    "cuda": 8192,
+}  # at a time through the model, padding included; a batch's gradients are summed
 MAX_GRADIENT_NORM = 1.0
 WARMUP_SHARE = 0.1
 
 
 def take_step(
-    model: PeftModel, optimizer: torch.optim.Optimizer, rows: Sequence[EncodedRow], rate: float, process: int = 0, n_processes: int = 1
+    model: PeftModel,
+    optimizer: torch.optim.Optimizer,
+    rows: Sequence[EncodedRow],
+    rate: float,
+    process: int = 0,
+    n_processes: int = 1,
 ) -> tuple[float, int]:
     """Take one optimiser step on a batch.
 
-    The loss is the mean over all response tokens of the batch, so that it does not depend on how the batch is cut into micro-batches or shared out among
-    processes. Every process ends with the same gradients, and so with the same adapter.
+    The loss is the mean over all response tokens of the batch, so that it does not depend on how the batch is
+    cut into micro-batches or shared out among processes. Every process ends with the same gradients, and so
+    with the same adapter.
 
     Args:
         model: the model with its adapter.
@@ -56,11 +67,13 @@ def take_step(
     return total.item(), sum(len(row.input_ids) for row in rows)
 
 
-def share_batch(rows: Sequence[EncodedRow], n_tokens: int, process: int = 0, n_processes: int = 1) -> list[tuple[list[EncodedRow], int]]:
+def share_batch(
+    rows: Sequence[EncodedRow], n_tokens: int, process: int = 0, n_processes: int = 1
+) -> list[tuple[list[EncodedRow], int]]:
     """Return a process's micro-batches of a batch, each with 1, or with 0 where it only keeps pace.
 
-    Rows of like length are dealt out in turn. Every process goes through the model equally often, as sharded weights ask for; one that has less to do
-    repeats a micro-batch that does not count.
+    Rows of like length are dealt out in turn. Every process goes through the model equally often, as sharded
+    weights ask for; one that has less to do repeats a micro-batch that does not count.
     """
     ordered = sorted(rows, key=lambda row: len(row.input_ids))
     shares = [split_batch(ordered[number::n_processes], n_tokens) for number in range(n_processes)]
@@ -69,7 +82,9 @@ def share_batch(rows: Sequence[EncodedRow], n_tokens: int, process: int = 0, n_p
 
 
 def split_batch(rows: Sequence[EncodedRow], n_tokens: int) -> list[list[EncodedRow]]:
-    """Cut a batch into micro-batches of at most `n_tokens`, padding included; a row that is longer goes alone."""
+    """Cut a batch into micro-batches of at most `n_tokens`, padding included; a row that is longer goes
+    alone.
+    """
     parts: list[list[EncodedRow]] = []
     for row in sorted(rows, key=lambda row: len(row.input_ids)):
         if not parts or len(row.input_ids) * (len(parts[-1]) + 1) > n_tokens:
@@ -86,15 +101,18 @@ def response_loss(model: PeftModel, batch: dict[str, torch.Tensor]) -> torch.Ten
     return torch.nn.functional.cross_entropy(logits, targets[targets != IGNORED], reduction="sum")
 
 
-def predict_responses(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what a model predicts of the responses of a batch; vocabulary logits are computed for their tokens alone.
+def predict_responses(
+    model: PreTrainedModel, batch: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what a model predicts of the responses of a batch; vocabulary logits are computed for their
+    tokens alone.
 
-    Rows are padded on the right and attention looks to the left only, so that no token sees padding: the attention mask is left out, and the attention
-    kernel need not read one.
+    Rows are padded on the right and attention looks to the left only, so that no token sees padding: the
+    attention mask is left out, and the attention kernel need not read one.
 
     Returns:
-        The logits of the response tokens, row by row, shape (tokens, vocabulary); the ids that were to come, shape (rows, length - 1), `IGNORED` where they
-        are no response.
+        The logits of the response tokens, row by row, shape (tokens, vocabulary); the ids that were to come,
+        shape (rows, length - 1), `IGNORED` where they are no response.
     """
     input_ids, targets = batch["input_ids"].to(model.device), batch["labels"][:, 1:].to(model.device)
     hidden = model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
@@ -112,6 +130,8 @@ def sum_over_processes(tensors: Sequence[torch.Tensor]) -> None:
 
 
 def learning_rate_at(step: int, n_steps: int, peak: float) -> float:
-    """Return the learning rate of a step: linear warm-up over a tenth of the steps, then linear decay towards zero."""
+    """Return the learning rate of a step: linear warm-up over a tenth of the steps, then linear decay towards
+    zero.
+    """
     warmup = max(1, round(WARMUP_SHARE * n_steps))
     return peak * min((step + 1) / warmup, (n_steps - step) / max(1, n_steps - warmup + 1))

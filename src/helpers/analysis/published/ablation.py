@@ -19,12 +19,17 @@ SMALL, LARGE = 5000, 10_000  # the two sizes of Figure 3 between which the ablat
 
 
 def count_rows() -> pd.Series:
-    """Return the training rows of each cell, from the shares of the categories; `all` holds the rows of no category too."""
+    """Return the training rows of each cell, from the shares of the categories; `all` holds the rows of no
+    category too.
+    """
     import pandas as pd
 
     facts = load_facts()["value"]
     total = facts["n_rows"]
-    rows = {cell: total * sum(facts[f"share_{part}"] for part in cell.split("+")) / 100 for cell in (*SINGLES, *PAIRS)}
+    rows = {
+        cell: total * sum(facts[f"share_{part}"] for part in cell.split("+")) / 100
+        for cell in (*SINGLES, *PAIRS)
+    }
     return pd.Series({BASE: 0} | rows | {ALL: total}).round().astype(int)
 
 
@@ -34,10 +39,12 @@ def rescale(scores: pd.Series, categories: pd.Series) -> pd.Series:
 
 
 def transfer_table(cells: tuple[str, ...] = (*SINGLES, *PAIRS, ALL)) -> pd.DataFrame:
-    """Return the paper's Figure 2 as the transfer matrix of `helpers.analysis.transfer`: gains over base on a scale from 0 to 1.
+    """Return the paper's Figure 2 as the transfer matrix of `helpers.analysis.transfer`: gains over base on a
+    scale from 0 to 1.
 
     Returns:
-        contrast (cell), category, estimate, low and high (the reading error, not a confidence interval); pairs without a bar in the figure are absent.
+        contrast (cell), category, estimate, low and high (the reading error, not a confidence interval);
+        pairs without a bar in the figure are absent.
     """
     import pandas as pd
 
@@ -47,13 +54,26 @@ def transfer_table(cells: tuple[str, ...] = (*SINGLES, *PAIRS, ALL)) -> pd.DataF
     rows = []
     for cell in cells:
         for category in SINGLES:
-            gain, reach = means.loc[category, cell] - means.loc[category, BASE], 2 * error / (JUDGE_SPAN if category == "gen" else 100)
-            rows.append({"contrast": cell, "category": category, "estimate": gain, "low": gain - reach, "high": gain + reach})
+            gain, reach = (
+                means.loc[category, cell] - means.loc[category, BASE],
+                2 * error / (JUDGE_SPAN if category == "gen" else 100),
+            )
+            rows.append(
+                {
+                    "contrast": cell,
+                    "category": category,
+                    "estimate": gain,
+                    "low": gain - reach,
+                    "high": gain + reach,
+                }
+            )
     return pd.DataFrame(rows).dropna().reset_index(drop=True)
 
 
 def addition_table() -> pd.DataFrame:
-    """Return the paper's six additions as those of `helpers.analysis.transfer`: target, added, pair, percent (Table 4), percent_figure (Figure 2)."""
+    """Return the paper's six additions as those of `helpers.analysis.transfer`: target, added, pair, percent
+    (Table 4), percent_figure (Figure 2).
+    """
     import pandas as pd
 
     printed = load_source("table4").query("metric == 'gain_percent'").set_index(["category", "cell"])["score"]
@@ -74,16 +94,21 @@ def compare_directions(ours: pd.DataFrame, theirs: pd.DataFrame, keys: list[str]
     """Set two tables of gains beside each other: keys, ours, theirs, and whether both go the same way.
 
     Args:
-        ours, theirs: tables with the keys and `estimate`, such as transfer tables; what only one of them has is left out.
+        ours, theirs: tables with the keys and `estimate`, such as transfer tables; what only one of them has
+            is left out.
         keys: columns that name a gain, such as contrast and category.
     """
-    both = ours[[*keys, "estimate"]].merge(theirs[[*keys, "estimate"]], on=keys, suffixes=("_ours", "_theirs"))
+    both = ours[[*keys, "estimate"]].merge(
+        theirs[[*keys, "estimate"]], on=keys, suffixes=("_ours", "_theirs")
+    )
     same = np.sign(both["estimate_ours"]) == np.sign(both["estimate_theirs"])
     return both.rename(columns={"estimate_ours": "ours", "estimate_theirs": "theirs"}).assign(agrees=same)
 
 
 def reach_of_all() -> pd.DataFrame:
-    """Return, for each bar of Figure 2, what part of the full mixture's gain over base it reaches (1: all of it): cell, task, category, estimate, low, high."""
+    """Return, for each bar of Figure 2, what part of the full mixture's gain over base it reaches (1: all of
+    it): cell, task, category, estimate, low, high.
+    """
     import pandas as pd
 
     figure, error = load_source("figure2"), reading_error()
@@ -93,22 +118,37 @@ def reach_of_all() -> pd.DataFrame:
     rows = []
     for cell in (*SINGLES, *PAIRS):
         part = ((figure[cell] - figure[BASE]) / whole).dropna()
-        rows += [{"cell": cell, "category": key[0], "task": key[1], "estimate": value, "error": 2 * error / whole[key]} for key, value in part.items()]
+        rows += [
+            {
+                "cell": cell,
+                "category": key[0],
+                "task": key[1],
+                "estimate": value,
+                "error": 2 * error / whole[key],
+            }
+            for key, value in part.items()
+        ]
     table = pd.DataFrame(rows)
-    return table.assign(low=table["estimate"] - table["error"], high=table["estimate"] + table["error"]).drop(columns="error")
+    return table.assign(low=table["estimate"] - table["error"], high=table["estimate"] + table["error"]).drop(
+        columns="error"
+    )
 
 
 def gain_curves() -> pd.DataFrame:
     """Return Figure 3 as relative gains over Figure 2's base (percent): task, category, n_rows, gain."""
     base = load_source("figure2").query("cell == @BASE").set_index("task")["score"]
     curve = load_source("figure3")
-    return curve.assign(gain=100 * (curve["score"] / curve["task"].map(base) - 1))[["task", "category", "n_rows", "gain"]]
+    return curve.assign(gain=100 * (curve["score"] / curve["task"].map(base) - 1))[
+        ["task", "category", "n_rows", "gain"]
+    ]
 
 
 def reach_by_size() -> pd.DataFrame:
-    """Return what part of the full mixture's gain is reached with how many rows: the cells of Figure 2, and the full mixture at the sizes of Figure 3.
+    """Return what part of the full mixture's gain is reached with how many rows: the cells of Figure 2, and
+    the full mixture at the sizes of Figure 3.
 
-    Each figure is measured against its own right end (25,005 rows: 1) and the base of Figure 2 (0), on the mean score of the category's tasks.
+    Each figure is measured against its own right end (25,005 rows: 1) and the base of Figure 2 (0), on the
+    mean score of the category's tasks.
 
     Returns:
         kind ('cell' or 'curve'), category (of the tasks), cell, n_rows, reach.
@@ -116,20 +156,41 @@ def reach_by_size() -> pd.DataFrame:
     import pandas as pd
 
     means = mean_figure2()
-    cells = means.sub(means[BASE], axis=0).div(means[ALL] - means[BASE], axis=0).stack().dropna().rename("reach").reset_index()
-    curve = load_source("figure3").pivot_table(index="category", columns="n_rows", values="score", aggfunc="mean")
-    curve = curve.sub(means[BASE], axis=0).div(curve[curve.columns.max()] - means[BASE], axis=0).stack().rename("reach").reset_index()
+    cells = (
+        means.sub(means[BASE], axis=0)
+        .div(means[ALL] - means[BASE], axis=0)
+        .stack()
+        .dropna()
+        .rename("reach")
+        .reset_index()
+    )
+    curve = load_source("figure3").pivot_table(
+        index="category", columns="n_rows", values="score", aggfunc="mean"
+    )
+    curve = (
+        curve.sub(means[BASE], axis=0)
+        .div(curve[curve.columns.max()] - means[BASE], axis=0)
+        .stack()
+        .rename("reach")
+        .reset_index()
+    )
     cells = cells[~cells["cell"].isin([BASE, ALL])]
     cells = cells.assign(kind="cell", n_rows=cells["cell"].map(count_rows()))
-    return pd.concat([cells, curve.assign(kind="curve", cell=ALL)], ignore_index=True)[["kind", "category", "cell", "n_rows", "reach"]]
+    return pd.concat([cells, curve.assign(kind="curve", cell=ALL)], ignore_index=True)[
+        ["kind", "category", "cell", "n_rows", "reach"]
+    ]
 
 
 def change_with_size() -> pd.DataFrame:
-    """Return what doubling the rows from 5,000 to 10,000 did in Figure 3, by task: task, category, small, large, percent.
+    """Return what doubling the rows from 5,000 to 10,000 did in Figure 3, by task: task, category, small,
+    large, percent.
 
-    Nothing but the number of rows was meant to differ: a fall is a measure of what one run differs from the next.
+    Nothing but the number of rows was meant to differ: a fall is a measure of what one run differs from the
+    next.
     """
-    table = load_source("figure3").pivot(index=["category", "task"], columns="n_rows", values="score")[[SMALL, LARGE]]
+    table = load_source("figure3").pivot(index=["category", "task"], columns="n_rows", values="score")[
+        [SMALL, LARGE]
+    ]
     table = table.set_axis(["small", "large"], axis=1).reset_index()
     return table.assign(percent=100 * (table["large"] / table["small"] - 1))
 
@@ -141,45 +202,66 @@ def change_of_means() -> pd.Series:
 
 
 def count_above_curve() -> dict[str, int]:
-    """Count the single categories that reach more than the full mixture does with 10,000 rows, though each has fewer; own ones apart from the others.
+    """Count the single categories that reach more than the full mixture does with 10,000 rows, though each
+    has fewer; own ones apart from the others.
 
     Returns:
-        own, owns (own categories above the curve, and all), other, others (the same for categories that are not the tasks' own).
+        own, owns (own categories above the curve, and all), other, others (the same for categories that are
+        not the tasks' own).
     """
     table = reach_by_size()
     bar = table.query("kind == 'curve' and n_rows == @LARGE").set_index("category")["reach"]
     singles = table[(table["kind"] == "cell") & table["cell"].isin(SINGLES)]
     above, own = singles["reach"] > singles["category"].map(bar), singles["category"] == singles["cell"]
-    return {"own": int((above & own).sum()), "owns": int(own.sum()), "other": int((above & ~own).sum()), "others": int((~own).sum())}
+    return {
+        "own": int((above & own).sum()),
+        "owns": int(own.sum()),
+        "other": int((above & ~own).sum()),
+        "others": int((~own).sum()),
+    }
 
 
 def test_cells(alpha: float) -> dict[str, int]:
-    """Count the differences between cells on the question-answering tasks of Figure 2 that their questions can show.
+    """Count the differences between cells on the question-answering tasks of Figure 2 that their questions
+    can show.
 
-    Each other cell (two singles, two pairs) is compared with the category's own; base and the full mixture are left out.
+    Each other cell (two singles, two pairs) is compared with the category's own; base and the full mixture
+    are left out.
 
     Returns:
         tests, single (below `alpha` unadjusted) and holm (after Holm's adjustment).
     """
-    figure = load_source("figure2").query("category == 'qa'").pivot(index="task", columns="cell", values="score")
+    figure = (
+        load_source("figure2").query("category == 'qa'").pivot(index="task", columns="cell", values="score")
+    )
     n_items = load_test_sets()[figure.index].to_numpy()
     others = [cell for cell in figure.columns if cell not in {BASE, ALL, "qa"}]
-    p_values = np.concatenate([test_over_items(figure["qa"].to_numpy(), figure[cell].to_numpy(), n_items) for cell in others])
-    return {"tests": len(p_values), "single": int((p_values < alpha).sum()), "holm": int((adjust_holm(p_values) < alpha).sum())}
+    p_values = np.concatenate(
+        [test_over_items(figure["qa"].to_numpy(), figure[cell].to_numpy(), n_items) for cell in others]
+    )
+    return {
+        "tests": len(p_values),
+        "single": int((p_values < alpha).sum()),
+        "holm": int((adjust_holm(p_values) < alpha).sum()),
+    }
 
 
 def chance_of_own_best(held: int, of: int) -> float:
-    """Return the probability that at least so many tasks have their own category on top if each of the three were equally likely."""
+    """Return the probability that at least so many tasks have their own category on top if each of the three
+    were equally likely.
+    """
     from scipy.stats import binom
 
     return float(binom.sf(held - 1, of, 1 / len(SINGLES)))
 
 
 def compare_with_own() -> pd.DataFrame:
-    """Return Table 4 and the same means of Figure 2, both as a difference (percent) from tuning on the category alone.
+    """Return Table 4 and the same means of Figure 2, both as a difference (percent) from tuning on the
+    category alone.
 
     Returns:
-        category, cell, printed (Table 4), figure, low and high (what the reading error can do to it); the own cell, which is zero, is left out.
+        category, cell, printed (Table 4), figure, low and high (what the reading error can do to it); the own
+        cell, which is zero, is left out.
     """
     import pandas as pd
 
@@ -188,13 +270,20 @@ def compare_with_own() -> pd.DataFrame:
     printed = pd.concat([relate_to_own(table.loc[~is_gain, "score"]), table.loc[is_gain, "score"]])
     means = mean_figure2().stack()
     figure = relate_to_own(means)
-    reach = [100 * reading_error() / means[category, category] * (2 + figure[category, cell] / 100) for category, cell in printed.index]
+    reach = [
+        100 * reading_error() / means[category, category] * (2 + figure[category, cell] / 100)
+        for category, cell in printed.index
+    ]
     both = pd.DataFrame({"printed": printed, "figure": figure[printed.index]}).reset_index()
     both = both.assign(low=both["figure"] - reach, high=both["figure"] + reach)
-    return both[both["category"] != both["cell"]].sort_values("category", key=lambda names: names.map(SINGLES.index), kind="stable", ignore_index=True)
+    return both[both["category"] != both["cell"]].sort_values(
+        "category", key=lambda names: names.map(SINGLES.index), kind="stable", ignore_index=True
+    )
 
 
 def relate_to_own(scores: pd.Series) -> pd.Series:
-    """Return scores by category and cell as a difference (percent) from the score of the category's own cell."""
+    """Return scores by category and cell as a difference (percent) from the score of the
+    category's own cell.
+    """
     own = [scores[category, category] for category, _ in scores.index]
     return 100 * (scores / own - 1)

@@ -26,7 +26,9 @@ SLACK = 1e-9  # decimal fractions are not exact in binary
 
 
 def judge_difference(difference: float, tolerance: float, plus_minus: float = 0) -> str:
-    """Return whether two numbers agree within rounding and reading, or at least within the printed ±, or differ."""
+    """Return whether two numbers agree within rounding and reading, or at least within the printed ±, or
+    differ.
+    """
     if abs(difference) <= tolerance + SLACK:
         return AGREES
     return SPREAD if abs(difference) <= tolerance + plus_minus + SLACK else DIFFERS
@@ -39,7 +41,9 @@ def find_scores(name: str) -> pd.Series:
     return chosen.set_index(["task", "cell"])["score"]
 
 
-def compare_numbers(first: pd.Series, second: pd.Series, tolerance: pd.Series | float, plus_minus: pd.Series | float = 0.0) -> pd.DataFrame:
+def compare_numbers(
+    first: pd.Series, second: pd.Series, tolerance: pd.Series | float, plus_minus: pd.Series | float = 0.0
+) -> pd.DataFrame:
     """Compare numbers that stand in two places.
 
     Args:
@@ -52,16 +56,25 @@ def compare_numbers(first: pd.Series, second: pd.Series, tolerance: pd.Series | 
     """
     import pandas as pd
 
-    both = pd.DataFrame({"first": first, "second": second, "tolerance": tolerance, "spread": plus_minus}).dropna(subset=["first", "second"])
+    both = pd.DataFrame(
+        {"first": first, "second": second, "tolerance": tolerance, "spread": plus_minus}
+    ).dropna(subset=["first", "second"])
     both = both.loc[[key for key in first.index if key in both.index]]
     both["difference"] = both["second"] - both["first"]
-    verdicts = [judge_difference(row.difference, row.tolerance, 0 if pd.isna(row.spread) else row.spread) for row in both.itertuples()]
+    verdicts = [
+        judge_difference(row.difference, row.tolerance, 0 if pd.isna(row.spread) else row.spread)
+        for row in both.itertuples()
+    ]
     where = [", ".join(key) if isinstance(key, tuple) else key for key in both.index]
-    return both.assign(where=where, verdict=verdicts)[["where", "first", "second", "difference", "tolerance", "verdict"]].reset_index(drop=True)
+    return both.assign(where=where, verdict=verdicts)[
+        ["where", "first", "second", "difference", "tolerance", "verdict"]
+    ].reset_index(drop=True)
 
 
 def find_spreads() -> pd.Series:
-    """Return the printed ± of the main scores of LLaMA 2 7B, by task and cell; the mean of GPT-4's scores has none."""
+    """Return the printed ± of the main scores of LLaMA 2 7B, by task and cell; the mean of GPT-4's scores has
+    none.
+    """
     import pandas as pd
 
     table = pd.concat([load_source(name) for name in ("table1", "table2")])
@@ -90,14 +103,23 @@ def reading_error() -> float:
 
 
 def mean_figure2() -> pd.DataFrame:
-    """Return the mean score of Figure 2 over each category's tasks, one row a category, one column a cell; sentence pairs are not in it."""
+    """Return the mean score of Figure 2 over each category's tasks, one row a category, one column a cell;
+    sentence pairs are not in it.
+    """
     return load_source("figure2").groupby(["category", "cell"])["score"].mean().unstack()
 
 
 def gain_of_pairs() -> pd.Series:
-    """Return the relative gain (percent) of a pair over the single category on that category's tasks in Figure 2, by category and pair."""
+    """Return the relative gain (percent) of a pair over the single category on that category's tasks in
+    Figure 2, by category and pair.
+    """
     means = mean_figure2()
-    return 100 * (means[list(PAIRS)].div([means.loc[category, category] for category in means.index], axis=0) - 1).stack().dropna()
+    return (
+        100
+        * (means[list(PAIRS)].div([means.loc[category, category] for category in means.index], axis=0) - 1)
+        .stack()
+        .dropna()
+    )
 
 
 def compare_synergy() -> pd.DataFrame:
@@ -105,7 +127,10 @@ def compare_synergy() -> pd.DataFrame:
     import pandas as pd
 
     table, means = load_source("table4").set_index(["category", "cell"]), mean_figure2()
-    scores, gains = (table.loc[kind, "score"] for kind in (table["metric"] != "gain_percent", table["metric"] == "gain_percent"))
+    scores, gains = (
+        table.loc[kind, "score"]
+        for kind in (table["metric"] != "gain_percent", table["metric"] == "gain_percent")
+    )
     recomputed = gain_of_pairs()
     own = pd.Series({(category, pair): means.loc[category, category] for category, pair in recomputed.index})
     gain_error = 100 * reading_error() / own * (2 + recomputed / 100)
@@ -116,7 +141,9 @@ def compare_synergy() -> pd.DataFrame:
 
 
 def compare_f1() -> pd.DataFrame:
-    """Compare the printed F1 (second) with the harmonic mean of the printed precision and recall (first); `below` says if F1 is less than both."""
+    """Compare the printed F1 (second) with the harmonic mean of the printed precision and recall (first);
+    `below` says if F1 is less than both.
+    """
     table = load_source("table2")
     wide = table.pivot(index=["model", "cell", "task"], columns="metric", values="score").reset_index()
     wide["where"] = [f"{row.model}, {row.cell}, {row.task}" for row in wide.itertuples()]
@@ -127,7 +154,9 @@ def compare_f1() -> pd.DataFrame:
 
 
 def compare_shares() -> pd.DataFrame:
-    """Compare the sum of the categories' shares (second) with the whole (first), and the share of right labels with a whole number of rows."""
+    """Compare the sum of the categories' shares (second) with the whole (first), and the share of right
+    labels with a whole number of rows.
+    """
     import pandas as pd
 
     facts = load_facts()
@@ -135,8 +164,16 @@ def compare_shares() -> pd.DataFrame:
     right = facts.loc["label_accuracy", "value"] * facts.loc["n_labels_checked", "value"] / 100
     return pd.concat(
         [
-            compare_numbers(pd.Series({"sum of the shares (%)": 100.0}), pd.Series({"sum of the shares (%)": shares["value"].sum()}), shares["rounding"].sum()),
-            compare_numbers(pd.Series({"right labels (rows)": round(right)}), pd.Series({"right labels (rows)": right}), SLACK),
+            compare_numbers(
+                pd.Series({"sum of the shares (%)": 100.0}),
+                pd.Series({"sum of the shares (%)": shares["value"].sum()}),
+                shares["rounding"].sum(),
+            ),
+            compare_numbers(
+                pd.Series({"right labels (rows)": round(right)}),
+                pd.Series({"right labels (rows)": right}),
+                SLACK,
+            ),
         ],
         ignore_index=True,
     )
@@ -159,8 +196,15 @@ def run_checks() -> pd.DataFrame:
 
 
 def count_verdicts(checks: pd.DataFrame) -> pd.DataFrame:
-    """Return how many comparisons of each check agree, agree within the printed ±, or differ, and the largest difference."""
-    counts = checks.groupby("check", sort=False)["verdict"].value_counts().unstack(fill_value=0).reindex(columns=[AGREES, SPREAD, DIFFERS], fill_value=0)
+    """Return how many comparisons of each check agree, agree within the printed ±, or differ, and the largest
+    difference.
+    """
+    counts = (
+        checks.groupby("check", sort=False)["verdict"]
+        .value_counts()
+        .unstack(fill_value=0)
+        .reindex(columns=[AGREES, SPREAD, DIFFERS], fill_value=0)
+    )
     return counts.loc[list(dict.fromkeys(checks["check"]))].reset_index()
 
 
@@ -173,9 +217,19 @@ def count_wins() -> pd.DataFrame:
 
     tables = pd.concat([load_source(name) for name in ("table1", "table2", "table3")])
     pairs = pair_scores(tables)
-    rivals = tables[(tables["cell"] == BASELINE) & (tables["model"] != "AlpaCare LLaMA 2 7B")].groupby(["task", "metric"])["score"].max()
-    ours = tables[(tables["model"] == "LLaMA 1 7B") & (tables["cell"] == ALL)].set_index(["task", "metric"])["score"].reindex(rivals.index)
-    singles = load_source("figure2").pivot(index=["category", "task"], columns="cell", values="score")[list(SINGLES)]
+    rivals = (
+        tables[(tables["cell"] == BASELINE) & (tables["model"] != "AlpaCare LLaMA 2 7B")]
+        .groupby(["task", "metric"])["score"]
+        .max()
+    )
+    ours = (
+        tables[(tables["model"] == "LLaMA 1 7B") & (tables["cell"] == ALL)]
+        .set_index(["task", "metric"])["score"]
+        .reindex(rivals.index)
+    )
+    singles = load_source("figure2").pivot(index=["category", "task"], columns="cell", values="score")[
+        list(SINGLES)
+    ]
     own_best = singles.idxmax(axis=1) == singles.index.get_level_values("category")
     gains = load_source("table4").query("metric == 'gain_percent'")["score"]
     falls = pd.DataFrame({"tuned": pairs["tuned"], "base": pairs["base"]}).eval("tuned > base")

@@ -7,7 +7,14 @@ from collections.abc import Callable, Mapping
 from itertools import product
 from typing import TYPE_CHECKING
 
-from helpers.analysis.published.tables import AUTOMATIC, JUDGED, add_judge_mean, load_facts, load_source, pair_scores
+from helpers.analysis.published.tables import (
+    AUTOMATIC,
+    JUDGED,
+    add_judge_mean,
+    load_facts,
+    load_source,
+    pair_scores,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +34,9 @@ REPRODUCES, READING, FAILS = "reproduces", "within reading error", "does not"
 
 @dataclasses.dataclass(frozen=True)
 class Scope:
-    """What a claim may be about: its table, and the sets of tasks and metrics that its words allow; the first of each is the plainest."""
+    """What a claim may be about: its table, and the sets of tasks and metrics that its words allow; the first
+    of each is the plainest.
+    """
 
     table: str
     tasks: Mapping[str, tuple[str, ...]]
@@ -66,7 +75,8 @@ AVERAGES: dict[str, Callable[[pd.DataFrame], float]] = {
 SCOPES = {
     "qa": Scope(
         "table1",
-        {"four QA tasks": QA_TASKS, "with MedNLI": (*QA_TASKS, "MedNLI")} | {task: (task,) for task in (*QA_TASKS, "MedNLI")},
+        {"four QA tasks": QA_TASKS, "with MedNLI": (*QA_TASKS, "MedNLI")}
+        | {task: (task,) for task in (*QA_TASKS, "MedNLI")},
         {"accuracy": ("accuracy",)},
         tuple(AVERAGES),
     ),
@@ -86,15 +96,26 @@ SCOPES = {
     "gen": Scope(
         "table3",
         {"both tasks": GEN_TASKS} | {task: (task,) for task in GEN_TASKS},
-        {"GPT-4 mean": ("gpt4_mean",)} | {name.replace("gpt4_", "GPT-4 "): (name,) for name in JUDGED} | {"automatic metrics": AUTOMATIC},
+        {"GPT-4 mean": ("gpt4_mean",)}
+        | {name.replace("gpt4_", "GPT-4 "): (name,) for name in JUDGED}
+        | {"automatic metrics": AUTOMATIC},
         tuple(AVERAGES)[:-1],  # points of a scale from 1 to 5 are no percentage
     ),
 }
 
 
 def bound_error(average: Callable[[pd.DataFrame], float], pairs: pd.DataFrame) -> float:
-    """Return by how much a gain can move if every score is off by its reading and rounding error, in the worst direction."""
-    ends = [average(pairs.assign(base=pairs["base"] - sign * pairs["error"], tuned=pairs["tuned"] + sign * pairs["error"])) for sign in (1, -1)]
+    """Return by how much a gain can move if every score is off by its reading and rounding error, in the
+    worst direction.
+    """
+    ends = [
+        average(
+            pairs.assign(
+                base=pairs["base"] - sign * pairs["error"], tuned=pairs["tuned"] + sign * pairs["error"]
+            )
+        )
+        for sign in (1, -1)
+    ]
     return max(abs(end - average(pairs)) for end in ends)
 
 
@@ -127,7 +148,8 @@ def list_ways(claim: str) -> pd.DataFrame:
         claim: 'qa', 'ie' or 'gen'.
 
     Returns:
-        claim, source, models, tasks, metrics, average, value, error, claimed, difference, verdict; the plainest way first.
+        claim, source, models, tasks, metrics, average, value, error, claimed, difference, verdict; the
+        plainest way first.
     """
     import pandas as pd
 
@@ -135,21 +157,47 @@ def list_ways(claim: str) -> pd.DataFrame:
     ways: dict[tuple, dict] = {}
     for name in (scope.table, "figure2"):
         pairs = pair_scores(add_judge_mean(load_source(name)))
-        metrics = dict(list(scope.metrics.items())[: None if name == scope.table else 1])  # a figure shows the plainest metric alone
-        choices = product(choose_models(set(pairs["model"])).items(), scope.tasks.items(), metrics.items(), scope.averages)
+        metrics = dict(
+            list(scope.metrics.items())[: None if name == scope.table else 1]
+        )  # a figure shows the plainest metric alone
+        choices = product(
+            choose_models(set(pairs["model"])).items(), scope.tasks.items(), metrics.items(), scope.averages
+        )
         for (who, models), (what, tasks), (how, measures), average in choices:
-            part = pairs[pairs["model"].isin(models) & pairs["task"].isin(tasks) & pairs["metric"].isin(measures)]
+            part = pairs[
+                pairs["model"].isin(models) & pairs["task"].isin(tasks) & pairs["metric"].isin(measures)
+            ]
             if set(part["task"]) == set(tasks):
-                way = {"claim": claim, "source": part["source"].iloc[0], "models": who, "tasks": what, "metrics": how, "average": average}
+                way = {
+                    "claim": claim,
+                    "source": part["source"].iloc[0],
+                    "models": who,
+                    "tasks": what,
+                    "metrics": how,
+                    "average": average,
+                }
                 value = AVERAGES[average](part)
-                ways.setdefault((name, tuple(part.index), round(value, 9)), way | _weigh(value, part, AVERAGES[average], fact))
+                ways.setdefault(
+                    (name, tuple(part.index), round(value, 9)),
+                    way | _weigh(value, part, AVERAGES[average], fact),
+                )
     return pd.DataFrame(list(ways.values()))
 
 
-def _weigh(value: float, pairs: pd.DataFrame, average: Callable[[pd.DataFrame], float], fact: pd.Series) -> dict[str, float | str]:
+def _weigh(
+    value: float, pairs: pd.DataFrame, average: Callable[[pd.DataFrame], float], fact: pd.Series
+) -> dict[str, float | str]:
     error, difference = bound_error(average, pairs), value - fact["value"]
-    verdict = judge_claim(difference, fact["rounding"], error, is_figure=pairs["source"].iloc[0].startswith("Figure"))
-    return {"value": value, "error": error, "claimed": fact["value"], "difference": difference, "verdict": verdict}
+    verdict = judge_claim(
+        difference, fact["rounding"], error, is_figure=pairs["source"].iloc[0].startswith("Figure")
+    )
+    return {
+        "value": value,
+        "error": error,
+        "claimed": fact["value"],
+        "difference": difference,
+        "verdict": verdict,
+    }
 
 
 def list_all_ways() -> pd.DataFrame:
@@ -160,7 +208,9 @@ def list_all_ways() -> pd.DataFrame:
 
 
 def summarize_ways(ways: pd.DataFrame) -> pd.DataFrame:
-    """Return each claim with its plainest way, how many ways there are and reproduce it, and the range: one row a claim."""
+    """Return each claim with its plainest way, how many ways there are and reproduce it, and the range: one
+    row a claim.
+    """
     import pandas as pd
 
     rows = []
@@ -168,30 +218,53 @@ def summarize_ways(ways: pd.DataFrame) -> pd.DataFrame:
         plain, closest = group.iloc[0], group.loc[group["difference"].abs().idxmin()]
         verdicts = group["verdict"].value_counts()
         rows.append(
-            {"claim": claim, "claimed": plain["claimed"], "plainest": plain["value"], "verdict": plain["verdict"], "closest": closest["value"]}
-            | {"ways": len(group), "reproduce": verdicts.get(REPRODUCES, 0), "reading": verdicts.get(READING, 0)}
+            {
+                "claim": claim,
+                "claimed": plain["claimed"],
+                "plainest": plain["value"],
+                "verdict": plain["verdict"],
+                "closest": closest["value"],
+            }
+            | {
+                "ways": len(group),
+                "reproduce": verdicts.get(REPRODUCES, 0),
+                "reading": verdicts.get(READING, 0),
+            }
             | {"lowest": group["value"].min(), "highest": group["value"].max()}
         )
     return pd.DataFrame(rows)
 
 
 def tabulate_ways(ways: pd.DataFrame) -> pd.DataFrame:
-    """Return the ways over all models of a source and the plainest metric, one row a source and set of tasks, one column an average.
+    """Return the ways over all models of a source and the plainest metric, one row a source and set of tasks,
+    one column an average.
 
-    Values are text: rounded to two decimals, with a check mark where the claim reproduces and a tilde where it does within the reading error.
+    Values are text: rounded to two decimals, with a check mark where the claim reproduces and a tilde where
+    it does within the reading error.
     """
     marks = {REPRODUCES: " ✓", READING: " ~", FAILS: ""}
     plain = ways.groupby("claim")["metrics"].transform("first")
-    chosen = ways[(ways["metrics"] == plain) & ((ways["models"] == "all") | ways["source"].str.startswith("Figure"))]
+    chosen = ways[
+        (ways["metrics"] == plain) & ((ways["models"] == "all") | ways["source"].str.startswith("Figure"))
+    ]
     chosen = chosen.assign(text=[f"{row.value:.2f}{marks[row.verdict]}" for row in chosen.itertuples()])
     order = chosen[["claim", "source", "tasks"]].drop_duplicates()
-    wide = chosen.pivot(index=["claim", "source", "tasks"], columns="average", values="text").loc[list(order.itertuples(index=False, name=None))]
+    wide = chosen.pivot(index=["claim", "source", "tasks"], columns="average", values="text").loc[
+        list(order.itertuples(index=False, name=None))
+    ]
     return wide[[average for average in AVERAGES if average in wide]].fillna("").reset_index()
 
 
 def nearest_ways(ways: pd.DataFrame, n_ways: int = 3) -> pd.DataFrame:
     """Return the ways of each claim that come nearest to it, nearest first."""
-    nearest = ways.assign(distance=ways["difference"].abs()).sort_values(["claim", "distance"], kind="stable").groupby("claim").head(n_ways)
+    nearest = (
+        ways.assign(distance=ways["difference"].abs())
+        .sort_values(["claim", "distance"], kind="stable")
+        .groupby("claim")
+        .head(n_ways)
+    )
     order = {claim: number for number, claim in enumerate(SCOPES)}
     columns = ["claim", "source", "models", "tasks", "metrics", "average", "value", "difference", "verdict"]
-    return nearest.sort_values("claim", key=lambda names: names.map(order), kind="stable")[columns].reset_index(drop=True)
+    return nearest.sort_values("claim", key=lambda names: names.map(order), kind="stable")[
+        columns
+    ].reset_index(drop=True)

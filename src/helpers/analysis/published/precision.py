@@ -1,4 +1,6 @@
-"""How precise the printed scores are: what ± can mean, how many runs stand behind a mean, which gains survive."""
+"""How precise the printed scores are: what ± can mean, how many runs stand behind a mean, which gains
+survive.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.analysis.hypotheses import ALPHA, POWER
-from helpers.analysis.published.tables import ROUNDING, SOURCES, AuditSettings, load_source, load_test_sets, pair_scores
+from helpers.analysis.published.tables import (
+    ROUNDING,
+    SOURCES,
+    AuditSettings,
+    load_source,
+    load_test_sets,
+    pair_scores,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +28,8 @@ LEVEL = 0.95  # of the intervals that ± may stand for
 
 
 def fits_runs(score: float, n_items: int, n_runs: int) -> bool:
-    """Return whether a printed accuracy can be a mean of runs over so many items (the GRIM test; Brown and Heathers, 2017).
+    """Return whether a printed accuracy can be a mean of runs over so many items (the GRIM test; Brown and
+    Heathers, 2017).
 
     Args:
         score: percent, two decimals.
@@ -37,7 +47,9 @@ def expect_fits(n_items: int, n_runs: int) -> float:
 
 
 def find_runs() -> pd.DataFrame:
-    """Return, for each test set of Table 1, how many of its scores fit 1 to `MAX_RUNS` runs: task, n_items, n_runs, fits, scores, expected (by chance)."""
+    """Return, for each test set of Table 1, how many of its scores fit 1 to `MAX_RUNS` runs: task, n_items,
+    n_runs, fits, scores, expected (by chance).
+    """
     import pandas as pd
 
     table = load_source("table1")
@@ -46,35 +58,50 @@ def find_runs() -> pd.DataFrame:
         scores = table.loc[table["task"] == task, "score"]
         for n_runs in range(1, MAX_RUNS + 1):
             fits = sum(fits_runs(score, n_items, n_runs) for score in scores)
-            rows.append((task, n_items, n_runs, fits, len(scores), expect_fits(n_items, n_runs) * len(scores)))
+            rows.append(
+                (task, n_items, n_runs, fits, len(scores), expect_fits(n_items, n_runs) * len(scores))
+            )
     return pd.DataFrame(rows, columns=["task", "n_items", "n_runs", "fits", "scores", "expected"])
 
 
 def find_whole_answers(task: str = "BioASQ") -> pd.DataFrame:
-    """Return how far each score of Figures 2 and 3 on a small test set lies from a whole number of right answers, as a single run must give.
+    """Return how far each score of Figures 2 and 3 on a small test set lies from a whole number of right
+    answers, as a single run must give.
 
     Returns:
-        source, cell, n_rows, score, right (nearest number of answers), distance (points), fits (distance within the reading error).
+        source, cell, n_rows, score, right (nearest number of answers), distance (points), fits (distance
+        within the reading error).
     """
     import pandas as pd
 
     table = pd.concat([load_source("figure2"), load_source("figure3")]).query("task == @task")
     right = (table["score"] * load_test_sets()[task] / 100).round().astype(int)
     distance = (table["score"] - 100 * right / load_test_sets()[task]).abs()
-    return table[["source", "cell", "n_rows", "score"]].assign(right=right, distance=distance, fits=distance <= table["reading_error"]).reset_index(drop=True)
+    return (
+        table[["source", "cell", "n_rows", "score"]]
+        .assign(right=right, distance=distance, fits=distance <= table["reading_error"])
+        .reset_index(drop=True)
+    )
 
 
 def expect_whole_answers(task: str = "BioASQ") -> float:
-    """Return the probability that a score lies within the reading error of a whole number of right answers by chance."""
+    """Return the probability that a score lies within the reading error of a whole number of right answers by
+    chance.
+    """
     return min(1.0, 2 * float(load_source("figure2")["reading_error"].max()) * load_test_sets()[task] / 100)
 
 
 def list_misfits(task: str, n_runs: int) -> pd.DataFrame:
-    """Return the scores of a test set that do not fit so many runs, with the fewest runs that do: model, cell, score, fewest."""
+    """Return the scores of a test set that do not fit so many runs, with the fewest runs that do: model,
+    cell, score, fewest.
+    """
     table = load_source("table1").query("task == @task")
     n_items = load_test_sets()[task]
     odd = table[[not fits_runs(score, n_items, n_runs) for score in table["score"]]]
-    fewest = [next((n for n in range(1, MAX_RUNS + 1) if fits_runs(score, n_items, n)), np.nan) for score in odd["score"]]
+    fewest = [
+        next((n for n in range(1, MAX_RUNS + 1) if fits_runs(score, n_items, n)), np.nan)
+        for score in odd["score"]
+    ]
     return odd[["model", "cell", "score"]].assign(fewest=fewest).reset_index(drop=True)
 
 
@@ -119,7 +146,11 @@ def list_gains() -> pd.DataFrame:
     import pandas as pd
 
     pairs = pair_scores(pd.concat([load_source(name) for name in SOURCES[:3]]))
-    return pairs.dropna(subset=["base_pm", "tuned_pm"]).reset_index(drop=True).assign(gain=lambda table: table["tuned"] - table["base"])
+    return (
+        pairs.dropna(subset=["base_pm", "tuned_pm"])
+        .reset_index(drop=True)
+        .assign(gain=lambda table: table["tuned"] - table["base"])
+    )
 
 
 def test_over_runs(gains: pd.DataFrame, reading: str, n_runs: int) -> np.ndarray:
@@ -132,15 +163,20 @@ def test_over_runs(gains: pd.DataFrame, reading: str, n_runs: int) -> np.ndarray
     """
     from scipy.stats import ttest_ind_from_stats
 
-    deviations = [[READINGS[reading](spread, n_runs) * math.sqrt(n_runs) for spread in gains[name]] for name in ("tuned_pm", "base_pm")]
-    return ttest_ind_from_stats(gains["tuned"], deviations[0], n_runs, gains["base"], deviations[1], n_runs, equal_var=False).pvalue
+    deviations = [
+        [READINGS[reading](spread, n_runs) * math.sqrt(n_runs) for spread in gains[name]]
+        for name in ("tuned_pm", "base_pm")
+    ]
+    return ttest_ind_from_stats(
+        gains["tuned"], deviations[0], n_runs, gains["base"], deviations[1], n_runs, equal_var=False
+    ).pvalue
 
 
 def test_over_items(base: np.ndarray, tuned: np.ndarray, n_items: np.ndarray) -> np.ndarray:
     """Return two-sided p-values for differences of accuracies (percent) over the draw of the questions.
 
-    The two models answer the same questions, but which ones each got right is not published: they are taken as independent, which is cautious wherever models
-    tend to fail on the same questions.
+    The two models answer the same questions, but which ones each got right is not published: they are taken
+    as independent, which is cautious wherever models tend to fail on the same questions.
     """
     from scipy.stats import norm
 
@@ -149,14 +185,17 @@ def test_over_items(base: np.ndarray, tuned: np.ndarray, n_items: np.ndarray) ->
 
 
 def adjust_holm(p_values: np.ndarray) -> np.ndarray:
-    """Return p-values adjusted for their number, so that one false finding in the whole family is as rare as the level says (Holm, 1979)."""
+    """Return p-values adjusted for their number, so that one false finding in the whole family is as rare as
+    the level says (Holm, 1979).
+    """
     from statsmodels.stats.multitest import multipletests
 
     return multipletests(p_values, method="holm")[1]
 
 
 def count_survivors(settings: AuditSettings) -> pd.DataFrame:
-    """Return how many gains survive in each reading of ±, and over the draw of the questions: reading, tests, single (unadjusted), holm, too_small.
+    """Return how many gains survive in each reading of ±, and over the draw of the questions: reading, tests,
+    single (unadjusted), holm, too_small.
 
     `too_small` counts ± of Table 1 that this reading cannot give with so many runs.
     """
@@ -169,9 +208,21 @@ def count_survivors(settings: AuditSettings) -> pd.DataFrame:
         p_values = test_over_runs(gains, reading, settings.n_runs)
         rows.append((f"± is {reading}", p_values, count_too_small(reading, settings.n_runs)))
     n_items = load_test_sets()[accuracy["task"]].to_numpy()
-    rows.append(("new questions, Table 1 only", test_over_items(accuracy["base"].to_numpy(), accuracy["tuned"].to_numpy(), n_items), None))
+    rows.append(
+        (
+            "new questions, Table 1 only",
+            test_over_items(accuracy["base"].to_numpy(), accuracy["tuned"].to_numpy(), n_items),
+            None,
+        )
+    )
     return pd.DataFrame(
-        {"reading": name, "tests": len(p), "single": int((p < settings.alpha).sum()), "holm": int((adjust_holm(p) < settings.alpha).sum()), "too_small": small}
+        {
+            "reading": name,
+            "tests": len(p),
+            "single": int((p < settings.alpha).sum()),
+            "holm": int((adjust_holm(p) < settings.alpha).sum()),
+            "too_small": small,
+        }
         for name, p, small in rows
     )
 
@@ -179,8 +230,9 @@ def count_survivors(settings: AuditSettings) -> pd.DataFrame:
 def compare_errors() -> pd.DataFrame:
     """Return, by test set, what ± is beside what the draw of the questions alone does.
 
-    Columns: task, n_items, plus_minus (median over models), from_items (half a 95 % interval, median), smaller (± smaller than that), of,
-    detectable (points; smallest true difference of two models, their answers taken as independent, that a test at 5 % finds with a power of 80 %).
+    Columns: task, n_items, plus_minus (median over models), from_items (half a 95 % interval, median),
+    smaller (± smaller than that), of, detectable (points; smallest true difference of two models, their
+    answers taken as independent, that a test at 5 % finds with a power of 80 %).
     """
     import pandas as pd
     from scipy.stats import norm

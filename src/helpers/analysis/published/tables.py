@@ -1,4 +1,6 @@
-"""The published numbers as tidy tables: each row one number of the paper, in this study's own names for cells and categories."""
+"""The published numbers as tidy tables: each row one number of the paper, in this study's own names for cells
+and categories.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,18 @@ if TYPE_CHECKING:
 
 PUBLISHED = RESULTS / "published"
 SOURCES = ("table1", "table2", "table3", "table4", "figure2", "figure3")
-COLUMNS = ("source", "model", "cell", "n_rows", "category", "task", "metric", "score", "plus_minus", "reading_error")
+COLUMNS = (
+    "source",
+    "model",
+    "cell",
+    "n_rows",
+    "category",
+    "task",
+    "metric",
+    "score",
+    "plus_minus",
+    "reading_error",
+)
 ALL, BASELINE = "all", "baseline"
 CELLS = (BASE, *SINGLES, *PAIRS, ALL, BASELINE)
 JUDGED = ("gpt4_coherence", "gpt4_completeness", "gpt4_naturalness")
@@ -33,8 +46,12 @@ ROUNDING = 0.005  # scores are printed with two decimals
 class AuditSettings:
     """What the audit has to assume: the level of its tests, and the runs behind a printed mean."""
 
-    alpha: float = parameter(0.05, "two-sided level of a whole family of tests (probability)", minimum=0.0001, maximum=0.5)
-    n_runs: int = parameter(5, "evaluation runs behind each printed mean; the paper does not say", minimum=2, maximum=100)
+    alpha: float = parameter(
+        0.05, "two-sided level of a whole family of tests (probability)", minimum=0.0001, maximum=0.5
+    )
+    n_runs: int = parameter(
+        5, "evaluation runs behind each printed mean; the paper does not say", minimum=2, maximum=100
+    )
 
 
 @lru_cache
@@ -56,24 +73,44 @@ def load_source(name: str) -> pd.DataFrame:
 
 
 def check_source(table: pd.DataFrame, name: str) -> None:
-    """Raise StudyError where a table of published numbers has other columns, an unknown cell, a score out of range or the same number twice."""
+    """Raise StudyError where a table of published numbers has other columns, an unknown cell, a score out of
+    range or the same number twice.
+    """
     if tuple(table.columns) != COLUMNS:
-        raise StudyError(f"{name} must have the columns {', '.join(COLUMNS)}, but {', '.join(table.columns)} were found. Restore the file from the repository.")
+        raise StudyError(
+            f"{name} must have the columns {', '.join(COLUMNS)}, but {', '.join(table.columns)} were found. "
+            "Restore the file from the repository."
+        )
     unknown = sorted(set(table["cell"]) - set(CELLS))
     if unknown:
-        raise StudyError(f"`cell` must be one of {', '.join(CELLS)}, but {unknown[0]!r} was found ({name}). Correct that row.")
+        raise StudyError(
+            f"`cell` must be one of {', '.join(CELLS)}, but {unknown[0]!r} was found ({name}). Correct that "
+            "row."
+        )
     limits = [RANGES.get(metric, PERCENT) for metric in table["metric"]]
-    outside = [line for line, (score, (low, high)) in enumerate(zip(table["score"], limits, strict=True), start=2) if not low <= score <= high]
+    outside = [
+        line
+        for line, (score, (low, high)) in enumerate(zip(table["score"], limits, strict=True), start=2)
+        if not low <= score <= high
+    ]
     if outside:
-        raise StudyError(f"`score` must lie within the range of its metric, but {table['score'][outside[0] - 2]} was found ({name}:{outside[0]}). Correct it.")
+        raise StudyError(
+            f"`score` must lie within the range of its metric, but {table['score'][outside[0] - 2]} was "
+            f"found ({name}:{outside[0]}). Correct it."
+        )
     twice = table.duplicated(["source", "model", "cell", "n_rows", "category", "task", "metric"])
     if twice.any():
-        raise StudyError(f"Each number must stand once, but the row of line {twice.idxmax() + 2} of {name} repeats an earlier one. Delete one of them.")
+        raise StudyError(
+            f"Each number must stand once, but the row of line {twice.idxmax() + 2} of {name} repeats an "
+            "earlier one. Delete one of them."
+        )
 
 
 @lru_cache
 def load_facts() -> pd.DataFrame:
-    """Return the numbers of the paper's text by name: value, rounding (half a unit of the last printed digit), unit, source."""
+    """Return the numbers of the paper's text by name: value, rounding (half a unit of the last printed
+    digit), unit, source.
+    """
     import pandas as pd
 
     return pd.read_csv(PUBLISHED / "facts.csv").set_index("name")
@@ -88,11 +125,19 @@ def load_test_sets() -> pd.Series:
 
 
 def add_judge_mean(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with the mean of the three scores that GPT-4 gave added as `gpt4_mean`, which is what figures and Table 4 show."""
+    """Return a table with the mean of the three scores that GPT-4 gave added as `gpt4_mean`, which is what
+    figures and Table 4 show.
+    """
     import pandas as pd
 
     keys = ["source", "model", "cell", "n_rows", "category", "task", "reading_error"]
-    mean = table[table["metric"].isin(JUDGED)].groupby(keys, sort=False, dropna=False)["score"].mean().reset_index().assign(metric="gpt4_mean")
+    mean = (
+        table[table["metric"].isin(JUDGED)]
+        .groupby(keys, sort=False, dropna=False)["score"]
+        .mean()
+        .reset_index()
+        .assign(metric="gpt4_mean")
+    )
     return pd.concat([table, mean], ignore_index=True)
 
 
@@ -104,24 +149,36 @@ def pair_scores(table: pd.DataFrame, tuned: str = ALL) -> pd.DataFrame:
         tuned: the cell that is compared with the base.
 
     Returns:
-        source, model, category, task, metric, base, tuned, base_pm, tuned_pm (printed ±, NaN where none) and error (of reading and rounding).
+        source, model, category, task, metric, base, tuned, base_pm, tuned_pm (printed ±, NaN where none) and
+        error (of reading and rounding).
     """
     keys = ["source", "model", "category", "task", "metric"]
-    before, after = (table[table["cell"] == cell].set_index(keys)[["score", "plus_minus", "reading_error"]] for cell in (BASE, tuned))
+    before, after = (
+        table[table["cell"] == cell].set_index(keys)[["score", "plus_minus", "reading_error"]]
+        for cell in (BASE, tuned)
+    )
     before = before.set_axis(["base", "base_pm", "error"], axis=1)
     after = after.set_axis(["tuned", "tuned_pm", "error"], axis=1).drop(columns="error")
     pairs = before.join(after, how="inner").reset_index()
-    return pairs.assign(error=pairs["error"] + ROUNDING)[[*keys, "base", "tuned", "base_pm", "tuned_pm", "error"]]
+    return pairs.assign(error=pairs["error"] + ROUNDING)[
+        [*keys, "base", "tuned", "base_pm", "tuned_pm", "error"]
+    ]
 
 
 def label_scores(names: tuple[str, ...], metrics: tuple[str, ...]) -> pd.DataFrame:
-    """Return the rows of some tables and metrics with the `label` of a figure's row: the task, and the metric where there are several."""
+    """Return the rows of some tables and metrics with the `label` of a figure's row: the task, and the metric
+    where there are several.
+    """
     import pandas as pd
 
     table = pd.concat([load_source(name) for name in names])
     table = table[table["metric"].isin(metrics)]
-    words = table["metric"].map(lambda metric: METRIC_NAMES.get(metric, metric.removeprefix("gpt4_").replace("_", " ")))
-    return table.assign(label=table["task"] if len(metrics) == 1 else table["task"] + ", " + words).reset_index(drop=True)
+    words = table["metric"].map(
+        lambda metric: METRIC_NAMES.get(metric, metric.removeprefix("gpt4_").replace("_", " "))
+    )
+    return table.assign(
+        label=table["task"] if len(metrics) == 1 else table["task"] + ", " + words
+    ).reset_index(drop=True)
 
 
 def describe_files() -> pd.DataFrame:
@@ -129,4 +186,7 @@ def describe_files() -> pd.DataFrame:
     import pandas as pd
 
     files = sorted(PUBLISHED.glob("*.csv"))
-    return pd.DataFrame({"file": shown(path), "numbers": len(pd.read_csv(path)), "sha256": sha256_file(path)[:16]} for path in files)
+    return pd.DataFrame(
+        {"file": shown(path), "numbers": len(pd.read_csv(path)), "sha256": sha256_file(path)[:16]}
+        for path in files
+    )
