@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.evaluation.base import SharedBase
+from helpers.evaluation.settings import LossSettings
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.evaluation.tasks import parse_tasks
 from helpers.grid import (
@@ -24,6 +26,7 @@ from helpers.grid import (
     run_cells,
 )
 from helpers.jsonl import read_rows
+from helpers.losses import measure_cell, read_cell, stack_seeds
 from helpers.models import check_dtype
 from helpers.paths import ROOT
 from helpers.progress import track
@@ -32,7 +35,8 @@ from helpers.records import SeedTask
 from helpers.settings import pick
 from helpers.store import Run
 from helpers.synthesis.pipeline import INSTRUCTIONS, SEED_TASKS, SynthesisSettings, check_choices, synthesize
-from helpers.synthesis.public import PUBLIC, TRAINING, load_public_rows
+from helpers.synthesis.public import PUBLIC, load_public_rows
+from helpers.synthesis.split import HELD_OUT, TRAINING, hold_out
 from helpers.tuning.lora import TuningSettings
 from helpers.tuning.rows import parse_categories
 
@@ -58,14 +62,23 @@ class Study:
     instructions: str = ""
     grid: GridSettings = dataclasses.field(default_factory=GridSettings)
     data: str = ""
+    losses: LossSettings = dataclasses.field(default_factory=LossSettings)
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Study:
         """Build a study from same-named parameters, such as `globals()` of a notebook or a profile; absent
         ones keep their default.
         """
-        stages = (SynthesisSettings, TuningSettings, EvaluationSettings, ProviderLimits, GridSettings)
-        synthesis, tuning, evaluation, limits, grid = (pick(stage, parameters) for stage in stages)
+        stages = (
+            SynthesisSettings,
+            TuningSettings,
+            EvaluationSettings,
+            ProviderLimits,
+            GridSettings,
+            LossSettings,
+        )
+        synthesis, tuning, evaluation, limits, grid, losses = (pick(stage, parameters) for stage in stages)
+        losses.check_names()
         check_choices(synthesis)
         parse_categories(tuning.categories)
         parse_tasks(evaluation.tasks, public=True)
@@ -79,6 +92,7 @@ class Study:
             parameters.get("instructions", ""),
             grid,
             parameters.get("data", ""),
+            losses,
         )
 
     @cached_property
@@ -107,20 +121,45 @@ class Study:
         return folder
 
     @cached_property
-    def instruction_file(self) -> Path:
-        """The instruction file: the one that `instructions` names (from the project's folder), the public
-        rows, or the synthesis run's.
+    def all_rows_file(self) -> Path:
+        """Every instruction row: the file that `instructions` names (from the project's folder), or the
+        synthesis run's.
 
         Raises:
-            StudyError: the named file does not exist, or the public rows cannot be had.
+            StudyError: the named file does not exist.
         """
-        if self.instructions == PUBLIC:
-            return load_public_rows(self.data_folder).file(TRAINING)
         return (
             self._find_rows("instructions", self.instructions)
             if self.instructions
             else self.synthesis_run.file(INSTRUCTIONS)
         )
+
+    @cached_property
+    def _split(self) -> Run | None:
+        """The run that holds training and held-out rows apart; None where nothing is held out."""
+        if self.instructions == PUBLIC:
+            return load_public_rows(self.data_folder)
+        share = self.losses.held_out_share
+        return hold_out(self.all_rows_file, share) if share else None
+
+    @cached_property
+    def instruction_file(self) -> Path:
+        """The rows to tune on.
+
+        Raises:
+            StudyError: the rows cannot be had.
+        """
+        return self._split.file(TRAINING) if self._split else self.all_rows_file
+
+    @cached_property
+    def held_out_file(self) -> Path | None:
+        """The rows whose loss is measured, which no model is tuned on; None where nothing is held out."""
+        return self._split.file(HELD_OUT) if self._split else None
+
+    @cached_property
+    def shared_base(self) -> SharedBase:
+        """The base model, loaded once for all adapters that are measured."""
+        return SharedBase(self.evaluation.model, self.evaluation.dtype)
 
     def _find_rows(self, parameter: str, name: str) -> Path:
         path = ROOT / name
@@ -155,15 +194,16 @@ class Study:
 
     def run_cell(self, plan: CellPlan) -> Cell:
         """Run or load one cell of the grid."""
-        return run_cell(*self._settle(plan))
+        return run_cell(*self.settle(plan))
 
     def look_up_cell(self, plan: CellPlan) -> str:
         """Say of a cell of the grid whether it is 'done', 'tuned' or 'missing' in the store; computes
         nothing.
         """
-        return look_up_cell(*self._settle(plan))
+        return look_up_cell(*self.settle(plan))
 
-    def _settle(self, plan: CellPlan) -> tuple[str, TuningSettings, EvaluationSettings, Path, Path | None]:
+    def settle(self, plan: CellPlan) -> tuple[str, TuningSettings, EvaluationSettings, Path, Path | None]:
+        """Return what makes a cell: its name, its settings of tuning and evaluation, rows, folder of the tests."""
         rows = (
             self._find_rows("general", self.grid.general) if plan.name == GENERAL else self.instruction_file
         )
@@ -190,6 +230,18 @@ class Study:
         and seed.
         """
         return collect_seeds(self.run_grid(names, n_rows))
+
+    def collect_losses(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
+        """Return the losses of several cells under every training seed, one row an item, cell and seed
+        (`helpers.losses`); cells are tuned and measured where they are not stored.
+        """
+        plans = self.plan_cells(names, n_rows)
+        tables = {}
+        with track("losses of the grid", len(plans), "cells") as advance:
+            for plan in plans:
+                tables[plan] = read_cell(self, measure_cell(self, plan)[1])
+                advance(note=plan.id)
+        return stack_seeds(tables)
 
     @cached_property
     def lattice_items(self) -> pd.DataFrame:

@@ -123,9 +123,7 @@ def _train(
 
     processes = join_processes()
     chosen, encoded, left_out = draw_rows(settings, rows)
-    batches = iterate_steps(
-        [len(row.input_ids) for row in encoded], settings.batch_size, settings.epochs, settings.training_seed
-    )
+    batches = iterate_steps(len(encoded), settings.batch_size, settings.epochs, settings.training_seed)
     steps = [(epoch, [encoded[index] for index in batch]) for epoch, batch in batches]
     size = measure_model(load_config(settings.model), settings)
     plan = plan_memory(settings, size, steps, processes.num_processes)
