@@ -8,6 +8,7 @@ import nbformat
 import pytest
 
 from helpers.analysis.published.tables import AuditSettings
+from helpers.evaluation.settings import LossSettings
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.gallery import GALLERY
 from helpers.grid import GridSettings
@@ -19,7 +20,15 @@ from helpers.student import SOLUTION
 from helpers.synthesis.pipeline import SynthesisSettings
 from helpers.tuning.lora import TuningSettings
 
-STAGES = (SynthesisSettings, ProviderLimits, TuningSettings, EvaluationSettings, GridSettings, AuditSettings)
+STAGES = (
+    SynthesisSettings,
+    ProviderLimits,
+    TuningSettings,
+    EvaluationSettings,
+    GridSettings,
+    LossSettings,
+    AuditSettings,
+)
 FIELDS = {field.name: field for stage in STAGES for field in dataclasses.fields(stage)}
 NAMES = [
     "01_seed_curation",

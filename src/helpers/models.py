@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.hub import explain_hub_error, split_revision
 from helpers.paths import shown
+from helpers.products import use_fast_products
 from helpers.store import sha256_file, sha256_text
 from helpers.wheels import WHEEL_MODELS, fetch_model
 
@@ -104,6 +105,8 @@ def load_model(
 
     logging.disable_progress_bar()
     usual, dtype = choose_device(dtype)
+    if (device or usual) == "cpu":
+        use_fast_products()
     options: dict[str, Any] = (
         {"quantization_config": _four_bits(dtype), "device_map": {"": device or usual}} if quantize else {}
     )

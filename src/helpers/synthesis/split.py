@@ -12,7 +12,7 @@ from typing import Any
 
 from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_json_lines
-from helpers.store import Run, run_stage, sha256_file, write_text
+from helpers.store import Run, computing, run_stage, sha256_file, write_text
 
 TRAINING, HELD_OUT = "training.jsonl", "held_out.jsonl"
 
@@ -50,7 +50,8 @@ def hold_out(instructions: Path, share: float) -> Run:
         return {name.split(".")[0]: len(part) for name, part in parts.items()}
 
     inputs = {"instructions": sha256_file(instructions)}
-    return run_stage("split", {"share": share}, inputs, ("synthesis/split.py",), compute)
+    with computing():
+        return run_stage("split", {"share": share}, inputs, ("synthesis/split.py",), compute)
 
 
 def _group(row: dict[str, Any]) -> str:
