@@ -116,7 +116,7 @@ PLANTED_NOTEBOOK = (
     'planted: str = ""  # what an evil teacher or model wrote',
     """
     import pandas as pd
-    from helpers import notebook
+    from helpers.book import notebook
     from helpers.synthesis.parsing import parse_reply
 
     reply = "".join(f"4. {field}: {planted}\\n" for field in ("Instruction", "Input", "Output"))
@@ -184,8 +184,8 @@ def planted_page(tmp_path_factory, build_pages):
     import nbformat
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+    from helpers.book.runner import run_notebook
     from helpers.paths import ROOT
-    from helpers.runner import run_notebook
 
     folder = tmp_path_factory.mktemp("planted")
     cells = [new_code_cell(dedent(source).strip()) for source in PLANTED_NOTEBOOK]

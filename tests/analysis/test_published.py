@@ -16,7 +16,7 @@ from helpers.analysis.published.tables import (
 )
 from helpers.analysis.transfer import transfer_table
 from helpers.errors import StudyError
-from helpers.grid import BASE
+from helpers.study.grid import BASE
 
 each_source = pytest.mark.parametrize("name", tables.SOURCES)
 

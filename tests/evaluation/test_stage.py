@@ -7,8 +7,7 @@ import torch
 
 from helpers.errors import StudyError
 from helpers.evaluation import stage
-from helpers.evaluation.base import SharedBase
-from helpers.evaluation.forms import build_task_prompt
+from helpers.evaluation.adapters import SharedBase
 from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.stage import (
     ANSWERS,
@@ -19,11 +18,12 @@ from helpers.evaluation.stage import (
     prepare_exams,
     score_answers,
 )
+from helpers.evaluation.task import build_task_prompt
 from helpers.evaluation.tasks import TASKS, load_items, parse_tasks
-from helpers.grid import collect_items, run_cells
 from helpers.jsonl import read_json_lines
 from helpers.prompts import encode_prompt
-from helpers.tuning.lora import TuningSettings
+from helpers.study.grid import collect_items, run_cells
+from helpers.tuning.settings import TuningSettings
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from helpers.synthesis.overview import (
     read_tasks,
     share_categories,
 )
-from helpers.synthesis.pipeline import SynthesisSettings, TaskFilter, plan_requests, synthesize
+from helpers.synthesis.pipeline import TaskFilter, plan_requests, synthesize
+from helpers.synthesis.settings import SynthesisSettings
 
 
 def test_at_least_seven_hundred_recorded_tasks_survive_in_about_the_papers_shares():

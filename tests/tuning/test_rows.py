@@ -7,7 +7,7 @@ import torch
 
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
-from helpers.models import load_tokenizer
+from helpers.models.load import load_tokenizer
 from helpers.records import Instruction
 from helpers.tuning.rows import (
     IGNORED,

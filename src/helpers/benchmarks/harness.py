@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.forms import letter_of
 from helpers.evaluation.harness import LINE_FEED
+from helpers.evaluation.task import letter_of
 
 if TYPE_CHECKING:
     from helpers.evaluation.stage import Exam
@@ -40,7 +40,7 @@ def compare_with_harness(way: str) -> tuple[Callable[[], Any], Callable[[], Any]
     from lm_eval.models.huggingface import HFLM
 
     from helpers.evaluation.stage import CHOICE_BATCH_SIZE, EvaluationSettings, answer_items, prepare_exams
-    from helpers.models import load_model, load_tokenizer
+    from helpers.models.load import load_model, load_tokenizer
 
     model, tokenizer = load_model(MODEL), load_tokenizer(MODEL)
     exams = prepare_exams(EvaluationSettings(model=MODEL, tasks=TASKS, n_items=N_ITEMS, choice_scoring=way))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from helpers.commands.terminal import plain_errors, report_progress
 from helpers.errors import StudyError
 from helpers.evaluation.bleurt import check_scorer, measure_bleurt
 from helpers.evaluation.judge import (
@@ -26,7 +27,6 @@ from helpers.provider.ledger import ProviderLimits
 from helpers.provider.wire import read_key
 from helpers.settings import pick
 from helpers.store import Run, write_text
-from helpers.terminal import plain_errors, report_progress
 
 if TYPE_CHECKING:
     import pandas as pd

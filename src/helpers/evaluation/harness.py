@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.forms import LETTER, TEXT, letter_of
 from helpers.evaluation.stage import EvaluationSettings, Exam, encode_options, prepare_exams
+from helpers.evaluation.task import LETTER, TEXT, letter_of
 from helpers.jsonl import dump_rows
-from helpers.models import load_tokenizer
+from helpers.models.load import load_tokenizer
 from helpers.store import write_text
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 EVERY_ITEM = 1_000_000
 LINE_FEED = "\n"
 CHOOSE = "choose.py"
-CHOOSE_CODE = '''"""Scoring of choices by text: the mean log-likelihood per token, without the line feed that all options begin with."""
+CHOOSE_CODE = '''"""Scoring of choices by text: the mean log-likelihood per token.
+
+The line feed that all options begin with does not count.
+"""
 
 
 def choose(doc, results):

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.evaluation.base import SharedBase, find_adapter, identify_adapter
+from helpers.evaluation.adapters import SharedBase, find_adapter, identify_adapter
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.jsonl import read_rows
-from helpers.models import identify_model
+from helpers.models.load import identify_model
 from helpers.progress import track
 from helpers.records import Instruction
 from helpers.store import Run, run_stage, sha256_file
@@ -27,12 +27,12 @@ LOSSES = "losses.csv"
 BATCH_SIZE = 4
 CODE = (
     "evaluation/held_out.py",
-    "evaluation/base.py",
+    "evaluation/adapters.py",
     "tuning/rows.py",
     "tuning/step.py",
     "prompts.py",
-    "models.py",
-    "wheels.py",
+    "models/load.py",
+    "models/wheels.py",
 )
 
 

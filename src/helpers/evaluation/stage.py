@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.base import SharedBase, find_adapter, identify_adapter
+from helpers.evaluation.adapters import SharedBase, find_adapter, identify_adapter
 from helpers.evaluation.choice import score_options
-from helpers.evaluation.forms import LETTER, TEXT, Task, build_letter_prompt, build_task_prompt, letter_of
 from helpers.evaluation.generation import generate_greedily
 from helpers.evaluation.metrics import score_choice
 from helpers.evaluation.partial import PartialAnswers
+from helpers.evaluation.task import LETTER, TEXT, Task, build_letter_prompt, build_task_prompt, letter_of
 from helpers.evaluation.tasks import load_items, parse_tasks, select_items
 from helpers.jsonl import dump_rows, read_json_lines
-from helpers.models import identify_model, load_tokenizer
+from helpers.models.load import identify_model, load_tokenizer
 from helpers.progress import track
 from helpers.prompts import encode_prompt
 from helpers.records import BenchmarkItem, ChoiceItem
@@ -37,9 +37,9 @@ CHOICE_BATCH_SIZE = 8
 ENGINE = (
     *(
         f"evaluation/{name}.py"
-        for name in ("base", "choice", "forms", "generation", "partial", "prefix", "stage", "tasks")
+        for name in ("adapters", "choice", "task", "generation", "partial", "prefix", "stage", "tasks")
     ),
-    *("prompts.py", "models.py", "wheels.py"),
+    *("prompts.py", "models/load.py", "models/wheels.py"),
 )
 SCORING = (
     "evaluation/concepts.py",

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from helpers.errors import StudyError
 from helpers.evaluation import metrics
-from helpers.evaluation.forms import (
+from helpers.evaluation.loaders import load_rows
+from helpers.evaluation.sources import SOURCES
+from helpers.evaluation.task import (
     Task,
     answer_choice,
     answer_medications,
@@ -20,8 +22,6 @@ from helpers.evaluation.forms import (
     show_evidence,
     show_pair,
 )
-from helpers.evaluation.loaders import load_rows
-from helpers.evaluation.sources import SOURCES
 from helpers.jsonl import read_rows
 from helpers.paths import BENCHMARK
 from helpers.records import (

@@ -24,7 +24,8 @@ REASONS = (
     "not novel",
 )
 NON_TEXT = re.compile(
-    r"\b(images?|pictures?|photos?|photographs?|graphs?|diagrams?|videos?|audio|(the|attached) figure|figure (above|below|shown))\b",
+    r"\b(images?|pictures?|photos?|photographs?|graphs?|diagrams?|videos?|audio"
+    r"|(the|attached) figure|figure (above|below|shown))\b",
     re.IGNORECASE,
 )
 PERSONAL_DATA = re.compile(

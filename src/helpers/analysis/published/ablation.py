@@ -9,7 +9,7 @@ import numpy as np
 from helpers.analysis.published.checks import gain_of_pairs, mean_figure2, reading_error
 from helpers.analysis.published.precision import adjust_holm, test_over_items
 from helpers.analysis.published.tables import ALL, BASE, load_facts, load_source, load_test_sets
-from helpers.grid import PAIRS, SINGLES
+from helpers.study.grid import PAIRS, SINGLES
 
 if TYPE_CHECKING:
     import pandas as pd
