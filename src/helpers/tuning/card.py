@@ -11,10 +11,10 @@ from helpers.models.wheels import WHEEL_MODELS
 from helpers.tuning.settings import TuningSettings
 
 CARD = "README.md"
-LIMITS = """Not for clinical use. The adapter was made for a study of methods: a model tuned with it gives wrong
-and unsafe answers in fluent sentences. It was tuned once, with one seed; neither its rows nor its answers were
-checked for bias or safety. Whoever uses it also keeps to the terms of the model below it and of the rows it was
-tuned on."""
+LIMITS = """Not for clinical use. The adapter was made for a study of methods: a model tuned with it gives
+wrong and unsafe answers in fluent sentences. It was tuned once, with one seed; neither its rows nor its
+answers were checked for bias or safety. Whoever uses it also keeps to the terms of the model below it and
+of the rows it was tuned on."""
 
 
 def describe_adapter(
