@@ -127,10 +127,10 @@ PLANTED_NOTEBOOK = (
     "notebook.show_table(parsed.assign(**{planted: 1.5}))",
     """
     from helpers.evaluation.answers import lay_out_answers
-    from helpers.evaluation.stage import EvaluationSettings, prepare_exams
+    from helpers.evaluation.stage import EvaluationSettings, prepare_task_runs
 
     settings = EvaluationSettings(tasks="evidence_yesno,patient_answer", n_items=2)
-    items = [(exam.task.name, item.id) for exam in prepare_exams(settings) for item in exam.items]
+    items = [(task_run.task.name, item.id) for task_run in prepare_task_runs(settings) for item in task_run.items]
     answers = pd.DataFrame(items, columns=["task", "item"]).assign(cell="base", response=planted, score=0.0)
     notebook.show_searchable(lay_out_answers(settings, answers).assign(**{planted: 1.5}))
     """,

@@ -15,7 +15,7 @@ from helpers.evaluation.stage import (
     EvaluationSettings,
     evaluate,
     list_first_prompts,
-    prepare_exams,
+    prepare_task_runs,
     score_answers,
 )
 from helpers.evaluation.task import build_task_prompt
@@ -56,11 +56,11 @@ def test_scores_do_not_depend_on_the_batch(settings, scoring, monkeypatch, tmp_p
 def test_a_killed_evaluation_keeps_the_tasks_it_has_answered(settings, monkeypatch):
     answered = []
 
-    def die_at_third(model, tokenizer, exam, partial):
+    def die_at_third(model, tokenizer, task_run, partial):
         if len(answered) == 2:
             raise KeyboardInterrupt
-        answered.append(exam.task.name)
-        return answer(model, tokenizer, exam, partial)
+        answered.append(task_run.task.name)
+        return answer(model, tokenizer, task_run, partial)
 
     answer = stage.answer_items
     monkeypatch.setattr(stage, "answer_items", die_at_third)
@@ -141,11 +141,11 @@ def test_more_tasks_reuse_the_answers_that_are_stored(settings, monkeypatch):
 def test_scoring_runs_again_from_stored_answers_without_a_model(settings, runs):
     settings = dataclasses.replace(settings, tasks="evidence_yesno,patient_answer")
     run = evaluate(settings)
-    exams = prepare_exams(settings)
+    task_runs = prepare_task_runs(settings)
     rows = [
         row
-        for exam in exams
-        for row in score_answers(exam, runs / "answers" / run.manifest["inputs"][exam.task.name] / ANSWERS)
+        for task_run in task_runs
+        for row in score_answers(task_run, runs / "answers" / run.manifest["inputs"][task_run.task.name] / ANSWERS)
     ]
     assert rows == read(run)
 
@@ -199,7 +199,7 @@ def test_an_unknown_task_is_refused_with_the_known_ones():
 def test_answers_may_hold_any_character(settings, monkeypatch):
     odd = "yes\u2028no\u0085\r\x0b maybe"
     monkeypatch.setattr(
-        stage, "answer_items", lambda model, tokenizer, exam, partial: [{"response": odd} for _ in exam.items]
+        stage, "answer_items", lambda model, tokenizer, task_run, partial: [{"response": odd} for _ in task_run.items]
     )
     rows = read(evaluate(dataclasses.replace(settings, tasks="patient_answer")))
     assert {row["response"] for row in rows} == {odd}
@@ -226,17 +226,17 @@ def test_first_prompts_are_shown_as_the_model_gets_them(settings, scoring):
 
 
 def test_letters_are_read_one_place_after_the_prompt_in_every_order(settings):
-    exam = prepare_exams(
+    task_run = prepare_task_runs(
         dataclasses.replace(settings, tasks="evidence_yesno", choice_scoring="letter", permute_options=True)
     )[0]
-    item = exam.items[0]
-    straight, turned = exam.build_prompts(item)
+    item = task_run.items[0]
+    straight, turned = task_run.build_prompts(item)
     assert f"A. {item.options[0]}\nB. {item.options[1]}" in straight
     assert f"A. {item.options[1]}\nB. {item.options[0]}" in turned
     base = SharedBase(settings.model)
     model, tokenizer = base.wear(None), base.tokenizer
     letters = [tokenizer(letter, add_special_tokens=False)["input_ids"] for letter in "AB"]
-    for turn, found in enumerate(stage.answer_items(model, tokenizer, exam)[0]["loglikelihoods"]):
+    for turn, found in enumerate(stage.answer_items(model, tokenizer, task_run)[0]["loglikelihoods"]):
         ids = encode_prompt(tokenizer, (straight, turned)[turn])
         with torch.inference_mode():
             plain = torch.log_softmax(model(torch.tensor([ids])).logits[0, -1], dim=-1)

@@ -16,7 +16,7 @@ import numpy as np
 from helpers.errors import StudyError
 from helpers.evaluation.held_out import LOSSES, measure_held_out
 from helpers.evaluation.loaders import find_release
-from helpers.evaluation.stage import EvaluationSettings, Exam, prepare_exams
+from helpers.evaluation.stage import EvaluationSettings, TaskRun, prepare_task_runs
 from helpers.evaluation.tasks import find_task
 from helpers.models.load import identify_model
 from helpers.paths import RESULTS, shown
@@ -180,7 +180,7 @@ def describe_grid(study: Study) -> dict[str, Any]:
     """Return the manifest: settings, sha256 of rows and test items, sources and licences, versions and
     machine.
     """
-    exams = prepare_exams(study.evaluation, study.data_folder)
+    task_runs = prepare_task_runs(study.evaluation, study.data_folder)
     machine = describe_machine()
     return {
         "settings": {
@@ -191,7 +191,7 @@ def describe_grid(study: Study) -> dict[str, Any]:
         },
         "model": identify_model(study.evaluation.model),
         "instructions": describe_instructions(study),
-        "tests": {exam.task.name: describe_test(exam, study.data_folder) for exam in exams},
+        "tests": {task_run.task.name: describe_test(task_run, study.data_folder) for task_run in task_runs},
         "machine": machine["machine"] | {"created": machine["created"]},
         "versions": {
             name: version for name, version in machine["versions"].items() if name in ("python", *LIBRARIES)
@@ -212,22 +212,22 @@ def describe_instructions(study: Study) -> dict[str, Any]:
     return found
 
 
-def describe_test(exam: Exam, data: Path | None) -> dict[str, Any]:
+def describe_test(task_run: TaskRun, data: Path | None) -> dict[str, Any]:
     """Return what a test's items are: their number and sha256, of questions with options the share (0..1)
     that the commonest answer is right for, and of a public set its address, licence, and the sha256 of the
     files it was read from.
     """
-    found: dict[str, Any] = {"n_items": len(exam.items), "sha256": exam.digest}
-    if isinstance(exam.items[0], ChoiceItem):
-        found["commonest"] = max(Counter(item.options[item.answer] for item in exam.items).values()) / len(
-            exam.items
+    found: dict[str, Any] = {"n_items": len(task_run.items), "sha256": task_run.digest}
+    if isinstance(task_run.items[0], ChoiceItem):
+        found["commonest"] = max(Counter(item.options[item.answer] for item in task_run.items).values()) / len(
+            task_run.items
         )
-    if exam.task.source is None:
+    if task_run.task.source is None:
         return found
-    files = find_release(exam.task.source, data).values() if data else ()
+    files = find_release(task_run.task.source, data).values() if data else ()
     return found | {
-        "url": exam.task.source.url,
-        "licence": exam.task.source.licence,
+        "url": task_run.task.source.url,
+        "licence": task_run.task.source.licence,
         "files": {path.name: sha256_file(path) for paths in files for path in paths},
     }
 
