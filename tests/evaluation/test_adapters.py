@@ -43,12 +43,12 @@ def test_an_adapter_is_merged_as_peft_merges_it_and_leaves_no_trace(toy_model, a
     from peft import PeftModel
 
     base = SharedBase(toy_model, keeps_weights=keeps_weights)
-    before, ids = weights(base.wear(None)), torch.tensor([[0, 9, 8, 7]])
+    before, ids = weights(base.merge(None)), torch.tensor([[0, 9, 8, 7]])
     for adapter in adapters:
         with quiet_peft():
             merged = PeftModel.from_pretrained(load_model(toy_model), adapter).merge_and_unload()
-        assert torch.equal(base.wear(adapter)(ids).logits, merged(ids).logits)
-    after = weights(base.wear(None))
+        assert torch.equal(base.merge(adapter)(ids).logits, merged(ids).logits)
+    after = weights(base.merge(None))
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
 
@@ -69,12 +69,12 @@ def test_an_adapter_that_replaces_whole_layers_is_worn_and_taken_off_too(toy_mod
         tuned.base_model.model.lm_head.modules_to_save.default.weight.mul_(2)
     tuned.save_pretrained(tmp_path)
     base, ids = SharedBase(toy_model), torch.tensor([[0, 9, 8, 7]])
-    before = weights(base.wear(None))
+    before = weights(base.merge(None))
     with quiet_peft():
         plain = PeftModel.from_pretrained(load_model(toy_model), tmp_path)(ids).logits
-    assert torch.allclose(base.wear(tmp_path)(ids).logits, plain, atol=1e-5)
-    assert not torch.allclose(base.wear(None)(ids).logits, plain, atol=1e-1)
-    after = weights(base.wear(None))
+    assert torch.allclose(base.merge(tmp_path)(ids).logits, plain, atol=1e-5)
+    assert not torch.allclose(base.merge(None)(ids).logits, plain, atol=1e-1)
+    after = weights(base.merge(None))
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
 
 
@@ -121,7 +121,7 @@ def test_a_folder_without_an_adapter_and_one_for_another_model_are_refused(toy_m
         toy_model, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors", "config.json")
     )
     with pytest.raises(StudyError, match=r"does not fit .* Name the model it was tuned on"):
-        SharedBase(str(tmp_path)).wear(adapters[0])
+        SharedBase(str(tmp_path)).merge(adapters[0])
 
 
 @pytest.mark.parametrize("template", ["<s> $A", "<s> $A </s>", "$A"])

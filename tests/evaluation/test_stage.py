@@ -234,7 +234,7 @@ def test_letters_are_read_one_place_after_the_prompt_in_every_order(settings):
     assert f"A. {item.options[0]}\nB. {item.options[1]}" in straight
     assert f"A. {item.options[1]}\nB. {item.options[0]}" in turned
     base = SharedBase(settings.model)
-    model, tokenizer = base.wear(None), base.tokenizer
+    model, tokenizer = base.merge(None), base.tokenizer
     letters = [tokenizer(letter, add_special_tokens=False)["input_ids"] for letter in "AB"]
     for turn, found in enumerate(stage.answer_items(model, tokenizer, task_run)[0]["loglikelihoods"]):
         ids = encode_prompt(tokenizer, (straight, turned)[turn])

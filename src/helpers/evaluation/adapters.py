@@ -37,7 +37,7 @@ class SharedBase:
 
     def __init__(self, name: str, dtype: str = AUTO, keeps_weights: bool = True) -> None:
         self.name, self.dtype, self.keeps_weights = name, dtype, keeps_weights
-        self._worn: Path | None = None
+        self._active_adapter: Path | None = None
         self._kept: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._altered = False
 
@@ -50,20 +50,20 @@ class SharedBase:
     def _model(self) -> PreTrainedModel:
         return load_model(self.name, dtype=self.dtype)
 
-    def wear(self, adapter: Path | None) -> PreTrainedModel:
+    def merge(self, adapter: Path | None) -> PreTrainedModel:
         """Return the model with an adapter merged into it, or as it is; any other adapter is taken off first.
 
         Raises:
             StudyError: the adapter does not fit the model, or cannot be merged.
         """
-        if adapter != self._worn:
-            self._take_off()
+        if adapter != self._active_adapter:
+            self._restore_base()
             if adapter is not None:
-                self._put_on(adapter)
-            self._worn = adapter
+                self._merge_adapter(adapter)
+            self._active_adapter = adapter
         return self._model
 
-    def _put_on(self, adapter: Path) -> None:
+    def _merge_adapter(self, adapter: Path) -> None:
         from peft import PeftModel
         from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
         from peft.utils.other import AuxiliaryTrainingWrapper
@@ -95,7 +95,7 @@ class SharedBase:
             ]
         wrapped.merge_and_unload().eval()
 
-    def _take_off(self) -> None:
+    def _restore_base(self) -> None:
         for weight, kept in self._kept:
             weight.data.copy_(kept)
         if self._altered:

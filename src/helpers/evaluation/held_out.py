@@ -62,7 +62,7 @@ def measure_held_out(
         base = SharedBase(settings.model, settings.dtype, keeps_weights=False)
         drawn = sorted(read_rows(rows, Instruction), key=lambda row: row.id)
         encoded = dict(list(encode_rows(base.tokenizer, drawn, max_tokens).items())[: settings.n_items])
-        losses = sum_losses(base.wear(folder), list(encoded.values()))
+        losses = sum_losses(base.merge(folder), list(encoded.values()))
         with (path / LOSSES).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["id", "nats", "tokens"])

@@ -225,7 +225,7 @@ def answer_task(task_run: TaskRun, base: SharedBase, adapter: Path | None, input
     """
 
     def compute(folder: Path) -> dict[str, Any]:
-        answers = answer_items(base.wear(adapter), base.tokenizer, task_run, PartialAnswers(folder / PARTIAL))
+        answers = answer_items(base.merge(adapter), base.tokenizer, task_run, PartialAnswers(folder / PARTIAL))
         write_text(
             folder / ANSWERS,
             dump_rows({"id": item.id} | answer for item, answer in zip(task_run.items, answers, strict=True)),
