@@ -34,8 +34,8 @@ from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, pl
 from helpers.figures.outcomes import plot_gain_map, plot_intervals, plot_loss, plot_scores, plot_transfer
 from helpers.figures.published import (
     plot_claims,
-    plot_reach,
-    plot_reach_by_size,
+    plot_share_of_full_gain,
+    plot_share_by_size,
     plot_scores_of_models,
     plot_size_curves,
     plot_two_accounts,
@@ -264,13 +264,13 @@ GALLERY: dict[str, Drawing] = {
         PUBLISHED_RESULTS, lambda _: ablation.transfer_table(), plot_transfer, (6.4, 6.0)
     ),
     "published_figure2": Drawing(
-        PUBLISHED_RESULTS, lambda _: ablation.reach_of_all(), plot_reach, (7.0, 5.6)
+        PUBLISHED_RESULTS, lambda _: ablation.share_of_full_gain(), plot_share_of_full_gain, (7.0, 5.6)
     ),
     "published_figure3": Drawing(
         PUBLISHED_RESULTS, lambda _: ablation.gain_curves(), plot_size_curves, (7.0, 3.8)
     ),
     "published_sizes": Drawing(
-        PUBLISHED_RESULTS, lambda _: ablation.reach_by_size(), plot_reach_by_size, (7.0, 4.0)
+        PUBLISHED_RESULTS, lambda _: ablation.share_by_size(), plot_share_by_size, (7.0, 4.0)
     ),
 }
 
