@@ -19,7 +19,7 @@ from helpers.provider.wire import (
     REFUSAL_CODES,
     GarbledError,
     explain_refusal,
-    is_vain,
+    is_permanent,
     ordered_delay,
     parse_duration,
     read_completion,
@@ -136,7 +136,7 @@ class LiveClient:
         async with asyncio.timeout(self._limits.timeout_seconds):
             raw = await client.chat.completions.with_raw_response.create(**body)
         self._answered_at = _now()
-        self._heed_limits(raw.headers)
+        self._apply_rate_limits(raw.headers)
         try:
             parsed = raw.parse()
         except ValueError as error:
@@ -145,7 +145,7 @@ class LiveClient:
 
     def _book_failure(self, error: Exception, ticket: str, key: str, body: Body) -> Completion | None:
         """Book what a failed request may have cost; return the completion that it amounts to, if any, and
-        raise where trying again is vain.
+        raise where trying again is useless.
         """
         from httpx2 import ConnectError, ConnectTimeout
         from openai import APIConnectionError, APIStatusError
@@ -156,7 +156,7 @@ class LiveClient:
                 answer = Completion(model=body["model"], finish_reason="content_filter", text="", usage=None)
                 self._journal.keep(key, answer)
                 return answer
-            if is_vain(error.status_code, error.code):
+            if is_permanent(error.status_code, error.code):
                 raise StudyError(explain_refusal(error, self._model)) from None
         elif isinstance(error.__cause__, ConnectError | ConnectTimeout):
             self._ledger.release(ticket)
@@ -223,7 +223,7 @@ class LiveClient:
             )
         self._resume_at = max(self._resume_at, _now() + seconds)
 
-    def _heed_limits(self, headers: Mapping[str, str]) -> None:
+    def _apply_rate_limits(self, headers: Mapping[str, str]) -> None:
         """Hold back when an answer says that nothing is left of the allowance for requests or tokens."""
         for kind in ("requests", "tokens"):
             if headers.get(f"x-ratelimit-remaining-{kind}") == "0":
