@@ -68,10 +68,10 @@ def test_only_clear_gains_can_contradict_a_clear_gain_of_the_papers():
         "n_unknown": 1,
     }
     assert (
-        comparison.tell_directions(table)
+        comparison.describe_directions(table)
         == "The interval excludes zero for QA, GEN, and for none of them the direction is the paper's."
     )
     assert (
-        comparison.tell_directions(table, comparison.SECOND)
+        comparison.describe_directions(table, comparison.SECOND)
         == "The interval excludes zero for QA, IE, GEN, where the direction is the paper's."
     )

@@ -123,7 +123,7 @@ def test_a_task_killed_after_a_batch_goes_on_with_the_next_and_ends_in_the_same_
 def test_a_batch_of_which_only_a_part_was_written_is_answered_again(tmp_path):
     (tmp_path / "partial").write_text('[3, "a"]\n[1, "b"]\n[2')
     partial = PartialAnswers(tmp_path / "partial")
-    assert [partial.lack(batch) for batch in ([3, 1], [1, 2])] == [False, True]
+    assert [partial.needs_answers(batch) for batch in ([3, 1], [1, 2])] == [False, True]
     partial.keep([2, 0], ["c", "d"])
     assert PartialAnswers(tmp_path / "partial").in_order() == ["d", "b", "c", "a"]
 

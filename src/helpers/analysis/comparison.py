@@ -157,7 +157,7 @@ def stack_sources(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     )
 
 
-def tell_directions(table: pd.DataFrame, source: str = REFERENCE) -> str:
+def describe_directions(table: pd.DataFrame, source: str = REFERENCE) -> str:
     """Return in a sentence for which categories of tasks the reference study's gain is clear, and whether it
     goes the paper's way.
     """

@@ -61,7 +61,7 @@ def glue_interval(name: str, row: Mapping[str, float]) -> None:
     glue_values(**{name: row["estimate"], f"{name}_low": row["low"], f"{name}_high": row["high"]})
 
 
-def tell_run_time(step: str, profile: str = "laptop") -> str:
+def describe_run_time(step: str, profile: str = "laptop") -> str:
     """Return in words how long a step took on two cores, all before it stored and itself not
     (`results/benchmarks/run_seconds.csv`).
 

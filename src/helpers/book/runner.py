@@ -200,18 +200,18 @@ def plan_run(
 
 
 def check_use(assignments: Mapping[str, Any], chosen: Sequence[Mapping[str, Parameter]]) -> None:
-    """Raise StudyError for an assignment that no chosen notebook would feel: it declares it, or reads the
+    """Raise StudyError for an assignment that no chosen notebook would use: it declares it, or reads the
     instructions that a synthesis parameter changes.
     """
-    felt = {name for parameters in chosen for name in parameters}
-    if "instructions" in felt:
-        felt |= {
+    used = {name for parameters in chosen for name in parameters}
+    if "instructions" in used:
+        used |= {
             field.name for stage in (SynthesisSettings, ProviderLimits) for field in dataclasses.fields(stage)
         }
-    unfelt = [name for name in assignments if name not in felt]
-    if unfelt:
+    unused = [name for name in assignments if name not in used]
+    if unused:
         raise StudyError(
-            f"None of the chosen notebooks has a parameter `{unfelt[0]}`. Leave it out, or choose a notebook "
+            f"None of the chosen notebooks has a parameter `{unused[0]}`. Leave it out, or choose a notebook "
             "that has it."
         )
 

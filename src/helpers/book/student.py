@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.book.notebook import tell_run_time
+from helpers.book.notebook import describe_run_time
 from helpers.book.runner import list_notebooks
 from helpers.store import write_text
 
@@ -39,8 +39,8 @@ def write_edition(folder: Path) -> list[Path]:
     links = dict(link_notebook(path, notebook) for path, notebook in notebooks.items())
     for path, notebook in notebooks.items():
         times = {
-            "run_time": tell_run_time(path.name[:2]),
-            "smoke_time": tell_run_time(path.name[:2], "smoke"),
+            "run_time": describe_run_time(path.name[:2]),
+            "smoke_time": describe_run_time(path.name[:2], "smoke"),
         }
         write_text(folder / path.name, nbformat.writes(make_edition(notebook, links | times)) + "\n")
     return [folder / path.name for path in notebooks]

@@ -121,7 +121,7 @@ def evaluate(
         with report_progress("evaluate"):
             evaluations = run_evaluations(models, adapter or [], settings, data)
         if further.judge:
-            typer.echo(foresee_judging(evaluations, further))
+            typer.echo(estimate_judging(evaluations, further))
         with report_progress("measure"):
             tables = tabulate(evaluations, further)
         show_tables(tables, output)
@@ -164,7 +164,7 @@ def run_evaluations(
     return evaluations
 
 
-def foresee_judging(evaluations: dict[str, Evaluation], further: Further) -> str:
+def estimate_judging(evaluations: dict[str, Evaluation], further: Further) -> str:
     """Return what the judgements will cost: marks of every model's texts, and each later model's texts
     against the first one's.
     """

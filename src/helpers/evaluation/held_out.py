@@ -1,4 +1,4 @@
-"""The loss on held-out rows: how well a model foresees responses of the kind it was tuned on, from rows it
+"""The loss on held-out rows: how well a model predicts responses of the kind it was tuned on, from rows it
 was not.
 """
 

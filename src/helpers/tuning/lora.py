@@ -35,7 +35,7 @@ from helpers.tuning.memory import (
 )
 from helpers.tuning.rows import (
     EncodedRow,
-    deal_responses,
+    rotate_responses,
     encode_row,
     encode_rows,
     iterate_steps,
@@ -152,7 +152,7 @@ def draw_rows(
         for row in rows
         if row.id not in fitting
     ]
-    return chosen, deal_responses([fitting[row.id] for row in chosen], settings.categories), left_out
+    return chosen, rotate_responses([fitting[row.id] for row in chosen], settings.categories), left_out
 
 
 def join_processes() -> PartialState:

@@ -81,7 +81,7 @@ def select_rows(rows: Sequence[Instruction], categories: str, n_rows: int, seed:
     return chosen
 
 
-def deal_responses(rows: Sequence[EncodedRow], categories: str) -> list[EncodedRow]:
+def rotate_responses(rows: Sequence[EncodedRow], categories: str) -> list[EncodedRow]:
     """Give each row of the control 'shuffled' the response of the row after it, the last one that of the
     first; leave rows of other runs as they are.
 
