@@ -22,7 +22,7 @@ from helpers.evaluation.task import build_task_prompt
 from helpers.evaluation.tasks import TASKS, load_items, parse_tasks
 from helpers.jsonl import read_json_lines
 from helpers.prompts import encode_prompt
-from helpers.study.grid import collect_items, run_cells
+from helpers.study.grid import collect_items, run_cells_of_seed
 from helpers.tuning.settings import TuningSettings
 
 
@@ -153,10 +153,10 @@ def test_scoring_runs_again_from_stored_answers_without_a_model(settings, runs):
 def test_cells_of_the_grid_share_items_and_are_loaded_the_second_time(toy_model, settings, instruction_file):
     tuning = TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=1e-2)
     names = ["base", "qa", "qa+ie"]
-    items = collect_items(run_cells(names, tuning, settings, instruction_file))
+    items = collect_items(run_cells_of_seed(names, tuning, settings, instruction_file))
     assert items.groupby("cell")["item"].apply(frozenset).nunique() == 1
     assert all(
-        cell.evaluation.reused for cell in run_cells(names, tuning, settings, instruction_file).values()
+        cell.evaluation.reused for cell in run_cells_of_seed(names, tuning, settings, instruction_file).values()
     )
 
 
@@ -164,8 +164,8 @@ def test_a_changed_parameter_recomputes_what_depends_on_it_and_nothing_else(
     toy_model, settings, instruction_file
 ):
     tuning = TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=1e-2)
-    run_cells(["base", "qa"], tuning, settings, instruction_file)
-    cells = run_cells(["base", "qa"], dataclasses.replace(tuning, lora_rank=2), settings, instruction_file)
+    run_cells_of_seed(["base", "qa"], tuning, settings, instruction_file)
+    cells = run_cells_of_seed(["base", "qa"], dataclasses.replace(tuning, lora_rank=2), settings, instruction_file)
     assert cells["base"].evaluation.reused
     assert not cells["qa"].tuning.reused
     assert not cells["qa"].evaluation.reused

@@ -50,7 +50,7 @@ from helpers.synthesis.overview import (
     count_growth,
     count_rejections,
     measure_lengths,
-    read_tasks,
+    read_parsed_tasks,
     share_categories,
 )
 from helpers.synthesis.verbs import count_roots
@@ -134,15 +134,15 @@ GALLERY: dict[str, Drawing] = {
     ),
     "rejections": Drawing(
         "02_instruction_synthesis",
-        lambda study: count_rejections(read_tasks(study.synthesis_run)),
+        lambda study: count_rejections(read_parsed_tasks(study.synthesis_run)),
         plot_rejections,
     ),
     "growth": Drawing(
-        "02_instruction_synthesis", lambda study: count_growth(read_tasks(study.synthesis_run)), plot_growth
+        "02_instruction_synthesis", lambda study: count_growth(read_parsed_tasks(study.synthesis_run)), plot_growth
     ),
     "saturation": Drawing(
         "02_instruction_synthesis",
-        lambda study: count_growth(read_tasks(study.synthesis_run)),
+        lambda study: count_growth(read_parsed_tasks(study.synthesis_run)),
         plot_saturation,
     ),
     "kept_shares": Drawing("02_instruction_synthesis", _shares, plot_shares),

@@ -82,7 +82,7 @@ def write_manifest(path: Path, study: Study, plans: list[CellPlan], arguments: l
 
 
 @app.command("run")
-def run_cells(
+def run_chosen_cells(
     profile: Profile = "laptop",
     parameter: Assignments = None,
     cell: Annotated[

@@ -210,7 +210,7 @@ def look_up_cell(
     return "done" if found.is_stored else "tuned" if adapter else "missing"
 
 
-def run_cells(
+def run_cells_of_seed(
     names: Iterable[str],
     tuning: TuningSettings,
     evaluation: EvaluationSettings,

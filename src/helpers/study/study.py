@@ -29,7 +29,7 @@ from helpers.study.grid import (
     look_up_cell,
     plan_cells,
     run_cell,
-    run_cells,
+    run_cells_of_seed,
 )
 from helpers.synthesis.pipeline import INSTRUCTIONS, SEED_TASKS, synthesize
 from helpers.synthesis.public import PUBLIC, TRAINING, load_public_rows
@@ -134,7 +134,7 @@ class Study:
 
     def run_cells(self, names: Iterable[str]) -> dict[str, Cell]:
         """Run or load cells of the grid: 'base', 'all', or categories joined by '+'."""
-        return run_cells(names, self.tuning, self.evaluation, self.instruction_file, self.data_folder)
+        return run_cells_of_seed(names, self.tuning, self.evaluation, self.instruction_file, self.data_folder)
 
     def collect_items(self, names: Iterable[str]) -> pd.DataFrame:
         """Return the scores of all items of several cells, one row an item and cell."""

@@ -27,7 +27,7 @@ PAPER_LABEL_ACCURACY = 0.873  # of GPT-4's labels on 1,000 rows; Tran et al. (20
 PAPER_ALPHA = 0.83  # Krippendorff's alpha of three raters (same section)
 
 
-def read_tasks(run: Run) -> pd.DataFrame:
+def read_parsed_tasks(run: Run) -> pd.DataFrame:
     """Return every task that was parsed from the replies of a synthesis run, kept or not."""
     import pandas as pd
 

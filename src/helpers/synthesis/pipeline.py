@@ -23,7 +23,7 @@ from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.requests import N_SHOWN, N_TASKS, build_request
 from helpers.synthesis.settings import RECORDED, SynthesisSettings, check_choices
-from helpers.synthesis.teacher import REPLIES, converse, name_teacher, read_tasks, replay_teacher
+from helpers.synthesis.teacher import REPLIES, converse, name_teacher, parse_teacher_reply, replay_teacher
 
 SEED_TASKS = SEEDS / "seed_tasks.jsonl"
 INSTRUCTIONS = "instructions.jsonl"
@@ -199,7 +199,7 @@ class TaskFilter:
         """Yield every task of a reply, with `reason` None for those that are kept and its highest similarity
         to an earlier kept one.
         """
-        tasks = read_tasks(reply.text, reply.finish_reason, self.settings.reply_format)
+        tasks = parse_teacher_reply(reply.text, reply.finish_reason, self.settings.reply_format)
         labels = self._find_labels(reply, tasks)
         reasons = [
             find_fault(task, self.settings.min_words, self.settings.max_words, self._benchmark_runs)

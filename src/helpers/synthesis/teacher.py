@@ -73,7 +73,7 @@ def converse(
     if settings.reply_format == JSON:
         labels = parse_json_reply(answer.text, N_SHOWN + 1)[1]
     else:
-        complete = [task for task in read_tasks(answer.text, answer.finish_reason, LIST) if task.is_complete]
+        complete = [task for task in parse_teacher_reply(answer.text, answer.finish_reason, LIST) if task.is_complete]
         if complete and settings.labeller == "teacher":
             labelled = yield build_teacher_body(
                 settings, build_label_request(complete), request, MAX_LABEL_TOKENS, wants_tasks=False
@@ -110,7 +110,7 @@ def build_teacher_body(
     return body
 
 
-def read_tasks(text: str, finish_reason: str, reply_format: str) -> list[ParsedTask]:
+def parse_teacher_reply(text: str, finish_reason: str, reply_format: str) -> list[ParsedTask]:
     """Return the tasks of a reply in the format that was asked for.
 
     An item whose number is that of a shown seed, or comes a second time, counts as incomplete: the teacher
