@@ -75,7 +75,7 @@ def read_profile(name: str) -> dict[str, Any]:
     try:
         parameters = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise StudyError(f"{shown(path)} is not valid YAML: {error}. Mend that line.") from None
+        raise StudyError(f"{shown(path)} is not valid YAML: {error}. Fix that line.") from None
     if not isinstance(parameters, dict):
         raise StudyError(
             f"{shown(path)} must map parameters to values, but {type(parameters).__name__} was found."
@@ -273,5 +273,5 @@ def report_failure(
         f"  error:        {error}\n"
         f"  parameters:   {given}\n"
         f"  partial copy: {shown(partial)} (not published)\n"
-        "What was finished is stored: mend the cause and run the same command again."
+        "What was finished is stored: fix the cause and run the same command again."
     )

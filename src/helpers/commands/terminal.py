@@ -21,7 +21,7 @@ LOG_SECONDS = 15
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn a mistake that the user can mend into one message and exit code 1."""
+    """Turn a mistake that the user can fix into one message and exit code 1."""
     try:
         yield
     except (StudyError, OSError) as error:

@@ -238,7 +238,7 @@ def load_items(task: Task, data: Path | None = None) -> tuple[list[BenchmarkItem
 
 
 def select_items(items: Sequence[BenchmarkItem], n_items: int) -> list[BenchmarkItem]:
-    """Draw at most `n_items` items by lot (sha256 of the id): the same ones for every model, a smaller draw
+    """Draw at most `n_items` items by hash (sha256 of the id): the same ones for every model, a smaller draw
     part of a larger one.
     """
     return sorted(items, key=lambda item: hashlib.sha256(item.id.encode()).digest())[:n_items]

@@ -157,7 +157,7 @@ class BatchClient:
                 or "no reason given"
             )
             raise StudyError(
-                f"The provider turned batch {batch.id} down: {reasons}. Nothing was billed; mend the cause "
+                f"The provider turned batch {batch.id} down: {reasons}. Nothing was billed; fix the cause "
                 "and run the same command again."
             )
         if refused := next(

@@ -101,7 +101,7 @@ def _read_usage(usage: Any) -> Usage | None:
 
 
 def is_permanent(status: int, code: str | None) -> bool:
-    """Say whether asking again cannot mend what the server said of a request."""
+    """Say whether asking again cannot fix what the server said of a request."""
     return code in QUOTA_CODES or (400 <= status < 500 and status not in WORTH_ANOTHER_TRY)
 
 

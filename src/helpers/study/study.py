@@ -127,7 +127,7 @@ class Study:
         path = ROOT / name
         if not path.is_file():
             raise StudyError(
-                f"`{parameter}` must name a JSONL file, but none lies at {name!r}. Leave it empty, or mend "
+                f"`{parameter}` must name a JSONL file, but none lies at {name!r}. Leave it empty, or fix "
                 "the path (from the project's folder)."
             )
         return path
