@@ -130,7 +130,7 @@ PLANTED_NOTEBOOK = (
     from helpers.evaluation.stage import EvaluationSettings, prepare_task_runs
 
     settings = EvaluationSettings(tasks="evidence_yesno,patient_answer", n_items=2)
-    items = [(task_run.task.name, item.id) for task_run in prepare_task_runs(settings) for item in task_run.items]
+    items = [(run.task.name, item.id) for run in prepare_task_runs(settings) for item in run.items]
     answers = pd.DataFrame(items, columns=["task", "item"]).assign(cell="base", response=planted, score=0.0)
     notebook.show_searchable(lay_out_answers(settings, answers).assign(**{planted: 1.5}))
     """,

@@ -10,8 +10,8 @@ from helpers.analysis.measures import (
     average_measures,
     compare_models,
     compare_pairs,
-    strongest_position_bias,
     rate_letters,
+    strongest_position_bias,
 )
 from helpers.analysis.statistics import score_tasks
 

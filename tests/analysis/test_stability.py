@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from known_scores import MEANS, make_items
 
-from helpers.analysis.stability import share_best, sign_table, describe_seeds, winner_table
+from helpers.analysis.stability import describe_seeds, share_best, sign_table, winner_table
 
 
 def make_two_seeds(first, second):

@@ -12,7 +12,9 @@ SETTINGS = EvaluationSettings(tasks="exam_choice,medication_status", n_items=2)
 @pytest.fixture
 def items():
     return [
-        {"task": task_run.task.name, "item": item.id} for task_run in prepare_task_runs(SETTINGS) for item in task_run.items
+        {"task": task_run.task.name, "item": item.id}
+        for task_run in prepare_task_runs(SETTINGS)
+        for item in task_run.items
     ]
 
 

@@ -145,7 +145,9 @@ def test_scoring_runs_again_from_stored_answers_without_a_model(settings, runs):
     rows = [
         row
         for task_run in task_runs
-        for row in score_answers(task_run, runs / "answers" / run.manifest["inputs"][task_run.task.name] / ANSWERS)
+        for row in score_answers(
+            task_run, runs / "answers" / run.manifest["inputs"][task_run.task.name] / ANSWERS
+        )
     ]
     assert rows == read(run)
 
@@ -156,7 +158,8 @@ def test_cells_of_the_grid_share_items_and_are_loaded_the_second_time(toy_model,
     items = collect_items(run_cells_of_seed(names, tuning, settings, instruction_file))
     assert items.groupby("cell")["item"].apply(frozenset).nunique() == 1
     assert all(
-        cell.evaluation.reused for cell in run_cells_of_seed(names, tuning, settings, instruction_file).values()
+        cell.evaluation.reused
+        for cell in run_cells_of_seed(names, tuning, settings, instruction_file).values()
     )
 
 
@@ -165,7 +168,9 @@ def test_a_changed_parameter_recomputes_what_depends_on_it_and_nothing_else(
 ):
     tuning = TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=1e-2)
     run_cells_of_seed(["base", "qa"], tuning, settings, instruction_file)
-    cells = run_cells_of_seed(["base", "qa"], dataclasses.replace(tuning, lora_rank=2), settings, instruction_file)
+    cells = run_cells_of_seed(
+        ["base", "qa"], dataclasses.replace(tuning, lora_rank=2), settings, instruction_file
+    )
     assert cells["base"].evaluation.reused
     assert not cells["qa"].tuning.reused
     assert not cells["qa"].evaluation.reused
@@ -199,7 +204,9 @@ def test_an_unknown_task_is_refused_with_the_known_ones():
 def test_answers_may_hold_any_character(settings, monkeypatch):
     odd = "yes\u2028no\u0085\r\x0b maybe"
     monkeypatch.setattr(
-        stage, "answer_items", lambda model, tokenizer, task_run, partial: [{"response": odd} for _ in task_run.items]
+        stage,
+        "answer_items",
+        lambda model, tokenizer, task_run, partial: [{"response": odd} for _ in task_run.items],
     )
     rows = read(evaluate(dataclasses.replace(settings, tasks="patient_answer")))
     assert {row["response"] for row in rows} == {odd}

@@ -58,7 +58,9 @@ def test_the_manifest_says_how_often_the_commonest_answer_is_right(parameters, t
     study = Study.from_parameters(parameters | {"tasks": "evidence_yesno,patient_answer", "n_items": 8})
     export_grid(study, [plan for plan in study.plan_grid() if plan.id == "base"], tmp_path)
     tests = json.loads((tmp_path / MANIFEST).read_text())["tests"]
-    (task_run,) = (task_run for task_run in prepare_task_runs(study.evaluation) if task_run.task.name == "evidence_yesno")
+    (task_run,) = (
+        task_run for task_run in prepare_task_runs(study.evaluation) if task_run.task.name == "evidence_yesno"
+    )
     right = [item.options[item.answer] for item in task_run.items]
     assert tests["evidence_yesno"]["commonest"] == max(right.count("yes"), right.count("no")) / 8
     assert "commonest" not in tests["patient_answer"]

@@ -53,11 +53,11 @@ def test_kept_rows_keep_all_fields_and_rejected_ones_gain_a_reason(file):
 
 
 def test_rows_that_overlap_a_benchmark_of_the_users_own_fall(file, tmp_path):
-    task_run = tmp_path / "task_run.jsonl"
-    task_run.write_text('{"q": "Please list every drug in the note aspirin hundred"}\n')
+    benchmark = tmp_path / "benchmark.jsonl"
+    benchmark.write_text('{"q": "Please list every drug in the note aspirin hundred"}\n')
     long = tmp_path / "long.jsonl"
     long.write_text('{"instruction": "List every drug in the note, aspirin hundred", "output": "x"}\n')
-    assert filter_file(long, SETTINGS, [task_run]).manifest["facts"]["n_kept"] == 0
+    assert filter_file(long, SETTINGS, [benchmark]).manifest["facts"]["n_kept"] == 0
     assert filter_file(long, SETTINGS).manifest["facts"]["n_kept"] == 1
 
 
@@ -111,12 +111,12 @@ def test_foreign_names_of_categories_are_read(value, label):
 def test_two_files_of_one_name_are_two_inputs(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    rows, task_run = tmp_path / "a" / "rows.jsonl", tmp_path / "b" / "rows.jsonl"
-    task_run.write_text('{"q": "nothing of interest"}\n')
+    rows, benchmark = tmp_path / "a" / "rows.jsonl", tmp_path / "b" / "rows.jsonl"
+    benchmark.write_text('{"q": "nothing of interest"}\n')
     rows.write_text('{"instruction": "List every drug in the note", "output": "x"}\n')
-    first = filter_file(rows, SETTINGS, [task_run])
+    first = filter_file(rows, SETTINGS, [benchmark])
     rows.write_text('{"instruction": "Name every sign in the note", "output": "x"}\n')
-    assert filter_file(rows, SETTINGS, [task_run]).fingerprint != first.fingerprint
+    assert filter_file(rows, SETTINGS, [benchmark]).fingerprint != first.fingerprint
 
 
 def test_a_threshold_in_percent_is_refused(file):

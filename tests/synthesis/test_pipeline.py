@@ -52,8 +52,8 @@ def test_growth_ends_at_the_totals_and_its_trend_has_an_interval():
 
 def test_twins_are_shown_with_their_similarity():
     text = describe_twins(read_parsed_tasks(synthesize(SynthesisSettings())))
-    fell, kept, similarity = text.split("\n")
-    assert fell[6:] != kept[6:]
+    rejected, kept, similarity = text.split("\n")
+    assert rejected.removeprefix("rejected: ") != kept.removeprefix("kept: ")
     assert float(similarity.split()[-1]) >= 0.7
 
 

@@ -14,11 +14,11 @@ from helpers.tuning.rows import (
     EncodedRow,
     batch_indices,
     collate,
-    rotate_responses,
     describe_labels,
     encode_row,
     encode_rows,
     iterate_steps,
+    rotate_responses,
     select_rows,
 )
 

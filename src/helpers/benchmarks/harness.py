@@ -39,17 +39,26 @@ def compare_with_harness(way: str) -> tuple[Callable[[], Any], Callable[[], Any]
     """
     from lm_eval.models.huggingface import HFLM
 
-    from helpers.evaluation.stage import CHOICE_BATCH_SIZE, EvaluationSettings, answer_items, prepare_task_runs
+    from helpers.evaluation.stage import (
+        CHOICE_BATCH_SIZE,
+        EvaluationSettings,
+        answer_items,
+        prepare_task_runs,
+    )
     from helpers.models.load import load_model, load_tokenizer
 
     model, tokenizer = load_model(MODEL), load_tokenizer(MODEL)
-    task_runs = prepare_task_runs(EvaluationSettings(model=MODEL, tasks=TASKS, n_items=N_ITEMS, choice_scoring=way))
+    task_runs = prepare_task_runs(
+        EvaluationSettings(model=MODEL, tasks=TASKS, n_items=N_ITEMS, choice_scoring=way)
+    )
     harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=CHOICE_BATCH_SIZE)
     requests = [request for task_run in task_runs for request in list_requests(task_run)]
 
     def ours() -> list[int]:
         answers = [
-            answer["loglikelihoods"][0] for task_run in task_runs for answer in answer_items(model, tokenizer, task_run)
+            answer["loglikelihoods"][0]
+            for task_run in task_runs
+            for answer in answer_items(model, tokenizer, task_run)
         ]
         return [max(range(len(values)), key=values.__getitem__) for values in answers]
 
@@ -96,7 +105,9 @@ def choose_theirs(
 
 
 def _show_options(task_run: TaskRun, item: Any) -> list[str]:
-    return [letter_of(index, item) for index in range(len(item.options))] if task_run.by_letter else item.options
+    return (
+        [letter_of(index, item) for index in range(len(item.options))] if task_run.by_letter else item.options
+    )
 
 
 def _request(prompt: str, option: str) -> Any:

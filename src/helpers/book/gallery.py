@@ -34,9 +34,9 @@ from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, pl
 from helpers.figures.outcomes import plot_gain_map, plot_intervals, plot_loss, plot_scores, plot_transfer
 from helpers.figures.published import (
     plot_claims,
-    plot_share_of_full_gain,
-    plot_share_by_size,
     plot_scores_of_models,
+    plot_share_by_size,
+    plot_share_of_full_gain,
     plot_size_curves,
     plot_two_accounts,
 )
@@ -138,7 +138,9 @@ GALLERY: dict[str, Drawing] = {
         plot_rejections,
     ),
     "growth": Drawing(
-        "02_instruction_synthesis", lambda study: count_growth(read_parsed_tasks(study.synthesis_run)), plot_growth
+        "02_instruction_synthesis",
+        lambda study: count_growth(read_parsed_tasks(study.synthesis_run)),
+        plot_growth,
     ),
     "saturation": Drawing(
         "02_instruction_synthesis",

@@ -147,9 +147,8 @@ def parse_preference(reply: str) -> str | None:
 
 def show_case(task_run: TaskRun, item: BenchmarkItem) -> str:
     """Return task, input and first reference of an item, as the judge sees them."""
-    return (
-        f"Task: {task_run.task.instruction}\n\nInput:\n{task_run.task.show(item)}\n\nReference:\n{item.references[0]}"
-    )
+    task = task_run.task
+    return f"Task: {task.instruction}\n\nInput:\n{task.show(item)}\n\nReference:\n{item.references[0]}"
 
 
 def judge_texts(

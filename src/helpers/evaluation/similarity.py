@@ -171,8 +171,12 @@ def measure_pairs(
         A run with `measured.jsonl`: task, item, and the highest number over the references.
     """
     settings, evaluation, data = texts
-    task_runs = [task_run for task_run in prepare_task_runs(settings, data) if task_run.task.category == "gen"]
-    references = {(task_run.task.name, item.id): item.references for task_run in task_runs for item in task_run.items}
+    task_runs = [
+        task_run for task_run in prepare_task_runs(settings, data) if task_run.task.category == "gen"
+    ]
+    references = {
+        (task_run.task.name, item.id): item.references for task_run in task_runs for item in task_run.items
+    }
 
     def compute(folder: Path) -> dict[str, Any]:
         rows = [
@@ -188,5 +192,7 @@ def measure_pairs(
         write_text(folder / MEASURED, dump_rows(measured))
         return {"n_items": len(measured)}
 
-    inputs = {"evaluation": evaluation.fingerprint} | {task_run.task.name: task_run.digest for task_run in task_runs}
+    inputs = {"evaluation": evaluation.fingerprint} | {
+        task_run.task.name: task_run.digest for task_run in task_runs
+    }
     return run_stage(name, by, inputs, code, compute)

@@ -152,7 +152,8 @@ def list_first_prompts(settings: EvaluationSettings, data: Path | None = None) -
     tokenizer = load_tokenizer(settings.model)
     task_runs = prepare_task_runs(settings, data)
     encoded = {
-        task_run.task.name: encode_prompt(tokenizer, task_run.build_prompts(task_run.items[0])[0]) for task_run in task_runs
+        task_run.task.name: encode_prompt(tokenizer, task_run.build_prompts(task_run.items[0])[0])
+        for task_run in task_runs
     }
     return pd.DataFrame(
         {"task": name, "tokens": len(ids), "prompt": tokenizer.decode(ids)} for name, ids in encoded.items()
@@ -180,7 +181,9 @@ def evaluate(
     """
     task_runs = prepare_task_runs(settings, data)
     answers = answer_tasks(
-        task_runs, base or SharedBase(settings.model, settings.dtype, keeps_weights=False), find_adapter(adapter)
+        task_runs,
+        base or SharedBase(settings.model, settings.dtype, keeps_weights=False),
+        find_adapter(adapter),
     )
 
     def compute(folder: Path) -> dict[str, Any]:
@@ -225,7 +228,9 @@ def answer_task(task_run: TaskRun, base: SharedBase, adapter: Path | None, input
     """
 
     def compute(folder: Path) -> dict[str, Any]:
-        answers = answer_items(base.merge(adapter), base.tokenizer, task_run, PartialAnswers(folder / PARTIAL))
+        answers = answer_items(
+            base.merge(adapter), base.tokenizer, task_run, PartialAnswers(folder / PARTIAL)
+        )
         write_text(
             folder / ANSWERS,
             dump_rows({"id": item.id} | answer for item, answer in zip(task_run.items, answers, strict=True)),
@@ -247,7 +252,8 @@ def answer_items(
     text that it wrote.
     """
     prompts = [
-        [encode_prompt(tokenizer, prompt) for prompt in task_run.build_prompts(item)] for item in task_run.items
+        [encode_prompt(tokenizer, prompt) for prompt in task_run.build_prompts(item)]
+        for item in task_run.items
     ]
     if not task_run.task.is_choice:
         ids = generate_greedily(

@@ -94,7 +94,7 @@ class LiveClient:
         except Exception as error:
             self.failure = self.failure or error
             self.stop()
-            await self._tell_settled()
+            await self._notify_settled()
             raise
 
     async def _ask(self, body: Body) -> Completion:
@@ -125,12 +125,12 @@ class LiveClient:
         except Exception as error:
             delay = min(FIRST_DELAY_SECONDS * 2**attempt, LONGEST_DELAY_SECONDS) * random.uniform(0.5, 1.5)  # noqa: S311
             answer = self._book_failure(error, ticket, key, body)
-            await self._tell_settled()
+            await self._notify_settled()
             if answer is None:
                 await self._pause(self._choose_delay(error, delay))
             return answer, not self._is_held_back(error, began)
         finally:
-            await self._tell_settled()
+            await self._notify_settled()
 
     async def _send(self, client: AsyncOpenAI, body: Body) -> Completion:
         async with asyncio.timeout(self._limits.timeout_seconds):
@@ -200,7 +200,7 @@ class LiveClient:
                 await self._settled.wait()
         raise asyncio.CancelledError
 
-    async def _tell_settled(self) -> None:
+    async def _notify_settled(self) -> None:
         async with self._settled:
             self._settled.notify_all()
 

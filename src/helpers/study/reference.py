@@ -219,9 +219,9 @@ def describe_test(task_run: TaskRun, data: Path | None) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"n_items": len(task_run.items), "sha256": task_run.digest}
     if isinstance(task_run.items[0], ChoiceItem):
-        found["commonest"] = max(Counter(item.options[item.answer] for item in task_run.items).values()) / len(
-            task_run.items
-        )
+        found["commonest"] = max(
+            Counter(item.options[item.answer] for item in task_run.items).values()
+        ) / len(task_run.items)
     if task_run.task.source is None:
         return found
     files = find_release(task_run.task.source, data).values() if data else ()

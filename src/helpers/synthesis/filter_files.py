@@ -108,8 +108,8 @@ def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = 
 def decide(
     rows: Iterable[ForeignRow], settings: FilterSettings, benchmark_runs: frozenset[str]
 ) -> Iterator[tuple[ForeignRow, str | None, float | None]]:
-    """Yield each row with the reason for which it falls (None: it is kept) and, where it is not novel, its
-    similarity to an earlier kept one.
+    """Yield each row with the reason for which it is rejected (None: it is kept) and, where it is not novel,
+    its similarity to an earlier kept one.
     """
     index = NoveltyIndex(settings.novelty_threshold)
     for row in rows:

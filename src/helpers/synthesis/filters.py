@@ -42,7 +42,7 @@ LABELS_OF_ITEMS = ("id", "split", "difficulty")
 def find_fault(
     task: ParsedTask, min_words: int, max_words: int, benchmark_runs: frozenset[str] = frozenset()
 ) -> str | None:
-    """Return the reason for which a task falls on its own, or None.
+    """Return the reason for which a task is rejected on its own, or None.
 
     Words that name something other than text are looked for in the instruction, as whole words: "graphic",
     "imaging report" and "the three figures of the lipid panel" pass. Personal data means what looks like an

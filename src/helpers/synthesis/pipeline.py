@@ -70,8 +70,8 @@ def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None
         limits: caps and pace of a live teacher.
 
     Returns:
-        A run with `replies.jsonl`, `tasks.jsonl` (every parsed task, with the reason for which it fell, if
-        any) and `instructions.jsonl` (what was kept).
+        A run with `replies.jsonl`, `tasks.jsonl` (every parsed task, with the reason for which it was
+        rejected, if any) and `instructions.jsonl` (what was kept).
 
     Raises:
         StudyError: a setting is none of its values, the teacher does not answer, or a cap is reached; what

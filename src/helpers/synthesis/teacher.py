@@ -73,7 +73,9 @@ def converse(
     if settings.reply_format == JSON:
         labels = parse_json_reply(answer.text, N_SHOWN + 1)[1]
     else:
-        complete = [task for task in parse_teacher_reply(answer.text, answer.finish_reason, LIST) if task.is_complete]
+        complete = [
+            task for task in parse_teacher_reply(answer.text, answer.finish_reason, LIST) if task.is_complete
+        ]
         if complete and settings.labeller == "teacher":
             labelled = yield build_teacher_body(
                 settings, build_label_request(complete), request, MAX_LABEL_TOKENS, wants_tasks=False

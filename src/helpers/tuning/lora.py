@@ -35,10 +35,10 @@ from helpers.tuning.memory import (
 )
 from helpers.tuning.rows import (
     EncodedRow,
-    rotate_responses,
     encode_row,
     encode_rows,
     iterate_steps,
+    rotate_responses,
     select_rows,
 )
 from helpers.tuning.settings import TuningSettings

@@ -61,8 +61,8 @@ def select_rows(rows: Sequence[Instruction], categories: str, n_rows: int, seed:
     """Draw a training set of exactly `n_rows` rows: size-matched, whatever the subset of categories.
 
     Several categories get equal shares (the first ones one row more where it does not divide); 'all' and
-    'shuffled' draw from all rows alike. Rows are drawn by hash (sha256 of seed and id), so that a smaller draw
-    is part of a larger one.
+    'shuffled' draw from all rows alike. Rows are drawn by hash (sha256 of seed and id), so that a smaller
+    draw is part of a larger one.
 
     Raises:
         StudyError: a category has too few rows.
