@@ -78,5 +78,5 @@ def test_the_gain_map_has_a_row_for_each_task_in_the_order_of_the_table(figure):
         cell=["qa", "ie"] * 2, task=["exam_choice"] * 2 + ["broad_choice"] * 2, estimate=[0.1, 0.2, 0.3, 0.4]
     )
     ax = plot_gain_map(table, figure.add_subplot())
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["TaskRun choice", "Broad choice"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["Exam choice", "Broad choice"]
     assert ax.texts[0].get_text() == "+0.10\n+0.00 to\n+0.20"
