@@ -62,7 +62,7 @@ def test_a_misspelt_parameter_is_refused_with_the_nearest_name():
         ("n_rows=0", "at least 1"),
         ("learning_rate=.nan", "finite"),
         ("lora_dropout=2", "at most 0.9"),
-        ("categories=QA", "`categories` must be"),
+        ("categories=qa+qa", "`categories` must be"),
         ("tasks=medqq", "'medqq' was found"),
         ("n_rows=[1", "must be a plain value"),
         ("n_rows", "name=value"),
