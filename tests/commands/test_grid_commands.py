@@ -64,7 +64,7 @@ def test_list_run_and_status_agree_on_the_cells(options, runs):
     ]
     assert not runs.exists()
     assert call("status", *options).endswith("0 of 8 cells are done\n")
-    assert not runs.exists()
+    assert [path.name for path in runs.iterdir()] == ["split"]
     assert "done" in call("run", *options, "--cell", "base", "--cell", "qa-n4-s1")
     status = call("status", *options)
     assert "qa+ie-n4-s1: missing" in status

@@ -9,7 +9,7 @@ from helpers.errors import StudyError
 from helpers.evaluation.held_out import draw_held_out, measure_held_out, read_held_out
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.jsonl import read_rows
-from helpers.models import load_model, load_tokenizer
+from helpers.models.load import load_model, load_tokenizer
 from helpers.records import Instruction
 from helpers.tuning.rows import collate, encode_row
 

@@ -16,11 +16,12 @@ from typing import Any
 from helpers.errors import StudyError
 from helpers.evaluation.similarity import measure_pairs
 from helpers.evaluation.stage import EvaluationSettings
-from helpers.hub import explain_hub_error, split_revision
-from helpers.models import choose_device, identify_model, load_config, load_tokenizer, resolve_model
+from helpers.models.hub import explain_hub_error, split_revision
+from helpers.models.load import choose_device, identify_model, load_config, load_tokenizer, resolve_model
 from helpers.store import Run
 
 BATCH_SIZE = 16
+VERSION = 1
 REMEDY = (
     "Name a BLEURT checkpoint that transformers reads with its own classes, such as "
     "Elron/bleurt-base-512@refs/pr/1"
@@ -105,11 +106,10 @@ def measure_bleurt(name: str, settings: EvaluationSettings, evaluation: Run, dat
     Returns:
         A run with `measured.jsonl`: task, item, bleurt (the highest over the references).
     """
-    code = ("evaluation/bleurt.py", "evaluation/similarity.py")
     return measure_pairs(
         "bleurt",
-        {"checkpoint": identify_model(name)},
-        code,
+        {"checkpoint": identify_model(name), "device": choose_device()[0]},
+        VERSION,
         (settings, evaluation, data),
         lambda pairs: mark_pairs(name, pairs),
     )

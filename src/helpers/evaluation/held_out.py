@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.base import SharedBase, find_adapter, identify_adapter
+from helpers.evaluation.adapters import SharedBase, find_adapter, identify_adapter
 from helpers.evaluation.partial import PartialAnswers, plan_batches
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.jsonl import read_rows
-from helpers.models import identify_model
+from helpers.models.load import describe_format, identify_model
 from helpers.progress import track
 from helpers.records import Instruction
 from helpers.store import Run, run_stage, sha256_file
@@ -33,15 +33,7 @@ LOSSES = "losses.csv"
 PARTIAL = ".losses.jsonl"
 BATCH_SIZE = 8
 COLUMNS = ("id", "category", "words", "stop", "tokens", "bytes")
-CODE = (
-    "evaluation/held_out.py",
-    "evaluation/base.py",
-    "tuning/rows.py",
-    "tuning/step.py",
-    "prompts.py",
-    "models.py",
-    "wheels.py",
-)
+VERSION = 2
 
 
 def measure_held_out(
@@ -76,7 +68,7 @@ def measure_held_out(
 
     def compute(path: Path) -> dict[str, Any]:
         drawn = draw_held_out(read_rows(rows, Instruction), n_rows, base.tokenizer, max_tokens)
-        losses = split_losses(base.wear(folder), [row for _, row in drawn], PartialAnswers(path / PARTIAL))
+        losses = split_losses(base.merge(folder), [row for _, row in drawn], PartialAnswers(path / PARTIAL))
         with (path / LOSSES).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
@@ -86,8 +78,8 @@ def measure_held_out(
         (path / PARTIAL).unlink(missing_ok=True)
         return {"n_rows": len(drawn)}
 
-    asked = {"n_rows": n_rows, "max_tokens": max_tokens, "dtype": base.dtype}
-    return run_stage("held_out", asked, inputs, CODE, compute)
+    asked = {"n_rows": n_rows, "max_tokens": max_tokens} | describe_format(base.dtype)
+    return run_stage("held_out", asked, inputs, VERSION, compute)
 
 
 def draw_held_out(

@@ -15,6 +15,7 @@ from helpers.jsonl import dump_rows, read_json_lines
 from helpers.store import Run, computing, run_stage, sha256_file, write_text
 
 TRAINING, HELD_OUT = "training.jsonl", "held_out.jsonl"
+VERSION = 1
 
 
 def hold_out(instructions: Path, share: float) -> Run:
@@ -51,7 +52,7 @@ def hold_out(instructions: Path, share: float) -> Run:
 
     inputs = {"instructions": sha256_file(instructions)}
     with computing():
-        return run_stage("split", {"share": share}, inputs, ("synthesis/split.py",), compute)
+        return run_stage("split", {"share": share}, inputs, VERSION, compute)
 
 
 def _group(row: dict[str, Any]) -> str:
