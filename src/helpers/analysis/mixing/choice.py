@@ -5,7 +5,7 @@ for another, and which mixture to take.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from math import comb
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ MAX_MIXTURES = 4000
 STEPS = (20, 10, 6, 4, 2)  # parts into which the whole is divided: the finest that gives few enough mixtures
 
 
-def leave_out(losses: Losses, laws: Sequence[str] = tuple(LAWS)) -> pd.DataFrame:
+def leave_out(losses: Losses, laws: Iterable[str] = tuple(LAWS)) -> pd.DataFrame:
     """Predict cells by laws fitted without them: every mixture of several categories, at all sizes at once,
     and every number of rows.
 
@@ -39,6 +39,8 @@ def leave_out(losses: Losses, laws: Sequence[str] = tuple(LAWS)) -> pd.DataFrame
     import pandas as pd
 
     folds = [("mixture", cells) for cells in _group_mixtures(losses)]
+    if not folds:
+        raise StudyError("No mixture can be left out: all cells have one category. Run cells of several.")
     folds += [("size", cells) for cells in _group_sizes(losses)]
     rows = []
     for name in laws:
@@ -54,10 +56,6 @@ def leave_out(losses: Losses, laws: Sequence[str] = tuple(LAWS)) -> pd.DataFrame
                     )
                 ]
     table = pd.DataFrame(rows)
-    if table.empty:
-        raise StudyError(
-            "No mixture can be left out: all cells have one category or one size. Run more cells."
-        )
     return table.assign(error=100 * (table["predicted"] / table["observed"] - 1).abs())
 
 
