@@ -4,17 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.analysis.mixing.choice import (
-    choose_law,
-    judge_laws,
-    leave_out,
-    list_mixtures,
-    recommend,
-    round_shares,
-    transfer_table,
-)
+from helpers.analysis.mixing.choice import list_mixtures, recommend, round_shares, transfer_table
 from helpers.analysis.mixing.fitting import fit_law, refit_law
 from helpers.analysis.mixing.intervals import fit_losses, split_noise
+from helpers.analysis.mixing.judgement import choose_law, judge_laws, leave_out, tabulate_predictions
 from helpers.analysis.mixing.laws import LAWS, build_law
 from helpers.analysis.mixing.losses import read_losses
 from helpers.analysis.mixing.simulation import (
@@ -125,6 +118,15 @@ def test_what_is_left_out_is_predicted_without_it():
     )
 
 
+def test_predictions_stand_beside_what_was_observed():
+    losses = simulate(n_seeds=1)
+    table = tabulate_predictions(
+        losses, fit_losses(losses, "null", 0), leave_out(losses, ["null", "log-linear"])
+    )
+    assert table["kind"].value_counts().to_dict() == {"size": 81, "fitted": 84, "mixture": 45}
+    assert not table.isna().any(axis=None)
+
+
 def test_a_mixture_is_recommended_that_is_best_under_the_true_law():
     fits = fit_losses(simulate(), "effective", 300)
     found = recommend(fits, SINGLES, 600, "mean")
@@ -143,6 +145,7 @@ def test_a_mixture_is_recommended_that_is_best_under_the_true_law():
     assert found.low < own < found.high
     assert {"qa", "ie", "gen"} <= set(found.beats)
     assert not found.extrapolates
+    assert found.mixtures["tied"].mean() < 0.2
     for name in SINGLES:
         low, high = found.shares[name]
         assert low <= found.rows[name] / 600 <= high
@@ -154,6 +157,7 @@ def test_one_category_alone_is_best_served_by_its_own_rows():
     few = recommend(fits, SINGLES, 300, "gen", {"qa": 200, "ie": 200, "gen": 150})
     assert few.rows["gen"] == 150
     assert "gen" not in set(few.table["mixture"])
+    assert few.table["mixture"].tolist()[-1] == "natural shares"
     assert recommend(fits, SINGLES, 2000, "gen").extrapolates
 
 
@@ -167,7 +171,9 @@ def test_cells_that_differ_by_noise_alone_are_not_told_apart():
     flat = {target: np.array([*own[:4], 1.0, 1.0]) for target, own in TRUTHS["effective"].items()}
     losses = read_losses(simulate_losses("effective", flat, 3, 1, 3.0))
     for law in ("effective", "null"):
-        assert recommend(fit_losses(losses, law, 200), SINGLES, 300).beats == []
+        found = recommend(fit_losses(losses, law, 200), SINGLES, 300)
+        assert found.beats == []
+        assert found.mixtures["tied"].mean() > 0.5
 
 
 def test_mixtures_cover_the_simplex_and_many_categories_stay_few():

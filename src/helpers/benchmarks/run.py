@@ -19,6 +19,7 @@ from itertools import chain
 from typing import Any
 
 from helpers.benchmarks.harness import MODEL, list_comparisons
+from helpers.benchmarks.mixing import measure_mixing
 from helpers.benchmarks.synthesis import time_synthesis
 from helpers.paths import RESULTS, ROOT
 from helpers.store import describe_machine, write_text
@@ -237,7 +238,8 @@ def run_benchmarks() -> Iterator[dict[str, Any]]:
         yield save(describe(*measured) | more)
     from helpers.benchmarks.tuning import compare_memory, compare_trl
 
-    for row in chain(compare_trl(), [compare_memory()], measure_simulations(), time_book()):
+    laws = (describe(*measured) for measured in measure_mixing())
+    for row in chain(compare_trl(), [compare_memory()], measure_simulations(), laws, time_book()):
         yield save(row)
 
 
