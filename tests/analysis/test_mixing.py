@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.analysis.mixing.choice import list_mixtures, recommend, round_shares, transfer_table
+from helpers.analysis.mixing.choice import list_mixtures, recommend, transfer_table
 from helpers.analysis.mixing.fitting import fit_law, refit_law
 from helpers.analysis.mixing.intervals import fit_losses, split_noise
 from helpers.analysis.mixing.judgement import choose_law, judge_laws, leave_out, tabulate_predictions
@@ -20,7 +20,7 @@ from helpers.analysis.mixing.simulation import (
     true_parameters,
 )
 from helpers.errors import StudyError
-from helpers.grid import SINGLES
+from helpers.study.cells import SINGLES, round_shares
 
 CELLS = design_cells()
 TRUTHS = {

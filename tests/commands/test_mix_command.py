@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from helpers.cli import app
 from helpers.jsonl import dump_rows, read_json_lines
-from helpers.mixture import design_cells, split_rows
+from helpers.study.design import design_cells, split_rows
 from helpers.tuning.rows import share_rows
 
 

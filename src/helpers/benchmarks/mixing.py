@@ -18,7 +18,7 @@ def measure_mixing() -> Iterator[tuple[str, str, float, float, str, int]]:
     from helpers.analysis.mixing.intervals import N_DRAWS, draw_losses, fit_losses
     from helpers.analysis.mixing.losses import read_losses
     from helpers.analysis.mixing.simulation import measure_law_coverage, simulate_losses, true_parameters
-    from helpers.grid import SINGLES
+    from helpers.study.cells import SINGLES
 
     losses = read_losses(
         simulate_losses("effective", {name: true_parameters(name) for name in SINGLES}, 3, 0)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helpers.commands.grid import load_study
+from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
 from helpers.errors import StudyError
 from helpers.paths import shown
-from helpers.terminal import Assignments, Profile, plain_errors, report_progress
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from helpers.analysis.mixing.choice import Recommendation
-    from helpers.mixture import Cost
+    from helpers.study.mixing import Cost
 
 SMALL_SHARE = 10  # a small cell has a tenth of the rows asked for, unless told otherwise
 
@@ -49,7 +49,7 @@ def recommend_mixture(
     mixture with its uncertainty; what is stored is not run again, and what was killed goes on where it
     stopped.
     """
-    from helpers.mixture import collect_losses, estimate_cost, plan_mixtures
+    from helpers.study.mixing import collect_losses, estimate_cost, plan_mixtures
 
     with plain_errors():
         study = load_study(profile, [*(parameter or []), f"instructions={instructions.resolve()}"])

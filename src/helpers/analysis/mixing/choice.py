@@ -13,6 +13,7 @@ import numpy as np
 from helpers.analysis.mixing.intervals import Fit
 from helpers.analysis.mixing.laws import Effective
 from helpers.errors import StudyError
+from helpers.study.cells import round_shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,12 +199,3 @@ def _compare(losses: np.ndarray, draws: np.ndarray, place: int, best: int) -> di
 def _find_tied(losses: np.ndarray, draws: np.ndarray, best: int) -> np.ndarray:
     """Return which mixtures may be as good as the best one, for all that the data say."""
     return losses - losses[best] <= _reach(losses, draws, best)
-
-
-def round_shares(shares: Mapping[str, float], n_rows: int) -> dict[str, int]:
-    """Return whole rows that add up to `n_rows`; what rounding leaves goes to the largest remainders."""
-    rows = {name: int(share * n_rows) for name, share in shares.items()}
-    by_remainder = sorted(shares, key=lambda name: rows[name] - shares[name] * n_rows)
-    for name in by_remainder[: n_rows - sum(rows.values())]:
-        rows[name] += 1
-    return rows

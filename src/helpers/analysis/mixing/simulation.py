@@ -12,7 +12,7 @@ from helpers.analysis.mixing.choice import EQUAL, recommend, transfer_table
 from helpers.analysis.mixing.intervals import fit_losses
 from helpers.analysis.mixing.laws import build_law
 from helpers.analysis.mixing.losses import read_losses
-from helpers.grid import SINGLES
+from helpers.study.cells import SINGLES
 
 if TYPE_CHECKING:
     import pandas as pd
