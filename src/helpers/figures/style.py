@@ -10,6 +10,8 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 
+from helpers.records import ALL, BASE, GENERAL, SHUFFLED
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -46,7 +48,7 @@ def use_theme() -> None:
 
 def name_cell(cell: str) -> str:
     """Return a cell's name as figures show it: 'QA + IE' for 'qa+ie'."""
-    return {"base": "Base", "all": "All", "shuffled": "Shuffled", "general": "General domain"}.get(
+    return {BASE: "Base", ALL: "All", SHUFFLED: "Shuffled", GENERAL: "General domain"}.get(
         cell
     ) or " + ".join(part.upper() for part in cell.split("+"))
 

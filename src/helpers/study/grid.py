@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING
 from helpers.errors import StudyError
 from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
 from helpers.progress import track
-from helpers.records import order_categories
+from helpers.records import ALL, BASE, GENERAL, SHUFFLED, order_categories
 from helpers.settings import parameter
 from helpers.store import Run, planning
 from helpers.tuning.lora import tune
-from helpers.tuning.rows import ALL, SHUFFLED, parse_categories, parse_parts, split_equally
+from helpers.tuning.rows import parse_categories, parse_parts, split_equally
 from helpers.tuning.settings import TuningSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BASE, GENERAL = "base", "general"
 CONTROLS = (ALL, SHUFFLED, GENERAL)
 BUDGETS = ("fixed", "additive")
 MAX_CATEGORIES = 6  # of a lattice: its cells double with each
