@@ -81,7 +81,8 @@ class Toys:
         return [categories.compare_labellers()]
 
     def filter(self):
-        from helpers.synthesis.filter_files import FilterSettings, filter_file
+        from helpers.synthesis.filter_files import filter_file
+        from helpers.synthesis.settings import FilterSettings
 
         instructions = (
             "List every drug in the note with its dose",

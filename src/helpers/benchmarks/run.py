@@ -48,9 +48,9 @@ def compare_rouge() -> Pair:
     from rouge_score.rouge_scorer import RougeScorer
 
     from helpers.jsonl import read_rows
+    from helpers.paths import SEED_TASKS
     from helpers.records import SeedTask
     from helpers.rouge import similarity_matrix
-    from helpers.synthesis.pipeline import SEED_TASKS
 
     texts = [seed.instruction for seed in read_rows(SEED_TASKS, SeedTask)]
     scorer = RougeScorer(["rougeL"])

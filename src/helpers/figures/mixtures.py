@@ -24,7 +24,7 @@ from helpers.figures.style import (
     name_cell,
     name_task,
 )
-from helpers.records import order_categories
+from helpers.records import BASE, order_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ def split_axes(ax: Axes, n: int, n_columns: int) -> list[Axes]:
 
 def color_cell(cell: str) -> str:
     """Return the colour of a cell: grey for the base model, a category's own, black for mixtures."""
-    return BASE_COLOR if cell == "base" else CATEGORY_COLORS.get(cell, MIXTURE_COLOR)
+    return BASE_COLOR if cell == BASE else CATEGORY_COLORS.get(cell, MIXTURE_COLOR)
 
 
 def plot_panels(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -95,7 +95,7 @@ def plot_lattice(table: pd.DataFrame, ax: Axes) -> Axes:
     ]
     panels = split_axes(ax, len(groups), 1)
     for panel, (category, group) in zip(panels, groups, strict=True):
-        gains = {"base": 0.0} | dict(zip(group["contrast"], group["estimate"], strict=True))
+        gains = {BASE: 0.0} | dict(zip(group["contrast"], group["estimate"], strict=True))
         draw_lattice(panel, gains, colors)
         panel.set_title(f"{name_category(category)} tasks", fontsize=11)
     ax.figure.colorbar(colors, ax=panels, label="Gain over base", shrink=0.6)
@@ -106,7 +106,7 @@ def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -
     """Draw one lattice: a box for each subset, a line wherever one more category makes one
     subset of another.
     """
-    parts = {cell: frozenset() if cell == "base" else frozenset(cell.split("+")) for cell in gains}
+    parts = {cell: frozenset() if cell == BASE else frozenset(cell.split("+")) for cell in gains}
     places: dict[str, tuple[float, float]] = {}
     for size in range(max(map(len, parts.values())) + 1):
         level = [cell for cell in gains if len(parts[cell]) == size]
@@ -123,7 +123,7 @@ def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -
             "edgecolor": "#555555",
             "linewidth": 0.8,
         }
-        text = name_cell(cell) if cell == "base" else f"{name_cell(cell)}\n{gains[cell]:+.3f}"
+        text = name_cell(cell) if cell == BASE else f"{name_cell(cell)}\n{gains[cell]:+.3f}"
         panel.text(*place, text, ha="center", va="center", color=color, fontsize=size, bbox=box)
     heights = [height for _, height in places.values()]
     panel.set(xlim=(-0.4, max(map(len, parts.values())) + 0.5), ylim=(min(heights) - 0.5, max(heights) + 0.5))

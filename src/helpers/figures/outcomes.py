@@ -20,7 +20,7 @@ from helpers.figures.style import (
     name_cell,
     name_task,
 )
-from helpers.records import order_categories
+from helpers.records import BASE, order_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,7 @@ def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
             ax,
             rows,
             heights,
-            color=BASE_COLOR if cell == "base" else TUNED_COLOR,
+            color=BASE_COLOR if cell == BASE else TUNED_COLOR,
             marker=MARKERS[number],
             label=name_cell(cell),
         )

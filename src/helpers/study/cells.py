@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 from helpers.errors import StudyError
-from helpers.records import order_categories
+from helpers.records import ALL, BASE, GENERAL, SHUFFLED, order_categories
 from helpers.settings import parameter
-from helpers.tuning.rows import ALL, SHUFFLED, parse_categories, parse_parts, share_rows, split_equally
+from helpers.tuning.rows import parse_categories, parse_parts, share_rows, split_equally
 
-BASE, GENERAL = "base", "general"
 CONTROLS = (ALL, SHUFFLED, GENERAL)
 BUDGETS = ("fixed", "additive")
 MAX_CATEGORIES = 6  # of a lattice: its cells double with each

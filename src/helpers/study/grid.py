@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
 from helpers.progress import track
+from helpers.records import ALL, BASE, GENERAL
 from helpers.store import Run, planning
-from helpers.study.cells import BASE, GENERAL
 from helpers.tuning.lora import tune
-from helpers.tuning.rows import ALL
 from helpers.tuning.settings import TuningSettings
 
 if TYPE_CHECKING:
