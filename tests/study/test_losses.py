@@ -55,9 +55,10 @@ def test_losses_cover_held_out_rows_and_tasks_of_every_cell_and_seed(study):
 
 def test_tables_without_text_give_the_same_losses_back_and_grow_cell_by_cell(study, tmp_path):
     plans = study.plan_cells(["base", "qa", "ie"])
-    export_losses(study, plans[:2], tmp_path)
-    export_losses(study, plans, tmp_path)
-    found = load_losses(tmp_path).collect(["base", "qa", "ie"], 4)
+    folder = tmp_path / "tables"
+    export_losses(study, plans[:2], folder)
+    export_losses(study, plans, folder)
+    found = load_losses(folder).collect(["base", "qa", "ie"], 4)
     keys = ["cell", "seed", "task", "item"]
     pd.testing.assert_frame_equal(
         found.sort_values(keys, ignore_index=True),
@@ -65,12 +66,12 @@ def test_tables_without_text_give_the_same_losses_back_and_grow_cell_by_cell(stu
         atol=1e-4,
         check_dtype=False,
     )
-    assert not any("Say how" in path.read_text() for path in tmp_path.iterdir() if path.is_file())
+    assert not any("Say how" in path.read_text() for path in folder.iterdir())
     with pytest.raises(StudyError, match="No training seed has all of"):
-        load_losses(tmp_path).collect(["base", "gen"], 4)
-    (tmp_path / "words.csv").write_text("task,item\n")
+        load_losses(folder).collect(["base", "gen"], 4)
+    (folder / "words.csv").write_text("task,item\n")
     with pytest.raises(StudyError, match="not the table that its manifest names"):
-        load_losses(tmp_path)
+        load_losses(folder)
 
 
 def test_cells_of_another_study_are_refused(study, tmp_path, toy_model, instruction_file):

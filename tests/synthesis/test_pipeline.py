@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from helpers.errors import StudyError
@@ -57,6 +58,15 @@ def test_twins_are_shown_with_their_similarity():
     assert float(similarity.split()[-1]) >= 0.7
 
 
+def test_a_first_task_that_copies_a_seed_has_no_twin_among_the_kept():
+    rows = [("List the drugs", "not novel", 1.0), ("Name one sign of gout", None, None)]
+    tasks = pd.DataFrame(rows, columns=["instruction", "reason", "similarity"])
+    assert describe_twins(tasks) == "No task was rejected for its likeness to a kept one."
+    more = pd.DataFrame([("Name one sign of gout", "not novel", 1.0)], columns=tasks.columns)
+    text = describe_twins(pd.concat([tasks, more]))
+    assert text.startswith("rejected: Name one sign of gout\nkept: Name one sign of gout")
+
+
 def test_the_same_settings_give_the_same_bytes(monkeypatch, tmp_path):
     names = ("replies.jsonl", "tasks.jsonl", "instructions.jsonl")
     first = synthesize(SynthesisSettings(n_requests=5))
@@ -80,8 +90,8 @@ def test_a_target_cuts_the_rows_and_the_tasks_that_led_to_them():
 
 def test_any_request_can_be_redone_alone():
     from helpers.jsonl import read_rows
+    from helpers.paths import SEED_TASKS
     from helpers.records import SeedTask
-    from helpers.synthesis.pipeline import SEED_TASKS
 
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
     few, many = (

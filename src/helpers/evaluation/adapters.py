@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
+from helpers.models.hub import first_line
 from helpers.models.load import AUTO, load_model, load_tokenizer, quiet_peft
 from helpers.paths import shown
 from helpers.store import Run, sha256_file, sha256_text
@@ -73,7 +74,7 @@ class SharedBase:
                 wrapped = PeftModel.from_pretrained(self._model, adapter)
         except (RuntimeError, ValueError) as error:
             raise StudyError(
-                f"The adapter in {shown(adapter)} does not fit {self.name!r}: {str(error).splitlines()[0]} "
+                f"The adapter in {shown(adapter)} does not fit {self.name!r}: {first_line(error)} "
                 "Name the model it was tuned on."
             ) from None
         if not isinstance(wrapped.base_model, BaseTuner):

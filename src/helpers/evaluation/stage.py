@@ -18,7 +18,7 @@ from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.task import LETTER, TEXT, Task, build_letter_prompt, build_task_prompt, letter_of
 from helpers.evaluation.tasks import load_items, parse_tasks, select_items
 from helpers.jsonl import dump_rows, read_json_lines
-from helpers.models.load import choose_device, describe_format, identify_model, load_tokenizer
+from helpers.models.load import describe_format, identify_model, load_tokenizer
 from helpers.progress import track
 from helpers.prompts import encode_prompt
 from helpers.records import BenchmarkItem, ChoiceItem
@@ -36,7 +36,7 @@ MEASURED = "measured.jsonl"
 BATCH_SIZE = 32
 CHOICE_BATCH_SIZE = 8
 ANSWERS_VERSION = 2
-SCORES_VERSION = 1
+SCORES_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +205,7 @@ def evaluate(
     inputs = {task_run.task.name: run.fingerprint for task_run, run in zip(task_runs, answers, strict=True)}
     inputs |= {f"items of {task_run.task.name}": task_run.digest for task_run in task_runs}
     inputs[LEXICON.name] = sha256_file(LEXICON)
-    settings = dataclasses.replace(settings, dtype=choose_device(settings.dtype)[1])
+    settings = dataclasses.replace(settings, dtype=describe_format(settings.dtype)["dtype"])
     return run_stage("evaluation", settings, inputs, SCORES_VERSION, compute)
 
 

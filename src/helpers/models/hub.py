@@ -42,12 +42,17 @@ def explain_hub_error(name: str, error: Exception) -> StudyError:
             "architecture that transformers has itself"
         )
     else:
-        first = str(error).splitlines()[0].rstrip(".")
+        first = first_line(error).rstrip(".")
         what = (
             f"could not be loaded from the hub or its cache: {first}. Go online, or fetch it where you "
             f"are (`hf download {place}`), or name a folder"
         )
     return StudyError(f"Model {name!r} {what}.")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its kind where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _walk_causes(error: BaseException | None) -> Iterator[BaseException]:

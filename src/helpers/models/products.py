@@ -11,6 +11,10 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 SHAPE = (512, 576, 1536)  # rows, in, out: a layer of the default model
 TRIALS = 5
@@ -42,7 +46,7 @@ def use_fast_products() -> str:
     return "float32" if (found - usual).abs().max() < EXACT * usual.abs().max() else "bfloat16"
 
 
-def _time_product(x, weight):
+def _time_product(x: torch.Tensor, weight: torch.Tensor) -> tuple[float, torch.Tensor]:
     """Return the fewest seconds of several products, and the product."""
     seconds = []
     for _ in range(TRIALS):

@@ -19,7 +19,8 @@ from helpers.evaluation.held_out import measure_held_out, read_held_out
 from helpers.models.load import identify_model
 from helpers.paths import shown
 from helpers.store import Run, describe_machine, sha256_file, write_text
-from helpers.study.grid import BASE, CellPlan, tune_cell
+from helpers.study.cells import BASE, CellPlan
+from helpers.study.grid import tune_cell
 
 if TYPE_CHECKING:
     import pandas as pd
