@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.analysis.intervals import ROUNDING
-from helpers.analysis.statistics import find_category, stack_scores
+from helpers.analysis.statistics import find_category, keep_ablation, stack_scores
 from helpers.grid import BASE
 
 if TYPE_CHECKING:
     import pandas as pd
 
+ALL = "all"
 RATIOS = {"seeds": "signal_to_seeds", "items": "signal_to_items"}
 
 
@@ -28,9 +29,8 @@ def signal_table(endpoints: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     The signal is the standard deviation between cells of their means over items and seeds. The noise is what
     moves one such mean beside the others: that of the seeds is the standard deviation between seeds, that of
     the items the standard error over items of a cell's difference from the mean of all cells, since all
-    answer the same items. Noise spreads the cells too, so that a ratio near one (against one seed; near one
-    over the root of the number of seeds where several are averaged) is what cells without any difference
-    show.
+    answer the same items. Noise spreads the cells too: cells without any difference show a ratio to the items
+    near 1, and to the seeds, whose mean a cell is, near 1 over the root of their number.
 
     Args:
         endpoints: items by the name of the endpoint.
@@ -85,8 +85,8 @@ def foretell_table(endpoints: Mapping[str, pd.DataFrame], scores: pd.DataFrame) 
     """Return how well the order of the cells by an endpoint foretells their order by score: Spearman's rank
     correlation over the cells that both have, base model and controls too.
 
-    Where lower is better, -1 is a perfect forecast. A lattice has eight cells: a correlation below about 0.7
-    in size is no surprise where there is none (5 % of two-sided tests with n = 8).
+    Where lower is better, -1 is a perfect forecast. A lattice has eight cells: a correlation below 0.74 in
+    size is no surprise where there is none (5 % of two-sided tests).
 
     Args:
         endpoints: items by the name of the endpoint.
@@ -94,33 +94,32 @@ def foretell_table(endpoints: Mapping[str, pd.DataFrame], scores: pd.DataFrame) 
 
     Returns:
         endpoint, category, task, n_cells, rho (empty where an endpoint or the scores are the same for all
-        cells).
+        cells). Rows with task 'all' compare means over the tasks of a category, so that held-out rows of a
+        category foretell its tasks; the others compare the same task.
     """
     import pandas as pd
 
     rows = []
-    target = average_cells(scores)
+    target = average_cells(keep_ablation(scores))
     for endpoint, items in endpoints.items():
-        found = average_cells(items)
-        for task, group in items.groupby("task", sort=False):
-            if task not in target:
-                continue
-            both = pd.concat([found[task], target[task]], axis=1, keys=["endpoint", "score"]).dropna()
-            rows.append(
-                {
-                    "endpoint": endpoint,
-                    "category": find_category(task, group),
-                    "task": task,
-                    "n_cells": len(both),
-                    "rho": correlate_ranks(both["endpoint"], both["score"]),
-                }
-            )
+        found = average_cells(keep_ablation(items))
+        for category, task in found.columns.intersection(target.columns, sort=False):
+            both = pd.concat([table[category, task] for table in (found, target)], axis=1).dropna()
+            about = {"endpoint": endpoint, "category": category, "task": task, "n_cells": len(both)}
+            rows.append(about | {"rho": correlate_ranks(both.iloc[:, 0], both.iloc[:, 1])})
     return pd.DataFrame(rows, columns=["endpoint", "category", "task", "n_cells", "rho"])
 
 
 def average_cells(items: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean score of each cell (row) on each task (column), over items and seeds."""
-    return items.pivot_table(index="cell", columns="task", values="score", aggfunc="mean", sort=False)
+    """Return the mean score of each cell (row), over items and seeds, on each pair of category and task
+    (column), and as task 'all' over the tasks of a category, which weigh the same.
+    """
+    import pandas as pd
+
+    by_task = items.groupby(["category", "task", "cell"], sort=False)["score"].mean()
+    by_category = by_task.groupby(level=["category", "cell"], sort=False).mean()
+    every = pd.concat({ALL: by_category}, names=["task"]).reorder_levels(["category", "task", "cell"])
+    return pd.concat([every, by_task]).unstack("cell", sort=False).T
 
 
 def correlate_ranks(first: pd.Series, second: pd.Series) -> float:
