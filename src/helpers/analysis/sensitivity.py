@@ -28,8 +28,8 @@ def pool_seeds(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
     the variance between seeds pooled over all tuned cells that the contrasts weigh.
 
     k cells of three seeds give 2 k degrees of freedom in place of 2, so that more is found. That holds where
-    seeds move all cells alike and apart from each other. Where one cell varies more than others, or one seed
-    moves all cells together, the family's error is two to three times what it says
+    seeds move all cells alike and apart from each other. Where one cell varies more than the others, the
+    error of a family is up to six times what it says, and where one seed moves all cells together up to twice
     (`results/benchmarks/family_error.json`): it is a sensitivity analysis and no result.
 
     Args:

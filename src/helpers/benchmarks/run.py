@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
+from helpers.benchmarks.coverage import measure_coverage
 from helpers.benchmarks.harness import MODEL, list_comparisons
 from helpers.benchmarks.synthesis import time_synthesis
 from helpers.paths import RESULTS, ROOT
 from helpers.store import describe_machine, write_text
 
 ROUNDS = 3
-N_SIMULATIONS = 200
 Pair = tuple[Callable[[], Any], Callable[[], Any], int]
 
 
@@ -195,18 +195,6 @@ def time_book() -> Iterator[dict[str, Any]]:
         )
 
 
-def measure_simulations() -> Iterator[dict[str, Any]]:
-    """Simulate lattices with known effects and count intervals that hold the truth, pooled over five training
-    seeds against one seed's; n is their number.
-    """
-    from helpers.analysis.simulation import measure_intervals
-
-    for name, pooled, single in measure_intervals(N_SIMULATIONS):
-        yield describe(
-            f"coverage_{name}", "share", pooled, single, "the interval of one training seed", N_SIMULATIONS
-        )
-
-
 def describe(name: str, unit: str, ours: float, baseline: float, against: str, n: int) -> dict[str, Any]:
     """Return one row of a benchmark; `ratio` says how many times ours is better."""
     machine = describe_machine()
@@ -233,11 +221,11 @@ def run_benchmarks() -> Iterator[dict[str, Any]]:
         ours, baseline, n = prepare()
         seconds = time_pair(ours, baseline)
         yield save(describe(name, f"{name.split('_')[1]}/s", n / seconds[0], n / seconds[1], against, n))
-    for *measured, more in time_synthesis():
+    for *measured, more in chain(time_synthesis(), measure_coverage()):
         yield save(describe(*measured) | more)
     from helpers.benchmarks.tuning import compare_memory, compare_trl
 
-    for row in chain(compare_trl(), [compare_memory()], measure_simulations(), time_book()):
+    for row in chain(compare_trl(), [compare_memory()], time_book()):
         yield save(row)
 
 
