@@ -107,6 +107,70 @@ def instruction_file(tmp_path):
     return path
 
 
+@pytest.fixture
+def encoder(tmp_path, monkeypatch):
+    """Make a tiny BERT with a tokenizer of a few words stand where the encoder would lie in the cache."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    from helpers.evaluation import similarity
+    from helpers.store import sha256_file
+
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
+    folder = tmp_path / "models" / "all-minilm-l6-v2"
+    folder.mkdir(parents=True)
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"abcdefghijklmnopqrstuvwxyz",
+        *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"),
+    ]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(vocab={word: n for n, word in enumerate(words)}).save_pretrained(folder)
+    torch.manual_seed(0)
+    BertModel(
+        BertConfig(
+            vocab_size=len(words),
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+        )
+    ).save_pretrained(folder)
+    monkeypatch.setattr(similarity, "FILES", {name: sha256_file(folder / name) for name in similarity.FILES})
+    similarity.load_encoder.cache_clear()
+    yield folder
+    similarity.load_encoder.cache_clear()
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Save a tiny BERT with one output, as BLEURT's checkpoints are, and a tokenizer of letters; return its
+    folder.
+    """
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "max_position_embeddings": 64,
+    }
+    torch.manual_seed(0)
+    BertForSequenceClassification(
+        BertConfig(vocab_size=len(words), num_labels=1, initializer_range=0.5, **sizes)
+    ).save_pretrained(tmp_path / "bleurt")
+    BertTokenizerFast(vocab={word: n for n, word in enumerate(words)}).save_pretrained(tmp_path / "bleurt")
+    return str(tmp_path / "bleurt")
+
+
 PLANTED = (
     '<img src=x onerror="window.planted = 1"><script>window.planted = 1</script></script></pre></table> '
     '[a link](javascript:window.planted=1) {{ 7 * 7 }} $$x^2$$ `code` <!-- & "quotes" \\\\u003cimg src=y '
@@ -116,7 +180,7 @@ PLANTED_NOTEBOOK = (
     'planted: str = ""  # what an evil teacher or model wrote',
     """
     import pandas as pd
-    from helpers import notebook
+    from helpers.book import notebook
     from helpers.synthesis.parsing import parse_reply
 
     reply = "".join(f"4. {field}: {planted}\\n" for field in ("Instruction", "Input", "Output"))
@@ -127,10 +191,10 @@ PLANTED_NOTEBOOK = (
     "notebook.show_table(parsed.assign(**{planted: 1.5}))",
     """
     from helpers.evaluation.answers import lay_out_answers
-    from helpers.evaluation.stage import EvaluationSettings, prepare_exams
+    from helpers.evaluation.stage import EvaluationSettings, prepare_task_runs
 
     settings = EvaluationSettings(tasks="evidence_yesno,patient_answer", n_items=2)
-    items = [(exam.task.name, item.id) for exam in prepare_exams(settings) for item in exam.items]
+    items = [(run.task.name, item.id) for run in prepare_task_runs(settings) for item in run.items]
     answers = pd.DataFrame(items, columns=["task", "item"]).assign(cell="base", response=planted, score=0.0)
     notebook.show_searchable(lay_out_answers(settings, answers).assign(**{planted: 1.5}))
     """,
@@ -184,8 +248,8 @@ def planted_page(tmp_path_factory, build_pages):
     import nbformat
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+    from helpers.book.runner import run_notebook
     from helpers.paths import ROOT
-    from helpers.runner import run_notebook
 
     folder = tmp_path_factory.mktemp("planted")
     cells = [new_code_cell(dedent(source).strip()) for source in PLANTED_NOTEBOOK]

@@ -17,8 +17,8 @@ from helpers.analysis.intervals import (
     critical_value,
     flip_signs,
     pool_variance,
-    reach,
     student_p,
+    t_interval,
 )
 from helpers.analysis.statistics import contrast, stack_scores
 
@@ -76,7 +76,7 @@ def test_p_is_the_level_at_which_the_interval_ends_at_zero():
         for estimate in (0.05, 1.0, 4.0, 20.0):
             p = float(student_p(estimate, 0.4, parts))
             assert critical_value(p / 2, parts) == pytest.approx(estimate / 0.4**0.5)
-        low, high = reach(2.0, 0.4, parts, 1 - float(student_p(2.0, 0.4, parts)))
+        low, high = t_interval(2.0, 0.4, parts, 1 - float(student_p(2.0, 0.4, parts)))
         assert (low, high) == pytest.approx((0, 4))
 
 

@@ -13,7 +13,7 @@ from helpers.analysis.simulation import (
     measure_noise,
     simulate_scores,
 )
-from helpers.grid import BASE
+from helpers.records import BASE
 
 KINDS = (RIGHT, ZEROS, HEAVY, SKEWED)
 

@@ -11,32 +11,8 @@ from helpers.cli import app
 from helpers.errors import StudyError
 from helpers.evaluation import stage
 from helpers.evaluation.bleurt import check_scorer, load_scorer, mark_pairs, measure_bleurt
-from helpers.evaluation.stage import EvaluationSettings, evaluate, prepare_exams
+from helpers.evaluation.stage import EvaluationSettings, evaluate, prepare_task_runs
 from helpers.jsonl import read_json_lines
-
-
-@pytest.fixture
-def checkpoint(tmp_path):
-    """Save a tiny BERT with one output, as BLEURT's checkpoints are, and a tokenizer of letters; return its
-    folder.
-    """
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
-
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
-    sizes = {
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-        "max_position_embeddings": 64,
-    }
-    torch.manual_seed(0)
-    BertForSequenceClassification(
-        BertConfig(vocab_size=len(words), num_labels=1, initializer_range=0.5, **sizes)
-    ).save_pretrained(tmp_path / "bleurt")
-    BertTokenizerFast(vocab={word: n for n, word in enumerate(words)}).save_pretrained(tmp_path / "bleurt")
-    return str(tmp_path / "bleurt")
 
 
 def test_a_mark_is_the_models_one_number_for_reference_and_text_whatever_the_batch(checkpoint):
@@ -64,7 +40,7 @@ def test_generated_texts_are_measured_by_their_best_reference(toy_model, checkpo
         lambda *given: [choice if given[2].task.is_choice else {"response": text} for text in texts],
     )
     run = measure_bleurt(checkpoint, settings, evaluate(settings))
-    first, second = prepare_exams(settings)[1].items
+    first, second = prepare_task_runs(settings)[1].items
     marks = [
         mark_pairs(checkpoint, [(text, reference) for reference in item.references])
         for text, item in ((texts[0], first), ("see a doctor", second))

@@ -99,7 +99,7 @@ def critical_value(tail: np.ndarray | float, parts: Parts) -> np.ndarray:
     return np.where(total > 0, weighted / np.where(total > 0, total, 1.0), 0.0)
 
 
-def reach(
+def t_interval(
     estimate: np.ndarray | float, variance: np.ndarray, parts: Parts, level: float = LEVEL
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of the interval that reaches as far as `critical_value` on both sides."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.intervals import Parts, cross_variance, reach, student_p, sum_items, sum_remainders
+from helpers.analysis.intervals import Parts, cross_variance, student_p, sum_items, sum_remainders, t_interval
 from helpers.analysis.statistics import (
     contrast_by_category,
     keep_ablation,
@@ -15,7 +15,7 @@ from helpers.analysis.statistics import (
     stack_scores,
     weigh_cells,
 )
-from helpers.grid import BASE
+from helpers.records import BASE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ def pool_seeds(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
         found = [np.nan] * 3
         if row.n_seeds > 1:
             variance, parts = pool_parts(groups[row.category], cells, contrasts[row.contrast])
-            low, high = reach(row.estimate, variance, parts)
+            low, high = t_interval(row.estimate, variance, parts)
             found = [float(low), float(high), float(student_p(row.estimate, variance, parts))]
         rows.append(dict(zip(POOLED, found, strict=True)))
     return table.join(pd.DataFrame(rows))

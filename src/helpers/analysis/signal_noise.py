@@ -14,7 +14,7 @@ import numpy as np
 
 from helpers.analysis.intervals import ROUNDING
 from helpers.analysis.statistics import find_category, keep_ablation, stack_scores
-from helpers.grid import BASE
+from helpers.records import BASE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.grid import BASE, PAIRS, SINGLES
+from helpers.records import BASE
+from helpers.study.cells import PAIRS, SINGLES
 
 CELLS = (BASE, *SINGLES, *PAIRS)
 N_TASKS = 3  # of each category of tasks

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.intervals import LEVEL, ROUNDING, bootstrap_items, compute_p, pool_variance, reach
+from helpers.analysis.intervals import LEVEL, ROUNDING, bootstrap_items, compute_p, pool_variance, t_interval
 from helpers.errors import StudyError
 from helpers.evaluation.tasks import PUBLIC, TASKS, find_task
-from helpers.grid import BASE
+from helpers.records import BASE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ def count_seeds(items: pd.DataFrame) -> int:
     return items["seed"].nunique() if "seed" in items else 1
 
 
-def describe_reach(items: pd.DataFrame) -> str:
+def describe_interval(items: pd.DataFrame) -> str:
     """Return what the intervals of a table cover, as words for a caption."""
     if count_seeds(items) > 1:
         return f"over the items and {count_seeds(items)} training seeds"
@@ -134,7 +134,7 @@ def estimate_sum(samples: Sequence[np.ndarray], n: int, level: float = LEVEL) ->
     if n_seeds == 1:
         low, high = bootstrap_items(samples, level)
     else:
-        low, high = map(float, reach(estimate, *pool_variance(samples), level))
+        low, high = map(float, t_interval(estimate, *pool_variance(samples), level))
     return {
         "estimate": estimate,
         "low": low,

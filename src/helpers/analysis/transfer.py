@@ -10,7 +10,8 @@ import numpy as np
 
 from helpers.analysis.intervals import LEVEL, ROUNDING
 from helpers.analysis.statistics import contrast, contrast_by_category, keep_ablation, stack_scores
-from helpers.grid import BASE, SINGLES, name_subset
+from helpers.records import BASE
+from helpers.study.cells import SINGLES, name_subset
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from helpers.analysis.hypotheses import ALPHA
-from helpers.analysis.intervals import LEVEL, Parts, bootstrap_items, pool_variance, reach
+from helpers.analysis.intervals import LEVEL, Parts, bootstrap_items, pool_variance, t_interval
 from helpers.analysis.sensitivity import pool_parts
 from helpers.analysis.simulation import CELLS, HEAVY, RIGHT, SKEWED, ZEROS, Case, simulate_scores
 from helpers.analysis.stability import draw_means, find_sign, share_best
 from helpers.analysis.statistics import weigh_cells
 from helpers.analysis.transfer import STRICT, gain_contrasts, synergy_contrasts, take_least
-from helpers.grid import BASE, PAIRS, SINGLES
+from helpers.records import BASE
+from helpers.study.cells import PAIRS, SINGLES
 
 BATCH = 100
 N_LATTICES = {12: 4000, 48: 4000, 200: 500}  # simulated, by items a task
@@ -117,7 +118,7 @@ def exclude_truth(
     truth: np.ndarray | float = 0.0,
 ) -> np.ndarray:
     """Return for each simulation and category whether the interval of a contrast leaves the truth out."""
-    low, high = reach(estimate_contrast(stacks, weights), *split(stacks, CELLS, weights), level)
+    low, high = t_interval(estimate_contrast(stacks, weights), *split(stacks, CELLS, weights), level)
     return (low > truth) | (high < truth)
 
 
@@ -246,7 +247,7 @@ def reach_step(stacks: Stacks, pair: str, part: str, level: float) -> dict[str, 
     """Return estimate, low and high of a pair minus one of its parts."""
     weights = {pair: 1.0, part: -1.0}
     estimate = estimate_contrast(stacks, weights)
-    low, high = reach(estimate, *split_own(stacks, CELLS, weights), level)
+    low, high = t_interval(estimate, *split_own(stacks, CELLS, weights), level)
     return {"estimate": estimate, "low": low, "high": high}
 
 
