@@ -9,7 +9,7 @@ from scipy.stats import sem, t, ttest_1samp, ttest_rel
 from helpers.analysis.statistics import (
     contrast,
     contrast_by_category,
-    describe_reach,
+    describe_interval,
     gain_by_task,
     score_tasks,
 )
@@ -152,8 +152,8 @@ def test_seeds_that_differ_in_their_cells_are_not_pooled():
 
 
 def test_captions_say_what_the_intervals_cover():
-    assert describe_reach(make_seeds(1)) == "over the items alone (one training seed)"
-    assert describe_reach(make_seeds(3)) == "over the items and 3 training seeds"
+    assert describe_interval(make_seeds(1)) == "over the items alone (one training seed)"
+    assert describe_interval(make_seeds(3)) == "over the items and 3 training seeds"
 
 
 def name_held_out(items):
