@@ -183,6 +183,16 @@ def test_intervals_of_losses_do_not_end_where_scores_do():
     assert {"metric", "unparsed"}.isdisjoint(table)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_loss_that_is_no_number_is_named_with_task_and_item(value):
+    items = make_items({"base": 0.2, "qa": 0.5})
+    items.loc[items["item"].eq("patient_answer-3") & items["cell"].eq("qa"), "score"] = value
+    with pytest.raises(
+        StudyError, match=r"qa has (nan|inf) on item patient_answer-3 of patient_answer \(1 such"
+    ):
+        contrast(items, {"qa": 1, "base": -1})
+
+
 def test_a_stricter_level_widens_the_interval_and_leaves_p():
     for items in (make_seeds(n_seeds=1), make_seeds(n_seeds=3)):
         usual, strict = (contrast(items, {"qa": 1, "base": -1}, level) for level in (0.95, 0.99))

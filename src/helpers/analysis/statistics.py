@@ -55,11 +55,12 @@ def stack_scores(items: pd.DataFrame, cells: Sequence[str]) -> dict[str, np.ndar
         cells: the cells wanted, in this order.
 
     Raises:
-        StudyError: a cell is missing, or cells or seeds differ in their items.
+        StudyError: a cell is missing, cells or seeds differ in their items, or a score is no finite number.
     """
     import pandas as pd
 
     wanted = items[items["cell"].isin(cells)]
+    refuse_empty(wanted)
     wanted = wanted if "seed" in wanted else wanted.assign(seed=0)
     table = wanted.pivot(index=["task", "item"], columns=["cell", "seed"], values="score")
     columns = pd.MultiIndex.from_product([list(cells), sorted(wanted["seed"].unique())])
@@ -81,6 +82,17 @@ def stack_scores(items: pd.DataFrame, cells: Sequence[str]) -> dict[str, np.ndar
             group = group.mean() + sums * len(sums) / len(group)  # noqa: PLW2901
         stacks[task] = group.to_numpy().T.reshape(len(cells), -1, len(group))
     return stacks
+
+
+def refuse_empty(items: pd.DataFrame) -> None:
+    """Raise StudyError where a score is no finite number."""
+    bad = items[~np.isfinite(items["score"].astype(float))]
+    if len(bad):
+        first = bad.iloc[0]
+        raise StudyError(
+            f"Every item must have a finite score, but {first['cell']} has {first['score']} on item "
+            f"{first['item']} of {first['task']} ({len(bad)} such rows). Leave such items out for all cells."
+        )
 
 
 def contrast(items: pd.DataFrame, weights: Mapping[str, float], level: float = LEVEL) -> dict[str, float]:

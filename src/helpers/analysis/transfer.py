@@ -54,7 +54,8 @@ def addition_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.
     (Tran et al., 2024, Table 4, "w.").
 
     The paper gives it relative to the score of A: 100 * (v(AB) - v(A)) / v(A), here `percent` (empty where
-    v(A) is zero). The interval and p are those of the difference v(AB) - v(A), which exists always.
+    v(A) is zero). The interval and p are those of the difference v(AB) - v(A), which exists always. The
+    same holds for a loss, where a negative difference is a gain.
 
     Returns:
         target (A), added (B), estimate, low, high, p, n, n_seeds, percent.
