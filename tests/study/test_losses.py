@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from helpers.study.endpoints import bits_per_byte, keep_held_out, keep_tasks, take_endpoint
 from helpers.analysis.statistics import contrast
 from helpers.errors import StudyError
+from helpers.study.endpoints import bits_per_byte, keep_held_out, keep_tasks, take_endpoint
 from helpers.study.losses import average_losses, export_losses, load_losses
 from helpers.study.study import Study
 

@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.analysis import comparison
-from helpers.study.endpoints import UNITS
 from helpers.analysis.games import interaction_table, shapley_table
 from helpers.analysis.measures import compare_models
 from helpers.analysis.published import ablation, claims
@@ -46,6 +45,7 @@ from helpers.jsonl import read_rows
 from helpers.records import BASE, Instruction
 from helpers.store import write_text
 from helpers.study.cells import SINGLES
+from helpers.study.endpoints import UNITS
 from helpers.synthesis.overview import (
     compare_instructions,
     count_growth,

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.study.endpoints import choose_items
 from helpers.errors import StudyError
 from helpers.evaluation.adapters import SharedBase
 from helpers.evaluation.settings import SCORE, LossSettings
@@ -23,6 +22,7 @@ from helpers.records import GENERAL, Instruction, SeedTask, order_categories
 from helpers.settings import pick
 from helpers.store import Run, planning
 from helpers.study.cells import CONTROLS, SINGLES, CellPlan, GridSettings, plan_cells
+from helpers.study.endpoints import choose_items
 from helpers.study.grid import Cell, collect_items, collect_seeds, look_up_cell, run_cell, run_cells_of_seed
 from helpers.study.losses import measure_cell, read_cell, stack_seeds
 from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
