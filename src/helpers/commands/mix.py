@@ -61,7 +61,9 @@ def recommend_mixture(
             raise StudyError(
                 f"`target` must be one of {', '.join((*names, 'mean', 'worst'))}, but {target!r} was found."
             )
-        typer.echo(explain_cost(estimate_cost(mixtures), len(mixtures.cells)))
+        with report_progress("cost"):
+            cost = estimate_cost(mixtures)
+        typer.echo(explain_cost(cost, len(mixtures.cells)))
         if plan:
             return
         with report_progress("mixtures"):
