@@ -93,7 +93,7 @@ class GridSettings:
         self.mixture_cells  # noqa: B018 (raises where one is no mixture)
         if self.budget not in BUDGETS:
             raise StudyError(f"`budget` must be one of {BUDGETS}, but {self.budget!r} was found.")
-        unknown = [name for name in self.control_cells if name not in CONTROLS and not split_control(name)[1]]
+        unknown = [name for name in self.control_cells if not is_control(name)]
         if unknown:
             raise StudyError(
                 f"`controls` must be some of {', '.join(CONTROLS)}, or controls of a cell such as qa~shuffled, "
@@ -198,6 +198,11 @@ def plan_cells(names: Iterable[str], grid: GridSettings, n_rows: int, first_seed
     return list(dict.fromkeys(plans))
 
 
+def is_control(name: str) -> bool:
+    """Say whether a cell is a control, of the whole study or of one cell."""
+    return name in CONTROLS or bool(split_control(name)[1])
+
+
 def count_categories(name: str, n_rows: int, categories: Iterable[str]) -> dict[str, int]:
     """Return the training rows of each category in a cell, as columns of the tables of the mixture law.
 
@@ -209,7 +214,7 @@ def count_categories(name: str, n_rows: int, categories: Iterable[str]) -> dict[
     Raises:
         StudyError: the cell is a control, whose rows have no fixed categories.
     """
-    if name in CONTROLS:
+    if is_control(name):
         raise StudyError(f"A cell of known categories is needed, but the control {name!r} was found.")
     rows = {} if name == BASE else share_rows(name, n_rows)
     return {f"n_{category}": rows.get(category, 0) for category in categories}

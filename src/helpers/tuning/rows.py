@@ -50,8 +50,8 @@ def parse_categories(categories: str) -> tuple[str, ...]:
 
 
 def parse_parts(categories: str) -> list[tuple[str, int | None]]:
-    """Return the categories of a subset or mixture, each with its number of rows; None for a subset's equal
-    parts.
+    """Return the categories of a subset or mixture, or of its control, each with its number of rows; None for
+    a subset's equal parts.
 
     Raises:
         StudyError: the text is neither, or names a category twice.
