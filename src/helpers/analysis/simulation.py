@@ -16,7 +16,7 @@ import numpy as np
 from helpers.analysis.games import interaction_weights, shapley_weights
 from helpers.analysis.statistics import contrast
 from helpers.records import BASE
-from helpers.study.grid import LATTICE, SINGLES
+from helpers.study.cells import LATTICE, SINGLES
 
 if TYPE_CHECKING:
     import pandas as pd

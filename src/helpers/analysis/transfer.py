@@ -18,7 +18,7 @@ from helpers.analysis.statistics import (
     stack_scores,
 )
 from helpers.records import BASE
-from helpers.study.grid import SINGLES, name_subset
+from helpers.study.cells import SINGLES, name_subset
 
 if TYPE_CHECKING:
     import pandas as pd
