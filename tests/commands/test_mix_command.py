@@ -99,7 +99,7 @@ def test_the_tables_kept_of_a_study_give_the_same_losses_as_its_cells(toy_model,
             "instructions": str(ward_file),
             "lattice": "",
             "mixtures": "cardiology:3+oncology:1",
-            "controls": "all,shuffled-oncology",
+            "controls": "all,oncology~shuffled",
             "n_rows": 4,
             "tasks": "evidence_yesno",
             "n_loss_items": 2,
@@ -107,7 +107,7 @@ def test_the_tables_kept_of_a_study_give_the_same_losses_as_its_cells(toy_model,
         }
     )
     plan = MixturePlan(study, {})
-    plans = study.plan_cells(["all", "shuffled-oncology", "base", *study.grid.mixture_cells])
+    plans = study.plan_cells(["all", "oncology~shuffled", "base", *study.grid.mixture_cells])
     export_losses(study, plans, tmp_path / "tables")
     kept = read_mixtures(load_losses(tmp_path / "tables"), study.grid.players)
     found = run_mixtures(plan)
