@@ -103,8 +103,8 @@ def _list_fields(row: Instruction, encoded: EncodedRow, loss: tuple[float, float
     words, stop = loss
     if not math.isfinite(words + stop):
         raise StudyError(
-            f"A loss must be a finite number, but {words + stop} was found (held-out row {row.id}). The model's "
-            "weights are broken, or its number format is too narrow: try dtype=float32."
+            f"A loss must be a finite number, but {words + stop} was found (held-out row {row.id}). The "
+            "model's weights are broken, or its number format is too narrow: try dtype=float32."
         )
     n_bytes = len(row.output.strip().encode())
     return [row.id, row.category, round(words, 5), round(stop, 5), encoded.n_response - 1, n_bytes]

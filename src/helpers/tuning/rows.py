@@ -164,11 +164,12 @@ def encode_rows(
 
 
 def batch_indices(n_rows: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Return the batches of one epoch as row indices, drawn at random: a pure function of (n_rows, seed, epoch).
+    """Return the batches of one epoch as row indices, drawn at random: a pure function of (n_rows, seed,
+    epoch).
 
     Batches of like length would save padding, but the gradient of a step would then speak for one length:
-    they double the spread of the held-out loss over training seeds. Micro-batches are sorted by length within a
-    step instead (`step.split_batch`).
+    they double the spread of the held-out loss over training seeds. Micro-batches are sorted by length
+    within a step instead (`step.split_batch`).
     """
     order = np.random.default_rng([seed, epoch]).permutation(n_rows).tolist()
     return [order[start : start + batch_size] for start in range(0, n_rows, batch_size)]
