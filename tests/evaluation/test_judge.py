@@ -24,7 +24,7 @@ from helpers.evaluation.judge import (
 )
 from helpers.evaluation.stage import EvaluationSettings, evaluate
 from helpers.jsonl import read_json_lines
-from helpers.provider import live
+from helpers.provider import address, live
 from helpers.provider.ledger import ProviderLimits
 
 LIMITS = ProviderLimits(max_cost_tokens=10**6, n_parallel=2, timeout_seconds=1)
@@ -158,9 +158,9 @@ def test_a_server_of_ones_own_needs_a_cap_in_tokens(judging, settings, monkeypat
 def test_no_variable_of_the_environment_sends_a_judge_elsewhere(judging, settings, monkeypatch):
     answer_with(monkeypatch, "kind words", "rude words")
     monkeypatch.setenv("OPENAI_BASE_URL", judging.url)
-    monkeypatch.setattr(live, "PROVIDER_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setattr(address, "PROVIDER_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setattr(live, "MAX_ATTEMPTS", 1)
-    with pytest.raises(StudyError, match="The judge 'gpt-5.5' gave no usable answer"):
+    with pytest.raises(StudyError, match="The judge 'gpt-5.5' cannot be reached"):
         judge_texts(JudgeSettings(judge="gpt-5.5"), settings, evaluate(settings))
     assert not judging.seen
 

@@ -22,8 +22,8 @@ from helpers.evaluation.judge import (
 from helpers.evaluation.sources import BASELINES
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.paths import shown
+from helpers.provider.connection import read_key
 from helpers.provider.ledger import ProviderLimits
-from helpers.provider.wire import read_key
 from helpers.settings import pick
 from helpers.store import Run, write_text
 from helpers.terminal import plain_errors, report_progress

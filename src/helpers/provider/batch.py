@@ -9,18 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.provider.connection import open_sync
 from helpers.provider.conversations import find_missing
 from helpers.provider.journal import Body, Completion, Conversation, Journal
 from helpers.provider.ledger import Ledger, ProviderLimits
-from helpers.provider.wire import (
-    PROVIDER_URL,
-    REFUSAL_CODES,
-    GarbledError,
-    explain_refusal,
-    is_vain,
-    read_completion,
-    read_key,
-)
+from helpers.provider.wire import REFUSAL_CODES, GarbledError, explain_refusal, is_vain, read_completion
+from helpers.provider.words import quote_line, quote_server
 from helpers.store import sha256_text, write_text
 
 if TYPE_CHECKING:
@@ -50,14 +44,8 @@ class BatchClient:
     """
 
     def __init__(self, journal: Journal, limits: ProviderLimits) -> None:
-        from openai import OpenAI
-
         self._model, self._journal = journal.model, journal
-        self._client: OpenAI = OpenAI(
-            base_url=self._model.url or PROVIDER_URL,
-            api_key=read_key(self._model),
-            timeout=limits.timeout_seconds,
-        )
+        self._client: OpenAI = open_sync(self._model, limits.timeout_seconds)
         self._ledger = Ledger(journal, limits)
         self._folder = journal.folder / "batches"
 
@@ -157,8 +145,8 @@ class BatchClient:
                 or "no reason given"
             )
             raise StudyError(
-                f"The provider turned batch {batch.id} down: {reasons}. Nothing was billed; mend the cause "
-                "and run the same command again."
+                f"The provider turned batch {batch.id} down: {quote_line(reasons)}. Nothing was billed; remove the "
+                "cause and run the same command again."
             )
         if refused := next(
             (
@@ -168,10 +156,9 @@ class BatchClient:
             ),
             None,
         ):
-            message = _error(refused).get("message", "")
             raise StudyError(
-                f"The {self._model.role} {self._model.name!r} refused a request of the batch "
-                f"({_status(refused)}): {message} All other answers are kept."
+                f"The {self._model.label} refused a request of the batch ({_status(refused)}): "
+                f"{quote_server(refused.get('body'))}. All other answers are kept."
             )
         return None
 
@@ -198,8 +185,6 @@ class BatchClient:
         """Keep an answer and settle it; what was not answered was not billed, and an answer in no known form
         stays booked at its most.
         """
-        from openai.types.chat import ChatCompletion
-
         if _is_refusal(answer):
             self._journal.keep(
                 key, Completion(model=self._model.name, finish_reason="content_filter", text="", usage=None)
@@ -208,7 +193,7 @@ class BatchClient:
             self._ledger.release(ticket)
             return
         try:
-            completion = read_completion(ChatCompletion.construct(**answer["body"]), self._model.name)
+            completion = read_completion(answer.get("body"), self._model.name)
         except GarbledError:
             self._ledger.abandon(ticket)
             return
