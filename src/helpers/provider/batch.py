@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.provider.connection import open_sync
 from helpers.provider.conversations import find_missing
+from helpers.provider.dialect import Dialect
 from helpers.provider.journal import Body, Completion, Conversation, Journal
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.wire import REFUSAL_CODES, GarbledError, explain_refusal, is_vain, read_completion
@@ -101,9 +102,10 @@ class BatchClient:
         room for any.
         """
         tickets: dict[str, str] = {}
-        lines, n_bytes = [], 0
+        lines, n_bytes, dialect = [], 0, Dialect(self._model)
         for key, body in missing.items():
-            line = json.dumps({"custom_id": key, "method": "POST", "url": ENDPOINT, "body": body}) + "\n"
+            request = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": dialect.speak(body)}
+            line = json.dumps(request) + "\n"
             n_bytes += len(line)
             if len(lines) == MAX_REQUESTS or n_bytes > MAX_BYTES:
                 break
