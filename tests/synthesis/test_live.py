@@ -158,7 +158,9 @@ def test_a_refused_prompt_is_a_failed_reply_not_the_end(provider, monkeypatch):
 
 def test_a_server_that_never_answers_is_one_message(monkeypatch):
     unreachable = SynthesisSettings(teacher="toy", teacher_url="http://127.0.0.1:9/v1", n_requests=1)
-    with pytest.raises(StudyError, match=r"'toy' at http://127.0.0.1:9/v1 cannot be reached \(Connection refused\)"):
+    with pytest.raises(
+        StudyError, match=r"'toy' at http://127.0.0.1:9/v1 cannot be reached \(Connection refused\)"
+    ):
         synthesize(unreachable, LIMITS)
     assert "0 tokens spent" in explain_cost(
         unreachable, LIMITS

@@ -15,7 +15,8 @@ from helpers.paths import SEEDS
 from helpers.provider.journal import Body, Conversation, RemoteModel
 from helpers.provider.wire import build_body
 from helpers.records import TeacherReply, Usage
-from helpers.synthesis.parsing import ParsedTask, parse_json_reply, parse_labels, parse_reply
+from helpers.synthesis.labels import parse_labels
+from helpers.synthesis.parsing import ParsedTask, parse_json_reply, parse_reply
 from helpers.synthesis.prompts import JSON, LIST, N_SHOWN, REPLY_SCHEMA, build_label_request, prompt_sha256
 
 RECORDED = "recorded"
@@ -79,7 +80,8 @@ def converse(
             labelled = yield build_teacher_body(
                 settings, build_label_request(complete), request, MAX_LABEL_TOKENS, wants_tasks=False
             )
-            labels, label_finish_reason = parse_labels(labelled.text), labelled.finish_reason
+            labels = parse_labels(labelled.text, [task.number for task in complete])
+            label_finish_reason = labelled.finish_reason
             bills.append(labelled.usage)
     return TeacherReply(
         request=request,
@@ -117,9 +119,8 @@ def read_tasks(text: str, finish_reason: str, reply_format: str) -> list[ParsedT
     An item whose number is that of a shown seed, or comes a second time, counts as incomplete: the teacher
     repeats the list instead of going on with it.
     """
-    tasks = (
-        parse_json_reply(text, N_SHOWN + 1)[0] if reply_format == JSON else parse_reply(text, finish_reason)
-    )
+    tasks = parse_reply(text, finish_reason) if reply_format == LIST else []
+    tasks = tasks or parse_json_reply(text, N_SHOWN + 1)[0]  # some answer a list in JSON
     seen = set(range(N_SHOWN + 1))
     sound = []
     for task in tasks:
