@@ -24,7 +24,7 @@ from helpers.evaluation.judge import (
 )
 from helpers.evaluation.stage import EvaluationSettings, evaluate
 from helpers.jsonl import read_json_lines
-from helpers.provider import address, live
+from helpers.provider import address, live, pace
 from helpers.provider.ledger import ProviderLimits
 
 LIMITS = ProviderLimits(max_cost_tokens=10**6, n_parallel=2, timeout_seconds=1)
@@ -57,7 +57,7 @@ def judging(provider, monkeypatch):
         }
 
     monkeypatch.setattr(provider_module, "complete", complete)
-    monkeypatch.setattr(live, "FIRST_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr(pace, "FIRST_DELAY_SECONDS", 0.01)
     provider.seen = seen
     return provider
 

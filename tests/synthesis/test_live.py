@@ -11,7 +11,7 @@ import pytest
 from helpers.benchmarks import provider as provider_module
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
-from helpers.provider import address, live
+from helpers.provider import address, live, pace
 from helpers.provider.conversations import hold_conversations, running_loop
 from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import ProviderLimits
@@ -24,8 +24,8 @@ LIMITS = ProviderLimits(max_cost_tokens=10**9, n_parallel=4, timeout_seconds=1)
 
 @pytest.fixture(autouse=True)
 def short_delays(monkeypatch):
-    monkeypatch.setattr(live, "FIRST_DELAY_SECONDS", 0.01)
-    monkeypatch.setattr(live, "LONGEST_DELAY_SECONDS", 0.05)
+    monkeypatch.setattr(pace, "FIRST_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr(pace, "LONGEST_DELAY_SECONDS", 0.05)
 
 
 def settings(provider, **changes):

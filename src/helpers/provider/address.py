@@ -1,4 +1,4 @@
-"""Addresses of servers: checked before anything is sent, shown without secrets, one account for one server."""
+"""Addresses of servers: checked before anything is sent, shown without secrets, one account a server."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ PROVIDER_URL = "https://api.openai.com/v1"
 PORTS = {"http": 80, "https": 443}
 HOST = re.compile(r"(?!.{254})[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE)
 THIS_MACHINE = ("localhost", "0.0.0.0", "::", "::1")  # noqa: S104
+LONGEST_NAME = 200
 EXAMPLE = "http://localhost:11434/v1"
 
 
@@ -27,12 +28,23 @@ def check_address(parameter: str, url: str) -> None:
         StudyError: it is no http address of a host, or holds more than a host, a port and a path.
     """
     if url and (fault := _find_fault(url)):
+        found = mask_address(url)[:LONGEST_NAME]
         raise StudyError(
-            f"`{parameter}` must be an address such as {EXAMPLE!r}, but {mask_address(url)!r} was found: {fault}."
+            f"`{parameter}` must be an address such as {EXAMPLE!r}, but {found!a} was found: {fault}."
+        )
+
+
+def check_name(parameter: str, name: str) -> None:
+    """Raise StudyError if the name of a model cannot be sent and shown."""
+    if not name.isprintable() or len(name) > LONGEST_NAME:
+        raise StudyError(
+            f"`{parameter}` must be the name of a model, on one line of at most {LONGEST_NAME} letters, but "
+            f"{name[:LONGEST_NAME]!a} was found."
         )
 
 
 def _find_fault(url: str) -> str | None:
+    """Return what is wrong with an address, None for a sound one."""
     if not url.isascii() or not url.isprintable() or " " in url:
         return "a space or a letter outside ASCII; write the host's name in its ASCII form"
     try:
@@ -40,15 +52,14 @@ def _find_fault(url: str) -> str | None:
         port = parts.port
     except ValueError as error:
         return str(error).lower()
-    if parts.scheme not in PORTS or not url.lower().startswith(f"{parts.scheme}://"):
-        return "it does not begin with http:// or https://"
-    if "@" in parts.netloc:
-        return "it holds a user name or a password, which results would show; give a key in OPENAI_API_KEY"
-    if parts.query or parts.fragment or "?" in url or "#" in url:
-        return "it goes on after the path; leave out what follows ? or #"
-    if port == 0 or not _is_host(parts.hostname or ""):
-        return "its host or its port cannot be one"
-    return None
+    faults = {
+        "it does not begin with http:// or https://": not re.match("https?://", url, re.IGNORECASE),
+        "it holds a user name or a password, which results would show; give a key in OPENAI_API_KEY": "@"
+        in parts.netloc,
+        "it goes on after the path; leave out what follows ? or #": "?" in url or "#" in url,
+        "its host or its port cannot be one": port == 0 or not _is_host(parts.hostname or ""),
+    }
+    return next((fault for fault, is_found in faults.items() if is_found), None)
 
 
 def _is_host(host: str) -> bool:

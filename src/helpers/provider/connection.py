@@ -41,8 +41,8 @@ def read_key(model: RemoteModel) -> str:
         )
     if not re.fullmatch(r"[!-~]*", key):
         raise StudyError(
-            "OPENAI_API_KEY must be made of ASCII letters, digits and signs, but something else was found in it. "
-            "Copy the key again."
+            "OPENAI_API_KEY must be made of ASCII letters, digits and signs, but something else was found in "
+            "it. Copy the key again."
         )
     return key or "none"
 
@@ -90,8 +90,8 @@ def _build(client: type, clean: Any) -> Any:
         found = [name for name in os.environ if name.lower().endswith("_proxy") and os.environ[name]]
         raise StudyError(
             "No connection can be made with the environment's settings of proxies and certificates "
-            f"({', '.join(sorted(found)) or 'SSL_CERT_FILE, SSL_CERT_DIR'}). Name an http proxy (socks needs another "
-            "package), or unset them."
+            f"({', '.join(sorted(found)) or 'SSL_CERT_FILE, SSL_CERT_DIR'}). Name an http proxy (socks needs "
+            "another package), or unset them."
         ) from None
 
 

@@ -49,7 +49,7 @@ def interruptible() -> Iterator[None]:
     Ctrl-C does, so that answers under way are waited for and kept.
     """
 
-    def interrupt(number: int, frame: Any) -> None:
+    def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
@@ -73,8 +73,8 @@ def hold_conversations(
     loop: asyncio.AbstractEventLoop,
     count_ahead: Callable[[], int],
 ) -> Iterator[Result]:
-    """Yield the results of many conversations in their order, as many of them under way as `count_ahead` says;
-    if the reader stops, what was sent still comes in and is kept.
+    """Yield the results of many conversations in their order, as many of them under way as `count_ahead`
+    says; if the reader stops, what was sent still comes in and is kept.
     """
     window: deque[Future[Result]] = deque()
     waiting_ones = iter(conversations)

@@ -22,8 +22,8 @@ UNTAKEN = re.compile(
 
 
 class Dialect:
-    """How one server is asked: own servers get both names of the longest answer, since some heed the old one alone;
-    what a server says it does not take is left out from then on.
+    """How one server is asked: own servers get both names of the longest answer, since some heed the old one
+    alone; what a server says it does not take is left out from then on.
     """
 
     def __init__(self, model: RemoteModel) -> None:

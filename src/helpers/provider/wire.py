@@ -207,12 +207,13 @@ def explain_refusal(error: APIStatusError, model: RemoteModel) -> str:
         429: "The quota is used up: check the account's billing.",
     }.get(
         status,
-        "Check `temperature`, `reasoning_effort`, `reply_format` and what else was asked for: not every model "
-        "takes every value.",
+        "Check `temperature`, `reasoning_effort`, `reply_format` and what else was asked for: not every "
+        "model takes every value.",
     )
     words = quote_server(error.body).rstrip(".")
-    if status < 400:  # noqa: PLR2004
-        words = f"it names another address, {mask_address(quote_line(error.response.headers.get('location', '')))!r}"
+    if status < 400:
+        other = mask_address(quote_line(error.response.headers.get("location", "")))
+        words = f"it names another address, {other!r}"
         remedy = f"Nothing was sent there. Check it, and name it as `{model.role}_url`."
     said = words or "without a word"
     return f"The {model.label} refused ({status}): {said}. {remedy} Every reply so far is kept."
@@ -235,3 +236,19 @@ def explain_failure(error: Exception) -> str:
     spoken = system and (os.strerror(system.errno) if system.errno > 0 else system.strerror)
     named = causes[min(1, len(causes) - 1)]
     return quote_line(spoken or f"{type(named).__name__}: {named}".removesuffix(": "), 120)
+
+
+def never_left(error: Exception) -> bool:
+    """Say whether a request failed before anything of it was sent."""
+    import httpx2
+
+    before = (
+        httpx2.ConnectError,
+        httpx2.ConnectTimeout,
+        httpx2.PoolTimeout,
+        httpx2.ProxyError,
+        httpx2.UnsupportedProtocol,
+        httpx2.LocalProtocolError,
+        httpx2.InvalidURL,
+    )
+    return isinstance(error.__cause__, before)

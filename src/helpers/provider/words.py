@@ -27,10 +27,10 @@ def quote_server(body: Any, most: int = LONGEST_LINE) -> str:
 
 
 def quote_line(text: str, most: int = LONGEST_LINE) -> str:
-    """Return a foreign text as one printable line of at most `most` letters, with keys and passwords masked."""
+    """Return a foreign text as one printable line of at most `most` letters, keys and passwords masked."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 20 * most]).split())
     key = os.environ.get("OPENAI_API_KEY", "").strip()
-    line = SECRET.sub("***", line.replace(key, "***") if len(key) > 3 else line)  # noqa: PLR2004
+    line = SECRET.sub("***", line.replace(key, "***") if len(key) > 3 else line)
     return line if len(line) <= most else line[: most - 3] + "..."
 
 
@@ -58,8 +58,8 @@ def _dump(value: Any) -> str:
 def cut_reasoning(text: str) -> str:
     """Return a reply without what a reasoning model wrote before it answered.
 
-    Closed drafts go; so does all before a closing tag that was never opened (the chat template holds the opening
-    one) and all after an opening tag that was never closed (the answer was cut off in the draft).
+    Closed drafts go; so does all before a closing tag that was never opened (the chat template holds the
+    opening one) and all after an opening tag that was never closed (the answer was cut off in the draft).
     """
     if "<" not in text and "[" not in text:
         return text

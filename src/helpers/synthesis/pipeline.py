@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from helpers.errors import StudyError
 from helpers.jsonl import dump_row, read_rows
 from helpers.paths import BENCHMARK, SEEDS
 from helpers.progress import Advance, track
+from helpers.provider.address import check_address, check_name
 from helpers.provider.batch import BatchClient
 from helpers.provider.conversations import ask_live
 from helpers.provider.journal import Conversation, Journal
@@ -20,18 +22,19 @@ from helpers.provider.ledger import ProviderLimits
 from helpers.records import SeedTask, TeacherReply
 from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_file
+from helpers.synthesis.counts import count_reply, count_wanted
 from helpers.synthesis.draws import draw_seeds
 from helpers.synthesis.filters import find_fault, read_benchmark_runs
 from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.parsing import ParsedTask
-from helpers.synthesis.prompts import LIST, N_SHOWN, N_TASKS, REPLY_FORMATS, build_request
+from helpers.synthesis.prompts import LIST, N_SHOWN, REPLY_FORMATS, build_request
 from helpers.synthesis.teacher import RECORDED, REPLIES, converse, name_teacher, read_tasks, replay_teacher
 
 SEED_TASKS = SEEDS / "seed_tasks.jsonl"
 INSTRUCTIONS = "instructions.jsonl"
 BENCHMARK_FILES = tuple(sorted(BENCHMARK.glob("*.jsonl")))
 LABELLERS = ("teacher", "classifier")
-VERSION = 1
+VERSION = 2
 TASK_FIELDS = (
     "id",
     "request",
@@ -74,7 +77,9 @@ class SynthesisSettings:
 
 
 def check_choices(settings: SynthesisSettings) -> None:
-    """Raise StudyError where a setting is none of the values it may take."""
+    """Raise StudyError where a setting is none of its values, or the teacher's address is none."""
+    check_name("teacher", settings.teacher)
+    check_address("teacher_url", settings.teacher_url)
     for name, allowed in {"reply_format": REPLY_FORMATS, "labeller": LABELLERS}.items():
         value = getattr(settings, name)
         if value not in allowed:
@@ -112,8 +117,10 @@ def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None
     def compute(folder: Path) -> dict[str, Any]:
         claim = nullcontext() if settings.teacher == RECORDED else Journal(name_teacher(settings)).claim()
         with claim, track(f"ask {settings.teacher} teacher", settings.n_requests, "requests") as advance:
-            replies = collect_replies(settings, limits or ProviderLimits(), seeds)
-            return write_rows(folder, TaskFilter(settings, seeds.values()), replies, advance)
+            counts: Counter[str] = Counter(n_kept=0, n_tasks=0)
+            wanted = partial(count_wanted, settings.target_rows, counts) if settings.target_rows else None
+            replies = collect_replies(settings, limits or ProviderLimits(), seeds, wanted)
+            return write_rows(folder, TaskFilter(settings, seeds.values()), replies, counts, advance)
 
     return run_stage(
         "synthesis", settings, {file.name: sha256_file(file) for file in files}, VERSION, compute
@@ -121,17 +128,23 @@ def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None
 
 
 def write_rows(
-    folder: Path, check: TaskFilter, replies: Iterator[TeacherReply], advance: Advance
+    folder: Path,
+    check: TaskFilter,
+    replies: Iterator[TeacherReply],
+    counts: Counter[str],
+    advance: Advance,
 ) -> dict[str, Any]:
-    """Filter replies as they come and write the three files of a run; returns the facts for its manifest."""
-    counts: Counter[str] = Counter(n_kept=0, n_tasks=0)
+    """Filter replies as they come, write the three files of a run and keep count; returns the facts for its
+    manifest.
+    """
     target = check.settings.target_rows
     names = ("replies.jsonl", "tasks.jsonl", INSTRUCTIONS)
     reply_file, task_file, row_file = ((folder / name).open("w", encoding="utf-8") for name in names)
     with reply_file, task_file, row_file:
         for reply in replies:
             reply_file.write(dump_row(reply))
-            counts.update(count_reply(reply, tasks := list(check(reply))))
+            tasks = list(check(reply))
+            counts.update(count_reply(reply, tasks, check.settings.reply_format))
             for task in tasks:
                 if target and counts["n_kept"] == target:
                     break
@@ -145,23 +158,6 @@ def write_rows(
                 break
     replies.close()
     return dict(sorted(counts.items()))
-
-
-def count_reply(reply: TeacherReply, tasks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Return what a reply adds to the counts of a run: itself, its tokens, and the way in which it failed, if
-    any.
-    """
-    n_asked = N_TASKS - N_SHOWN
-    return {
-        "n_replies": 1,
-        "n_input_tokens": reply.usage.input_tokens if reply.usage else 0,
-        "n_output_tokens": reply.usage.output_tokens if reply.usage else 0,
-        "n_truncated_replies": int(reply.finish_reason == "length"),
-        "n_unlabelled_replies": int(reply.label_finish_reason not in (None, "stop")),
-        "n_refused_replies": int(reply.finish_reason == "content_filter"),
-        "n_garbled_replies": int(not tasks and reply.finish_reason != "content_filter"),
-        "n_miscounted_replies": int(bool(tasks) and len(tasks) != n_asked and reply.finish_reason == "stop"),
-    }
 
 
 def plan_requests(
@@ -190,10 +186,13 @@ def open_conversations(
 
 
 def collect_replies(
-    settings: SynthesisSettings, limits: ProviderLimits, seeds: Mapping[str, SeedTask]
+    settings: SynthesisSettings,
+    limits: ProviderLimits,
+    seeds: Mapping[str, SeedTask],
+    wanted: Callable[[], int] | None = None,
 ) -> Iterator[TeacherReply]:
     """Yield the reply to each request in order; a live teacher's answers come from the journal where they are
-    there already.
+    there already, and no more are asked for ahead than `wanted` says.
     """
     if settings.teacher == RECORDED:
         ask = replay_teacher()
@@ -202,7 +201,7 @@ def collect_replies(
     journal = Journal(name_teacher(settings))
     if limits.batch:
         BatchClient(journal, limits).advance(open_conversations(settings, seeds))
-    yield from ask_live(open_conversations(settings, seeds), journal, limits)
+    yield from ask_live(open_conversations(settings, seeds), journal, limits, wanted)
 
 
 class TaskFilter:
