@@ -147,8 +147,8 @@ class BatchClient:
                 or "no reason given"
             )
             raise StudyError(
-                f"The provider turned batch {batch.id} down: {quote_line(reasons)}. Nothing was billed; remove "
-                "the cause and run the same command again."
+                f"The provider turned batch {batch.id} down: {quote_line(reasons)}. Nothing was billed; "
+                "remove the cause and run the same command again."
             )
         if refused := next(
             (

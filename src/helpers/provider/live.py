@@ -161,9 +161,9 @@ class LiveClient:
         """Raise StudyError if an answer is longer than it may be; by then it is kept and booked."""
         if (n_tokens := count_tokens(answer)) > most + SLACK_TOKENS:
             raise StudyError(
-                f"The {self._model.label} wrote {n_tokens:,} tokens where at most {most:,} were asked for, so "
-                f"that no cap can be kept: {self._ledger.describe()}. The answer is kept. Set a limit in the "
-                "server's own settings (such as `num_predict` of Ollama), and run the same command again."
+                f"The {self._model.label} wrote {n_tokens:,} tokens where at most {most:,} were asked for: "
+                f"no cap can be kept with it ({self._ledger.describe()}). The answer is kept. Set a limit in "
+                "the server's own settings (such as `num_predict` of Ollama), and run the same command again."
             )
 
     async def _book_failure(
@@ -194,7 +194,7 @@ class LiveClient:
             if not self._reached and attempt + 1 >= min(MAX_UNREACHED, MAX_ATTEMPTS):
                 raise StudyError(
                     f"The {self._model.label} cannot be reached ({explain_failure(error)}). Nothing was sent "
-                    f"or booked. Start the server, or check `{self._model.role}_url` and the network."
+                    f"or booked. Start the server, or check `{self._model.role}_url`, the network and its proxies."
                 ) from None
         else:
             self._ledger.abandon(ticket)

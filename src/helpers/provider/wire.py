@@ -210,7 +210,7 @@ def explain_refusal(error: APIStatusError, model: RemoteModel) -> str:
         "Check `temperature`, `reasoning_effort`, `reply_format` and what else was asked for: not every "
         "model takes every value.",
     )
-    words = quote_server(error.body).rstrip(".")
+    words = re.sub(r"(?<!\.)\.$", "", quote_server(error.body))
     if status < 400:
         other = mask_address(quote_line(error.response.headers.get("location", "")))
         words = f"it names another address, {other!r}"

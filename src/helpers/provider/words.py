@@ -9,9 +9,9 @@ from typing import Any
 
 LONGEST_LINE = 300
 LONGEST_NAME = 200
-DEPTH = 4  # of an error object, as deep as any known server nests its message
+DEPTH = 6  # of an error object, as deep as any known server nests its message
 SECRET = re.compile(
-    r"\b(?:sk|pk|rk|hf|gsk|xai|AIza|key)[-_][\w-]{8,}|(?<=Bearer )\S+|(?<=://)[^/\s@]+@", re.IGNORECASE
+    r"\b(?:sk|pk|rk|hf|gsk|xai|AIza|key)[-_][\w-]{8,}|(?<=Bearer )\S+|(?<=://)[^/\s@]+(?=@)", re.IGNORECASE
 )
 TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 TAGS = "think(?:ing)?|thought|reason(?:ing)?|reflection|scratchpad"
@@ -43,7 +43,7 @@ def _find_message(body: Any, depth: int) -> str:
     if isinstance(body, dict) and depth:
         message = next((body[name] for name in ("message", "msg", "error", "detail") if body.get(name)), None)
         place = body.get("loc")
-        where = ".".join(map(str, place)) + ": " if isinstance(place, list) and len(place) <= DEPTH else ""
+        where = ".".join(map(str, place)) + ": " if isinstance(place, list) and len(place) < DEPTH else ""
         return where + (_find_message(message, depth - 1) if message else _dump(body))
     return "" if body is None else _dump(body)
 
