@@ -1,5 +1,5 @@
-"""What servers, proxies and environments do wrong, through the real command line: one message, nothing booked that
-never left, nothing secret shown.
+"""What servers, proxies and environments do wrong, through the real command line: one message, nothing
+booked that never left, nothing secret shown.
 """
 
 import json

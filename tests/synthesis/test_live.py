@@ -16,7 +16,9 @@ from helpers.provider.conversations import hold_conversations, running_loop
 from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import ProviderLimits
 from helpers.records import SeedTask
+from helpers.synthesis import pipeline
 from helpers.synthesis.costs import explain_cost
+from helpers.synthesis.counts import count_wanted
 from helpers.synthesis.pipeline import SEED_TASKS, SynthesisSettings, open_conversations, synthesize
 
 LIMITS = ProviderLimits(max_cost_tokens=10**9, n_parallel=4, timeout_seconds=1)
@@ -82,6 +84,36 @@ def test_a_target_stops_in_the_middle_of_a_reply(provider):
     run = synthesize(settings(provider, n_requests=20, target_rows=40), LIMITS)
     assert len(rows_of(run)) == 40
     assert run.manifest["facts"]["n_replies"] < 20
+
+
+@pytest.mark.parametrize("n_parallel", [8, 32])
+def test_a_target_pays_for_few_requests_beyond_those_that_it_needs(provider, n_parallel):
+    """Fifty rows need three to five replies; all slots at once would have paid for four times as many."""
+    provider.latency_seconds = 0.05
+    run = synthesize(
+        settings(provider, n_requests=200, target_rows=50, reply_format="json"),
+        ProviderLimits(max_cost_tokens=10**9, n_parallel=n_parallel),
+    )
+    assert len(rows_of(run)) == 50
+    assert sum(provider.sent.values()) <= run.manifest["facts"]["n_replies"] + 1 <= 6
+
+
+def test_what_was_asked_beyond_a_target_is_told(provider, caplog, monkeypatch):
+    monkeypatch.delenv("STUDY_PROGRESS")
+    monkeypatch.setattr(
+        pipeline, "count_wanted", lambda target, counts: 3 if counts["n_kept"] < target else 0
+    )
+    synthesize(settings(provider, reply_format="json", target_rows=3), LIMITS)
+    assert "2 replies were asked for beyond those that the target needed" in caplog.text
+    caplog.clear()
+    synthesize(settings(provider, reply_format="json", target_rows=3, min_words=4), LIMITS)
+    assert "beyond" not in caplog.text
+
+
+def test_a_target_needs_as_many_replies_as_those_before_it_have_yielded():
+    assert count_wanted(50, {"n_kept": 0, "n_replies": 0}) == 3
+    assert count_wanted(50, {"n_kept": 10, "n_replies": 4}) == 8
+    assert count_wanted(50, {"n_kept": 50, "n_replies": 4}) == 0
 
 
 def test_the_json_variant_needs_no_second_request(provider):

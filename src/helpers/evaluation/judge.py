@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -219,10 +220,10 @@ def judge_cases(
     limits = limits or ProviderLimits()
     check_judge(judge, limits)
     journal, rows = open_journal(judge), []
-    with journal.claim(), track(f"ask {judge.judge}", len(cases), "judgements") as advance:
-        for case, texts in zip(
-            cases, ask_live((converse(judge, case) for case in cases), journal, limits), strict=True
-        ):
+    replies = ask_live((converse(judge, case) for case in cases), journal, limits)
+    steps = track(f"ask {judge.judge}", len(cases), "judgements")
+    with journal.claim(), steps as advance, closing(replies):
+        for case, texts in zip(cases, replies, strict=True):
             rows.append({"task": case.task, "item": case.item} | read(texts))
             advance()
     n_unparsed = sum(None in row.values() for row in rows)

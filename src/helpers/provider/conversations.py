@@ -76,16 +76,18 @@ def hold_conversations(
     """Yield the results of many conversations in their order, as many of them under way as `count_ahead`
     says; if the reader stops, what was sent still comes in and is kept.
     """
-    window: deque[Future[Result]] = deque()
-    waiting_ones = iter(conversations)
+    window: deque[Future[tuple[Result, bool]]] = deque()
+    waiting_ones, n_used = iter(conversations), 0
 
     def fill() -> None:
         for conversation in islice(waiting_ones, max(0, max(1, count_ahead()) - len(window))):
             window.append(asyncio.run_coroutine_threadsafe(client.hold(conversation), loop))
 
     def take() -> Result:
-        result = window[0].result()  # left in the window until it is there: an interrupt waits for it too
+        nonlocal n_used
+        result, asked = window[0].result()  # left there until it has come: an interrupt waits for it too
         window.popleft()
+        n_used += asked
         return result
 
     try:

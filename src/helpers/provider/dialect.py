@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from openai import APIStatusError
 
 NEW, OLD = "max_completion_tokens", "max_tokens"
+FIELDS = (NEW, OLD, "seed")
 UNTAKEN = re.compile(
     r"unknown|unrecogni[sz]ed|unsupported|unexpected|unused|extra|forbidden|both|same time|no such|"
     r"cannot be (?:set|used|given|combined)|"
@@ -41,7 +42,7 @@ class Dialect:
         """Take from a refusal what the server does not take; returns whether the request can be sent in
         another way.
         """
-        if error.status_code not in (400, 422):
+        if error.status_code not in (400, 422, 500):  # LiteLLM has said 500
             return False
         named = _find_untaken(error, sent)
         if "seed" in named:
@@ -50,7 +51,7 @@ class Dialect:
         if self._limits == limits and (refused := [name for name in limits if name in named]):
             self._limits = _choose_limits(limits, refused)
         known = {*self._limits} | ({"seed"} if self._takes_seed else set())
-        return bool(known) and known != {name for name in (NEW, OLD, "seed") if name in sent}
+        return bool(known) and known != {name for name in FIELDS if name in sent}
 
 
 def _choose_limits(limits: tuple[str, ...], refused: list[str]) -> tuple[str, ...]:
@@ -68,12 +69,9 @@ def _find_untaken(error: APIStatusError, sent: Body) -> set[str]:
     if isinstance(detail, list):
         places = [entry.get("loc") for entry in detail if isinstance(entry, dict)]
         return {str(place[-1]) for place in places if isinstance(place, list) and place} & set(sent)
-    words = f"{quote_server(error.body, 4000)} {_read_parameter(error.body)}"
+    words = quote_server(error.body, 4000)
     if not UNTAKEN.search(words):
         return set()
-    return {name for name in (NEW, OLD, "seed") if name in sent and re.search(rf"\b{name}\b", words)}
-
-
-def _read_parameter(body: Any) -> str:
-    """OpenAI and those who follow it name the field beside the message."""
-    return body["param"] if isinstance(body, dict) and isinstance(body.get("param"), str) else ""
+    if (parameter := error.body.get("param") if isinstance(error.body, dict) else None) in FIELDS:
+        return {parameter} & set(sent)
+    return {name for name in FIELDS if name in sent and re.search(rf"\b{name}\b", words)}

@@ -58,6 +58,7 @@ class LiveClient:
         self._pace = Pace(journal.model.label, limits.n_parallel)
         self._reached = False
         self.failure: Exception | None = None
+        self.n_asked = 0  # conversations for which the server was asked
 
     @cached_property
     def _client(self) -> AsyncOpenAI:
@@ -77,18 +78,25 @@ class LiveClient:
         if "_client" in self.__dict__:
             await self._client.close()
 
-    async def hold(self, conversation: Conversation[Result]) -> Result:
-        """Carry a conversation to its end, answers of the journal first; an error in it stops
-        all others too.
+    async def hold(self, conversation: Conversation[Result]) -> tuple[Result, bool]:
+        """Carry a conversation to its end, answers of the journal first; an error in it stops all others too.
+
+        Returns:
+            What came of it, and whether the server was asked.
         """
+        asked = False
         try:
             body = next(conversation)
             while True:
-                answer = self._journal.find(body) or await self._ask(body)
+                answer = self._journal.find(body)
+                if answer is None:
+                    answer = await self._ask(body)
+                    self.n_asked += not asked
+                    asked = True
                 try:
                     body = conversation.send(answer)
                 except StopIteration as end:
-                    return end.value
+                    return end.value, asked
         except Exception as error:
             self.failure = self.failure or error
             self.stop()
@@ -153,6 +161,10 @@ class LiveClient:
             except OSError as error:
                 if error.errno not in NO_ROOM or now() > until:
                     raise
+            self.failure = self.failure or StudyError(
+                "The disk was full. Every answer that was paid for is kept: free some space and run the same "
+                "command again."
+            )
             self.stop()
             self._pace.tell("The disk is full, and answers that are paid for wait to be written: free space")
             await asyncio.sleep(DISK_POLL_SECONDS)
@@ -181,7 +193,7 @@ class LiveClient:
                 answer = Completion(model=sent["model"], finish_reason="content_filter", text="", usage=None)
                 await self._keep(key, answer)
                 return answer
-            if is_vain(error.status_code, error.code) and not self._dialect.learn(sent, error):
+            if not self._dialect.learn(sent, error) and is_vain(error.status_code, error.code):
                 raise StudyError(explain_refusal(error, self._model)) from None
         elif isinstance(error, ForeignAnswerError):
             (self._ledger.abandon if error.was_billed else self._ledger.release)(ticket)
@@ -194,7 +206,7 @@ class LiveClient:
             if not self._reached and attempt + 1 >= min(MAX_UNREACHED, MAX_ATTEMPTS):
                 raise StudyError(
                     f"The {self._model.label} cannot be reached ({explain_failure(error)}). Nothing was sent "
-                    f"or booked. Start the server, or check `{self._model.role}_url`, the network and its proxies."
+                    f"or booked. Start the server, or check `{self._model.role}_url`, network and proxies."
                 ) from None
         else:
             self._ledger.abandon(ticket)

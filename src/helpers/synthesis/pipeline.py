@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,8 @@ def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None
             counts: Counter[str] = Counter(n_kept=0, n_tasks=0)
             wanted = partial(count_wanted, settings.target_rows, counts) if settings.target_rows else None
             replies = collect_replies(settings, limits or ProviderLimits(), seeds, wanted)
-            return write_rows(folder, TaskFilter(settings, seeds.values()), replies, counts, advance)
+            with closing(replies):  # whatever ends this block, answers under way are waited for and kept
+                return write_rows(folder, TaskFilter(settings, seeds.values()), replies, counts, advance)
 
     return run_stage(
         "synthesis", settings, {file.name: sha256_file(file) for file in files}, VERSION, compute
@@ -156,7 +157,6 @@ def write_rows(
             advance(note=f"{counts['n_kept']} rows kept")
             if target and counts["n_kept"] == target:
                 break
-    replies.close()
     return dict(sorted(counts.items()))
 
 
