@@ -103,10 +103,13 @@ def hold_conversations(
         loop.call_soon_threadsafe(client.stop)
         _, waiting = wait(window, timeout=1)
         if waiting:
-            tell(
-                f"Waiting for {len(waiting)} answers that are under way, so that what they cost is not lost."
-            )
+            tell(f"Waiting for {len(waiting)} answers under way, so that what they cost is not lost.")
         wait(waiting)
+        if not count_ahead() and client.n_asked > n_used:
+            tell(
+                f"{client.n_asked - n_used} replies were asked for beyond those that the target needed; they "
+                "are kept for a larger one."
+            )
 
 
 def ask_live(
