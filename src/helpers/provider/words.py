@@ -15,9 +15,7 @@ SECRET = re.compile(
 )
 TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 TAGS = "think(?:ing)?|thought|reason(?:ing)?|reflection|scratchpad"
-DRAFT = re.compile(rf"<({TAGS})>.*?</\1>|\[THINK\].*?\[/THINK\]", re.IGNORECASE | re.DOTALL)
-UNOPENED = re.compile(rf"\A.*(?:</(?:{TAGS})>|\[/THINK\])", re.IGNORECASE | re.DOTALL)
-UNCLOSED = re.compile(rf"(?:<(?:{TAGS})>|\[THINK\]).*\Z", re.IGNORECASE | re.DOTALL)
+TAG = re.compile(rf"<(?P<end>/?)(?P<name>{TAGS})>|\[(?P<closes>/?)THINK\]", re.IGNORECASE)
 CHANNEL = re.compile(r"\A.*<\|channel\|>final<\|message\|>|<\|(?:end|return)\|>\s*\Z", re.DOTALL)
 
 
@@ -61,11 +59,17 @@ def cut_reasoning(text: str) -> str:
     Closed drafts go; so does all before a closing tag that was never opened (the chat template holds the
     opening one) and all after an opening tag that was never closed (the answer was cut off in the draft).
     """
-    if "<" not in text and "[" not in text:
-        return text
-    for pattern in (CHANNEL, DRAFT, UNOPENED, UNCLOSED):
-        text = pattern.sub("", text)
-    return text
+    text = CHANNEL.sub("", text)
+    kept, position, draft = "", 0, None
+    for tag in TAG.finditer(text):
+        name, closes = (tag["name"] or "think").lower(), bool(tag["end"] or tag["closes"])
+        if draft is None and not closes:
+            kept, draft = kept + text[position : tag.start()], name
+        elif draft is None:
+            kept, position = "", tag.end()
+        elif closes and name == draft:
+            position, draft = tag.end(), None
+    return kept if draft else kept + text[position:]
 
 
 def name_source(name: Any) -> str:

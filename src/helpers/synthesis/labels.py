@@ -23,10 +23,10 @@ NAMES = {
     "others": "other",
 }
 NAME = "|".join(sorted(NAMES, key=len, reverse=True))
-KEY = re.compile(r"\W*(?:task|item|no)?\W*(\d{1,3})\W*", re.IGNORECASE)
+KEY = re.compile(r"[\W_]*(?:task|item|no)?[\W_]*(\d{1,3})[\W_]*", re.IGNORECASE)
 LINE = re.compile(
-    rf"(?:^|[,;])\W*(?:(?:task|item|no)\b\W*)?(?P<number>\d{{1,3}})\b[^\w\n]+(?:category\W+)?"
-    rf"(?P<label>{NAME})(?=[^\w\n]*$|[ \t]*[(,;:]|[ \t]+[–—-][ \t])",
+    rf"(?:^|[,;])[^\w\n]{{0,9}}(?:(?:task|item|no)\b[^\w\n]{{0,9}})?(?P<number>\d{{1,3}})\b[^\w\n]{{1,9}}"
+    rf"(?:category[^\w\n]{{1,9}})?(?P<label>{NAME})(?=[^\w\n]{{0,9}}$|[ \t]?[(,;:]|[ \t][–—-][ \t])",
     re.IGNORECASE | re.MULTILINE,
 )
 NUMBER_FIELDS = ("number", "task", "id", "no", "index", "n")

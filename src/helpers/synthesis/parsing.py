@@ -22,11 +22,12 @@ FIELD = (
 HEADING = re.compile(rf"^{MARKS}(?:{NUMBER})?{FIELD}", re.MULTILINE | re.IGNORECASE)
 TASK_LINE = re.compile(
     rf"{MARKS}(?:(?:task|item|example)[ \t]*\#?(?P<named>\d{{1,3}})\b.*|"
-    r"[#(]?(?P<bare>\d{1,3})[.):]?[*_]*)[ \t]*",
+    r"[#(]?(?P<bare>\d{1,3})[.):][*_]*)[ \t]*",
     re.IGNORECASE,
 )
 FIELDS = ("instruction", "input", "output")
 FOLLOWED_BY = {field: FIELDS[index:] for index, field in enumerate(FIELDS)}
+LONGEST_NO_INPUT = 60  # letters
 FENCE = re.compile(r"[ \t]*(?:```|~~~)[\w-]*[ \t]*")
 PLAIN_FENCE = re.compile(r"\A(```|~~~)(?:text|markdown|md|plaintext)?\n(.*)\n\1\Z", re.DOTALL)
 RULE = re.compile(r"[ \t]*(?:[-*_=][ \t]*){3,}")
@@ -34,12 +35,11 @@ AFTERWORD = re.compile(r"\n[ \t]*\n[ \t]*(?:[-*_][ \t]*){3,}\n\s*(?:(?!\n[ \t]*\
 TITLE = re.compile(r"[ \t]*#{1,6}[ \t].*")
 CLOSING = re.compile(
     r"\n[ \t]*(?:(?:[-*_=][ \t]*){3,})?\n[ \t]*(?:\*\*|_|\()?"
+    r"(?=[^\n]*\b(?:tasks?|lists?|items|examples?|instructions|anything else|more|adjust\w*|changes)\b)"
     r"(?:(?:please )?let me know|i hope|hope th|feel free|would you like|do you want|"
     r"if you(?:'d| would| want| need)|"
     r"th(?:is|ese|at) (?:\w+ )?(?:\w+ )?(?:completes?|concludes?|cover|are|list|makes?)|"
-    r"(?:all|the) (?:\w+ )?(?:tasks|list)|(?:note|end)\b)"
-    r"[^\n]*\b(?:tasks?|lists?|items|examples?|instructions|anything else|more|adjust\w*|changes)\b"
-    r"[^\n]*\s*\Z",
+    r"(?:all|the) (?:\w+ )?(?:tasks|list)|(?:note|end)\b)[^\n]*\s*\Z",
     re.IGNORECASE,
 )
 NO_INPUT = re.compile(
@@ -108,14 +108,15 @@ def _find_headings(text: str) -> list[tuple[int, int, int, str]]:
     number, seen = FIRST_NUMBER - 1, set(FIELDS)
     for match, given, field in found:
         begins = field == "instruction" if given is None else given != number or field in seen
+        start = match.start()
         if given is not None:
             number = given
         elif begins and not has_numbers:
-            number = _find_number(text[: match.start()], number + 1) or number + 1
+            start, number = _find_announcement(text[:start], number + 1)
         elif begins or (number, field) in numbered or seen & set(FOLLOWED_BY[field]):
             continue  # a line of the text that looks like a heading
         seen = {field} if begins else seen | {field}
-        headings.append((match.start(), match.end(), number, field))
+        headings.append((start, match.end(), number, field))
     return headings
 
 
@@ -124,14 +125,16 @@ def _read_heading(match: re.Match[str]) -> tuple[int | None, str]:
     return int(number) if number else None, match["field"].lower()
 
 
-def _find_number(text: str, expected: int) -> int | None:
-    """Return the number of the task that the last line of a text announces; a bare number may be an answer
-    and counts only where it is the expected one.
+def _find_announcement(text: str, expected: int) -> tuple[int, int]:
+    """Return where the last line of a text begins if it announces a task, the text's end if not, and the
+    number of the task; a bare number counts only where it is the expected one.
     """
-    match = TASK_LINE.fullmatch(text.rstrip().rsplit("\n", 1)[-1])
-    if match is None:
-        return None
-    return int(match["named"]) if match["named"] else expected if int(match["bare"]) == expected else None
+    stripped = text.rstrip()
+    start = stripped.rfind("\n") + 1
+    match = TASK_LINE.fullmatch(stripped, start)
+    if match and (match["named"] or int(match["bare"]) == expected):
+        return start, int(match["named"] or expected)
+    return len(text), expected
 
 
 def _clean(value: str, following: int | None) -> str:
@@ -153,15 +156,18 @@ def _clean(value: str, following: int | None) -> str:
 
 
 def _is_around(lines: list[str], following: int | None) -> bool:
-    """Say whether the last line of a field is blank, a rule, a title, the number of the next item, or a fence
+    """Say whether the last line of a field is blank, a rule, a title, the name of the next item, or a fence
     that closes nothing.
     """
     last = lines[-1]
     if FENCE.fullmatch(last):
-        return sum(bool(FENCE.fullmatch(line)) for line in lines) % 2 == 1
-    if not last.strip() or RULE.fullmatch(last) or TITLE.fullmatch(last):
+        before = next((line for line in reversed(lines[:-1]) if line.strip()), "")
+        return bool(FENCE.fullmatch(before)) or sum(bool(FENCE.fullmatch(line)) for line in lines) % 2 == 1
+    if not last.strip():
         return True
-    return following is not None and _find_number(last, following) == following
+    announced = TASK_LINE.fullmatch(last)
+    is_announced = announced and announced["named"] and int(announced["named"]) == following
+    return len(lines) > 1 and bool(RULE.fullmatch(last) or TITLE.fullmatch(last) or is_announced)
 
 
 def parse_json_reply(text: str, first_number: int) -> tuple[list[ParsedTask], dict[int, str]]:
@@ -203,7 +209,7 @@ def _build_task(number: int, fields: dict[str, str], is_cut: bool, is_trimmed: b
     return ParsedTask(
         number,
         fields.get("instruction"),
-        "" if given and NO_INPUT.fullmatch(given) else given,
+        "" if given and len(given) < LONGEST_NO_INPUT and NO_INPUT.fullmatch(given) else given,
         fields.get("output"),
         complete,
         is_trimmed,
