@@ -221,6 +221,44 @@ def test_the_command_says_what_judging_costs_before_it_asks(judging, settings, t
     assert re.search(r"patient_answer .*4\.0 +2\.0 +5\.0", done.output)
 
 
+def judge_through_the_command(judging, toy_model, monkeypatch, reply):
+    """Have four texts judged, the first of them by the reply that is given; return what the command said."""
+    complete, seen = provider_module.complete, []
+
+    def judge(body):
+        answer = complete(body)
+        seen.append(body)
+        if len(seen) > 1 or reply is None:
+            answer["choices"][0]["message"]["content"] = reply or "I would give it four stars."
+        return answer
+
+    monkeypatch.setattr(provider_module, "complete", judge)
+    arguments = ["evaluate", "--model", toy_model, "--tasks", "patient_answer", "--n-items", "4"]
+    arguments += ["--judge", "toy-judge", "--judge-url", judging.url, "--max-cost-tokens", "1000000"]
+    return CliRunner().invoke(app, arguments)
+
+
+def test_the_number_of_judged_texts_and_of_unreadable_replies_is_shown(judging, toy_model, monkeypatch):
+    done = judge_through_the_command(judging, toy_model, monkeypatch, "no marks")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"judgements\n.*task.*n +unparsed\n.*patient_answer .* 4 +0\.75", done.output)
+
+
+def test_marks_are_read_past_a_draft(judging, toy_model, monkeypatch):
+    draft = '<think>{"coherence": 1}</think>```json\n' + MARKS + "\n```"
+    done = judge_through_the_command(judging, toy_model, monkeypatch, draft)
+    assert re.search(r"patient_answer .* 4 +0\.0", done.output)
+
+
+def test_a_judge_of_whom_nothing_can_be_read_is_an_error_and_paid_once(judging, toy_model, monkeypatch):
+    for _ in range(2):
+        done = judge_through_the_command(judging, toy_model, monkeypatch, None)
+        assert done.exit_code == 1
+        assert "None of the 4 judgements of the judge 'toy-judge' at http" in done.stderr
+        assert "'I would give it four stars.'" in done.stderr
+    assert max(judging.sent.values()) == 1
+
+
 @pytest.mark.parametrize(
     ("straight", "turned", "preference", "agrees"),
     [

@@ -24,14 +24,7 @@ def short_delays(monkeypatch):
     monkeypatch.setattr(pace, "LONGEST_DELAY_SECONDS", 0.05)
 
 
-@pytest.fixture(autouse=True)
-def parameters(monkeypatch):
-    """Read the notebooks' parameters once: papermill takes most of a second for each notebook."""
-    from helpers import runner
-
-    if not hasattr(parameters, "found"):
-        parameters.found = runner.inspect_notebooks()
-    monkeypatch.setattr(runner, "inspect_notebooks", lambda: parameters.found)
+pytestmark = pytest.mark.usefixtures("declared_parameters")
 
 
 def synthesize(url, *arguments, cap=CAP, **more):
