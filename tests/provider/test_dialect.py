@@ -15,7 +15,9 @@ from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.synthesis.pipeline import SynthesisSettings, synthesize
 
 LIMITS = ProviderLimits(max_cost_tokens=10**6, n_parallel=2)
-TASK = "4. Instruction: Name a drug for this\n4. Input: x\n4. Output: y\n"
+TASK = json.dumps(
+    {"tasks": [{"instruction": "Name a drug for this", "input": "x", "output": "y", "category": "qa"}]}
+)
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +25,8 @@ def short_delays(monkeypatch):
     monkeypatch.setattr(pace, "FIRST_DELAY_SECONDS", 0.01)
 
 
-def settings(provider, **changes):
-    given = {"teacher": "toy", "teacher_url": provider.url, "n_requests": 2, "reply_format": "json"} | changes
-    return SynthesisSettings(**given)
+def settings(provider):
+    return SynthesisSettings(teacher="toy", teacher_url=provider.url, n_requests=2, reply_format="json")
 
 
 def extra(*names):
@@ -225,7 +226,7 @@ def test_answers_of_other_servers_are_read(provider, monkeypatch, answer, source
     monkeypatch.setattr(
         provider_module.Handler, "_complete", lambda handler, data: handler._send(200, COMPLETE | answer)
     )
-    run = synthesize(settings(provider, reply_format="list", labeller="classifier"), LIMITS)
+    run = synthesize(settings(provider), LIMITS)
     [row] = [json.loads(line) for line in run.file("instructions.jsonl").read_text().splitlines()]
     assert (row["source"], row["usage"] is not None) == (source, is_counted)
     spent = Ledger(Journal(RemoteModel("teacher", "toy", provider.url)), LIMITS).spent.tokens

@@ -3,8 +3,6 @@ booked that never left, nothing secret shown.
 """
 
 import json
-import time
-from itertools import pairwise
 
 import pytest
 from typer.testing import CliRunner
@@ -249,8 +247,9 @@ def test_deep_json_in_a_reply_is_a_reply_without_tasks_at_every_start(provider, 
 
 
 def test_half_a_letter_in_the_name_of_a_model_is_stored_without_it(provider, answer):
-    answer(200, completion("4. Instruction: Name a drug\n4. Input: x\n4. Output: y\n", model="to\ud800y\n"))
-    result = synthesize(provider.url, n_requests=1, labeller="classifier")
+    task = {"instruction": "Name a drug", "input": "x", "output": "y", "category": "qa"}
+    answer(200, completion(json.dumps({"tasks": [task]}), model="to\ud800y\n"))
+    result = synthesize(provider.url, n_requests=1, reply_format="json")
     assert result.exit_code == 0, result.output
     assert "1 rows kept" in result.output
 
@@ -268,16 +267,16 @@ def test_waiting_is_told_with_cause_and_address(provider, answer, monkeypatch):
 @pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}, {"Retry-After": "soon"}])
 def test_refusals_without_a_usable_wait_make_the_client_slower(provider, monkeypatch, headers):
     monkeypatch.setattr(pace, "LONGEST_DELAY_SECONDS", 60.0)
-    answer, times = provider_module.Handler._complete, []
+    answer, asked, waits = provider_module.Handler._complete, [], []
+    monkeypatch.setattr(pace.Pace, "_hold_back", lambda self, seconds: waits.append(seconds))
 
     def limited(handler, data):
-        times.append(time.monotonic())
-        if len(times) <= 5:
+        asked.append(data)
+        if len(asked) <= 5:
             handler._send(429, {"error": {"message": "slow down"}}, headers)
         else:
             answer(handler, data)
 
     monkeypatch.setattr(provider_module.Handler, "_complete", limited)
-    assert synthesize(provider.url, n_requests=1, n_parallel=1, labeller="classifier").exit_code == 0
-    waits = [later - earlier for earlier, later in pairwise(times)]
-    assert all(later > 1.3 * earlier for earlier, later in pairwise(waits))
+    assert synthesize(provider.url, n_requests=1, n_parallel=1, reply_format="json").exit_code == 0
+    assert waits == pytest.approx([0.02, 0.04, 0.08, 0.16, 0.32])

@@ -111,7 +111,7 @@ def write_answer(draw):
 
 @pytest.fixture
 def server(monkeypatch):
-    """Answer through the client's own transport, without a socket; return the function that sets the answer."""
+    """Answer through the client's own transport, without a socket; return what sets the answer."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setattr(pace, "FIRST_DELAY_SECONDS", 0.0)
     monkeypatch.setattr(pace, "LONGEST_ORDERED_DELAY_SECONDS", 0.01)

@@ -265,8 +265,8 @@ LONG = (
 @pytest.mark.parametrize("before", ["", "4. Instruction: a\n4. Input: b\n4. Output: ", "4. Input:"])
 def test_no_reply_takes_long_to_read(before, piece):
     text = before + piece * (50_000 // len(piece)) + "x"
-    began = time.monotonic()
+    began = time.process_time()
     parse_reply(text)
     parse_json_reply(text, 4)
     parse_labels(text)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
