@@ -35,11 +35,13 @@ MENTIONS = [
 ]
 
 
-def answer_half_right(model, tokenizer, exam, partial):
+def answer_half_right(model, tokenizer, task_run, partial):
     """Answer in place of a model: nearly what is wanted, with a line that is not."""
-    if exam.task.is_choice:
-        return [{"loglikelihoods": [[-float(n) for n in range(len(item.options))]]} for item in exam.items]
-    return [{"response": f"{exam.task.answer(item)[:200]}\nginger: active"} for item in exam.items]
+    if task_run.task.is_choice:
+        return [
+            {"loglikelihoods": [[-float(n) for n in range(len(item.options))]]} for item in task_run.items
+        ]
+    return [{"response": f"{task_run.task.answer(item)[:200]}\nginger: active"} for item in task_run.items]
 
 
 class Toys:
@@ -62,7 +64,8 @@ class Toys:
         return settings, evaluate(settings)
 
     def synthesis(self):
-        from helpers.synthesis.pipeline import SynthesisSettings, synthesize
+        from helpers.synthesis.pipeline import synthesize
+        from helpers.synthesis.settings import SynthesisSettings
 
         return [synthesize(SynthesisSettings(n_requests=2))]
 
@@ -78,7 +81,8 @@ class Toys:
         return [categories.compare_labellers()]
 
     def filter(self):
-        from helpers.synthesis.files import FilterSettings, filter_file
+        from helpers.synthesis.filter_files import filter_file
+        from helpers.synthesis.settings import FilterSettings
 
         instructions = (
             "List every drug in the note with its dose",
@@ -92,9 +96,9 @@ class Toys:
         return [filter_file(path, FilterSettings(0.7, 3, 150))]
 
     def public_rows(self):
-        from helpers.synthesis.public import MIRROR, SORTED, load_public_rows
+        from helpers.synthesis.public import FILES, MIRROR, load_public_rows
 
-        places = [[f"TASA:{path}"] for path in SORTED] + [["Data-Whisperer:x"]]
+        places = [[f"TASA:{path}"] for files in FILES.values() for path in files] + [["Data-Whisperer:x"]]
         rows = [
             {"instruction": f"Say {n}", "input": "", "output": "yes", "sources": sources}
             for n, sources in enumerate(places)
@@ -102,8 +106,14 @@ class Toys:
         (self.get("tmp_path") / MIRROR).write_text(dump_rows(rows))
         return [load_public_rows(self.get("tmp_path"))]
 
+    def mixture_rows(self):
+        from helpers.study.design import split_rows
+
+        return [split_rows(self.get("instruction_file"), [f"qa-{n}" for n in range(9)] + ["ie-1", "ie-2"], 2)]
+
     def tuning(self):
-        from helpers.tuning.lora import TuningSettings, tune
+        from helpers.tuning.lora import tune
+        from helpers.tuning.settings import TuningSettings
 
         model = self.get("toy_model")
         settings = TuningSettings(
@@ -114,7 +124,17 @@ class Toys:
     def held_out(self):
         from helpers.evaluation.held_out import measure_held_out
 
-        return [measure_held_out(self.settings, None, self.get("instruction_file"), 64)]
+        return [measure_held_out(self.settings, 2, None, self.get("instruction_file"), 64)]
+
+    def answer_loss(self):
+        from helpers.evaluation.answer_loss import measure_answer_loss
+
+        return measure_answer_loss(self.settings, 2)
+
+    def split(self):
+        from helpers.synthesis.split import hold_out
+
+        return [hold_out(self.get("instruction_file"), 0.2)]
 
     def answers(self):
         runs = self.get("runs")

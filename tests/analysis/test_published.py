@@ -16,7 +16,7 @@ from helpers.analysis.published.tables import (
 )
 from helpers.analysis.transfer import transfer_table
 from helpers.errors import StudyError
-from helpers.grid import BASE
+from helpers.records import BASE
 
 each_source = pytest.mark.parametrize("name", tables.SOURCES)
 
@@ -289,10 +289,6 @@ def test_a_difference_over_questions_has_the_p_value_of_two_proportions():
     assert p_value[0] == pytest.approx(math.erfc(z / math.sqrt(2)))
 
 
-def test_holm_adjusts_as_by_hand():
-    assert precision.adjust_holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
-
-
 def test_fewer_runs_support_no_more_and_questions_do_not_depend_on_runs():
     five, two = (precision.count_survivors(AuditSettings(n_runs=n)).set_index("reading") for n in (5, 2))
     assert (two["holm"] <= five["holm"]).all()
@@ -347,11 +343,11 @@ def test_additions_set_the_printed_gain_beside_the_recomputed_one():
 
 
 def test_reach_is_the_part_of_the_full_mixtures_gain():
-    row = ablation.reach_of_all().query("cell == 'qa' and task == 'PubMedQA'").iloc[0]
+    row = ablation.share_of_full_gain().query("cell == 'qa' and task == 'PubMedQA'").iloc[0]
     assert row["estimate"] == pytest.approx((60.81 - 57.91) / (63.71 - 57.91))
     assert row["high"] - row["estimate"] == pytest.approx(0.2 / 5.8)
-    sizes = ablation.reach_by_size()
-    assert (sizes.query("kind == 'curve' and n_rows == 25005")["reach"] == 1).all()
+    sizes = ablation.share_by_size()
+    assert (sizes.query("kind == 'curve' and n_rows == 25005")["share"] == 1).all()
     assert sizes.query("kind == 'cell'")["n_rows"].between(5701, 16828).all()
     assert ablation.count_above_curve() == {"own": 2, "owns": 3, "other": 4, "others": 6}
 

@@ -12,7 +12,8 @@ from helpers.provider import pace
 from helpers.provider.dialect import NEW, OLD
 from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
-from helpers.synthesis.pipeline import SynthesisSettings, synthesize
+from helpers.synthesis.pipeline import synthesize
+from helpers.synthesis.settings import SynthesisSettings
 
 LIMITS = ProviderLimits(max_cost_tokens=10**6, n_parallel=2)
 TASK = json.dumps(

@@ -15,14 +15,16 @@ from helpers.provider import live
 from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.synthesis import pipeline
-from helpers.synthesis.pipeline import SynthesisSettings, synthesize
+from helpers.synthesis.pipeline import synthesize
+from helpers.synthesis.settings import SynthesisSettings
 
 LIMITS = ProviderLimits(max_cost_tokens=10**6, n_parallel=3)
 ASK = """
 import sys
 from helpers.provider.ledger import ProviderLimits
 from helpers.synthesis import pipeline
-from helpers.synthesis.pipeline import SynthesisSettings, synthesize
+from helpers.synthesis.pipeline import synthesize
+from helpers.synthesis.settings import SynthesisSettings
 
 settings = SynthesisSettings(teacher="toy", teacher_url=sys.argv[1], n_requests=9, reply_format="json")
 synthesize(settings, ProviderLimits(max_cost_tokens=10**6, n_parallel=3))

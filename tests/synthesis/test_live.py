@@ -11,6 +11,7 @@ import pytest
 from helpers.benchmarks import provider as provider_module
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
+from helpers.paths import SEED_TASKS
 from helpers.provider import address, live, pace
 from helpers.provider.conversations import hold_conversations, running_loop
 from helpers.provider.journal import Journal, RemoteModel
@@ -19,7 +20,8 @@ from helpers.records import SeedTask
 from helpers.synthesis import pipeline
 from helpers.synthesis.costs import explain_cost
 from helpers.synthesis.counts import count_wanted
-from helpers.synthesis.pipeline import SEED_TASKS, SynthesisSettings, open_conversations, synthesize
+from helpers.synthesis.pipeline import open_conversations, synthesize
+from helpers.synthesis.settings import SynthesisSettings
 
 LIMITS = ProviderLimits(max_cost_tokens=10**9, n_parallel=4, timeout_seconds=1)
 

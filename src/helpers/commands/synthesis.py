@@ -6,15 +6,13 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
 from helpers.paths import shown
-from helpers.terminal import Assignments, Profile, plain_errors, report_progress
-
-if TYPE_CHECKING:
-    from helpers.synthesis.pipeline import SynthesisSettings
+from helpers.synthesis.settings import RECORDED, FilterSettings, SynthesisSettings
 
 WAIT_SECONDS = 60
 
@@ -40,9 +38,9 @@ def synthesize(
     """Make the instruction data alone, with its estimate, its account and its dataset folder; run it again to
     go on.
     """
+    from helpers.book.runner import plan_parameters
     from helpers.provider.batch import PendingError
-    from helpers.runner import plan_parameters
-    from helpers.study import Study
+    from helpers.study.study import Study
     from helpers.synthesis.costs import explain_cost
     from helpers.synthesis.export import export_dataset
 
@@ -91,10 +89,11 @@ def list_failures(facts: Mapping[str, int]) -> str:
 def show_first_request(settings: SynthesisSettings) -> str:
     """Return the first prompt and the body that would carry it to a live teacher."""
     from helpers.jsonl import read_rows
+    from helpers.paths import SEED_TASKS
     from helpers.provider.dialect import Dialect
     from helpers.records import SeedTask
-    from helpers.synthesis.pipeline import SEED_TASKS, open_conversations, plan_requests
-    from helpers.synthesis.teacher import RECORDED, name_teacher
+    from helpers.synthesis.pipeline import open_conversations, plan_requests
+    from helpers.synthesis.teacher import name_teacher
 
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
     _, _, prompt = next(plan_requests(settings, seeds))
@@ -115,9 +114,11 @@ def filter_rows(
     file: Annotated[Path, typer.Argument(help="JSONL with instruction, input, output.")],
     novelty_threshold: Annotated[
         float, typer.Option(help="ROUGE-L F1 from which an instruction counts as known.")
-    ] = 0.7,
-    min_words: Annotated[int, typer.Option(help="Fewest words of an instruction.")] = 3,
-    max_words: Annotated[int, typer.Option(help="Most words of an instruction.")] = 150,
+    ] = FilterSettings.novelty_threshold,
+    min_words: Annotated[
+        int, typer.Option(help="Fewest words of an instruction.")
+    ] = FilterSettings.min_words,
+    max_words: Annotated[int, typer.Option(help="Most words of an instruction.")] = FilterSettings.max_words,
     against: Annotated[
         list[Path] | None,
         typer.Option(help="A benchmark file (JSONL) that no kept row may overlap; may be given again."),
@@ -132,15 +133,17 @@ def filter_rows(
     import pandas as pd
 
     from helpers.store import sha256_file, write_text
-    from helpers.synthesis import files
+    from helpers.synthesis import filter_files
 
     with plain_errors():
-        run = files.filter_file(
-            file, files.FilterSettings(novelty_threshold, min_words, max_words), against or []
+        run = filter_files.filter_file(
+            file, FilterSettings(novelty_threshold, min_words, max_words), against or []
         )
-        table = pd.read_csv(run.file(files.COUNTS))
+        table = pd.read_csv(run.file(filter_files.COUNTS))
         typer.echo(table.to_string(index=False))
-        typer.echo(f"{files.KEPT}, {files.REJECTED} and {files.COUNTS} in {shown(run.path)}")
+        typer.echo(
+            f"{filter_files.KEPT}, {filter_files.REJECTED} and {filter_files.COUNTS} in {shown(run.path)}"
+        )
         if counts:
             write_text(counts, table.assign(file=file.name, sha256=sha256_file(file)).to_csv(index=False))
 
@@ -164,17 +167,17 @@ def label_rows(
     there.
     """
     from helpers.store import write_text
-    from helpers.synthesis import files
+    from helpers.synthesis import filter_files
 
     with plain_errors():
         if compare:
-            table = files.compare_file(file, compare).round(4)
+            table = filter_files.compare_file(file, compare).round(4)
             typer.echo(table.T.to_string(header=False))
             if agreement:
                 write_text(agreement, table.to_csv(index=False))
             return
         target = out or file.with_suffix(f".labelled{file.suffix}")
-        typer.echo(f"{files.label_file(file, target)} rows labelled in {shown(target)}")
+        typer.echo(f"{filter_files.label_file(file, target)} rows labelled in {shown(target)}")
 
 
 def push(

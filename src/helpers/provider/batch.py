@@ -14,7 +14,7 @@ from helpers.provider.conversations import find_missing
 from helpers.provider.dialect import Dialect
 from helpers.provider.journal import Body, Completion, Conversation, Journal
 from helpers.provider.ledger import Ledger, ProviderLimits
-from helpers.provider.wire import REFUSAL_CODES, GarbledError, explain_refusal, is_vain, read_completion
+from helpers.provider.wire import REFUSAL_CODES, GarbledError, explain_refusal, is_permanent, read_completion
 from helpers.provider.words import quote_line, quote_server
 from helpers.store import sha256_text, write_text
 
@@ -66,7 +66,7 @@ class BatchClient:
                 "The line to the provider broke. What was submitted is on record: run the same command again."
             ) from None
         except APIStatusError as error:
-            if error.status_code < 500 and is_vain(error.status_code, error.code):
+            if error.status_code < 500 and is_permanent(error.status_code, error.code):
                 raise StudyError(explain_refusal(error, self._model)) from None
             raise PendingError(
                 f"The provider is busy ({error.status_code}). What was submitted is on record: run the same "
@@ -154,7 +154,7 @@ class BatchClient:
             (
                 answer
                 for answer in answers.values()
-                if is_vain(_status(answer), _error(answer).get("code")) and not _is_refusal(answer)
+                if is_permanent(_status(answer), _error(answer).get("code")) and not _is_refusal(answer)
             ),
             None,
         ):

@@ -22,7 +22,7 @@ from helpers.provider.wire import (
     count_tokens,
     explain_failure,
     explain_refusal,
-    is_vain,
+    is_permanent,
     never_left,
     read_answer,
     read_completion,
@@ -100,7 +100,7 @@ class LiveClient:
         except Exception as error:
             self.failure = self.failure or error
             self.stop()
-            await self._tell_settled()
+            await self._notify_settled()
             raise
 
     async def _ask(self, body: Body) -> Completion:
@@ -132,12 +132,12 @@ class LiveClient:
             return answer, True
         except Exception as error:
             answer = await self._book_failure(error, ticket, key, sent, attempt)
-            await self._tell_settled()
+            await self._notify_settled()
             if answer is None:
                 await self._pace.wait_after(error, attempt)
             return answer, not self._pace.is_held_back(error, began)
         finally:
-            await self._tell_settled()
+            await self._notify_settled()
 
     async def _send(self, client: AsyncOpenAI, body: Body) -> Completion:
         async with asyncio.timeout(self._limits.timeout_seconds):
@@ -182,7 +182,7 @@ class LiveClient:
         self, error: Exception, ticket: str, key: str, sent: Body, attempt: int
     ) -> Completion | None:
         """Book what a failed request may have cost; return the completion that it amounts to, if any, and
-        raise where trying again is vain.
+        raise where trying again is useless.
         """
         from openai import APIConnectionError, APIStatusError
 
@@ -193,7 +193,7 @@ class LiveClient:
                 answer = Completion(model=sent["model"], finish_reason="content_filter", text="", usage=None)
                 await self._keep(key, answer)
                 return answer
-            if not self._dialect.learn(sent, error) and is_vain(error.status_code, error.code):
+            if not self._dialect.learn(sent, error) and is_permanent(error.status_code, error.code):
                 raise StudyError(explain_refusal(error, self._model)) from None
         elif isinstance(error, ForeignAnswerError):
             (self._ledger.abandon if error.was_billed else self._ledger.release)(ticket)
@@ -228,6 +228,6 @@ class LiveClient:
                 await self._settled.wait()
         raise asyncio.CancelledError
 
-    async def _tell_settled(self) -> None:
+    async def _notify_settled(self) -> None:
         async with self._settled:
             self._settled.notify_all()

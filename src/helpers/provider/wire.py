@@ -154,7 +154,7 @@ def count_tokens(answer: Completion) -> int:
     return answer.usage.output_tokens if answer.usage else len(answer.text.encode()) // MOST_BYTES_PER_TOKEN
 
 
-def is_vain(status: int, code: str | None) -> bool:
+def is_permanent(status: int, code: str | None) -> bool:
     """Say whether asking again cannot change what the server said of a request."""
     return code in QUOTA_CODES or (300 <= status < 500 and status not in WORTH_ANOTHER_TRY)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from helpers.provider.words import cut_reasoning
 from helpers.records import TeacherReply
-from helpers.synthesis.prompts import N_SHOWN, N_TASKS
-from helpers.synthesis.teacher import read_tasks
+from helpers.synthesis.requests import N_SHOWN, N_TASKS
+from helpers.synthesis.teacher import parse_teacher_reply
 
 N_NEW = N_TASKS - N_SHOWN
 
@@ -26,7 +26,7 @@ def count_reply(reply: TeacherReply, tasks: Sequence[Mapping[str, Any]], reply_f
     """Return what a reply adds to the counts of a run: itself, its tokens, and the ways in which it was not
     what was asked for, if any.
     """
-    parsed = read_tasks(reply.text, reply.finish_reason, reply_format)
+    parsed = parse_teacher_reply(reply.text, reply.finish_reason, reply_format)
     is_trimmed = cut_reasoning(reply.text) != reply.text or any(task.is_trimmed for task in parsed)
     lacks_labels = any(task["reason"] == "unlabelled" for task in tasks)
     return {

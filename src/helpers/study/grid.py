@@ -1,0 +1,119 @@
+"""The grid: cells that differ in what the model was tuned on, how much of it, or the training seed, and in
+nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
+from helpers.progress import track
+from helpers.records import ALL, BASE, GENERAL
+from helpers.store import Run, planning
+from helpers.tuning.lora import tune
+from helpers.tuning.settings import TuningSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One model of the grid: untuned, or tuned on a subset of categories under one training seed."""
+
+    name: str
+    evaluation: Run
+    tuning: Run | None = None
+    seed: int | None = None
+
+
+def run_cell(
+    name: str,
+    tuning: TuningSettings,
+    evaluation: EvaluationSettings,
+    instructions: Path,
+    data: Path | None = None,
+) -> Cell:
+    """Tune (unless `name` is 'base') and evaluate one cell, or load it from the store.
+
+    Args:
+        name: 'base', a control, categories joined by '+', or a mixture by rows.
+        tuning: settings of every cell; its `categories` are replaced by the cell's.
+        evaluation: settings of every cell.
+        instructions: the instruction file; for 'general' that of the other domain, of which every row may be
+            drawn.
+        data: folder of the test sets' files; None for the embedded files, or the hub.
+    """
+    adapter = tune_cell(name, tuning, instructions)
+    return Cell(name, evaluate(evaluation, adapter, data), adapter, tuning.training_seed if adapter else None)
+
+
+def tune_cell(name: str, tuning: TuningSettings, instructions: Path) -> Run | None:
+    """Tune a cell or load its adapter; the base model has none."""
+    return (
+        None
+        if name == BASE
+        else tune(dataclasses.replace(tuning, categories=ALL if name == GENERAL else name), instructions)
+    )
+
+
+def look_up_cell(
+    name: str,
+    tuning: TuningSettings,
+    evaluation: EvaluationSettings,
+    instructions: Path,
+    data: Path | None = None,
+) -> str:
+    """Say of a cell whether the store holds all of it ('done'), its adapter alone ('tuned') or nothing
+    ('missing'); computes nothing.
+    """
+    with planning():
+        adapter = tune_cell(name, tuning, instructions)
+        if adapter and not adapter.is_stored:
+            return "missing"
+        found = evaluate(evaluation, adapter, data)
+    return "done" if found.is_stored else "tuned" if adapter else "missing"
+
+
+def run_cells_of_seed(
+    names: Iterable[str],
+    tuning: TuningSettings,
+    evaluation: EvaluationSettings,
+    instructions: Path,
+    data: Path | None = None,
+) -> dict[str, Cell]:
+    """Run or load several cells of one training seed; each is stored on its own, so that an interrupted grid
+    goes on where it stopped.
+    """
+    names = list(names)
+    cells = {}
+    with track("cells of the grid", len(names), "cells") as advance:
+        for name in names:
+            cells[name] = run_cell(name, tuning, evaluation, instructions, data)
+            advance(note=name)
+    return cells
+
+
+def collect_items(cells: Mapping[str, Cell]) -> pd.DataFrame:
+    """Return the rows of `read_items` for several cells."""
+    return read_items({name: cell.evaluation for name, cell in cells.items()})
+
+
+def collect_seeds(cells: Sequence[Cell]) -> pd.DataFrame:
+    """Return the rows of `collect_items` for cells of several training seeds, with the column `seed`; the
+    base model stands under each of them.
+    """
+    import pandas as pd
+
+    base = [cell for cell in cells if cell.seed is None]
+    seeds = sorted({cell.seed for cell in cells if cell.seed is not None}) or [0]
+    frames = [
+        collect_items(
+            {cell.name: cell for cell in [*base, *(cell for cell in cells if cell.seed == seed)]}
+        ).assign(seed=seed)
+        for seed in seeds
+    ]
+    return pd.concat(frames, ignore_index=True)
