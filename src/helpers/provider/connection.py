@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from helpers.errors import StudyError
 from helpers.provider import address
 from helpers.provider.address import check_address
 from helpers.provider.journal import RemoteModel
+from helpers.provider.words import quote_line
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -66,7 +68,7 @@ def open_sync(model: RemoteModel, timeout_seconds: float) -> OpenAI:
     from openai import OpenAI
 
     key = _check(model)
-    http = _build(Client, lambda request: _clean_headers(request, model, key))
+    http = _build(Client, lambda request: _clean_headers(request, model, key), check_object)
     return OpenAI(**_describe(model, key, timeout_seconds), http_client=http)
 
 
@@ -79,13 +81,29 @@ def _describe(model: RemoteModel, key: str, timeout_seconds: float) -> dict[str,
     return {"base_url": model.url or address.PROVIDER_URL, "api_key": key, "timeout": timeout_seconds}
 
 
-def _build(client: type, clean: Any) -> Any:
+def check_object(response: Any) -> None:
+    """Raise StudyError if a successful answer about files and batches is no JSON object, such as the page of
+    a server that knows neither; the content of a file is left alone.
+    """
+    if not response.is_success or response.url.path.endswith("/content"):
+        return
+    try:
+        answer = json.loads(response.read())
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise StudyError(
+            f"The server answered with no JSON object but with {quote_line(response.text, 80)!r}. Ask "
+            "without --batch, or check its address: few servers but the provider's own know batches."
+        )
+
+
+def _build(client: type, clean: Any, check: Any = None) -> Any:
     from openai._constants import DEFAULT_CONNECTION_LIMITS
 
+    hooks = {"request": [clean], "response": [check] if check else []}
     try:
-        return client(
-            limits=DEFAULT_CONNECTION_LIMITS, follow_redirects=False, event_hooks={"request": [clean]}
-        )
+        return client(limits=DEFAULT_CONNECTION_LIMITS, follow_redirects=False, event_hooks=hooks)
     except (ImportError, ValueError, OSError):
         found = [name for name in os.environ if name.lower().endswith("_proxy") and os.environ[name]]
         raise StudyError(
