@@ -90,7 +90,7 @@ def show_first_request(settings: SynthesisSettings) -> str:
     """Return the first prompt and the body that would carry it to a live teacher."""
     from helpers.jsonl import read_rows
     from helpers.paths import SEED_TASKS
-    from helpers.provider.dialect import Dialect
+    from helpers.provider.request_fields import RequestFields
     from helpers.records import SeedTask
     from helpers.synthesis.pipeline import open_conversations, plan_requests
     from helpers.synthesis.teacher import name_teacher
@@ -100,7 +100,7 @@ def show_first_request(settings: SynthesisSettings) -> str:
     lines = ["Prompt of the first request:", "", prompt]
     if settings.teacher != RECORDED:
         teacher = name_teacher(settings)
-        body = Dialect(teacher).speak(next(next(open_conversations(settings, seeds))))
+        body = RequestFields(teacher).apply(next(next(open_conversations(settings, seeds))))
         lines += [
             f"Its body, to the {teacher.label} (its key goes in a header):",
             "",

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.provider.connection import open_sync
 from helpers.provider.conversations import find_missing
-from helpers.provider.dialect import Dialect
 from helpers.provider.journal import Body, Completion, Conversation, Journal
 from helpers.provider.ledger import Ledger, ProviderLimits
+from helpers.provider.request_fields import RequestFields
 from helpers.provider.wire import REFUSAL_CODES, GarbledError, explain_refusal, is_permanent, read_completion
 from helpers.provider.words import quote_line, quote_server
 from helpers.store import sha256_text, write_text
@@ -102,9 +102,9 @@ class BatchClient:
         room for any.
         """
         tickets: dict[str, str] = {}
-        lines, n_bytes, dialect = [], 0, Dialect(self._model)
+        lines, n_bytes, fields = [], 0, RequestFields(self._model)
         for key, body in missing.items():
-            request = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": dialect.speak(body)}
+            request = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": fields.apply(body)}
             line = json.dumps(request) + "\n"
             n_bytes += len(line)
             if len(lines) == MAX_REQUESTS or n_bytes > MAX_BYTES:

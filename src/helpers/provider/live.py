@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
 from helpers.provider.connection import open_async
-from helpers.provider.dialect import Dialect
 from helpers.provider.journal import Body, Completion, Conversation, Journal, Result
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.pace import Pace, now
+from helpers.provider.request_fields import RequestFields
 from helpers.provider.wire import (
     REFUSAL_CODES,
     ForeignAnswerError,
@@ -54,7 +54,7 @@ class LiveClient:
         self._model, self._journal, self._limits = journal.model, journal, limits
         self._slots = asyncio.Semaphore(limits.n_parallel)
         self._settled = asyncio.Condition()
-        self._dialect = Dialect(journal.model)
+        self._fields = RequestFields(journal.model)
         self._pace = Pace(journal.model.label, limits.n_parallel)
         self._reached = False
         self.failure: Exception | None = None
@@ -123,7 +123,7 @@ class LiveClient:
         asks for, and whether that was an attempt.
         """
         client, ticket = self._client, await self._reserve(key, body)
-        sent = self._dialect.speak(body)
+        sent = self._fields.apply(body)
         try:
             answer = await self._send(client, sent)
             await self._keep(key, answer)
@@ -143,7 +143,7 @@ class LiveClient:
         async with asyncio.timeout(self._limits.timeout_seconds):
             raw = await client.chat.completions.with_raw_response.create(**body)
         response, self._reached = raw.http_response, True
-        self._pace.heed_limits(response.headers)
+        self._pace.apply_rate_limits(response.headers)
         answer = read_answer(response.content, response.headers.get("content-type", ""))
         completion = read_completion(answer, body["model"])
         self._pace.note_answer()
@@ -193,7 +193,7 @@ class LiveClient:
                 answer = Completion(model=sent["model"], finish_reason="content_filter", text="", usage=None)
                 await self._keep(key, answer)
                 return answer
-            if not self._dialect.learn(sent, error) and is_permanent(error.status_code, error.code):
+            if not self._fields.drop_refused(sent, error) and is_permanent(error.status_code, error.code):
                 raise StudyError(explain_refusal(error, self._model)) from None
         elif isinstance(error, ForeignAnswerError):
             (self._ledger.abandon if error.was_billed else self._ledger.release)(ticket)

@@ -66,7 +66,7 @@ class Pace:
             and now() - max(began, self._answered_at) < LONGEST_ORDERED_DELAY_SECONDS
         )
 
-    def heed_limits(self, headers: Mapping[str, str]) -> None:
+    def apply_rate_limits(self, headers: Mapping[str, str]) -> None:
         """Hold back when an answer says that nothing is left of the allowance for requests or tokens."""
         for kind in ("requests", "tokens"):
             if headers.get(f"x-ratelimit-remaining-{kind}") == "0":

@@ -9,9 +9,9 @@ import pytest
 from helpers.benchmarks import provider as provider_module
 from helpers.errors import StudyError
 from helpers.provider import pace
-from helpers.provider.dialect import NEW, OLD
 from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
+from helpers.provider.request_fields import NEW, OLD
 from helpers.synthesis.pipeline import synthesize
 from helpers.synthesis.settings import SynthesisSettings
 

@@ -22,23 +22,23 @@ UNTAKEN = re.compile(
 )
 
 
-class Dialect:
-    """How one server is asked: own servers get both names of the longest answer, since some heed the old one
-    alone; what a server says it does not take is left out from then on.
+class RequestFields:
+    """The fields with which one server is asked: own servers get both names of the longest answer, since some
+    know the old one alone; what a server says it does not take is left out from then on.
     """
 
     def __init__(self, model: RemoteModel) -> None:
         self._limits: tuple[str, ...] = (NEW, OLD) if model.account else (NEW,)
         self._takes_seed = True
 
-    def speak(self, body: Body) -> Body:
+    def apply(self, body: Body) -> Body:
         """Return the body as this server takes it."""
-        spoken = {name: value for name, value in body.items() if name != NEW}
+        fitted = {name: value for name, value in body.items() if name != NEW}
         if not self._takes_seed:
-            spoken.pop("seed", None)
-        return spoken | dict.fromkeys(self._limits, body[NEW])
+            fitted.pop("seed", None)
+        return fitted | dict.fromkeys(self._limits, body[NEW])
 
-    def learn(self, sent: Body, error: APIStatusError) -> bool:
+    def drop_refused(self, sent: Body, error: APIStatusError) -> bool:
         """Take from a refusal what the server does not take; returns whether the request can be sent in
         another way.
         """
