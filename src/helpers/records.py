@@ -15,13 +15,17 @@ Text = Annotated[str, Field(min_length=1)]
 CATEGORIES: tuple[str, ...] = ("qa", "ie", "gen", "other")
 BASE, ALL, SHUFFLED, GENERAL = "base", "all", "shuffled", "general"
 RESERVED = (BASE, ALL, SHUFFLED, GENERAL)  # names of cells that are no category
+SHUFFLED_OF = f"{SHUFFLED}-"  # begins the name of the control of one subset, such as 'shuffled-qa'
 NAME = r"\w[\w-]*"  # a category of a user's file: names of cells and files are made of it
 
 
 def check_category(name: str) -> str:
     """Return a category's name as it is; a name that a cell has already is a ValueError."""
-    if name in RESERVED:
-        raise ValueError(f"a category cannot be called {', '.join(RESERVED[:-1])} or {RESERVED[-1]}")
+    if name in RESERVED or name.startswith(SHUFFLED_OF):
+        raise ValueError(
+            f"a category cannot be called {', '.join(RESERVED[:-1])} or {RESERVED[-1]}, nor begin with "
+            f"'{SHUFFLED_OF}'"
+        )
     return name
 
 

@@ -175,3 +175,15 @@ def test_rows_of_a_smaller_mixture_are_part_of_a_larger_one_under_the_same_seed(
     assert ids[0] < ids[1] < ids[2]
     other = {row.id for row in select_rows(rows, "qa:1+gen:6", 7, 4)}
     assert not other < ids[1]
+
+
+def test_the_shuffled_control_of_one_category_has_its_rows_and_parts_every_pair(instruction_file, tokenizer):
+    rows = read_rows(instruction_file, Instruction)
+    assert select_rows(rows, "shuffled-qa", 4, 1) == select_rows(rows, "qa", 4, 1)
+    assert select_rows(rows, "shuffled-qa:2+ie:1", 3, 1) == select_rows(rows, "qa:2+ie:1", 3, 1)
+    encoded = [encode_row(tokenizer, row) for row in select_rows(rows, "qa", 3, 1)]
+    rotated = rotate_responses(encoded, "shuffled-qa")
+    assert [row.input_ids[row.n_prompt :] for row in rotated] == [
+        row.input_ids[row.n_prompt :] for row in (*encoded[1:], encoded[0])
+    ]
+    assert rotate_responses(encoded, "qa") == encoded

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 from helpers.errors import StudyError
-from helpers.records import ALL, BASE, GENERAL, SHUFFLED, order_categories
+from helpers.records import ALL, BASE, GENERAL, SHUFFLED, SHUFFLED_OF, order_categories
 from helpers.settings import parameter
 from helpers.tuning.rows import parse_categories, parse_parts, share_rows, split_equally
 
@@ -70,7 +70,7 @@ class GridSettings:
     )
     budget: str = parameter("fixed", "'fixed': n_rows in all; 'additive': n_rows a category")
     n_seeds: int = parameter(1, "training seeds a cell: training_seed, the next one, and so on", minimum=1)
-    controls: str = parameter("all", "control cells joined by commas: all, shuffled, general")
+    controls: str = parameter("all", "control cells joined by commas: all, shuffled, shuffled-qa, general")
     general: str = parameter("", "rows of another domain (JSONL) for the control 'general'")
     sizes: str = parameter("", "numbers of rows of the size curve, joined by commas; empty: no curve")
     mixtures: str = parameter("", "further cells by rows, joined by commas, such as qa:200+gen:100")
@@ -90,10 +90,11 @@ class GridSettings:
         self.mixture_cells  # noqa: B018 (raises where one is no mixture)
         if self.budget not in BUDGETS:
             raise StudyError(f"`budget` must be one of {BUDGETS}, but {self.budget!r} was found.")
-        unknown = [name for name in self.control_cells if name not in CONTROLS]
+        known = (*CONTROLS, *(SHUFFLED_OF + name for name in self.players))
+        unknown = [name for name in self.control_cells if name not in known]
         if unknown:
             raise StudyError(
-                f"`controls` must be some of {', '.join(CONTROLS)}, joined by commas, but {unknown[0]!r} was "
+                f"`controls` must be some of {', '.join(known)}, joined by commas, but {unknown[0]!r} was "
                 "found."
             )
         if GENERAL in self.control_cells and not self.general:
@@ -206,7 +207,7 @@ def count_categories(name: str, n_rows: int, categories: Iterable[str]) -> dict[
     Raises:
         StudyError: the cell is a control, whose rows have no fixed categories.
     """
-    if name in CONTROLS:
+    if name in CONTROLS or name.startswith(SHUFFLED_OF):
         raise StudyError(f"A cell of known categories is needed, but the control {name!r} was found.")
     rows = {} if name == BASE else share_rows(name, n_rows)
     return {f"n_{category}": rows.get(category, 0) for category in categories}

@@ -13,7 +13,7 @@ import numpy as np
 
 from helpers.errors import StudyError
 from helpers.prompts import build_prompt, encode_prompt
-from helpers.records import ALL, NAME, RESERVED, SHUFFLED, Instruction, order_categories
+from helpers.records import ALL, NAME, RESERVED, SHUFFLED, SHUFFLED_OF, Instruction, order_categories
 
 if TYPE_CHECKING:
     import torch
@@ -39,8 +39,9 @@ class EncodedRow:
 
 
 def parse_categories(categories: str) -> tuple[str, ...]:
-    """Return the categories of a subset such as 'qa+ie' or of a mixture such as 'qa:200+ie:100'; 'all' and
-    'shuffled' draw from every row in its natural share and give an empty tuple.
+    """Return the categories of a subset such as 'qa+ie', of a mixture such as 'qa:200+ie:100', or of the
+    control 'shuffled-qa' of either; 'all' and 'shuffled' draw from every row in its natural share and give an
+    empty tuple.
 
     Raises:
         StudyError: the text is neither, or names a category twice.
@@ -49,13 +50,13 @@ def parse_categories(categories: str) -> tuple[str, ...]:
 
 
 def parse_parts(categories: str) -> list[tuple[str, int | None]]:
-    """Return the categories of a subset or mixture, each with its number of rows; None for a subset's equal
-    parts.
+    """Return the categories of a subset or mixture, or of its control, each with its number of rows; None for
+    a subset's equal parts.
 
     Raises:
         StudyError: the text is neither, or names a category twice.
     """
-    found = [PART.fullmatch(part) for part in categories.split("+")]
+    found = [PART.fullmatch(part) for part in categories.removeprefix(SHUFFLED_OF).split("+")]
     parts = [(part[1], int(part[2]) if part[2] else None) for part in found if part]
     names, counts = [name for name, _ in parts], [count for _, count in parts]
     if (
@@ -122,14 +123,14 @@ def select_rows(rows: Sequence[Instruction], categories: str, n_rows: int, seed:
 
 
 def rotate_responses(rows: Sequence[EncodedRow], categories: str) -> list[EncodedRow]:
-    """Give each row of the control 'shuffled' the response of the row after it, the last one that of the
-    first; leave rows of other runs as they are.
+    """Give each row of a control 'shuffled' the response of the row after it, the last one that of the first;
+    leave rows of other runs as they are.
 
     The control keeps prompts, responses and their lengths and takes away what joins them: what it still gains
     is form. A prompt can meet a longer response than its own, so that a row may exceed `max_tokens`, by less
     than its double.
     """
-    if categories != SHUFFLED:
+    if categories != SHUFFLED and not categories.startswith(SHUFFLED_OF):
         return list(rows)
     neighbours = [*rows[1:], *rows[:1]]
     return [
