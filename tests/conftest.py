@@ -48,6 +48,22 @@ def provider(monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def found_parameters():
+    """Read the parameters that the notebooks declare, which takes papermill seconds."""
+    from helpers.book.runner import inspect_notebooks
+
+    return inspect_notebooks()
+
+
+@pytest.fixture
+def declared_parameters(found_parameters, monkeypatch):
+    """Let commands find the notebooks' parameters at once."""
+    from helpers.book import runner
+
+    monkeypatch.setattr(runner, "inspect_notebooks", lambda: found_parameters)
+
+
+@pytest.fixture(scope="session")
 def toy_model(tmp_path_factory):
     """Save a two-layer random LLaMA with a tokenizer trained on a few sentences; return its folder."""
     import torch
