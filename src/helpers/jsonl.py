@@ -75,10 +75,19 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 def read_whole_lines(path: Path) -> tuple[list[Any], int]:
     """Read a JSONL file that grows line by line: its rows and the bytes that they take, without a last line
     that a kill broke off.
+
+    Raises:
+        StudyError: another line is damaged; names file and line.
     """
     data = path.read_bytes() if path.is_file() else b""
     whole = data[: data.rfind(b"\n") + 1]
-    return [json.loads(line) for line in whole.splitlines()], len(whole)
+    rows = []
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except (ValueError, RecursionError):
+            raise StudyError(f"Line {number} of {shown(path)} is damaged.") from None
+    return rows, len(whole)
 
 
 def read_any_lines(path: Path) -> Iterator[Any]:

@@ -17,13 +17,16 @@ RESULTS = ROOT / "results"
 
 
 def runs_folder() -> Path:
-    """Return the folder of all stored results: `runs/`, or the one that `STUDY_RUNS` names."""
-    return Path(os.environ.get("STUDY_RUNS", ROOT / "runs"))
+    """Return the folder of all stored results: `runs/`, or the one that `STUDY_RUNS` names (a relative one
+    from the project's folder, wherever the command is called).
+    """
+    return ROOT / Path(os.environ.get("STUDY_RUNS") or "runs").expanduser()
 
 
 def model_cache() -> Path:
     """Return the folder of converted models, shared by all checkouts; `STUDY_CACHE` moves it."""
-    return Path(os.environ.get("STUDY_CACHE", user_cache_path("bioinstruct-study"))) / "models"
+    named = os.environ.get("STUDY_CACHE")
+    return (ROOT / Path(named).expanduser() if named else user_cache_path("bioinstruct-study")) / "models"
 
 
 def shown(path: Path) -> str:

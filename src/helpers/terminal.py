@@ -45,7 +45,9 @@ def print_lines(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
 
     def show(report: dict[str, Any]) -> None:
         nonlocal last
-        if time.monotonic() - last >= LOG_SECONDS:
+        if "message" in report:
+            typer.echo(f"{title}: {report['message']}", err=True)
+        elif time.monotonic() - last >= LOG_SECONDS:
             last = time.monotonic()
             typer.echo(
                 f"{title}: {report['title']}, {report['done']} of {report['total']} {report['unit']} "
@@ -73,6 +75,9 @@ def draw_bars(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
         bar.add_task(title, total=None, note="")
 
         def show(report: dict[str, Any]) -> None:
+            if "message" in report:
+                bar.console.print(report["message"], markup=False)
+                return
             name = report["title"]
             if name not in tasks or report["done"] == 0:
                 tasks[name] = bar.add_task(f"  {name}", total=report["total"], note="")

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 from helpers.errors import StudyError
 from helpers.jsonl import read_whole_lines
+from helpers.paths import shown
 from helpers.provider.journal import Journal
 from helpers.provider.prices import BATCH_DISCOUNT, Price, find_price
 from helpers.records import Usage
@@ -80,11 +81,30 @@ class Ledger:
         self._open: dict[str, Amount] = {}
         self._own: set[str] = set()
         self.settled, self._at_risk = Amount(), Amount()
-        entries, self._n_bytes = read_whole_lines(self._path)
-        for entry in entries:
-            self._apply(entry)
+        entries, self._n_bytes = self._read_account()
         self._n_entries = len(entries)
         self._file: TextIO | None = None
+
+    def _read_account(self) -> tuple[list[dict[str, Any]], int]:
+        """Apply the entries on disk; return them and the bytes that they take.
+
+        Raises:
+            StudyError: the account is damaged, so that nobody knows what was spent.
+        """
+        remedy = (
+            "What was spent is not known without it, and nothing is asked. Put the file back, or correct the "
+            "line; the replies beside it are kept."
+        )
+        try:
+            entries, n_bytes = read_whole_lines(self._path)
+        except StudyError as error:
+            raise StudyError(f"{error} {remedy}") from None
+        for number, entry in enumerate(entries, 1):
+            try:
+                self._apply(entry)
+            except (KeyError, TypeError):
+                raise StudyError(f"Line {number} of {shown(self._path)} is damaged. {remedy}") from None
+        return entries, n_bytes
 
     @property
     def n_under_way(self) -> int:
@@ -205,3 +225,4 @@ class Ledger:
             self._file = self._path.open("a", encoding="utf-8")
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
+        os.fsync(self._file.fileno())
