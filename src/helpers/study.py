@@ -35,6 +35,7 @@ from helpers.settings import pick
 from helpers.store import Run
 from helpers.synthesis.pipeline import INSTRUCTIONS, SEED_TASKS, SynthesisSettings, check_choices, synthesize
 from helpers.synthesis.public import PUBLIC, TRAINING, load_public_rows
+from helpers.synthesis.user_rows import prepare_rows
 from helpers.tuning.lora import TuningSettings
 from helpers.tuning.rows import parse_categories
 
@@ -62,7 +63,7 @@ def list_categories(instructions: str) -> tuple[str, ...]:
     if instructions in ("", PUBLIC):
         return SINGLES
     return order_categories(
-        row.category for row in read_rows(find_rows("instructions", instructions), Instruction)
+        row.category for row in read_rows(prepare_rows(find_rows("instructions", instructions)), Instruction)
     )
 
 
@@ -145,10 +146,15 @@ class Study:
         if self.instructions == PUBLIC:
             return load_public_rows(self.data_folder).file(TRAINING)
         return (
-            find_rows("instructions", self.instructions)
+            prepare_rows(find_rows("instructions", self.instructions))
             if self.instructions
             else self.synthesis_run.file(INSTRUCTIONS)
         )
+
+    @cached_property
+    def general_file(self) -> Path:
+        """The file of rows of another domain that `general` names."""
+        return prepare_rows(find_rows("general", self.grid.general))
 
     def run_cells(self, names: Iterable[str]) -> dict[str, Cell]:
         """Run or load cells of the grid of the study's number of rows: 'base', 'all', or categories joined by
@@ -206,7 +212,7 @@ class Study:
         return look_up_cell(*self._settle(plan))
 
     def _settle(self, plan: CellPlan) -> tuple[str, TuningSettings, EvaluationSettings, Path, Path | None]:
-        rows = find_rows("general", self.grid.general) if plan.name == GENERAL else self.instruction_file
+        rows = self.general_file if plan.name == GENERAL else self.instruction_file
         return (
             plan.name,
             dataclasses.replace(self.tuning, n_rows=plan.n_rows, training_seed=plan.seed or 0),

@@ -17,6 +17,7 @@ from helpers.errors import StudyError
 from helpers.paths import shown
 from helpers.settings import TYPES, pick
 from helpers.store import Run
+from helpers.synthesis.user_rows import prepare_rows
 from helpers.terminal import plain_errors, report_progress
 from helpers.tuning.lora import ADAPTER, TuningSettings, join_processes, tune, write_card
 from helpers.tuning.rows import parse_categories
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Instructions = Annotated[
-    Path, typer.Option(help="JSONL file with id, category, instruction, input and output.")
+    Path, typer.Option(help="File of JSON rows with instruction, input, output, and a category where known.")
 ]
 Output = Annotated[Path | None, typer.Option(help="Folder to copy the adapter to, with its card.")]
 Tasks = Annotated[
@@ -84,6 +85,7 @@ def tune_adapter(
         processes = join_processes()
         try:
             with report_progress(f"tune {settings.model}"):
+                instructions = prepare_rows(instructions)
                 run = tune(settings, instructions)
                 scores = (
                     score_adapter(settings, instructions, tasks, n_items)

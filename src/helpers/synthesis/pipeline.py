@@ -31,7 +31,7 @@ SEED_TASKS = SEEDS / "seed_tasks.jsonl"
 INSTRUCTIONS = "instructions.jsonl"
 BENCHMARK_FILES = tuple(sorted(BENCHMARK.glob("*.jsonl")))
 LABELLERS = ("teacher", "classifier")
-VERSION = 1
+VERSION = 2
 TASK_FIELDS = (
     "id",
     "request",
