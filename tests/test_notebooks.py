@@ -13,7 +13,7 @@ from helpers.gallery import GALLERY
 from helpers.grid import GridSettings
 from helpers.paths import BOOK
 from helpers.provider.ledger import ProviderLimits
-from helpers.runner import list_notebooks, read_parameters, read_profile
+from helpers.runner import list_notebooks, plan_parameters, read_parameters
 from helpers.settings import TYPES
 from helpers.student import SOLUTION
 from helpers.synthesis.pipeline import SynthesisSettings
@@ -77,7 +77,7 @@ def test_every_parameter_of_every_stage_can_be_set_in_some_notebook():
 
 
 def test_the_laptop_profile_holds_the_notebooks_own_defaults():
-    assert all(FIELDS[name].default == value for name, value in read_profile("laptop").items())
+    assert all(FIELDS[name].default == value for name, value in plan_parameters("laptop", []).items())
 
 
 @each_notebook

@@ -5,6 +5,7 @@ nothing else.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +15,7 @@ from helpers.errors import StudyError
 from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
 from helpers.progress import track
 from helpers.records import order_categories
-from helpers.settings import parameter
+from helpers.settings import parameter, shorten
 from helpers.store import Run, planning
 from helpers.tuning.lora import TuningSettings, tune
 from helpers.tuning.rows import ALL, SHUFFLED, parse_categories, parse_parts, split_equally
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 BASE, GENERAL = "base", "general"
 CONTROLS = (ALL, SHUFFLED, GENERAL)
 BUDGETS = ("fixed", "additive")
+SIZE = re.compile(r"[1-9][0-9]{0,8}")
 MAX_CATEGORIES = 6  # of a lattice: its cells double with each
 
 
@@ -79,7 +81,9 @@ class GridSettings:
         "qa+ie+gen", "categories whose subsets are the cells, joined by '+'; empty: all of the rows"
     )
     budget: str = parameter("fixed", "'fixed': n_rows in all; 'additive': n_rows a category")
-    n_seeds: int = parameter(1, "training seeds a cell: training_seed, the next one, and so on", minimum=1)
+    n_seeds: int = parameter(
+        1, "training seeds a cell: training_seed, the next one, and so on", minimum=1, maximum=1000
+    )
     controls: str = parameter("all", "control cells joined by commas: all, shuffled, general")
     general: str = parameter("", "rows of another domain (JSONL) for the control 'general'")
     sizes: str = parameter("", "numbers of rows of the size curve, joined by commas; empty: no curve")
@@ -106,10 +110,10 @@ class GridSettings:
                 "`controls` asks for 'general', but `general` is empty. Let it name a JSONL file of "
                 "instruction rows."
             )
-        if any(not size.strip().isdecimal() or int(size) < 1 for size in filter(None, self.sizes.split(","))):
+        if any(not SIZE.fullmatch(size.strip()) for size in filter(None, self.sizes.split(","))):
             raise StudyError(
-                f"`sizes` must be whole numbers joined by commas, such as 12,24,48, but {self.sizes!r} was "
-                "found."
+                "`sizes` must be whole numbers joined by commas, such as 12,24,48, but "
+                f"{shorten(self.sizes)} was found."
             )
 
     def _check_lattice(self) -> None:

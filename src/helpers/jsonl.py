@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from helpers.errors import StudyError
 from helpers.paths import shown
+from helpers.settings import shorten
 
 AnyRow = TypeVar("AnyRow", bound=BaseModel)
 
@@ -118,7 +119,7 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     place = ""
     for place, row in read_values(path):
         if not isinstance(row, dict):
-            raise StudyError(f"A row must be a JSON object, but {_short(row)} was found ({place}).")
+            raise StudyError(f"A row must be a JSON object, but {shorten(row)} was found ({place}).")
         yield place, row
     if not place:
         raise StudyError(f"{shown(path)} has no rows. Restore the file or name another one.")
@@ -170,7 +171,7 @@ def _check_unique(field: str, values: Iterable[tuple[str, Any]]) -> None:
         key = json.dumps(value)
         if key in places:
             raise StudyError(
-                f"`{field}` must be unique, but {_short(value)} was found twice ({place} and {places[key]}). "
+                f"`{field}` must be unique, but {shorten(value)} was found twice ({place} and {places[key]}). "
                 "Rename one, or leave the field out everywhere: ids are then made of the texts."
             )
         places[key] = place
@@ -227,21 +228,13 @@ def _explain(error: ValidationError, place: str) -> str:
     first = error.errors()[0]
     field = ".".join(map(str, first["loc"])) or "the row"
     found = (
-        "" if first["type"] in ("missing", "json_invalid") else f", but {_short(first['input'])} was found"
+        "" if first["type"] in ("missing", "json_invalid") else f", but {shorten(first['input'])} was found"
     )
     more = f" ({error.error_count() - 1} more in this row)" if error.error_count() > 1 else ""
     return (
         f"`{field}`: {first['msg']}{found} ({place}).{more} Mend that line; {error.title} in "
         "src/helpers/records.py lists the fields."
     )
-
-
-def _short(value: object) -> str:
-    try:
-        text = repr(value)
-    except (RecursionError, ValueError):  # deep, or a number of thousands of digits
-        text = type(value).__name__
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def dump_row(row: BaseModel | dict) -> str:

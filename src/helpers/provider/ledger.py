@@ -28,10 +28,12 @@ class ProviderLimits:
         5.0, "hard stop on all that this model was paid, in US dollars", minimum=0
     )
     max_cost_tokens: int = parameter(
-        0, "hard stop in tokens, needed where the price is unknown; 0: none", minimum=0
+        0, "hard stop in tokens, needed where the price is unknown; 0: none", minimum=0, maximum=10**12
     )
-    n_parallel: int = parameter(8, "requests to a live model at a time", minimum=1)
-    timeout_seconds: float = parameter(300.0, "longest wait for one reply, in seconds", minimum=1)
+    n_parallel: int = parameter(8, "requests to a live model at a time", minimum=1, maximum=1000)
+    timeout_seconds: float = parameter(
+        300.0, "longest wait for one reply, in seconds", minimum=1, maximum=86_400
+    )
     batch: bool = parameter(False, "ask through the provider's Batch API: half the price, within a day")
 
 

@@ -23,7 +23,7 @@ IGNORED = -100
 ALL = "all"
 SHUFFLED = "shuffled"
 CHUNK_BATCHES = 16
-PART = re.compile(rf"({NAME})(?::(\d+))?")
+PART = re.compile(rf"({NAME})(?::([0-9]{{1,9}}))?")
 
 
 @dataclasses.dataclass(frozen=True)
