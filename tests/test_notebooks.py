@@ -8,16 +8,16 @@ import nbformat
 import pytest
 
 from helpers.analysis.published.tables import AuditSettings
+from helpers.book.gallery import GALLERY
+from helpers.book.runner import list_notebooks, plan_parameters, read_parameters
+from helpers.book.student import SOLUTION
 from helpers.evaluation.stage import EvaluationSettings
-from helpers.gallery import GALLERY
-from helpers.grid import GridSettings
 from helpers.paths import BOOK
 from helpers.provider.ledger import ProviderLimits
-from helpers.runner import list_notebooks, plan_parameters, read_parameters
 from helpers.settings import TYPES
-from helpers.student import SOLUTION
-from helpers.synthesis.pipeline import SynthesisSettings
-from helpers.tuning.lora import TuningSettings
+from helpers.study.grid import GridSettings
+from helpers.synthesis.settings import SynthesisSettings
+from helpers.tuning.settings import TuningSettings
 
 STAGES = (SynthesisSettings, ProviderLimits, TuningSettings, EvaluationSettings, GridSettings, AuditSettings)
 FIELDS = {field.name: field for stage in STAGES for field in dataclasses.fields(stage)}

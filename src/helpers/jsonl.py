@@ -171,8 +171,9 @@ def _check_unique(field: str, values: Iterable[tuple[str, Any]]) -> None:
         key = json.dumps(value)
         if key in places:
             raise StudyError(
-                f"`{field}` must be unique, but {shorten(value)} was found twice ({place} and {places[key]}). "
-                "Rename one, or leave the field out everywhere: ids are then made of the texts."
+                f"`{field}` must be unique, but {shorten(value)} was found twice ({place} and "
+                f"{places[key]}). Rename one, or leave the field out in all rows: ids are then made of their "
+                "texts."
             )
         places[key] = place
 
@@ -219,8 +220,8 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise StudyError(
-            f"A row must be UTF-8, but the byte {data[error.start]:#x} was found ({shown(path)}:{line}). Save "
-            "it as UTF-8."
+            f"A row must be UTF-8, but the byte {data[error.start]:#x} was found ({shown(path)}:{line}). "
+            "Save it as UTF-8."
         ) from None
 
 
@@ -232,7 +233,7 @@ def _explain(error: ValidationError, place: str) -> str:
     )
     more = f" ({error.error_count() - 1} more in this row)" if error.error_count() > 1 else ""
     return (
-        f"`{field}`: {first['msg']}{found} ({place}).{more} Mend that line; {error.title} in "
+        f"`{field}`: {first['msg']}{found} ({place}).{more} Fix that line; {error.title} in "
         "src/helpers/records.py lists the fields."
     )
 

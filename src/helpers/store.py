@@ -87,8 +87,8 @@ def run_stage(
         return run or Run(folder, {})
     if _way.get() == "load":
         raise StudyError(
-            f"No stored result of stage {stage!r} has these settings, on this kind of device. Run `make book` "
-            "(or `study run`) with the same profile first."
+            f"No stored result of stage {stage!r} has these settings, on this kind of device. Run "
+            "`make book` (or `study run`) with the same profile first."
         )
     with _report_full_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)

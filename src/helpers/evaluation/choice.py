@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from helpers.evaluation.partial import PartialAnswers, plan_batches
 from helpers.evaluation.prefix import SharedPrefix
-from helpers.models import project_logits
+from helpers.models.load import project_logits
 
 if TYPE_CHECKING:
     import torch

@@ -14,11 +14,12 @@ from helpers.errors import StudyError
 from helpers.evaluation.converters import read_bio, read_brat
 from helpers.evaluation.sources import Convert, Source
 from helpers.jsonl import read_objects, read_rows
+from helpers.models.hub import first_line
 from helpers.paths import shown
 from helpers.records import BenchmarkItem
 
 if TYPE_CHECKING:
-    from helpers.evaluation.forms import Task
+    from helpers.evaluation.task import Task
 
 RawItem = dict[str, Any]
 STRANGE = (
@@ -217,6 +218,6 @@ def read_hub(task: Task) -> Iterator[RawItem]:
             remedy = f"Go online, or name a folder with its files as `data` ({source.url})."
             raise StudyError(
                 f"{task.name!r} could not be loaded from the hub ({source.hub['path']}): "
-                f"{str(error).splitlines()[0]} {remedy}"
+                f"{first_line(error)} {remedy}"
             ) from None
         yield from convert_rows(rows, source.convert, split, source.hub["path"])

@@ -48,7 +48,7 @@ LABELS_OF_ITEMS = ("id", "split", "difficulty")
 def find_fault(
     task: ParsedTask, min_words: int, max_words: int, benchmark_runs: frozenset[str] = frozenset()
 ) -> str | None:
-    """Return the reason for which a task falls on its own, or None.
+    """Return the reason for which a task is rejected on its own, or None.
 
     An instruction asks for more than text where it speaks of an image, a graph or a recording as at hand or
     to be made ("the image below", "draw a graph"); one that mentions them ("explain how images are stored")

@@ -22,7 +22,9 @@ UserRow = dict[str, Any]
 
 
 def read_task(row: UserRow) -> ParsedTask:
-    """Return a user's row as a task; it is complete if instruction and output are texts that are not empty."""
+    """Return a user's row as a task; it is complete if instruction and output are texts that are not
+    empty.
+    """
     instruction, given, output = (row.get(name) for name in ("instruction", "input", "output"))
     complete = all(isinstance(text, str) and text.strip() for text in (instruction, output)) and isinstance(
         given, str | None

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
-from helpers.models import quiet_peft
+from helpers.models.load import quiet_peft
 from helpers.store import write_text
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
 
+    from helpers.tuning.settings import TuningSettings
 
-def attach_adapter(model: torch.nn.Module, settings: Any) -> PeftModel:
+
+def attach_adapter(model: torch.nn.Module, settings: TuningSettings) -> PeftModel:
     """Return the model with a fresh LoRA adapter, whose start depends on the training seed alone (Hu et al.,
     2022).
 

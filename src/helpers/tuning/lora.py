@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
-from helpers.models import choose_device, identify_model, load_config, load_model, load_tokenizer
+from helpers.models.load import choose_device, identify_model, load_config, load_model, load_tokenizer
 from helpers.progress import Advance, track
 from helpers.records import Instruction
-from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_file, write_text
 from helpers.tuning.adapter import attach_adapter, measure_adapter, save_adapter, shard_layers
 from helpers.tuning.card import CARD, describe_adapter
@@ -37,12 +36,13 @@ from helpers.tuning.memory import (
 )
 from helpers.tuning.rows import (
     EncodedRow,
-    deal_responses,
     encode_row,
     encode_rows,
     iterate_steps,
+    rotate_responses,
     select_rows,
 )
+from helpers.tuning.settings import TuningSettings
 from helpers.tuning.step import MICRO_BATCH_TOKENS, learning_rate_at, share_batch, take_step
 
 if TYPE_CHECKING:
@@ -58,34 +58,6 @@ CHECKPOINT = ".checkpoint.safetensors"
 CHECKPOINT_SECONDS = 20
 VERSION = 1
 Steps = list[tuple[int, list[EncodedRow]]]
-
-
-@dataclasses.dataclass(frozen=True)
-class TuningSettings:
-    """Parameters of one tuning run. The paper states none of the values; these are ours, for a
-    small machine.
-    """
-
-    model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
-    categories: str = parameter("all", "'all', 'shuffled', or some of qa, ie, gen, other joined by '+'")
-    n_rows: int = parameter(48, "training rows of every run, whatever its categories", minimum=1)
-    training_seed: int = parameter(
-        1, "seed of rows drawn, adapter's start, order of batches", minimum=0, maximum=2**32 - 1
-    )
-    epochs: int = parameter(1, "passes over the rows", minimum=1, maximum=10_000)
-    learning_rate: float = parameter(3e-3, "peak learning rate, after a tenth of the steps", minimum=0)
-    batch_size: int = parameter(8, "rows of one optimizer step", minimum=1)
-    max_tokens: int = parameter(512, "longest row (tokens); longer ones are left out", minimum=8)
-    dtype: str = parameter(
-        "auto", "number format of the weights: float32, bfloat16, or auto (bfloat16 on a GPU)"
-    )
-    quantize_base: bool = parameter(False, "hold the frozen weights in 4 bits; needs bitsandbytes")
-    lora_rank: int = parameter(16, "rank of the adapter's matrices", minimum=1)
-    lora_alpha: int = parameter(32, "scale of the adapter: alpha / rank", minimum=1)
-    lora_dropout: float = parameter(
-        0.0, "share of adapter inputs dropped in training", minimum=0, maximum=0.9
-    )
-    target_modules: str = parameter("all-linear", "'all-linear', or layer names joined by '+'")
 
 
 def tune(settings: TuningSettings, instructions: Path) -> Run:
@@ -189,7 +161,7 @@ def draw_rows(
         for row in rows
         if row.id not in fitting
     ]
-    return chosen, deal_responses([fitting[row.id] for row in chosen], settings.categories), left_out
+    return chosen, rotate_responses([fitting[row.id] for row in chosen], settings.categories), left_out
 
 
 def join_processes() -> PartialState:
@@ -206,14 +178,17 @@ def shards_weights() -> bool:
 
 
 def plan_memory(settings: TuningSettings, size: ModelSize, steps: Steps, n_processes: int) -> MemoryPlan:
-    """Estimate the memory of a run before anything is loaded.
+    """Estimate the memory of a run's largest process before anything is loaded.
 
     Raises:
         StudyError: it needs more than is free; the message has the numbers.
     """
     device, dtype = choose_device(settings.dtype)
     parts = [
-        part for _, rows in steps for part, _ in share_batch(rows, MICRO_BATCH_TOKENS[device], 0, n_processes)
+        part
+        for _, rows in steps
+        for process in range(n_processes)
+        for part, _ in share_batch(rows, MICRO_BATCH_TOKENS[device], process, n_processes)
     ]
     plan = estimate_memory(
         size,

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from helpers.models import project_logits
+from helpers.models.load import project_logits
 from helpers.tuning.rows import IGNORED, EncodedRow, collate
 
 if TYPE_CHECKING:

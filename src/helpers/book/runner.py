@@ -1,0 +1,307 @@
+"""The runner: checks parameters before anything runs, executes notebooks with papermill, publishes only what
+finished.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from helpers.errors import StudyError
+from helpers.paths import NOTEBOOKS, PROFILES, ROOT, runs_folder, shown
+from helpers.provider.ledger import ProviderLimits
+from helpers.settings import is_plain, shorten
+from helpers.study.study import Study
+from helpers.synthesis.settings import SynthesisSettings
+
+WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # 010 may mean 8 or 10
+TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """A parameter as a notebook's parameters cell declares it."""
+
+    name: str
+    type: str
+    default: Any
+    help: str
+
+
+def list_notebooks() -> list[Path]:
+    """Return the numbered notebooks in order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def read_parameters(notebook: Path) -> dict[str, Parameter]:
+    """Return the parameters that a notebook declares in its cell tagged `parameters`.
+
+    Raises:
+        StudyError: the tag is missing.
+    """
+    import logging
+
+    from papermill import inspect_notebook
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    found = inspect_notebook(str(notebook))
+    if not found:
+        raise StudyError(
+            f"{shown(notebook)} has no cell tagged `parameters`. Tag the cell that sets its parameters."
+        )
+    return {
+        name: Parameter(name, facts["inferred_type_name"], ast.literal_eval(facts["default"]), facts["help"])
+        for name, facts in found.items()
+    }
+
+
+def read_profile(name: str) -> dict[str, str]:
+    """Return the parameters of a profile as they are written; their notebooks know their types.
+
+    Raises:
+        StudyError: there is no such profile, or its file is not a flat mapping.
+    """
+    path = PROFILES / f"{name}.yaml"
+    if not path.is_file():
+        raise StudyError(
+            f"`profile` must be one of {', '.join(sorted(p.stem for p in PROFILES.glob('*.yaml')))}, but "
+            f"{name!r} was found."
+        )
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.BaseLoader)
+    except UnicodeDecodeError as error:
+        raise StudyError(
+            f"{shown(path)} must be UTF-8, but the byte {error.object[error.start]:#x} was found. Save it as "
+            "UTF-8."
+        ) from None
+    except yaml.YAMLError as error:
+        raise StudyError(f"{shown(path)} is not valid YAML: {error}. Fix that line.") from None
+    except RecursionError:
+        raise StudyError(f"{shown(path)} is nested too deep. Write one `name: value` a line.") from None
+    if not isinstance(node, yaml.MappingNode):
+        raise StudyError(f"{shown(path)} must map parameters to values, one `name: value` a line.")
+    parameters: dict[str, str] = {}
+    for key, value in node.value:
+        place = f"{shown(path)}:{key.start_mark.line + 1}"
+        if not (isinstance(key, yaml.ScalarNode) and isinstance(value, yaml.ScalarNode)):
+            raise StudyError(f"A parameter must have one plain value ({place}). Write `name: value`.")
+        if key.value in parameters:
+            raise StudyError(f"`{key.value}` is given twice ({place}). Leave one out.")
+        parameters[key.value] = value.value
+    return parameters
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
+    """Return the parameters of `name=value` arguments, values as they are written.
+
+    Raises:
+        StudyError: an argument has no equals sign, is no text, or a parameter is given two values.
+    """
+    parameters: dict[str, str] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        name, value = name.strip(), value.strip()
+        if not equals or not name:
+            raise StudyError(f"A parameter must be given as name=value, but {shorten(assignment)} was found.")
+        if parameters.setdefault(name, value) != value:
+            raise StudyError(
+                f"`{name}` is given twice, as {shorten(parameters[name])} and as {shorten(value)}. Leave one "
+                "out."
+            )
+        if not is_plain(value):
+            raise StudyError(f"`{name}` must be a text that can be written, but {shorten(value)} was found.")
+    return parameters
+
+
+def check_parameters(parameters: Mapping[str, str], declared: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Return the parameters, each of its declared type.
+
+    Raises:
+        StudyError: a parameter is declared by no notebook, or its value cannot be read as its type.
+    """
+    checked = {}
+    for name, value in parameters.items():
+        if name not in declared:
+            near = difflib.get_close_matches(name, declared, n=1)
+            hint = f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(sorted(declared))}."
+            raise StudyError(f"No notebook has a parameter `{name[:80]}`. {hint}")
+        checked[name] = read_value(value, declared[name])
+    return checked
+
+
+def read_value(text: str, wanted: Parameter) -> Any:
+    """Return the value that a text stands for: whole numbers in decimal digits, other numbers in any usual
+    form, 'true' or 'false', and any text where a text is wanted.
+
+    Raises:
+        StudyError: it stands for none of the type.
+    """
+    if wanted.type == "str":
+        return text
+    if wanted.type == "int" and WHOLE_NUMBER.fullmatch(text):
+        return int(text)
+    if wanted.type == "bool" and text.lower() in TRUTH:
+        return TRUTH[text.lower()]
+    if wanted.type == "float":
+        try:
+            return float(text)
+        except ValueError:
+            pass
+    raise StudyError(f"`{wanted.name}` must be {wanted.type}, but {shorten(text)} was found: {wanted.help}.")
+
+
+def inspect_notebooks() -> dict[Path, dict[str, Parameter]]:
+    """Return the parameters that each notebook declares."""
+    return {notebook: read_parameters(notebook) for notebook in list_notebooks()}
+
+
+def plan_parameters(
+    profile: str,
+    assignments: Sequence[str],
+    declared_by: Mapping[Path, Mapping[str, Parameter]] | None = None,
+) -> dict[str, Any]:
+    """Return a profile's parameters, overridden by `name=value` assignments, each declared by some notebook
+    and of its declared type.
+    """
+    declared = {
+        name: parameter
+        for parameters in (declared_by or inspect_notebooks()).values()
+        for name, parameter in parameters.items()
+    }
+    return check_parameters(read_profile(profile) | parse_assignments(assignments), declared)
+
+
+def plan_run(
+    profile: str, only: Sequence[str], assignments: Sequence[str]
+) -> tuple[Study, list[tuple[Path, dict[str, Any]]]]:
+    """Return the study and the notebooks to run, each with its parameters; everything is checked here, before
+    anything runs.
+
+    A notebook that reads instructions has them among its parameters, named or not.
+
+    Args:
+        profile: name of a file in `notebooks/profiles/`.
+        only: numbers of notebooks ('03'), or none for all.
+        assignments: `name=value` parameters that go before the profile's.
+
+    Raises:
+        StudyError: a notebook, profile or parameter is unknown, or a value has the wrong type or lies outside
+            its range.
+    """
+    declared_by = inspect_notebooks()
+    parameters = {"instructions": ""} | plan_parameters(profile, assignments, declared_by)
+    study = Study.from_parameters(parameters)
+    unknown = [
+        number
+        for number in only
+        if not any(notebook.name.startswith(f"{number}_") for notebook in declared_by)
+    ]
+    if unknown:
+        raise StudyError(
+            "`only` must name notebooks by number "
+            f"({', '.join(notebook.name[:2] for notebook in declared_by)}), but {unknown[0]!r} was found."
+        )
+    if study.instructions:
+        study.instruction_file  # noqa: B018 (raises if there is no such file)
+    chosen = [notebook for notebook in declared_by if not only or notebook.name[:2] in only]
+    check_use(parse_assignments(assignments), [declared_by[notebook] for notebook in chosen])
+    return study, [
+        (notebook, {name: value for name, value in parameters.items() if name in declared_by[notebook]})
+        for notebook in chosen
+    ]
+
+
+def check_use(assignments: Mapping[str, Any], chosen: Sequence[Mapping[str, Parameter]]) -> None:
+    """Raise StudyError for an assignment that no chosen notebook would use: it declares it, or reads the
+    instructions that a synthesis parameter changes.
+    """
+    used = {name for parameters in chosen for name in parameters}
+    if "instructions" in used:
+        used |= {
+            field.name for stage in (SynthesisSettings, ProviderLimits) for field in dataclasses.fields(stage)
+        }
+    unused = [name for name in assignments if name not in used]
+    if unused:
+        raise StudyError(
+            f"None of the chosen notebooks has a parameter `{unused[0]}`. Leave it out, or choose a notebook "
+            "that has it."
+        )
+
+
+def add_instructions(parameters: Mapping[str, Any], study: Study) -> dict[str, Any]:
+    """Return a notebook's parameters with the instruction file, made now if need be, where it reads one."""
+    if "instructions" not in parameters:
+        return dict(parameters)
+    return parameters | {"instructions": os.path.relpath(study.instruction_file, ROOT)}
+
+
+def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> None:
+    """Execute a notebook with papermill in the project's folder and publish the copy once it has finished,
+    without paths of this machine.
+
+    Args:
+        notebook: its source.
+        parameters: values for its parameters cell.
+        book: folder to publish into, from the current one.
+
+    Raises:
+        StudyError: a cell raised; the report names notebook, cell, parameters, error and the partial copy.
+    """
+    import nbformat
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    published = book / notebook.name
+    partial = runs_folder() / "partial" / notebook.name
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    published.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        executed = papermill.execute_notebook(
+            notebook,
+            partial,
+            parameters=dict(parameters),
+            cwd=ROOT,
+            kernel_name="python3",
+            progress_bar=False,
+            extra_arguments=["--log-level=ERROR"],
+        )
+    except PapermillExecutionError as error:
+        raise StudyError(
+            report_failure(
+                notebook, parameters, f"{error.ename}: {error.evalue}", f"cell {error.exec_count}", partial
+            )
+        ) from None
+    except DeadKernelError:
+        raise StudyError(
+            report_failure(
+                notebook, parameters, "the kernel died; most often memory ran out", "an unknown cell", partial
+            )
+        ) from None
+    places = {"input_path": notebook, "output_path": published}
+    executed.metadata.papermill.update({name: os.path.relpath(path, ROOT) for name, path in places.items()})
+    nbformat.write(executed, partial)
+    shutil.move(partial, published)
+
+
+def report_failure(
+    notebook: Path, parameters: Mapping[str, Any], error: str, place: str, partial: Path
+) -> str:
+    """Return the short report of a notebook that failed."""
+    given = ", ".join(f"{name}={value!r}" for name, value in parameters.items()) or "none"
+    return (
+        f"{shown(notebook)} stopped at {place}\n"
+        f"  error:        {error}\n"
+        f"  parameters:   {given}\n"
+        f"  partial copy: {shown(partial)} (not published)\n"
+        "What was finished is stored: fix the cause and run the same command again."
+    )

@@ -1,0 +1,61 @@
+"""Models of the hub: what a name says, and what an error of the hub means for the reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from helpers.errors import StudyError
+
+REVISION = "@"
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """Return the hub id and the revision (branch, tag or commit) of `owner/name@revision`; None stands for
+    the newest.
+    """
+    place, _, revision = name.partition(REVISION)
+    return place, revision or None
+
+
+def explain_hub_error(name: str, error: Exception) -> StudyError:
+    """Return the error that says what was wrong with a model of the hub and what to do.
+
+    Args:
+        name: hub id, with or without a revision.
+        error: what `from_pretrained` raised; the hub's own error is among its causes.
+    """
+    place, revision = split_revision(name)
+    page = f"https://huggingface.co/{place}"
+    kinds = {type(cause).__name__ for cause in _walk_causes(error)}
+    if "GatedRepoError" in kinds:
+        what = (
+            f"is gated, and no access was granted. Accept its terms at {page}, then set HF_TOKEN to a "
+            "token of the account that did so (or `hf auth login`)"
+        )
+    elif "RevisionNotFoundError" in kinds:
+        what = f"has no revision {revision!r}. Its branches and commits are listed at {page}/tree/main"
+    elif "RepositoryNotFoundError" in kinds:
+        what = f"was not found on the hub. Check the spelling at {page}; a private model needs HF_TOKEN"
+    elif "trust_remote_code" in str(error):
+        what = (
+            "asks to run code from its repository, which this study never does. Take a model of an "
+            "architecture that transformers has itself"
+        )
+    else:
+        first = first_line(error).rstrip(".")
+        what = (
+            f"could not be loaded from the hub or its cache: {first}. Go online, or fetch it where you "
+            f"are (`hf download {place}`), or name a folder"
+        )
+    return StudyError(f"Model {name!r} {what}.")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its kind where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _walk_causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
