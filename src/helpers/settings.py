@@ -15,6 +15,7 @@ from helpers.errors import StudyError
 Settings = TypeVar("Settings")
 TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 LARGEST = 10**9  # of a whole number without a limit of its own
+MOST_LETTERS = 1000  # of a text
 
 
 def parameter(default: Any, help: str, minimum: float | None = None, maximum: float | None = None) -> Any:
@@ -53,6 +54,8 @@ def check_settings(settings: Any) -> None:
         if maximum is None and wanted == "int":
             maximum = LARGEST
         found = f"but {shorten(value)} was found. {field.metadata['help']}."
+        if isinstance(value, str) and len(value) > MOST_LETTERS:
+            raise StudyError(f"`{field.name}` must have at most {MOST_LETTERS:,} letters, {found}")
         if isinstance(value, str) and not is_plain(value):
             raise StudyError(f"`{field.name}` must be a text that can be written, {found}")
         if isinstance(value, float) and not math.isfinite(value):

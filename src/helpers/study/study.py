@@ -101,7 +101,7 @@ class Study:
         grid = grid if grid.lattice else dataclasses.replace(grid, lattice="+".join(list_categories(named)))
         grid.check_names()
         check_dtype(tuning.dtype)
-        return cls(
+        study = cls(
             synthesis,
             tuning,
             evaluation,
@@ -110,6 +110,8 @@ class Study:
             grid,
             parameters.get("data", ""),
         )
+        study.data_folder  # noqa: B018 (raises if there is no such folder)
+        return study
 
     @cached_property
     def seeds(self) -> list[SeedTask]:
