@@ -587,7 +587,7 @@ def test_an_error_that_nobody_thought_of_is_one_message_and_a_file_without_secre
 
 @pytest.fixture
 def odd_place(tmp_path):
-    """Copy the project into a folder with a space and an accent, and return a function that starts its command
+    """Copy the project into a folder with a space and an accent; return a function that starts its command
     line from another folder, without a home, in the locale C.
     """
     clone, elsewhere = tmp_path / "a clone é", tmp_path / "elsewhere"
