@@ -9,6 +9,7 @@ from platformdirs import user_cache_path
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = ROOT / "seeds"
+SEED_TASKS = SEEDS / "seed_tasks.jsonl"
 BENCHMARK = SEEDS / "benchmark"
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = NOTEBOOKS / "profiles"

@@ -10,12 +10,12 @@ from helpers.synthesis.filter_files import (
     COUNTS,
     KEPT,
     REJECTED,
-    FilterSettings,
     compare_file,
     filter_file,
     label_file,
     read_label,
 )
+from helpers.synthesis.settings import FilterSettings
 
 SETTINGS = FilterSettings(0.7, 3, 150)
 ROWS = [

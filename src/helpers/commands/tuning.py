@@ -117,13 +117,14 @@ def summarize_run(run: Run) -> str:
 def score_adapter(settings: TuningSettings, instructions: Path, tasks: str, n_items: int) -> pd.DataFrame:
     """Return the scores of base and tuned model with intervals, one row a task and model."""
     from helpers.analysis.statistics import score_tasks
-    from helpers.study.grid import BASE
+    from helpers.records import BASE
     from helpers.study.study import Study
 
     parameters = dataclasses.asdict(settings) | {
         "tasks": tasks,
         "n_items": n_items,
         "instructions": str(instructions.resolve()),
+        "held_out_share": 0.0,  # the very adapter that was tuned on all of them
     }
     return score_tasks(Study.from_parameters(parameters).collect_items([BASE, settings.categories]))
 

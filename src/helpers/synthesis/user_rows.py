@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from helpers.jsonl import dump_rows, name_rows, read_objects, validate_row
 from helpers.paths import SEEDS, shown
 from helpers.progress import tell
 from helpers.records import Instruction
-from helpers.store import run_stage, sha256_file, write_text
+from helpers.store import computing, run_stage, sha256_file, write_text
 from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.teacher import REPLIES
 
@@ -92,17 +92,20 @@ def prepare_rows(path: Path) -> Path:
             "n_left_out": len(left_out),
         }
 
-    run = run_stage("rows", {}, {"rows": sha256_file(path)} | sources, VERSION, compute)
-    if run.is_stored:
-        facts = run.manifest["facts"]
-        if facts["n_labelled"]:
-            tell(
-                f"{facts['n_labelled']} of {facts['n_rows']} rows of {shown(path)} have no category: the "
-                "offline classifier gave them theirs (`study label` does the same)."
-            )
-        if facts["n_left_out"]:
-            tell(
-                f"{facts['n_left_out']} rows of {shown(path)} have no instruction or no output and are left "
-                f"out, the first one at {facts['left_out'][0]}."
-            )
+    with computing():  # others are looked up by it
+        run = run_stage("rows", {}, {"rows": sha256_file(path)} | sources, VERSION, compute)
+    _tell_changes(path, run.manifest["facts"])
     return run.file(ROWS)
+
+
+def _tell_changes(path: Path, facts: Mapping[str, Any]) -> None:
+    if facts["n_labelled"]:
+        tell(
+            f"{facts['n_labelled']} of {facts['n_rows']} rows of {shown(path)} have no category: the "
+            "offline classifier gave them theirs (`study label` does the same)."
+        )
+    if facts["n_left_out"]:
+        tell(
+            f"{facts['n_left_out']} rows of {shown(path)} have no instruction or no output and are left "
+            f"out, the first one at {facts['left_out'][0]}."
+        )

@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
-from helpers.models.load import choose_device, identify_model, load_config, load_model, load_tokenizer
+from helpers.models.load import (
+    choose_device,
+    describe_format,
+    identify_model,
+    load_config,
+    load_model,
+    load_tokenizer,
+)
 from helpers.progress import Advance, track
 from helpers.records import Instruction
 from helpers.store import Run, run_stage, sha256_file, write_text
@@ -56,7 +63,7 @@ ROWS = "rows.csv"
 LEFT_OUT = "left_out.csv"
 CHECKPOINT = ".checkpoint.safetensors"
 CHECKPOINT_SECONDS = 20
-VERSION = 1
+VERSION = 2
 Steps = list[tuple[int, list[EncodedRow]]]
 
 
@@ -73,12 +80,12 @@ def tune(settings: TuningSettings, instructions: Path) -> Run:
             memory.
     """
     inputs = {"instructions": sha256_file(instructions), "model": identify_model(settings.model)}
-    device, dtype = choose_device(settings.dtype)
-    settings = dataclasses.replace(settings, dtype=dtype)
+    computed = describe_format(settings.dtype)
+    settings = dataclasses.replace(settings, dtype=computed["dtype"])
     run = run_stage(
         "tuning",
         settings,
-        inputs | {"device": device},
+        inputs | computed,
         VERSION,
         lambda folder: _train(settings, read_rows(instructions, Instruction), folder),
     )
@@ -106,9 +113,7 @@ def _train(settings: TuningSettings, rows: Sequence[Instruction], folder: Path) 
 
     processes = join_processes()
     chosen, encoded, left_out = draw_rows(settings, rows)
-    batches = iterate_steps(
-        [len(row.input_ids) for row in encoded], settings.batch_size, settings.epochs, settings.training_seed
-    )
+    batches = iterate_steps(len(encoded), settings.batch_size, settings.epochs, settings.training_seed)
     steps = [(epoch, [encoded[index] for index in batch]) for epoch, batch in batches]
     size = measure_model(load_config(settings.model), settings)
     plan = plan_memory(settings, size, steps, processes.num_processes)
