@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from helpers.analysis.endpoints import bits_per_byte, keep_held_out, keep_tasks, take_endpoint
 from helpers.analysis.statistics import contrast
 from helpers.errors import StudyError
+from helpers.study.endpoints import bits_per_byte, keep_held_out, keep_tasks, take_endpoint
 from helpers.study.losses import average_losses, export_losses, load_losses
 from helpers.study.study import Study
 
@@ -107,15 +107,15 @@ LOSSES = pd.DataFrame(
 @pytest.mark.parametrize(
     ("endpoint", "weighting", "gain"),
     [
-        ("loss", "rows", (2 / 3 - 2 + 1 - 1) / 2),
-        ("loss", "tokens", (12 - 16) / 13),
-        ("words", "rows", (1 - 2) / 2),
-        ("stop", "rows", (0 - 2) / 2),
-        ("choice", "rows", 0.1 - 0.5),
-        ("calibrated", "rows", 0.2 - 0.4),
+        ("loss", "rows", (2 - 2 / 3) / 2),
+        ("loss", "tokens", (16 - 12) / 13),
+        ("words", "rows", (2 - 1) / 2),
+        ("stop", "rows", 2 / 2),
+        ("choice", "rows", 0.5 - 0.1),
+        ("calibrated", "rows", 0.4 - 0.2),
     ],
 )
-def test_an_endpoint_is_what_it_says_by_hand(endpoint, weighting, gain):
+def test_a_gain_is_a_fall_of_the_endpoint_by_hand(endpoint, weighting, gain):
     table = take_endpoint(LOSSES, endpoint, weighting)
     means = table.groupby("cell")["score"].mean()
     assert means["qa"] - means["base"] == pytest.approx(gain)
@@ -142,4 +142,4 @@ def test_averages_by_rows_and_by_tokens_are_kept_apart():
 
 def test_the_gain_of_a_cell_is_a_contrast_like_any_other():
     items = take_endpoint(pd.concat([LOSSES, LOSSES.assign(item=lambda t: t["item"] + "2")]).assign(seed=1))
-    assert contrast(items, {"qa": 1, "base": -1})["estimate"] == pytest.approx(-2 / 3)
+    assert contrast(items, {"qa": 1, "base": -1})["estimate"] == pytest.approx(2 / 3)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.adapters import SharedBase
-from helpers.evaluation.settings import LossSettings
+from helpers.evaluation.settings import SCORE, LossSettings
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.evaluation.tasks import parse_tasks
 from helpers.jsonl import read_rows
@@ -22,6 +22,7 @@ from helpers.records import GENERAL, Instruction, SeedTask, order_categories
 from helpers.settings import pick
 from helpers.store import Run, planning
 from helpers.study.cells import CONTROLS, SINGLES, CellPlan, GridSettings, plan_cells
+from helpers.study.endpoints import choose_items
 from helpers.study.grid import Cell, collect_items, collect_seeds, look_up_cell, run_cell, run_cells_of_seed
 from helpers.study.losses import measure_cell, read_cell, stack_seeds
 from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
@@ -293,11 +294,19 @@ class Study:
                 advance(note=plan.id)
         return stack_seeds(tables)
 
+    def collect_endpoint(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
+        """Return the endpoint of all items of several cells under every training seed, in the column `score`:
+        the scores of answers, or minus a loss (`study.endpoints`).
+        """
+        if self.losses.endpoint == SCORE:
+            return self.collect_grid(names, n_rows)
+        return choose_items(self.collect_losses(names, n_rows), self.losses.endpoint)
+
     @cached_property
-    def lattice_items(self) -> pd.DataFrame:
-        """The scores of all items of the lattice and its controls, one row an item, cell and seed."""
-        return self.collect_grid([*self.grid.lattice_cells, *self.grid.control_cells])
+    def endpoint_items(self) -> pd.DataFrame:
+        """The endpoint of the lattice and its controls, one row an item, cell and seed."""
+        return self.collect_endpoint([*self.grid.lattice_cells, *self.grid.control_cells])
 
     def collect_sizes(self) -> dict[int, pd.DataFrame]:
-        """Return the scores of the lattice for each number of rows of the size curve."""
-        return {size: self.collect_grid(self.grid.lattice_cells, size) for size in self.grid.curve_sizes}
+        """Return the endpoint of the lattice for each number of rows of the size curve."""
+        return {size: self.collect_endpoint(self.grid.lattice_cells, size) for size in self.grid.curve_sizes}

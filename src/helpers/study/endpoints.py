@@ -1,8 +1,9 @@
-"""Endpoints: what cells of the grid are compared by.
+"""Endpoints: what the cells of the grid are compared by.
 
-Losses are in nats a token, scores from 0 to 1. One unit for all losses: a difference of 0.1 nats a token means
-that the right answer became exp(0.1) = 1.1 times as likely a token, on whatever task, so that tasks can be
-averaged. Of a loss less is better; a gain is a fall.
+Losses are in nats a token. One unit for all of them: a difference of 0.1 nats a token means that each token of
+the right answer became exp(0.1) = 1.1 times as likely, on whatever task, so that tasks can be averaged. All
+tables hold the log-likelihood, which is minus the loss, so that more is better as it is with scores: a gain of
+0.1 is a loss that fell by 0.1.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ HELD_OUT = "held_out_"
 
 
 def take_endpoint(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = ROWS) -> pd.DataFrame:
-    """Return losses with the endpoint's value of each item in the column `score`, as all statistics take it.
+    """Return losses with minus the endpoint's value of each item in the column `score`, as all statistics take
+    it: the log-likelihood, of which more is better.
 
     Args:
         losses: one row an item and model with words, stop (nats), tokens (of the words), choice, calibrated.
@@ -48,7 +50,7 @@ def take_endpoint(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = R
     if weighting == TOKENS and tokens is not None:
         keys = [losses[name] for name in ("task", "cell", "seed") if name in losses]
         values = values * tokens / tokens.groupby(keys).transform("mean")
-    table = losses.assign(score=values, parsed=True).dropna(subset="score")
+    table = losses.assign(score=-values, parsed=True).dropna(subset="score")
     if table.empty:
         raise StudyError(f"No item has the endpoint {endpoint!r}: only tasks with options have a choice.")
     return table
@@ -69,3 +71,11 @@ def keep_held_out(losses: pd.DataFrame) -> pd.DataFrame:
 def keep_tasks(losses: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the tasks' right answers."""
     return losses[~losses["task"].str.startswith(HELD_OUT)]
+
+
+def choose_items(losses: pd.DataFrame, endpoint: str) -> pd.DataFrame:
+    """Return the items that a loss is compared on: held-out instructions, or for the choice among options the
+    tasks that have some.
+    """
+    own = keep_tasks(losses) if endpoint in ("choice", "calibrated") else keep_held_out(losses)
+    return take_endpoint(own, endpoint)
