@@ -212,7 +212,7 @@ BAD_ROWS = {
 }
 UNTRAINABLE = {
     "other fields": ([{"prompt": "a", "completion": "b"}], "has the fields prompt, completion. Rename"),
-    "blank outputs": ([ROW | {"output": "  "}] * 2, "instruction and an output"),
+    "blank outputs": ([ROW | {"output": "  "}] * 2, "the first one has others. Fill them"),
     "numbers for texts": ([ROW | {"output": 4}], "instruction and an output"),
     "an input that is a list": ([ROW | {"input": ["a"]}], "instruction and an output"),
     "an id twice": ([ROW | {"id": "a"}, ROW, ROW | {"id": "a"}], r"`id` must be unique.*'a'.*:3 and .*:1"),

@@ -128,8 +128,8 @@ def read_release(source: Source, data: Path) -> Iterator[RawItem]:
                 rows = list(read_file(path))
             except STRANGE as error:
                 raise StudyError(
-                    f"{shown(path)} cannot be read as the set's file: {describe(error)}. Take the file from "
-                    f"{source.url}, or name {path.name} otherwise."
+                    f"{shown(path)} cannot be read as the set's file: {describe(error)}. Take it "
+                    f"anew from {source.url}, or rename it if it is another file."
                 ) from None
             yield from convert_rows(
                 rows, source.convert_file.get(path.name, source.convert), split, shown(path)

@@ -49,9 +49,12 @@ def read_trainable_rows(path: Path) -> tuple[list[tuple[str, UserRow]], list[str
         (place, row | {"input": row.get("input") or ""}) for place, row in rows if read_task(row).is_complete
     ]
     if not kept:
+        is_named = {"instruction", "output"} <= rows[0][1].keys()
+        found = "has others" if is_named else f"has the fields {', '.join(map(str, rows[0][1]))[:200]}"
+        remedy = "Fill them" if is_named else "Rename the fields to instruction, input and output"
         raise StudyError(
-            f"No row of {shown(path)} has an instruction and an output that are texts; the first one has the "
-            f"fields {', '.join(rows[0][1])}. Rename the fields to instruction, input and output."
+            f"No row of {shown(path)} has an instruction and an output that are texts and not empty; the "
+            f"first one {found}. {remedy}."
         )
     left_out = {place for place, _ in rows} - {place for place, _ in kept}
     return name_rows(kept), [place for place, _ in rows if place in left_out]
