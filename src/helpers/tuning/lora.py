@@ -28,11 +28,12 @@ from helpers.models.load import (
     load_tokenizer,
 )
 from helpers.progress import Advance, track
-from helpers.records import Instruction
+from helpers.records import SHUFFLED, Instruction
 from helpers.store import Run, run_stage, sha256_file, write_text
 from helpers.tuning.adapter import attach_adapter, measure_adapter, save_adapter, shard_layers
 from helpers.tuning.card import CARD, describe_adapter
 from helpers.tuning.checkpoint import load_checkpoint, save_checkpoint
+from helpers.tuning.controls import draw_cell, split_control
 from helpers.tuning.memory import (
     MemoryPlan,
     ModelSize,
@@ -47,7 +48,6 @@ from helpers.tuning.rows import (
     encode_rows,
     iterate_steps,
     rotate_responses,
-    select_rows,
 )
 from helpers.tuning.settings import TuningSettings
 from helpers.tuning.step import MICRO_BATCH_TOKENS, learning_rate_at, share_batch, take_step
@@ -155,18 +155,22 @@ def draw_rows(
     """
     tokenizer = load_tokenizer(settings.model)
     fitting = encode_rows(tokenizer, rows, settings.max_tokens)
-    chosen = select_rows(
+    chosen = draw_cell(
         [row for row in rows if row.id in fitting],
+        fitting,
         settings.categories,
         settings.n_rows,
         settings.training_seed,
     )
+    encoded = [fitting[row.id] for row in chosen]
+    if split_control(settings.categories)[1] == SHUFFLED:
+        encoded = rotate_responses(encoded)
     left_out = [
         dict(row) | {"tokens": len(encode_row(tokenizer, row).input_ids)}
         for row in rows
         if row.id not in fitting
     ]
-    return chosen, rotate_responses([fitting[row.id] for row in chosen], settings.categories), left_out
+    return chosen, encoded, left_out
 
 
 def join_processes() -> PartialState:
