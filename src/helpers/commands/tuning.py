@@ -18,6 +18,7 @@ from helpers.errors import StudyError
 from helpers.paths import shown
 from helpers.settings import TYPES, pick
 from helpers.store import Run
+from helpers.synthesis.user_rows import prepare_rows
 from helpers.tuning.lora import ADAPTER, join_processes, tune, write_card
 from helpers.tuning.rows import parse_categories
 from helpers.tuning.settings import TuningSettings
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Instructions = Annotated[
-    Path, typer.Option(help="JSONL file with id, category, instruction, input and output.")
+    Path, typer.Option(help="File of JSON rows with instruction, input, output, and a category where known.")
 ]
 Output = Annotated[Path | None, typer.Option(help="Folder to copy the adapter to, with its card.")]
 Tasks = Annotated[
@@ -85,6 +86,7 @@ def tune_adapter(
         processes = join_processes()
         try:
             with report_progress(f"tune {settings.model}"):
+                instructions = prepare_rows(instructions)
                 run = tune(settings, instructions)
                 scores = (
                     score_adapter(settings, instructions, tasks, n_items)
@@ -122,6 +124,7 @@ def score_adapter(settings: TuningSettings, instructions: Path, tasks: str, n_it
         "tasks": tasks,
         "n_items": n_items,
         "instructions": str(instructions.resolve()),
+        "held_out_share": 0.0,  # the very adapter that was tuned on all of them
     }
     return score_tasks(Study.from_parameters(parameters).collect_items([BASE, settings.categories]))
 

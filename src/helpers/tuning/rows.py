@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100
-PART = re.compile(rf"({NAME})(?::(\d+))?")
+PART = re.compile(rf"({NAME})(?::([0-9]{{1,9}}))?")
 
 
 @dataclasses.dataclass(frozen=True)
