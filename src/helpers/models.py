@@ -166,19 +166,6 @@ def _from_place(name: str, load: Callable[..., Any], **options: Any) -> Any:
         raise explain_hub_error(name, error) from None
 
 
-def project_logits(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
-    """Return the vocabulary logits of chosen hidden states, shape (..., hidden) to (..., vocabulary), in
-    float32.
-
-    Computing them only where they are needed saves most of a small model's time.
-    """
-    import torch
-
-    logits = model.get_output_embeddings()(hidden).float()
-    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    return torch.tanh(logits / cap) * cap if cap else logits
-
-
 @contextmanager
 def quiet_peft() -> Iterator[None]:
     """Hide one deprecation warning of transformers 5 while peft 0.21 wraps a model: peft still asks for the

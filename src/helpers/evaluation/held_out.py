@@ -30,8 +30,10 @@ CODE = (
     "evaluation/base.py",
     "tuning/rows.py",
     "tuning/step.py",
+    "forward.py",
     "prompts.py",
     "models.py",
+    "weights.py",
     "wheels.py",
 )
 

@@ -39,7 +39,7 @@ ENGINE = (
         f"evaluation/{name}.py"
         for name in ("base", "choice", "forms", "generation", "partial", "prefix", "stage", "tasks")
     ),
-    *("prompts.py", "models.py", "wheels.py"),
+    *("forward.py", "prompts.py", "models.py", "weights.py", "wheels.py"),
 )
 SCORING = (
     "evaluation/concepts.py",

@@ -100,8 +100,10 @@ def tune(settings: TuningSettings, instructions: Path) -> Run:
     inputs = {"instructions": sha256_file(instructions), "model": identify_model(settings.model)}
     code = (
         *(f"tuning/{name}.py" for name in ("adapter", "checkpoint", "fused", "lora", "rows", "step")),
+        "forward.py",
         "prompts.py",
         "models.py",
+        "weights.py",
         "wheels.py",
     )
     run = run_stage(
