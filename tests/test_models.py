@@ -48,7 +48,7 @@ def test_weights_are_never_unpickled(toy_model, tmp_path):
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((models.Path(toy_model) / name).read_bytes())
     torch.save(load_model(toy_model).state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(OSError, match="safetensors"):
+    with pytest.raises(StudyError, match="safetensors"):
         load_model(str(tmp_path))
 
 

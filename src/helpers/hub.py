@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from helpers.errors import StudyError
 
 REVISION = "@"
+REMOTE_CODE = (
+    "asks to run code from its repository, which this study never does. Take a model of an architecture that "
+    "transformers has itself"
+)
 
 
 def split_revision(name: str) -> tuple[str, str | None]:
@@ -37,17 +41,35 @@ def explain_hub_error(name: str, error: Exception) -> StudyError:
     elif "RepositoryNotFoundError" in kinds:
         what = f"was not found on the hub. Check the spelling at {page}; a private model needs HF_TOKEN"
     elif "trust_remote_code" in str(error):
-        what = (
-            "asks to run code from its repository, which this study never does. Take a model of an "
-            "architecture that transformers has itself"
-        )
+        what = REMOTE_CODE
     else:
-        first = str(error).splitlines()[0].rstrip(".")
+        first = first_line(error)
         what = (
             f"could not be loaded from the hub or its cache: {first}. Go online, or fetch it where you "
             f"are (`hf download {place}`), or name a folder"
         )
     return StudyError(f"Model {name!r} {what}.")
+
+
+def explain_folder_error(name: str, error: Exception) -> StudyError:
+    """Return the error that says what was wrong with a model's folder and what to do.
+
+    Args:
+        name: the folder.
+        error: what `from_pretrained` raised.
+    """
+    if "trust_remote_code" in str(error):
+        return StudyError(f"Model {name!r} {REMOTE_CODE}.")
+    return StudyError(
+        f"Model {name!r} could not be loaded: {first_line(error)}. Save it again with `save_pretrained`, model "
+        "and tokenizer, as safetensors."
+    )
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error that says something, or the error's kind."""
+    lines = [line.strip().rstrip(".:") for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
 
 
 def _walk_causes(error: BaseException | None) -> Iterator[BaseException]:

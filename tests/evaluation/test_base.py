@@ -7,9 +7,10 @@ import shutil
 import pytest
 import torch
 
+from helpers.adapters import identify_adapter
 from helpers.errors import StudyError
 from helpers.evaluation import base as base_module
-from helpers.evaluation.base import SharedBase, find_adapter, identify_adapter
+from helpers.evaluation.base import SharedBase, find_adapter
 from helpers.evaluation.stage import ITEMS, EvaluationSettings, evaluate, evaluate_adapters
 from helpers.models import load_model, load_tokenizer, quiet_peft
 from helpers.prompts import encode_prompt

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.evaluation.base import SharedBase, find_adapter, identify_adapter
+from helpers.adapters import identify_adapter
+from helpers.evaluation.base import SharedBase, find_adapter
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.jsonl import read_rows
 from helpers.models import identify_model
@@ -30,6 +31,7 @@ CODE = (
     "evaluation/base.py",
     "tuning/rows.py",
     "tuning/step.py",
+    "adapters.py",
     "forward.py",
     "prompts.py",
     "models.py",

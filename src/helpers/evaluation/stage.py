@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.adapters import identify_adapter
 from helpers.errors import StudyError
-from helpers.evaluation.base import SharedBase, find_adapter, identify_adapter
+from helpers.evaluation.base import SharedBase, find_adapter
 from helpers.evaluation.choice import score_options
 from helpers.evaluation.forms import LETTER, TEXT, Task, build_letter_prompt, build_task_prompt, letter_of
 from helpers.evaluation.generation import generate_greedily
@@ -39,7 +40,7 @@ ENGINE = (
         f"evaluation/{name}.py"
         for name in ("base", "choice", "forms", "generation", "partial", "prefix", "stage", "tasks")
     ),
-    *("forward.py", "prompts.py", "models.py", "weights.py", "wheels.py"),
+    *("adapters.py", "forward.py", "prompts.py", "models.py", "weights.py", "wheels.py"),
 )
 SCORING = (
     "evaluation/concepts.py",
