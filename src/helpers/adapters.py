@@ -117,6 +117,8 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str, trainable: boo
             wrapped = PeftModel.from_pretrained(model, folder, is_trainable=trainable)
     except Exception as error:  # peft raises many kinds for what does not fit
         reason = " ".join(str(error).split())[:300] or type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"it lacks {reason}."
         raise StudyError(
             f"The adapter in {shown(folder)} does not fit {name!r}: {reason} Name the model it was tuned on."
         ) from None

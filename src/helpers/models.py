@@ -120,6 +120,7 @@ def load_model(
         use_safetensors=True,
         trust_remote_code=False,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # `check_loaded` names them
         **options,
     )
     check_loaded(name, info)
