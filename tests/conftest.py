@@ -107,6 +107,70 @@ def instruction_file(tmp_path):
     return path
 
 
+@pytest.fixture
+def encoder(tmp_path, monkeypatch):
+    """Make a tiny BERT with a tokenizer of a few words stand where the encoder would lie in the cache."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    from helpers.evaluation import similarity
+    from helpers.store import sha256_file
+
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
+    folder = tmp_path / "models" / "all-minilm-l6-v2"
+    folder.mkdir(parents=True)
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"abcdefghijklmnopqrstuvwxyz",
+        *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"),
+    ]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(vocab={word: n for n, word in enumerate(words)}).save_pretrained(folder)
+    torch.manual_seed(0)
+    BertModel(
+        BertConfig(
+            vocab_size=len(words),
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+        )
+    ).save_pretrained(folder)
+    monkeypatch.setattr(similarity, "FILES", {name: sha256_file(folder / name) for name in similarity.FILES})
+    similarity.load_encoder.cache_clear()
+    yield folder
+    similarity.load_encoder.cache_clear()
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Save a tiny BERT with one output, as BLEURT's checkpoints are, and a tokenizer of letters; return its
+    folder.
+    """
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "max_position_embeddings": 64,
+    }
+    torch.manual_seed(0)
+    BertForSequenceClassification(
+        BertConfig(vocab_size=len(words), num_labels=1, initializer_range=0.5, **sizes)
+    ).save_pretrained(tmp_path / "bleurt")
+    BertTokenizerFast(vocab={word: n for n, word in enumerate(words)}).save_pretrained(tmp_path / "bleurt")
+    return str(tmp_path / "bleurt")
+
+
 PLANTED = (
     '<img src=x onerror="window.planted = 1"><script>window.planted = 1</script></script></pre></table> '
     '[a link](javascript:window.planted=1) {{ 7 * 7 }} $$x^2$$ `code` <!-- & "quotes" \\\\u003cimg src=y '

@@ -7,6 +7,7 @@ import pytest
 
 from helpers.errors import StudyError
 from helpers.grid import LATTICE, PAIRS, CellPlan, GridSettings, list_lattice, name_subset, plan_cells
+from helpers.jsonl import dump_rows, read_json_lines
 from helpers.settings import pick
 from helpers.study import Study
 from helpers.tuning.lora import ROWS, tune
@@ -67,7 +68,11 @@ def test_every_tuned_cell_comes_once_a_seed_and_the_base_model_once():
     [
         ({"budget": "both"}, "`budget` must be one of"),
         ({"lattice": "qa"}, "two or more"),
-        ({"lattice": "qa+QA"}, "`categories` must be"),
+        ({"lattice": "qa+qa"}, "`categories` must be"),
+        ({"lattice": "qa:4+ie:4"}, "two or more"),
+        ({"lattice": "a+b+c+d+e+f+g"}, "6 categories at most, but 7 were found: 127 models"),
+        ({"mixtures": "qa:4+ie"}, "`categories` must be"),
+        ({"mixtures": "qa+ie"}, "must name the rows of each"),
         ({"controls": "all,random"}, "'random' was found"),
         ({"controls": "general"}, "`general` is empty"),
         ({"sizes": "12,many"}, "whole numbers"),
@@ -85,6 +90,57 @@ def test_the_plan_of_a_study_holds_lattice_controls_and_sizes():
     ids = [plan.id for plan in study.plan_grid()]
     assert len(ids) == len(set(ids)) == 8 + 2 + 7
     assert {"base", "qa+ie+gen-n8-s1", "shuffled-n8-s1", "qa-n4-s1"} <= set(ids)
+
+
+def test_mixtures_by_rows_are_cells_beside_the_lattice_and_equal_parts_are_its_own_cells():
+    study = Study.from_parameters(
+        {"n_rows": 8, "n_seeds": 2, "controls": "", "mixtures": "gen:2+qa:6, qa:4+ie:4,qa:3+ie:2, qa:5"}
+    )
+    extra = [plan for plan in study.plan_grid() if plan.name not in LATTICE or plan.n_rows not in (0, 8)]
+    assert [plan.id for plan in extra] == [
+        "qa.6+gen.2-n8-s1",
+        "qa+ie-n5-s1",
+        "qa-n5-s1",
+        "qa.6+gen.2-n8-s2",
+        "qa+ie-n5-s2",
+        "qa-n5-s2",
+    ]
+    assert extra[0].name == "qa:6+gen:2"
+
+
+def test_a_mixture_is_tuned_on_its_rows_and_goes_through_the_store(parameters):
+    study = Study.from_parameters(parameters | {"mixtures": "ie:1+qa:3", "controls": ""})
+    plan = next(plan for plan in study.plan_grid() if ":" in plan.name)
+    cell = study.run_cell(plan)
+    assert pd.read_csv(cell.tuning.file(ROWS))["category"].value_counts().to_dict() == {"qa": 3, "ie": 1}
+    assert study.look_up_cell(plan) == "done"
+
+
+@pytest.fixture
+def ward_file(instruction_file):
+    """Write the rows under names of categories that the study does not know."""
+    names = {"qa": "oncology", "ie": "cardiology", "gen": "qa", "other": "intensive-care"}
+    rows = [row | {"category": names[row["category"]]} for row in read_json_lines(instruction_file)]
+    path = instruction_file.with_name("wards.jsonl")
+    path.write_text(dump_rows(rows))
+    return path
+
+
+def test_an_empty_lattice_takes_any_categories_from_the_rows(parameters, ward_file):
+    study = Study.from_parameters(parameters | {"instructions": str(ward_file), "lattice": ""})
+    assert study.grid.players == ("qa", "cardiology", "intensive-care", "oncology")
+    assert len(study.grid.lattice_cells) == 16
+    [cell] = study.run_grid(["oncology+cardiology"])
+    assert pd.read_csv(cell.tuning.file(ROWS))["category"].value_counts().to_dict() == {
+        "cardiology": 2,
+        "oncology": 2,
+    }
+
+
+def test_a_cell_of_a_category_that_the_rows_lack_is_refused_before_any_runs(parameters, ward_file):
+    study = Study.from_parameters(parameters | {"instructions": str(ward_file)})
+    with pytest.raises(StudyError, match=r"\(qa, cardiology, intensive-care, oncology\), but 'ie' was found"):
+        study.plan_grid()
 
 
 def test_a_cell_is_missing_then_tuned_then_done_and_looking_it_up_computes_nothing(parameters, runs):

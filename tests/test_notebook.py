@@ -39,7 +39,7 @@ def test_a_p_that_rounds_to_zero_is_not_shown_as_zero():
 
 
 def test_provenance_names_result_commit_libraries_and_the_seconds_of_answers():
-    run = run_stage("toy", {}, {}, ("errors.py",), lambda folder: {"answer_seconds": 4321})
+    run = run_stage("toy", {}, {}, 1, lambda folder: {"answer_seconds": 4321})
     shown = show_provenance([run]).data
     assert run.fingerprint in shown
     assert "python" in shown

@@ -4,7 +4,7 @@ import pytest
 
 from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_rows
-from helpers.records import ChoiceItem, Instruction, MedicationItem, PronounItem
+from helpers.records import ChoiceItem, Instruction, MedicationItem, PronounItem, order_categories
 
 CHOICE = {
     "id": "c-1",
@@ -58,3 +58,14 @@ def test_gold_spans_must_stand_in_the_text(tmp_path):
     }
     with pytest.raises(StudyError, match="'it' must occur"):
         read_rows(write(tmp_path, pronoun), PronounItem)
+
+
+@pytest.mark.parametrize("name", ["a+b", "qa:1", "two words", "", "base", "shuffled", "a/b", "../up"])
+def test_a_category_whose_name_cannot_stand_in_a_cell_is_refused(tmp_path, name):
+    row = {"id": "1", "category": name, "instruction": "List", "input": "", "output": "x"}
+    with pytest.raises(StudyError, match="`category`"):
+        read_rows(write(tmp_path, row), Instruction)
+
+
+def test_categories_of_the_study_come_first_and_others_by_name():
+    assert order_categories(["zoster", "gen", "Ödem", "qa", "gen"]) == ("qa", "gen", "zoster", "Ödem")

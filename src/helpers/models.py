@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 DTYPES = (AUTO, "float32", "bfloat16")
-SETTINGS_FILES = ("*.json", "*.jinja", "*.model", "*.txt")  # of configuration and tokenizer
+SETTINGS_FILES = ("*.json", "*.model", "*.txt", "*.jinja")  # tokenizers and templates lie in all four
 
 
 def resolve_model(name: str) -> str:
@@ -61,7 +61,7 @@ def identify_model(name: str) -> str:
             f"No .safetensors files lie in {shown(place)}. Convert the model with `save_pretrained(..., "
             "safe_serialization=True)`."
         )
-    settings = sorted({file for kind in SETTINGS_FILES for file in place.glob(kind)})
+    settings = sorted(file for pattern in SETTINGS_FILES for file in place.glob(pattern))
     return sha256_text("".join(map(sha256_file, [*weights, *settings])))
 
 

@@ -119,7 +119,7 @@ def show_searchable(table: pd.DataFrame, digits: int = 2) -> HTML:
 
     rounded = table.head(MOST_ROWS).map(
         lambda value: ("" if value != value else f"{value:.{digits}f}") if isinstance(value, float) else value
-    )  # noqa: PLR0124
+    )
     name = hashlib.sha256(table.to_csv().encode()).hexdigest()[:8]  # the same rows, the same page
     layout = {"topStart": "search", "topEnd": None, "bottomStart": "info", "bottomEnd": "paging"}
     init_notebook_mode(all_interactive=False)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Category = Literal["qa", "ie", "gen", "other"]
 Difficulty = Literal["easy", "medium", "hard"]
@@ -12,6 +13,24 @@ ItemDifficulty = Literal["easy", "medium", "hard", "unrated"]
 Split = Literal["train", "test"]
 Text = Annotated[str, Field(min_length=1)]
 CATEGORIES: tuple[str, ...] = ("qa", "ie", "gen", "other")
+RESERVED = ("base", "all", "shuffled", "general")  # names of cells that are no category
+NAME = r"\w[\w-]*"  # a category of a user's file: names of cells and files are made of it
+
+
+def check_category(name: str) -> str:
+    """Return a category's name as it is; a name that a cell has already is a ValueError."""
+    if name in RESERVED:
+        raise ValueError(f"a category cannot be called {', '.join(RESERVED[:-1])} or {RESERVED[-1]}")
+    return name
+
+
+def order_categories(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names of categories, each once: the study's own first, in its order, then others by name."""
+    own = {name: number for number, name in enumerate(CATEGORIES)}
+    return tuple(sorted(set(names), key=lambda name: (own.get(name, len(own)), name)))
+
+
+AnyCategory = Annotated[str, Field(pattern=f"^{NAME}$", max_length=40), AfterValidator(check_category)]
 
 
 class Row(BaseModel):
@@ -61,14 +80,14 @@ class TeacherReply(Row):
 
 
 class Instruction(BaseModel):
-    """A training row: (instruction, input, output) with its category; further fields of foreign files are
-    left aside.
+    """A training row: (instruction, input, output) with its category, which may have any name of letters,
+    digits, `_` and `-`; further fields of foreign files are left aside.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     id: str
-    category: Category
+    category: AnyCategory
     instruction: Text
     input: str
     output: Text

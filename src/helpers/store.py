@@ -1,13 +1,14 @@
 """The store: every result lies in `runs/<stage>/<fingerprint>/`, with a manifest that is written last.
 
 A stage hands over files. Its fingerprint covers whatever changes the result: settings, input files and the
-stage's own code. Where the manifest exists the result is complete and is loaded; where it does not, the stage
-computes, and takes up what an interrupted run has left behind.
+version of the stage's code, a number that is raised whenever the stage's outputs change
+(`tests/test_stage_outputs.py` fails where they change without it). Where the manifest exists the result is
+complete and is loaded; where it does not, the stage computes, and takes up what an interrupted run has left
+behind.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import errno
 import hashlib
@@ -17,10 +18,9 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -62,7 +62,7 @@ def run_stage(
     stage: str,
     settings: Any,
     inputs: Mapping[str, str],
-    code: Sequence[str],
+    version: int,
     compute: Callable[[Path], dict[str, Any] | None],
 ) -> Run:
     """Load a stage's result, or compute it.
@@ -71,7 +71,7 @@ def run_stage(
         stage: name of the stage, the folder below `runs/`.
         settings: dataclass or mapping of all parameters that change the result.
         inputs: sha256 or fingerprint of each input by name.
-        code: modules and folders below `src/helpers` whose code makes the result.
+        version: of the stage's code; raised whenever the same settings and inputs give other outputs.
         compute: writes the result's files into the folder it is given and returns facts for the manifest
             (counts, tokens); None in a process that only helps another one, which has written files and
             manifest by then.
@@ -80,12 +80,7 @@ def run_stage(
         StudyError: a stored result was altered since it was written, or the disk is full.
     """
     described = dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else dict(settings)
-    identity = {
-        "stage": stage,
-        "settings": described,
-        "inputs": dict(inputs),
-        "code": code_digest(tuple(code)),
-    }
+    identity = {"stage": stage, "version": version, "settings": described, "inputs": dict(inputs)}
     folder = runs_folder() / stage / sha256_text(json.dumps(identity, sort_keys=True))[:16]
     if (folder / MANIFEST).is_file():
         return load_run(folder)
@@ -189,36 +184,6 @@ def sha256_file(path: Path) -> str:
     """Return the hex sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@lru_cache
-def code_digest(names: tuple[str, ...]) -> str:
-    """Return the sha256 of modules' code, comments and docstrings aside, so that an edited helper never
-    serves an old result.
-
-    Args:
-        names: files and folders below `src/helpers`.
-    """
-    root = Path(__file__).parent
-    files = sorted(
-        {
-            file
-            for name in names
-            for file in ((root / name).rglob("*.py") if (root / name).is_dir() else [root / name])
-        }
-    )
-    return sha256_text("\n".join(_bare_code(file) for file in files))
-
-
-def _bare_code(file: Path) -> str:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            and ast.get_docstring(node, clean=False) is not None
-        ):
-            node.body = node.body[1:]
-    return ast.dump(tree)
 
 
 def describe_machine() -> dict[str, Any]:

@@ -12,7 +12,9 @@ from helpers.errors import StudyError
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.evaluation.tasks import parse_tasks
 from helpers.grid import (
+    CONTROLS,
     GENERAL,
+    SINGLES,
     Cell,
     CellPlan,
     GridSettings,
@@ -28,7 +30,7 @@ from helpers.models import check_dtype
 from helpers.paths import ROOT
 from helpers.progress import track
 from helpers.provider.ledger import ProviderLimits
-from helpers.records import SeedTask
+from helpers.records import Instruction, SeedTask, order_categories
 from helpers.settings import pick
 from helpers.store import Run
 from helpers.synthesis.pipeline import INSTRUCTIONS, SEED_TASKS, SynthesisSettings, check_choices, synthesize
@@ -38,6 +40,30 @@ from helpers.tuning.rows import parse_categories
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def find_rows(parameter: str, name: str) -> Path:
+    """Return the file of rows that a parameter names, from the project's folder.
+
+    Raises:
+        StudyError: there is no such file.
+    """
+    path = ROOT / name
+    if not path.is_file():
+        raise StudyError(
+            f"`{parameter}` must name a JSONL file, but none lies at {name!r}. Leave it empty, or correct "
+            "the path (from the project's folder)."
+        )
+    return path
+
+
+def list_categories(instructions: str) -> tuple[str, ...]:
+    """Return the categories of the rows of a named file; those of the paper where no file is named."""
+    if instructions in ("", PUBLIC):
+        return SINGLES
+    return order_categories(
+        row.category for row in read_rows(find_rows("instructions", instructions), Instruction)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +95,8 @@ class Study:
         check_choices(synthesis)
         parse_categories(tuning.categories)
         parse_tasks(evaluation.tasks, public=True)
+        named = parameters.get("instructions", "")
+        grid = grid if grid.lattice else dataclasses.replace(grid, lattice="+".join(list_categories(named)))
         grid.check_names()
         check_dtype(tuning.dtype)
         return cls(
@@ -76,7 +104,7 @@ class Study:
             tuning,
             evaluation,
             limits,
-            parameters.get("instructions", ""),
+            named,
             grid,
             parameters.get("data", ""),
         )
@@ -117,22 +145,15 @@ class Study:
         if self.instructions == PUBLIC:
             return load_public_rows(self.data_folder).file(TRAINING)
         return (
-            self._find_rows("instructions", self.instructions)
+            find_rows("instructions", self.instructions)
             if self.instructions
             else self.synthesis_run.file(INSTRUCTIONS)
         )
 
-    def _find_rows(self, parameter: str, name: str) -> Path:
-        path = ROOT / name
-        if not path.is_file():
-            raise StudyError(
-                f"`{parameter}` must name a JSONL file, but none lies at {name!r}. Leave it empty, or mend "
-                "the path (from the project's folder)."
-            )
-        return path
-
     def run_cells(self, names: Iterable[str]) -> dict[str, Cell]:
-        """Run or load cells of the grid: 'base', 'all', or categories joined by '+'."""
+        """Run or load cells of the grid of the study's number of rows: 'base', 'all', or categories joined by
+        '+'.
+        """
         return run_cells(names, self.tuning, self.evaluation, self.instruction_file, self.data_folder)
 
     def collect_items(self, names: Iterable[str]) -> pd.DataFrame:
@@ -144,14 +165,35 @@ class Study:
         return plan_cells(names, self.grid, n_rows or self.tuning.n_rows, self.tuning.training_seed)
 
     def plan_grid(self) -> list[CellPlan]:
-        """Return every cell that the grid's parameters ask for: the lattice, its controls, and the lattice
-        again at each size of the size curve.
+        """Return every cell that the grid's parameters ask for: the lattice, its controls, the mixtures given
+        by rows, and the lattice again at each size of the size curve.
+
+        Raises:
+            StudyError: the file that `instructions` names lacks a category of the cells.
         """
-        plans = self.plan_cells([*self.grid.lattice_cells, *self.grid.control_cells])
+        names = [*self.grid.lattice_cells, *self.grid.control_cells, *self.grid.mixture_cells]
+        plans = self.plan_cells(names)
         plans += [
             plan for size in self.grid.curve_sizes for plan in self.plan_cells(self.grid.lattice_cells, size)
         ]
+        self._check_categories(plans)
         return list(dict.fromkeys(plans))
+
+    def _check_categories(self, plans: Iterable[CellPlan]) -> None:
+        if self.instructions in ("", PUBLIC):
+            return
+        there = list_categories(self.instructions)
+        named = {
+            name
+            for plan in plans
+            if plan.seed is not None and plan.name not in CONTROLS
+            for name in parse_categories(plan.name)
+        }
+        if missing := order_categories(named - set(there)):
+            raise StudyError(
+                f"`lattice` and `mixtures` must name categories of the rows ({', '.join(there)}), but "
+                f"{missing[0]!r} was found. An empty `lattice` takes those of the rows."
+            )
 
     def run_cell(self, plan: CellPlan) -> Cell:
         """Run or load one cell of the grid."""
@@ -164,9 +206,7 @@ class Study:
         return look_up_cell(*self._settle(plan))
 
     def _settle(self, plan: CellPlan) -> tuple[str, TuningSettings, EvaluationSettings, Path, Path | None]:
-        rows = (
-            self._find_rows("general", self.grid.general) if plan.name == GENERAL else self.instruction_file
-        )
+        rows = find_rows("general", self.grid.general) if plan.name == GENERAL else self.instruction_file
         return (
             plan.name,
             dataclasses.replace(self.tuning, n_rows=plan.n_rows, training_seed=plan.seed or 0),

@@ -41,6 +41,19 @@ def call(*arguments):
     return result.output
 
 
+def test_a_mixture_is_listed_run_and_exported_like_the_other_cells(options, tmp_path):
+    options = [*options, "-p", "lattice=qa+ie", "-p", "mixtures=ie:3+qa:1"]
+    assert "qa.1+ie.3-n4-s1: 4 rows, seed 1" in call("list", *options, "--manifest", tmp_path / "grid.json")
+    cells = json.loads((tmp_path / "grid.json").read_text())["cells"]
+    assert cells[-1]["done"].endswith("grid/qa.1+ie.3-n4-s1.done")
+    done = tmp_path / "cell.done"
+    call("run", *options, "--cell", "qa.1+ie.3-n4-s1", "--done", done)
+    assert done.is_file()
+    assert call("status", *options).endswith("1 of 5 cells are done\n")
+    call("export", tmp_path / "tables", *options)
+    assert "qa.1+ie.3-n4-s1,qa:1+ie:3,4,1" in (tmp_path / "tables" / "cells.csv").read_text()
+
+
 def test_list_run_and_status_agree_on_the_cells(options, runs):
     ids = [line.split(":")[0] for line in call("list", *options).splitlines()]
     assert ids == [

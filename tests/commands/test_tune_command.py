@@ -83,7 +83,7 @@ def test_a_card_without_evaluation_says_so(toy_model, instruction_file, tmp_path
     [
         (["--instructions", "none.jsonl"], "none lies at 'none.jsonl'"),
         (["--instructions", "none.jsonl", "--lora-rank", "0"], "`lora_rank` must be at least 1"),
-        (["--instructions", "none.jsonl", "--categories", "QA"], "`categories` must be"),
+        (["--instructions", "none.jsonl", "--categories", "qa+qa"], "`categories` must be"),
     ],
 )
 def test_a_mistake_is_one_message(arguments, message):

@@ -15,30 +15,6 @@ from helpers.evaluation.stage import EvaluationSettings, evaluate, prepare_exams
 from helpers.jsonl import read_json_lines
 
 
-@pytest.fixture
-def checkpoint(tmp_path):
-    """Save a tiny BERT with one output, as BLEURT's checkpoints are, and a tokenizer of letters; return its
-    folder.
-    """
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
-
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
-    sizes = {
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-        "max_position_embeddings": 64,
-    }
-    torch.manual_seed(0)
-    BertForSequenceClassification(
-        BertConfig(vocab_size=len(words), num_labels=1, initializer_range=0.5, **sizes)
-    ).save_pretrained(tmp_path / "bleurt")
-    BertTokenizerFast(vocab={word: n for n, word in enumerate(words)}).save_pretrained(tmp_path / "bleurt")
-    return str(tmp_path / "bleurt")
-
-
 def test_a_mark_is_the_models_one_number_for_reference_and_text_whatever_the_batch(checkpoint):
     pairs = [("a fever", "he has a fever"), ("", "cough"), ("knee " * 40, "the left knee is swollen")]
     model, tokenizer = load_scorer(checkpoint)

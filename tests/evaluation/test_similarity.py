@@ -8,7 +8,6 @@ from helpers.evaluation import similarity
 from helpers.evaluation.similarity import FILES, fetch_encoder, match_pieces, measure_similarity
 from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
 from helpers.jsonl import read_json_lines
-from helpers.store import sha256_file
 
 
 def test_pieces_are_matched_greedily_in_both_directions():
@@ -19,41 +18,6 @@ def test_pieces_are_matched_greedily_in_both_directions():
     assert match_pieces(text, text) == pytest.approx(1.0)
     assert match_pieces(text[:0], reference) == 0.0
     assert match_pieces(text[:1], -text[:1]) == 0.0
-
-
-@pytest.fixture
-def encoder(tmp_path, monkeypatch):
-    """Make a tiny BERT with a tokenizer of a few words stand where the encoder would lie in the cache."""
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
-    folder = tmp_path / "models" / "all-minilm-l6-v2"
-    folder.mkdir(parents=True)
-    words = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        *"abcdefghijklmnopqrstuvwxyz",
-        *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"),
-    ]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    BertTokenizerFast(vocab={word: n for n, word in enumerate(words)}).save_pretrained(folder)
-    torch.manual_seed(0)
-    BertModel(
-        BertConfig(
-            vocab_size=len(words),
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=16,
-        )
-    ).save_pretrained(folder)
-    monkeypatch.setattr(similarity, "FILES", {name: sha256_file(folder / name) for name in FILES})
-    similarity.load_encoder.cache_clear()
-    yield folder
-    similarity.load_encoder.cache_clear()
 
 
 def test_generated_texts_are_measured_once_and_the_ideal_one_scores_one(toy_model, encoder, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helpers.errors import StudyError
-from helpers.evaluation import stage
+from helpers.evaluation import stage, tasks
 from helpers.evaluation.base import SharedBase
 from helpers.evaluation.forms import build_task_prompt
 from helpers.evaluation.partial import PartialAnswers
@@ -22,7 +22,9 @@ from helpers.evaluation.stage import (
 from helpers.evaluation.tasks import TASKS, load_items, parse_tasks
 from helpers.grid import collect_items, run_cells
 from helpers.jsonl import read_json_lines
+from helpers.models import choose_device
 from helpers.prompts import encode_prompt
+from helpers.store import load_run
 from helpers.tuning.lora import TuningSettings
 
 
@@ -136,6 +138,61 @@ def test_more_tasks_reuse_the_answers_that_are_stored(settings, monkeypatch):
     )
     evaluate(dataclasses.replace(settings, tasks="exam_choice,patient_answer"))
     assert answered == ["patient_answer"]
+
+
+def test_one_more_public_task_or_another_right_answer_discards_no_stored_answer(settings, monkeypatch, runs):
+    settings = dataclasses.replace(settings, tasks="exam_choice,patient_answer")
+    first = evaluate(settings)
+    more = dataclasses.replace(tasks.PUBLIC["medquad"], name="new_task")
+    monkeypatch.setitem(tasks.PUBLIC, "new_task", more)
+    assert evaluate(settings).reused
+    load = stage.load_items
+    monkeypatch.setattr(stage, "load_items", lambda *args: change_answers(load(*args)))
+    again = evaluate(settings)
+    assert again.path != first.path
+    assert len(list((runs / "answers").iterdir())) == 2
+
+
+def change_answers(loaded):
+    """Return items of which the choices have another right answer."""
+    items, demonstration = loaded
+    choices = [{"answer": 1 - min(item.answer, 1)} if hasattr(item, "answer") else {} for item in items]
+    return [
+        item.model_copy(update=change) for item, change in zip(items, choices, strict=True)
+    ], demonstration
+
+
+def test_another_prompt_or_length_of_response_is_answered_anew(settings, monkeypatch):
+    settings = dataclasses.replace(settings, tasks="patient_answer")
+    runs = {evaluate(settings).manifest["inputs"]["patient_answer"]}
+    for change in ({"instruction": "Answer."}, {"max_new_tokens": 5}):
+        with monkeypatch.context() as patched:
+            patched.setitem(
+                tasks.TASKS, "patient_answer", dataclasses.replace(TASKS["patient_answer"], **change)
+            )
+            runs.add(evaluate(settings).manifest["inputs"]["patient_answer"])
+    assert len(runs) == 3
+
+
+def test_another_lexicon_scores_stored_answers_anew(settings, monkeypatch, tmp_path):
+    settings = dataclasses.replace(settings, tasks="patient_answer")
+    first = evaluate(settings)
+    (tmp_path / "concepts.txt").write_text("fever\n")
+    monkeypatch.setattr(stage, "LEXICON", tmp_path / "concepts.txt")
+    again = evaluate(settings)
+    assert not again.reused
+    assert again.manifest["inputs"]["patient_answer"] == first.manifest["inputs"]["patient_answer"]
+
+
+def test_the_fingerprint_holds_the_device_and_number_format_that_were_used(settings, runs, monkeypatch):
+    settings = dataclasses.replace(settings, tasks="exam_choice")
+    auto = evaluate(settings)
+    device, dtype = choose_device()
+    assert evaluate(dataclasses.replace(settings, dtype=dtype)).path == auto.path
+    answers = load_run(runs / "answers" / auto.manifest["inputs"]["exam_choice"])
+    assert (answers.manifest["inputs"]["device"], answers.manifest["inputs"]["dtype"]) == (device, dtype)
+    monkeypatch.setattr(stage, "choose_device", lambda _: ("another", dtype))
+    assert evaluate(settings).path != auto.path
 
 
 def test_scoring_runs_again_from_stored_answers_without_a_model(settings, runs):

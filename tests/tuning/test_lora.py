@@ -11,8 +11,9 @@ import torch
 
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
-from helpers.models import load_model, load_tokenizer, quiet_peft
+from helpers.models import choose_device, load_model, load_tokenizer, quiet_peft
 from helpers.records import Instruction
+from helpers.store import planning
 from helpers.tuning import lora, step
 from helpers.tuning.adapter import attach_adapter
 from helpers.tuning.lora import TuningSettings, prepare_model, show_seconds, tune
@@ -206,6 +207,26 @@ def test_rows_left_out_are_counted_in_the_manifest_and_listed(
     left_out = list(csv.DictReader(run.file("left_out.csv").open()))
     assert [row["id"] for row in left_out] == ["long-0", "long-1", "long-2"]
     assert all(int(row["tokens"]) > settings.max_tokens for row in left_out)
+
+
+def test_other_words_on_the_card_train_nothing_again(settings, instruction_file, monkeypatch):
+    run = tune(settings, instruction_file)
+    assert (run.path / "adapter" / "README.md").is_file()
+    assert "adapter/README.md" not in run.manifest["files"]
+    monkeypatch.setattr(lora, "describe_adapter", lambda *_: "other words")
+    assert tune(settings, instruction_file).reused
+
+
+def test_the_fingerprint_of_a_tuning_holds_the_device_and_number_format_that_were_used(
+    settings, instruction_file, monkeypatch
+):
+    device, dtype = choose_device()
+    run = tune(settings, instruction_file)
+    assert (run.manifest["inputs"]["device"], run.manifest["settings"]["dtype"]) == (device, dtype)
+    assert tune(dataclasses.replace(settings, dtype=dtype), instruction_file).reused
+    monkeypatch.setattr(lora, "choose_device", lambda _: ("cuda", "bfloat16"))
+    with planning():
+        assert not tune(settings, instruction_file).is_stored
 
 
 def test_target_modules_that_are_not_there_are_refused(settings):

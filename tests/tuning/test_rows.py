@@ -110,7 +110,10 @@ def test_too_few_rows_are_an_error_and_not_a_smaller_run(instruction_file, categ
         select_rows(read_rows(instruction_file, Instruction), categories, n, 1)
 
 
-@pytest.mark.parametrize("categories", ["QA", "qa+qa", "qa,ie", ""])
+@pytest.mark.parametrize(
+    "categories",
+    ["qa+qa", "qa,ie", "", "qa:4+ie", "qa:0+ie:1", "qa:4+qa:1", "qa/ie", "base", "qa+all", "qa:-1"],
+)
 def test_unknown_subsets_are_refused(categories):
     with pytest.raises(StudyError, match="`categories` must be"):
         select_rows([], categories, 1, 1)
@@ -155,3 +158,24 @@ def test_a_row_is_described_by_what_its_labels_hide_and_let_count(tokenizer):
     assert masked["text"].endswith("### Response:\n")
     assert learnt["text"] == "metoprolol: active</s>"
     assert masked["tokens"] + learnt["tokens"] == len(encode_row(tokenizer, ROW).input_ids)
+
+
+def test_a_category_that_no_row_has_is_refused_with_those_that_the_rows_have(instruction_file):
+    with pytest.raises(StudyError, match="'QA' are wanted, but only 0 .*: qa, ie, gen, other"):
+        select_rows(read_rows(instruction_file, Instruction), "QA", 1, 1)
+
+
+def test_a_mixture_takes_the_rows_that_it_names_and_no_other_sum(instruction_file):
+    rows = read_rows(instruction_file, Instruction)
+    assert Counter(row.category for row in select_rows(rows, "qa:5+gen:2", 7, 1)) == {"qa": 5, "gen": 2}
+    with pytest.raises(StudyError, match=r"`n_rows` must be the sum .* 7\), but 8 was found"):
+        select_rows(rows, "qa:5+gen:2", 8, 1)
+
+
+def test_rows_of_a_smaller_mixture_are_part_of_a_larger_one_under_the_same_seed(instruction_file):
+    rows = read_rows(instruction_file, Instruction)
+    draws = [("qa:1+gen:6", 7), ("qa+gen", 14), ("qa:8+ie:3+gen:9", 20)]
+    ids = [{row.id for row in select_rows(rows, categories, n, 3)} for categories, n in draws]
+    assert ids[0] < ids[1] < ids[2]
+    other = {row.id for row in select_rows(rows, "qa:1+gen:6", 7, 4)}
+    assert not other < ids[1]

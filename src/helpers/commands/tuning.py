@@ -16,9 +16,9 @@ import typer
 from helpers.errors import StudyError
 from helpers.paths import shown
 from helpers.settings import TYPES, pick
-from helpers.store import Run, write_text
+from helpers.store import Run
 from helpers.terminal import plain_errors, report_progress
-from helpers.tuning.lora import ADAPTER, LOG, TuningSettings, join_processes, tune
+from helpers.tuning.lora import ADAPTER, TuningSettings, join_processes, tune, write_card
 from helpers.tuning.rows import parse_categories
 
 if TYPE_CHECKING:
@@ -128,25 +128,14 @@ def score_adapter(settings: TuningSettings, instructions: Path, tasks: str, n_it
 def export_adapter(
     run: Run, settings: TuningSettings, folder: Path, scores: pd.DataFrame | None = None
 ) -> None:
-    """Copy a run's adapter to a folder; its card gains the scores where there are some.
+    """Copy a run's adapter to a folder and write its card anew, with the scores where there are some.
 
     Raises:
         StudyError: the folder holds something already.
     """
-    import pandas as pd
-
-    from helpers.tuning.card import CARD, describe_adapter
-
     if folder.exists() and any(folder.iterdir()):
         raise StudyError(
             f"`output` must name a new or empty folder, but {shown(folder)} holds something. Name another."
         )
     shutil.copytree(run.file(ADAPTER), folder, dirs_exist_ok=True)
-    if scores is not None:
-        log = pd.read_csv(run.file(LOG)).to_dict("records")
-        write_text(
-            folder / CARD,
-            describe_adapter(
-                settings, run.manifest["inputs"], run.manifest["facts"], log, scores.to_dict("records")
-            ),
-        )
+    write_card(run, settings, folder, [] if scores is None else scores.to_dict("records"))

@@ -21,6 +21,7 @@ from helpers.models import choose_device, identify_model, load_config, load_toke
 from helpers.store import Run
 
 BATCH_SIZE = 16
+VERSION = 1
 REMEDY = (
     "Name a BLEURT checkpoint that transformers reads with its own classes, such as "
     "Elron/bleurt-base-512@refs/pr/1"
@@ -105,11 +106,10 @@ def measure_bleurt(name: str, settings: EvaluationSettings, evaluation: Run, dat
     Returns:
         A run with `measured.jsonl`: task, item, bleurt (the highest over the references).
     """
-    code = ("evaluation/bleurt.py", "evaluation/similarity.py")
     return measure_pairs(
         "bleurt",
-        {"checkpoint": identify_model(name)},
-        code,
+        {"checkpoint": identify_model(name), "device": choose_device()[0]},
+        VERSION,
         (settings, evaluation, data),
         lambda pairs: mark_pairs(name, pairs),
     )

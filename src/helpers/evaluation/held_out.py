@@ -13,7 +13,7 @@ from helpers.adapters import identify_adapter
 from helpers.evaluation.base import SharedBase, find_adapter
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.jsonl import read_rows
-from helpers.models import identify_model
+from helpers.models import choose_device, identify_model
 from helpers.progress import track
 from helpers.records import Instruction
 from helpers.store import Run, run_stage, sha256_file
@@ -26,18 +26,7 @@ if TYPE_CHECKING:
 
 LOSSES = "losses.csv"
 BATCH_SIZE = 4
-CODE = (
-    "evaluation/held_out.py",
-    "evaluation/base.py",
-    "tuning/rows.py",
-    "tuning/step.py",
-    "adapters.py",
-    "forward.py",
-    "prompts.py",
-    "models.py",
-    "weights.py",
-    "wheels.py",
-)
+VERSION = 1
 
 
 def measure_held_out(
@@ -56,6 +45,7 @@ def measure_held_out(
         A run with `losses.csv`: id, nats (summed over the response and the end of text), tokens (of these).
     """
     folder = find_adapter(adapter)
+    device, dtype = choose_device(settings.dtype)
     inputs = {
         "rows": sha256_file(rows),
         "model": identify_model(settings.model),
@@ -78,9 +68,9 @@ def measure_held_out(
 
     return run_stage(
         "held_out",
-        {"n_rows": settings.n_items, "max_tokens": max_tokens, "dtype": settings.dtype},
+        {"n_rows": settings.n_items, "max_tokens": max_tokens, "device": device, "dtype": dtype},
         inputs,
-        CODE,
+        VERSION,
         compute,
     )
 

@@ -31,6 +31,7 @@ from helpers.store import Run, run_stage, write_text
 
 ASPECTS = ("coherence", "completeness", "naturalness")
 MAX_REPLY_TOKENS = 400
+VERSION = 1
 MARKS_EXAMPLE = '{"coherence": 3, "completeness": 3, "naturalness": 3}'
 MARKS_REQUEST = (
     "You assess a text that was written for a biomedical task. Give three marks, each a whole number from 1 "
@@ -171,9 +172,7 @@ def judge_texts(
             folder, judge, limits, list_marks(settings, evaluation, data), lambda texts: parse_marks(*texts)
         )
 
-    return run_stage(
-        "judge", judge, {"evaluation": evaluation.fingerprint}, ("evaluation/judge.py",), compute
-    )
+    return run_stage("judge", judge, {"evaluation": evaluation.fingerprint}, VERSION, compute)
 
 
 def judge_pairs(
@@ -201,13 +200,8 @@ def judge_pairs(
             lambda texts: combine_orders(*map(parse_preference, texts)),
         )
 
-    return run_stage(
-        "judge_pairs",
-        judge,
-        {"first": first.fingerprint, "second": second.fingerprint},
-        ("evaluation/judge.py",),
-        compute,
-    )
+    inputs = {"first": first.fingerprint, "second": second.fingerprint}
+    return run_stage("judge_pairs", judge, inputs, VERSION, compute)
 
 
 def judge_cases(

@@ -38,6 +38,7 @@ FILES = {
 }
 Score = Callable[[list[tuple[str, str]]], list[float]]
 BATCH_SIZE = 32
+VERSION = 1
 MAX_TOKENS = 512  # of the encoder; what is longer is cut
 
 
@@ -145,7 +146,7 @@ def measure_similarity(settings: EvaluationSettings, evaluation: Run, data: Path
     return measure_pairs(
         "bertscore",
         {"encoder": ENCODER},
-        ("evaluation/similarity.py",),
+        VERSION,
         (settings, evaluation, data),
         match_pairs,
     )
@@ -154,7 +155,7 @@ def measure_similarity(settings: EvaluationSettings, evaluation: Run, data: Path
 def measure_pairs(
     name: str,
     by: dict[str, str],
-    code: tuple[str, ...],
+    version: int,
     texts: tuple[EvaluationSettings, Run, Path | None],
     score: Score,
 ) -> Run:
@@ -163,7 +164,7 @@ def measure_pairs(
     Args:
         name: of the measure, its stage and its column.
         by: what measures, for the fingerprint.
-        code: modules whose code makes the result.
+        version: of the measure's code, for the fingerprint.
         texts: settings of the evaluation, its run, and the folder of the user's files.
         score: gives a number for each (text, reference).
 
@@ -189,4 +190,4 @@ def measure_pairs(
         return {"n_items": len(measured)}
 
     inputs = {"evaluation": evaluation.fingerprint} | {exam.task.name: exam.digest for exam in exams}
-    return run_stage(name, by, inputs, code, compute)
+    return run_stage(name, by, inputs, version, compute)

@@ -12,18 +12,19 @@ from helpers.adapters import identify_adapter
 from helpers.errors import StudyError
 from helpers.evaluation.base import SharedBase, find_adapter
 from helpers.evaluation.choice import score_options
+from helpers.evaluation.concepts import LEXICON
 from helpers.evaluation.forms import LETTER, TEXT, Task, build_letter_prompt, build_task_prompt, letter_of
 from helpers.evaluation.generation import generate_greedily
 from helpers.evaluation.metrics import score_choice
 from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.tasks import load_items, parse_tasks, select_items
 from helpers.jsonl import dump_rows, read_json_lines
-from helpers.models import identify_model, load_tokenizer
+from helpers.models import choose_device, identify_model, load_tokenizer
 from helpers.progress import track
 from helpers.prompts import encode_prompt
 from helpers.records import BenchmarkItem, ChoiceItem
 from helpers.settings import parameter
-from helpers.store import Run, run_stage, sha256_text, write_text
+from helpers.store import Run, run_stage, sha256_file, sha256_text, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,20 +36,8 @@ PARTIAL = ".answers.jsonl"  # hidden: the manifest leaves it out
 MEASURED = "measured.jsonl"
 BATCH_SIZE = 32
 CHOICE_BATCH_SIZE = 8
-ENGINE = (
-    *(
-        f"evaluation/{name}.py"
-        for name in ("base", "choice", "forms", "generation", "partial", "prefix", "stage", "tasks")
-    ),
-    *("adapters.py", "forward.py", "prompts.py", "models.py", "weights.py", "wheels.py"),
-)
-SCORING = (
-    "evaluation/concepts.py",
-    "evaluation/metrics.py",
-    "evaluation/stage.py",
-    "evaluation/tasks.py",
-    "rouge.py",
-)
+ANSWERS_VERSION = 1
+SCORES_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +72,23 @@ class Exam:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 of all that the model is shown of the data."""
+        """The sha256 of the items and the demonstration."""
         return sha256_text(dump_rows([*self.items, *([self.demonstration] if self.demonstration else [])]))
+
+    @cached_property
+    def shown_digest(self) -> str:
+        """The sha256 of all that the model is given: the prompts and the options of each item."""
+        options = self.task.is_choice and not self.by_letter
+        return sha256_text(
+            dump_rows(
+                {
+                    "id": item.id,
+                    "prompts": self.build_prompts(item),
+                    "options": item.options if options else None,
+                }
+                for item in self.items
+            )
+        )
 
     def count_turns(self, item: ChoiceItem) -> int:
         """Return in how many orders the options of an item are shown."""
@@ -197,25 +201,23 @@ def evaluate(
         }
 
     inputs = {exam.task.name: run.fingerprint for exam, run in zip(exams, answers, strict=True)}
-    return run_stage("evaluation", settings, inputs, SCORING, compute)
+    inputs |= {f"items of {exam.task.name}": exam.digest for exam in exams}
+    inputs[LEXICON.name] = sha256_file(LEXICON)
+    settings = dataclasses.replace(settings, dtype=choose_device(settings.dtype)[1])
+    return run_stage("evaluation", settings, inputs, SCORES_VERSION, compute)
 
 
 def answer_exams(exams: Sequence[Exam], base: SharedBase, adapter: Path | None) -> list[Run]:
     """Let a model answer each task; every task is stored on its own, so that an interrupted evaluation goes
     on where it was.
     """
-    model, tuned = identify_model(base.name), identify_adapter(adapter)
+    device, dtype = choose_device(base.dtype)
+    inputs = {"model": identify_model(base.name), "adapter": identify_adapter(adapter)}
+    inputs |= {"device": device, "dtype": dtype}
     runs = []
     with track(f"evaluate {'tuned' if adapter else 'base'} model", len(exams), "tasks") as advance:
         for exam in exams:
-            runs.append(
-                answer_exam(
-                    exam,
-                    base,
-                    adapter,
-                    {"items": exam.digest, "model": model, "dtype": base.dtype, "adapter": tuned},
-                )
-            )
+            runs.append(answer_exam(exam, base, adapter, inputs))
             advance(note=exam.task.name)
     return runs
 
@@ -234,8 +236,13 @@ def answer_exam(exam: Exam, base: SharedBase, adapter: Path | None, inputs: dict
         (folder / PARTIAL).unlink(missing_ok=True)
         return {"n_items": len(exam.items)}
 
-    settings = {"task": exam.task.name, "by_letter": exam.by_letter, "permute": exam.permute}
-    return run_stage("answers", settings, inputs, ENGINE, compute)
+    settings = {
+        "task": exam.task.name,
+        "by_letter": exam.by_letter,
+        "permute": exam.permute,
+        "max_new_tokens": exam.task.max_new_tokens,
+    }
+    return run_stage("answers", settings, inputs | {"shown": exam.shown_digest}, ANSWERS_VERSION, compute)
 
 
 def answer_items(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SECOND_LABELS = SEEDS / "second_labels.csv"
 AGREEMENT = "agreement.csv"
+VERSION = 1
 N_FOLDS = 5
 N_RESAMPLES = 500
 SEED = 2024
@@ -150,8 +151,7 @@ def compare_labellers() -> Run:
         return {"n_resamples": N_RESAMPLES}
 
     files = (REPLIES, SECOND_LABELS)
-    code = ("synthesis/categories.py", "synthesis/novelty.py", "synthesis/parsing.py", "rouge.py")
-    return run_stage("agreement", {}, {file.name: sha256_file(file) for file in files}, code, compute)
+    return run_stage("agreement", {}, {file.name: sha256_file(file) for file in files}, VERSION, compute)
 
 
 def tabulate_agreement() -> pd.DataFrame:

@@ -35,6 +35,7 @@ COLUMNS = (
     "output_tokens",
 )
 JSON_LINES, PARQUET, CARD, CROISSANT = "train.jsonl", "train.parquet", "README.md", "croissant.json"
+VERSION = 1
 
 
 _CROISSANT_TERMS = (
@@ -103,7 +104,7 @@ def export_dataset(synthesis: Run) -> Run:
         write_text(folder / CROISSANT, json.dumps(describe_croissant(folder, licence), indent=1) + "\n")
         return {"n_rows": len(table)}
 
-    return run_stage("dataset", {}, {"synthesis": synthesis.fingerprint}, ("synthesis/export.py",), compute)
+    return run_stage("dataset", {}, {"synthesis": synthesis.fingerprint}, VERSION, compute)
 
 
 def tabulate_rows(rows: list[dict[str, Any]]) -> pd.DataFrame:

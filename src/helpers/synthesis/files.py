@@ -23,7 +23,7 @@ from helpers.synthesis.pipeline import BENCHMARK_FILES
 if TYPE_CHECKING:
     import pandas as pd
 
-CODE = (*(f"synthesis/{name}.py" for name in ("files", "filters", "novelty", "parsing")), "rouge.py")
+VERSION = 1
 KEPT, REJECTED, COUNTS = "kept.jsonl", "rejected.jsonl", "counts.csv"
 FOREIGN_LABELS = {
     "tg": "gen",
@@ -102,7 +102,7 @@ def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = 
     if missing := [file for file in (path, *against) if not file.is_file()]:
         raise StudyError(f"No file at {shown(missing[0])}. Name a JSONL file.")
     inputs = {f"{place} {file.name}": sha256_file(file) for place, file in enumerate([path, *benchmark])}
-    return run_stage("filter", settings, inputs, CODE, compute)
+    return run_stage("filter", settings, inputs, VERSION, compute)
 
 
 def decide(

@@ -31,13 +31,7 @@ SEED_TASKS = SEEDS / "seed_tasks.jsonl"
 INSTRUCTIONS = "instructions.jsonl"
 BENCHMARK_FILES = tuple(sorted(BENCHMARK.glob("*.jsonl")))
 LABELLERS = ("teacher", "classifier")
-CODE = (
-    *(
-        f"synthesis/{name}.py"
-        for name in ("categories", "draws", "filters", "novelty", "parsing", "pipeline", "prompts", "teacher")
-    ),
-    "rouge.py",
-)
+VERSION = 1
 TASK_FIELDS = (
     "id",
     "request",
@@ -121,7 +115,9 @@ def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None
             replies = collect_replies(settings, limits or ProviderLimits(), seeds)
             return write_rows(folder, TaskFilter(settings, seeds.values()), replies, advance)
 
-    return run_stage("synthesis", settings, {file.name: sha256_file(file) for file in files}, CODE, compute)
+    return run_stage(
+        "synthesis", settings, {file.name: sha256_file(file) for file in files}, VERSION, compute
+    )
 
 
 def write_rows(

@@ -24,6 +24,7 @@ from helpers.store import Run, run_stage, sha256_file, sha256_text, write_text
 PUBLIC = "public"
 MIRROR = "bioinstruct_public_subset.jsonl"
 TRAINING, HELD_OUT = "instructions.jsonl", "held_out.jsonl"
+VERSION = 1
 REPOSITORIES = {
     "TASA": "https://raw.githubusercontent.com/tirant35/TASA/e3463092ba017596b8d40546cb4e490efc99b1e7/",
     "Data-Whisperer": "https://raw.githubusercontent.com/gszfwsb/Data-Whisperer/4e59bf60fc0e94db656973c2a2398ee3735b148b/",
@@ -66,7 +67,7 @@ def load_public_rows(data: Path | None) -> Run:
             write_text(folder / name, dump_rows(found))
         return {name.split(".")[0]: len(found) for name, found in rows.items()}
 
-    return run_stage("public_rows", {}, inputs, ("synthesis/public.py",), compute)
+    return run_stage("public_rows", {}, inputs, VERSION, compute)
 
 
 def find_mirror(data: Path) -> Path:

@@ -12,7 +12,7 @@ import dataclasses
 import io
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,7 @@ ROWS = "rows.csv"
 LEFT_OUT = "left_out.csv"
 CHECKPOINT = ".checkpoint.safetensors"
 CHECKPOINT_SECONDS = 20
+VERSION = 1
 Steps = list[tuple[int, list[EncodedRow]]]
 
 
@@ -98,29 +99,35 @@ def tune(settings: TuningSettings, instructions: Path) -> Run:
             memory.
     """
     inputs = {"instructions": sha256_file(instructions), "model": identify_model(settings.model)}
-    code = (
-        *(f"tuning/{name}.py" for name in ("adapter", "checkpoint", "fused", "lora", "rows", "step")),
-        "forward.py",
-        "prompts.py",
-        "models.py",
-        "weights.py",
-        "wheels.py",
-    )
+    device, dtype = choose_device(settings.dtype)
+    settings = dataclasses.replace(settings, dtype=dtype)
     run = run_stage(
         "tuning",
         settings,
-        inputs,
-        code,
-        lambda folder: _train(settings, read_rows(instructions, Instruction), inputs, folder),
+        inputs | {"device": device},
+        VERSION,
+        lambda folder: _train(settings, read_rows(instructions, Instruction), folder),
     )
     if not run.reused and join_processes().is_main_process:
+        write_card(run, settings, run.file(ADAPTER))
         join_processes().wait_for_everyone()  # the others wait in `_train` until the manifest is there
     return run
 
 
-def _train(
-    settings: TuningSettings, rows: Sequence[Instruction], inputs: dict[str, str], folder: Path
-) -> dict[str, Any] | None:
+def write_card(
+    run: Run, settings: TuningSettings, folder: Path, scores: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Write the card of a run's adapter into a folder: it tells of the result and is no part of it, so that
+    other words in it make nobody tune again.
+    """
+    import pandas as pd
+
+    log = pd.read_csv(run.file(LOG)).to_dict("records")
+    facts, inputs = run.manifest["facts"], run.manifest["inputs"]
+    write_text(folder / CARD, describe_adapter(settings, inputs, facts, log, scores))
+
+
+def _train(settings: TuningSettings, rows: Sequence[Instruction], folder: Path) -> dict[str, Any] | None:
     import torch
 
     processes = join_processes()
@@ -154,7 +161,6 @@ def _train(
         f"{' '.join(choose_device(settings.dtype))}{', weights split' if shards_weights() else ''}",
     }
     save_adapter(model, settings.model, folder / ADAPTER)
-    write_text(folder / ADAPTER / CARD, describe_adapter(settings, inputs, facts, log))
     write_text(folder / LOG, _to_csv(log, list(log[0])))
     write_text(folder / ROWS, _to_csv([dict(row) for row in chosen], ["id", "category", "instruction"]))
     write_text(folder / LEFT_OUT, _to_csv(left_out, ["id", "category", "tokens"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from helpers.errors import StudyError
 from helpers.prompts import build_prompt, encode_prompt
-from helpers.records import CATEGORIES, Instruction
+from helpers.records import NAME, RESERVED, Instruction, order_categories
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +23,7 @@ IGNORED = -100
 ALL = "all"
 SHUFFLED = "shuffled"
 CHUNK_BATCHES = 16
+PART = re.compile(rf"({NAME})(?::(\d+))?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,42 +42,83 @@ class EncodedRow:
 
 
 def parse_categories(categories: str) -> tuple[str, ...]:
-    """Return the categories of a subset such as 'qa+ie'; 'all' and 'shuffled' draw from every row in its
-    natural share and give an empty tuple.
+    """Return the categories of a subset such as 'qa+ie' or of a mixture such as 'qa:200+ie:100'; 'all' and
+    'shuffled' draw from every row in its natural share and give an empty tuple.
 
     Raises:
-        StudyError: a category is unknown or named twice.
+        StudyError: the text is neither, or names a category twice.
+    """
+    return () if categories in (ALL, SHUFFLED) else tuple(name for name, _ in parse_parts(categories))
+
+
+def parse_parts(categories: str) -> list[tuple[str, int | None]]:
+    """Return the categories of a subset or mixture, each with its number of rows; None for a subset's equal
+    parts.
+
+    Raises:
+        StudyError: the text is neither, or names a category twice.
+    """
+    found = [PART.fullmatch(part) for part in categories.split("+")]
+    parts = [(part[1], int(part[2]) if part[2] else None) for part in found if part]
+    names, counts = [name for name, _ in parts], [count for _, count in parts]
+    if (
+        not all(found)
+        or len(set(names)) < len(names)
+        or set(names) & set(RESERVED)
+        or 0 in counts
+        or (None in counts and any(counts))
+    ):
+        raise StudyError(
+            "`categories` must be 'all', 'shuffled', categories joined by '+' such as 'qa+ie', each once, or "
+            f"with their rows such as 'qa:200+ie:100', but {categories!r} was found. A category's name has "
+            "letters, digits, '_' and '-'."
+        )
+    return parts
+
+
+def share_rows(categories: str, n_rows: int) -> dict[str, int]:
+    """Return how many rows of each category a cell takes; of 'all' and 'shuffled' as many as there are rows.
+
+    Raises:
+        StudyError: a mixture's rows do not add up to `n_rows`.
     """
     if categories in (ALL, SHUFFLED):
-        return ()
-    names = tuple(categories.split("+"))
-    if set(names) - set(CATEGORIES) or len(set(names)) < len(names):
+        return {ALL: n_rows}
+    parts = parse_parts(categories)
+    if parts[0][1] is None:
+        return split_equally([name for name, _ in parts], n_rows)
+    shares = {name: count or 0 for name, count in parts}
+    if sum(shares.values()) != n_rows:
         raise StudyError(
-            f"`categories` must be 'all', 'shuffled' or some of {CATEGORIES} joined by '+', each once, but "
-            f"{categories!r} was found."
+            f"`n_rows` must be the sum of the rows in `categories` ({categories}: {sum(shares.values())}), "
+            f"but {n_rows} was found."
         )
-    return names
+    return shares
+
+
+def split_equally(names: Sequence[str], n_rows: int) -> dict[str, int]:
+    """Return equal shares of rows; the first categories get one row more where it does not divide."""
+    return {name: n_rows // len(names) + (index < n_rows % len(names)) for index, name in enumerate(names)}
 
 
 def select_rows(rows: Sequence[Instruction], categories: str, n_rows: int, seed: int) -> list[Instruction]:
-    """Draw a training set of exactly `n_rows` rows: size-matched, whatever the subset of categories.
+    """Draw a training set of exactly `n_rows` rows: size-matched, whatever the categories.
 
-    Several categories get equal shares (the first ones one row more where it does not divide); 'all' and
-    'shuffled' draw from all rows alike. Rows are drawn by lot (sha256 of seed and id), so that a smaller draw
-    is part of a larger one.
+    A subset takes equal shares of its categories, a mixture the rows that it names; 'all' and 'shuffled' draw
+    from all rows alike. Rows are drawn by lot (sha256 of seed and id), so that under one seed the smaller of
+    two draws from a category is part of the larger.
 
     Raises:
-        StudyError: a category has too few rows.
+        StudyError: a category is unknown or has too few rows, or a mixture has another sum than `n_rows`.
     """
-    names = parse_categories(categories)
-    pools = [[row for row in rows if row.category == name] for name in names] or [list(rows)]
-    shares = [n_rows // len(pools) + (index < n_rows % len(pools)) for index in range(len(pools))]
     chosen: list[Instruction] = []
-    for name, pool, share in zip(names or (ALL,), pools, shares, strict=True):
+    for name, share in share_rows(categories, n_rows).items():
+        pool = list(rows) if name == ALL else [row for row in rows if row.category == name]
         if len(pool) < share:
+            there = ", ".join(order_categories(row.category for row in rows)) or "none"
             raise StudyError(
-                f"{share} rows of category {name!r} are wanted, but only {len(pool)} are there. Lower "
-                "`n_rows`, or synthesize more."
+                f"{share} rows of category {name!r} are wanted, but only {len(pool)} are there (categories "
+                f"of the rows: {there}). Lower `n_rows`, or synthesize more."
             )
         chosen += sorted(pool, key=lambda row: hashlib.sha256(f"{seed}/{row.id}".encode()).digest())[:share]
     return chosen
