@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -177,7 +178,7 @@ def _find_row_way(model: PreTrainedModel, ids: torch.Tensor) -> Callable[..., to
         )
     ways = (_read_heads, _read_padded)
     return next(
-        (way for way in ways if agree(model, lambda: way(model, input_ids, wanted), expected)), _read_alone
+        (way for way in ways if agree(model, partial(way, model, input_ids, wanted), expected)), _read_alone
     )
 
 

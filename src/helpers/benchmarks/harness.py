@@ -67,7 +67,7 @@ def compare_with_harness(way: str) -> tuple[Callable[[], Any], Callable[[], Any]
 def list_requests(exam: Exam) -> list[Any]:
     """Return the harness's requests: one a choice, prompt and option as the harness would pair them."""
     return [
-        _request(exam.build_prompts(item)[0], text)
+        _request(exam.build_prompts(item)[0].text, text)
         for item in exam.items
         for text in _show_options(exam, item)
     ]
@@ -83,7 +83,7 @@ def choose_theirs(
     chosen = []
     for exam in exams:
         feeds = harness.loglikelihood(
-            [_request(exam.build_prompts(item)[0], "") for item in exam.items], disable_tqdm=True
+            [_request(exam.build_prompts(item)[0].text, "") for item in exam.items], disable_tqdm=True
         )
         for item, (feed, _) in zip(exam.items, feeds, strict=True):
             lengths = [

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
@@ -71,9 +72,9 @@ def _can_branch(model: PreTrainedModel, items: Sequence[Branches]) -> bool:
         def score_beside() -> list[float]:
             shared = SharedPrefix(model, [ids for ids, _ in tried])
             own = [(ids[shared.length :], branches) for ids, branches in tried]
-            return sum(_score_batch(model, shared, own), [])
+            return [*chain(*_score_batch(model, shared, own))]
 
-        return agree(model, score_beside, torch.tensor(sum(plain, [])))
+        return agree(model, score_beside, torch.tensor([*chain(*plain)]))
 
     return choose_way(model, ("branches", length), find)
 

@@ -78,7 +78,7 @@ def describe_items(exam: Exam, tokenizer: PreTrainedTokenizerBase) -> Iterable[d
     right one.
     """
     for item in exam.items:
-        (prompt,) = exam.build_prompts(item)
+        (prompt,) = (prompt.text for prompt in exam.build_prompts(item))
         options = encode_options(tokenizer, exam, item, 0)
         shown = (
             [letter_of(index, item) for index in range(len(item.options))]

@@ -15,6 +15,7 @@ from helpers.evaluation.stage import EvaluationSettings
 from helpers.jsonl import read_rows
 from helpers.models import choose_device, identify_model
 from helpers.progress import track
+from helpers.prompts import PromptFormat
 from helpers.records import Instruction
 from helpers.store import Run, run_stage, sha256_file
 from helpers.tuning.rows import IGNORED, EncodedRow, collate, encode_rows
@@ -46,6 +47,7 @@ def measure_held_out(
     """
     folder = find_adapter(adapter)
     device, dtype = choose_device(settings.dtype)
+    form = PromptFormat.from_settings(settings)
     inputs = {
         "rows": sha256_file(rows),
         "model": identify_model(settings.model),
@@ -55,7 +57,7 @@ def measure_held_out(
     def compute(path: Path) -> dict[str, Any]:
         base = SharedBase(settings.model, settings.dtype, keeps_weights=False)
         drawn = sorted(read_rows(rows, Instruction), key=lambda row: row.id)
-        encoded = dict(list(encode_rows(base.tokenizer, drawn, max_tokens).items())[: settings.n_items])
+        encoded = dict(list(encode_rows(base.tokenizer, drawn, max_tokens, form).items())[: settings.n_items])
         losses = sum_losses(base.wear(folder), list(encoded.values()))
         with (path / LOSSES).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -68,7 +70,8 @@ def measure_held_out(
 
     return run_stage(
         "held_out",
-        {"n_rows": settings.n_items, "max_tokens": max_tokens, "device": device, "dtype": dtype},
+        {"n_rows": settings.n_items, "max_tokens": max_tokens, "device": device, "dtype": dtype}
+        | form.describe(),
         inputs,
         VERSION,
         compute,

@@ -18,10 +18,11 @@ from helpers.evaluation.generation import generate_greedily
 from helpers.evaluation.metrics import score_choice
 from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.tasks import load_items, parse_tasks, select_items
+from helpers.forward import check_lengths
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models import choose_device, identify_model, load_tokenizer
 from helpers.progress import track
-from helpers.prompts import encode_prompt
+from helpers.prompts import ALPACA, FORMAT_HELP, PAPERS_FORMAT, SYSTEM_HELP, Prompt, PromptFormat
 from helpers.records import BenchmarkItem, ChoiceItem
 from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_file, sha256_text, write_text
@@ -56,6 +57,8 @@ class EvaluationSettings:
     permute_options: bool = parameter(
         False, "show listed options in every cyclic order; needs choice_scoring 'letter'"
     )
+    prompt_format: str = parameter(ALPACA, FORMAT_HELP)
+    system_prompt: str = parameter("", SYSTEM_HELP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Exam:
     demonstration: BenchmarkItem | None
     by_letter: bool
     permute: bool
+    form: PromptFormat = PAPERS_FORMAT
 
     @cached_property
     def digest(self) -> str:
@@ -83,7 +87,7 @@ class Exam:
             dump_rows(
                 {
                     "id": item.id,
-                    "prompts": self.build_prompts(item),
+                    "prompts": [prompt.text for prompt in self.build_prompts(item)],
                     "options": item.options if options else None,
                 }
                 for item in self.items
@@ -94,7 +98,7 @@ class Exam:
         """Return in how many orders the options of an item are shown."""
         return len(item.options) if self.permute else 1
 
-    def build_prompts(self, item: BenchmarkItem) -> list[str]:
+    def build_prompts(self, item: BenchmarkItem) -> list[Prompt]:
         """Return the prompts of one item: one, or one for each order of its options."""
         if not self.by_letter:
             return [build_task_prompt(self.task, item, self.demonstration)]
@@ -112,6 +116,7 @@ def prepare_exams(settings: EvaluationSettings, data: Path | None = None) -> lis
         StudyError: a task or its items are not to be had, or settings contradict each other.
     """
     check_scoring(settings)
+    form = PromptFormat.from_settings(settings)
     exams = []
     for task in parse_tasks(settings.tasks, public=True):
         items, demonstration = load_items(task, data)
@@ -128,6 +133,7 @@ def prepare_exams(settings: EvaluationSettings, data: Path | None = None) -> lis
                 demonstration,
                 by_letter,
                 by_letter and settings.permute_options,
+                form,
             )
         )
     return exams
@@ -157,7 +163,7 @@ def list_first_prompts(settings: EvaluationSettings, data: Path | None = None) -
     tokenizer = load_tokenizer(settings.model)
     exams = prepare_exams(settings, data)
     encoded = {
-        exam.task.name: encode_prompt(tokenizer, exam.build_prompts(exam.items[0])[0]) for exam in exams
+        exam.task.name: exam.form.encode(tokenizer, exam.build_prompts(exam.items[0])[0]) for exam in exams
     }
     return pd.DataFrame(
         {"task": name, "tokens": len(ids), "prompt": tokenizer.decode(ids)} for name, ids in encoded.items()
@@ -241,7 +247,7 @@ def answer_exam(exam: Exam, base: SharedBase, adapter: Path | None, inputs: dict
         "by_letter": exam.by_letter,
         "permute": exam.permute,
         "max_new_tokens": exam.task.max_new_tokens,
-    }
+    } | exam.form.describe()
     return run_stage("answers", settings, inputs | {"shown": exam.shown_digest}, ANSWERS_VERSION, compute)
 
 
@@ -255,14 +261,17 @@ def answer_items(
     text that it wrote.
     """
     prompts = [
-        [encode_prompt(tokenizer, prompt) for prompt in exam.build_prompts(item)] for item in exam.items
+        [exam.form.encode(tokenizer, prompt) for prompt in exam.build_prompts(item)] for item in exam.items
     ]
+    what = f"prompts of {exam.task.name!r}"
     if not exam.task.is_choice:
+        lengths = [len(prompt) + exam.task.max_new_tokens for (prompt,) in prompts]
+        check_lengths(model.config, lengths, what)
         ids = generate_greedily(
             model,
             [prompt for (prompt,) in prompts],
             exam.task.max_new_tokens,
-            tokenizer.eos_token_id,
+            exam.form.find_end(tokenizer),
             BATCH_SIZE,
             partial,
         )
@@ -272,6 +281,8 @@ def answer_items(
         for item, turns in zip(exam.items, prompts, strict=True)
         for turn, prompt in enumerate(turns)
     ]
+    lengths = [len(prompt) + max(map(len, options)) for prompt, options in branches]
+    check_lengths(model.config, lengths, what)
     scores = iter(score_options(model, branches, CHOICE_BATCH_SIZE, partial))
     return [{"loglikelihoods": [next(scores) for _ in turns]} for turns in prompts]
 

@@ -17,14 +17,24 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.adapters import identify_adapter, load_adapter
 from helpers.errors import StudyError
+from helpers.forward import check_lengths, count_positions
 from helpers.jsonl import read_rows
 from helpers.models import choose_device, identify_model, load_config, load_model, load_tokenizer
 from helpers.progress import Advance, track
+from helpers.prompts import ALPACA, FORMAT_HELP, SYSTEM_HELP, PromptFormat
 from helpers.records import Instruction
 from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_file, write_text
-from helpers.tuning.adapter import attach_adapter, measure_adapter, save_adapter, shard_layers
+from helpers.tuning.adapter import (
+    adopt_parent,
+    attach_adapter,
+    check_loss,
+    measure_adapter,
+    save_adapter,
+    shard_layers,
+)
 from helpers.tuning.card import CARD, describe_adapter
 from helpers.tuning.checkpoint import load_checkpoint, save_checkpoint
 from helpers.tuning.memory import (
@@ -56,6 +66,7 @@ ROWS = "rows.csv"
 LEFT_OUT = "left_out.csv"
 CHECKPOINT = ".checkpoint.safetensors"
 CHECKPOINT_SECONDS = 20
+PROMPT_FIELDS = ("prompt_format", "system_prompt")
 VERSION = 1
 Steps = list[tuple[int, list[EncodedRow]]]
 
@@ -84,10 +95,18 @@ class TuningSettings:
         0.0, "share of adapter inputs dropped in training", minimum=0, maximum=0.9
     )
     target_modules: str = parameter("all-linear", "'all-linear', or layer names joined by '+'")
+    prompt_format: str = parameter(ALPACA, FORMAT_HELP)
+    system_prompt: str = parameter("", SYSTEM_HELP)
 
 
-def tune(settings: TuningSettings, instructions: Path) -> Run:
+def tune(settings: TuningSettings, instructions: Path, parent: Path | None = None) -> Run:
     """Tune a model with LoRA on rows of an instruction file.
+
+    Args:
+        settings: of the run.
+        instructions: the file (JSONL).
+        parent: folder of an adapter to go on from, whose rank, scale, dropout and layers stay; None for a
+            fresh one.
 
     Returns:
         A run with `adapter/` (safetensors, for `PeftModel.from_pretrained`, and its card), `log.csv` (step,
@@ -95,18 +114,23 @@ def tune(settings: TuningSettings, instructions: Path) -> Run:
         on) and `left_out.csv` (id, category and tokens of the file's rows that were too long).
 
     Raises:
-        StudyError: a category has too few rows that fit into `max_tokens`, or the run does not fit into
-            memory.
+        StudyError: a category has too few rows that fit into `max_tokens`, the run does not fit into
+            memory, or the loss is no finite number.
     """
     inputs = {"instructions": sha256_file(instructions), "model": identify_model(settings.model)}
+    if parent:
+        settings = adopt_parent(settings, parent)
+        inputs["parent"] = identify_adapter(parent)
+    form = PromptFormat.from_settings(settings)
     device, dtype = choose_device(settings.dtype)
     settings = dataclasses.replace(settings, dtype=dtype)
     run = run_stage(
         "tuning",
-        settings,
+        {name: value for name, value in dataclasses.asdict(settings).items() if name not in PROMPT_FIELDS}
+        | form.describe(),
         inputs | {"device": device},
         VERSION,
-        lambda folder: _train(settings, read_rows(instructions, Instruction), folder),
+        lambda folder: _train(settings, read_rows(instructions, Instruction), folder, parent),
     )
     if not run.reused and join_processes().is_main_process:
         write_card(run, settings, run.file(ADAPTER))
@@ -127,7 +151,9 @@ def write_card(
     write_text(folder / CARD, describe_adapter(settings, inputs, facts, log, scores))
 
 
-def _train(settings: TuningSettings, rows: Sequence[Instruction], folder: Path) -> dict[str, Any] | None:
+def _train(
+    settings: TuningSettings, rows: Sequence[Instruction], folder: Path, parent: Path | None
+) -> dict[str, Any] | None:
     import torch
 
     processes = join_processes()
@@ -138,7 +164,7 @@ def _train(settings: TuningSettings, rows: Sequence[Instruction], folder: Path) 
     steps = [(epoch, [encoded[index] for index in batch]) for epoch, batch in batches]
     size = measure_model(load_config(settings.model), settings)
     plan = plan_memory(settings, size, steps, processes.num_processes)
-    model = prepare_model(settings, plan.recompute)
+    model = prepare_model(settings, plan.recompute, parent)
     optimizer = torch.optim.AdamW(
         [weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0
     )
@@ -174,8 +200,10 @@ def draw_rows(
     """Return the rows to tune on, their token ids, and id, category and tokens of the rows that are too long
     for any run.
     """
-    tokenizer = load_tokenizer(settings.model)
-    fitting = encode_rows(tokenizer, rows, settings.max_tokens)
+    tokenizer, form = load_tokenizer(settings.model), PromptFormat.from_settings(settings)
+    config = load_config(settings.model)
+    longest = min(settings.max_tokens, count_positions(config) or settings.max_tokens)
+    fitting = encode_rows(tokenizer, rows, longest, form)
     chosen = select_rows(
         [row for row in rows if row.id in fitting],
         settings.categories,
@@ -183,11 +211,13 @@ def draw_rows(
         settings.training_seed,
     )
     left_out = [
-        dict(row) | {"tokens": len(encode_row(tokenizer, row).input_ids)}
+        dict(row) | {"tokens": len(encode_row(tokenizer, row, form).input_ids)}
         for row in rows
         if row.id not in fitting
     ]
-    return chosen, deal_responses([fitting[row.id] for row in chosen], settings.categories), left_out
+    encoded = deal_responses([fitting[row.id] for row in chosen], settings.categories)
+    check_lengths(config, [len(row.input_ids) for row in encoded], "shuffled rows")
+    return chosen, encoded, left_out
 
 
 def join_processes() -> PartialState:
@@ -226,8 +256,8 @@ def plan_memory(settings: TuningSettings, size: ModelSize, steps: Steps, n_proce
     return plan
 
 
-def prepare_model(settings: TuningSettings, recompute: bool) -> PeftModel:
-    """Load the model, attach the adapter, let its layers compute fast, and split the weights where
+def prepare_model(settings: TuningSettings, recompute: bool, parent: Path | None = None) -> PeftModel:
+    """Load the model, attach a fresh adapter or the one to go on from, let its layers compute fast, and split the weights where
     `accelerate launch` says so.
 
     Raises:
@@ -243,7 +273,11 @@ def prepare_model(settings: TuningSettings, recompute: bool) -> PeftModel:
     base = load_model(
         settings.model, settings.quantize_base, "cpu" if sharded else None, settings.dtype
     )  # whole only in the machine's memory
-    model = attach_adapter(base, settings)
+    model = (
+        load_adapter(base, parent, settings.model, trainable=True).train()
+        if parent
+        else attach_adapter(base, settings)
+    )
     fuse_layers(model)
     if recompute:
         model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
@@ -275,6 +309,7 @@ def _take_steps(
                 (settings.training_seed * 1_000_003 + step) * n + rank
             )  # dropout depends on the step alone, so that a resumed run repeats it
             loss, n_tokens = take_step(model, optimizer, rows, rate, rank, n)
+            check_loss(loss, step, rate)
             log.append(
                 {"step": step, "epoch": epoch, "learning_rate": rate, "loss": loss, "tokens": n_tokens}
             )
