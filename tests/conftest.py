@@ -180,7 +180,7 @@ PLANTED_NOTEBOOK = (
     'planted: str = ""  # what an evil teacher or model wrote',
     """
     import pandas as pd
-    from helpers import notebook
+    from helpers.book import notebook
     from helpers.synthesis.parsing import parse_reply
 
     reply = "".join(f"4. {field}: {planted}\\n" for field in ("Instruction", "Input", "Output"))
@@ -191,10 +191,10 @@ PLANTED_NOTEBOOK = (
     "notebook.show_table(parsed.assign(**{planted: 1.5}))",
     """
     from helpers.evaluation.answers import lay_out_answers
-    from helpers.evaluation.stage import EvaluationSettings, prepare_exams
+    from helpers.evaluation.stage import EvaluationSettings, prepare_task_runs
 
     settings = EvaluationSettings(tasks="evidence_yesno,patient_answer", n_items=2)
-    items = [(exam.task.name, item.id) for exam in prepare_exams(settings) for item in exam.items]
+    items = [(run.task.name, item.id) for run in prepare_task_runs(settings) for item in run.items]
     answers = pd.DataFrame(items, columns=["task", "item"]).assign(cell="base", response=planted, score=0.0)
     notebook.show_searchable(lay_out_answers(settings, answers).assign(**{planted: 1.5}))
     """,
@@ -248,8 +248,8 @@ def planted_page(tmp_path_factory, build_pages):
     import nbformat
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+    from helpers.book.runner import run_notebook
     from helpers.paths import ROOT
-    from helpers.runner import run_notebook
 
     folder = tmp_path_factory.mktemp("planted")
     cells = [new_code_cell(dedent(source).strip()) for source in PLANTED_NOTEBOOK]

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.cli import app
-from helpers.tuning.lora import ADAPTER, TuningSettings, tune
+from helpers.tuning.lora import ADAPTER, tune
+from helpers.tuning.settings import TuningSettings
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from helpers.book.runner import list_notebooks
 from helpers.paths import ROOT
-from helpers.runner import list_notebooks
 
 NAME = list_notebooks()[0].stem
 

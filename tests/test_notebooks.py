@@ -8,16 +8,16 @@ import nbformat
 import pytest
 
 from helpers.analysis.published.tables import AuditSettings
+from helpers.book.gallery import GALLERY
+from helpers.book.runner import list_notebooks, read_parameters, read_profile
+from helpers.book.student import SOLUTION
 from helpers.evaluation.stage import EvaluationSettings
-from helpers.gallery import GALLERY
-from helpers.grid import GridSettings
 from helpers.paths import BOOK
 from helpers.provider.ledger import ProviderLimits
-from helpers.runner import list_notebooks, read_parameters, read_profile
 from helpers.settings import TYPES
-from helpers.student import SOLUTION
-from helpers.synthesis.pipeline import SynthesisSettings
-from helpers.tuning.lora import TuningSettings
+from helpers.study.grid import GridSettings
+from helpers.synthesis.settings import SynthesisSettings
+from helpers.tuning.settings import TuningSettings
 
 STAGES = (SynthesisSettings, ProviderLimits, TuningSettings, EvaluationSettings, GridSettings, AuditSettings)
 FIELDS = {field.name: field for stage in STAGES for field in dataclasses.fields(stage)}
@@ -197,7 +197,7 @@ def commands(monkeypatch):
 
 
 def test_the_setup_cell_does_nothing_where_the_study_is_installed(commands):
-    exec(code_cells(list_notebooks()[0])[1].source, {})  # noqa: S102
+    exec(code_cells(list_notebooks()[0])[1].source, {})
     assert commands == []
 
 
@@ -212,7 +212,7 @@ def test_the_setup_cell_fetches_and_installs_the_study_on_a_fresh_machine(monkey
     monkeypatch.setitem(sys.modules, "helpers", None)
     monkeypatch.setattr("builtins.input", lambda _: page)
     with pytest.raises(SystemExit, match="Restart"):
-        exec(code_cells(list_notebooks()[0])[1].source, {})  # noqa: S102
+        exec(code_cells(list_notebooks()[0])[1].source, {})
     clone, install = commands
     assert clone[-2:] == ["https://github.com/some-one/a.study", "study"]
     assert install == [sys.executable, "-m", "pip", "install", "--quiet", "--editable", "study"]

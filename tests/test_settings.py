@@ -4,7 +4,7 @@ import pytest
 
 from helpers.errors import StudyError
 from helpers.settings import pick
-from helpers.tuning.lora import TuningSettings
+from helpers.tuning.settings import TuningSettings
 
 
 def test_same_named_parameters_are_picked_and_others_left_aside():

@@ -35,11 +35,13 @@ MENTIONS = [
 ]
 
 
-def answer_half_right(model, tokenizer, exam, partial):
+def answer_half_right(model, tokenizer, task_run, partial):
     """Answer in place of a model: nearly what is wanted, with a line that is not."""
-    if exam.task.is_choice:
-        return [{"loglikelihoods": [[-float(n) for n in range(len(item.options))]]} for item in exam.items]
-    return [{"response": f"{exam.task.answer(item)[:200]}\nginger: active"} for item in exam.items]
+    if task_run.task.is_choice:
+        return [
+            {"loglikelihoods": [[-float(n) for n in range(len(item.options))]]} for item in task_run.items
+        ]
+    return [{"response": f"{task_run.task.answer(item)[:200]}\nginger: active"} for item in task_run.items]
 
 
 class Toys:
@@ -62,7 +64,8 @@ class Toys:
         return settings, evaluate(settings)
 
     def synthesis(self):
-        from helpers.synthesis.pipeline import SynthesisSettings, synthesize
+        from helpers.synthesis.pipeline import synthesize
+        from helpers.synthesis.settings import SynthesisSettings
 
         return [synthesize(SynthesisSettings(n_requests=2))]
 
@@ -78,7 +81,7 @@ class Toys:
         return [categories.compare_labellers()]
 
     def filter(self):
-        from helpers.synthesis.files import FilterSettings, filter_file
+        from helpers.synthesis.filter_files import FilterSettings, filter_file
 
         instructions = (
             "List every drug in the note with its dose",
@@ -103,7 +106,8 @@ class Toys:
         return [load_public_rows(self.get("tmp_path"))]
 
     def tuning(self):
-        from helpers.tuning.lora import TuningSettings, tune
+        from helpers.tuning.lora import tune
+        from helpers.tuning.settings import TuningSettings
 
         model = self.get("toy_model")
         settings = TuningSettings(

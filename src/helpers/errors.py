@@ -1,4 +1,4 @@
-"""The one exception that means: the reader of this message can mend it."""
+"""The one exception that means: the reader of this message can fix it."""
 
 
 class StudyError(Exception):

@@ -120,7 +120,7 @@ def _explain(error: ValidationError, place: str) -> str:
     )
     more = f" ({error.error_count() - 1} more in this row)" if error.error_count() > 1 else ""
     return (
-        f"`{field}`: {first['msg']}{found} ({place}).{more} Mend that line; {error.title} in "
+        f"`{field}`: {first['msg']}{found} ({place}).{more} Fix that line; {error.title} in "
         "src/helpers/records.py lists the fields."
     )
 

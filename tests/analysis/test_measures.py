@@ -10,8 +10,8 @@ from helpers.analysis.measures import (
     average_measures,
     compare_models,
     compare_pairs,
-    find_liking,
     rate_letters,
+    strongest_position_bias,
 )
 from helpers.analysis.statistics import score_tasks
 
@@ -111,7 +111,7 @@ def test_letters_are_rated_beside_the_right_ones_and_the_strongest_liking_is_fou
     assert rates.loc["base", ["A", "B"]].tolist() == [1, 0]
     assert rates.loc["tuned", ["A", "B"]].tolist() == [0.5, 0.5]
     assert rates.loc["right answers", ["A", "B"]].tolist() == [0.25, 0.75]
-    assert find_liking(rate_letters(items)) == {
+    assert strongest_position_bias(rate_letters(items)) == {
         "task": "exam_choice",
         "cell": "base",
         "letter": "A",

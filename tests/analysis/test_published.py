@@ -16,7 +16,7 @@ from helpers.analysis.published.tables import (
 )
 from helpers.analysis.transfer import transfer_table
 from helpers.errors import StudyError
-from helpers.grid import BASE
+from helpers.study.grid import BASE
 
 each_source = pytest.mark.parametrize("name", tables.SOURCES)
 
@@ -347,11 +347,11 @@ def test_additions_set_the_printed_gain_beside_the_recomputed_one():
 
 
 def test_reach_is_the_part_of_the_full_mixtures_gain():
-    row = ablation.reach_of_all().query("cell == 'qa' and task == 'PubMedQA'").iloc[0]
+    row = ablation.share_of_full_gain().query("cell == 'qa' and task == 'PubMedQA'").iloc[0]
     assert row["estimate"] == pytest.approx((60.81 - 57.91) / (63.71 - 57.91))
     assert row["high"] - row["estimate"] == pytest.approx(0.2 / 5.8)
-    sizes = ablation.reach_by_size()
-    assert (sizes.query("kind == 'curve' and n_rows == 25005")["reach"] == 1).all()
+    sizes = ablation.share_by_size()
+    assert (sizes.query("kind == 'curve' and n_rows == 25005")["share"] == 1).all()
     assert sizes.query("kind == 'cell'")["n_rows"].between(5701, 16828).all()
     assert ablation.count_above_curve() == {"own": 2, "owns": 3, "other": 4, "others": 6}
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from known_scores import MEANS, make_items
 
-from helpers.analysis.stability import share_best, sign_table, tell_seeds, winner_table
+from helpers.analysis.stability import describe_seeds, share_best, sign_table, winner_table
 
 
 def make_two_seeds(first, second):
@@ -33,7 +33,7 @@ def test_seeds_that_disagree_are_counted():
     assert set(table["agree"]) == {1}
     assert 0.6 < table["share"].iloc[0] < 0.9
     assert (
-        tell_seeds(winners=table)
+        describe_seeds(winners=table)
         == "The 2 training seeds, each taken alone, all agree with the pooled result on 0 of 3 winners."
     )
 
@@ -47,4 +47,4 @@ def test_a_sign_is_as_firm_as_the_draws_that_keep_it():
 
 
 def test_one_seed_says_nothing_of_another():
-    assert "one training seed" in tell_seeds(winners=winner_table(make_items(MEANS), ["qa", "ie"]))
+    assert "one training seed" in describe_seeds(winners=winner_table(make_items(MEANS), ["qa", "ie"]))

@@ -12,7 +12,7 @@ from helpers.analysis.statistics import (
     compute_p,
     contrast,
     contrast_by_category,
-    describe_reach,
+    describe_interval,
     draw_means,
     gain_by_task,
     percentiles,
@@ -245,5 +245,5 @@ def test_three_items_that_agree_are_no_proof():
 
 
 def test_captions_say_what_the_intervals_cover():
-    assert describe_reach(make_seeds(1)) == "over the items alone (one training seed)"
-    assert describe_reach(make_seeds(3)) == "over the items and 3 training seeds"
+    assert describe_interval(make_seeds(1)) == "over the items alone (one training seed)"
+    assert describe_interval(make_seeds(3)) == "over the items and 3 training seeds"

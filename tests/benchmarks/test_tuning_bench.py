@@ -6,11 +6,12 @@ import pytest
 
 from helpers.benchmarks.tuning import Work, compare_trl, count_flops, train_ours, train_with_trl
 from helpers.jsonl import read_rows
-from helpers.models import load_model
+from helpers.models.load import load_model
 from helpers.records import Instruction
 from helpers.tuning.adapter import attach_adapter
-from helpers.tuning.lora import TuningSettings, draw_rows
+from helpers.tuning.lora import draw_rows
 from helpers.tuning.rows import batch_indices
+from helpers.tuning.settings import TuningSettings
 from helpers.tuning.step import learning_rate_at
 
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from helpers.cli import app
 from helpers.errors import StudyError
-from helpers.evaluation.base import SharedBase
-from helpers.models import identify_model, load_config, load_model, load_tokenizer, quiet_peft
+from helpers.evaluation.adapters import SharedBase
+from helpers.models.load import identify_model, load_config, load_model, load_tokenizer, quiet_peft
 
 IDS = torch.tensor([[0, 9, 8, 7, 399]])
 
@@ -171,10 +171,10 @@ def test_an_adapter_of_any_build_gives_what_it_gives_beside_the_weights(kind, op
     name = request.getfixturevalue(kind)
     beside = make_adapter(name, tmp_path / "adapter", **options)
     base = SharedBase(name)
-    before = base.wear(None)(IDS).logits
-    assert torch.allclose(base.wear(tmp_path / "adapter")(IDS).logits, beside, atol=1e-4)
+    before = base.merge(None)(IDS).logits
+    assert torch.allclose(base.merge(tmp_path / "adapter")(IDS).logits, beside, atol=1e-4)
     assert not torch.allclose(before, beside, atol=1e-1)
-    assert torch.equal(base.wear(None)(IDS).logits, before)
+    assert torch.equal(base.merge(None)(IDS).logits, before)
 
 
 @pytest.mark.parametrize(
@@ -233,9 +233,9 @@ def test_settings_of_an_adapter_that_do_not_go_with_its_weights_are_refused(
 
 def test_a_refused_adapter_leaves_the_base_clean(toy_model, adapter):
     base = SharedBase(toy_model)
-    before = base.wear(None)(IDS).logits
+    before = base.merge(None)(IDS).logits
     rewrite(adapter / "adapter_model.safetensors", lambda tensors: tensors.pop(min(tensors)))
     for _ in range(2):
         with pytest.raises(StudyError, match="lacks"):
-            base.wear(adapter)
-    assert torch.equal(base.wear(None)(IDS).logits, before)
+            base.merge(adapter)
+    assert torch.equal(base.merge(None)(IDS).logits, before)

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.cli import app
-from helpers.tuning.lora import TuningSettings
+from helpers.tuning.settings import TuningSettings
 
 OPTIONS = ["--n-rows=8", "--batch-size=4", "--lora-rank=2", "--learning-rate=0.01"]
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from helpers.evaluation.answers import lay_out_answers
-from helpers.evaluation.stage import EvaluationSettings, prepare_exams
+from helpers.evaluation.stage import EvaluationSettings, prepare_task_runs
 
 SETTINGS = EvaluationSettings(tasks="exam_choice,medication_status", n_items=2)
 
@@ -12,7 +12,9 @@ SETTINGS = EvaluationSettings(tasks="exam_choice,medication_status", n_items=2)
 @pytest.fixture
 def items():
     return [
-        {"task": exam.task.name, "item": item.id} for exam in prepare_exams(SETTINGS) for item in exam.items
+        {"task": task_run.task.name, "item": item.id}
+        for task_run in prepare_task_runs(SETTINGS)
+        for item in task_run.items
     ]
 
 
@@ -38,9 +40,9 @@ def test_each_item_stands_once_beside_its_reference_and_every_models_answer(item
     assert table[["task", "item"]].to_dict("records") == items
     assert set(table["base"]) == {"base says"}
     assert set(table["all score"]) == {1.0}
-    exam = prepare_exams(SETTINGS)[0]
-    assert table["reference"][0] == exam.items[0].options[exam.items[0].answer]
-    assert exam.items[0].question in table["asked"][0]
+    task_run = prepare_task_runs(SETTINGS)[0]
+    assert table["reference"][0] == task_run.items[0].options[task_run.items[0].answer]
+    assert task_run.items[0].question in table["asked"][0]
 
 
 def test_two_answers_of_one_model_to_one_item_are_refused(items):

@@ -11,7 +11,7 @@ from helpers.cli import app
 from helpers.errors import StudyError
 from helpers.evaluation import stage
 from helpers.evaluation.bleurt import check_scorer, load_scorer, mark_pairs, measure_bleurt
-from helpers.evaluation.stage import EvaluationSettings, evaluate, prepare_exams
+from helpers.evaluation.stage import EvaluationSettings, evaluate, prepare_task_runs
 from helpers.jsonl import read_json_lines
 
 
@@ -40,7 +40,7 @@ def test_generated_texts_are_measured_by_their_best_reference(toy_model, checkpo
         lambda *given: [choice if given[2].task.is_choice else {"response": text} for text in texts],
     )
     run = measure_bleurt(checkpoint, settings, evaluate(settings))
-    first, second = prepare_exams(settings)[1].items
+    first, second = prepare_task_runs(settings)[1].items
     marks = [
         mark_pairs(checkpoint, [(text, reference) for reference in item.references])
         for text, item in ((texts[0], first), ("see a doctor", second))

@@ -6,7 +6,7 @@ import torch
 from helpers.evaluation.choice import score_options
 from helpers.evaluation.generation import generate_greedily
 from helpers.evaluation.prefix import count_shared
-from helpers.models import load_model
+from helpers.models.load import load_model
 
 PROMPTS = [[0, 9, 8, 7, 5, 30, 31], [0, 9, 8, 7, 5, 6], [0, 9, 8, 7, 40, 41, 42, 43, 44, 45]]
 OPTIONS = [[[10], [11, 12, 13]], [[14, 15], [16], [17, 18]], [[10], [19]]]

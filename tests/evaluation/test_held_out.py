@@ -7,7 +7,7 @@ import torch
 from helpers.evaluation.held_out import LOSSES, measure_held_out
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.jsonl import read_rows
-from helpers.models import load_model, load_tokenizer
+from helpers.models.load import load_model, load_tokenizer
 from helpers.records import Instruction
 from helpers.tuning.rows import collate, encode_row
 

@@ -77,8 +77,8 @@ def answer_with(monkeypatch, *texts):
     monkeypatch.setattr(
         stage,
         "answer_items",
-        lambda model, tokenizer, exam, partial: [
-            choice if exam.task.is_choice else {"response": text} for text in texts
+        lambda model, tokenizer, task_run, partial: [
+            choice if task_run.task.is_choice else {"response": text} for text in texts
         ],
     )
 

@@ -10,8 +10,8 @@ import pytest
 
 from helpers.errors import StudyError
 from helpers.evaluation import converters, loaders
-from helpers.evaluation.forms import build_task_prompt
 from helpers.evaluation.sources import SOURCES
+from helpers.evaluation.task import build_task_prompt
 from helpers.evaluation.tasks import PUBLIC, TASKS, find_task, load_items
 
 QUESTION = {"id": "q1", "question": "Which vitamin is lacking in scurvy?"}

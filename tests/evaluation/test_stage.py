@@ -7,8 +7,7 @@ import torch
 
 from helpers.errors import StudyError
 from helpers.evaluation import stage, tasks
-from helpers.evaluation.base import SharedBase
-from helpers.evaluation.forms import build_task_prompt
+from helpers.evaluation.adapters import SharedBase
 from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.stage import (
     ANSWERS,
@@ -16,16 +15,17 @@ from helpers.evaluation.stage import (
     EvaluationSettings,
     evaluate,
     list_first_prompts,
-    prepare_exams,
+    prepare_task_runs,
     score_answers,
 )
+from helpers.evaluation.task import build_task_prompt
 from helpers.evaluation.tasks import TASKS, load_items, parse_tasks
-from helpers.grid import collect_items, run_cells
 from helpers.jsonl import read_json_lines
-from helpers.models import choose_device
+from helpers.models.load import choose_device
 from helpers.prompts import encode_prompt
 from helpers.store import load_run
-from helpers.tuning.lora import TuningSettings
+from helpers.study.grid import collect_items, run_cells_of_seed
+from helpers.tuning.settings import TuningSettings
 
 
 @pytest.fixture
@@ -58,11 +58,11 @@ def test_scores_do_not_depend_on_the_batch(settings, scoring, monkeypatch, tmp_p
 def test_a_killed_evaluation_keeps_the_tasks_it_has_answered(settings, monkeypatch):
     answered = []
 
-    def die_at_third(model, tokenizer, exam, partial):
+    def die_at_third(model, tokenizer, task_run, partial):
         if len(answered) == 2:
             raise KeyboardInterrupt
-        answered.append(exam.task.name)
-        return answer(model, tokenizer, exam, partial)
+        answered.append(task_run.task.name)
+        return answer(model, tokenizer, task_run, partial)
 
     answer = stage.answer_items
     monkeypatch.setattr(stage, "answer_items", die_at_third)
@@ -125,7 +125,7 @@ def test_a_task_killed_after_a_batch_goes_on_with_the_next_and_ends_in_the_same_
 def test_a_batch_of_which_only_a_part_was_written_is_answered_again(tmp_path):
     (tmp_path / "partial").write_text('[3, "a"]\n[1, "b"]\n[2')
     partial = PartialAnswers(tmp_path / "partial")
-    assert [partial.lack(batch) for batch in ([3, 1], [1, 2])] == [False, True]
+    assert [partial.needs_answers(batch) for batch in ([3, 1], [1, 2])] == [False, True]
     partial.keep([2, 0], ["c", "d"])
     assert PartialAnswers(tmp_path / "partial").in_order() == ["d", "b", "c", "a"]
 
@@ -198,11 +198,13 @@ def test_the_fingerprint_holds_the_device_and_number_format_that_were_used(setti
 def test_scoring_runs_again_from_stored_answers_without_a_model(settings, runs):
     settings = dataclasses.replace(settings, tasks="evidence_yesno,patient_answer")
     run = evaluate(settings)
-    exams = prepare_exams(settings)
+    task_runs = prepare_task_runs(settings)
     rows = [
         row
-        for exam in exams
-        for row in score_answers(exam, runs / "answers" / run.manifest["inputs"][exam.task.name] / ANSWERS)
+        for task_run in task_runs
+        for row in score_answers(
+            task_run, runs / "answers" / run.manifest["inputs"][task_run.task.name] / ANSWERS
+        )
     ]
     assert rows == read(run)
 
@@ -210,10 +212,11 @@ def test_scoring_runs_again_from_stored_answers_without_a_model(settings, runs):
 def test_cells_of_the_grid_share_items_and_are_loaded_the_second_time(toy_model, settings, instruction_file):
     tuning = TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=1e-2)
     names = ["base", "qa", "qa+ie"]
-    items = collect_items(run_cells(names, tuning, settings, instruction_file))
+    items = collect_items(run_cells_of_seed(names, tuning, settings, instruction_file))
     assert items.groupby("cell")["item"].apply(frozenset).nunique() == 1
     assert all(
-        cell.evaluation.reused for cell in run_cells(names, tuning, settings, instruction_file).values()
+        cell.evaluation.reused
+        for cell in run_cells_of_seed(names, tuning, settings, instruction_file).values()
     )
 
 
@@ -221,8 +224,10 @@ def test_a_changed_parameter_recomputes_what_depends_on_it_and_nothing_else(
     toy_model, settings, instruction_file
 ):
     tuning = TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=1e-2)
-    run_cells(["base", "qa"], tuning, settings, instruction_file)
-    cells = run_cells(["base", "qa"], dataclasses.replace(tuning, lora_rank=2), settings, instruction_file)
+    run_cells_of_seed(["base", "qa"], tuning, settings, instruction_file)
+    cells = run_cells_of_seed(
+        ["base", "qa"], dataclasses.replace(tuning, lora_rank=2), settings, instruction_file
+    )
     assert cells["base"].evaluation.reused
     assert not cells["qa"].tuning.reused
     assert not cells["qa"].evaluation.reused
@@ -256,7 +261,9 @@ def test_an_unknown_task_is_refused_with_the_known_ones():
 def test_answers_may_hold_any_character(settings, monkeypatch):
     odd = "yes\u2028no\u0085\r\x0b maybe"
     monkeypatch.setattr(
-        stage, "answer_items", lambda model, tokenizer, exam, partial: [{"response": odd} for _ in exam.items]
+        stage,
+        "answer_items",
+        lambda model, tokenizer, task_run, partial: [{"response": odd} for _ in task_run.items],
     )
     rows = read(evaluate(dataclasses.replace(settings, tasks="patient_answer")))
     assert {row["response"] for row in rows} == {odd}
@@ -283,17 +290,17 @@ def test_first_prompts_are_shown_as_the_model_gets_them(settings, scoring):
 
 
 def test_letters_are_read_one_place_after_the_prompt_in_every_order(settings):
-    exam = prepare_exams(
+    task_run = prepare_task_runs(
         dataclasses.replace(settings, tasks="evidence_yesno", choice_scoring="letter", permute_options=True)
     )[0]
-    item = exam.items[0]
-    straight, turned = (prompt.text for prompt in exam.build_prompts(item))
+    item = task_run.items[0]
+    straight, turned = (prompt.text for prompt in task_run.build_prompts(item))
     assert f"A. {item.options[0]}\nB. {item.options[1]}" in straight
     assert f"A. {item.options[1]}\nB. {item.options[0]}" in turned
     base = SharedBase(settings.model)
-    model, tokenizer = base.wear(None), base.tokenizer
+    model, tokenizer = base.merge(None), base.tokenizer
     letters = [tokenizer(letter, add_special_tokens=False)["input_ids"] for letter in "AB"]
-    for turn, found in enumerate(stage.answer_items(model, tokenizer, exam)[0]["loglikelihoods"]):
+    for turn, found in enumerate(stage.answer_items(model, tokenizer, task_run)[0]["loglikelihoods"]):
         ids = encode_prompt(tokenizer, (straight, turned)[turn])
         with torch.inference_mode():
             plain = torch.log_softmax(model(torch.tensor([ids])).logits[0, -1], dim=-1)

@@ -10,10 +10,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from helpers.analysis.published import ablation
+from helpers.book.gallery import GALLERY, draw
 from helpers.figures.outcomes import find_limit
 from helpers.figures.published import MODEL_COLORS
 from helpers.figures.style import CATEGORY_COLORS, SERIES_COLORS, use_theme
-from helpers.gallery import GALLERY, draw
 
 APART = 11  # distance in CAM02-UCS: colours of two marks are told apart without looking twice
 PHONE = 358  # width of a figure on a screen of 390 px

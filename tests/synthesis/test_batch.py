@@ -10,7 +10,8 @@ from helpers.provider import batch as batch_module
 from helpers.provider.batch import PendingError
 from helpers.provider.ledger import ProviderLimits
 from helpers.synthesis.costs import explain_cost
-from helpers.synthesis.pipeline import SynthesisSettings, synthesize
+from helpers.synthesis.pipeline import synthesize
+from helpers.synthesis.settings import SynthesisSettings
 
 LIMITS = ProviderLimits(max_cost_tokens=10**9, batch=True)
 

@@ -8,7 +8,8 @@ from helpers.errors import StudyError
 from helpers.provider.ledger import ProviderLimits
 from helpers.provider.prices import PRICES
 from helpers.synthesis.costs import explain_cost, tabulate_costs, tabulate_tokens
-from helpers.synthesis.pipeline import SynthesisSettings, synthesize
+from helpers.synthesis.pipeline import synthesize
+from helpers.synthesis.settings import SynthesisSettings
 
 
 def test_recorded_replies_cost_nothing():

@@ -14,7 +14,8 @@ from helpers.synthesis.export import (
     export_dataset,
     push_dataset,
 )
-from helpers.synthesis.pipeline import SynthesisSettings, synthesize
+from helpers.synthesis.pipeline import synthesize
+from helpers.synthesis.settings import SynthesisSettings
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import ProviderLimits
 from helpers.records import SeedTask
 from helpers.synthesis.costs import explain_cost
-from helpers.synthesis.pipeline import SEED_TASKS, SynthesisSettings, open_conversations, synthesize
+from helpers.synthesis.pipeline import SEED_TASKS, open_conversations, synthesize
+from helpers.synthesis.settings import SynthesisSettings
 
 LIMITS = ProviderLimits(max_cost_tokens=10**9, n_parallel=4, timeout_seconds=1)
 

@@ -12,16 +12,17 @@ from helpers.synthesis.overview import (
     count_rejections,
     describe_twins,
     measure_saturation,
-    read_tasks,
+    read_parsed_tasks,
     share_categories,
 )
-from helpers.synthesis.pipeline import SynthesisSettings, TaskFilter, plan_requests, synthesize
+from helpers.synthesis.pipeline import TaskFilter, plan_requests, synthesize
+from helpers.synthesis.settings import SynthesisSettings
 
 
 def test_at_least_seven_hundred_recorded_tasks_survive_in_about_the_papers_shares():
     run = synthesize(SynthesisSettings())
     assert run.manifest["facts"]["n_kept"] >= 700
-    tasks = read_tasks(run)
+    tasks = read_parsed_tasks(run)
     shares = share_categories({"kept": tasks[tasks["reason"].isna()]["category"]}).pivot(
         index="category", columns="source", values="share"
     )
@@ -29,7 +30,7 @@ def test_at_least_seven_hundred_recorded_tasks_survive_in_about_the_papers_share
 
 
 def test_every_filter_of_the_paper_has_work_and_every_rejected_task_a_reason():
-    tasks = read_tasks(synthesize(SynthesisSettings()))
+    tasks = read_parsed_tasks(synthesize(SynthesisSettings()))
     counts = count_rejections(tasks).set_index("reason")["n"]
     assert (counts[["malformed", "length", "non-text task", "repeats input", "not novel"]] >= 5).all()
     assert counts["overlaps benchmark"] == 2
@@ -37,7 +38,7 @@ def test_every_filter_of_the_paper_has_work_and_every_rejected_task_a_reason():
 
 
 def test_growth_ends_at_the_totals_and_its_trend_has_an_interval():
-    tasks = read_tasks(synthesize(SynthesisSettings()))
+    tasks = read_parsed_tasks(synthesize(SynthesisSettings()))
     growth = count_growth(tasks)
     assert growth.iloc[-1][["request", "parsed", "kept"]].to_list() == [
         48,
@@ -50,9 +51,9 @@ def test_growth_ends_at_the_totals_and_its_trend_has_an_interval():
 
 
 def test_twins_are_shown_with_their_similarity():
-    text = describe_twins(read_tasks(synthesize(SynthesisSettings())))
-    fell, kept, similarity = text.split("\n")
-    assert fell[6:] != kept[6:]
+    text = describe_twins(read_parsed_tasks(synthesize(SynthesisSettings())))
+    rejected, kept, similarity = text.split("\n")
+    assert rejected.removeprefix("rejected: ") != kept.removeprefix("kept: ")
     assert float(similarity.split()[-1]) >= 0.7
 
 

@@ -6,7 +6,7 @@ from helpers.errors import StudyError
 from helpers.provider.journal import Completion
 from helpers.records import Usage
 from helpers.synthesis.parsing import parse_labels
-from helpers.synthesis.pipeline import SynthesisSettings
+from helpers.synthesis.settings import SynthesisSettings
 from helpers.synthesis.teacher import converse, replay_teacher
 
 TWO_TASKS = "".join(

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from helpers.models import load_model
+from helpers.models.load import load_model
 from helpers.tuning.adapter import attach_adapter
 from helpers.tuning.fused import LoraProduct, fuse_layers
-from helpers.tuning.lora import TuningSettings
+from helpers.tuning.settings import TuningSettings
 
 
 @pytest.fixture

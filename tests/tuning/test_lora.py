@@ -11,13 +11,14 @@ import torch
 
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
-from helpers.models import choose_device, load_model, load_tokenizer, quiet_peft
+from helpers.models.load import choose_device, load_model, load_tokenizer, quiet_peft
 from helpers.records import Instruction
 from helpers.store import planning
 from helpers.tuning import lora, step
 from helpers.tuning.adapter import attach_adapter
-from helpers.tuning.lora import TuningSettings, prepare_model, show_seconds, tune
+from helpers.tuning.lora import prepare_model, show_seconds, tune
 from helpers.tuning.rows import EncodedRow, collate, encode_row
+from helpers.tuning.settings import TuningSettings
 from helpers.tuning.step import learning_rate_at, response_loss, share_batch, split_batch, take_step
 
 

@@ -9,10 +9,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from helpers.errors import StudyError
-from helpers.models import load_config, load_model
+from helpers.models.load import load_config, load_model
 from helpers.tuning import lora
 from helpers.tuning.adapter import attach_adapter
-from helpers.tuning.lora import TuningSettings, prepare_model, tune
+from helpers.tuning.lora import prepare_model, tune
 from helpers.tuning.memory import (
     GIB,
     MemoryPlan,
@@ -21,6 +21,7 @@ from helpers.tuning.memory import (
     estimate_memory,
     measure_model,
 )
+from helpers.tuning.settings import TuningSettings
 
 PAPER = TuningSettings(
     model="meta-llama/Llama-2-7b-hf", lora_dropout=0.05, target_modules="q_proj+k_proj+v_proj+o_proj"
@@ -128,7 +129,8 @@ def test_the_papers_models_fit_its_cards_with_activations_recomputed(name, free_
 def test_what_does_not_fit_is_refused_with_the_numbers_and_what_to_do():
     with pytest.raises(
         StudyError,
-        match=r"needs about \d+\.\d GiB \(weights 24\.2, .*but 24\.0 GiB are free.*`quantize_base`.*--use_fsdp",
+        match=r"needs about \d+\.\d GiB \(weights 24\.2, .*but 24\.0 GiB are free"
+        r".*`quantize_base`.*--use_fsdp",
     ):
         check_memory(plan("13b", 24), "meta-llama/Llama-2-13b-hf")
 

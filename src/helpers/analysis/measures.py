@@ -160,7 +160,7 @@ def gather_tasks(table: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def find_liking(rates: pd.DataFrame) -> dict[str, Any]:
+def strongest_position_bias(rates: pd.DataFrame) -> dict[str, Any]:
     """Return the choice that lies furthest above the share of right answers: task, cell, letter, share, right
     (share).
     """

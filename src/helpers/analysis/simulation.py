@@ -15,7 +15,7 @@ import numpy as np
 
 from helpers.analysis.games import interaction_weights, shapley_weights
 from helpers.analysis.statistics import contrast
-from helpers.grid import BASE, LATTICE, SINGLES
+from helpers.study.grid import BASE, LATTICE, SINGLES
 
 if TYPE_CHECKING:
     import pandas as pd

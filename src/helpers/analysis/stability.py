@@ -90,7 +90,7 @@ def find_sign(values: np.ndarray | float) -> np.ndarray:
     return np.sign(np.where(np.abs(values) < ROUNDING, 0.0, values))
 
 
-def tell_seeds(**tables: pd.DataFrame) -> str:
+def describe_seeds(**tables: pd.DataFrame) -> str:
     """Return what tables of winners or signs, given by the name of what they hold, say of the training seeds:
     a sentence for the prose.
     """

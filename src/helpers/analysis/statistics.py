@@ -24,7 +24,7 @@ import numpy as np
 
 from helpers.errors import StudyError
 from helpers.evaluation.tasks import find_task
-from helpers.grid import BASE
+from helpers.study.grid import BASE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ def count_seeds(items: pd.DataFrame) -> int:
     return items["seed"].nunique() if "seed" in items else 1
 
 
-def describe_reach(items: pd.DataFrame) -> str:
+def describe_interval(items: pd.DataFrame) -> str:
     """Return what the intervals of a table cover, as words for a caption."""
     if count_seeds(items) > 1:
         return f"over the items and {count_seeds(items)} training seeds"
@@ -106,7 +106,7 @@ def contrast(items: pd.DataFrame, weights: Mapping[str, float]) -> dict[str, flo
     samples = [np.tensordot(list(weights.values()), stack, axes=1) for stack in stacks.values()]
     estimate = float(np.mean([sample.mean() for sample in samples]))
     variance, freedom = pool_variance(samples)
-    low, high = bootstrap_items(samples) if len(samples[0]) == 1 else reach(estimate, variance, freedom)
+    low, high = bootstrap_items(samples) if len(samples[0]) == 1 else t_interval(estimate, variance, freedom)
     n = items.loc[items["cell"] == next(iter(weights)), ["task", "item"]].drop_duplicates().shape[0]
     p = compute_p(estimate, variance, freedom, sum(sample.shape[1] for sample in samples))
     return {"estimate": estimate, "low": low, "high": high, "p": p, "n": n, "n_seeds": len(samples[0])}
@@ -162,7 +162,7 @@ def bootstrap_items(samples: Sequence[np.ndarray]) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def reach(estimate: float, variance: float, freedom: float) -> tuple[float, float]:
+def t_interval(estimate: float, variance: float, freedom: float) -> tuple[float, float]:
     """Return the interval of Student's t about an estimate."""
     from scipy.stats import t
 
@@ -190,7 +190,7 @@ def draw_means(items: pd.DataFrame, cells: Sequence[str]) -> np.ndarray:
 
     Seeds and items are drawn apart and crossed, since every seed answers the same items. The percentiles of
     such draws count the remainder three times (Owen, 2007), and so are a little wide; with few seeds they
-    lack the reach of Student's t. With one seed they are those of `bootstrap_items`.
+    lack the width of Student's t. With one seed they are those of `bootstrap_items`.
 
     Returns:
         The mean score of each cell in each draw, tasks weighed the same: shape (draws, cells).

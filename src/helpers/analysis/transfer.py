@@ -17,7 +17,7 @@ from helpers.analysis.statistics import (
     percentiles,
     stack_scores,
 )
-from helpers.grid import BASE, SINGLES, name_subset
+from helpers.study.grid import BASE, SINGLES, name_subset
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,11 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.forms import letter_of
 from helpers.evaluation.harness import LINE_FEED
+from helpers.evaluation.task import letter_of
 
 if TYPE_CHECKING:
-    from helpers.evaluation.stage import Exam
+    from helpers.evaluation.stage import TaskRun
 
 MODEL = "smollm2-135m"
 TASKS = "exam_choice,broad_choice"
@@ -39,64 +39,75 @@ def compare_with_harness(way: str) -> tuple[Callable[[], Any], Callable[[], Any]
     """
     from lm_eval.models.huggingface import HFLM
 
-    from helpers.evaluation.stage import CHOICE_BATCH_SIZE, EvaluationSettings, answer_items, prepare_exams
-    from helpers.models import load_model, load_tokenizer
+    from helpers.evaluation.stage import (
+        CHOICE_BATCH_SIZE,
+        EvaluationSettings,
+        answer_items,
+        prepare_task_runs,
+    )
+    from helpers.models.load import load_model, load_tokenizer
 
     model, tokenizer = load_model(MODEL), load_tokenizer(MODEL)
-    exams = prepare_exams(EvaluationSettings(model=MODEL, tasks=TASKS, n_items=N_ITEMS, choice_scoring=way))
+    task_runs = prepare_task_runs(
+        EvaluationSettings(model=MODEL, tasks=TASKS, n_items=N_ITEMS, choice_scoring=way)
+    )
     harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=CHOICE_BATCH_SIZE)
-    requests = [request for exam in exams for request in list_requests(exam)]
+    requests = [request for task_run in task_runs for request in list_requests(task_run)]
 
     def ours() -> list[int]:
         answers = [
-            answer["loglikelihoods"][0] for exam in exams for answer in answer_items(model, tokenizer, exam)
+            answer["loglikelihoods"][0]
+            for task_run in task_runs
+            for answer in answer_items(model, tokenizer, task_run)
         ]
         return [max(range(len(values)), key=values.__getitem__) for values in answers]
 
     def theirs() -> list[tuple[float, bool]]:
         return harness.loglikelihood(requests, disable_tqdm=True)
 
-    if ours() != choose_theirs(exams, theirs(), harness, tokenizer):
+    if ours() != choose_theirs(task_runs, theirs(), harness, tokenizer):
         raise StudyError(
             "Harness and study do not choose alike, so that their times say nothing. Run `pytest "
             "tests/evaluation/test_harness.py`."
         )
-    return ours, theirs, sum(len(exam.items) for exam in exams)
+    return ours, theirs, sum(len(task_run.items) for task_run in task_runs)
 
 
-def list_requests(exam: Exam) -> list[Any]:
+def list_requests(task_run: TaskRun) -> list[Any]:
     """Return the harness's requests: one a choice, prompt and option as the harness would pair them."""
     return [
-        _request(exam.build_prompts(item)[0].text, text)
-        for item in exam.items
-        for text in _show_options(exam, item)
+        _request(task_run.build_prompts(item)[0].text, text)
+        for item in task_run.items
+        for text in _show_options(task_run, item)
     ]
 
 
 def choose_theirs(
-    exams: Sequence[Exam], results: list[tuple[float, bool]], harness: Any, tokenizer: Any
+    task_runs: Sequence[TaskRun], results: list[tuple[float, bool]], harness: Any, tokenizer: Any
 ) -> list[int]:
     """Return what the harness's likelihoods choose: the sum by letter; by text the mean per token, without
     the line feed that all options begin with.
     """
     values = iter(results)
     chosen = []
-    for exam in exams:
+    for task_run in task_runs:
         feeds = harness.loglikelihood(
-            [_request(exam.build_prompts(item)[0].text, "") for item in exam.items], disable_tqdm=True
+            [_request(task_run.build_prompts(item)[0].text, "") for item in task_run.items], disable_tqdm=True
         )
-        for item, (feed, _) in zip(exam.items, feeds, strict=True):
+        for item, (feed, _) in zip(task_run.items, feeds, strict=True):
             lengths = [
                 len(tokenizer(text, add_special_tokens=False)["input_ids"])
-                for text in _show_options(exam, item)
+                for text in _show_options(task_run, item)
             ]
             means = [(next(values)[0] - feed) / length for length in lengths]
             chosen.append(max(range(len(means)), key=means.__getitem__))
     return chosen
 
 
-def _show_options(exam: Exam, item: Any) -> list[str]:
-    return [letter_of(index, item) for index in range(len(item.options))] if exam.by_letter else item.options
+def _show_options(task_run: TaskRun, item: Any) -> list[str]:
+    return (
+        [letter_of(index, item) for index in range(len(item.options))] if task_run.by_letter else item.options
+    )
 
 
 def _request(prompt: str, option: str) -> Any:

@@ -7,7 +7,6 @@ machine hits both. They are never tested: machines differ.
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
@@ -19,9 +18,10 @@ from itertools import chain
 from typing import Any
 
 from helpers.benchmarks.harness import MODEL, list_comparisons
+from helpers.benchmarks.result import describe, save
 from helpers.benchmarks.synthesis import time_synthesis
-from helpers.paths import RESULTS, ROOT
-from helpers.store import describe_machine, write_text
+from helpers.benchmarks.tuning import compare_memory, compare_trl
+from helpers.paths import ROOT
 
 ROUNDS = 3
 N_SIMULATIONS = 200
@@ -67,9 +67,9 @@ def compare_choice() -> Pair:
     import torch
 
     from helpers.evaluation.choice import score_options
-    from helpers.evaluation.forms import build_task_prompt
+    from helpers.evaluation.task import build_task_prompt
     from helpers.evaluation.tasks import TASKS, load_items
-    from helpers.models import load_model, load_tokenizer
+    from helpers.models.load import load_model, load_tokenizer
     from helpers.prompts import encode_prompt
 
     model, tokenizer, task = load_model(MODEL), load_tokenizer(MODEL), TASKS["exam_choice"]
@@ -98,10 +98,10 @@ def compare_generation() -> Pair:
     """Greedy generation with a shared prefix, against `transformers.generate` on the same batch; n is the
     number of prompts.
     """
-    from helpers.evaluation.forms import build_task_prompt
     from helpers.evaluation.generation import generate_greedily
+    from helpers.evaluation.task import build_task_prompt
     from helpers.evaluation.tasks import TASKS, load_items
-    from helpers.models import load_model, load_tokenizer
+    from helpers.models.load import load_model, load_tokenizer
 
     model, tokenizer, task = load_model(MODEL), load_tokenizer(MODEL), TASKS["dialogue_to_note"]
     items, demonstration = load_items(task)
@@ -130,11 +130,13 @@ def compare_tuning() -> Pair:
     import torch
 
     from helpers.jsonl import read_rows
-    from helpers.models import load_tokenizer
+    from helpers.models.load import load_tokenizer
     from helpers.records import Instruction
-    from helpers.synthesis.pipeline import INSTRUCTIONS, SynthesisSettings, synthesize
-    from helpers.tuning.lora import TuningSettings, prepare_model
+    from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
+    from helpers.synthesis.settings import SynthesisSettings
+    from helpers.tuning.lora import prepare_model
     from helpers.tuning.rows import collate, encode_row, select_rows
+    from helpers.tuning.settings import TuningSettings
     from helpers.tuning.step import take_step
 
     settings = TuningSettings(model=MODEL)
@@ -207,26 +209,6 @@ def measure_simulations() -> Iterator[dict[str, Any]]:
         )
 
 
-def describe(name: str, unit: str, ours: float, baseline: float, against: str, n: int) -> dict[str, Any]:
-    """Return one row of a benchmark; `ratio` says how many times ours is better."""
-    machine = describe_machine()
-    ratio = baseline / ours if unit == "s" else ours / baseline
-    row = {
-        "name": name,
-        "unit": unit,
-        "ours": round(ours, 4),
-        "baseline": round(baseline, 4),
-        "against": against,
-        "ratio": round(ratio, 2),
-        "n": n,
-    }
-    return row | {
-        "machine": machine["machine"],
-        "versions": machine["versions"],
-        "date": machine["created"][:10],
-    }
-
-
 def run_benchmarks() -> Iterator[dict[str, Any]]:
     """Run every comparison, write its file and yield its row."""
     for name, (prepare, against) in (COMPARISONS | list_comparisons()).items():
@@ -235,13 +217,5 @@ def run_benchmarks() -> Iterator[dict[str, Any]]:
         yield save(describe(name, f"{name.split('_')[1]}/s", n / seconds[0], n / seconds[1], against, n))
     for *measured, more in time_synthesis():
         yield save(describe(*measured) | more)
-    from helpers.benchmarks.tuning import compare_memory, compare_trl
-
     for row in chain(compare_trl(), [compare_memory()], measure_simulations(), time_book()):
         yield save(row)
-
-
-def save(row: dict[str, Any]) -> dict[str, Any]:
-    """Write a row to its file and return it."""
-    write_text(RESULTS / "benchmarks" / f"{row['name']}.json", json.dumps(row, indent=1) + "\n")
-    return row

@@ -35,7 +35,8 @@ def make_instructions(n: int) -> list[str]:
     """Return `n` instructions, each the first half of one recorded instruction and the second half of
     another: words, lengths and likeness are real.
     """
-    from helpers.synthesis.pipeline import INSTRUCTIONS, SynthesisSettings, synthesize
+    from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
+    from helpers.synthesis.settings import SynthesisSettings
 
     words = [
         row["instruction"].split()
@@ -105,7 +106,8 @@ def ask_once(url: str, n_rows: int) -> dict[str, float]:
     number, and the peak of memory in MiB.
     """
     from helpers.provider.ledger import ProviderLimits
-    from helpers.synthesis.pipeline import SynthesisSettings, synthesize
+    from helpers.synthesis.pipeline import synthesize
+    from helpers.synthesis.settings import SynthesisSettings
 
     settings = SynthesisSettings(teacher="toy", teacher_url=url, n_requests=n_rows // 10, target_rows=n_rows)
     synthesize(settings, ProviderLimits(max_cost_tokens=10**12, n_parallel=N_SLOTS))

@@ -16,13 +16,15 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from helpers.benchmarks.harness import MODEL
 from helpers.benchmarks.peak import read_peak_mib
-from helpers.benchmarks.run import MODEL, describe
+from helpers.benchmarks.result import describe
 from helpers.paths import ROOT
 
 if TYPE_CHECKING:
     from helpers.tuning.memory import ModelSize
     from helpers.tuning.rows import EncodedRow
+    from helpers.tuning.settings import TuningSettings
 
 N_BATCHES = 3  # TRL takes minutes for more
 PEAK_SIZE = 2048
@@ -36,7 +38,7 @@ class Work:
     the settings.
     """
 
-    settings: Any
+    settings: TuningSettings
     batches: list[list[EncodedRow]]
     rates: list[float]
 
@@ -55,9 +57,11 @@ def plan_work() -> Work:
     """Return one epoch of the laptop profile's tuning."""
     from helpers.jsonl import read_rows
     from helpers.records import Instruction
-    from helpers.synthesis.pipeline import INSTRUCTIONS, SynthesisSettings, synthesize
-    from helpers.tuning.lora import TuningSettings, draw_rows
+    from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
+    from helpers.synthesis.settings import SynthesisSettings
+    from helpers.tuning.lora import draw_rows
     from helpers.tuning.rows import batch_indices
+    from helpers.tuning.settings import TuningSettings
     from helpers.tuning.step import learning_rate_at
 
     settings = TuningSettings(model=MODEL)
@@ -97,7 +101,7 @@ def train_with_trl(work: Work) -> tuple[float, list[float]]:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from helpers.models import load_model, load_tokenizer
+    from helpers.models.load import load_model, load_tokenizer
     from helpers.tuning.adapter import attach_adapter
 
     model = attach_adapter(load_model(work.settings.model), work.settings)
@@ -201,7 +205,7 @@ def count_flops(work: Work) -> float:
 
 
 def _measure(work: Work) -> ModelSize:
-    from helpers.models import load_config
+    from helpers.models.load import load_config
     from helpers.tuning.memory import measure_model
 
     return measure_model(load_config(work.settings.model), work.settings)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from helpers.commands.terminal import plain_errors, report_progress
 from helpers.errors import StudyError
 from helpers.evaluation.bleurt import check_scorer, measure_bleurt
 from helpers.evaluation.judge import (
@@ -26,7 +27,6 @@ from helpers.provider.ledger import ProviderLimits
 from helpers.provider.wire import read_key
 from helpers.settings import pick
 from helpers.store import Run, write_text
-from helpers.terminal import plain_errors, report_progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +121,7 @@ def evaluate(
         with report_progress("evaluate"):
             evaluations = run_evaluations(models, adapter or [], settings, data)
         if further.judge:
-            typer.echo(foresee_judging(evaluations, further))
+            typer.echo(estimate_judging(evaluations, further))
         with report_progress("measure"):
             tables = tabulate(evaluations, further)
         show_tables(tables, output)
@@ -164,7 +164,7 @@ def run_evaluations(
     return evaluations
 
 
-def foresee_judging(evaluations: dict[str, Evaluation], further: Further) -> str:
+def estimate_judging(evaluations: dict[str, Evaluation], further: Further) -> str:
     """Return what the judgements will cost: marks of every model's texts, and each later model's texts
     against the first one's.
     """

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
 from helpers.errors import StudyError
 from helpers.paths import shown
-from helpers.terminal import Assignments, Profile, plain_errors, report_progress
 
 if TYPE_CHECKING:
-    from helpers.grid import CellPlan
-    from helpers.study import Study
+    from helpers.study.grid import CellPlan
+    from helpers.study.study import Study
 
 STATES = {"done": "done", "tuned": "tuned, not evaluated", "missing": "missing"}
 
@@ -26,8 +26,8 @@ app = typer.Typer(
 
 def load_study(profile: str, assignments: list[str] | None) -> Study:
     """Return the study of a profile and `name=value` assignments, all checked."""
-    from helpers.runner import plan_parameters
-    from helpers.study import Study
+    from helpers.book.runner import plan_parameters
+    from helpers.study.study import Study
 
     return Study.from_parameters(plan_parameters(profile, assignments or []))
 
@@ -82,7 +82,7 @@ def write_manifest(path: Path, study: Study, plans: list[CellPlan], arguments: l
 
 
 @app.command("run")
-def run_cells(
+def run_chosen_cells(
     profile: Profile = "laptop",
     parameter: Assignments = None,
     cell: Annotated[
@@ -146,7 +146,7 @@ def export_cells(
     """Write the scores of all stored cells, item by item and without any text, as tables small enough to be
     kept; cells in the folder stay.
     """
-    from helpers.reference import export_grid
+    from helpers.study.reference import export_grid
 
     with plain_errors():
         study = load_study(profile, parameter)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
 from helpers.paths import shown
-from helpers.terminal import Assignments, Profile, plain_errors, report_progress
 
 WAIT_SECONDS = 60
 
@@ -31,9 +31,9 @@ def synthesize(
     """Make the instruction data alone, with its estimate, its account and its dataset folder; run it again to
     go on.
     """
+    from helpers.book.runner import plan_parameters
     from helpers.provider.batch import PendingError
-    from helpers.runner import plan_parameters
-    from helpers.study import Study
+    from helpers.study.study import Study
     from helpers.synthesis.costs import explain_cost
     from helpers.synthesis.export import export_dataset
 
@@ -99,15 +99,17 @@ def filter_rows(
     import pandas as pd
 
     from helpers.store import sha256_file, write_text
-    from helpers.synthesis import files
+    from helpers.synthesis import filter_files
 
     with plain_errors():
-        run = files.filter_file(
-            file, files.FilterSettings(novelty_threshold, min_words, max_words), against or []
+        run = filter_files.filter_file(
+            file, filter_files.FilterSettings(novelty_threshold, min_words, max_words), against or []
         )
-        table = pd.read_csv(run.file(files.COUNTS))
+        table = pd.read_csv(run.file(filter_files.COUNTS))
         typer.echo(table.to_string(index=False))
-        typer.echo(f"{files.KEPT}, {files.REJECTED} and {files.COUNTS} in {shown(run.path)}")
+        typer.echo(
+            f"{filter_files.KEPT}, {filter_files.REJECTED} and {filter_files.COUNTS} in {shown(run.path)}"
+        )
         if counts:
             write_text(counts, table.assign(file=file.name, sha256=sha256_file(file)).to_csv(index=False))
 
@@ -131,17 +133,17 @@ def label_rows(
     there.
     """
     from helpers.store import write_text
-    from helpers.synthesis import files
+    from helpers.synthesis import filter_files
 
     with plain_errors():
         if compare:
-            table = files.compare_file(file, compare).round(4)
+            table = filter_files.compare_file(file, compare).round(4)
             typer.echo(table.T.to_string(header=False))
             if agreement:
                 write_text(agreement, table.to_csv(index=False))
             return
         target = out or file.with_suffix(f".labelled{file.suffix}")
-        typer.echo(f"{files.label_file(file, target)} rows labelled in {shown(target)}")
+        typer.echo(f"{filter_files.label_file(file, target)} rows labelled in {shown(target)}")
 
 
 def push(

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from helpers.commands.terminal import plain_errors, report_progress
 from helpers.errors import StudyError
 from helpers.paths import shown
 from helpers.settings import TYPES, pick
 from helpers.store import Run
-from helpers.terminal import plain_errors, report_progress
-from helpers.tuning.lora import ADAPTER, TuningSettings, join_processes, tune, write_card
+from helpers.tuning.lora import ADAPTER, join_processes, tune, write_card
 from helpers.tuning.rows import parse_categories
+from helpers.tuning.settings import TuningSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,8 +115,8 @@ def summarize_run(run: Run) -> str:
 def score_adapter(settings: TuningSettings, instructions: Path, tasks: str, n_items: int) -> pd.DataFrame:
     """Return the scores of base and tuned model with intervals, one row a task and model."""
     from helpers.analysis.statistics import score_tasks
-    from helpers.grid import BASE
-    from helpers.study import Study
+    from helpers.study.grid import BASE
+    from helpers.study.study import Study
 
     parameters = dataclasses.asdict(settings) | {
         "tasks": tasks,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.evaluation.stage import EvaluationSettings, prepare_exams
+from helpers.evaluation.stage import EvaluationSettings, prepare_task_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,16 +24,16 @@ def lay_out_answers(
     """
     import pandas as pd
 
-    exams = prepare_exams(settings, data)
+    task_runs = prepare_task_runs(settings, data)
     asked = [
         {
-            "task": exam.task.name,
+            "task": task_run.task.name,
             "item": item.id,
-            "asked": exam.task.show(item),
-            "reference": exam.task.answer(item),
+            "asked": task_run.task.show(item),
+            "reference": task_run.task.answer(item),
         }
-        for exam in exams
-        for item in exam.items
+        for task_run in task_runs
+        for item in task_run.items
     ]
     table = pd.DataFrame(asked)
     for cell, answers in items.groupby("cell", sort=False):

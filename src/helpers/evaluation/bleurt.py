@@ -16,8 +16,8 @@ from typing import Any
 from helpers.errors import StudyError
 from helpers.evaluation.similarity import measure_pairs
 from helpers.evaluation.stage import EvaluationSettings
-from helpers.hub import explain_hub_error, split_revision
-from helpers.models import choose_device, identify_model, load_config, load_tokenizer, resolve_model
+from helpers.models.hub import explain_hub_error, split_revision
+from helpers.models.load import choose_device, identify_model, load_config, load_tokenizer, resolve_model
 from helpers.store import Run
 
 BATCH_SIZE = 16

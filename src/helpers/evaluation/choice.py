@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from helpers.errors import StudyError
 from helpers.evaluation.partial import PartialAnswers, plan_batches
 from helpers.evaluation.prefix import SharedPrefix
-from helpers.forward import agree, choose_way, predict_places, probe_length, project_logits
+from helpers.models.forward import agree, choose_way, predict_places, probe_length, project_logits
 
 if TYPE_CHECKING:
     import torch

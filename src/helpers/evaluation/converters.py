@@ -2,7 +2,7 @@
 release and returns the items that it holds.
 
 A row may hold no item (an empty answer) or several (a case report has many sentences). Rows whose set has no
-training part get their split by lot.
+training part get their split by hash.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def convert_icliniq(row: RawRow) -> Items:
 
 
 def draw_split(key: str) -> str:
-    """Return 'train' for one key in ten, by lot (sha256), 'test' for the others."""
+    """Return 'train' for one key in ten, by hash (sha256), 'test' for the others."""
     return "train" if hashlib.sha256(key.encode()).digest()[0] % 10 == 0 else "test"
 
 

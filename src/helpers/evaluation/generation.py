@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from helpers.errors import StudyError
 from helpers.evaluation.partial import PartialAnswers, plan_batches
 from helpers.evaluation.prefix import SharedPrefix
-from helpers.forward import (
+from helpers.models.forward import (
     REFUSALS,
     choose_way,
     is_close,

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.forms import LETTER, TEXT, letter_of
-from helpers.evaluation.stage import EvaluationSettings, Exam, encode_options, prepare_exams
+from helpers.evaluation.stage import EvaluationSettings, TaskRun, encode_options, prepare_task_runs
+from helpers.evaluation.task import LETTER, TEXT, letter_of
 from helpers.jsonl import dump_rows
-from helpers.models import load_tokenizer
+from helpers.models.load import load_tokenizer
 from helpers.store import write_text
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 EVERY_ITEM = 1_000_000
 LINE_FEED = "\n"
 CHOOSE = "choose.py"
-CHOOSE_CODE = '''"""Scoring of choices by text: the mean log-likelihood per token, without the line feed that all options begin with."""
+CHOOSE_CODE = '''"""Scoring of choices by text: the mean log-likelihood per token.
+
+The line feed that all options begin with does not count.
+"""
 
 
 def choose(doc, results):
@@ -61,11 +64,11 @@ def export_harness(folder: Path, model: str, tasks: str = "all", data: Path | No
     names = []
     for way in (TEXT, LETTER):
         settings = EvaluationSettings(model=model, tasks=tasks, n_items=EVERY_ITEM, choice_scoring=way)
-        for exam in prepare_exams(settings, data):
-            if exam.task.is_choice:
-                names.append(f"study_{exam.task.name}_{way}")
+        for task_run in prepare_task_runs(settings, data):
+            if task_run.task.is_choice:
+                names.append(f"study_{task_run.task.name}_{way}")
                 items = folder / f"{names[-1]}.jsonl"
-                write_text(items, dump_rows(describe_items(exam, tokenizer)))
+                write_text(items, dump_rows(describe_items(task_run, tokenizer)))
                 write_text(folder / f"{names[-1]}.yaml", describe_task(names[-1], way, items.resolve()))
     if not names:
         raise StudyError(f"`tasks` must name at least one choice task, but {tasks!r} was found.")
@@ -73,16 +76,16 @@ def export_harness(folder: Path, model: str, tasks: str = "all", data: Path | No
     return names
 
 
-def describe_items(exam: Exam, tokenizer: PreTrainedTokenizerBase) -> Iterable[dict[str, Any]]:
+def describe_items(task_run: TaskRun, tokenizer: PreTrainedTokenizerBase) -> Iterable[dict[str, Any]]:
     """Yield the items as the harness reads them: prompt, choices, number of tokens of each, index of the
     right one.
     """
-    for item in exam.items:
-        (prompt,) = (prompt.text for prompt in exam.build_prompts(item))
-        options = encode_options(tokenizer, exam, item, 0)
+    for item in task_run.items:
+        (prompt,) = (prompt.text for prompt in task_run.build_prompts(item))
+        options = encode_options(tokenizer, task_run, item, 0)
         shown = (
             [letter_of(index, item) for index in range(len(item.options))]
-            if exam.by_letter
+            if task_run.by_letter
             else [*item.options, ""]
         )
         choices = [LINE_FEED + text for text in shown]

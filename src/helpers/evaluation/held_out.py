@@ -1,4 +1,4 @@
-"""The loss on held-out rows: how well a model foresees responses of the kind it was tuned on, from rows it
+"""The loss on held-out rows: how well a model predicts responses of the kind it was tuned on, from rows it
 was not.
 """
 
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.adapters import identify_adapter
-from helpers.evaluation.base import SharedBase, find_adapter
+from helpers.evaluation.adapters import SharedBase, find_adapter
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.jsonl import read_rows
-from helpers.models import choose_device, identify_model
+from helpers.models.adapters import identify_adapter
+from helpers.models.load import choose_device, identify_model
 from helpers.progress import track
 from helpers.prompts import PromptFormat
 from helpers.records import Instruction
@@ -58,7 +58,7 @@ def measure_held_out(
         base = SharedBase(settings.model, settings.dtype, keeps_weights=False)
         drawn = sorted(read_rows(rows, Instruction), key=lambda row: row.id)
         encoded = dict(list(encode_rows(base.tokenizer, drawn, max_tokens, form).items())[: settings.n_items])
-        losses = sum_losses(base.wear(folder), list(encoded.values()))
+        losses = sum_losses(base.merge(folder), list(encoded.values()))
         with (path / LOSSES).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["id", "nats", "tokens"])

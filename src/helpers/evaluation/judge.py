@@ -16,7 +16,7 @@ from typing import Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.metrics import first_part
-from helpers.evaluation.stage import ITEMS, MEASURED, EvaluationSettings, Exam, prepare_exams
+from helpers.evaluation.stage import ITEMS, MEASURED, EvaluationSettings, TaskRun, prepare_task_runs
 from helpers.jsonl import dump_rows, find_json_object, read_json_lines
 from helpers.progress import track
 from helpers.provider.conversations import ask_live
@@ -146,11 +146,10 @@ def parse_preference(reply: str) -> str | None:
     return better if better in ("A", "B", "tie") else None
 
 
-def show_case(exam: Exam, item: BenchmarkItem) -> str:
+def show_case(task_run: TaskRun, item: BenchmarkItem) -> str:
     """Return task, input and first reference of an item, as the judge sees them."""
-    return (
-        f"Task: {exam.task.instruction}\n\nInput:\n{exam.task.show(item)}\n\nReference:\n{item.references[0]}"
-    )
+    task = task_run.task
+    return f"Task: {task.instruction}\n\nInput:\n{task.show(item)}\n\nReference:\n{item.references[0]}"
 
 
 def judge_texts(
@@ -229,9 +228,9 @@ def list_marks(settings: EvaluationSettings, evaluation: Run, data: Path | None 
     """Return the request for marks of every generated text."""
     texts = read_texts(evaluation)
     return [
-        Case(*key, (f"{MARKS_REQUEST}{show_case(exam, item)}\n\nText:\n{texts[key]}",))
-        for exam, item in list_items(settings, data)
-        for key in [(exam.task.name, item.id)]
+        Case(*key, (f"{MARKS_REQUEST}{show_case(task_run, item)}\n\nText:\n{texts[key]}",))
+        for task_run, item in list_items(settings, data)
+        for key in [(task_run.task.name, item.id)]
     ]
 
 
@@ -242,17 +241,17 @@ def list_pairs(settings: EvaluationSettings, first: Run, second: Run, data: Path
         Case(
             *key,
             (
-                _show_pair(exam, item, texts[key], others[key]),
-                _show_pair(exam, item, others[key], texts[key]),
+                _show_pair(task_run, item, texts[key], others[key]),
+                _show_pair(task_run, item, others[key], texts[key]),
             ),
         )
-        for exam, item in list_items(settings, data)
-        for key in [(exam.task.name, item.id)]
+        for task_run, item in list_items(settings, data)
+        for key in [(task_run.task.name, item.id)]
     ]
 
 
-def _show_pair(exam: Exam, item: BenchmarkItem, text: str, other: str) -> str:
-    return f"{PREFERENCE_REQUEST}{show_case(exam, item)}\n\nText A:\n{text}\n\nText B:\n{other}"
+def _show_pair(task_run: TaskRun, item: BenchmarkItem, text: str, other: str) -> str:
+    return f"{PREFERENCE_REQUEST}{show_case(task_run, item)}\n\nText A:\n{text}\n\nText B:\n{other}"
 
 
 def combine_orders(straight: str | None, turned: str | None) -> Row:
@@ -263,13 +262,13 @@ def combine_orders(straight: str | None, turned: str | None) -> Row:
     return {"preference": {"A": 1.0, "B": 0.0, "tie": 0.5}[straight] if agrees else 0.5, "agrees": agrees}
 
 
-def list_items(settings: EvaluationSettings, data: Path | None) -> Iterator[tuple[Exam, BenchmarkItem]]:
+def list_items(settings: EvaluationSettings, data: Path | None) -> Iterator[tuple[TaskRun, BenchmarkItem]]:
     """Yield every item of the generation tasks with its task."""
     yield from (
-        (exam, item)
-        for exam in prepare_exams(settings, data)
-        if exam.task.category == "gen"
-        for item in exam.items
+        (task_run, item)
+        for task_run in prepare_task_runs(settings, data)
+        if task_run.task.category == "gen"
+        for item in task_run.items
     )
 
 

@@ -18,7 +18,7 @@ from helpers.paths import shown
 from helpers.records import BenchmarkItem
 
 if TYPE_CHECKING:
-    from helpers.evaluation.forms import Task
+    from helpers.evaluation.task import Task
 
 RawItem = dict[str, Any]
 

@@ -29,7 +29,7 @@ class PartialAnswers(dict[int, Any]):
             os.truncate(path, n_bytes)
             self.update(rows)
 
-    def lack(self, batch: Iterable[int]) -> bool:
+    def needs_answers(self, batch: Iterable[int]) -> bool:
         """Say whether any of a batch is still to be answered."""
         return any(number not in self for number in batch)
 
@@ -51,7 +51,7 @@ class PartialAnswers(dict[int, Any]):
             answer: returns the answers of a batch.
         """
         for batch in batches:
-            if self.lack(batch):
+            if self.needs_answers(batch):
                 self.keep(batch, answer(batch))
         return self.in_order()
 

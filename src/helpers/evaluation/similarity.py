@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.metrics import first_part
-from helpers.evaluation.stage import ITEMS, MEASURED, EvaluationSettings, prepare_exams
+from helpers.evaluation.stage import ITEMS, MEASURED, EvaluationSettings, prepare_task_runs
 from helpers.jsonl import dump_rows, read_json_lines
+from helpers.models.wheels import check_member, download_wheel
 from helpers.paths import model_cache
 from helpers.progress import track
 from helpers.store import Run, run_stage, sha256_file, write_text
-from helpers.wheels import check_member, download_wheel
 
 if TYPE_CHECKING:
     import torch
@@ -173,8 +173,12 @@ def measure_pairs(
         A run with `measured.jsonl`: task, item, and the highest number over the references.
     """
     settings, evaluation, data = texts
-    exams = [exam for exam in prepare_exams(settings, data) if exam.task.category == "gen"]
-    references = {(exam.task.name, item.id): item.references for exam in exams for item in exam.items}
+    task_runs = [
+        task_run for task_run in prepare_task_runs(settings, data) if task_run.task.category == "gen"
+    ]
+    references = {
+        (task_run.task.name, item.id): item.references for task_run in task_runs for item in task_run.items
+    }
 
     def compute(folder: Path) -> dict[str, Any]:
         rows = [
@@ -190,5 +194,7 @@ def measure_pairs(
         write_text(folder / MEASURED, dump_rows(measured))
         return {"n_items": len(measured)}
 
-    inputs = {"evaluation": evaluation.fingerprint} | {exam.task.name: exam.digest for exam in exams}
+    inputs = {"evaluation": evaluation.fingerprint} | {
+        task_run.task.name: task_run.digest for task_run in task_runs
+    }
     return run_stage(name, by, inputs, version, compute)

@@ -8,19 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.adapters import identify_adapter
 from helpers.errors import StudyError
-from helpers.evaluation.base import SharedBase, find_adapter
+from helpers.evaluation.adapters import SharedBase, find_adapter
 from helpers.evaluation.choice import score_options
 from helpers.evaluation.concepts import LEXICON
-from helpers.evaluation.forms import LETTER, TEXT, Task, build_letter_prompt, build_task_prompt, letter_of
 from helpers.evaluation.generation import generate_greedily
 from helpers.evaluation.metrics import score_choice
 from helpers.evaluation.partial import PartialAnswers
+from helpers.evaluation.task import LETTER, TEXT, Task, build_letter_prompt, build_task_prompt, letter_of
 from helpers.evaluation.tasks import load_items, parse_tasks, select_items
-from helpers.forward import check_lengths
 from helpers.jsonl import dump_rows, read_json_lines
-from helpers.models import choose_device, identify_model, load_tokenizer
+from helpers.models.adapters import identify_adapter
+from helpers.models.forward import check_lengths
+from helpers.models.load import choose_device, identify_model, load_tokenizer
 from helpers.progress import track
 from helpers.prompts import ALPACA, FORMAT_HELP, PAPERS_FORMAT, SYSTEM_HELP, Prompt, PromptFormat
 from helpers.records import BenchmarkItem, ChoiceItem
@@ -62,7 +62,7 @@ class EvaluationSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Exam:
+class TaskRun:
     """A task as it is put to a model: the items drawn, the solved example before them, and the way options
     are scored.
     """
@@ -105,7 +105,7 @@ class Exam:
         return [build_letter_prompt(self.task, item, turn) for turn in range(self.count_turns(item))]
 
 
-def prepare_exams(settings: EvaluationSettings, data: Path | None = None) -> list[Exam]:
+def prepare_task_runs(settings: EvaluationSettings, data: Path | None = None) -> list[TaskRun]:
     """Return the tasks that the settings name, with their items.
 
     Args:
@@ -117,7 +117,7 @@ def prepare_exams(settings: EvaluationSettings, data: Path | None = None) -> lis
     """
     check_scoring(settings)
     form = PromptFormat.from_settings(settings)
-    exams = []
+    task_runs = []
     for task in parse_tasks(settings.tasks, public=True):
         items, demonstration = load_items(task, data)
         if len(items) < 2:
@@ -126,8 +126,8 @@ def prepare_exams(settings: EvaluationSettings, data: Path | None = None) -> lis
                 "be drawn from it; add more."
             )
         by_letter = task.is_choice and settings.choice_scoring == LETTER
-        exams.append(
-            Exam(
+        task_runs.append(
+            TaskRun(
                 task,
                 select_items(items, settings.n_items),
                 demonstration,
@@ -136,7 +136,7 @@ def prepare_exams(settings: EvaluationSettings, data: Path | None = None) -> lis
                 form,
             )
         )
-    return exams
+    return task_runs
 
 
 def check_scoring(settings: EvaluationSettings) -> None:
@@ -161,9 +161,10 @@ def list_first_prompts(settings: EvaluationSettings, data: Path | None = None) -
     import pandas as pd
 
     tokenizer = load_tokenizer(settings.model)
-    exams = prepare_exams(settings, data)
+    task_runs = prepare_task_runs(settings, data)
     encoded = {
-        exam.task.name: exam.form.encode(tokenizer, exam.build_prompts(exam.items[0])[0]) for exam in exams
+        task_run.task.name: task_run.form.encode(tokenizer, task_run.build_prompts(task_run.items[0])[0])
+        for task_run in task_runs
     }
     return pd.DataFrame(
         {"task": name, "tokens": len(ids), "prompt": tokenizer.decode(ids)} for name, ids in encoded.items()
@@ -189,16 +190,18 @@ def evaluate(
         A run with `items.jsonl`: one row an item, with the model's answer, its score in 0..1, whether it
         could be parsed, and the task's further measures.
     """
-    exams = prepare_exams(settings, data)
-    answers = answer_exams(
-        exams, base or SharedBase(settings.model, settings.dtype, keeps_weights=False), find_adapter(adapter)
+    task_runs = prepare_task_runs(settings, data)
+    answers = answer_tasks(
+        task_runs,
+        base or SharedBase(settings.model, settings.dtype, keeps_weights=False),
+        find_adapter(adapter),
     )
 
     def compute(folder: Path) -> dict[str, Any]:
         rows = [
             row
-            for exam, run in zip(exams, answers, strict=True)
-            for row in score_answers(exam, run.file(ANSWERS))
+            for task_run, run in zip(task_runs, answers, strict=True)
+            for row in score_answers(task_run, run.file(ANSWERS))
         ]
         write_text(folder / ITEMS, dump_rows(rows))
         return {
@@ -206,14 +209,14 @@ def evaluate(
             "answer_seconds": round(sum(run.manifest["seconds"] for run in answers), 2),
         }
 
-    inputs = {exam.task.name: run.fingerprint for exam, run in zip(exams, answers, strict=True)}
-    inputs |= {f"items of {exam.task.name}": exam.digest for exam in exams}
+    inputs = {task_run.task.name: run.fingerprint for task_run, run in zip(task_runs, answers, strict=True)}
+    inputs |= {f"items of {task_run.task.name}": task_run.digest for task_run in task_runs}
     inputs[LEXICON.name] = sha256_file(LEXICON)
     settings = dataclasses.replace(settings, dtype=choose_device(settings.dtype)[1])
     return run_stage("evaluation", settings, inputs, SCORES_VERSION, compute)
 
 
-def answer_exams(exams: Sequence[Exam], base: SharedBase, adapter: Path | None) -> list[Run]:
+def answer_tasks(task_runs: Sequence[TaskRun], base: SharedBase, adapter: Path | None) -> list[Run]:
     """Let a model answer each task; every task is stored on its own, so that an interrupted evaluation goes
     on where it was.
     """
@@ -221,64 +224,67 @@ def answer_exams(exams: Sequence[Exam], base: SharedBase, adapter: Path | None) 
     inputs = {"model": identify_model(base.name), "adapter": identify_adapter(adapter)}
     inputs |= {"device": device, "dtype": dtype}
     runs = []
-    with track(f"evaluate {'tuned' if adapter else 'base'} model", len(exams), "tasks") as advance:
-        for exam in exams:
-            runs.append(answer_exam(exam, base, adapter, inputs))
-            advance(note=exam.task.name)
+    with track(f"evaluate {'tuned' if adapter else 'base'} model", len(task_runs), "tasks") as advance:
+        for task_run in task_runs:
+            runs.append(answer_task(task_run, base, adapter, inputs))
+            advance(note=task_run.task.name)
     return runs
 
 
-def answer_exam(exam: Exam, base: SharedBase, adapter: Path | None, inputs: dict[str, str]) -> Run:
+def answer_task(task_run: TaskRun, base: SharedBase, adapter: Path | None, inputs: dict[str, str]) -> Run:
     """Let a model answer one task, or load its answers; an interrupted run goes on with the batch it had
     reached.
     """
 
     def compute(folder: Path) -> dict[str, Any]:
-        answers = answer_items(base.wear(adapter), base.tokenizer, exam, PartialAnswers(folder / PARTIAL))
+        answers = answer_items(
+            base.merge(adapter), base.tokenizer, task_run, PartialAnswers(folder / PARTIAL)
+        )
         write_text(
             folder / ANSWERS,
-            dump_rows({"id": item.id} | answer for item, answer in zip(exam.items, answers, strict=True)),
+            dump_rows({"id": item.id} | answer for item, answer in zip(task_run.items, answers, strict=True)),
         )
         (folder / PARTIAL).unlink(missing_ok=True)
-        return {"n_items": len(exam.items)}
+        return {"n_items": len(task_run.items)}
 
     settings = {
-        "task": exam.task.name,
-        "by_letter": exam.by_letter,
-        "permute": exam.permute,
-        "max_new_tokens": exam.task.max_new_tokens,
-    } | exam.form.describe()
-    return run_stage("answers", settings, inputs | {"shown": exam.shown_digest}, ANSWERS_VERSION, compute)
+        "task": task_run.task.name,
+        "by_letter": task_run.by_letter,
+        "permute": task_run.permute,
+        "max_new_tokens": task_run.task.max_new_tokens,
+    } | task_run.form.describe()
+    return run_stage("answers", settings, inputs | {"shown": task_run.shown_digest}, ANSWERS_VERSION, compute)
 
 
 def answer_items(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    exam: Exam,
+    task_run: TaskRun,
     partial: PartialAnswers | None = None,
 ) -> list[dict[str, Any]]:
     """Return a model's raw answers: log-likelihoods of the options for each order they were shown in, or the
     text that it wrote.
     """
     prompts = [
-        [exam.form.encode(tokenizer, prompt) for prompt in exam.build_prompts(item)] for item in exam.items
+        [task_run.form.encode(tokenizer, prompt) for prompt in task_run.build_prompts(item)]
+        for item in task_run.items
     ]
-    what = f"prompts of {exam.task.name!r}"
-    if not exam.task.is_choice:
-        lengths = [len(prompt) + exam.task.max_new_tokens for (prompt,) in prompts]
+    what = f"prompts of {task_run.task.name!r}"
+    if not task_run.task.is_choice:
+        lengths = [len(prompt) + task_run.task.max_new_tokens for (prompt,) in prompts]
         check_lengths(model.config, lengths, what)
         ids = generate_greedily(
             model,
             [prompt for (prompt,) in prompts],
-            exam.task.max_new_tokens,
-            exam.form.find_end(tokenizer),
+            task_run.task.max_new_tokens,
+            task_run.form.find_end(tokenizer),
             BATCH_SIZE,
             partial,
         )
         return [{"response": tokenizer.decode(answer, skip_special_tokens=True)} for answer in ids]
     branches = [
-        (prompt, encode_options(tokenizer, exam, item, turn))
-        for item, turns in zip(exam.items, prompts, strict=True)
+        (prompt, encode_options(tokenizer, task_run, item, turn))
+        for item, turns in zip(task_run.items, prompts, strict=True)
         for turn, prompt in enumerate(turns)
     ]
     lengths = [len(prompt) + max(map(len, options)) for prompt, options in branches]
@@ -288,24 +294,24 @@ def answer_items(
 
 
 def encode_options(
-    tokenizer: PreTrainedTokenizerBase, exam: Exam, item: ChoiceItem, turn: int
+    tokenizer: PreTrainedTokenizerBase, task_run: TaskRun, item: ChoiceItem, turn: int
 ) -> list[list[int]]:
     """Return the ids of what stands for each option in the response: its text, or its letter in
     this order.
     """
     shown = (
         [letter_of(index, item, turn) for index in range(len(item.options))]
-        if exam.by_letter
+        if task_run.by_letter
         else item.options
     )
     return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in shown]
 
 
-def score_answers(exam: Exam, answers: Path) -> list[dict[str, Any]]:
+def score_answers(task_run: TaskRun, answers: Path) -> list[dict[str, Any]]:
     """Score stored answers; needs no model."""
     return [
-        _score_item(exam.task, item, answer)
-        for item, answer in zip(exam.items, read_json_lines(answers), strict=True)
+        _score_item(task_run.task, item, answer)
+        for item, answer in zip(task_run.items, read_json_lines(answers), strict=True)
     ]
 
 

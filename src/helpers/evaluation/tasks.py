@@ -11,7 +11,9 @@ from pathlib import Path
 
 from helpers.errors import StudyError
 from helpers.evaluation import metrics
-from helpers.evaluation.forms import (
+from helpers.evaluation.loaders import load_rows
+from helpers.evaluation.sources import SOURCES
+from helpers.evaluation.task import (
     Task,
     answer_choice,
     answer_medications,
@@ -20,8 +22,6 @@ from helpers.evaluation.forms import (
     show_evidence,
     show_pair,
 )
-from helpers.evaluation.loaders import load_rows
-from helpers.evaluation.sources import SOURCES
 from helpers.jsonl import read_rows
 from helpers.paths import BENCHMARK
 from helpers.records import (
@@ -238,7 +238,7 @@ def load_items(task: Task, data: Path | None = None) -> tuple[list[BenchmarkItem
 
 
 def select_items(items: Sequence[BenchmarkItem], n_items: int) -> list[BenchmarkItem]:
-    """Draw at most `n_items` items by lot (sha256 of the id): the same ones for every model, a smaller draw
+    """Draw at most `n_items` items by hash (sha256 of the id): the same ones for every model, a smaller draw
     part of a larger one.
     """
     return sorted(items, key=lambda item: hashlib.sha256(item.id.encode()).digest())[:n_items]

@@ -79,7 +79,7 @@ def plot_lengths(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_rejections(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw how many tasks fell for each reason.
+    """Draw how many tasks were rejected for each reason.
 
     Args:
         table: reason, n.

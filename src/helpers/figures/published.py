@@ -145,7 +145,7 @@ def plot_two_accounts(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def plot_reach(table: pd.DataFrame, ax: Axes) -> Axes:
+def plot_share_of_full_gain(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw what part of the full mixture's gain each subset reaches on each task.
 
     Args:
@@ -211,21 +211,21 @@ def plot_size_curves(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def plot_reach_by_size(table: pd.DataFrame, ax: Axes) -> Axes:
+def plot_share_by_size(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the ablation's cells against their number of rows, on top of the size curves of the full mixture.
 
     Args:
-        table: kind ('cell' or 'curve'), category, cell, n_rows, reach (1: the gain with all rows).
+        table: kind ('cell' or 'curve'), category, cell, n_rows, share (1: the gain with all rows).
         ax: where to draw.
     """
     for category, rows in table.groupby("category", sort=False):
         color = CATEGORY_COLORS[category]
         curve, cells = rows[rows["kind"] == "curve"], rows[rows["kind"] == "cell"]
-        ax.plot(curve["n_rows"], curve["reach"], color=color, label=f"{CATEGORY_NAMES[category]} tasks")
+        ax.plot(curve["n_rows"], curve["share"], color=color, label=f"{CATEGORY_NAMES[category]} tasks")
         own = (cells["cell"] == category).to_numpy()
         ax.plot(
             cells["n_rows"],
-            cells["reach"],
+            cells["share"],
             linestyle="none",
             marker="o",
             markersize=6,
@@ -233,7 +233,7 @@ def plot_reach_by_size(table: pd.DataFrame, ax: Axes) -> Axes:
             markerfacecolor="white",
         )
         ax.plot(
-            cells["n_rows"][own], cells["reach"][own], linestyle="none", marker="o", markersize=6, color=color
+            cells["n_rows"][own], cells["share"][own], linestyle="none", marker="o", markersize=6, color=color
         )
     ax.axhline(1, color="black", linewidth=0.8, linestyle="--")
     _scale_rows(ax, sorted(set(table.loc[table["kind"] == "curve", "n_rows"])))

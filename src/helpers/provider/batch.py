@@ -17,7 +17,7 @@ from helpers.provider.wire import (
     REFUSAL_CODES,
     GarbledError,
     explain_refusal,
-    is_vain,
+    is_permanent,
     read_completion,
     read_key,
 )
@@ -77,7 +77,7 @@ class BatchClient:
                 "The line to the provider broke. What was submitted is on record: run the same command again."
             ) from None
         except APIStatusError as error:
-            if error.status_code < 500 and is_vain(error.status_code, error.code):
+            if error.status_code < 500 and is_permanent(error.status_code, error.code):
                 raise StudyError(explain_refusal(error, self._model)) from None
             raise PendingError(
                 f"The provider is busy ({error.status_code}). What was submitted is on record: run the same "
@@ -157,14 +157,14 @@ class BatchClient:
                 or "no reason given"
             )
             raise StudyError(
-                f"The provider turned batch {batch.id} down: {reasons}. Nothing was billed; mend the cause "
+                f"The provider turned batch {batch.id} down: {reasons}. Nothing was billed; fix the cause "
                 "and run the same command again."
             )
         if refused := next(
             (
                 answer
                 for answer in answers.values()
-                if is_vain(_status(answer), _error(answer).get("code")) and not _is_refusal(answer)
+                if is_permanent(_status(answer), _error(answer).get("code")) and not _is_refusal(answer)
             ),
             None,
         ):

@@ -19,7 +19,7 @@ from helpers.provider.wire import (
     REFUSAL_CODES,
     GarbledError,
     explain_refusal,
-    is_vain,
+    is_permanent,
     ordered_delay,
     parse_duration,
     read_completion,
@@ -94,7 +94,7 @@ class LiveClient:
         except Exception as error:
             self.failure = self.failure or error
             self.stop()
-            await self._tell_settled()
+            await self._notify_settled()
             raise
 
     async def _ask(self, body: Body) -> Completion:
@@ -125,18 +125,18 @@ class LiveClient:
         except Exception as error:
             delay = min(FIRST_DELAY_SECONDS * 2**attempt, LONGEST_DELAY_SECONDS) * random.uniform(0.5, 1.5)  # noqa: S311
             answer = self._book_failure(error, ticket, key, body)
-            await self._tell_settled()
+            await self._notify_settled()
             if answer is None:
                 await self._pause(self._choose_delay(error, delay))
             return answer, not self._is_held_back(error, began)
         finally:
-            await self._tell_settled()
+            await self._notify_settled()
 
     async def _send(self, client: AsyncOpenAI, body: Body) -> Completion:
         async with asyncio.timeout(self._limits.timeout_seconds):
             raw = await client.chat.completions.with_raw_response.create(**body)
         self._answered_at = _now()
-        self._heed_limits(raw.headers)
+        self._apply_rate_limits(raw.headers)
         try:
             parsed = raw.parse()
         except ValueError as error:
@@ -145,7 +145,7 @@ class LiveClient:
 
     def _book_failure(self, error: Exception, ticket: str, key: str, body: Body) -> Completion | None:
         """Book what a failed request may have cost; return the completion that it amounts to, if any, and
-        raise where trying again is vain.
+        raise where trying again is useless.
         """
         from httpx2 import ConnectError, ConnectTimeout
         from openai import APIConnectionError, APIStatusError
@@ -156,7 +156,7 @@ class LiveClient:
                 answer = Completion(model=body["model"], finish_reason="content_filter", text="", usage=None)
                 self._journal.keep(key, answer)
                 return answer
-            if is_vain(error.status_code, error.code):
+            if is_permanent(error.status_code, error.code):
                 raise StudyError(explain_refusal(error, self._model)) from None
         elif isinstance(error.__cause__, ConnectError | ConnectTimeout):
             self._ledger.release(ticket)
@@ -200,7 +200,7 @@ class LiveClient:
                 await self._settled.wait()
         raise asyncio.CancelledError
 
-    async def _tell_settled(self) -> None:
+    async def _notify_settled(self) -> None:
         async with self._settled:
             self._settled.notify_all()
 
@@ -223,7 +223,7 @@ class LiveClient:
             )
         self._resume_at = max(self._resume_at, _now() + seconds)
 
-    def _heed_limits(self, headers: Mapping[str, str]) -> None:
+    def _apply_rate_limits(self, headers: Mapping[str, str]) -> None:
         """Hold back when an answer says that nothing is left of the allowance for requests or tokens."""
         for kind in ("requests", "tokens"):
             if headers.get(f"x-ratelimit-remaining-{kind}") == "0":

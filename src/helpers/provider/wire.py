@@ -100,8 +100,8 @@ def _read_usage(usage: Any) -> Usage | None:
         return None
 
 
-def is_vain(status: int, code: str | None) -> bool:
-    """Say whether asking again cannot mend what the server said of a request."""
+def is_permanent(status: int, code: str | None) -> bool:
+    """Say whether asking again cannot fix what the server said of a request."""
     return code in QUOTA_CODES or (400 <= status < 500 and status not in WORTH_ANOTHER_TRY)
 
 

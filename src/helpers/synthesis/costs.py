@@ -15,9 +15,10 @@ from helpers.provider.ledger import ProviderLimits
 from helpers.provider.prices import BATCH_DISCOUNT, BYTES_PER_TOKEN, PRICES
 from helpers.records import SeedTask, TeacherReply
 from helpers.synthesis.parsing import parse_reply
-from helpers.synthesis.pipeline import SEED_TASKS, SynthesisSettings, open_conversations, plan_requests
-from helpers.synthesis.prompts import LIST, build_label_request
-from helpers.synthesis.teacher import MAX_REPLY_TOKENS, RECORDED, REPLIES, name_teacher
+from helpers.synthesis.pipeline import SEED_TASKS, open_conversations, plan_requests
+from helpers.synthesis.requests import LIST, build_label_request
+from helpers.synthesis.settings import RECORDED, SynthesisSettings
+from helpers.synthesis.teacher import MAX_REPLY_TOKENS, REPLIES, name_teacher
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 def draw_seeds(seed_ids: Iterable[str], study_seed: int, request: int, n: int = 3) -> tuple[str, ...]:
     """Draw `n` of `seed_ids` for one request.
 
-    Each id gets the sha256 of (study seed, request, id) as its lot, and the `n` smallest are drawn: uniform,
+    Each id gets the sha256 of (study seed, request, id) as its rank, and the `n` smallest are drawn: uniform,
     the same on every machine and Python version, independent of the order of the file, so that any request
     can be redone alone.
 
@@ -20,7 +20,7 @@ def draw_seeds(seed_ids: Iterable[str], study_seed: int, request: int, n: int = 
         n: how many seeds a request shows; three in the paper (section "Instruction generation").
     """
 
-    def lot(seed_id: str) -> bytes:
+    def rank(seed_id: str) -> bytes:
         return hashlib.sha256(f"{study_seed}/{request}/{seed_id}".encode()).digest()
 
-    return tuple(sorted(seed_ids, key=lot)[:n])
+    return tuple(sorted(seed_ids, key=rank)[:n])

@@ -15,7 +15,7 @@ from helpers.paths import shown
 from helpers.records import CATEGORIES
 from helpers.store import Run, run_stage, sha256_file, write_text
 from helpers.synthesis.pipeline import INSTRUCTIONS
-from helpers.synthesis.teacher import RECORDED
+from helpers.synthesis.settings import RECORDED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ COLUMNS = (
     "output_tokens",
 )
 JSON_LINES, PARQUET, CARD, CROISSANT = "train.jsonl", "train.parquet", "README.md", "croissant.json"
-VERSION = 1
+VERSION = 2
 
 
 _CROISSANT_TERMS = (
@@ -142,27 +142,29 @@ configs:
 
 # {NAME}
 
-{len(table):,} biomedical instructions with input, output and category, made by the method of BioInstruct (Tran et al., JAMIA 2024) from 80 seed tasks.
-They are NOT the rows that the paper's authors published.
+{len(table):,} biomedical instructions with input, output and category, made by the method of BioInstruct
+(Tran et al., JAMIA 2024) from 80 seed tasks. They are NOT the rows that the paper's authors published.
 
 | category | rows |
 |---|---|
 {lines}
 
-**How they were made.** A teacher saw three seed tasks a request and wrote seventeen more; what was malformed, too long, not for text, identifying, taken
-from the benchmark or too like an earlier instruction fell. The run's fingerprint is `{fingerprint}`; its settings:
+**How they were made.** A teacher saw three seed tasks a request and wrote seventeen more; what was malformed,
+too long, not for text, identifying, taken from the benchmark or too like an earlier instruction was rejected.
+The run's fingerprint is `{fingerprint}`; its settings:
 
 | setting | value |
 |---|---|
 {made}
 
-**Columns.** `id`, `category`, `instruction`, `input`, `output`; then where each row comes from: `request`, `seed_ids` (the seeds it showed), `source` (who
-wrote the reply), `prompt_sha256`, `input_tokens` and `output_tokens` (of the whole request, where a server billed them).
+**Columns.** `id`, `category`, `instruction`, `input`, `output`; then where each row comes from: `request`,
+`seed_ids` (the seeds it showed), `source` (who wrote the reply), `prompt_sha256`, `input_tokens` and
+`output_tokens` (of the whole request, where a server billed them).
 
 **Licence.** {licence.note}
 
-**Limits.** Synthetic text, not checked by physicians; facts may be wrong, people are invented. Names that are invented cannot be told from real ones by
-a filter. **Not for clinical use.**
+**Limits.** Synthetic text, not checked by physicians; facts may be wrong, people are invented. Names that are
+invented cannot be told from real ones by a filter. **Not for clinical use.**
 """
 
 

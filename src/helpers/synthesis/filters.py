@@ -24,7 +24,8 @@ REASONS = (
     "not novel",
 )
 NON_TEXT = re.compile(
-    r"\b(images?|pictures?|photos?|photographs?|graphs?|diagrams?|videos?|audio|(the|attached) figure|figure (above|below|shown))\b",
+    r"\b(images?|pictures?|photos?|photographs?|graphs?|diagrams?|videos?|audio"
+    r"|(the|attached) figure|figure (above|below|shown))\b",
     re.IGNORECASE,
 )
 PERSONAL_DATA = re.compile(
@@ -41,7 +42,7 @@ LABELS_OF_ITEMS = ("id", "split", "difficulty")
 def find_fault(
     task: ParsedTask, min_words: int, max_words: int, benchmark_runs: frozenset[str] = frozenset()
 ) -> str | None:
-    """Return the reason for which a task falls on its own, or None.
+    """Return the reason for which a task is rejected on its own, or None.
 
     Words that name something other than text are looked for in the instruction, as whole words: "graphic",
     "imaging report" and "the three figures of the lipid panel" pass. Personal data means what looks like an

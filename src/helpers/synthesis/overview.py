@@ -27,7 +27,7 @@ PAPER_LABEL_ACCURACY = 0.873  # of GPT-4's labels on 1,000 rows; Tran et al. (20
 PAPER_ALPHA = 0.83  # Krippendorff's alpha of three raters (same section)
 
 
-def read_tasks(run: Run) -> pd.DataFrame:
+def read_parsed_tasks(run: Run) -> pd.DataFrame:
     """Return every task that was parsed from the replies of a synthesis run, kept or not."""
     import pandas as pd
 
@@ -70,7 +70,7 @@ def measure_lengths(rows: Iterable[SeedTask | Instruction]) -> pd.DataFrame:
 
 
 def count_rejections(tasks: pd.DataFrame) -> pd.DataFrame:
-    """Return how many tasks fell for each reason, in the order in which the filters are
+    """Return how many tasks were rejected for each reason, in the order in which the filters are
     applied: reason, n.
     """
     counts = tasks["reason"].value_counts()
@@ -134,18 +134,18 @@ def count_failures(run: Run) -> pd.DataFrame:
 
 
 def describe_twins(tasks: pd.DataFrame) -> str:
-    """Return the first instruction that fell for its likeness, the kept one that it resembles most, and their
-    ROUGE-L F1, as a text.
+    """Return the first instruction that was rejected for its likeness, the kept one that it resembles most,
+    and their ROUGE-L F1, as a text.
     """
-    fallen = tasks.index[tasks["reason"] == "not novel"]
-    if not len(fallen):
-        return "No task fell for its likeness."
-    place = fallen[0]
+    rejected = tasks.index[tasks["reason"] == "not novel"]
+    if not len(rejected):
+        return "No task was rejected for its likeness."
+    place = rejected[0]
     instruction, before = tasks["instruction"][place], tasks.loc[: place - 1]
     kept = before.loc[before["reason"].isna(), "instruction"].to_list()
     similarities = similarity_matrix([instruction], kept)[0]
     nearest = int(similarities.argmax())
-    return f"fell: {instruction}\nkept: {kept[nearest]}\nROUGE-L F1: {similarities[nearest]:.2f}"
+    return f"rejected: {instruction}\nkept: {kept[nearest]}\nROUGE-L F1: {similarities[nearest]:.2f}"
 
 
 def format_agreement(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from helpers.errors import StudyError
 from helpers.jsonl import dump_row, read_rows
 from helpers.paths import BENCHMARK, SEEDS
 from helpers.progress import Advance, track
@@ -18,19 +16,18 @@ from helpers.provider.conversations import ask_live
 from helpers.provider.journal import Conversation, Journal
 from helpers.provider.ledger import ProviderLimits
 from helpers.records import SeedTask, TeacherReply
-from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_file
 from helpers.synthesis.draws import draw_seeds
 from helpers.synthesis.filters import find_fault, read_benchmark_runs
 from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.parsing import ParsedTask
-from helpers.synthesis.prompts import LIST, N_SHOWN, N_TASKS, REPLY_FORMATS, build_request
-from helpers.synthesis.teacher import RECORDED, REPLIES, converse, name_teacher, read_tasks, replay_teacher
+from helpers.synthesis.requests import N_SHOWN, N_TASKS, build_request
+from helpers.synthesis.settings import RECORDED, SynthesisSettings, check_choices
+from helpers.synthesis.teacher import REPLIES, converse, name_teacher, parse_teacher_reply, replay_teacher
 
 SEED_TASKS = SEEDS / "seed_tasks.jsonl"
 INSTRUCTIONS = "instructions.jsonl"
 BENCHMARK_FILES = tuple(sorted(BENCHMARK.glob("*.jsonl")))
-LABELLERS = ("teacher", "classifier")
 VERSION = 1
 TASK_FIELDS = (
     "id",
@@ -47,42 +44,6 @@ TASK_FIELDS = (
 Label = Callable[[Sequence[ParsedTask]], list[str]]
 
 
-@dataclasses.dataclass(frozen=True)
-class SynthesisSettings:
-    """Parameters of the synthesis; the defaults are the paper's where it states them."""
-
-    teacher: str = parameter(RECORDED, "'recorded', or the name of a live model")
-    teacher_url: str = parameter("", "its OpenAI-compatible server; empty: the provider's")
-    temperature: float = parameter(0.7, "sampling temperature of a live teacher", minimum=0)
-    reasoning_effort: str = parameter(
-        "", "of a live teacher that reasons ('none', 'low', ...); empty: not sent"
-    )
-    reply_format: str = parameter(
-        LIST, "'list' as in the paper, or 'json' by a schema that the server enforces"
-    )
-    labeller: str = parameter(
-        "teacher", "who gives a live teacher's tasks their categories: 'teacher' or 'classifier'"
-    )
-    draw_seed: int = parameter(2024, "seed of the draws of seed tasks")
-    n_requests: int = parameter(48, "requests to the teacher, 17 new tasks each", minimum=1)
-    target_rows: int = parameter(0, "stop once so many rows are kept; 0: after n_requests", minimum=0)
-    novelty_threshold: float = parameter(
-        0.7, "ROUGE-L F1 from which an instruction counts as known", minimum=0, maximum=1
-    )
-    min_words: int = parameter(3, "fewest words of an instruction", minimum=1)
-    max_words: int = parameter(150, "most words of an instruction", minimum=1)
-
-
-def check_choices(settings: SynthesisSettings) -> None:
-    """Raise StudyError where a setting is none of the values it may take."""
-    for name, allowed in {"reply_format": REPLY_FORMATS, "labeller": LABELLERS}.items():
-        value = getattr(settings, name)
-        if value not in allowed:
-            raise StudyError(
-                f"`{name}` must be one of {', '.join(map(repr, allowed))}, but {value!r} was found."
-            )
-
-
 def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None) -> Run:
     """Make the instruction data: ask the teacher, parse, filter, label.
 
@@ -94,8 +55,8 @@ def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None
         limits: caps and pace of a live teacher.
 
     Returns:
-        A run with `replies.jsonl`, `tasks.jsonl` (every parsed task, with the reason for which it fell, if
-        any) and `instructions.jsonl` (what was kept).
+        A run with `replies.jsonl`, `tasks.jsonl` (every parsed task, with the reason for which it was
+        rejected, if any) and `instructions.jsonl` (what was kept).
 
     Raises:
         StudyError: a setting is none of its values, the teacher does not answer, or a cap is reached; what
@@ -225,7 +186,7 @@ class TaskFilter:
         """Yield every task of a reply, with `reason` None for those that are kept and its highest similarity
         to an earlier kept one.
         """
-        tasks = read_tasks(reply.text, reply.finish_reason, self.settings.reply_format)
+        tasks = parse_teacher_reply(reply.text, reply.finish_reason, self.settings.reply_format)
         labels = self._find_labels(reply, tasks)
         reasons = [
             find_fault(task, self.settings.min_words, self.settings.max_words, self._benchmark_runs)

@@ -124,7 +124,8 @@ def identify_row(row: RawRow) -> str:
     """Return a row's id, made of its text, so that it is the same from whichever file: 'bi-' and twelve hex
     digits.
     """
-    return f"bi-{sha256_text(json.dumps([_clean(row, name) for name in ('instruction', 'input', 'output')]))[:12]}"
+    texts = [_clean(row, name) for name in ("instruction", "input", "output")]
+    return f"bi-{sha256_text(json.dumps(texts))[:12]}"
 
 
 def _clean(row: RawRow, name: str) -> str:

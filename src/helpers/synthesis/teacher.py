@@ -7,7 +7,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
@@ -16,9 +15,9 @@ from helpers.provider.journal import Body, Conversation, RemoteModel
 from helpers.provider.wire import build_body
 from helpers.records import TeacherReply, Usage
 from helpers.synthesis.parsing import ParsedTask, parse_json_reply, parse_labels, parse_reply
-from helpers.synthesis.prompts import JSON, LIST, N_SHOWN, REPLY_SCHEMA, build_label_request, prompt_sha256
+from helpers.synthesis.requests import JSON, LIST, N_SHOWN, REPLY_SCHEMA, build_label_request, prompt_sha256
+from helpers.synthesis.settings import SynthesisSettings
 
-RECORDED = "recorded"
 REPLIES = SEEDS / "teacher_replies.jsonl"
 MAX_REPLY_TOKENS = 6000
 MAX_LABEL_TOKENS = 2000
@@ -26,7 +25,7 @@ MAX_LABEL_TOKENS = 2000
 Ask = Callable[[int, tuple[str, ...], str], TeacherReply]
 
 
-def name_teacher(settings: Any) -> RemoteModel:
+def name_teacher(settings: SynthesisSettings) -> RemoteModel:
     """Return the live teacher that `SynthesisSettings` name."""
     return RemoteModel("teacher", settings.teacher, settings.teacher_url)
 
@@ -55,7 +54,7 @@ def replay_teacher(path: Path = REPLIES) -> Ask:
 
 
 def converse(
-    settings: Any, request: int, seed_ids: tuple[str, ...], prompt: str
+    settings: SynthesisSettings, request: int, seed_ids: tuple[str, ...], prompt: str
 ) -> Conversation[TeacherReply]:
     """Yield what a live teacher is asked for one request, take each answer, return the reply.
 
@@ -74,7 +73,9 @@ def converse(
     if settings.reply_format == JSON:
         labels = parse_json_reply(answer.text, N_SHOWN + 1)[1]
     else:
-        complete = [task for task in read_tasks(answer.text, answer.finish_reason, LIST) if task.is_complete]
+        complete = [
+            task for task in parse_teacher_reply(answer.text, answer.finish_reason, LIST) if task.is_complete
+        ]
         if complete and settings.labeller == "teacher":
             labelled = yield build_teacher_body(
                 settings, build_label_request(complete), request, MAX_LABEL_TOKENS, wants_tasks=False
@@ -95,7 +96,7 @@ def converse(
 
 
 def build_teacher_body(
-    settings: Any, prompt: str, request: int, max_tokens: int, wants_tasks: bool = True
+    settings: SynthesisSettings, prompt: str, request: int, max_tokens: int, wants_tasks: bool = True
 ) -> Body:
     """Return the body of a request to a live teacher; in the 'json' format it carries the schema of what is
     wanted.
@@ -111,7 +112,7 @@ def build_teacher_body(
     return body
 
 
-def read_tasks(text: str, finish_reason: str, reply_format: str) -> list[ParsedTask]:
+def parse_teacher_reply(text: str, finish_reason: str, reply_format: str) -> list[ParsedTask]:
     """Return the tasks of a reply in the format that was asked for.
 
     An item whose number is that of a shown seed, or comes a second time, counts as incomplete: the teacher

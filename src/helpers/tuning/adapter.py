@@ -6,22 +6,24 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from helpers.adapters import WEIGHTS, check_folder, is_plain, read_config
 from helpers.errors import StudyError
-from helpers.models import quiet_peft
+from helpers.models.adapters import WEIGHTS, check_folder, is_plain, read_config
+from helpers.models.load import quiet_peft
+from helpers.models.weights import read_shapes
+from helpers.models.wheels import name_upstream
 from helpers.paths import shown
 from helpers.store import write_text
-from helpers.weights import read_shapes
-from helpers.wheels import name_upstream
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
 
+    from helpers.tuning.settings import TuningSettings
 
-def attach_adapter(model: torch.nn.Module, settings: Any) -> PeftModel:
+
+def attach_adapter(model: torch.nn.Module, settings: TuningSettings) -> PeftModel:
     """Return the model with a fresh LoRA adapter, whose start depends on the training seed alone (Hu et al.,
     2022).
 
@@ -54,7 +56,7 @@ def attach_adapter(model: torch.nn.Module, settings: Any) -> PeftModel:
         ) from None
 
 
-def adopt_parent(settings: Any, parent: Path) -> Any:
+def adopt_parent(settings: TuningSettings, parent: Path) -> TuningSettings:
     """Return settings with the rank, the scale, the dropout and the layers of an adapter to go on from.
 
     Raises:
@@ -64,8 +66,8 @@ def adopt_parent(settings: Any, parent: Path) -> Any:
     config = read_config(parent)
     if not is_plain(config) or config.get("rank_pattern") or config.get("alpha_pattern"):
         raise StudyError(
-            f"The adapter in {shown(parent)} cannot be gone on from: only plain LoRA can, without DoRA, biases, "
-            "saved layers or ranks of single layers. Merge it (`study merge`) and tune the merged model."
+            f"Tuning cannot go on from the adapter in {shown(parent)}: it must be plain LoRA, without DoRA, "
+            "biases, saved layers or ranks of single layers. Merge it (`study merge`) and tune the merged model."
         )
     names = {key.split(".lora_")[0].rsplit(".", 1)[-1] for key in read_shapes([parent / WEIGHTS])}
     return dataclasses.replace(

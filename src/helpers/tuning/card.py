@@ -6,17 +6,19 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from helpers.hub import split_revision
-from helpers.wheels import WHEEL_MODELS
+from helpers.models.hub import split_revision
+from helpers.models.wheels import WHEEL_MODELS
+from helpers.tuning.settings import TuningSettings
 
 CARD = "README.md"
-LIMITS = """Not for clinical use. The adapter was made for a study of methods: a model tuned with it gives wrong and unsafe answers in fluent sentences. It was
-tuned once, with one seed; neither its rows nor its answers were checked for bias or safety. Whoever uses it also keeps to the terms of the
-model below it and of the rows it was tuned on."""
+LIMITS = """Not for clinical use. The adapter was made for a study of methods: a model tuned with it gives
+wrong and unsafe answers in fluent sentences. It was tuned once, with one seed; neither its rows nor its
+answers were checked for bias or safety. Whoever uses it also keeps to the terms of the model below it and
+of the rows it was tuned on."""
 
 
 def describe_adapter(
-    settings: Any,
+    settings: TuningSettings,
     inputs: Mapping[str, str],
     facts: Mapping[str, Any],
     log: Sequence[Mapping[str, Any]],
@@ -72,7 +74,7 @@ def describe_adapter(
     )
 
 
-def _data(settings: Any, inputs: Mapping[str, str], facts: Mapping[str, Any]) -> list[str]:
+def _data(settings: TuningSettings, inputs: Mapping[str, str], facts: Mapping[str, Any]) -> list[str]:
     return [
         "## Data",
         "",
@@ -85,7 +87,7 @@ def _data(settings: Any, inputs: Mapping[str, str], facts: Mapping[str, Any]) ->
     ]
 
 
-def _parameters(settings: Any, facts: Mapping[str, Any]) -> list[str]:
+def _parameters(settings: TuningSettings, facts: Mapping[str, Any]) -> list[str]:
     rows = [
         [field.name, f"`{getattr(settings, field.name)}`", field.metadata["help"]]
         for field in dataclasses.fields(settings)

@@ -17,15 +17,14 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.adapters import identify_adapter, load_adapter
 from helpers.errors import StudyError
-from helpers.forward import check_lengths, count_positions
 from helpers.jsonl import read_rows
-from helpers.models import choose_device, identify_model, load_config, load_model, load_tokenizer
+from helpers.models.adapters import identify_adapter, load_adapter
+from helpers.models.forward import check_lengths, count_positions
+from helpers.models.load import choose_device, identify_model, load_config, load_model, load_tokenizer
 from helpers.progress import Advance, track
-from helpers.prompts import ALPACA, FORMAT_HELP, SYSTEM_HELP, PromptFormat
+from helpers.prompts import PromptFormat
 from helpers.records import Instruction
-from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_file, write_text
 from helpers.tuning.adapter import (
     adopt_parent,
@@ -47,12 +46,13 @@ from helpers.tuning.memory import (
 )
 from helpers.tuning.rows import (
     EncodedRow,
-    deal_responses,
     encode_row,
     encode_rows,
     iterate_steps,
+    rotate_responses,
     select_rows,
 )
+from helpers.tuning.settings import TuningSettings
 from helpers.tuning.step import MICRO_BATCH_TOKENS, learning_rate_at, share_batch, take_step
 
 if TYPE_CHECKING:
@@ -69,34 +69,6 @@ CHECKPOINT_SECONDS = 20
 PROMPT_FIELDS = ("prompt_format", "system_prompt")
 VERSION = 1
 Steps = list[tuple[int, list[EncodedRow]]]
-
-
-@dataclasses.dataclass(frozen=True)
-class TuningSettings:
-    """Parameters of one tuning run. The paper states none of the values; these are ours, for a
-    small machine.
-    """
-
-    model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
-    categories: str = parameter("all", "'all', 'shuffled', or some of qa, ie, gen, other joined by '+'")
-    n_rows: int = parameter(48, "training rows of every run, whatever its categories", minimum=1)
-    training_seed: int = parameter(1, "seed of rows drawn, adapter's start, order of batches", minimum=0)
-    epochs: int = parameter(1, "passes over the rows", minimum=1)
-    learning_rate: float = parameter(3e-3, "peak learning rate, after a tenth of the steps", minimum=0)
-    batch_size: int = parameter(8, "rows of one optimizer step", minimum=1)
-    max_tokens: int = parameter(512, "longest row (tokens); longer ones are left out", minimum=8)
-    dtype: str = parameter(
-        "auto", "number format of the weights: float32, bfloat16, or auto (bfloat16 on a GPU)"
-    )
-    quantize_base: bool = parameter(False, "hold the frozen weights in 4 bits; needs bitsandbytes")
-    lora_rank: int = parameter(16, "rank of the adapter's matrices", minimum=1)
-    lora_alpha: int = parameter(32, "scale of the adapter: alpha / rank", minimum=1)
-    lora_dropout: float = parameter(
-        0.0, "share of adapter inputs dropped in training", minimum=0, maximum=0.9
-    )
-    target_modules: str = parameter("all-linear", "'all-linear', or layer names joined by '+'")
-    prompt_format: str = parameter(ALPACA, FORMAT_HELP)
-    system_prompt: str = parameter("", SYSTEM_HELP)
 
 
 def tune(settings: TuningSettings, instructions: Path, parent: Path | None = None) -> Run:
@@ -215,7 +187,7 @@ def draw_rows(
         for row in rows
         if row.id not in fitting
     ]
-    encoded = deal_responses([fitting[row.id] for row in chosen], settings.categories)
+    encoded = rotate_responses([fitting[row.id] for row in chosen], settings.categories)
     check_lengths(config, [len(row.input_ids) for row in encoded], "shuffled rows")
     return chosen, encoded, left_out
 

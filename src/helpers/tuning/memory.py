@@ -5,12 +5,14 @@ never starts to load.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
+
+    from helpers.tuning.settings import TuningSettings
 
 GIB = 2**30
 PARTS = ("weights", "adapter", "activations", "logits", "working")
@@ -74,7 +76,7 @@ class ModelSize:
     rank: int
 
 
-def measure_model(config: PretrainedConfig, settings: Any) -> ModelSize:
+def measure_model(config: PretrainedConfig, settings: TuningSettings) -> ModelSize:
     """Build a model with its adapter on the meta device, where weights have a shape and no content, and
     count.
 

@@ -105,7 +105,7 @@ def select_rows(rows: Sequence[Instruction], categories: str, n_rows: int, seed:
     """Draw a training set of exactly `n_rows` rows: size-matched, whatever the categories.
 
     A subset takes equal shares of its categories, a mixture the rows that it names; 'all' and 'shuffled' draw
-    from all rows alike. Rows are drawn by lot (sha256 of seed and id), so that under one seed the smaller of
+    from all rows alike. Rows are drawn by hash (sha256 of seed and id), so that under one seed the smaller of
     two draws from a category is part of the larger.
 
     Raises:
@@ -124,7 +124,7 @@ def select_rows(rows: Sequence[Instruction], categories: str, n_rows: int, seed:
     return chosen
 
 
-def deal_responses(rows: Sequence[EncodedRow], categories: str) -> list[EncodedRow]:
+def rotate_responses(rows: Sequence[EncodedRow], categories: str) -> list[EncodedRow]:
     """Give each row of the control 'shuffled' the response of the row after it, the last one that of the
     first; leave rows of other runs as they are.
 

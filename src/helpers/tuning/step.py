@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from helpers.forward import predict_places
+from helpers.models.forward import predict_places
 from helpers.tuning.rows import IGNORED, EncodedRow, collate
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from helpers.analysis.published.checks import gain_of_pairs, mean_figure2, reading_error
 from helpers.analysis.published.precision import adjust_holm, test_over_items
 from helpers.analysis.published.tables import ALL, BASE, load_facts, load_source, load_test_sets
-from helpers.grid import PAIRS, SINGLES
+from helpers.study.grid import PAIRS, SINGLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def transfer_table(cells: tuple[str, ...] = (*SINGLES, *PAIRS, ALL)) -> pd.DataF
     rows = []
     for cell in cells:
         for category in SINGLES:
-            gain, reach = (
+            gain, half = (
                 means.loc[category, cell] - means.loc[category, BASE],
                 2 * error / (JUDGE_SPAN if category == "gen" else 100),
             )
@@ -63,8 +63,8 @@ def transfer_table(cells: tuple[str, ...] = (*SINGLES, *PAIRS, ALL)) -> pd.DataF
                     "contrast": cell,
                     "category": category,
                     "estimate": gain,
-                    "low": gain - reach,
-                    "high": gain + reach,
+                    "low": gain - half,
+                    "high": gain + half,
                 }
             )
     return pd.DataFrame(rows).dropna().reset_index(drop=True)
@@ -105,7 +105,7 @@ def compare_directions(ours: pd.DataFrame, theirs: pd.DataFrame, keys: list[str]
     return both.rename(columns={"estimate_ours": "ours", "estimate_theirs": "theirs"}).assign(agrees=same)
 
 
-def reach_of_all() -> pd.DataFrame:
+def share_of_full_gain() -> pd.DataFrame:
     """Return, for each bar of Figure 2, what part of the full mixture's gain over base it reaches (1: all of
     it): cell, task, category, estimate, low, high.
     """
@@ -143,7 +143,7 @@ def gain_curves() -> pd.DataFrame:
     ]
 
 
-def reach_by_size() -> pd.DataFrame:
+def share_by_size() -> pd.DataFrame:
     """Return what part of the full mixture's gain is reached with how many rows: the cells of Figure 2, and
     the full mixture at the sizes of Figure 3.
 
@@ -151,7 +151,7 @@ def reach_by_size() -> pd.DataFrame:
     mean score of the category's tasks.
 
     Returns:
-        kind ('cell' or 'curve'), category (of the tasks), cell, n_rows, reach.
+        kind ('cell' or 'curve'), category (of the tasks), cell, n_rows, share.
     """
     import pandas as pd
 
@@ -161,7 +161,7 @@ def reach_by_size() -> pd.DataFrame:
         .div(means[ALL] - means[BASE], axis=0)
         .stack()
         .dropna()
-        .rename("reach")
+        .rename("share")
         .reset_index()
     )
     curve = load_source("figure3").pivot_table(
@@ -171,13 +171,13 @@ def reach_by_size() -> pd.DataFrame:
         curve.sub(means[BASE], axis=0)
         .div(curve[curve.columns.max()] - means[BASE], axis=0)
         .stack()
-        .rename("reach")
+        .rename("share")
         .reset_index()
     )
     cells = cells[~cells["cell"].isin([BASE, ALL])]
     cells = cells.assign(kind="cell", n_rows=cells["cell"].map(count_rows()))
     return pd.concat([cells, curve.assign(kind="curve", cell=ALL)], ignore_index=True)[
-        ["kind", "category", "cell", "n_rows", "reach"]
+        ["kind", "category", "cell", "n_rows", "share"]
     ]
 
 
@@ -209,10 +209,10 @@ def count_above_curve() -> dict[str, int]:
         own, owns (own categories above the curve, and all), other, others (the same for categories that are
         not the tasks' own).
     """
-    table = reach_by_size()
-    bar = table.query("kind == 'curve' and n_rows == @LARGE").set_index("category")["reach"]
+    table = share_by_size()
+    bar = table.query("kind == 'curve' and n_rows == @LARGE").set_index("category")["share"]
     singles = table[(table["kind"] == "cell") & table["cell"].isin(SINGLES)]
-    above, own = singles["reach"] > singles["category"].map(bar), singles["category"] == singles["cell"]
+    above, own = singles["share"] > singles["category"].map(bar), singles["category"] == singles["cell"]
     return {
         "own": int((above & own).sum()),
         "owns": int(own.sum()),
@@ -270,12 +270,12 @@ def compare_with_own() -> pd.DataFrame:
     printed = pd.concat([relate_to_own(table.loc[~is_gain, "score"]), table.loc[is_gain, "score"]])
     means = mean_figure2().stack()
     figure = relate_to_own(means)
-    reach = [
+    half = [
         100 * reading_error() / means[category, category] * (2 + figure[category, cell] / 100)
         for category, cell in printed.index
     ]
     both = pd.DataFrame({"printed": printed, "figure": figure[printed.index]}).reset_index()
-    both = both.assign(low=both["figure"] - reach, high=both["figure"] + reach)
+    both = both.assign(low=both["figure"] - half, high=both["figure"] + half)
     return both[both["category"] != both["cell"]].sort_values(
         "category", key=lambda names: names.map(SINGLES.index), kind="stable", ignore_index=True
     )

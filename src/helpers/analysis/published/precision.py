@@ -118,7 +118,9 @@ READINGS: dict[str, Callable[[float, int], float]] = {
     "standard deviation over runs": lambda spread, n_runs: spread / math.sqrt(n_runs),
     "variance over runs": lambda spread, n_runs: math.sqrt(spread / n_runs),
 }
-"""Each reading of ± as a function of the printed number and the runs; it returns the standard error of the mean. The first is what the paper says."""
+"""Each reading of ± as a function of the printed number and the runs; it returns the standard error of the
+mean. The first is what the paper says.
+"""
 
 SMALLEST: dict[str, Callable[[float, int], float]] = {
     "half of a 95 % interval": lambda unit, n_runs: critical_t(n_runs) * unit / n_runs,
@@ -126,7 +128,9 @@ SMALLEST: dict[str, Callable[[float, int], float]] = {
     "standard deviation over runs": lambda unit, n_runs: unit / math.sqrt(n_runs),
     "variance over runs": lambda unit, n_runs: unit**2 / n_runs,
 }
-"""The ± of runs of which one differs from the others by one answer; `unit` is one answer in percent. No ± but zero can be smaller."""
+"""The ± of runs of which one differs from the others by one answer; `unit` is one answer in percent. No ±
+but zero can be smaller.
+"""
 
 
 def count_too_small(reading: str, n_runs: int) -> int:

@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
-from helpers.grid import BASE, PAIRS, SINGLES
 from helpers.paths import RESULTS, shown
 from helpers.settings import parameter
 from helpers.store import sha256_file
+from helpers.study.grid import BASE, PAIRS, SINGLES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,219 @@
+"""The same gains from several sources: the paper's figure, the reference study with its two models, this run;
+and whether they go the same way.
+
+Only directions compare. The paper's gains are those of a model of seven billion parameters with thousands of
+rows; its generation tasks are marked by GPT-4 (1 to 5, here by its span), ours by ROUGE-L. Its bars are
+reading errors and no intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+from helpers.analysis.published import ablation
+from helpers.analysis.statistics import contrast, exclude_zero
+from helpers.analysis.transfer import addition_table, transfer_table
+from helpers.errors import StudyError
+from helpers.study import reference
+from helpers.study.grid import BASE, SINGLES, name_subset
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAPER, REFERENCE, SECOND, RUN = "paper", "reference", "second", "run"
+TABLES = {REFERENCE: reference.REFERENCE, SECOND: reference.REFERENCE / "smollm2-135m"}
+MIXTURE = name_subset(SINGLES)
+TUNED = "tuned"
+HELD_OUT = "held_out"
+
+
+@cache
+def read_reference(source: str = REFERENCE) -> reference.Reference:
+    """Return the reference study with one of its models, read once; `source` is `REFERENCE` or `SECOND`."""
+    return reference.load_reference(TABLES[source])
+
+
+def measure_references(measure: Callable[[pd.DataFrame], pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return a table made from the items of the reference study, for each of its models."""
+    return {source: measure(read_reference(source).items) for source in TABLES}
+
+
+def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
+    """Return the gain of tuning on all categories over the base model: the paper's full data, the mixture of
+    both models of the reference study, a cell of this run.
+
+    Args:
+        items: of this run.
+        cell: the tuned model of this run.
+
+    Returns:
+        source, contrast ('tuned'), category, estimate, low, high.
+    """
+    tables = {
+        PAPER: ablation.transfer_table((ablation.ALL,)),
+        **measure_references(lambda items: transfer_table(items, [MIXTURE])),
+        RUN: transfer_table(items, [cell]),
+    }
+    return stack_sources({source: table.assign(contrast=TUNED) for source, table in tables.items()})
+
+
+def single_gains(items: pd.DataFrame) -> pd.DataFrame:
+    """Return the gain over the base model of tuning on each category alone: source, contrast (the category),
+    category (of tasks), estimate, low, high.
+    """
+    tables = {
+        PAPER: ablation.transfer_table(SINGLES),
+        **measure_references(lambda items: transfer_table(items, SINGLES)),
+        RUN: transfer_table(items, SINGLES),
+    }
+    return stack_sources(tables)
+
+
+def addition_gains(ours: pd.DataFrame) -> pd.DataFrame:
+    """Return what a second category adds on the tasks of the first, v(AB) - v(A): source, target, added,
+    category (the target), estimate, low, high.
+
+    Args:
+        ours: table of additions of this run (`transfer.addition_table`).
+    """
+    tables = {PAPER: paper_additions(), **measure_references(addition_table), RUN: ours}
+    return stack_sources({source: table.assign(category=table["target"]) for source, table in tables.items()})
+
+
+def paper_additions() -> pd.DataFrame:
+    """Return the paper's six additions as differences on a scale from 0 to 1, from Figure 2: target, added,
+    estimate, low, high (twice the reading error).
+    """
+    import pandas as pd
+
+    gains = ablation.transfer_table().set_index(["contrast", "category"])
+    rows = []
+    for target in SINGLES:
+        for added in SINGLES:
+            pair = (name_subset((target, added)), target)
+            if added != target and pair in gains.index:
+                alone, both = gains.loc[(target, target)], gains.loc[pair]
+                step, error = both["estimate"] - alone["estimate"], both["high"] - both["estimate"]
+                rows.append(
+                    {
+                        "target": target,
+                        "added": added,
+                        "estimate": step,
+                        "low": step - error,
+                        "high": step + error,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def held_out_table(source: str = REFERENCE) -> pd.DataFrame:
+    """Return what tuning does to the loss on held-out rows in the reference study: cell, loss (nats a token),
+    estimate (minus base), low, high.
+
+    The rows come from the same makers as those tuned on and carry no category. Every token weighs the same,
+    so that a row counts by its length; intervals come from drawing the rows.
+
+    Raises:
+        StudyError: no loss was measured.
+    """
+    import pandas as pd
+
+    found = read_reference(source)
+    if found.losses.empty:
+        raise StudyError(
+            "The reference study's tables hold no loss on held-out rows. Export the cells of a study with "
+            "`instructions: public`."
+        )
+    weights = found.losses["tokens"] / found.losses["tokens"].mean()
+    plans = found.items[["id", "cell", "seed"]].drop_duplicates()
+    parts = [
+        pd.DataFrame(
+            {"score": weights * found.losses[plan.id], "cell": plan.cell, "seed": plan.seed, "task": HELD_OUT}
+        )
+        .rename_axis("item")
+        .reset_index()
+        for plan in plans.itertuples()
+    ]
+    losses = pd.concat(parts, ignore_index=True)
+    means = losses.groupby("cell")["score"].mean()
+    rows = [
+        {"cell": cell, "loss": means[cell]} | contrast(losses, {cell: 1.0, BASE: -1.0})
+        for cell in plans["cell"].unique()
+        if cell != BASE
+    ]
+    return pd.DataFrame(rows)[["cell", "loss", "estimate", "low", "high", "n", "n_seeds"]]
+
+
+def stack_sources(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return tables of gains below each other, with the column `source` first."""
+    import pandas as pd
+
+    keys = [name for name in ("contrast", "target", "added", "category") if name in tables[PAPER]]
+    return pd.concat(
+        [table[[*keys, "estimate", "low", "high"]].assign(source=source) for source, table in tables.items()],
+        ignore_index=True,
+    )
+
+
+def describe_directions(table: pd.DataFrame, source: str = REFERENCE) -> str:
+    """Return in a sentence for which categories of tasks the reference study's gain is clear, and whether it
+    goes the paper's way.
+    """
+    ours, theirs = (table[table["source"] == name] for name in (source, PAPER))
+    clear = ours[exclude_zero(ours)]
+    if clear.empty:
+        return "No interval excludes zero."
+    both = ablation.compare_directions(clear, theirs, ["category"])
+    names = [
+        ", ".join(found.str.upper()) or "none of them"
+        for found in (clear["category"], both.loc[both["agrees"], "category"])
+    ]
+    where = "where" if names[0] == names[1] else f"and for {names[1]}"
+    return f"The interval excludes zero for {names[0]}, {where} the direction is the paper's."
+
+
+def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REFERENCE) -> dict[str, int]:
+    """Count the gains of a source that go the paper's way, and the clear ones among them.
+
+    A gain of the paper's that is smaller than the reading error of its figure has no sign to agree with and
+    is left out.
+
+    Args:
+        table: gains by source.
+        keys: columns that name a gain.
+        source: to compare with the paper.
+
+    Returns:
+        n, agree; n_clear, agree_clear for those whose interval excludes zero, uncorrected; and n_unknown, the
+        gains left out.
+    """
+    paper = table[table["source"] == PAPER]
+    known = exclude_zero(paper)
+    theirs = paper[known]
+    ours = table[table["source"] == source]
+    clear = ours[exclude_zero(ours)]
+    every, firm = (ablation.compare_directions(part, theirs, list(keys)) for part in (ours, clear))
+    return {
+        "n": len(every),
+        "agree": int(every["agrees"].sum()),
+        "n_clear": len(firm),
+        "agree_clear": int(firm["agrees"].sum()),
+        "n_unknown": int((~known).sum()),
+    }
+
+
+def list_contradictions(table: pd.DataFrame, source: str = REFERENCE) -> str:
+    """Return the labels of a source's gains that go against the paper's, both intervals without zero, as a
+    list for the prose.
+
+    Args:
+        table: labelled gains by source (`gallery.label_sources`).
+        source: to compare with the paper.
+    """
+    clear = table[exclude_zero(table)]
+    firm = ablation.compare_directions(
+        *(clear[clear["source"] == name] for name in (source, PAPER)), ["label"]
+    )
+    return ", ".join(firm.loc[~firm["agrees"], "label"]) or "none"

@@ -1,0 +1,35 @@
+"""One row of a benchmark, and the file that holds it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from helpers.paths import RESULTS
+from helpers.store import describe_machine, write_text
+
+
+def describe(name: str, unit: str, ours: float, baseline: float, against: str, n: int) -> dict[str, Any]:
+    """Return one row of a benchmark; `ratio` says how many times ours is better."""
+    machine = describe_machine()
+    ratio = baseline / ours if unit == "s" else ours / baseline
+    row = {
+        "name": name,
+        "unit": unit,
+        "ours": round(ours, 4),
+        "baseline": round(baseline, 4),
+        "against": against,
+        "ratio": round(ratio, 2),
+        "n": n,
+    }
+    return row | {
+        "machine": machine["machine"],
+        "versions": machine["versions"],
+        "date": machine["created"][:10],
+    }
+
+
+def save(row: dict[str, Any]) -> dict[str, Any]:
+    """Write a row to its file and return it."""
+    write_text(RESULTS / "benchmarks" / f"{row['name']}.json", json.dumps(row, indent=1) + "\n")
+    return row

@@ -1,0 +1,304 @@
+"""Every figure of the book: where it stands, the table it is drawn from, the function that draws it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from helpers.analysis import comparison
+from helpers.analysis.games import interaction_table, shapley_table
+from helpers.analysis.measures import compare_models
+from helpers.analysis.published import ablation, claims
+from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
+from helpers.analysis.statistics import gain_by_task, score_tasks
+from helpers.analysis.transfer import addition_table, size_table, synergy_table, transfer_table
+from helpers.figures.comparison import plot_sources
+from helpers.figures.data import (
+    plot_growth,
+    plot_lengths,
+    plot_rejections,
+    plot_roots,
+    plot_saturation,
+    plot_shares,
+    plot_similarity,
+)
+from helpers.figures.evaluation import plot_differences
+from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, plot_sizes
+from helpers.figures.outcomes import plot_gain_map, plot_intervals, plot_loss, plot_scores, plot_transfer
+from helpers.figures.published import (
+    plot_claims,
+    plot_scores_of_models,
+    plot_share_by_size,
+    plot_share_of_full_gain,
+    plot_size_curves,
+    plot_two_accounts,
+)
+from helpers.figures.style import CATEGORY_NAMES, name_cell, use_theme
+from helpers.jsonl import read_rows
+from helpers.records import Instruction
+from helpers.store import write_text
+from helpers.study.grid import BASE, SINGLES
+from helpers.synthesis.overview import (
+    compare_instructions,
+    count_growth,
+    count_rejections,
+    measure_lengths,
+    read_parsed_tasks,
+    share_categories,
+)
+from helpers.synthesis.verbs import count_roots
+from helpers.tuning.lora import LOG
+
+if TYPE_CHECKING:
+    from helpers.study.study import Study
+
+PUBLISHED_RESULTS = "06_published_results"
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """A figure of the book: its notebook, its table, its drawing function and its size in inches."""
+
+    notebook: str
+    table: Callable[[Study], pd.DataFrame]
+    plot: Callable[[pd.DataFrame, Axes], Axes]
+    size: tuple[float, float] = (7.0, 3.6)
+
+
+def label_additions(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of additions with the labels of a forest plot."""
+    return table.assign(
+        label=[f"{name_cell(row.target)} tasks: + {name_cell(row.added)}" for row in table.itertuples()],
+        category=table["target"],
+    )
+
+
+def label_pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of pairs, such as that of synergies, with the labels of a forest plot."""
+    return table.assign(
+        label=[f"{name_cell(row.contrast)} on {name_cell(row.category)} tasks" for row in table.itertuples()]
+    )
+
+
+def label_sources(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of gains by source with the labels of its figure: of tuning, of a category alone, or of
+    a second one.
+    """
+    if "added" in table:
+        return label_additions(table)
+    mixed = [f"{name_cell(row.contrast)} on {name_cell(row.category)} tasks" for row in table.itertuples()]
+    return table.assign(
+        label=table["category"].map(CATEGORY_NAMES).where(table["contrast"] == comparison.TUNED, mixed)
+    )
+
+
+def _loss(study: Study) -> pd.DataFrame:
+    return pd.read_csv(study.run_cells([study.tuning.categories])[study.tuning.categories].tuning.file(LOG))
+
+
+def _singles(study: Study) -> pd.DataFrame:
+    return study.collect_grid([BASE, *SINGLES])
+
+
+def _shares(study: Study) -> pd.DataFrame:
+    kept = read_rows(study.instruction_file, Instruction)
+    return share_categories(
+        {"seeds": [seed.category for seed in study.seeds], "kept": [row.category for row in kept]}
+    )
+
+
+def _roots(study: Study) -> pd.DataFrame:
+    return count_roots(row.instruction for row in read_rows(study.instruction_file, Instruction))
+
+
+def _additions(study: Study) -> pd.DataFrame:
+    return comparison.addition_gains(addition_table(study.lattice_items, study.grid.players))
+
+
+GALLERY: dict[str, Drawing] = {
+    "seed_shares": Drawing(
+        "01_seed_curation",
+        lambda study: share_categories({"seeds": [seed.category for seed in study.seeds]}),
+        plot_shares,
+    ),
+    "seed_lengths": Drawing("01_seed_curation", lambda study: measure_lengths(study.seeds), plot_lengths),
+    "seed_similarity": Drawing(
+        "01_seed_curation", lambda study: compare_instructions(study.seeds), plot_similarity, (6.0, 5.0)
+    ),
+    "rejections": Drawing(
+        "02_instruction_synthesis",
+        lambda study: count_rejections(read_parsed_tasks(study.synthesis_run)),
+        plot_rejections,
+    ),
+    "growth": Drawing(
+        "02_instruction_synthesis",
+        lambda study: count_growth(read_parsed_tasks(study.synthesis_run)),
+        plot_growth,
+    ),
+    "saturation": Drawing(
+        "02_instruction_synthesis",
+        lambda study: count_growth(read_parsed_tasks(study.synthesis_run)),
+        plot_saturation,
+    ),
+    "kept_shares": Drawing("02_instruction_synthesis", _shares, plot_shares),
+    "root_verbs": Drawing("02_instruction_synthesis", _roots, plot_roots, (7.0, 5.6)),
+    "loss": Drawing("03_lora_training", _loss, plot_loss),
+    "scores": Drawing(
+        "03_lora_training",
+        lambda study: score_tasks(study.collect_items([BASE, study.tuning.categories])),
+        plot_scores,
+        (7.0, 4.8),
+    ),
+    "differences": Drawing(
+        "03_lora_training",
+        lambda study: compare_models(study.collect_items([BASE, study.tuning.categories]), BASE),
+        plot_differences,
+        (7.0, 4.0),
+    ),
+    "tuning_sources": Drawing(
+        "03_lora_training",
+        lambda study: label_sources(
+            comparison.tuning_gains(
+                study.collect_items([BASE, study.tuning.categories]), study.tuning.categories
+            )
+        ),
+        plot_sources,
+        (7.0, 3.8),
+    ),
+    "panels": Drawing(
+        "04_category_ablation", lambda study: score_tasks(_singles(study)), plot_panels, (6.4, 7.0)
+    ),
+    "gains": Drawing(
+        "04_category_ablation",
+        lambda study: gain_by_task(_singles(study), SINGLES),
+        plot_gain_map,
+        (6.4, 7.4),
+    ),
+    "single_transfer": Drawing(
+        "04_category_ablation",
+        lambda study: transfer_table(_singles(study), SINGLES),
+        plot_transfer,
+        (6.4, 3.6),
+    ),
+    "single_sources": Drawing(
+        "04_category_ablation",
+        lambda study: label_sources(comparison.single_gains(_singles(study))),
+        plot_sources,
+        (6.4, 6.8),
+    ),
+    "lattice": Drawing(
+        "05_multitask_synergy",
+        lambda study: transfer_table(study.lattice_items, study.grid.lattice_cells[1:]),
+        plot_lattice,
+        (6.4, 8.4),
+    ),
+    "transfer": Drawing(
+        "05_multitask_synergy",
+        lambda study: transfer_table(
+            study.lattice_items, [*study.grid.lattice_cells[1:], *study.grid.control_cells]
+        ),
+        plot_transfer,
+        (6.4, 6.8),
+    ),
+    "additions": Drawing(
+        "05_multitask_synergy",
+        lambda study: label_additions(addition_table(study.lattice_items, study.grid.players)),
+        plot_intervals,
+        (6.4, 3.6),
+    ),
+    "synergies": Drawing(
+        "05_multitask_synergy",
+        lambda study: label_pairs(synergy_table(study.lattice_items, study.grid.players)),
+        plot_intervals,
+        (6.4, 4.2),
+    ),
+    "interactions": Drawing(
+        "05_multitask_synergy",
+        lambda study: label_pairs(interaction_table(study.lattice_items, study.grid.players)),
+        plot_intervals,
+        (6.4, 4.2),
+    ),
+    "shapley": Drawing(
+        "05_multitask_synergy",
+        lambda study: shapley_table(study.lattice_items, study.grid.players),
+        plot_shapley,
+        (6.4, 4.2),
+    ),
+    "sizes": Drawing(
+        "05_multitask_synergy",
+        lambda study: size_table(study.collect_sizes(), study.grid.players),
+        plot_sizes,
+        (6.4, 6.0),
+    ),
+    "addition_sources": Drawing(
+        "05_multitask_synergy", lambda study: label_sources(_additions(study)), plot_sources, (6.4, 5.2)
+    ),
+    "published_table1": Drawing(
+        PUBLISHED_RESULTS,
+        lambda _: label_scores(("table1",), ("accuracy",)),
+        plot_scores_of_models,
+        (7.0, 4.8),
+    ),
+    "published_table2": Drawing(
+        PUBLISHED_RESULTS,
+        lambda _: label_scores(("table2",), ("precision", "recall", "f1", "conditional_accuracy")),
+        plot_scores_of_models,
+        (7.0, 4.2),
+    ),
+    "published_table3_judged": Drawing(
+        PUBLISHED_RESULTS, lambda _: label_scores(("table3",), JUDGED), plot_scores_of_models, (7.0, 3.8)
+    ),
+    "published_table3_automatic": Drawing(
+        PUBLISHED_RESULTS, lambda _: label_scores(("table3",), AUTOMATIC), plot_scores_of_models, (7.0, 3.8)
+    ),
+    "published_claims": Drawing(PUBLISHED_RESULTS, lambda _: claims.list_all_ways(), plot_claims, (7.0, 3.6)),
+    "published_table4": Drawing(
+        PUBLISHED_RESULTS, lambda _: ablation.compare_with_own(), plot_two_accounts, (6.4, 4.8)
+    ),
+    "published_transfer": Drawing(
+        PUBLISHED_RESULTS, lambda _: ablation.transfer_table(), plot_transfer, (6.4, 6.0)
+    ),
+    "published_figure2": Drawing(
+        PUBLISHED_RESULTS, lambda _: ablation.share_of_full_gain(), plot_share_of_full_gain, (7.0, 5.6)
+    ),
+    "published_figure3": Drawing(
+        PUBLISHED_RESULTS, lambda _: ablation.gain_curves(), plot_size_curves, (7.0, 3.8)
+    ),
+    "published_sizes": Drawing(
+        PUBLISHED_RESULTS, lambda _: ablation.share_by_size(), plot_share_by_size, (7.0, 4.0)
+    ),
+}
+
+
+def draw(name: str, table: pd.DataFrame) -> Figure:
+    """Draw a figure of the gallery from its table."""
+    drawing = GALLERY[name]
+    figure = Figure(figsize=drawing.size, layout="constrained")
+    drawing.plot(table, figure.add_subplot())
+    return figure
+
+
+def save_figures(study: Study, folder: Path) -> Iterator[str]:
+    """Save every figure as SVG and PNG with its table as CSV beside it; yields each name once its files are
+    written.
+
+    A figure whose table is empty, such as a size curve without sizes, is left out.
+    """
+    use_theme()
+    mpl.use("agg")
+    for name, drawing in GALLERY.items():
+        table = drawing.table(study)
+        if table.empty:
+            continue
+        write_text(folder / f"{name}.csv", table.to_csv(index=name == "seed_similarity"))
+        figure = draw(name, table)
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+        figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+        yield name

@@ -1,0 +1,173 @@
+"""What every notebook needs: its start, values for the prose, tables and texts shown safely, provenance."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from helpers.figures.style import use_theme
+from helpers.paths import RESULTS, shown
+from helpers.store import Run
+from helpers.study.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.display import HTML
+
+MOST_ROWS = 1000  # of a searchable table: about a megabyte of texts
+
+
+def begin(parameters: Mapping[str, Any]) -> Study:
+    """Start a notebook: check its parameters, set the theme of its figures, return its study.
+
+    Args:
+        parameters: `globals()` of the notebook.
+    """
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    study = Study.from_parameters(parameters)
+    use_theme()
+    set_matplotlib_formats("retina")
+    return study
+
+
+def announce(runs: Run | Iterable[Run]) -> None:
+    """Say of each run where it lies, how long it took, and whether it was stored already."""
+    for run in [runs] if isinstance(runs, Run) else runs:
+        state = "stored result reused" if run.reused else "computed now"
+        print(f"{shown(run.path)}: {state}, took {count_seconds(run):.1f} s")  # noqa: T201
+
+
+def count_seconds(run: Run) -> float:
+    """Return the seconds that a result took, with those of a model's answers, which are stored apart from
+    their scores.
+    """
+    return run.manifest["seconds"] + run.manifest["facts"].get("answer_seconds", 0)
+
+
+def glue_values(**values: Any) -> None:
+    """Make values available to the prose of the book, as `{glue:text}`name``; numpy numbers become Python's
+    own.
+    """
+    from myst_nb import glue
+
+    for name, value in values.items():
+        glue(name, value.item() if hasattr(value, "item") else value, display=False)
+
+
+def glue_interval(name: str, row: Mapping[str, float]) -> None:
+    """Make an estimate with its interval available to the prose: `name`, `name_low` and `name_high`."""
+    glue_values(**{name: row["estimate"], f"{name}_low": row["low"], f"{name}_high": row["high"]})
+
+
+def describe_run_time(step: str, profile: str = "laptop") -> str:
+    """Return in words how long a step took on two cores, all before it stored and itself not
+    (`results/benchmarks/run_seconds.csv`).
+
+    Args:
+        step: number of a notebook, such as '03', or 'setup', 'model' or 'book'.
+        profile: 'laptop' or 'smoke'.
+    """
+    import pandas as pd
+
+    table = pd.read_csv(RESULTS / "benchmarks" / "run_seconds.csv", index_col=["profile", "step"])
+    seconds = table["seconds"].loc[(profile, step)]
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+
+
+def show_text(text: str) -> HTML:
+    """Show a text that a model or teacher wrote: verbatim, wrapped, with every mark-up escaped."""
+    from IPython.display import HTML
+
+    return HTML(f'<pre class="untrusted" style="white-space: pre-wrap">{html.escape(text)}</pre>')
+
+
+def show_table(table: pd.DataFrame, digits: int = 2) -> HTML:
+    """Show a table with every mark-up in its cells escaped, line breaks kept and numbers rounded; a *p* that
+    rounds to zero is less than the last digit.
+    """
+    from IPython.display import HTML
+
+    chances = [name for name in map(str, table) if name == "p" or name.startswith("p_")]
+    shown_as = {
+        name: lambda p: f"&lt;{10**-digits:.{digits}f}" if p < 10**-digits / 2 else f"{p:.{digits}f}"
+        for name in chances
+    }
+    body = escape_table(table).to_html(
+        index=False,
+        escape=False,
+        border=0,
+        na_rep="",
+        float_format=lambda number: f"{number:.{digits}f}",
+        formatters=shown_as,
+        justify="left",
+    )
+    return HTML(f'<div style="overflow-x: auto" tabindex="0" role="group" aria-label="Table">{body}</div>')
+
+
+def show_searchable(table: pd.DataFrame, digits: int = 2) -> HTML:
+    """Show a long table with a search field, sortable columns and a few rows at a time, safe as `show_table`.
+
+    The code that searches comes along in the output, nearly a megabyte, so that a page needs no network: one
+    such table a notebook. Rows beyond `MOST_ROWS` are left out, and the caption says so.
+    """
+    import hashlib
+    import math
+
+    from IPython.display import HTML
+    from itables import init_notebook_mode, to_html_datatable
+
+    def round_value(value: object) -> object:
+        if not isinstance(value, float):
+            return value
+        return "" if math.isnan(value) else f"{value:.{digits}f}"
+
+    rounded = table.head(MOST_ROWS).map(round_value)
+    name = hashlib.sha256(table.to_csv().encode()).hexdigest()[:8]  # the same rows, the same page
+    layout = {"topStart": "search", "topEnd": None, "bottomStart": "info", "bottomEnd": "paging"}
+    init_notebook_mode(all_interactive=False)
+    caption = f"The first {MOST_ROWS:,} of {len(table):,} rows" if len(table) > MOST_ROWS else None
+    body = to_html_datatable(
+        escape_table(rounded),
+        caption,
+        table_id=f"rows-{name}",
+        allow_html=True,  # what is HTML here is ours: cells are escaped already
+        showIndex=False,
+        maxBytes=0,
+        pageLength=5,
+        classes="display compact",
+        style="width:100%",
+        layout=layout,
+        display_logo_when_loading=False,
+    )
+    return HTML(f'<div style="overflow-x: auto">{body}</div>')
+
+
+def escape_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose texts and column names are HTML that shows them verbatim."""
+    safe = table.map(lambda value: escape_cell(value) if isinstance(value, str) else value)
+    return safe.rename(columns=lambda name: escape_cell(str(name))).rename_axis(columns=None)
+
+
+def escape_cell(text: str) -> str:
+    """Return a text as HTML that shows it verbatim, line breaks included."""
+    return html.escape(text).replace("\n", "<br>")
+
+
+def show_provenance(runs: Iterable[Run]) -> HTML:
+    """Show where each result comes from: folder, code, libraries, machine, seconds."""
+    import pandas as pd
+
+    rows = [
+        {
+            "result": shown(run.path),
+            "commit": run.manifest["commit"],
+            "made": run.manifest["created"],
+            "seconds": count_seconds(run),
+            "machine": f"{run.manifest['machine']['processor']}, {run.manifest['machine']['cores']} cores",
+            "libraries": ", ".join(f"{name} {version}" for name, version in run.manifest["versions"].items()),
+        }
+        for run in runs
+    ]
+    return show_table(pd.DataFrame(rows), digits=1)

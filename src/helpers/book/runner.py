@@ -1,0 +1,277 @@
+"""The runner: checks parameters before anything runs, executes notebooks with papermill, publishes only what
+finished.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from helpers.errors import StudyError
+from helpers.paths import NOTEBOOKS, PROFILES, ROOT, runs_folder, shown
+from helpers.provider.ledger import ProviderLimits
+from helpers.settings import TYPES
+from helpers.study.study import Study
+from helpers.synthesis.settings import SynthesisSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """A parameter as a notebook's parameters cell declares it."""
+
+    name: str
+    type: str
+    default: Any
+    help: str
+
+
+def list_notebooks() -> list[Path]:
+    """Return the numbered notebooks in order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def read_parameters(notebook: Path) -> dict[str, Parameter]:
+    """Return the parameters that a notebook declares in its cell tagged `parameters`.
+
+    Raises:
+        StudyError: the tag is missing.
+    """
+    import logging
+
+    from papermill import inspect_notebook
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    found = inspect_notebook(str(notebook))
+    if not found:
+        raise StudyError(
+            f"{shown(notebook)} has no cell tagged `parameters`. Tag the cell that sets its parameters."
+        )
+    return {
+        name: Parameter(name, facts["inferred_type_name"], ast.literal_eval(facts["default"]), facts["help"])
+        for name, facts in found.items()
+    }
+
+
+def read_profile(name: str) -> dict[str, Any]:
+    """Return the parameters of a profile.
+
+    Raises:
+        StudyError: there is no such profile, or its file is not a flat mapping.
+    """
+    path = PROFILES / f"{name}.yaml"
+    if not path.is_file():
+        raise StudyError(
+            f"`profile` must be one of {', '.join(sorted(p.stem for p in PROFILES.glob('*.yaml')))}, but "
+            f"{name!r} was found."
+        )
+    try:
+        parameters = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise StudyError(f"{shown(path)} is not valid YAML: {error}. Fix that line.") from None
+    if not isinstance(parameters, dict):
+        raise StudyError(
+            f"{shown(path)} must map parameters to values, but {type(parameters).__name__} was found."
+        )
+    return parameters
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Return the parameters of `name=value` arguments, values read as YAML.
+
+    Raises:
+        StudyError: an argument has no equals sign.
+    """
+    parameters = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise StudyError(f"A parameter must be given as name=value, but {assignment!r} was found.")
+        try:
+            parameters[name.strip()] = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError:
+            raise StudyError(
+                f"`{name}` must be a plain value, but {value!r} was found. Quote text that has brackets or "
+                "colons."
+            ) from None
+    return parameters
+
+
+def check_parameters(parameters: Mapping[str, Any], declared: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Return the parameters, each of its declared type.
+
+    A float may be written as a whole number or as '1e-3', text as any plain value.
+
+    Raises:
+        StudyError: a parameter is declared by no notebook, or its value has another type.
+    """
+    checked = {}
+    for name, value in parameters.items():
+        if name not in declared:
+            near = difflib.get_close_matches(name, declared, n=1)
+            hint = f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(sorted(declared))}."
+            raise StudyError(f"No notebook has a parameter `{name}`. {hint}")
+        checked[name] = _convert(value, declared[name])
+    return checked
+
+
+def _convert(value: Any, wanted: Parameter) -> Any:
+    if wanted.type == "str" and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    if wanted.type == "float" and isinstance(value, int | str) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if type(value) is not TYPES[wanted.type]:
+        raise StudyError(
+            f"`{wanted.name}` must be {wanted.type}, but {value!r} ({type(value).__name__}) was found: "
+            f"{wanted.help}."
+        )
+    return value
+
+
+def inspect_notebooks() -> dict[Path, dict[str, Parameter]]:
+    """Return the parameters that each notebook declares."""
+    return {notebook: read_parameters(notebook) for notebook in list_notebooks()}
+
+
+def plan_parameters(
+    profile: str,
+    assignments: Sequence[str],
+    declared_by: Mapping[Path, Mapping[str, Parameter]] | None = None,
+) -> dict[str, Any]:
+    """Return a profile's parameters, overridden by `name=value` assignments, each declared by some notebook
+    and of its declared type.
+    """
+    declared = {
+        name: parameter
+        for parameters in (declared_by or inspect_notebooks()).values()
+        for name, parameter in parameters.items()
+    }
+    return check_parameters(read_profile(profile) | parse_assignments(assignments), declared)
+
+
+def plan_run(
+    profile: str, only: Sequence[str], assignments: Sequence[str]
+) -> tuple[Study, list[tuple[Path, dict[str, Any]]]]:
+    """Return the study and the notebooks to run, each with its parameters; everything is checked here, before
+    anything runs.
+
+    A notebook that reads instructions has them among its parameters, named or not.
+
+    Args:
+        profile: name of a file in `notebooks/profiles/`.
+        only: numbers of notebooks ('03'), or none for all.
+        assignments: `name=value` parameters that go before the profile's.
+
+    Raises:
+        StudyError: a notebook, profile or parameter is unknown, or a value has the wrong type or lies outside
+            its range.
+    """
+    declared_by = inspect_notebooks()
+    parameters = {"instructions": ""} | plan_parameters(profile, assignments, declared_by)
+    study = Study.from_parameters(parameters)
+    unknown = [
+        number
+        for number in only
+        if not any(notebook.name.startswith(f"{number}_") for notebook in declared_by)
+    ]
+    if unknown:
+        raise StudyError(
+            "`only` must name notebooks by number "
+            f"({', '.join(notebook.name[:2] for notebook in declared_by)}), but {unknown[0]!r} was found."
+        )
+    if study.instructions:
+        study.instruction_file  # noqa: B018 (raises if there is no such file)
+    chosen = [notebook for notebook in declared_by if not only or notebook.name[:2] in only]
+    check_use(parse_assignments(assignments), [declared_by[notebook] for notebook in chosen])
+    return study, [
+        (notebook, {name: value for name, value in parameters.items() if name in declared_by[notebook]})
+        for notebook in chosen
+    ]
+
+
+def check_use(assignments: Mapping[str, Any], chosen: Sequence[Mapping[str, Parameter]]) -> None:
+    """Raise StudyError for an assignment that no chosen notebook would use: it declares it, or reads the
+    instructions that a synthesis parameter changes.
+    """
+    used = {name for parameters in chosen for name in parameters}
+    if "instructions" in used:
+        used |= {
+            field.name for stage in (SynthesisSettings, ProviderLimits) for field in dataclasses.fields(stage)
+        }
+    unused = [name for name in assignments if name not in used]
+    if unused:
+        raise StudyError(
+            f"None of the chosen notebooks has a parameter `{unused[0]}`. Leave it out, or choose a notebook "
+            "that has it."
+        )
+
+
+def add_instructions(parameters: Mapping[str, Any], study: Study) -> dict[str, Any]:
+    """Return a notebook's parameters with the instruction file, made now if need be, where it reads one."""
+    if "instructions" not in parameters:
+        return dict(parameters)
+    return parameters | {"instructions": os.path.relpath(study.instruction_file, ROOT)}
+
+
+def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> None:
+    """Execute a notebook with papermill and publish the copy into the folder of the book once it has
+    finished.
+
+    Raises:
+        StudyError: a cell raised; the report names notebook, cell, parameters, error and the partial copy.
+    """
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    published = book.resolve() / notebook.name
+    partial = runs_folder() / "partial" / notebook.name
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    published.parent.mkdir(parents=True, exist_ok=True)
+    os.chdir(ROOT)  # relative paths: absolute ones would be published with the notebook
+    try:
+        papermill.execute_notebook(
+            os.path.relpath(notebook),
+            os.path.relpath(partial),
+            parameters=dict(parameters),
+            kernel_name="python3",
+            progress_bar=False,
+            extra_arguments=["--log-level=ERROR"],
+        )
+    except PapermillExecutionError as error:
+        raise StudyError(
+            report_failure(
+                notebook, parameters, f"{error.ename}: {error.evalue}", f"cell {error.exec_count}", partial
+            )
+        ) from None
+    except DeadKernelError:
+        raise StudyError(
+            report_failure(
+                notebook, parameters, "the kernel died; most often memory ran out", "an unknown cell", partial
+            )
+        ) from None
+    shutil.move(partial, published)
+
+
+def report_failure(
+    notebook: Path, parameters: Mapping[str, Any], error: str, place: str, partial: Path
+) -> str:
+    """Return the short report of a notebook that failed."""
+    given = ", ".join(f"{name}={value!r}" for name, value in parameters.items()) or "none"
+    return (
+        f"{shown(notebook)} stopped at {place}\n"
+        f"  error:        {error}\n"
+        f"  parameters:   {given}\n"
+        f"  partial copy: {shown(partial)} (not published)\n"
+        "What was finished is stored: fix the cause and run the same command again."
+    )

@@ -1,0 +1,191 @@
+"""Models by name: two small ones that package indexes carry, any hub id, any local folder.
+
+Nothing is ever unpickled, and no code from a model repository runs.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.errors import StudyError
+from helpers.models.hub import explain_folder_error, explain_hub_error, split_revision
+from helpers.models.weights import check_config, check_finite, check_loaded
+from helpers.models.wheels import WHEEL_MODELS, fetch_model
+from helpers.paths import shown
+from helpers.store import sha256_file, sha256_text
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+AUTO = "auto"
+DTYPES = (AUTO, "float32", "bfloat16")
+SETTINGS_FILES = ("*.json", "*.model", "*.txt", "*.jinja")  # tokenizers and templates lie in all four
+
+
+def resolve_model(name: str) -> str:
+    """Return what `from_pretrained` takes for a model's name: a folder, or a hub id as it is (`owner/name`,
+    or `owner/name@revision`).
+
+    Raises:
+        StudyError: the name is none of a known model, a hub id or a folder.
+    """
+    if name in WHEEL_MODELS:
+        return str(fetch_model(name))
+    if Path(name).is_dir():
+        return name
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return name
+    raise StudyError(
+        f"`model` must be one of {tuple(WHEEL_MODELS)}, a hub id (owner/name or owner/name@revision) or an "
+        f"existing folder, but {name!r} was found."
+    )
+
+
+def identify_model(name: str) -> str:
+    """Return what stands for a model in a fingerprint: its pinned sha256, its hub commit, or the sha256 of a
+    folder's weights and settings.
+    """
+    if name in WHEEL_MODELS:
+        return WHEEL_MODELS[name].sha256
+    place = Path(resolve_model(name))
+    if not place.is_dir():
+        return f"{split_revision(name)[0]}@{_from_place(name, _hub_commit)}"
+    weights = sorted(place.glob("*.safetensors"))
+    if not weights:
+        raise StudyError(
+            f"No .safetensors files lie in {shown(place)}. Convert the model with `save_pretrained(..., "
+            "safe_serialization=True)`."
+        )
+    settings = sorted(file for pattern in SETTINGS_FILES for file in place.glob(pattern))
+    return sha256_text("".join(map(sha256_file, [*weights, *settings])))
+
+
+def _hub_commit(place: str, revision: str | None = None) -> str:
+    from transformers.utils import cached_file
+
+    return Path(cached_file(place, "config.json", revision=revision)).parent.name
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Load a model's tokenizer."""
+    from transformers import AutoTokenizer
+
+    return _from_place(name, AutoTokenizer.from_pretrained, trust_remote_code=False)
+
+
+def load_config(name: str) -> PretrainedConfig:
+    """Load a model's configuration, without its weights."""
+    from transformers import AutoConfig
+
+    return _from_place(name, AutoConfig.from_pretrained, trust_remote_code=False)
+
+
+def load_model(
+    name: str, quantize: bool = False, device: str | None = None, dtype: str = AUTO
+) -> PreTrainedModel:
+    """Load a model for inference, on a GPU where there is one.
+
+    Args:
+        name: of the model.
+        quantize: hold the weights of its linear layers in four bits (NF4), which bitsandbytes turns back for
+            each product.
+        device: where to put it in place of that device; the number format stays.
+        dtype: number format of the weights, as `choose_device` takes it.
+
+    Raises:
+        StudyError: the model cannot be had, its weights are not all there, not those of its architecture or
+            not finite, or four bits are asked for without bitsandbytes.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    usual, dtype = choose_device(dtype)
+    options: dict[str, Any] = (
+        {"quantization_config": _four_bits(dtype), "device_map": {"": device or usual}} if quantize else {}
+    )
+    place = Path(resolve_model(name))
+    if place.is_dir():
+        check_config(place, load_config(name))
+    model, info = _from_place(
+        name,
+        AutoModelForCausalLM.from_pretrained,
+        dtype=getattr(torch, dtype),
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # `check_loaded` names them
+        **options,
+    )
+    check_loaded(name, info)
+    check_finite(f"The model {name!r}", model.named_parameters())
+    return (model if quantize else model.to(device or usual)).eval()
+
+
+def choose_device(dtype: str = AUTO) -> tuple[str, str]:
+    """Return device and number format of this machine's models: 'cuda' where there is a GPU, else 'cpu'.
+
+    Args:
+        dtype: 'float32' or 'bfloat16'; 'auto' is bfloat16 on a GPU and float32 on a CPU, of which many
+            compute bfloat16 slowly.
+    """
+    import torch
+
+    device, usual = ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
+    return device, usual if dtype == AUTO else dtype
+
+
+def check_dtype(dtype: str) -> None:
+    """Raise StudyError where a number format is unknown."""
+    if dtype not in DTYPES:
+        raise StudyError(f"`dtype` must be one of {', '.join(DTYPES)}, but {dtype!r} was found.")
+
+
+def _four_bits(dtype: str) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if not find_spec("bitsandbytes"):
+        raise StudyError(
+            "A model in four bits (`quantize_base`) needs bitsandbytes, which is not installed. Install it "
+            "in the project's folder: `pip install '.[gpu]'`."
+        )
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _from_place(name: str, load: Callable[..., Any], **options: Any) -> Any:
+    place = resolve_model(name)
+    local = Path(place).is_dir()
+    if not local:
+        place, revision = split_revision(place)
+        options["revision"] = revision or "main"
+    try:
+        return load(place, **options)
+    except StudyError:
+        raise
+    except Exception as error:  # what reads foreign files raises errors of any kind, some of no narrower one
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise (explain_folder_error if local else explain_hub_error)(name, error) from None
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Hide one deprecation warning of transformers 5 while peft 0.21 wraps a model: peft still asks for the
+    old name, and nothing follows for the user.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
+        )
+        yield

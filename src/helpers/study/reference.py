@@ -1,0 +1,322 @@
+"""Scores of a grid as small tables without any text, and back: what `results/reference/` holds of the
+reference study.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from helpers.errors import StudyError
+from helpers.evaluation.held_out import LOSSES, measure_held_out
+from helpers.evaluation.loaders import find_release
+from helpers.evaluation.stage import EvaluationSettings, TaskRun, prepare_task_runs
+from helpers.evaluation.tasks import find_task
+from helpers.models.load import identify_model
+from helpers.paths import RESULTS, shown
+from helpers.records import ChoiceItem
+from helpers.store import describe_machine, sha256_file, write_text
+from helpers.study.grid import Cell, CellPlan, GridSettings, collect_items, plan_cells
+from helpers.synthesis.public import HELD_OUT, PUBLIC, REPOSITORIES, load_public_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from helpers.study.study import Study
+    from helpers.tuning.settings import TuningSettings
+
+REFERENCE = RESULTS / "reference"
+SCORES, CELLS, LOSS_TABLE, MANIFEST = "scores.csv", "cells.csv", "held_out.csv", "manifest.json"
+LIBRARIES = ("torch", "transformers", "peft")
+WHOLE = {"seed": "Int64", "tokens": "Int64"}
+
+
+def export_grid(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
+    """Write the scores of stored cells, item by item, with what each cell was and cost; the loss on held-out
+    rows is measured where they are public.
+
+    Cells that the folder holds already stay, so that a grid can grow over several runs and machines.
+
+    Args:
+        study: of the grid.
+        plans: stored cells.
+        folder: gets `scores.csv` (task, item, then a column a cell), `cells.csv`, `manifest.json`, and
+            `held_out.csv` for public rows.
+
+    Raises:
+        StudyError: the folder holds cells of other settings, rows or test items.
+    """
+    manifest = describe_grid(study)
+    check_same(manifest, folder)
+    cells = {plan.id: study.run_cell(plan) for plan in plans}
+    items = collect_items(cells)
+    write_table(folder / SCORES, _widen(items), ["task", "item"])
+    write_table(folder / CELLS, describe_cells(plans, cells, items), None)
+    if study.instructions == PUBLIC:
+        write_table(folder / LOSS_TABLE, collect_losses(study, cells), ["id"])
+    files = {
+        name: sha256_file(folder / name) for name in (SCORES, CELLS, LOSS_TABLE) if (folder / name).is_file()
+    }
+    write_text(folder / MANIFEST, json.dumps(manifest | {"files": files}, indent=1) + "\n")
+
+
+def check_same(manifest: dict[str, Any], folder: Path) -> None:
+    """Raise StudyError where a folder holds cells of other settings, rows or test items than a manifest
+    names.
+    """
+    if not (folder / MANIFEST).is_file():
+        return
+    there = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    differs = [name for name in ("settings", "model", "instructions") if there[name] != manifest[name]]
+    differs += [
+        task
+        for task in manifest["tests"]
+        if there["tests"].get(task, {}).get("sha256") != manifest["tests"][task]["sha256"]
+    ]
+    if differs:
+        raise StudyError(
+            f"{shown(folder)} holds cells of another study: their {differs[0]} differ. Name another folder."
+        )
+
+
+def write_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> None:
+    """Write a table; what the file holds already, columns of wide tables and rows of `cells.csv`, stays and
+    comes first.
+
+    Raises:
+        StudyError: a cell is there with other numbers, or with other items.
+    """
+    import pandas as pd
+
+    if path.is_file() and index:
+        there = read_table(path).set_index(index)
+        both = [name for name in table if name in there]
+        if not table.index.equals(there.index) or not np.allclose(
+            table[both], there[both], atol=2e-4, equal_nan=True
+        ):
+            raise StudyError(
+                f"{shown(path)} holds other numbers of the same cells. Name another folder, or delete it to "
+                "write all cells anew."
+            )
+        table = there.join(table.drop(columns=both))
+    elif path.is_file():
+        there = read_table(path)
+        table = pd.concat([there, table[~table["id"].isin(there["id"])]], ignore_index=True).astype(WHOLE)
+    write_text(path, table.to_csv(index=bool(index)))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table as it was written: ids of items stay texts, whole numbers stay whole."""
+    import pandas as pd
+
+    table = pd.read_csv(
+        path, dtype={"item": str, "id": str, "task": str, "cell": str}, keep_default_na=False, na_values=[""]
+    )
+    return table.astype({name: kind for name, kind in WHOLE.items() if name in table and path.name == CELLS})
+
+
+def _widen(items: pd.DataFrame) -> pd.DataFrame:
+    wide = items.set_index(["task", "item", "cell"])["score"].unstack("cell").round(4)
+    return wide.reindex(
+        index=items.set_index(["task", "item"]).index.unique(), columns=items["cell"].unique()
+    )
+
+
+def describe_cells(plans: Sequence[CellPlan], cells: dict[str, Cell], items: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a cell and task: id, cell, n_rows, seed, task, n_items, unparsed, and of the cell
+    tokens, seconds, commit and time of its making.
+    """
+    import pandas as pd
+
+    rows = []
+    for plan in plans:
+        cell = cells[plan.id]
+        runs = [run.manifest for run in (cell.tuning, cell.evaluation) if run]
+        facts = runs[0]["facts"] if cell.tuning else {}
+        own = {"id": plan.id, "cell": plan.name, "n_rows": plan.n_rows, "seed": plan.seed}
+        cost = {
+            "tokens": facts.get("n_tokens"),
+            "train_seconds": facts.get("train_seconds"),
+            "answer_seconds": runs[-1]["facts"]["answer_seconds"],
+        }
+        for task, group in items[items["cell"] == plan.id].groupby("task", sort=False):
+            found = {"task": task, "n_items": len(group), "unparsed": round(1 - group["parsed"].mean(), 4)}
+            rows.append(own | found | cost | {name: runs[-1][name] for name in ("commit", "created")})
+    return pd.DataFrame(rows).astype(WHOLE)
+
+
+def _shared(tuning: TuningSettings) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in dataclasses.asdict(tuning).items()
+        if name not in ("categories", "training_seed")
+    }
+
+
+def collect_losses(study: Study, cells: dict[str, Cell]) -> pd.DataFrame:
+    """Return the loss (nats a token) of every cell on each held-out row, a column a cell, and how many tokens
+    count.
+    """
+    import pandas as pd
+
+    rows = load_public_rows(study.data_folder).file(HELD_OUT)
+    tables = {}
+    for name, cell in cells.items():
+        table = pd.read_csv(
+            measure_held_out(study.evaluation, cell.tuning, rows, study.tuning.max_tokens).file(LOSSES),
+            index_col="id",
+        )
+        tables |= {"tokens": table["tokens"], name: (table["nats"] / table["tokens"]).round(4)}
+    return pd.DataFrame(tables)
+
+
+def describe_grid(study: Study) -> dict[str, Any]:
+    """Return the manifest: settings, sha256 of rows and test items, sources and licences, versions and
+    machine.
+    """
+    task_runs = prepare_task_runs(study.evaluation, study.data_folder)
+    machine = describe_machine()
+    return {
+        "settings": {
+            "tuning": _shared(study.tuning),
+            "evaluation": dataclasses.asdict(study.evaluation),
+            "budget": study.grid.budget,
+            "lattice": study.grid.lattice,
+        },
+        "model": identify_model(study.evaluation.model),
+        "instructions": describe_instructions(study),
+        "tests": {task_run.task.name: describe_test(task_run, study.data_folder) for task_run in task_runs},
+        "machine": machine["machine"] | {"created": machine["created"]},
+        "versions": {
+            name: version for name, version in machine["versions"].items() if name in ("python", *LIBRARIES)
+        },
+    }
+
+
+def describe_instructions(study: Study) -> dict[str, Any]:
+    """Return the sha256 of the rows, and for public ones that of the held-out rows and where
+    both come from.
+    """
+    found: dict[str, Any] = {"sha256": sha256_file(study.instruction_file)}
+    if study.instructions == PUBLIC:
+        found |= {
+            "held_out_sha256": sha256_file(load_public_rows(study.data_folder).file(HELD_OUT)),
+            "sources": REPOSITORIES,
+        }
+    return found
+
+
+def describe_test(task_run: TaskRun, data: Path | None) -> dict[str, Any]:
+    """Return what a test's items are: their number and sha256, of questions with options the share (0..1)
+    that the commonest answer is right for, and of a public set its address, licence, and the sha256 of the
+    files it was read from.
+    """
+    found: dict[str, Any] = {"n_items": len(task_run.items), "sha256": task_run.digest}
+    if isinstance(task_run.items[0], ChoiceItem):
+        found["commonest"] = max(
+            Counter(item.options[item.answer] for item in task_run.items).values()
+        ) / len(task_run.items)
+    if task_run.task.source is None:
+        return found
+    files = find_release(task_run.task.source, data).values() if data else ()
+    return found | {
+        "url": task_run.task.source.url,
+        "licence": task_run.task.source.licence,
+        "files": {path.name: sha256_file(path) for paths in files for path in paths},
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """A grid read back from its tables.
+
+    Attributes:
+        items: one row an item, cell and seed: id (the cell's, under which `cells` and `losses` hold it),
+            cell, seed, task, category, item, score (0..1), parsed (share of the cell's answers to the task);
+            only seeds whose every cell is there.
+        cells: one row a cell and task, as `describe_cells` gives it.
+        losses: loss (nats a token) on each held-out row, a column a cell's id; empty where none was measured.
+        manifest: settings, sources, versions.
+    """
+
+    items: pd.DataFrame
+    cells: pd.DataFrame
+    losses: pd.DataFrame
+    manifest: dict[str, Any]
+
+    @property
+    def settings(self) -> EvaluationSettings:
+        """Model, tasks and items."""
+        return EvaluationSettings(**self.manifest["settings"]["evaluation"])
+
+
+def load_reference(folder: Path = REFERENCE) -> Reference:
+    """Read the tables of a grid.
+
+    Raises:
+        StudyError: a table was altered since it was written.
+    """
+    import pandas as pd
+
+    if not (folder / MANIFEST).is_file():
+        raise StudyError(
+            f"{shown(folder)} holds no {MANIFEST}. Restore it, or write it with `study grid export`."
+        )
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    for name, digest in manifest["files"].items():
+        if sha256_file(folder / name) != digest:
+            raise StudyError(
+                f"{shown(folder / name)} is not the table that its manifest names. Restore it (`git checkout "
+                f"{shown(folder)}`), or export anew."
+            )
+    cells = read_table(folder / CELLS)
+    losses = (
+        read_table(folder / LOSS_TABLE).set_index("id") if LOSS_TABLE in manifest["files"] else pd.DataFrame()
+    )
+    return Reference(
+        _lengthen(read_table(folder / SCORES), cells, manifest["settings"]), cells, losses, manifest
+    )
+
+
+def _lengthen(scores: pd.DataFrame, cells: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFrame:
+    """Return scores of the lattice in long form, the base model under every seed; a seed that lacks a cell,
+    and cells of other sizes, are left out.
+
+    Raises:
+        StudyError: no seed has all cells.
+    """
+    import pandas as pd
+
+    grid = GridSettings(lattice=settings["lattice"], budget=settings["budget"])
+    unparsed = cells.set_index(["id", "task"])["unparsed"].sort_index()
+    parts = []
+    for seed in map(int, sorted(set(cells["seed"].dropna()))):
+        plans = plan_cells(grid.lattice_cells, grid, settings["tuning"]["n_rows"], seed)
+        if all(plan.id in scores for plan in plans):
+            parts += [_show_cell(plan, seed, scores, unparsed[plan.id]) for plan in plans]
+    if not parts:
+        lattice = ", ".join(grid.lattice_cells)
+        raise StudyError(
+            f"No training seed has all of {lattice} in the tables. Run and export the cells that lack "
+            "(`study grid status`)."
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _show_cell(plan: CellPlan, seed: int, scores: pd.DataFrame, unparsed: pd.Series) -> pd.DataFrame:
+    own = {
+        "id": plan.id,
+        "score": scores[plan.id],
+        "cell": plan.name,
+        "seed": seed,
+        "parsed": 1 - scores["task"].map(unparsed),
+    }
+    return scores[["task", "item"]].assign(
+        **own, category=scores["task"].map(lambda task: find_task(task).category)
+    )

@@ -1,0 +1,242 @@
+"""A study: the settings of all stages in one place, and its cells from the store or computed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.errors import StudyError
+from helpers.evaluation.stage import EvaluationSettings
+from helpers.evaluation.tasks import parse_tasks
+from helpers.jsonl import read_rows
+from helpers.models.load import check_dtype
+from helpers.paths import ROOT
+from helpers.progress import track
+from helpers.provider.ledger import ProviderLimits
+from helpers.records import Instruction, SeedTask, order_categories
+from helpers.settings import pick
+from helpers.store import Run
+from helpers.study.grid import (
+    CONTROLS,
+    GENERAL,
+    SINGLES,
+    Cell,
+    CellPlan,
+    GridSettings,
+    collect_items,
+    collect_seeds,
+    look_up_cell,
+    plan_cells,
+    run_cell,
+    run_cells_of_seed,
+)
+from helpers.synthesis.pipeline import INSTRUCTIONS, SEED_TASKS, synthesize
+from helpers.synthesis.public import PUBLIC, TRAINING, load_public_rows
+from helpers.synthesis.settings import SynthesisSettings, check_choices
+from helpers.tuning.rows import parse_categories
+from helpers.tuning.settings import TuningSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def find_rows(parameter: str, name: str) -> Path:
+    """Return the file of rows that a parameter names, from the project's folder.
+
+    Raises:
+        StudyError: there is no such file.
+    """
+    path = ROOT / name
+    if not path.is_file():
+        raise StudyError(
+            f"`{parameter}` must name a JSONL file, but none lies at {name!r}. Leave it empty, or correct "
+            "the path (from the project's folder)."
+        )
+    return path
+
+
+def list_categories(instructions: str) -> tuple[str, ...]:
+    """Return the categories of the rows of a named file; those of the paper where no file is named."""
+    if instructions in ("", PUBLIC):
+        return SINGLES
+    return order_categories(
+        row.category for row in read_rows(find_rows("instructions", instructions), Instruction)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Settings of all stages, limits of a live teacher, and what takes the place of the study's own files
+    where it is named.
+
+    Attributes:
+        instructions: instruction file (JSONL), or 'public' for the public rows of the paper's data; empty for
+            the synthesis.
+        data: folder of the public sets' files; empty for the embedded files, or the hub.
+    """
+
+    synthesis: SynthesisSettings
+    tuning: TuningSettings
+    evaluation: EvaluationSettings
+    limits: ProviderLimits
+    instructions: str = ""
+    grid: GridSettings = dataclasses.field(default_factory=GridSettings)
+    data: str = ""
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> Study:
+        """Build a study from same-named parameters, such as `globals()` of a notebook or a profile; absent
+        ones keep their default.
+        """
+        stages = (SynthesisSettings, TuningSettings, EvaluationSettings, ProviderLimits, GridSettings)
+        synthesis, tuning, evaluation, limits, grid = (pick(stage, parameters) for stage in stages)
+        check_choices(synthesis)
+        parse_categories(tuning.categories)
+        parse_tasks(evaluation.tasks, public=True)
+        named = parameters.get("instructions", "")
+        grid = grid if grid.lattice else dataclasses.replace(grid, lattice="+".join(list_categories(named)))
+        grid.check_names()
+        check_dtype(tuning.dtype)
+        return cls(
+            synthesis,
+            tuning,
+            evaluation,
+            limits,
+            named,
+            grid,
+            parameters.get("data", ""),
+        )
+
+    @cached_property
+    def seeds(self) -> list[SeedTask]:
+        """The seed tasks."""
+        return read_rows(SEED_TASKS, SeedTask)
+
+    @cached_property
+    def synthesis_run(self) -> Run:
+        """The run that made the instruction data from the seeds."""
+        return synthesize(self.synthesis, self.limits)
+
+    @cached_property
+    def data_folder(self) -> Path | None:
+        """The folder that `data` names (from the project's folder), or None.
+
+        Raises:
+            StudyError: there is no such folder.
+        """
+        folder = ROOT / self.data if self.data else None
+        if folder and not folder.is_dir():
+            raise StudyError(
+                f"`data` must name a folder with the public sets' files, but none lies at {self.data!r}. "
+                "Leave it empty for the hub."
+            )
+        return folder
+
+    @cached_property
+    def instruction_file(self) -> Path:
+        """The instruction file: the one that `instructions` names (from the project's folder), the public
+        rows, or the synthesis run's.
+
+        Raises:
+            StudyError: the named file does not exist, or the public rows cannot be had.
+        """
+        if self.instructions == PUBLIC:
+            return load_public_rows(self.data_folder).file(TRAINING)
+        return (
+            find_rows("instructions", self.instructions)
+            if self.instructions
+            else self.synthesis_run.file(INSTRUCTIONS)
+        )
+
+    def run_cells(self, names: Iterable[str]) -> dict[str, Cell]:
+        """Run or load cells of the grid of the study's number of rows: 'base', 'all', or categories joined by
+        '+'.
+        """
+        return run_cells_of_seed(names, self.tuning, self.evaluation, self.instruction_file, self.data_folder)
+
+    def collect_items(self, names: Iterable[str]) -> pd.DataFrame:
+        """Return the scores of all items of several cells, one row an item and cell."""
+        return collect_items(self.run_cells(names))
+
+    def plan_cells(self, names: Iterable[str], n_rows: int | None = None) -> list[CellPlan]:
+        """Return cells of the grid under every training seed, of `n_rows` rows or the study's own number."""
+        return plan_cells(names, self.grid, n_rows or self.tuning.n_rows, self.tuning.training_seed)
+
+    def plan_grid(self) -> list[CellPlan]:
+        """Return every cell that the grid's parameters ask for: the lattice, its controls, the mixtures given
+        by rows, and the lattice again at each size of the size curve.
+
+        Raises:
+            StudyError: the file that `instructions` names lacks a category of the cells.
+        """
+        names = [*self.grid.lattice_cells, *self.grid.control_cells, *self.grid.mixture_cells]
+        plans = self.plan_cells(names)
+        plans += [
+            plan for size in self.grid.curve_sizes for plan in self.plan_cells(self.grid.lattice_cells, size)
+        ]
+        self._check_categories(plans)
+        return list(dict.fromkeys(plans))
+
+    def _check_categories(self, plans: Iterable[CellPlan]) -> None:
+        if self.instructions in ("", PUBLIC):
+            return
+        there = list_categories(self.instructions)
+        named = {
+            name
+            for plan in plans
+            if plan.seed is not None and plan.name not in CONTROLS
+            for name in parse_categories(plan.name)
+        }
+        if missing := order_categories(named - set(there)):
+            raise StudyError(
+                f"`lattice` and `mixtures` must name categories of the rows ({', '.join(there)}), but "
+                f"{missing[0]!r} was found. An empty `lattice` takes those of the rows."
+            )
+
+    def run_cell(self, plan: CellPlan) -> Cell:
+        """Run or load one cell of the grid."""
+        return run_cell(*self._settle(plan))
+
+    def look_up_cell(self, plan: CellPlan) -> str:
+        """Say of a cell of the grid whether it is 'done', 'tuned' or 'missing' in the store; computes
+        nothing.
+        """
+        return look_up_cell(*self._settle(plan))
+
+    def _settle(self, plan: CellPlan) -> tuple[str, TuningSettings, EvaluationSettings, Path, Path | None]:
+        rows = find_rows("general", self.grid.general) if plan.name == GENERAL else self.instruction_file
+        return (
+            plan.name,
+            dataclasses.replace(self.tuning, n_rows=plan.n_rows, training_seed=plan.seed or 0),
+            self.evaluation,
+            rows,
+            self.data_folder,
+        )
+
+    def run_grid(self, names: Iterable[str], n_rows: int | None = None) -> list[Cell]:
+        """Run or load cells of the grid under every training seed, one after the other."""
+        plans = self.plan_cells(names, n_rows)
+        cells = []
+        with track("cells of the grid", len(plans), "cells") as advance:
+            for plan in plans:
+                cells.append(self.run_cell(plan))
+                advance(note=plan.id)
+        return cells
+
+    def collect_grid(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
+        """Return the scores of all items of several cells under every training seed, one row an item, cell
+        and seed.
+        """
+        return collect_seeds(self.run_grid(names, n_rows))
+
+    @cached_property
+    def lattice_items(self) -> pd.DataFrame:
+        """The scores of all items of the lattice and its controls, one row an item, cell and seed."""
+        return self.collect_grid([*self.grid.lattice_cells, *self.grid.control_cells])
+
+    def collect_sizes(self) -> dict[int, pd.DataFrame]:
+        """Return the scores of the lattice for each number of rows of the size curve."""
+        return {size: self.collect_grid(self.grid.lattice_cells, size) for size in self.grid.curve_sizes}

@@ -1,0 +1,210 @@
+"""The same filters and labels for any JSONL file of instructions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.errors import StudyError
+from helpers.jsonl import dump_row, read_any_lines, scrub_text
+from helpers.paths import shown
+from helpers.rouge import TIE_SLACK
+from helpers.settings import check_settings, parameter
+from helpers.store import Run, run_stage, sha256_file
+from helpers.synthesis.categories import measure_agreement, train_labeller
+from helpers.synthesis.filters import REASONS, find_fault, read_benchmark_runs
+from helpers.synthesis.novelty import NoveltyIndex
+from helpers.synthesis.parsing import ParsedTask
+from helpers.synthesis.pipeline import BENCHMARK_FILES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERSION = 1
+KEPT, REJECTED, COUNTS = "kept.jsonl", "rejected.jsonl", "counts.csv"
+FOREIGN_LABELS = {
+    "tg": "gen",
+    "ot": "other",
+}  # names of the categories in a public mirror of the paper's rows
+
+ForeignRow = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class FilterSettings:
+    """What a row must be to be kept."""
+
+    novelty_threshold: float = parameter(
+        0.7, "ROUGE-L F1 from which an instruction counts as known", minimum=0, maximum=1
+    )
+    min_words: int = parameter(3, "fewest words of an instruction", minimum=1)
+    max_words: int = parameter(150, "most words of an instruction", minimum=1)
+
+
+def read_foreign_rows(path: Path) -> Iterator[ForeignRow]:
+    """Yield the rows of a JSONL file, whatever their fields.
+
+    Raises:
+        StudyError: the file is missing, or a line is no JSON object; names file and line.
+    """
+    for number, row in enumerate(read_any_lines(path), 1):
+        if not isinstance(row, dict):
+            raise StudyError(
+                f"A row must be a JSON object, but {str(row)[:40]!r} was found (row {number} of "
+                f"{shown(path)})."
+            )
+        yield {name: scrub_text(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = ()) -> Run:
+    """Filter the rows of a JSONL file as the synthesis filters its tasks; rows keep all their fields.
+
+    Args:
+        path: rows with instruction, input (optional) and output.
+        settings: the filters.
+        against: benchmark files (JSONL, any schema) whose texts no kept row may share eight words in a row
+            with, beside the embedded benchmark.
+
+    Returns:
+        A run with `kept.jsonl`, `rejected.jsonl` (each row with its reason) and `counts.csv` (outcome, n, and
+        how many of them have a similarity of exactly the threshold).
+    """
+    check_settings(settings)
+    benchmark = [*BENCHMARK_FILES, *against]
+
+    def compute(folder: Path) -> dict[str, Any]:
+        counts: Counter[str] = Counter()
+        tied: Counter[str] = Counter()
+        runs = read_benchmark_runs(benchmark)
+        with (
+            (folder / KEPT).open("w", encoding="utf-8") as kept,
+            (folder / REJECTED).open("w", encoding="utf-8") as rejected,
+        ):
+            for row, reason, similarity in decide(read_foreign_rows(path), settings, runs):
+                counts[reason or "kept"] += 1
+                tied[reason or "kept"] += (
+                    similarity is not None and abs(similarity - settings.novelty_threshold) < TIE_SLACK
+                )
+                (rejected if reason else kept).write(
+                    dump_row(row | {"reason": reason, "similarity": similarity} if reason else row)
+                )
+        lines = [
+            f"{reason},{counts[reason]},{tied[reason]}\n"
+            for reason in ("kept", *REASONS)
+            if reason != "unlabelled"
+        ]
+        (folder / COUNTS).write_text("outcome,n,at_threshold\n" + "".join(lines), encoding="utf-8")
+        return {"n_rows": counts.total(), "n_kept": counts["kept"]}
+
+    if missing := [file for file in (path, *against) if not file.is_file()]:
+        raise StudyError(f"No file at {shown(missing[0])}. Name a JSONL file.")
+    inputs = {f"{place} {file.name}": sha256_file(file) for place, file in enumerate([path, *benchmark])}
+    return run_stage("filter", settings, inputs, VERSION, compute)
+
+
+def decide(
+    rows: Iterable[ForeignRow], settings: FilterSettings, benchmark_runs: frozenset[str]
+) -> Iterator[tuple[ForeignRow, str | None, float | None]]:
+    """Yield each row with the reason for which it is rejected (None: it is kept) and, where it is not novel,
+    its similarity to an earlier kept one.
+    """
+    index = NoveltyIndex(settings.novelty_threshold)
+    for row in rows:
+        fault = find_fault(read_task(row), settings.min_words, settings.max_words, benchmark_runs)
+        if fault:
+            yield row, fault, None
+        else:
+            [(is_new, similarity)] = index.add([row["instruction"]])
+            yield row, None if is_new else "not novel", similarity
+
+
+def read_task(row: ForeignRow) -> ParsedTask:
+    """Return a foreign row as a task; it is complete if instruction and output are texts that
+    are not empty.
+    """
+    instruction, given, output = (row.get(name) for name in ("instruction", "input", "output"))
+    complete = all(isinstance(text, str) and text.strip() for text in (instruction, output)) and isinstance(
+        given, str | None
+    )
+    return ParsedTask(0, instruction, given or "", output, complete)
+
+
+def label_file(path: Path, target: Path) -> int:
+    """Write the rows of a JSONL file with the category that the offline classifier gives them, fit for
+    training; returns their number.
+
+    Raises:
+        StudyError: a row has no instruction.
+    """
+    rows = list(read_foreign_rows(path))
+    if not rows:
+        raise StudyError(f"{shown(path)} has no rows.")
+    tasks = [read_task(row) for row in rows]
+    for number, task in enumerate(tasks, 1):
+        if not task.is_complete:
+            raise StudyError(
+                f"A row needs an instruction and an output to be labelled ({shown(path)}:{number}). Run "
+                "`study filter` on the file first."
+            )
+    labels = train_labeller()(tasks)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("w", encoding="utf-8") as file:
+        for number, (row, label) in enumerate(zip(rows, labels, strict=True)):
+            file.write(
+                dump_row(
+                    row
+                    | {
+                        "id": str(row.get("id", f"row-{number}")),
+                        "input": row.get("input") or "",
+                        "category": label,
+                    }
+                )
+            )
+    return len(rows)
+
+
+def compare_file(path: Path, field: str) -> pd.DataFrame:
+    """Return how far the offline classifier agrees with labels that a file brings along.
+
+    Args:
+        path: JSONL rows.
+        field: name of the field that holds the label, or a list with one label; rows with none, several or an
+            unknown one are left out.
+
+    Returns:
+        One row: comparison, sha256 of the file, n, accuracy, kappa and alpha with intervals.
+
+    Raises:
+        StudyError: no row has a known label in that field.
+    """
+    import pandas as pd
+
+    known = [
+        (task, label)
+        for row in read_foreign_rows(path)
+        if (label := read_label(row.get(field))) and (task := read_task(row)).is_complete
+    ]
+    if not known:
+        raise StudyError(
+            f"No row of {shown(path)} has one of qa, ie, gen, other in the field {field!r}. Name the field "
+            "that holds the labels."
+        )
+    tasks, labels = zip(*known, strict=True)
+    given = train_labeller()(tasks)
+    return pd.DataFrame(
+        [
+            {"comparison": f"classifier and {field}", "file": path.name, "sha256": sha256_file(path)}
+            | measure_agreement(labels, given)
+        ]
+    )
+
+
+def read_label(value: Any) -> str | None:
+    """Return the category that a foreign label names, None if it names none or more than one."""
+    if isinstance(value, list):
+        value = value[0] if len(value) == 1 else None
+    label = FOREIGN_LABELS.get(value, value) if isinstance(value, str) else None
+    return label if label in ("qa", "ie", "gen", "other") else None

@@ -1,0 +1,48 @@
+"""Every figure can be drawn from its table, twice the same."""
+
+import pandas as pd
+import pytest
+
+from helpers.book import gallery
+from helpers.book.gallery import GALLERY, draw, save_figures
+from helpers.study.study import Study
+
+PARAMETERS = {
+    "sizes": "3,4",
+    "n_rows": 4,
+    "batch_size": 4,
+    "n_items": 2,
+    "learning_rate": 1e-2,
+    "n_requests": 6,
+}
+
+
+@pytest.fixture
+def study(toy_model):
+    return Study.from_parameters(
+        PARAMETERS | {"model": toy_model, "tasks": "evidence_yesno,medication_status,patient_answer"}
+    )
+
+
+def test_all_figures_come_with_their_data_and_are_the_same_twice(study, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert list(save_figures(study, first)) == list(save_figures(study, second)) == list(GALLERY)
+    for name in GALLERY:
+        for ending in ("svg", "png", "csv"):
+            one, two = (folder / f"{name}.{ending}" for folder in (first, second))
+            assert one.stat().st_size > 50
+            assert one.read_bytes() == two.read_bytes(), one.name
+    assert "contrast" in pd.read_csv(first / "transfer.csv")
+
+
+def test_a_figure_can_be_drawn_from_a_readers_own_table():
+    table = pd.DataFrame(
+        {"contrast": ["qa"], "category": ["qa"], "estimate": [0.1], "low": [0.0], "high": [0.2]}
+    )
+    assert gallery.GALLERY["transfer"].plot is not None
+    assert draw("transfer", table).axes
+
+
+def test_a_size_curve_without_sizes_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "GALLERY", {"sizes": GALLERY["sizes"]})
+    assert list(save_figures(Study.from_parameters({"sizes": ""}), tmp_path)) == []

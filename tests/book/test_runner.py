@@ -1,0 +1,182 @@
+"""The runner: refuse before running, publish only what finished."""
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from helpers.book import runner
+from helpers.book.runner import (
+    add_instructions,
+    parse_assignments,
+    plan_parameters,
+    plan_run,
+    read_parameters,
+    read_profile,
+    run_notebook,
+)
+from helpers.errors import StudyError
+from helpers.study.study import Study
+
+
+@pytest.fixture
+def toy_notebooks(tmp_path, monkeypatch):
+    """Put the runner into a project of its own with one notebook, and return a function that writes its
+    cells.
+    """
+    folders = {name: tmp_path / name for name in ("notebooks", "book")}
+    for folder in folders.values():
+        folder.mkdir()
+    monkeypatch.setattr(runner, "NOTEBOOKS", folders["notebooks"])
+    monkeypatch.setattr(runner, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def write(*sources, tagged=True):
+        cells = [new_code_cell(source) for source in sources]
+        cells[0].metadata["tags"] = ["parameters"] if tagged else []
+        path = folders["notebooks"] / "01_toy.ipynb"
+        nbformat.write(
+            new_notebook(
+                cells=cells,
+                metadata={
+                    "kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}
+                },
+            ),
+            path,
+        )
+        return path
+
+    return write
+
+
+def test_a_misspelt_parameter_is_refused_with_the_nearest_name():
+    with pytest.raises(StudyError, match="No notebook has a parameter `lora_rnak`. Did you mean `lora_rank`"):
+        plan_run("smoke", [], ["lora_rnak=4"])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("lora_rank=four", "must be int, but 'four'"),
+        ("lora_rank=4.5", "must be int, but 4.5"),
+        ("learning_rate=fast", "must be float, but 'fast'"),
+        ("n_rows=0", "at least 1"),
+        ("learning_rate=.nan", "finite"),
+        ("lora_dropout=2", "at most 0.9"),
+        ("categories=qa+qa", "`categories` must be"),
+        ("tasks=medqq", "'medqq' was found"),
+        ("n_rows=[1", "must be a plain value"),
+        ("n_rows", "name=value"),
+    ],
+)
+def test_a_value_of_the_wrong_type_or_range_is_refused_before_anything_runs(assignment, message, runs):
+    with pytest.raises(StudyError, match=message):
+        plan_run("smoke", [], [assignment])
+    assert not runs.exists()
+
+
+def test_floats_may_be_written_in_any_usual_form():
+    assert plan_parameters("smoke", ["learning_rate=1e-3"])["learning_rate"] == pytest.approx(0.001)
+    assert plan_parameters("smoke", ["lora_dropout=0"])["lora_dropout"] == 0.0
+
+
+def test_text_may_look_like_a_number_or_be_empty():
+    assert parse_assignments(["teacher=4", "instructions="]) == {"teacher": 4, "instructions": ""}
+    assert plan_parameters("smoke", ["teacher=4"])["teacher"] == "4"
+
+
+def test_a_parameter_that_no_chosen_notebook_feels_is_refused():
+    with pytest.raises(StudyError, match="None of the chosen notebooks has a parameter `categories`"):
+        plan_run("smoke", ["04"], ["categories=qa"])
+    assert plan_run("smoke", ["04"], ["n_requests=3"])
+
+
+def test_a_kernel_that_dies_is_reported_too(toy_notebooks, tmp_path):
+    path = toy_notebooks("x: int = 1  # a number", "import os; os._exit(1)")
+    with pytest.raises(StudyError, match="the kernel died"):
+        run_notebook(path, {}, tmp_path / "book")
+
+
+def test_an_unknown_profile_lists_the_known_ones():
+    with pytest.raises(StudyError, match="laptop, paper, reference, smoke, but 'huge' was found"):
+        plan_run("huge", [], [])
+
+
+def test_an_unknown_notebook_number_is_refused():
+    with pytest.raises(StudyError, match="by number"):
+        plan_run("smoke", ["09"], [])
+
+
+@pytest.mark.parametrize("profile", ["smoke", "laptop", "reference", "paper"])
+def test_every_profile_is_valid(profile):
+    assert plan_parameters(profile, [])
+
+
+def test_the_paper_profile_marks_each_value_as_the_papers_or_ours():
+    text = (runner.PROFILES / "paper.yaml").read_text()
+    assert all(
+        "# paper" in line or "# ours" in line
+        for line in text.splitlines()
+        if line and not line.startswith("#")
+    )
+
+
+def test_each_notebook_gets_its_own_parameters_and_later_ones_the_instruction_file():
+    plan = {
+        notebook.stem: parameters
+        for notebook, parameters in plan_run("smoke", ["02", "04"], ["n_requests=3"])[1]
+    }
+    assert plan["02_instruction_synthesis"] == {"n_requests": 3}
+    assert "n_requests" not in plan["04_category_ablation"]
+    _, [(_, seeds), (_, parameters)] = plan_run("smoke", ["01", "04"], [])
+    study = Study.from_parameters({"n_requests": 3})
+    assert add_instructions(parameters, study)["instructions"].endswith("instructions.jsonl")
+    assert "instructions" not in add_instructions(seeds, study)
+
+
+def test_each_parameters_cell_is_read_once(monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        runner, "read_parameters", lambda notebook: read.append(notebook) or read_parameters(notebook)
+    )
+    plan_run("smoke", ["02", "04"], [])
+    assert read == runner.list_notebooks()
+
+
+def test_a_profile_that_is_no_mapping_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "PROFILES", tmp_path)
+    (tmp_path / "list.yaml").write_text("- a\n")
+    (tmp_path / "torn.yaml").write_text("a: [\n")
+    with pytest.raises(StudyError, match="must map parameters"):
+        read_profile("list")
+    with pytest.raises(StudyError, match="not valid YAML"):
+        read_profile("torn")
+
+
+def test_a_notebook_without_a_parameters_cell_is_refused(toy_notebooks):
+    with pytest.raises(StudyError, match="no cell tagged `parameters`"):
+        read_parameters(toy_notebooks("x: int = 1  # a number", tagged=False))
+
+
+def test_a_finished_notebook_is_published_with_its_parameters_and_no_path_of_the_machine(
+    toy_notebooks, tmp_path
+):
+    path = toy_notebooks("x: int = 1  # a number", "print('x is', x)")
+    run_notebook(path, {"x": 7}, tmp_path / "book")
+    published = (tmp_path / "book" / "01_toy.ipynb").read_text()
+    assert "x is 7" in published
+    assert str(tmp_path) not in published
+
+
+def test_a_notebook_that_fails_is_reported_in_short_and_leaves_the_published_one(toy_notebooks, tmp_path):
+    path = toy_notebooks("x: int = 1  # a number", "raise ValueError(f'x is {x}')")
+    (tmp_path / "book" / "01_toy.ipynb").write_text("of an earlier run")
+    with pytest.raises(StudyError) as error:
+        run_notebook(path, {"x": 7}, tmp_path / "book")
+    report = str(error.value)
+    assert "01_toy.ipynb" in report
+    assert "ValueError: x is 7" in report
+    assert "x=7" in report
+    assert len(report.splitlines()) == 5
+    assert (tmp_path / "book" / "01_toy.ipynb").read_text() == "of an earlier run"
+    partial = report.split("partial copy: ")[1].split(" (not")[0]
+    assert "ValueError" in (tmp_path / partial).read_text()

@@ -1,0 +1,139 @@
+"""Several adapters on one loaded base give what each gives alone; base models of every kind get one
+begin-of-text token.
+"""
+
+import shutil
+
+import pytest
+import torch
+
+from helpers.errors import StudyError
+from helpers.evaluation import adapters as base_module
+from helpers.evaluation.adapters import SharedBase, find_adapter
+from helpers.evaluation.stage import ITEMS, EvaluationSettings, evaluate, evaluate_adapters
+from helpers.models.adapters import identify_adapter
+from helpers.models.load import load_model, load_tokenizer, quiet_peft
+from helpers.prompts import encode_prompt
+from helpers.tuning.lora import ADAPTER, tune
+from helpers.tuning.settings import TuningSettings
+
+
+@pytest.fixture
+def adapters(toy_model, instruction_file):
+    """Tune two adapters on the toy model; return their folders."""
+    settings = TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=3e-2)
+    return [
+        tune(TuningSettings(**{**vars(settings), "categories": name}), instruction_file).file(ADAPTER)
+        for name in ("qa", "gen")
+    ]
+
+
+@pytest.fixture
+def settings(toy_model):
+    return EvaluationSettings(
+        model=toy_model, n_items=4, tasks="exam_choice,pronoun_resolution,dialogue_to_note"
+    )
+
+
+def weights(model):
+    return {name: weight.clone() for name, weight in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("keeps_weights", [True, False])
+def test_an_adapter_is_merged_as_peft_merges_it_and_leaves_no_trace(toy_model, adapters, keeps_weights):
+    from peft import PeftModel
+
+    base = SharedBase(toy_model, keeps_weights=keeps_weights)
+    before, ids = weights(base.merge(None)), torch.tensor([[0, 9, 8, 7]])
+    for adapter in adapters:
+        with quiet_peft():
+            merged = PeftModel.from_pretrained(load_model(toy_model), adapter).merge_and_unload()
+        assert torch.equal(base.merge(adapter)(ids).logits, merged(ids).logits)
+    after = weights(base.merge(None))
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+
+
+def test_an_adapter_that_replaces_whole_layers_is_merged_and_undone_too(toy_model, tmp_path):
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    config = LoraConfig(
+        r=2,
+        target_modules=["q_proj"],
+        modules_to_save=["lm_head"],
+        bias="lora_only",
+        init_lora_weights=False,
+        task_type="CAUSAL_LM",
+    )
+    with torch.no_grad(), quiet_peft():
+        tuned = get_peft_model(load_model(toy_model), config)
+        tuned.base_model.model.lm_head.modules_to_save.default.weight.mul_(2)
+    tuned.save_pretrained(tmp_path)
+    base, ids = SharedBase(toy_model), torch.tensor([[0, 9, 8, 7]])
+    before = weights(base.merge(None))
+    with quiet_peft():
+        plain = PeftModel.from_pretrained(load_model(toy_model), tmp_path)(ids).logits
+    assert torch.allclose(base.merge(tmp_path)(ids).logits, plain, atol=1e-5)
+    assert not torch.allclose(base.merge(None)(ids).logits, plain, atol=1e-1)
+    after = weights(base.merge(None))
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+
+
+def test_adapters_on_one_base_score_as_each_alone_and_the_base_is_loaded_once(
+    settings, adapters, monkeypatch, tmp_path
+):
+    alone = [evaluate(settings, adapter).file(ITEMS).read_bytes() for adapter in (None, *adapters)]
+    monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "together"))
+    loaded = []
+    monkeypatch.setattr(
+        base_module, "load_model", lambda name, **options: loaded.append(name) or load_model(name, **options)
+    )
+    runs = evaluate_adapters(settings, {"base": None, "qa": adapters[0], "gen": adapters[1]})
+    assert [run.file(ITEMS).read_bytes() for run in runs.values()] == alone
+    assert loaded == [settings.model]
+    assert len(set(alone)) > 1
+
+
+def test_stored_answers_need_no_model(settings, adapters, monkeypatch):
+    first = evaluate_adapters(settings, {"base": None, "qa": adapters[0]})
+    monkeypatch.setattr(
+        base_module, "load_model", lambda name, **options: pytest.fail("the model was loaded")
+    )
+    assert all(run.reused for run in evaluate_adapters(settings, {"base": None, "qa": adapters[0]}).values())
+    assert not any(run.reused for run in first.values())
+
+
+def test_an_adapter_is_known_by_its_content_wherever_it_lies(adapters, tmp_path):
+    copy = shutil.copytree(adapters[0], tmp_path / "copy")
+    assert identify_adapter(copy) == identify_adapter(adapters[0]) != identify_adapter(adapters[1])
+
+
+def test_a_folder_without_an_adapter_and_one_for_another_model_are_refused(toy_model, adapters, tmp_path):
+    with pytest.raises(StudyError, match=r"lacks adapter_config.json. Save it with `save_pretrained`"):
+        find_adapter(tmp_path)
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=400, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+        )
+    ).save_pretrained(tmp_path)
+    shutil.copytree(
+        toy_model, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors", "config.json")
+    )
+    with pytest.raises(StudyError, match=r"does not fit .* Name the model it was tuned on"):
+        SharedBase(str(tmp_path)).merge(adapters[0])
+
+
+@pytest.mark.parametrize("template", ["<s> $A", "<s> $A </s>", "$A"])
+def test_prompts_begin_with_one_begin_of_text_where_the_tokenizer_adds_one(toy_model, template):
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = load_tokenizer(toy_model)
+    tokens = [(token, index) for token, index in (("<s>", 0), ("</s>", 1)) if token in template]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=template, special_tokens=tokens)
+    ids = encode_prompt(tokenizer, "### Response:\n")
+    assert ids.count(0) == template.count("<s>")
+    assert ids[0] == 0 or "<s>" not in template
+    assert 1 not in ids
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "### Response:\n"

@@ -1,0 +1,194 @@
+"""The grid's cells: which there are, what each is tuned with, what the store says of them."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from helpers.errors import StudyError
+from helpers.jsonl import dump_rows, read_json_lines
+from helpers.settings import pick
+from helpers.study.grid import LATTICE, PAIRS, CellPlan, GridSettings, list_lattice, name_subset, plan_cells
+from helpers.study.study import Study
+from helpers.tuning.lora import ROWS, tune
+
+
+@pytest.fixture
+def parameters(toy_model, instruction_file):
+    tasks = "evidence_yesno,medication_status,patient_answer"
+    return {
+        "model": toy_model,
+        "instructions": str(instruction_file),
+        "n_rows": 4,
+        "batch_size": 4,
+        "n_items": 2,
+        "tasks": tasks,
+        "learning_rate": 1e-2,
+    }
+
+
+def test_the_lattice_holds_every_subset_once_from_none_to_all():
+    assert LATTICE == ("base", "qa", "ie", "gen", "qa+ie", "qa+gen", "ie+gen", "qa+ie+gen")
+    assert len(set(list_lattice(("qa", "ie", "gen", "other")))) == 16
+
+
+def test_a_subset_has_one_name_whichever_category_is_named_first():
+    assert name_subset(("gen", "qa")) == name_subset(("qa", "gen")) == PAIRS[1] == "qa+gen"
+    assert GridSettings(lattice="gen+qa").lattice_cells == ("base", "qa", "gen", "qa+gen")
+
+
+def test_a_fixed_budget_is_the_same_for_all_and_an_additive_one_grows_with_the_categories():
+    fixed, additive = GridSettings(), GridSettings(budget="additive")
+    assert [fixed.count_rows(name, 48) for name in ("base", "qa", "qa+ie", "qa+ie+gen", "all")] == [
+        0,
+        48,
+        48,
+        48,
+        48,
+    ]
+    assert [additive.count_rows(name, 48) for name in ("base", "qa", "qa+ie", "qa+ie+gen", "all")] == [
+        0,
+        48,
+        96,
+        144,
+        144,
+    ]
+
+
+def test_every_tuned_cell_comes_once_a_seed_and_the_base_model_once():
+    plans = plan_cells(["base", "qa", "qa+ie"], GridSettings(n_seeds=3), 48, 5)
+    assert [plan.id for plan in plans] == [
+        "base",
+        *(f"{name}-n48-s{seed}" for seed in (5, 6, 7) for name in ("qa", "qa+ie")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ({"budget": "both"}, "`budget` must be one of"),
+        ({"lattice": "qa"}, "two or more"),
+        ({"lattice": "qa+qa"}, "`categories` must be"),
+        ({"lattice": "qa:4+ie:4"}, "two or more"),
+        ({"lattice": "a+b+c+d+e+f+g"}, "6 categories at most, but 7 were found: 127 models"),
+        ({"mixtures": "qa:4+ie"}, "`categories` must be"),
+        ({"mixtures": "qa+ie"}, "must name the rows of each"),
+        ({"controls": "all,random"}, "'random' was found"),
+        ({"controls": "general"}, "`general` is empty"),
+        ({"sizes": "12,many"}, "whole numbers"),
+        ({"sizes": "0"}, "whole numbers"),
+        ({"n_seeds": 0}, "at least 1"),
+    ],
+)
+def test_a_parameter_of_the_grid_that_means_nothing_is_refused(parameter, message):
+    with pytest.raises(StudyError, match=message):
+        Study.from_parameters(parameter)
+
+
+def test_the_plan_of_a_study_holds_lattice_controls_and_sizes():
+    study = Study.from_parameters({"n_rows": 8, "sizes": "4,8", "controls": "all,shuffled"})
+    ids = [plan.id for plan in study.plan_grid()]
+    assert len(ids) == len(set(ids)) == 8 + 2 + 7
+    assert {"base", "qa+ie+gen-n8-s1", "shuffled-n8-s1", "qa-n4-s1"} <= set(ids)
+
+
+def test_mixtures_by_rows_are_cells_beside_the_lattice_and_equal_parts_are_its_own_cells():
+    study = Study.from_parameters(
+        {"n_rows": 8, "n_seeds": 2, "controls": "", "mixtures": "gen:2+qa:6, qa:4+ie:4,qa:3+ie:2, qa:5"}
+    )
+    extra = [plan for plan in study.plan_grid() if plan.name not in LATTICE or plan.n_rows not in (0, 8)]
+    assert [plan.id for plan in extra] == [
+        "qa.6+gen.2-n8-s1",
+        "qa+ie-n5-s1",
+        "qa-n5-s1",
+        "qa.6+gen.2-n8-s2",
+        "qa+ie-n5-s2",
+        "qa-n5-s2",
+    ]
+    assert extra[0].name == "qa:6+gen:2"
+
+
+def test_a_mixture_is_tuned_on_its_rows_and_goes_through_the_store(parameters):
+    study = Study.from_parameters(parameters | {"mixtures": "ie:1+qa:3", "controls": ""})
+    plan = next(plan for plan in study.plan_grid() if ":" in plan.name)
+    cell = study.run_cell(plan)
+    assert pd.read_csv(cell.tuning.file(ROWS))["category"].value_counts().to_dict() == {"qa": 3, "ie": 1}
+    assert study.look_up_cell(plan) == "done"
+
+
+@pytest.fixture
+def ward_file(instruction_file):
+    """Write the rows under names of categories that the study does not know."""
+    names = {"qa": "oncology", "ie": "cardiology", "gen": "qa", "other": "intensive-care"}
+    rows = [row | {"category": names[row["category"]]} for row in read_json_lines(instruction_file)]
+    path = instruction_file.with_name("wards.jsonl")
+    path.write_text(dump_rows(rows))
+    return path
+
+
+def test_an_empty_lattice_takes_any_categories_from_the_rows(parameters, ward_file):
+    study = Study.from_parameters(parameters | {"instructions": str(ward_file), "lattice": ""})
+    assert study.grid.players == ("qa", "cardiology", "intensive-care", "oncology")
+    assert len(study.grid.lattice_cells) == 16
+    [cell] = study.run_grid(["oncology+cardiology"])
+    assert pd.read_csv(cell.tuning.file(ROWS))["category"].value_counts().to_dict() == {
+        "cardiology": 2,
+        "oncology": 2,
+    }
+
+
+def test_a_cell_of_a_category_that_the_rows_lack_is_refused_before_any_runs(parameters, ward_file):
+    study = Study.from_parameters(parameters | {"instructions": str(ward_file)})
+    with pytest.raises(StudyError, match=r"\(qa, cardiology, intensive-care, oncology\), but 'ie' was found"):
+        study.plan_grid()
+
+
+def test_a_cell_is_missing_then_tuned_then_done_and_looking_it_up_computes_nothing(parameters, runs):
+    study = Study.from_parameters(parameters)
+    plan, base = CellPlan("qa+ie", 4, 1), CellPlan("base")
+    assert study.look_up_cell(plan) == study.look_up_cell(base) == "missing"
+    assert not runs.exists()
+    tune(dataclasses.replace(study.tuning, categories="qa+ie"), study.instruction_file)
+    assert study.look_up_cell(plan) == "tuned"
+    study.run_cell(plan)
+    assert study.look_up_cell(plan) == "done"
+    assert study.look_up_cell(base) == "missing"
+
+
+def test_an_additive_pair_is_tuned_on_the_rows_of_both_singles(parameters):
+    study = Study.from_parameters(parameters | {"budget": "additive"})
+    rows = {
+        cell.name: set(pd.read_csv(cell.tuning.file(ROWS))["id"])
+        for cell in study.run_grid(["qa", "ie", "qa+ie"])
+    }
+    assert rows["qa+ie"] == rows["qa"] | rows["ie"]
+    assert len(rows["qa+ie"]) == 8
+
+
+def test_items_of_several_seeds_hold_the_base_model_under_each(parameters):
+    items = Study.from_parameters(parameters | {"n_seeds": 2}).collect_grid(["base", "qa"])
+    assert items.groupby(["cell", "seed"]).size().to_dict() == {
+        ("base", 1): 6,
+        ("base", 2): 6,
+        ("qa", 1): 6,
+        ("qa", 2): 6,
+    }
+    base = items[items["cell"] == "base"]
+    assert base[base["seed"] == 1]["score"].tolist() == base[base["seed"] == 2]["score"].tolist()
+
+
+def test_general_rows_come_from_their_own_file(parameters, instruction_file):
+    general = instruction_file.with_name("general.jsonl")
+    general.write_text(instruction_file.read_text().replace("fever", "weather"))
+    study = Study.from_parameters(parameters | {"controls": "general", "general": str(general)})
+    [cell] = study.run_grid(["general"])
+    assert (cell.name, cell.seed) == ("general", 1)
+    assert pd.read_csv(cell.tuning.file(ROWS))["instruction"].str.contains("weather").all()
+    with pytest.raises(StudyError, match="`general` must name a JSONL file"):
+        Study.from_parameters(parameters | {"controls": "general", "general": "none.jsonl"}).run_grid(
+            ["general"]
+        )
+
+
+def test_the_defaults_of_the_grid_are_valid():
+    pick(GridSettings, {}).check_names()

@@ -1,0 +1,142 @@
+"""A grid's scores as committed tables, and back."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from helpers.errors import StudyError
+from helpers.evaluation.stage import prepare_task_runs
+from helpers.study.reference import (
+    CELLS,
+    MANIFEST,
+    SCORES,
+    export_grid,
+    load_reference,
+    read_table,
+    write_table,
+)
+from helpers.study.study import Study
+
+
+@pytest.fixture
+def parameters(toy_model, instruction_file):
+    tasks = "evidence_yesno,medication_status,patient_answer"
+    values = {
+        "model": toy_model,
+        "instructions": str(instruction_file),
+        "n_rows": 4,
+        "batch_size": 4,
+        "n_items": 2,
+        "tasks": tasks,
+        "learning_rate": 1e-2,
+    }
+    return values | {"controls": "", "lattice": "qa+ie"}
+
+
+def test_the_tables_give_back_the_grid_item_by_item(parameters, tmp_path):
+    study = Study.from_parameters(parameters | {"n_seeds": 2})
+    export_grid(study, study.plan_grid(), tmp_path)
+    found, made = load_reference(tmp_path).items, study.collect_grid(study.grid.lattice_cells)
+    keys = ["cell", "seed", "task", "item"]
+    both = made.merge(found, on=keys, how="outer", suffixes=("", "_found"), validate="one_to_one")
+    assert len(both) == len(made) == len(found)
+    assert both["score_found"].to_numpy() == pytest.approx(both["score"].to_numpy(), abs=5e-5)
+    assert (both["category"] == both["category_found"]).all()
+
+
+def test_no_text_of_a_test_item_or_an_answer_is_in_the_tables(parameters, tmp_path):
+    study = Study.from_parameters(parameters)
+    export_grid(study, study.plan_grid(), tmp_path)
+    text = "".join(path.read_text() for path in tmp_path.iterdir() if path.is_file())
+    answers = study.collect_grid(study.grid.lattice_cells)["response"].dropna()
+    assert all(answer not in text for answer in answers if len(answer) > 20)
+    assert set(pd.read_csv(tmp_path / SCORES).columns[:2]) == {"task", "item"}
+
+
+def test_the_manifest_says_how_often_the_commonest_answer_is_right(parameters, tmp_path):
+    study = Study.from_parameters(parameters | {"tasks": "evidence_yesno,patient_answer", "n_items": 8})
+    export_grid(study, [plan for plan in study.plan_grid() if plan.id == "base"], tmp_path)
+    tests = json.loads((tmp_path / MANIFEST).read_text())["tests"]
+    (task_run,) = (
+        task_run for task_run in prepare_task_runs(study.evaluation) if task_run.task.name == "evidence_yesno"
+    )
+    right = [item.options[item.answer] for item in task_run.items]
+    assert tests["evidence_yesno"]["commonest"] == max(right.count("yes"), right.count("no")) / 8
+    assert "commonest" not in tests["patient_answer"]
+
+
+def test_a_grid_grows_over_several_exports_and_a_seed_counts_once_it_is_whole(parameters, tmp_path):
+    study = Study.from_parameters(parameters | {"n_seeds": 2})
+    first, second = (
+        [plan for plan in study.plan_grid() if plan.seed != 2],
+        [plan for plan in study.plan_grid() if plan.seed == 2],
+    )
+    export_grid(study, [*first, second[0]], tmp_path)
+    before = (tmp_path / SCORES).read_text()
+    assert set(load_reference(tmp_path).items["seed"]) == {1}
+    export_grid(study, second, tmp_path)
+    assert set(load_reference(tmp_path).items["seed"]) == {1, 2}
+    rows = zip(before.splitlines(), (tmp_path / SCORES).read_text().splitlines(), strict=True)
+    assert all(new.startswith(old) for old, new in rows)
+
+
+def test_ids_of_items_stay_as_they_are(tmp_path):
+    for cell in ("base", "qa-n4-s1"):
+        table = pd.DataFrame(
+            {cell: [0.5, 1.0]},
+            index=pd.MultiIndex.from_tuples([("medqa", "0592"), ("medqa", "1")], names=["task", "item"]),
+        )
+        write_table(tmp_path / SCORES, table, ["task", "item"])
+    found = read_table(tmp_path / SCORES)
+    assert found["item"].tolist() == ["0592", "1"]
+    assert found["qa-n4-s1"].tolist() == [0.5, 1.0]
+
+
+def test_a_cell_with_other_numbers_is_refused(tmp_path):
+    index = pd.MultiIndex.from_tuples([("medqa", "1")], names=["task", "item"])
+    write_table(tmp_path / SCORES, pd.DataFrame({"base": [0.5]}, index=index), ["task", "item"])
+    with pytest.raises(StudyError, match="other numbers of the same cells"):
+        write_table(tmp_path / SCORES, pd.DataFrame({"base": [1.0]}, index=index), ["task", "item"])
+
+
+def test_cells_of_another_size_are_left_out_and_half_a_lattice_is_refused(parameters, tmp_path):
+    study = Study.from_parameters(parameters | {"sizes": "3"})
+    export_grid(study, study.plan_grid(), tmp_path / "all")
+    assert not load_reference(tmp_path / "all").items.duplicated(["cell", "seed", "task", "item"]).any()
+    export_grid(study, study.plan_grid()[:2], tmp_path / "half")
+    with pytest.raises(StudyError, match="No training seed has all of base, qa, ie, qa\\+ie"):
+        load_reference(tmp_path / "half")
+
+
+def test_every_row_carries_the_id_of_its_cell(parameters, tmp_path):
+    study = Study.from_parameters(parameters | {"sizes": "3", "n_seeds": 2, "controls": "all"})
+    export_grid(study, study.plan_grid(), tmp_path)
+    found = load_reference(tmp_path)
+    assert set(found.items["id"]) == {
+        plan.id
+        for plan in study.plan_grid()
+        if plan.name in study.grid.lattice_cells and plan.n_rows in (0, 4)
+    }
+    scores = read_table(tmp_path / SCORES).set_index(["task", "item"])
+    for cell_id, rows in found.items.groupby("id"):
+        assert (
+            rows["score"].tolist()
+            == scores.loc[[*zip(rows["task"], rows["item"], strict=True)], cell_id].tolist()
+        )
+
+
+def test_cells_of_another_study_do_not_mix(parameters, tmp_path):
+    study = Study.from_parameters(parameters)
+    export_grid(study, study.plan_grid()[:1], tmp_path)
+    other = Study.from_parameters(parameters | {"learning_rate": 1e-3})
+    with pytest.raises(StudyError, match="their settings differ"):
+        export_grid(other, other.plan_grid()[:1], tmp_path)
+
+
+def test_an_altered_table_is_refused(parameters, tmp_path):
+    study = Study.from_parameters(parameters)
+    export_grid(study, study.plan_grid(), tmp_path)
+    (tmp_path / CELLS).write_text((tmp_path / CELLS).read_text().replace("qa", "ie"))
+    with pytest.raises(StudyError, match="is not the table"):
+        load_reference(tmp_path)

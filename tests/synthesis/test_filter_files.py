@@ -1,0 +1,124 @@
+"""Filters and labels for files of other people."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from helpers.errors import StudyError
+from helpers.synthesis.filter_files import (
+    COUNTS,
+    KEPT,
+    REJECTED,
+    FilterSettings,
+    compare_file,
+    filter_file,
+    label_file,
+    read_foreign_rows,
+    read_label,
+)
+
+SETTINGS = FilterSettings(0.7, 3, 150)
+ROWS = [
+    {
+        "instruction": "List every drug in the note",
+        "input": "Aspirin 100 mg",
+        "output": "aspirin",
+        "extra": [1],
+    },
+    {"instruction": "List every drug in this note", "input": "Iron", "output": "iron tablets"},
+    {"instruction": "Name one sign of heart failure", "output": "oedema"},
+    {"instruction": "Explain", "input": "", "output": "x"},
+    {"instruction": "What is shown?", "input": None, "output": ""},
+]
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+def test_kept_rows_keep_all_fields_and_rejected_ones_gain_a_reason(file):
+    run = filter_file(file, SETTINGS)
+    kept, rejected = (
+        [json.loads(line) for line in run.file(name).read_text().splitlines()] for name in (KEPT, REJECTED)
+    )
+    assert kept == [ROWS[0], ROWS[2]]
+    assert [row["reason"] for row in rejected] == ["not novel", "length", "malformed"]
+    counts = pd.read_csv(run.file(COUNTS)).set_index("outcome")["n"]
+    assert counts["kept"] == 2
+    assert counts.sum() == len(ROWS)
+
+
+def test_rows_that_overlap_a_benchmark_of_the_users_own_fall(file, tmp_path):
+    benchmark = tmp_path / "benchmark.jsonl"
+    benchmark.write_text('{"q": "Please list every drug in the note aspirin hundred"}\n')
+    long = tmp_path / "long.jsonl"
+    long.write_text('{"instruction": "List every drug in the note, aspirin hundred", "output": "x"}\n')
+    assert filter_file(long, SETTINGS, [benchmark]).manifest["facts"]["n_kept"] == 0
+    assert filter_file(long, SETTINGS).manifest["facts"]["n_kept"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("\n{oops\n", "rows.jsonl:2"), ("[1]\n", "must be a JSON object"), (b"\xff\n", "must be UTF-8")],
+)
+def test_a_line_that_is_no_object_is_named(tmp_path, text, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(StudyError, match=message):
+        list(read_foreign_rows(path))
+
+
+def test_labelled_rows_can_be_trained_on(file, tmp_path):
+    from helpers.jsonl import read_rows
+    from helpers.records import Instruction
+
+    good = tmp_path / "good.jsonl"
+    good.write_text("".join(json.dumps(row) + "\n" for row in ROWS[:3]))
+    assert label_file(good, tmp_path / "out.jsonl") == 3
+    rows = read_rows(tmp_path / "out.jsonl", Instruction)
+    assert [row.id for row in rows] == ["row-0", "row-1", "row-2"]
+    with pytest.raises(StudyError, match="rows.jsonl:5"):
+        label_file(file, tmp_path / "other.jsonl")
+
+
+def test_foreign_labels_are_compared_where_they_are_clear(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    texts = ("List every drug in the note", "x", "y", "Write a letter to the patient")
+    labels = (["ie"], ["ie", "qa"], [], "tg")
+    labelled = [
+        {"instruction": text, "input": "n", "output": "x", "label": label}
+        for text, label in zip(texts, labels, strict=True)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in labelled))
+    row = compare_file(path, "label").iloc[0]
+    assert (row["n"], row["accuracy"]) == (2, 1.0)
+    with pytest.raises(StudyError, match="field 'other'"):
+        compare_file(path, "other")
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [("tg", "gen"), (["ot"], "other"), ("qa", "qa"), (["qa", "ot"], None), (None, None), ("x", None)],
+)
+def test_foreign_names_of_categories_are_read(value, label):
+    assert read_label(value) == label
+
+
+def test_two_files_of_one_name_are_two_inputs(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    rows, benchmark = tmp_path / "a" / "rows.jsonl", tmp_path / "b" / "rows.jsonl"
+    benchmark.write_text('{"q": "nothing of interest"}\n')
+    rows.write_text('{"instruction": "List every drug in the note", "output": "x"}\n')
+    first = filter_file(rows, SETTINGS, [benchmark])
+    rows.write_text('{"instruction": "Name every sign in the note", "output": "x"}\n')
+    assert filter_file(rows, SETTINGS, [benchmark]).fingerprint != first.fingerprint
+
+
+def test_a_threshold_in_percent_is_refused(file):
+    with pytest.raises(StudyError, match="at most 1"):
+        filter_file(file, FilterSettings(70.0, 3, 150))
