@@ -17,13 +17,17 @@ RESULTS = ROOT / "results"
 
 
 def runs_folder() -> Path:
-    """Return the folder of all stored results: `runs/`, or the one that `STUDY_RUNS` names."""
-    return Path(os.environ.get("STUDY_RUNS", ROOT / "runs"))
+    """Return the folder of all stored results: `runs/`, or the one that `STUDY_RUNS` names (from the
+    project's folder, as notebooks run there).
+    """
+    return ROOT / os.environ.get("STUDY_RUNS", "runs")
 
 
 def model_cache() -> Path:
-    """Return the folder of converted models, shared by all checkouts; `STUDY_CACHE` moves it."""
-    return Path(os.environ.get("STUDY_CACHE", user_cache_path("bioinstruct-study"))) / "models"
+    """Return the folder of converted models, shared by all checkouts; `STUDY_CACHE` moves it (from the
+    project's folder).
+    """
+    return ROOT / os.environ.get("STUDY_CACHE", user_cache_path("bioinstruct-study")) / "models"
 
 
 def shown(path: Path) -> str:

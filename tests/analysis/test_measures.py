@@ -127,3 +127,4 @@ def test_every_order_counts_where_options_were_permuted():
 
 def test_tables_without_choices_have_no_letters():
     assert rate_letters(GRADED).empty
+    assert strongest_position_bias(rate_letters(GRADED))["task"] == "no choice task"

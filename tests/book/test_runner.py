@@ -1,5 +1,7 @@
 """The runner: refuse before running, publish only what finished."""
 
+from pathlib import Path
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
@@ -28,7 +30,6 @@ def toy_notebooks(tmp_path, monkeypatch):
         folder.mkdir()
     monkeypatch.setattr(runner, "NOTEBOOKS", folders["notebooks"])
     monkeypatch.setattr(runner, "ROOT", tmp_path)
-    monkeypatch.chdir(tmp_path)
 
     def write(*sources, tagged=True):
         cells = [new_code_cell(source) for source in sources]
@@ -165,6 +166,22 @@ def test_a_finished_notebook_is_published_with_its_parameters_and_no_path_of_the
     published = (tmp_path / "book" / "01_toy.ipynb").read_text()
     assert "x is 7" in published
     assert str(tmp_path) not in published
+
+
+def test_notebooks_run_in_the_projects_folder_and_are_published_where_the_user_stands(
+    toy_notebooks, tmp_path, monkeypatch
+):
+    path = toy_notebooks(
+        "x: int = 1  # a number", "from pathlib import Path; print('in', Path().resolve().name)"
+    )
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    run_notebook(path, {}, Path("out"))
+    second = path.rename(path.with_name("02_toy.ipynb"))
+    run_notebook(second, {}, Path("out"))
+    for name in ("01_toy.ipynb", "02_toy.ipynb"):
+        assert f"in {tmp_path.name}" in (elsewhere / "out" / name).read_text()
 
 
 def test_a_notebook_that_fails_is_reported_in_short_and_leaves_the_published_one(toy_notebooks, tmp_path):

@@ -264,7 +264,9 @@ def test_no_judge_the_teacher_as_judge_and_a_missing_key_are_refused(monkeypatch
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(StudyError, match="There is no default"):
         check_judge(JudgeSettings(), LIMITS)
-    with pytest.raises(StudyError, match="must not be the teacher, but 'gpt' was found for both"):
+    with pytest.raises(StudyError, match="must not be the teacher, but 'gpt' and 'gpt' were found"):
         check_judge(JudgeSettings(judge="gpt", teacher="gpt"), LIMITS)
+    with pytest.raises(StudyError, match="must not be the teacher"):
+        check_judge(JudgeSettings(judge="gpt-5.5", teacher="gpt-5.5-2026-04-23"), LIMITS)
     refused = CliRunner().invoke(app, ["evaluate", "--judge", "gpt-5.5"])
     assert "`judge` is 'gpt-5.5', but OPENAI_API_KEY is not set" in refused.stderr

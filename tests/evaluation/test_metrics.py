@@ -6,6 +6,7 @@ import pytest
 
 from helpers.evaluation.concepts import LEXICON, concept_f1, find_concepts, split_words
 from helpers.evaluation.metrics import (
+    normalize_mention,
     parse_medications,
     score_choice,
     score_medications,
@@ -60,6 +61,34 @@ def test_medications_are_scored_by_f1_of_name_and_status(response, score, parsed
 
 def test_lines_that_are_not_name_and_status_count_as_none():
     assert parse_medications("The drugs are:\naspirin : ACTIVE\nnone") == [("aspirin", "active")]
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("1. aspirin: active", "aspirin"),
+        ("2) aspirin: active", "aspirin"),
+        ("- aspirin: active", "aspirin"),
+        ("0.9 % saline: active", "0.9 % saline"),
+    ],
+)
+def test_a_line_may_be_numbered_and_a_dose_is_no_number_of_a_line(line, name):
+    assert parse_medications(line) == [(name, "active")]
+
+
+@pytest.mark.parametrize(
+    ("mention", "words"),
+    [
+        ("A-T", "a t"),
+        ("The ataxia", "ataxia"),
+        ("'an ulcer'", "ulcer"),
+        ("his", "his"),
+        ("anaemia", "anaemia"),
+        ("A", "a"),
+    ],
+)
+def test_only_a_word_of_its_own_before_another_is_an_article(mention, words):
+    assert normalize_mention(mention) == words
 
 
 @pytest.mark.parametrize(

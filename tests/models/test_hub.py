@@ -55,6 +55,10 @@ def hub():
     server.shutdown()
 
 
+def test_an_error_without_a_message_is_named_by_its_kind():
+    assert "its cache: TimeoutError. Go online" in str(explain_hub_error("owner/name", TimeoutError()))
+
+
 @pytest.mark.slow
 def test_each_refusal_says_what_was_wrong_and_what_to_do(hub, tmp_path):
     environment = os.environ | {

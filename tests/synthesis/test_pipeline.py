@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from helpers.errors import StudyError
@@ -55,6 +56,15 @@ def test_twins_are_shown_with_their_similarity():
     rejected, kept, similarity = text.split("\n")
     assert rejected.removeprefix("rejected: ") != kept.removeprefix("kept: ")
     assert float(similarity.split()[-1]) >= 0.7
+
+
+def test_a_first_task_that_copies_a_seed_has_no_twin_among_the_kept():
+    rows = [("List the drugs", "not novel", 1.0), ("Name one sign of gout", None, None)]
+    tasks = pd.DataFrame(rows, columns=["instruction", "reason", "similarity"])
+    assert describe_twins(tasks) == "No task was rejected for its likeness to a kept one."
+    more = pd.DataFrame([("Name one sign of gout", "not novel", 1.0)], columns=tasks.columns)
+    text = describe_twins(pd.concat([tasks, more]))
+    assert text.startswith("rejected: Name one sign of gout\nkept: Name one sign of gout")
 
 
 def test_the_same_settings_give_the_same_bytes(monkeypatch, tmp_path):

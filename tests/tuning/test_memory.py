@@ -21,6 +21,7 @@ from helpers.tuning.memory import (
     estimate_memory,
     measure_model,
 )
+from helpers.tuning.rows import EncodedRow
 from helpers.tuning.settings import TuningSettings
 
 PAPER = TuningSettings(
@@ -142,6 +143,14 @@ def test_a_run_that_cannot_fit_never_loads_the_model(toy_model, instruction_file
     with pytest.raises(StudyError, match=r"but 0\.0 GiB are free"):
         tune(TuningSettings(model=toy_model, n_rows=8, lora_rank=2), instruction_file)
     assert not loaded
+
+
+def test_the_plan_of_several_processes_is_that_of_the_one_with_the_longest_rows(toy_model, monkeypatch):
+    monkeypatch.setattr(lora, "estimate_memory", lambda size, **needs: needs)
+    monkeypatch.setattr(lora, "check_memory", lambda *args: None)
+    settings = TuningSettings(model=toy_model, dtype="float32")
+    steps = [(0, [EncodedRow([1] * n_tokens, 1) for n_tokens in (20, 900)])]
+    assert lora.plan_memory(settings, None, steps, 2)["n_tokens"] == 900
 
 
 def test_recomputed_activations_change_no_loss(toy_model, instruction_file, monkeypatch, tmp_path):

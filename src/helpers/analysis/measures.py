@@ -162,8 +162,11 @@ def gather_tasks(table: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
 
 def strongest_position_bias(rates: pd.DataFrame) -> dict[str, Any]:
     """Return the choice that lies furthest above the share of right answers: task, cell, letter, share, right
-    (share).
+    (share). Without a choice task there is none: words that say so, and no shares.
     """
+    if rates.empty:
+        nan = float("nan")
+        return {"task": "no choice task", "cell": "no model", "letter": "none", "share": nan, "right": nan}
     long = rates.melt(["task", "cell"], var_name="letter", value_name="share")
     right = long[long["cell"] == RIGHT].drop(columns="cell").rename(columns={"share": "right"})
     table = long[long["cell"] != RIGHT].merge(right, on=["task", "letter"])

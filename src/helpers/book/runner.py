@@ -224,26 +224,32 @@ def add_instructions(parameters: Mapping[str, Any], study: Study) -> dict[str, A
 
 
 def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> None:
-    """Execute a notebook with papermill and publish the copy into the folder of the book once it has
-    finished.
+    """Execute a notebook with papermill in the project's folder and publish the copy once it has finished,
+    without paths of this machine.
+
+    Args:
+        notebook: its source.
+        parameters: values for its parameters cell.
+        book: folder to publish into, from the current one.
 
     Raises:
         StudyError: a cell raised; the report names notebook, cell, parameters, error and the partial copy.
     """
+    import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    published = book.resolve() / notebook.name
+    published = book / notebook.name
     partial = runs_folder() / "partial" / notebook.name
     partial.parent.mkdir(parents=True, exist_ok=True)
     published.parent.mkdir(parents=True, exist_ok=True)
-    os.chdir(ROOT)  # relative paths: absolute ones would be published with the notebook
     try:
-        papermill.execute_notebook(
-            os.path.relpath(notebook),
-            os.path.relpath(partial),
+        executed = papermill.execute_notebook(
+            notebook,
+            partial,
             parameters=dict(parameters),
+            cwd=ROOT,
             kernel_name="python3",
             progress_bar=False,
             extra_arguments=["--log-level=ERROR"],
@@ -260,6 +266,9 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> N
                 notebook, parameters, "the kernel died; most often memory ran out", "an unknown cell", partial
             )
         ) from None
+    places = {"input_path": notebook, "output_path": published}
+    executed.metadata.papermill.update({name: os.path.relpath(path, ROOT) for name, path in places.items()})
+    nbformat.write(executed, partial)
     shutil.move(partial, published)
 
 

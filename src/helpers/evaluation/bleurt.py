@@ -16,7 +16,7 @@ from typing import Any
 from helpers.errors import StudyError
 from helpers.evaluation.similarity import measure_pairs
 from helpers.evaluation.stage import EvaluationSettings
-from helpers.models.hub import explain_hub_error, split_revision
+from helpers.models.hub import explain_hub_error, first_line, split_revision
 from helpers.models.load import choose_device, identify_model, load_config, load_tokenizer, resolve_model
 from helpers.store import Run
 
@@ -33,9 +33,7 @@ def check_scorer(name: str) -> None:
     try:
         n_outputs = load_config(name).num_labels
     except ValueError as error:
-        raise StudyError(
-            f"The checkpoint {name!r} cannot be read: {str(error).splitlines()[0]} {REMEDY}."
-        ) from None
+        raise StudyError(f"The checkpoint {name!r} cannot be read: {first_line(error)} {REMEDY}.") from None
     if n_outputs != 1:
         raise StudyError(
             f"A BLEURT checkpoint must give one number, but {name!r} gives {n_outputs}. {REMEDY}."

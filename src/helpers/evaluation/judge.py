@@ -23,7 +23,7 @@ from helpers.provider.conversations import ask_live
 from helpers.provider.estimate import explain_estimate
 from helpers.provider.journal import Body, Conversation, Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
-from helpers.provider.prices import BYTES_PER_TOKEN
+from helpers.provider.prices import BYTES_PER_TOKEN, name_family
 from helpers.provider.wire import build_body
 from helpers.records import BenchmarkItem
 from helpers.settings import parameter
@@ -79,10 +79,10 @@ def check_judge(settings: JudgeSettings, limits: ProviderLimits) -> None:
             "`judge` must name a model, but none was found. There is no default: who judges is a part of the "
             "result."
         )
-    if settings.judge == settings.teacher:
+    if name_family(settings.judge) == name_family(settings.teacher):
         raise StudyError(
-            f"`judge` must not be the teacher, but {settings.judge!r} was found for both. Name a model of "
-            "another maker."
+            f"`judge` must not be the teacher, but {settings.judge!r} and {settings.teacher!r} were found. "
+            "Name a model of another maker."
         )
     Ledger(open_journal(settings), limits)
 

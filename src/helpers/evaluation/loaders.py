@@ -14,6 +14,7 @@ from helpers.errors import StudyError
 from helpers.evaluation.converters import read_bio, read_brat
 from helpers.evaluation.sources import Convert, Source
 from helpers.jsonl import read_json_lines, read_rows
+from helpers.models.hub import first_line
 from helpers.paths import shown
 from helpers.records import BenchmarkItem
 
@@ -191,6 +192,6 @@ def read_hub(task: Task) -> Iterator[RawItem]:
             remedy = f"Go online, or name a folder with its files as `data` ({source.url})."
             raise StudyError(
                 f"{task.name!r} could not be loaded from the hub ({source.hub['path']}): "
-                f"{str(error).splitlines()[0]} {remedy}"
+                f"{first_line(error)} {remedy}"
             ) from None
         yield from convert_rows(rows, source.convert, split, source.hub["path"])

@@ -18,8 +18,9 @@ from helpers.rouge import rouge_l, tokenize
 MEDICATION_LINE = re.compile(
     r"^[-*\s]*(?P<name>[^:]+?)\s*:\s*(?P<status>active|discontinued|neither)\W*$", re.IGNORECASE
 )
-BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])?\s*")
-ARTICLES = {"a", "an", "the", "his", "her", "their"}
+BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)](?!\d))?\s*")  # "0.9 % saline" keeps its number
+# a word of its own before another: the A of "A-T" is no article
+ARTICLE = re.compile(r"^\W*(?:an?|the|his|her|their)\s+(?=\w)", re.IGNORECASE)
 MAX_MENTION_WORDS = 15  # a longer line is prose; the longest disease name of the NCBI corpus has 14 tokens
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -88,10 +89,10 @@ def pick_first(values: Sequence[float]) -> int:
 
 
 def parse_medications(response: str) -> list[tuple[str, str]]:
-    """Return the (name, status) pairs of a response, lower-cased; a line that is not `name: status` counts as
-    none.
+    """Return the (name, status) pairs of a response, lower-cased; a line that is not `name: status`, numbered
+    or not, counts as none.
     """
-    matches = [MEDICATION_LINE.match(line) for line in first_part(response).splitlines()]
+    matches = [MEDICATION_LINE.match(BULLET.sub("", line)) for line in first_part(response).splitlines()]
     return [(match["name"].lower(), match["status"].lower()) for match in matches if match]
 
 
@@ -142,8 +143,7 @@ def compare_sets(n_right: int, n_answers: int, n_gold: int) -> Measures:
 
 def normalize_mention(text: str) -> str:
     """Return a mention as lower-case words without a leading article or possessive."""
-    words = tokenize(text)
-    return " ".join(words[1:] if words and words[0] in ARTICLES else words)
+    return " ".join(tokenize(ARTICLE.sub("", text)))
 
 
 def score_mention(response: str, item: PronounItem) -> Measures:

@@ -43,7 +43,7 @@ def explain_hub_error(name: str, error: Exception) -> StudyError:
     elif "trust_remote_code" in str(error):
         what = REMOTE_CODE
     else:
-        first = first_line(error)
+        first = first_line(error).rstrip(".")
         what = (
             f"could not be loaded from the hub or its cache: {first}. Go online, or fetch it where you "
             f"are (`hf download {place}`), or name a folder"
@@ -61,15 +61,14 @@ def explain_folder_error(name: str, error: Exception) -> StudyError:
     if "trust_remote_code" in str(error):
         return StudyError(f"Model {name!r} {REMOTE_CODE}.")
     return StudyError(
-        f"Model {name!r} could not be loaded: {first_line(error)}. Save it again with `save_pretrained`, model "
+        f"Model {name!r} could not be loaded: {first_line(error).rstrip('.')}. Save it again with `save_pretrained`, model "
         "and tokenizer, as safetensors."
     )
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of an error that says something, or the error's kind."""
-    lines = [line.strip().rstrip(".:") for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its kind where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _walk_causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -39,4 +39,9 @@ def find_price(model: str, base_url: str = "") -> Price | None:
     """Return the price of a model or of its dated snapshot; None where it is unknown, as for every server of
     one's own.
     """
-    return None if base_url else PRICES.get(SNAPSHOT.sub("", model))
+    return None if base_url else PRICES.get(name_family(model))
+
+
+def name_family(model: str) -> str:
+    """Return a model's name without the date of its snapshot: one model under both names."""
+    return SNAPSHOT.sub("", model)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from helpers.jsonl import read_json_lines
 from helpers.records import CATEGORIES, Instruction, SeedTask
-from helpers.rouge import similarity_matrix
+from helpers.rouge import TIE_SLACK, similarity_matrix
 from helpers.store import Run
 from helpers.synthesis.filters import REASONS
 from helpers.synthesis.pipeline import TASK_FIELDS
@@ -134,18 +134,24 @@ def count_failures(run: Run) -> pd.DataFrame:
 
 
 def describe_twins(tasks: pd.DataFrame) -> str:
-    """Return the first instruction that was rejected for its likeness, the kept one that it resembles most,
-    and their ROUGE-L F1, as a text.
+    """Return the first instruction that was rejected for its likeness to a kept one, that one, and their
+    ROUGE-L F1, as a text. What is nearer to a seed task is passed over.
     """
-    rejected = tasks.index[tasks["reason"] == "not novel"]
-    if not len(rejected):
-        return "No task was rejected for its likeness."
-    place = rejected[0]
-    instruction, before = tasks["instruction"][place], tasks.loc[: place - 1]
-    kept = before.loc[before["reason"].isna(), "instruction"].to_list()
-    similarities = similarity_matrix([instruction], kept)[0]
-    nearest = int(similarities.argmax())
-    return f"rejected: {instruction}\nkept: {kept[nearest]}\nROUGE-L F1: {similarities[nearest]:.2f}"
+    import pandas as pd
+
+    kept: list[str] = []
+    for task in tasks.itertuples():
+        if task.reason == "not novel" and kept:
+            similarities = similarity_matrix([task.instruction], kept)[0]
+            nearest = int(similarities.argmax())
+            if similarities[nearest] > task.similarity - TIE_SLACK:
+                return (
+                    f"rejected: {task.instruction}\nkept: {kept[nearest]}\n"
+                    f"ROUGE-L F1: {similarities[nearest]:.2f}"
+                )
+        elif pd.isna(task.reason):
+            kept.append(task.instruction)
+    return "No task was rejected for its likeness to a kept one."
 
 
 def format_agreement(table: pd.DataFrame) -> pd.DataFrame:

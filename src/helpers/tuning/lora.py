@@ -206,14 +206,17 @@ def shards_weights() -> bool:
 
 
 def plan_memory(settings: TuningSettings, size: ModelSize, steps: Steps, n_processes: int) -> MemoryPlan:
-    """Estimate the memory of a run before anything is loaded.
+    """Estimate the memory of a run's largest process before anything is loaded.
 
     Raises:
         StudyError: it needs more than is free; the message has the numbers.
     """
     device, dtype = choose_device(settings.dtype)
     parts = [
-        part for _, rows in steps for part, _ in share_batch(rows, MICRO_BATCH_TOKENS[device], 0, n_processes)
+        part
+        for _, rows in steps
+        for process in range(n_processes)
+        for part, _ in share_batch(rows, MICRO_BATCH_TOKENS[device], process, n_processes)
     ]
     plan = estimate_memory(
         size,
