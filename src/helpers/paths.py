@@ -30,6 +30,14 @@ def model_cache() -> Path:
     return ROOT / os.environ.get("STUDY_CACHE", user_cache_path("bioinstruct-study")) / "models"
 
 
+def check_new_folder(folder: Path, option: str) -> None:
+    """Raise StudyError where a folder that is to be written holds something already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StudyError(
+            f"`{option}` must name a new or empty folder, but {shown(folder)} holds something. Name another."
+        )
+
+
 def shown(path: Path) -> str:
     """Return `path` as readers should see it: relative to the project where it lies inside."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
