@@ -43,14 +43,14 @@ OWN = {  # what an architecture asks for beside these sizes
 MOST_WEIGHTS = 3_000_000
 
 
-def make_model(name: str):
+def make_model(name: str, **settings):
     """Return a random model of an architecture, or None where it cannot be made this small."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     usual = AutoConfig.for_model(name)
     known = set(usual.to_dict()) | set(getattr(usual, "attribute_map", {}))
-    sizes = {key: value for key, value in SIZES.items() if key in known} | OWN.get(name, {})
+    sizes = {key: value for key, value in SIZES.items() if key in known} | OWN.get(name, {}) | settings
     config = AutoConfig.for_model(name, **sizes)
     with torch.device("meta"):
         n_weights = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())

@@ -1,5 +1,6 @@
 """Choices, texts and losses are those of each model's own `forward`, or the model is refused by name."""
 
+import csv
 import warnings
 
 import pytest
@@ -9,9 +10,14 @@ from architectures import make_model
 from helpers.errors import StudyError
 from helpers.evaluation.choice import score_options
 from helpers.evaluation.generation import generate_greedily
+from helpers.jsonl import read_rows
 from helpers.models import forward
 from helpers.models.forward import check_lengths, count_positions, list_reaches
-from helpers.tuning.rows import EncodedRow, collate
+from helpers.models.load import load_tokenizer
+from helpers.records import Instruction
+from helpers.tuning.lora import tune
+from helpers.tuning.rows import EncodedRow, collate, encode_row
+from helpers.tuning.settings import TuningSettings
 from helpers.tuning.step import predict_responses
 
 PROMPTS = [
@@ -65,6 +71,24 @@ def test_every_number_is_the_one_of_the_models_own_forward(name):
     compare(make_model(name))
 
 
+@pytest.mark.parametrize("name", ["granite", "bloom"])
+def test_tuning_logs_the_loss_that_the_model_has_by_its_own_forward(
+    name, toy_model, instruction_file, tmp_path
+):
+    model = make_model(name, vocab_size=400)
+    model.save_pretrained(tmp_path / name)
+    load_tokenizer(toy_model).save_pretrained(tmp_path / name)
+    run = tune(TuningSettings(model=str(tmp_path / name), n_rows=4, batch_size=4), instruction_file)
+    tuned_on = {row["id"] for row in csv.DictReader(run.file("rows.csv").open())}
+    rows = [row for row in read_rows(instruction_file, Instruction) if row.id in tuned_on]
+    likelihoods = []
+    for row in (encode_row(load_tokenizer(toy_model), row) for row in rows):
+        places = range(row.n_prompt - 1, len(row.input_ids) - 1)
+        likelihoods += read_plainly(model, row.input_ids)[places, row.input_ids[row.n_prompt :]].tolist()
+    [entry] = csv.DictReader(run.file("log.csv").open())
+    assert float(entry["loss"]) == pytest.approx(-sum(likelihoods) / len(likelihoods), abs=1e-4)
+
+
 @pytest.mark.slow  # every architecture that transformers ships and that can be made small: a minute
 @pytest.mark.filterwarnings("ignore")
 def test_of_all_architectures_each_gives_its_own_numbers_or_is_refused():
@@ -109,6 +133,13 @@ def test_a_way_that_rounding_does_not_explain_is_not_taken(monkeypatch):
         forward, "project_logits", lambda model, hidden: model.lm_head(hidden) + 0.01 * hidden.sum()
     )
     compare(model)
+
+
+@pytest.mark.parametrize(("name", "way"), [("llama", "_read_heads"), ("granite", "_read_padded")])
+def test_eight_bits_of_rounding_are_told_from_another_way_of_computing(name, way):
+    model = make_model(name).to(torch.bfloat16)
+    with torch.no_grad():
+        assert forward._find_row_way(model, torch.tensor(PROMPTS[2])).__name__ == way
 
 
 def test_windows_and_the_like_are_found_at_any_depth_of_a_configuration():
