@@ -40,7 +40,7 @@ OWN = {  # what an architecture asks for beside these sizes
     "recurrent_gemma": {"num_hidden_layers": 3},
     "mamba2": {"num_heads": 8, "head_dim": 8, "expand": 2, "n_groups": 2, "state_size": 8, "chunk_size": 4},
 }
-MOST_WEIGHTS = 3_000_000
+MOST_WEIGHTS = 5_000_000
 
 
 def make_model(name: str, **settings):

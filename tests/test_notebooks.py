@@ -15,7 +15,7 @@ from helpers.evaluation.stage import EvaluationSettings
 from helpers.paths import BOOK
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import TYPES
-from helpers.study.grid import GridSettings
+from helpers.study.cells import GridSettings
 from helpers.synthesis.settings import SynthesisSettings
 from helpers.tuning.settings import TuningSettings
 

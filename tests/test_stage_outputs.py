@@ -81,7 +81,8 @@ class Toys:
         return [categories.compare_labellers()]
 
     def filter(self):
-        from helpers.synthesis.filter_files import FilterSettings, filter_file
+        from helpers.synthesis.filter_files import filter_file
+        from helpers.synthesis.settings import FilterSettings
 
         instructions = (
             "List every drug in the note with its dose",
@@ -104,6 +105,11 @@ class Toys:
         ]
         (self.get("tmp_path") / MIRROR).write_text(dump_rows(rows))
         return [load_public_rows(self.get("tmp_path"))]
+
+    def mixture_rows(self):
+        from helpers.study.design import split_rows
+
+        return [split_rows(self.get("instruction_file"), [f"qa-{n}" for n in range(9)] + ["ie-1", "ie-2"], 2)]
 
     def tuning(self):
         from helpers.tuning.lora import tune

@@ -11,6 +11,7 @@ from helpers.errors import StudyError
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = ROOT / "seeds"
+SEED_TASKS = SEEDS / "seed_tasks.jsonl"
 BENCHMARK = SEEDS / "benchmark"
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = NOTEBOOKS / "profiles"

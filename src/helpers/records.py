@@ -13,7 +13,8 @@ ItemDifficulty = Literal["easy", "medium", "hard", "unrated"]
 Split = Literal["train", "test"]
 Text = Annotated[str, Field(min_length=1)]
 CATEGORIES: tuple[str, ...] = ("qa", "ie", "gen", "other")
-RESERVED = ("base", "all", "shuffled", "general")  # names of cells that are no category
+BASE, ALL, SHUFFLED, GENERAL = "base", "all", "shuffled", "general"
+RESERVED = (BASE, ALL, SHUFFLED, GENERAL)  # names of cells that are no category
 NAME = r"\w[\w-]*"  # a category of a user's file: names of cells and files are made of it
 
 

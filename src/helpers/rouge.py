@@ -26,8 +26,8 @@ def tokenize(text: str) -> list[str]:
     return TOKEN.findall(text.lower())
 
 
-class Encoder:
-    """Map texts to strings with one code point a token; one encoder serves all texts that are compared."""
+class TokenCodes:
+    """Map texts to strings with one code point a token; one object serves all texts that are compared."""
 
     def __init__(self) -> None:
         self._codes: dict[str, str] = {}
@@ -53,7 +53,7 @@ def similarity_matrix(left: Iterable[str], right: Iterable[str] | None = None) -
     from rapidfuzz import process
     from rapidfuzz.distance import Indel
 
-    encoder = Encoder()
+    encoder = TokenCodes()
     rows = [encoder.encode(text) for text in left]
     columns: Sequence[str] = rows if right is None else [encoder.encode(text) for text in right]
     return process.cdist(rows, columns, scorer=Indel.normalized_similarity, dtype=np.float64, workers=-1)

@@ -11,6 +11,7 @@ from helpers.analysis.hypotheses import POWER, add_holm, correct_holm, detectabl
 
 def test_holm_multiplies_the_smallest_p_by_the_size_of_the_family():
     assert correct_holm([0.01, 0.04, 0.5]) == pytest.approx([0.03, 0.08, 0.5])
+    assert correct_holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     table = add_holm(
         pd.DataFrame(
             {"estimate": [1.0, 1.0], "low": [0.5, 0.5], "high": [2, 2], "p": [0.01, 0.04], "n": [3, 3]}

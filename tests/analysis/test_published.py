@@ -16,7 +16,7 @@ from helpers.analysis.published.tables import (
 )
 from helpers.analysis.transfer import transfer_table
 from helpers.errors import StudyError
-from helpers.study.grid import BASE
+from helpers.records import BASE
 
 each_source = pytest.mark.parametrize("name", tables.SOURCES)
 
@@ -287,10 +287,6 @@ def test_a_difference_over_questions_has_the_p_value_of_two_proportions():
     p_value = precision.test_over_items(np.array([50.0]), np.array([60.0]), np.array([100]))
     z = 0.1 / math.sqrt(0.5 * 0.5 / 100 + 0.6 * 0.4 / 100)
     assert p_value[0] == pytest.approx(math.erfc(z / math.sqrt(2)))
-
-
-def test_holm_adjusts_as_by_hand():
-    assert precision.adjust_holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
 
 
 def test_fewer_runs_support_no_more_and_questions_do_not_depend_on_runs():

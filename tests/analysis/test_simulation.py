@@ -5,7 +5,7 @@ import pytest
 
 from helpers.analysis.simulation import CONTRASTS, SCORES, WIDTHS, measure_coverage, simulate_lattice
 from helpers.analysis.statistics import contrast
-from helpers.study.grid import LATTICE
+from helpers.study.cells import LATTICE
 
 
 def test_no_chance_of_a_right_answer_leaves_its_range():

@@ -12,7 +12,7 @@ from helpers.analysis.transfer import (
     synergy_table,
     transfer_table,
 )
-from helpers.study.grid import SINGLES
+from helpers.study.cells import SINGLES
 
 
 def test_the_transfer_matrix_holds_gains_over_base():

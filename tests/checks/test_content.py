@@ -8,11 +8,10 @@ import pytest
 from helpers.checks import content
 from helpers.evaluation.tasks import TASKS, load_items
 from helpers.jsonl import read_rows
-from helpers.paths import SEEDS
+from helpers.paths import SEED_TASKS, SEEDS
 from helpers.records import PronounItem, SeedTask, TeacherReply
 from helpers.synthesis.draws import draw_seeds
 from helpers.synthesis.parsing import parse_reply
-from helpers.synthesis.pipeline import SEED_TASKS
 from helpers.synthesis.requests import build_request, prompt_sha256
 from helpers.synthesis.settings import SynthesisSettings
 from helpers.synthesis.teacher import REPLIES

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, plot_sizes
 from helpers.figures.outcomes import find_limit, plot_gain_map
-from helpers.study.grid import LATTICE
+from helpers.study.cells import LATTICE
 
 
 @pytest.fixture

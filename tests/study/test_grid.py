@@ -8,7 +8,7 @@ import pytest
 from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.settings import pick
-from helpers.study.grid import LATTICE, PAIRS, CellPlan, GridSettings, list_lattice, name_subset, plan_cells
+from helpers.study.cells import LATTICE, PAIRS, CellPlan, GridSettings, list_lattice, name_subset, plan_cells
 from helpers.study.study import Study
 from helpers.tuning.lora import ROWS, tune
 

@@ -10,13 +10,13 @@ from helpers.synthesis.filter_files import (
     COUNTS,
     KEPT,
     REJECTED,
-    FilterSettings,
     compare_file,
     filter_file,
     label_file,
     read_foreign_rows,
     read_label,
 )
+from helpers.synthesis.settings import FilterSettings
 
 SETTINGS = FilterSettings(0.7, 3, 150)
 ROWS = [

@@ -11,13 +11,14 @@ import pytest
 from helpers.benchmarks import provider as provider_module
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
+from helpers.paths import SEED_TASKS
 from helpers.provider import live
 from helpers.provider.conversations import hold_conversations, running_loop
 from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import ProviderLimits
 from helpers.records import SeedTask
 from helpers.synthesis.costs import explain_cost
-from helpers.synthesis.pipeline import SEED_TASKS, open_conversations, synthesize
+from helpers.synthesis.pipeline import open_conversations, synthesize
 from helpers.synthesis.settings import SynthesisSettings
 
 LIMITS = ProviderLimits(max_cost_tokens=10**9, n_parallel=4, timeout_seconds=1)

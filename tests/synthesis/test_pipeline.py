@@ -90,8 +90,8 @@ def test_a_target_cuts_the_rows_and_the_tasks_that_led_to_them():
 
 def test_any_request_can_be_redone_alone():
     from helpers.jsonl import read_rows
+    from helpers.paths import SEED_TASKS
     from helpers.records import SeedTask
-    from helpers.synthesis.pipeline import SEED_TASKS
 
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
     few, many = (

@@ -16,8 +16,9 @@ from helpers.analysis.published import ablation
 from helpers.analysis.statistics import contrast, exclude_zero
 from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.errors import StudyError
+from helpers.records import BASE
 from helpers.study import reference
-from helpers.study.grid import BASE, SINGLES, name_subset
+from helpers.study.cells import SINGLES, name_subset
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ from math import factorial
 from typing import TYPE_CHECKING
 
 from helpers.analysis.statistics import contrast_by_category
-from helpers.study.grid import SINGLES, name_subset
+from helpers.study.cells import SINGLES, name_subset
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.analysis.statistics import ROUNDING, exclude_zero, keep_ablation, stack_scores
-from helpers.study.grid import BASE
+from helpers.records import BASE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,8 @@ import numpy as np
 
 from helpers.analysis.games import interaction_weights, shapley_weights
 from helpers.analysis.statistics import contrast
-from helpers.study.grid import BASE, LATTICE, SINGLES
+from helpers.records import BASE
+from helpers.study.cells import LATTICE, SINGLES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -24,7 +24,7 @@ import numpy as np
 
 from helpers.errors import StudyError
 from helpers.evaluation.tasks import find_task
-from helpers.study.grid import BASE
+from helpers.records import BASE
 
 if TYPE_CHECKING:
     import pandas as pd

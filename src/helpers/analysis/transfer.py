@@ -17,7 +17,8 @@ from helpers.analysis.statistics import (
     percentiles,
     stack_scores,
 )
-from helpers.study.grid import BASE, SINGLES, name_subset
+from helpers.records import BASE
+from helpers.study.cells import SINGLES, name_subset
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,6 +18,7 @@ from itertools import chain
 from typing import Any
 
 from helpers.benchmarks.harness import MODEL, list_comparisons
+from helpers.benchmarks.mixing import measure_mixing
 from helpers.benchmarks.result import describe, save
 from helpers.benchmarks.synthesis import time_synthesis
 from helpers.benchmarks.tuning import compare_memory, compare_trl
@@ -47,9 +48,9 @@ def compare_rouge() -> Pair:
     from rouge_score.rouge_scorer import RougeScorer
 
     from helpers.jsonl import read_rows
+    from helpers.paths import SEED_TASKS
     from helpers.records import SeedTask
     from helpers.rouge import similarity_matrix
-    from helpers.synthesis.pipeline import SEED_TASKS
 
     texts = [seed.instruction for seed in read_rows(SEED_TASKS, SeedTask)]
     scorer = RougeScorer(["rougeL"])
@@ -217,5 +218,6 @@ def run_benchmarks() -> Iterator[dict[str, Any]]:
         yield save(describe(name, f"{name.split('_')[1]}/s", n / seconds[0], n / seconds[1], against, n))
     for *measured, more in time_synthesis():
         yield save(describe(*measured) | more)
-    for row in chain(compare_trl(), [compare_memory()], measure_simulations(), time_book()):
+    laws = (describe(*measured) for measured in measure_mixing())
+    for row in chain(compare_trl(), [compare_memory()], measure_simulations(), laws, time_book()):
         yield save(row)

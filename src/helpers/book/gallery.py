@@ -42,9 +42,9 @@ from helpers.figures.published import (
 )
 from helpers.figures.style import CATEGORY_NAMES, name_cell, use_theme
 from helpers.jsonl import read_rows
-from helpers.records import Instruction
+from helpers.records import BASE, Instruction
 from helpers.store import write_text
-from helpers.study.grid import BASE, SINGLES
+from helpers.study.cells import SINGLES
 from helpers.synthesis.overview import (
     compare_instructions,
     count_growth,

@@ -11,11 +11,11 @@ import numpy as np
 
 from helpers.evaluation.tasks import TASKS, load_items
 from helpers.jsonl import read_rows
+from helpers.paths import SEED_TASKS
 from helpers.records import BenchmarkItem, SeedTask, TeacherReply
 from helpers.rouge import similarity_matrix
 from helpers.synthesis.filters import PERSONAL_DATA, list_runs
 from helpers.synthesis.parsing import parse_reply
-from helpers.synthesis.pipeline import SEED_TASKS
 from helpers.synthesis.teacher import REPLIES
 
 if TYPE_CHECKING:

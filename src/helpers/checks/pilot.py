@@ -8,7 +8,7 @@ from helpers.analysis.statistics import score_tasks
 from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
 from helpers.evaluation.tasks import TASKS, load_items
 from helpers.models.wheels import WHEEL_MODELS
-from helpers.study.grid import BASE
+from helpers.records import BASE
 
 if TYPE_CHECKING:
     import pandas as pd

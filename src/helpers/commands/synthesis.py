@@ -10,6 +10,7 @@ import typer
 
 from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
 from helpers.paths import shown
+from helpers.synthesis.settings import FilterSettings
 
 WAIT_SECONDS = 60
 
@@ -82,9 +83,11 @@ def filter_rows(
     file: Annotated[Path, typer.Argument(help="JSONL with instruction, input, output.")],
     novelty_threshold: Annotated[
         float, typer.Option(help="ROUGE-L F1 from which an instruction counts as known.")
-    ] = 0.7,
-    min_words: Annotated[int, typer.Option(help="Fewest words of an instruction.")] = 3,
-    max_words: Annotated[int, typer.Option(help="Most words of an instruction.")] = 150,
+    ] = FilterSettings.novelty_threshold,
+    min_words: Annotated[
+        int, typer.Option(help="Fewest words of an instruction.")
+    ] = FilterSettings.min_words,
+    max_words: Annotated[int, typer.Option(help="Most words of an instruction.")] = FilterSettings.max_words,
     against: Annotated[
         list[Path] | None,
         typer.Option(help="A benchmark file (JSONL) that no kept row may overlap; may be given again."),
@@ -103,7 +106,7 @@ def filter_rows(
 
     with plain_errors():
         run = filter_files.filter_file(
-            file, filter_files.FilterSettings(novelty_threshold, min_words, max_words), against or []
+            file, FilterSettings(novelty_threshold, min_words, max_words), against or []
         )
         table = pd.read_csv(run.file(filter_files.COUNTS))
         typer.echo(table.to_string(index=False))

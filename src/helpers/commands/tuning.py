@@ -143,8 +143,9 @@ def show_prompt(settings: TuningSettings, instructions: Path) -> str:
 def score_adapter(exam: EvaluationSettings, run: Run) -> pd.DataFrame:
     """Return the scores of base and tuned model with intervals, one row a task and model."""
     from helpers.analysis.statistics import score_tasks
+    from helpers.records import BASE
 
-    return score_tasks(read_items(evaluate_adapters(exam, {"base": None, "tuned": run.file(ADAPTER)})))
+    return score_tasks(read_items(evaluate_adapters(exam, {BASE: None, "tuned": run.file(ADAPTER)})))
 
 
 def export_adapter(

@@ -8,7 +8,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from helpers.figures.style import CATEGORY_COLORS, CATEGORY_NAMES, GREY, SERIES_COLORS
+from helpers.figures.style import CATEGORY_COLORS, GREY, SERIES_COLORS, name_category
+from helpers.records import order_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,7 @@ def plot_shares(table: pd.DataFrame, ax: Axes) -> Axes:
         table: source, category, share (0..1).
         ax: where to draw.
     """
-    order = [category for category in CATEGORY_NAMES if category in set(table["category"])]
+    order = list(order_categories(table["category"]))
     sns.barplot(
         table,
         y="category",
@@ -33,7 +34,7 @@ def plot_shares(table: pd.DataFrame, ax: Axes) -> Axes:
         ax=ax,
     )
     ax.set(xlabel="Share of tasks", ylabel="")
-    ax.set_yticks(ax.get_yticks(), [CATEGORY_NAMES[category] for category in order])
+    ax.set_yticks(ax.get_yticks(), [name_category(category) for category in order])
     ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.legend(title="", frameon=False, loc="lower right")
     return ax

@@ -16,13 +16,15 @@ from helpers.figures.outcomes import find_limit
 from helpers.figures.style import (
     BASE_COLOR,
     CATEGORY_COLORS,
-    CATEGORY_NAMES,
     DIVERGING,
+    color_categories,
     label_rows,
     list_errors,
+    name_category,
     name_cell,
     name_task,
 )
+from helpers.records import BASE, order_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +42,7 @@ def split_axes(ax: Axes, n: int, n_columns: int) -> list[Axes]:
 
 def color_cell(cell: str) -> str:
     """Return the colour of a cell: grey for the base model, a category's own, black for mixtures."""
-    return BASE_COLOR if cell == "base" else CATEGORY_COLORS.get(cell, MIXTURE_COLOR)
+    return BASE_COLOR if cell == BASE else CATEGORY_COLORS.get(cell, MIXTURE_COLOR)
 
 
 def plot_panels(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -89,15 +91,13 @@ def plot_lattice(table: pd.DataFrame, ax: Axes) -> Axes:
     limit = find_limit(table["estimate"].to_numpy())
     colors = ScalarMappable(Normalize(-limit, limit), DIVERGING)
     groups = [
-        (category, table[table["category"] == category])
-        for category in CATEGORY_NAMES
-        if category in set(table["category"])
+        (category, table[table["category"] == category]) for category in order_categories(table["category"])
     ]
     panels = split_axes(ax, len(groups), 1)
     for panel, (category, group) in zip(panels, groups, strict=True):
-        gains = {"base": 0.0} | dict(zip(group["contrast"], group["estimate"], strict=True))
+        gains = {BASE: 0.0} | dict(zip(group["contrast"], group["estimate"], strict=True))
         draw_lattice(panel, gains, colors)
-        panel.set_title(f"{CATEGORY_NAMES[category]} tasks", fontsize=11)
+        panel.set_title(f"{name_category(category)} tasks", fontsize=11)
     ax.figure.colorbar(colors, ax=panels, label="Gain over base", shrink=0.6)
     return ax
 
@@ -106,7 +106,7 @@ def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -
     """Draw one lattice: a box for each subset, a line wherever one more category makes one
     subset of another.
     """
-    parts = {cell: frozenset() if cell == "base" else frozenset(cell.split("+")) for cell in gains}
+    parts = {cell: frozenset() if cell == BASE else frozenset(cell.split("+")) for cell in gains}
     places: dict[str, tuple[float, float]] = {}
     for size in range(max(map(len, parts.values())) + 1):
         level = [cell for cell in gains if len(parts[cell]) == size]
@@ -123,7 +123,7 @@ def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -
             "edgecolor": "#555555",
             "linewidth": 0.8,
         }
-        text = name_cell(cell) if cell == "base" else f"{name_cell(cell)}\n{gains[cell]:+.3f}"
+        text = name_cell(cell) if cell == BASE else f"{name_cell(cell)}\n{gains[cell]:+.3f}"
         panel.text(*place, text, ha="center", va="center", color=color, fontsize=size, bbox=box)
     heights = [height for _, height in places.values()]
     panel.set(xlim=(-0.4, max(map(len, parts.values())) + 0.5), ylim=(min(heights) - 0.5, max(heights) + 0.5))
@@ -144,9 +144,9 @@ def plot_shapley(table: pd.DataFrame, ax: Axes) -> Axes:
     """
     players, categories = (
         list(dict.fromkeys(table["contrast"])),
-        [category for category in CATEGORY_NAMES if category in set(table["category"])],
+        list(order_categories(table["category"])),
     )
-    height = 0.8 / len(players)
+    height, colors = 0.8 / len(players), color_categories(players)
     for number, player in enumerate(players):
         rows = table[table["contrast"] == player].set_index("category").loc[categories]
         places = np.arange(len(categories)) + (number - (len(players) - 1) / 2) * height
@@ -157,7 +157,7 @@ def plot_shapley(table: pd.DataFrame, ax: Axes) -> Axes:
             0.9 * height,
             xerr=errors,
             capsize=2,
-            color=CATEGORY_COLORS[player],
+            color=colors[player],
             label=f"{name_cell(player)} rows",
         )
     ax.axvline(0, color="black", linewidth=0.8)
@@ -180,6 +180,7 @@ def plot_sizes(table: pd.DataFrame, ax: Axes) -> Axes:
         ax: where to draw.
     """
     groups = list(table.groupby("quantity", sort=False))
+    colors = color_categories(table["category"])
     for (quantity, group), panel in zip(groups, split_axes(ax, len(groups), 1), strict=True):
         for number, (category, rows) in enumerate(group.groupby("category", sort=False)):
             places = rows["size"] * 1.03 ** (
@@ -190,7 +191,7 @@ def plot_sizes(table: pd.DataFrame, ax: Axes) -> Axes:
                 places,
                 rows["estimate"],
                 yerr=errors,
-                color=CATEGORY_COLORS[category],
+                color=colors[category],
                 marker="o",
                 capsize=2,
                 label=f"{name_cell(category)} tasks",

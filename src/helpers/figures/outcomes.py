@@ -11,15 +11,16 @@ from matplotlib.axes import Axes
 
 from helpers.figures.style import (
     BASE_COLOR,
-    CATEGORY_COLORS,
-    CATEGORY_NAMES,
     DIVERGING,
     TUNED_COLOR,
+    color_categories,
     label_rows,
     list_errors,
+    name_category,
     name_cell,
     name_task,
 )
+from helpers.records import BASE, order_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +67,7 @@ def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
             ax,
             rows,
             heights,
-            color=BASE_COLOR if cell == "base" else TUNED_COLOR,
+            color=BASE_COLOR if cell == BASE else TUNED_COLOR,
             marker=MARKERS[number],
             label=name_cell(cell),
         )
@@ -87,14 +88,15 @@ def plot_intervals(table: pd.DataFrame, ax: Axes) -> Axes:
         table: label, category, estimate, low, high; the category gives the colour.
         ax: where to draw.
     """
+    colors = color_categories(table["category"])
     for category, rows in table.reset_index(drop=True).groupby("category", sort=False):
         _draw_intervals(
             ax,
             rows,
             rows.index.to_numpy(),
-            color=CATEGORY_COLORS[category],
+            color=colors[category],
             marker="o",
-            label=CATEGORY_NAMES[category],
+            label=name_category(category),
         )
     ax.axvline(0, color="black", linewidth=0.8)
     label_rows(ax, list(table["label"]))
@@ -137,9 +139,8 @@ def plot_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
         ax: where to draw.
     """
     columns = {
-        category: name.replace(" ", "\n", 1)
-        for category, name in CATEGORY_NAMES.items()
-        if category in set(table["category"])
+        category: name_category(category).replace(" ", "\n", 1)
+        for category in order_categories(table["category"])
     }
     named = table.assign(row=table["contrast"].map(name_cell), column=table["category"].map(columns))
     draw_heat(named, ax, dict.fromkeys(named["row"]), columns.values(), "Category of the tasks")

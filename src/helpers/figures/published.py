@@ -18,6 +18,7 @@ from helpers.figures.style import (
     list_errors,
     name_cell,
 )
+from helpers.records import ALL, BASE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,8 +58,8 @@ def plot_scores_of_models(table: pd.DataFrame, ax: Axes) -> Axes:
             index="height", columns="cell", values=["score", "plus_minus"]
         )
         heights, color = own.index + (number - (len(models) - 1) / 2) * 0.17 + 0.08, MODEL_COLORS[model]
-        ax.hlines(heights, own["score", "base"], own["score", "all"], color=color, linewidth=1.2)
-        for cell, fill in (("base", "white"), ("all", color)):
+        ax.hlines(heights, own["score", BASE], own["score", ALL], color=color, linewidth=1.2)
+        for cell, fill in ((BASE, "white"), (ALL, color)):
             shown = f"{model}, tuned" if cell == "all" else None
             style = {
                 "markersize": 5,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+
+from helpers.records import ALL, BASE, GENERAL, SHUFFLED, order_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +25,7 @@ BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito's palette
 GREY = "#595959"  # dark enough to differ from the green for eyes that see no red or no green
 SERIES_COLORS = [BLUE, ORANGE, GREEN]
 CATEGORY_COLORS = {"qa": BLUE, "ie": ORANGE, "gen": GREEN, "other": GREY}
+MORE_COLORS = ["#000000", "#cc79a7", "#56b4e9", "#e69f00", "#5e3c99", "#7f5539"]  # of a user's own categories
 BASE_COLOR, TUNED_COLOR = GREY, BLUE
 DIVERGING = "RdBu"
 
@@ -44,11 +47,28 @@ def use_theme() -> None:
     }
 
 
+def color_categories(names: Iterable[str]) -> dict[str, str]:
+    """Return the colour of each category, in the study's order; a user's own ones take theirs by their place
+    among the names.
+    """
+    ordered = order_categories(names)
+    own = [name for name in ordered if name not in CATEGORY_COLORS]
+    more = {name: MORE_COLORS[place % len(MORE_COLORS)] for place, name in enumerate(own)}
+    return {name: (CATEGORY_COLORS | more)[name] for name in ordered}
+
+
+def name_category(name: str) -> str:
+    """Return a category's name as figures show it; a user's own stays as it is."""
+    return CATEGORY_NAMES.get(name, name)
+
+
 def name_cell(cell: str) -> str:
-    """Return a cell's name as figures show it: 'QA + IE' for 'qa+ie'."""
-    return {"base": "Base", "all": "All", "shuffled": "Shuffled", "general": "General domain"}.get(
-        cell
-    ) or " + ".join(part.upper() for part in cell.split("+"))
+    """Return a cell's name as figures show it: 'QA + IE' for 'qa+ie', 'QA 200 + IE 1' for 'qa:200+ie:1'."""
+    known = {BASE: "Base", ALL: "All", SHUFFLED: "Shuffled", GENERAL: "General domain"}
+    parts = [part.partition(":") for part in cell.split("+")]
+    return known.get(cell) or " + ".join(
+        f"{name.upper() if name in CATEGORY_NAMES else name} {rows}".rstrip() for name, _, rows in parts
+    )
 
 
 def name_task(task: str) -> str:

@@ -22,7 +22,8 @@ from helpers.models.load import identify_model
 from helpers.paths import RESULTS, shown
 from helpers.records import ChoiceItem
 from helpers.store import describe_machine, sha256_file, write_text
-from helpers.study.grid import Cell, CellPlan, GridSettings, collect_items, plan_cells
+from helpers.study.cells import CellPlan, GridSettings, plan_cells
+from helpers.study.grid import Cell, collect_items
 from helpers.synthesis.public import HELD_OUT, PUBLIC, REPOSITORIES, load_public_rows
 
 if TYPE_CHECKING:

@@ -13,27 +13,15 @@ from helpers.evaluation.stage import EvaluationSettings
 from helpers.evaluation.tasks import parse_tasks
 from helpers.jsonl import read_rows
 from helpers.models.load import check_dtype
-from helpers.paths import ROOT
+from helpers.paths import ROOT, SEED_TASKS
 from helpers.progress import track
 from helpers.provider.ledger import ProviderLimits
-from helpers.records import Instruction, SeedTask, order_categories
+from helpers.records import GENERAL, Instruction, SeedTask, order_categories
 from helpers.settings import pick
 from helpers.store import Run
-from helpers.study.grid import (
-    CONTROLS,
-    GENERAL,
-    SINGLES,
-    Cell,
-    CellPlan,
-    GridSettings,
-    collect_items,
-    collect_seeds,
-    look_up_cell,
-    plan_cells,
-    run_cell,
-    run_cells_of_seed,
-)
-from helpers.synthesis.pipeline import INSTRUCTIONS, SEED_TASKS, synthesize
+from helpers.study.cells import CONTROLS, SINGLES, CellPlan, GridSettings, plan_cells
+from helpers.study.grid import Cell, collect_items, collect_seeds, look_up_cell, run_cell, run_cells_of_seed
+from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
 from helpers.synthesis.public import PUBLIC, TRAINING, load_public_rows
 from helpers.synthesis.settings import SynthesisSettings, check_choices
 from helpers.tuning.rows import parse_categories

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.jsonl import read_rows
-from helpers.paths import SEEDS
+from helpers.paths import SEED_TASKS, SEEDS
 from helpers.records import SeedTask, TeacherReply
 from helpers.store import Run, run_stage, sha256_file, write_text
 from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.parsing import ParsedTask, parse_reply
+from helpers.synthesis.settings import FilterSettings
 from helpers.synthesis.teacher import REPLIES
 
 if TYPE_CHECKING:
@@ -50,7 +51,12 @@ def load_examples() -> pd.DataFrame:
                     }
                 )
     examples = pd.DataFrame(rows)
-    is_new = [new for new, _ in NoveltyIndex(0.7).add(examples.pop("instruction").to_list())]
+    is_new = [
+        new
+        for new, _ in NoveltyIndex(FilterSettings.novelty_threshold).add(
+            examples.pop("instruction").to_list()
+        )
+    ]
     return examples[is_new].reset_index(drop=True)
 
 
@@ -76,7 +82,7 @@ def build_classifier() -> Pipeline:
 
 def train_labeller() -> Callable[[Sequence[ParsedTask]], list[str]]:
     """Train the classifier on all labelled tasks, seeds included; returns the function that labels tasks."""
-    examples, seeds = load_examples(), read_rows(SEEDS / "seed_tasks.jsonl", SeedTask)
+    examples, seeds = load_examples(), read_rows(SEED_TASKS, SeedTask)
     texts = [*examples["text"], *map(describe_task, seeds)]
     classifier = build_classifier().fit(texts, [*examples["category"], *(seed.category for seed in seeds)])
     return lambda tasks: classifier.predict([describe_task(task) for task in tasks]).tolist()

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from helpers.jsonl import read_rows
+from helpers.paths import SEED_TASKS
 from helpers.provider.conversations import find_missing
 from helpers.provider.estimate import explain_estimate
 from helpers.provider.journal import Journal
@@ -15,10 +16,10 @@ from helpers.provider.ledger import ProviderLimits
 from helpers.provider.prices import BATCH_DISCOUNT, BYTES_PER_TOKEN, PRICES
 from helpers.records import SeedTask, TeacherReply
 from helpers.synthesis.parsing import parse_reply
-from helpers.synthesis.pipeline import SEED_TASKS, open_conversations, plan_requests
+from helpers.synthesis.pipeline import open_conversations, plan_requests
 from helpers.synthesis.requests import LIST, build_label_request
 from helpers.synthesis.settings import RECORDED, SynthesisSettings
-from helpers.synthesis.teacher import MAX_REPLY_TOKENS, REPLIES, name_teacher
+from helpers.synthesis.teacher import REPLIES, name_teacher
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +68,8 @@ def explain_cost(settings: SynthesisSettings, limits: ProviderLimits) -> str:
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
     journal = Journal(name_teacher(settings))
     bodies = list(find_missing(open_conversations(settings, seeds), journal))
-    n_tasks = sum(body["max_completion_tokens"] == MAX_REPLY_TOKENS for body in bodies)
+    prompts = {prompt for *_, prompt in plan_requests(settings, seeds)}
+    n_tasks = sum(body["messages"][0]["content"] in prompts for body in bodies)
     whole, tasks = (
         estimate_request(settings, seeds),
         estimate_request(dataclasses.replace(settings, labeller="classifier"), seeds),

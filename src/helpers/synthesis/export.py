@@ -35,7 +35,7 @@ COLUMNS = (
     "output_tokens",
 )
 JSON_LINES, PARQUET, CARD, CROISSANT = "train.jsonl", "train.parquet", "README.md", "croissant.json"
-VERSION = 2
+VERSION = 3
 
 
 _CROISSANT_TERMS = (

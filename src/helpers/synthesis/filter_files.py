@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,13 +11,14 @@ from helpers.errors import StudyError
 from helpers.jsonl import dump_row, read_any_lines, scrub_text
 from helpers.paths import shown
 from helpers.rouge import TIE_SLACK
-from helpers.settings import check_settings, parameter
+from helpers.settings import check_settings
 from helpers.store import Run, run_stage, sha256_file
 from helpers.synthesis.categories import measure_agreement, train_labeller
 from helpers.synthesis.filters import REASONS, find_fault, read_benchmark_runs
 from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.pipeline import BENCHMARK_FILES
+from helpers.synthesis.settings import FilterSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,17 +31,6 @@ FOREIGN_LABELS = {
 }  # names of the categories in a public mirror of the paper's rows
 
 ForeignRow = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class FilterSettings:
-    """What a row must be to be kept."""
-
-    novelty_threshold: float = parameter(
-        0.7, "ROUGE-L F1 from which an instruction counts as known", minimum=0, maximum=1
-    )
-    min_words: int = parameter(3, "fewest words of an instruction", minimum=1)
-    max_words: int = parameter(150, "most words of an instruction", minimum=1)
 
 
 def read_foreign_rows(path: Path) -> Iterator[ForeignRow]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from helpers.rouge import TIE_SLACK, Encoder
+from helpers.rouge import TIE_SLACK, TokenCodes
 
 
 class NoveltyIndex:
@@ -26,7 +26,7 @@ class NoveltyIndex:
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self._encoder = Encoder()
+        self._encoder = TokenCodes()
         self._kept: list[str] = []
         self._lengths = array("i")
         self._places: dict[tuple[str, int], array[int]] = {}

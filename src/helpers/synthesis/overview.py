@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from helpers.jsonl import read_json_lines
-from helpers.records import CATEGORIES, Instruction, SeedTask
+from helpers.records import CATEGORIES, Instruction, SeedTask, order_categories
 from helpers.rouge import TIE_SLACK, similarity_matrix
 from helpers.store import Run
 from helpers.synthesis.filters import REASONS
@@ -43,7 +43,7 @@ def share_categories(sources: dict[str, Iterable[str]]) -> pd.DataFrame:
         counts = Counter(labels)
         rows += [
             {"source": source, "category": category, "share": counts[category] / counts.total()}
-            for category in CATEGORIES
+            for category in order_categories((*CATEGORIES, *counts))
         ]
     rows += [
         {"source": "paper", "category": category, "share": share} for category, share in PAPER_SHARES.items()

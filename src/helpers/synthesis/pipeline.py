@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.jsonl import dump_row, read_rows
-from helpers.paths import BENCHMARK, SEEDS
+from helpers.paths import BENCHMARK, SEED_TASKS
 from helpers.progress import Advance, track
 from helpers.provider.batch import BatchClient
 from helpers.provider.conversations import ask_live
@@ -25,7 +25,6 @@ from helpers.synthesis.requests import N_SHOWN, N_TASKS, build_request
 from helpers.synthesis.settings import RECORDED, SynthesisSettings, check_choices
 from helpers.synthesis.teacher import REPLIES, converse, name_teacher, parse_teacher_reply, replay_teacher
 
-SEED_TASKS = SEEDS / "seed_tasks.jsonl"
 INSTRUCTIONS = "instructions.jsonl"
 BENCHMARK_FILES = tuple(sorted(BENCHMARK.glob("*.jsonl")))
 VERSION = 1

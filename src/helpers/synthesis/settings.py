@@ -13,7 +13,18 @@ LABELLERS = ("teacher", "classifier")
 
 
 @dataclasses.dataclass(frozen=True)
-class SynthesisSettings:
+class FilterSettings:
+    """What an instruction must be to be kept."""
+
+    novelty_threshold: float = parameter(
+        0.7, "ROUGE-L F1 from which an instruction counts as known", minimum=0, maximum=1
+    )
+    min_words: int = parameter(3, "fewest words of an instruction", minimum=1)
+    max_words: int = parameter(150, "most words of an instruction", minimum=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class SynthesisSettings(FilterSettings):
     """Parameters of the synthesis; the defaults are the paper's where it states them."""
 
     teacher: str = parameter(RECORDED, "'recorded', or the name of a live model")
@@ -31,11 +42,6 @@ class SynthesisSettings:
     draw_seed: int = parameter(2024, "seed of the draws of seed tasks")
     n_requests: int = parameter(48, "requests to the teacher, 17 new tasks each", minimum=1)
     target_rows: int = parameter(0, "stop once so many rows are kept; 0: after n_requests", minimum=0)
-    novelty_threshold: float = parameter(
-        0.7, "ROUGE-L F1 from which an instruction counts as known", minimum=0, maximum=1
-    )
-    min_words: int = parameter(3, "fewest words of an instruction", minimum=1)
-    max_words: int = parameter(150, "most words of an instruction", minimum=1)
 
 
 def check_choices(settings: SynthesisSettings) -> None:

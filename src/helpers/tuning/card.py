@@ -8,6 +8,7 @@ from typing import Any
 
 from helpers.models.hub import split_revision
 from helpers.models.wheels import WHEEL_MODELS, name_upstream
+from helpers.records import BASE
 from helpers.tuning.settings import TuningSettings
 
 CARD = "README.md"
@@ -172,7 +173,7 @@ def _place(model: str) -> str:
 def _scores(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = []
     for row in sorted(scores, key=lambda row: row["task"]):
-        model = "base" if row["cell"] == "base" else "tuned"
+        model = "base" if row["cell"] == BASE else "tuned"
         rows.append(
             [
                 row["task"],

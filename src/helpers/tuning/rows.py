@@ -13,15 +13,13 @@ import numpy as np
 
 from helpers.errors import StudyError
 from helpers.prompts import PAPERS_FORMAT, Prompt, PromptFormat
-from helpers.records import NAME, RESERVED, Instruction, order_categories
+from helpers.records import ALL, NAME, RESERVED, SHUFFLED, Instruction, order_categories
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100
-ALL = "all"
-SHUFFLED = "shuffled"
 CHUNK_BATCHES = 16
 PART = re.compile(rf"({NAME})(?::(\d+))?")
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from helpers.analysis.hypotheses import correct_holm
 from helpers.analysis.published.checks import gain_of_pairs, mean_figure2, reading_error
-from helpers.analysis.published.precision import adjust_holm, test_over_items
+from helpers.analysis.published.precision import test_over_items
 from helpers.analysis.published.tables import ALL, BASE, load_facts, load_source, load_test_sets
-from helpers.study.grid import PAIRS, SINGLES
+from helpers.study.cells import PAIRS, SINGLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -242,7 +243,7 @@ def test_cells(alpha: float) -> dict[str, int]:
     return {
         "tests": len(p_values),
         "single": int((p_values < alpha).sum()),
-        "holm": int((adjust_holm(p_values) < alpha).sum()),
+        "holm": int((correct_holm(p_values) < alpha).sum()),
     }
 
 

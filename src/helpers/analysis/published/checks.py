@@ -9,13 +9,13 @@ from helpers.analysis.published.tables import (
     ALL,
     BASELINE,
     MAIN_METRICS,
-    ROUNDING,
+    PRINT_ERROR,
     add_judge_mean,
     load_facts,
     load_source,
     pair_scores,
 )
-from helpers.study.grid import PAIRS, SINGLES
+from helpers.study.cells import PAIRS, SINGLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +87,7 @@ def compare_tables_with_figure() -> pd.DataFrame:
     import pandas as pd
 
     printed = pd.concat([find_scores(name) for name in ("table1", "table2", "table3")])
-    return compare_numbers(printed, find_scores("figure2"), reading_error() + ROUNDING, find_spreads())
+    return compare_numbers(printed, find_scores("figure2"), reading_error() + PRINT_ERROR, find_spreads())
 
 
 def compare_figures() -> pd.DataFrame:
@@ -134,8 +134,8 @@ def compare_synergy() -> pd.DataFrame:
     recomputed = gain_of_pairs()
     own = pd.Series({(category, pair): means.loc[category, category] for category, pair in recomputed.index})
     gain_error = 100 * reading_error() / own * (2 + recomputed / 100)
-    of_scores = compare_numbers(scores, means[list(SINGLES)].stack(), reading_error() + ROUNDING)
-    of_gains = compare_numbers(gains, recomputed, gain_error + ROUNDING)
+    of_scores = compare_numbers(scores, means[list(SINGLES)].stack(), reading_error() + PRINT_ERROR)
+    of_gains = compare_numbers(gains, recomputed, gain_error + PRINT_ERROR)
     of_gains["where"] += ", gain (%)"
     return pd.concat([of_scores, of_gains], ignore_index=True)
 
@@ -149,8 +149,8 @@ def compare_f1() -> pd.DataFrame:
     wide["where"] = [f"{row.model}, {row.cell}, {row.task}" for row in wide.itertuples()]
     wide = wide.set_index("where")
     harmonic = 2 * wide["precision"] * wide["recall"] / (wide["precision"] + wide["recall"])
-    below = wide["f1"] + ROUNDING < wide[["precision", "recall"]].min(axis=1) - ROUNDING
-    return compare_numbers(harmonic, wide["f1"], 2 * ROUNDING).assign(below=below.to_numpy())
+    below = wide["f1"] + PRINT_ERROR < wide[["precision", "recall"]].min(axis=1) - PRINT_ERROR
+    return compare_numbers(harmonic, wide["f1"], 2 * PRINT_ERROR).assign(below=below.to_numpy())
 
 
 def compare_shares() -> pd.DataFrame:

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.hypotheses import ALPHA, POWER
+from helpers.analysis.hypotheses import ALPHA, POWER, correct_holm
 from helpers.analysis.published.tables import (
-    ROUNDING,
+    PRINT_ERROR,
     SOURCES,
     AuditSettings,
     load_source,
     load_test_sets,
     pair_scores,
 )
+from helpers.analysis.statistics import LEVEL
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MAX_RUNS = 10
-LEVEL = 0.95  # of the intervals that ± may stand for
 
 
 def fits_runs(score: float, n_items: int, n_runs: int) -> bool:
@@ -38,12 +38,12 @@ def fits_runs(score: float, n_items: int, n_runs: int) -> bool:
     """
     answers = n_items * n_runs
     right = round(score / 100 * answers)
-    return abs(100 * right / answers - score) <= ROUNDING + 1e-9
+    return abs(100 * right / answers - score) <= PRINT_ERROR + 1e-9
 
 
 def expect_fits(n_items: int, n_runs: int) -> float:
     """Return the share of all two-decimal accuracies that fit so many runs by chance (0..1)."""
-    return min(1.0, 2 * ROUNDING * n_items * n_runs / 100)
+    return min(1.0, 2 * PRINT_ERROR * n_items * n_runs / 100)
 
 
 def find_runs() -> pd.DataFrame:
@@ -137,7 +137,7 @@ def count_too_small(reading: str, n_runs: int) -> int:
     """Return how many ± of Table 1 are smaller than a single differing answer in one run would make them."""
     table, n_items = load_source("table1"), load_test_sets()
     least = [SMALLEST[reading](100 / n_items[task], n_runs) for task in table["task"]]
-    return int((table["plus_minus"] + ROUNDING / 100 < least).sum())
+    return int((table["plus_minus"] + PRINT_ERROR / 100 < least).sum())
 
 
 def error_from_items(score: float | np.ndarray, n_items: int | np.ndarray) -> float | np.ndarray:
@@ -188,15 +188,6 @@ def test_over_items(base: np.ndarray, tuned: np.ndarray, n_items: np.ndarray) ->
     return 2 * norm.sf(np.abs(tuned - base) / error)
 
 
-def adjust_holm(p_values: np.ndarray) -> np.ndarray:
-    """Return p-values adjusted for their number, so that one false finding in the whole family is as rare as
-    the level says (Holm, 1979).
-    """
-    from statsmodels.stats.multitest import multipletests
-
-    return multipletests(p_values, method="holm")[1]
-
-
 def count_survivors(settings: AuditSettings) -> pd.DataFrame:
     """Return how many gains survive in each reading of ±, and over the draw of the questions: reading, tests,
     single (unadjusted), holm, too_small.
@@ -224,7 +215,7 @@ def count_survivors(settings: AuditSettings) -> pd.DataFrame:
             "reading": name,
             "tests": len(p),
             "single": int((p < settings.alpha).sum()),
-            "holm": int((adjust_holm(p) < settings.alpha).sum()),
+            "holm": int((correct_holm(p) < settings.alpha).sum()),
             "too_small": small,
         }
         for name, p, small in rows

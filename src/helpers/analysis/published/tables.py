@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
 from helpers.paths import RESULTS, shown
+from helpers.records import BASE
 from helpers.settings import parameter
 from helpers.store import sha256_file
-from helpers.study.grid import BASE, PAIRS, SINGLES
+from helpers.study.cells import PAIRS, SINGLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,7 @@ METRIC_NAMES = {"f1": "F1", "concept_f1": "concept F1", "bertscore_f1": "BERTSco
 RANGES = dict.fromkeys([*JUDGED, "gpt4_mean"], (1, 5)) | {"gain_percent": (-100, 100)}
 PERCENT = (0, 100)
 MAIN_METRICS = {"qa": "accuracy", "ie": "f1", "gen": "gpt4_mean"}
-ROUNDING = 0.005  # scores are printed with two decimals
+PRINT_ERROR = 0.005  # scores are printed with two decimals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +161,7 @@ def pair_scores(table: pd.DataFrame, tuned: str = ALL) -> pd.DataFrame:
     before = before.set_axis(["base", "base_pm", "error"], axis=1)
     after = after.set_axis(["tuned", "tuned_pm", "error"], axis=1).drop(columns="error")
     pairs = before.join(after, how="inner").reset_index()
-    return pairs.assign(error=pairs["error"] + ROUNDING)[
+    return pairs.assign(error=pairs["error"] + PRINT_ERROR)[
         [*keys, "base", "tuned", "base_pm", "tuned_pm", "error"]
     ]
 

@@ -1,0 +1,201 @@
+"""What a law is for: what a row of one category is worth for another, and which mixture to take."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from math import comb
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from helpers.analysis.mixing.intervals import Fit
+from helpers.analysis.mixing.laws import Effective
+from helpers.errors import StudyError
+from helpers.study.cells import round_shares
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEVEL = 0.95
+MEAN, WORST = "mean", "worst"
+EQUAL, NATURAL = "equal parts", "natural shares"
+MAX_MIXTURES = 4000
+STEPS = (20, 10, 6, 4, 2)  # parts into which the whole is divided: the finest that gives few enough mixtures
+
+
+def transfer_table(fits: Mapping[str, Fit], categories: Sequence[str]) -> pd.DataFrame:
+    """Return what a row of each category is worth, in rows of the category of held-out rows.
+
+    Args:
+        fits: of a law of effective rows.
+        categories: of the training rows.
+
+    Returns:
+        target, source, estimate, low, high, n_rows (of the source, for which the worth holds). A target that
+        no training row has counts in rows of nothing, and is left out.
+    """
+    import pandas as pd
+
+    rows = []
+    for target, fit in fits.items():
+        if not isinstance(fit.law, Effective) or fit.law.target < 0:
+            continue
+        for number, place in enumerate(fit.law.others):
+            low, high = _limit(fit.draws[:, 4 + number])
+            worth = fit.parameters[4 + number]
+            rows.append([target, categories[place], worth, low, high, fit.law.reference])
+        rows.append([target, target, 1.0, 1.0, 1.0, fit.law.reference])
+    return pd.DataFrame(rows, columns=["target", "source", "estimate", "low", "high", "n_rows"])
+
+
+def _limit(draws: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return low, high
+
+
+@dataclasses.dataclass(frozen=True)
+class Recommendation:
+    """The mixture that a law expects to be best.
+
+    Attributes:
+        rows: training rows by category.
+        table: one row a mixture to compare with: mixture, loss (nats a token, expected), gain (loss of that
+            mixture minus that of the recommended one), low, high (interval of the gain, for all mixtures at
+            once, so that the choice of the best is paid for).
+        shares: for each category the range (low, high) of its share in the best mixture over the draws.
+        mixtures: one row a mixture all over the simplex: share_* (of each category), loss, tied (whether it
+            may be as good as the recommended one).
+        loss, low, high: expected loss of the recommended mixture with its interval.
+        extrapolates: whether there are more rows than in any cell of the fit.
+    """
+
+    law: str
+    target: str
+    rows: dict[str, int]
+    loss: float
+    low: float
+    high: float
+    table: pd.DataFrame
+    shares: dict[str, tuple[float, float]]
+    mixtures: pd.DataFrame
+    extrapolates: bool
+
+    @property
+    def beats(self) -> list[str]:
+        """The mixtures than which the recommended one is better beyond doubt."""
+        return self.table.loc[self.table["low"] > 0, "mixture"].tolist()
+
+
+def list_mixtures(n_categories: int) -> np.ndarray:
+    """Return shares of mixtures all over the simplex, shape (mixtures, categories)."""
+    n_bars = n_categories - 1
+    parts = next((parts for parts in STEPS if comb(parts + n_bars, n_bars) <= MAX_MIXTURES), STEPS[-1])
+    ends = np.array([[-1, *bar, parts + n_bars] for bar in combinations(range(parts + n_bars), n_bars)])
+    return (np.diff(ends) - 1) / parts
+
+
+def combine_targets(losses: np.ndarray, target: str) -> np.ndarray:
+    """Return what is to be low, from losses of shape (targets, ...): their mean or the worst of them."""
+    return losses.max(axis=0) if target == WORST else losses.mean(axis=0)
+
+
+def recommend(
+    fits: Mapping[str, Fit],
+    categories: Sequence[str],
+    n_rows: int,
+    target: str = MEAN,
+    available: Mapping[str, int] | None = None,
+) -> Recommendation:
+    """Find the mixture of `n_rows` rows for which a law expects the least loss.
+
+    Args:
+        fits: of one law, a fit a category of held-out rows.
+        categories: of the training rows.
+        n_rows: in all.
+        target: a category of held-out rows, 'mean' or 'worst' of them.
+        available: rows that there are of each category; None for as many as wanted.
+
+    Raises:
+        StudyError: `target` is unknown, or there are too few rows.
+    """
+    import pandas as pd
+
+    if target not in (*fits, MEAN, WORST):
+        raise StudyError(
+            f"`target` must be one of {', '.join((*fits, MEAN, WORST))}, but {target!r} was found."
+        )
+    shares, named = settle_mixtures(categories, n_rows, available)
+    chosen = [fits[target]] if target in fits else list(fits.values())
+    counts = np.vstack([shares, *named.values()]) * n_rows
+    losses = combine_targets(np.stack([fit.predict(counts) for fit in chosen]), target)
+    draws = combine_targets(np.stack([fit.predict_draws(counts) for fit in chosen]), target)
+    best = int(losses[: len(shares)].argmin())
+    table = [
+        {"mixture": name, "loss": losses[place]} | _compare(losses, draws, place, best)
+        for place, name in enumerate(named, len(shares))
+    ]
+    low, high = _limit(draws[:, best])
+    ranges = _limit(shares[draws[:, : len(shares)].argmin(axis=1)])
+    columns = [f"share_{name}" for name in categories]
+    return Recommendation(
+        chosen[0].name,
+        target,
+        round_shares(dict(zip(categories, shares[best], strict=True)), n_rows),
+        float(losses[best]),
+        low,
+        high,
+        pd.DataFrame(table),
+        dict(zip(categories, zip(*ranges, strict=True), strict=True)),
+        pd.DataFrame(shares, columns=columns).assign(
+            loss=losses[: len(shares)], tied=_find_tied(losses, draws, best)[: len(shares)]
+        ),
+        bool(n_rows > chosen[0].law.counts.sum(axis=1).max()),
+    )
+
+
+def settle_mixtures(
+    categories: Sequence[str], n_rows: int, available: Mapping[str, int] | None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the shares of the mixtures to choose from, and of those to compare with by name.
+
+    Raises:
+        StudyError: there are too few rows.
+    """
+    n = len(categories)
+    named = {EQUAL: np.full(n, 1 / n)} | dict(zip(categories, np.eye(n), strict=True))
+    if not available:
+        return list_mixtures(n), named
+    most = np.array([available.get(name, 0) for name in categories])
+    named[NATURAL] = most / most.sum()
+    shares = list_mixtures(n)
+    shares = shares[(shares * n_rows <= most + 0.5).all(axis=1)]
+    if not len(shares):
+        raise StudyError(
+            f"`n_rows` must leave a choice of rows, but {n_rows} of {most.sum()} leave none. Ask for fewer."
+        )
+    return shares, {name: one for name, one in named.items() if (one * n_rows <= most + 0.5).all()}
+
+
+def _reach(losses: np.ndarray, draws: np.ndarray, place: int) -> np.ndarray:
+    """Return how far the difference of each mixture from one may be off, for all mixtures at once (by the
+    largest deviation over them in each draw, in standard errors).
+    """
+    drawn = draws - draws[:, [place]]
+    errors = drawn.std(axis=0)
+    moves = errors > 1e-9 * max(1.0, abs(losses[place]))
+    if not moves.any():
+        return np.zeros_like(errors)
+    deviations = np.abs((drawn - (losses - losses[place]))[:, moves]) / errors[moves]
+    return np.quantile(deviations.max(axis=1), LEVEL) * errors
+
+
+def _compare(losses: np.ndarray, draws: np.ndarray, place: int, best: int) -> dict[str, float]:
+    gain, reach = losses[place] - losses[best], _reach(losses, draws, place)[best]
+    return {"gain": gain, "low": gain - reach, "high": gain + reach}
+
+
+def _find_tied(losses: np.ndarray, draws: np.ndarray, best: int) -> np.ndarray:
+    """Return which mixtures may be as good as the best one, for all that the data say."""
+    return losses - losses[best] <= _reach(losses, draws, best)

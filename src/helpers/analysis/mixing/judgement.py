@@ -1,0 +1,113 @@
+"""Judge laws by mixtures and sizes that were left out, and choose one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from helpers.analysis.mixing.fitting import refit_law
+from helpers.analysis.mixing.intervals import Fit
+from helpers.analysis.mixing.laws import LAWS, build_law
+from helpers.analysis.mixing.losses import Losses
+from helpers.errors import StudyError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def leave_out(losses: Losses, laws: Iterable[str] = tuple(LAWS)) -> pd.DataFrame:
+    """Predict cells by laws fitted without them: every mixture of several categories, at all sizes at once,
+    and every number of rows.
+
+    Returns:
+        One row a law, category of held-out rows, and cell left out: law, category, kind ('mixture' or
+        'size'), n_* (training rows), observed, predicted (nats a token), error (% of the observed loss).
+    """
+    import pandas as pd
+
+    folds = [("mixture", cells) for cells in _group_mixtures(losses)]
+    if not folds:
+        raise StudyError("No mixture can be left out: all cells have one category. Run cells of several.")
+    folds += [("size", cells) for cells in _group_sizes(losses)]
+    rows = []
+    for name in laws:
+        for place, target in enumerate(losses.targets):
+            for kind, cells in folds:
+                predicted = _predict_left_out(losses, name, place, cells)
+                rows += [
+                    {"law": name, "category": target, "kind": kind}
+                    | dict(zip((f"n_{one}" for one in losses.categories), counts.astype(int), strict=True))
+                    | {"observed": observed, "predicted": value}
+                    for counts, observed, value in zip(
+                        losses.counts[cells], losses.means[place, cells], predicted, strict=True
+                    )
+                ]
+    table = pd.DataFrame(rows)
+    return table.assign(error=100 * (table["predicted"] / table["observed"] - 1).abs())
+
+
+def _group_mixtures(losses: Losses) -> list[np.ndarray]:
+    shares = losses.counts / np.maximum(losses.counts.sum(axis=1, keepdims=True), 1)
+    mixed = (losses.counts > 0).sum(axis=1) > 1
+    return [
+        mixed & (np.abs(shares - one).max(axis=1) < 0.02)
+        for one in np.unique(shares[mixed].round(2), axis=0)
+        if (np.abs(shares - one).max(axis=1) < 0.02).any()
+    ]
+
+
+def _group_sizes(losses: Losses) -> list[np.ndarray]:
+    totals = losses.counts.sum(axis=1)
+    sizes = [size for size in np.unique(totals) if size > 0]
+    return [totals == size for size in sizes] if len(sizes) > 2 else []
+
+
+def _predict_left_out(losses: Losses, name: str, place: int, cells: np.ndarray) -> np.ndarray:
+    kept = losses.keep(~cells)
+    law = build_law(name, losses.categories, losses.targets[place], kept.counts)
+    weights, means = kept.n_seeds.astype(float), kept.means[place]
+    starts = law.list_starts(means)
+    fits = refit_law(law, np.broadcast_to(means, (len(starts), len(means))), weights, starts)
+    errors = (weights * (law.predict(fits, kept.counts) - means) ** 2).sum(axis=1)
+    return law.predict(fits[errors.argmin()], losses.counts[cells])
+
+
+def judge_laws(left_out: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean error (%) of each law on what was left out: law, kind, category ('all' for their mean),
+    error, n (cells).
+    """
+    import pandas as pd
+
+    own = left_out.groupby(["law", "kind", "category"], sort=False)["error"].agg(error="mean", n="size")
+    whole = own.groupby(["law", "kind"], sort=False).agg(error=("error", "mean"), n=("n", "sum"))
+    return pd.concat([own.reset_index(), whole.reset_index().assign(category="all")], ignore_index=True)
+
+
+def choose_law(judged: pd.DataFrame, kind: str = "mixture") -> str:
+    """Return the law with the least error on what was left out, mixtures unless `kind` says sizes."""
+    rows = judged[(judged["kind"] == kind) & (judged["category"] == "all")]
+    return str(rows.loc[rows["error"].idxmin(), "law"])
+
+
+def tabulate_predictions(losses: Losses, fits: Mapping[str, Fit], left_out: pd.DataFrame) -> pd.DataFrame:
+    """Return what a law predicts beside what was observed: category, kind ('fitted', or 'mixture' and 'size'
+    where the law was fitted without them), observed, predicted (nats a token).
+    """
+    import pandas as pd
+
+    name = next(iter(fits.values())).name
+    fitted = [
+        pd.DataFrame(
+            {
+                "category": target,
+                "kind": "fitted",
+                "observed": means,
+                "predicted": fits[target].predict(losses.counts),
+            }
+        )
+        for target, means in zip(losses.targets, losses.means, strict=True)
+    ]
+    others = left_out.loc[left_out["law"] == name, ["category", "kind", "observed", "predicted"]]
+    return pd.concat([*fitted, others], ignore_index=True)

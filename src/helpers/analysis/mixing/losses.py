@@ -1,0 +1,116 @@
+"""Losses of cells on held-out rows, by the training rows that each cell had of every category."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from helpers.errors import StudyError
+from helpers.records import order_categories
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclasses.dataclass(frozen=True)
+class Losses:
+    """Losses of cells on held-out rows.
+
+    Attributes:
+        categories: of the training rows.
+        targets: categories of the held-out rows.
+        counts: training rows, shape (cells, categories).
+        values: loss (nats a token), shape (targets, cells, seeds); nan where a cell lacks a seed.
+        items: for each target nats and tokens of each held-out row, shape (cells, seeds, items); empty where
+            the items are not known.
+    """
+
+    categories: tuple[str, ...]
+    targets: tuple[str, ...]
+    counts: np.ndarray
+    values: np.ndarray
+    items: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+
+    @property
+    def tuned(self) -> np.ndarray:
+        """Whether each cell was tuned; the untuned model has no seed."""
+        return self.counts.sum(axis=1) > 0
+
+    @property
+    def means(self) -> np.ndarray:
+        """The mean loss over seeds, shape (targets, cells)."""
+        return np.nanmean(self.values, axis=2)
+
+    @property
+    def n_seeds(self) -> np.ndarray:
+        """The number of seeds of each cell, which is its weight in a fit; that of the untuned model is the
+        largest.
+        """
+        n = np.isfinite(self.values[0]).sum(axis=1)
+        return np.where(self.tuned, n, n.max())
+
+    def keep(self, cells: np.ndarray) -> Losses:
+        """Return the losses of some cells."""
+        items = tuple((nats[cells], tokens[cells]) for nats, tokens in self.items)
+        return dataclasses.replace(self, counts=self.counts[cells], values=self.values[:, cells], items=items)
+
+
+def read_losses(table: pd.DataFrame, items: pd.DataFrame | None = None) -> Losses:
+    """Return the losses of cells from tables; cells with the same training rows are one cell.
+
+    Args:
+        table: one row a cell, seed and category of held-out rows: seed (anything for the untuned model), n_*
+            (a column a category of training rows), category, loss (nats a token).
+        items: one row a cell, seed and held-out row: seed, n_*, category, id, nats, tokens; or None, and
+            intervals say nothing of other held-out rows.
+
+    Raises:
+        StudyError: a cell lacks a category of held-out rows, or some of them, or there are too few cells.
+    """
+    columns = [f"n_{name}" for name in order_categories(c[2:] for c in table if c.startswith("n_"))]
+    targets = order_categories(table["category"])
+    wide = settle_seeds(table, columns).pivot_table("loss", [*columns, "seed"], "category")[list(targets)]
+    if wide.isna().any(axis=None):
+        raise StudyError(
+            "Each cell must have a loss for each category of held-out rows, but some lack one. Measure them "
+            "on the same held-out rows."
+        )
+    stacked = wide.stack().unstack("seed")
+    counts = np.array(list(stacked.index.droplevel(-1).unique()), dtype=float)
+    if len(counts) < 2 * len(columns) + 1:
+        raise StudyError(
+            f"A mixture law of {len(columns)} categories needs {2 * len(columns) + 1} cells or more, but "
+            f"{len(counts)} were found. Run more of them."
+        )
+    values = stacked.to_numpy().reshape(len(counts), len(targets), -1).swapaxes(0, 1)
+    known = () if items is None else tuple(stack_items(items, columns, target) for target in targets)
+    return Losses(tuple(name[2:] for name in columns), targets, counts, values, known)
+
+
+def settle_seeds(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Return a table with the untuned model under the first seed alone, since it has none."""
+    tuned = table[columns].sum(axis=1) > 0
+    first = table.loc[tuned, "seed"].min() if tuned.any() else 0
+    return table.assign(seed=table["seed"].where(tuned, first).astype(int))
+
+
+def stack_items(items: pd.DataFrame, columns: list[str], target: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return nats and tokens of a category's held-out rows, each of shape (cells, seeds, items).
+
+    Raises:
+        StudyError: cells differ in their held-out rows.
+    """
+    rows = settle_seeds(items[items["category"] == target], columns)
+    parts = []
+    for name in ("nats", "tokens"):
+        wide = rows.pivot_table(name, [*columns, "seed"], "id")
+        if wide.isna().any(axis=None):
+            raise StudyError(
+                f"Cells must hold the same held-out rows of {target!r}, but some lack some. Measure them "
+                "anew."
+            )
+        stacked = wide.stack().unstack("seed")
+        parts.append(stacked.to_numpy().reshape(-1, wide.shape[1], stacked.shape[1]).swapaxes(1, 2))
+    return parts[0], parts[1]

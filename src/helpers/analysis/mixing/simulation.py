@@ -1,0 +1,98 @@
+"""Lattices whose law is known: are its coefficients found, and how often do the intervals hold them?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from helpers.analysis.mixing.choice import EQUAL, recommend, transfer_table
+from helpers.analysis.mixing.intervals import fit_losses
+from helpers.analysis.mixing.laws import build_law
+from helpers.analysis.mixing.losses import read_losses
+from helpers.study.cells import SINGLES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WORTHS = {"qa": (0.3, 0.1), "ie": (0.5, 0.2), "gen": (0.15, 0.4)}  # of a row of each other category, in order
+FLOORS = {"qa": 1.0, "ie": 0.8, "gen": 1.5}
+NOISE, SEED_NOISE = 0.006, 0.004  # standard deviation (nats a token) of a run, and of a seed over all cells
+MIXTURES = ((2, 1, 0), (2, 0, 1), (1, 2, 1), (4, 1, 1), (1, 1, 4), (1, 3, 0), (0, 1, 2), (1, 4, 1))
+UNSEEN = np.array([[150.0, 90.0, 60.0]])
+
+
+def design_cells(n_rows: int = 300, sizes: tuple[int, ...] = (75, 150, 600)) -> np.ndarray:
+    """Return the training rows of a study like ours, shape (cells, 3): the untuned model, the lattice at one
+    size, singles and the mixture of all at others, and eight mixtures more.
+    """
+    units = np.eye(3)
+    subsets = [sum(part) for size in (1, 2, 3) for part in combinations(units, size)]
+    ends = [*units, np.ones(3)]
+    shares = [(shape, n_rows) for shape in (*subsets, *map(np.array, MIXTURES))]
+    shares += [(shape, size) for size in sizes for shape in ends]
+    return np.array([np.zeros(3), *(np.round(size * shape / shape.sum()) for shape, size in shares)])
+
+
+def true_parameters(target: str, power: float = 0.4) -> np.ndarray:
+    """Return the parameters of the law `effective` by which the simulated cells of a category lose."""
+    return np.array([FLOORS[target], 0.8, np.log(40), power, *WORTHS[target]])
+
+
+def simulate_losses(
+    law: str, parameters: Mapping[str, np.ndarray], n_seeds: int, seed: int, noise: float = 1.0
+) -> pd.DataFrame:
+    """Return losses of the cells of `design_cells` as `read_losses` takes them.
+
+    Args:
+        law: by which the cells lose.
+        parameters: of the law, for each category.
+        n_seeds: training seeds of every tuned cell.
+        seed: of the simulation.
+        noise: how many times `NOISE` and `SEED_NOISE`.
+    """
+    import pandas as pd
+
+    random = np.random.default_rng(seed)
+    counts = design_cells()
+    tuned = counts.sum(axis=1) > 0
+    frames = []
+    for target, own in parameters.items():
+        expected = build_law(law, SINGLES, target, counts).predict(own, counts)
+        for number in range(n_seeds):
+            shift = random.normal(0, noise * SEED_NOISE) + random.normal(0, noise * NOISE, len(counts))
+            columns = dict(zip((f"n_{name}" for name in SINGLES), counts.T.astype(int), strict=True))
+            frame = pd.DataFrame(columns).assign(seed=number, category=target, loss=expected + shift * tuned)
+            frames.append(frame[tuned] if number else frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def measure_law_coverage(n_simulations: int, n_draws: int = 400, n_seeds: int = 3) -> dict[str, float]:
+    """Return the share of simulations whose interval holds the truth, of the worths of rows and of the loss
+    of a mixture that no cell had; and how often a mixture seems better than equal parts where none is.
+    """
+    truth = {target: true_parameters(target) for target in SINGLES}
+    flat = {target: np.array([*own[:4], 1.0, 1.0]) for target, own in truth.items()}
+    held: dict[str, list[bool]] = {"worths": [], "losses": [], "false_alarms": []}
+    for seed in range(n_simulations):
+        fits, null = (
+            fit_losses(
+                read_losses(simulate_losses("effective", parameters, n_seeds, seed)), "effective", n_draws
+            )
+            for parameters in (truth, flat)
+        )
+        for row in transfer_table(fits, SINGLES).query("source != target").itertuples():
+            others = [name for name in SINGLES if name != row.target]
+            held["worths"].append(row.low <= WORTHS[row.target][others.index(row.source)] <= row.high)
+        for target, fit in fits.items():
+            low, high = np.quantile(fit.predict_draws(UNSEEN)[:, 0], [0.025, 0.975])
+            held["losses"].append(low <= fit.law.predict(truth[target], UNSEEN)[0] <= high)
+        held["false_alarms"].append(EQUAL in recommend(null, SINGLES, 300).beats)
+    return {name: float(np.mean(values)) for name, values in held.items()}
+
+
+def describe_design() -> dict[str, Any]:
+    """Return what the simulated study has, for the record of a benchmark."""
+    return {"cells": len(design_cells()), "noise": NOISE, "seed_noise": SEED_NOISE}

@@ -1,0 +1,149 @@
+"""`study mix`: how much of each category to take, from small cells tuned on the user's own rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from helpers.commands.grid import load_study
+from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
+from helpers.errors import StudyError
+from helpers.paths import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from helpers.analysis.mixing.choice import Recommendation
+    from helpers.study.mixing import Cost
+
+SMALL_SHARE = 10  # a small cell has a tenth of the rows asked for, unless told otherwise
+
+
+def recommend_mixture(
+    instructions: Annotated[
+        Path,
+        typer.Option(help="JSONL file with id, category (any names), instruction, input and output."),
+    ],
+    rows: Annotated[int, typer.Option(min=2, help="Training rows to spend, in all.")],
+    target: Annotated[
+        str, typer.Option(help="Category whose loss is to be low, or 'mean' or 'worst' of all.")
+    ] = "mean",
+    cell_rows: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Rows of a small cell; 0: a tenth of `--rows`. Others have three times as many."
+        ),
+    ] = 0,
+    held_out: Annotated[
+        int, typer.Option(min=2, help="Held-out rows a category, at most a third of it.")
+    ] = 50,
+    n_seeds: Annotated[int, typer.Option(min=1, help="Training seeds a cell.")] = 2,
+    profile: Profile = "laptop",
+    parameter: Assignments = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what it costs, and stop.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Folder for the tables as CSV.")] = None,
+) -> None:
+    """Tune small cells on mixtures of a file's categories, fit laws of the loss to them, and recommend a
+    mixture with its uncertainty; what is stored is not run again, and what was killed goes on where it
+    stopped.
+    """
+    from helpers.study.mixing import collect_losses, estimate_cost, plan_mixtures
+
+    with plain_errors():
+        study = load_study(profile, [*(parameter or []), f"instructions={instructions.resolve()}"])
+        mixtures = plan_mixtures(
+            study, study.instruction_file, cell_rows or max(2, rows // SMALL_SHARE), held_out, n_seeds
+        )
+        names = mixtures.study.grid.players
+        if target not in (*names, "mean", "worst"):
+            raise StudyError(
+                f"`target` must be one of {', '.join((*names, 'mean', 'worst'))}, but {target!r} was found."
+            )
+        typer.echo(explain_cost(estimate_cost(mixtures), len(mixtures.cells)))
+        if plan:
+            return
+        with report_progress("mixtures"):
+            table, items = collect_losses(mixtures)
+        tables = choose(table, items, rows, target, mixtures.available)
+        if output:
+            write_tables(tables, output)
+
+
+def explain_cost(cost: Cost, n_cells: int) -> str:
+    """Return what the missing cells will cost, as a sentence."""
+    from helpers.tuning.lora import show_seconds
+
+    if not cost.n_cells:
+        return f"All {n_cells} cells are stored."
+    seconds = show_seconds(cost.tuning_seconds + cost.reading_seconds)
+    return (
+        f"{cost.n_cells} of {n_cells} cells are to be run: {cost.n_rows:,} rows to tune on, about {seconds} "
+        f"({show_seconds(cost.tuning_seconds)} of tuning, {show_seconds(cost.reading_seconds)} of reading "
+        "held-out rows; loading the model comes on top)."
+    )
+
+
+def choose(
+    table: pd.DataFrame, items: pd.DataFrame, rows: int, target: str, available: dict[str, int]
+) -> dict[str, pd.DataFrame]:
+    """Judge the laws, print what the best of them recommends, and return the tables by name."""
+    from helpers.analysis.mixing.choice import recommend, transfer_table
+    from helpers.analysis.mixing.intervals import fit_losses
+    from helpers.analysis.mixing.judgement import choose_law, judge_laws, leave_out
+    from helpers.analysis.mixing.losses import read_losses
+
+    losses = read_losses(table, items)
+    left_out = leave_out(losses)
+    judged = judge_laws(left_out)
+    law = choose_law(judged)
+    fits = fit_losses(losses, law)
+    found = recommend(fits, losses.categories, rows, target, available)
+    worths = transfer_table(fits, losses.categories)
+    errors = judged[(judged["kind"] == "mixture") & (judged["category"] == "all")]
+    typer.echo("\nError on mixtures left out (% of the loss): ", nl=False)
+    typer.echo(", ".join(f"{row.law} {row.error:.2f}" for row in errors.itertuples()))
+    typer.echo(describe_recommendation(found, rows))
+    if len(worths):
+        typer.echo("\nWhat a row is worth, in rows of the target (with intervals):")
+        typer.echo(worths[worths["source"] != worths["target"]].round(2).to_string(index=False))
+    return {"losses": table, "left_out": left_out, "worths": worths, "comparisons": found.table} | {
+        "mixtures": found.mixtures
+    }
+
+
+def describe_recommendation(found: Recommendation, rows: int) -> str:
+    """Return a recommendation in sentences."""
+    what = {"mean": "the mean loss of all categories", "worst": "the worst category"}
+    mixture = " + ".join(f"{name} {count}" for name, count in found.rows.items() if count)
+    lines = [
+        f"\nFor {what.get(found.target, found.target)}, {rows:,} rows, by the law {found.law!r}: {mixture}.",
+        f"Expected loss {found.loss:.3f} nats a token ({found.low:.3f} to {found.high:.3f}).",
+    ]
+    if not found.beats:
+        lines.append(
+            "The data do not tell the mixtures apart: this one is not better beyond doubt than any of "
+            "those below. More training seeds or larger cells may."
+        )
+    lines += [
+        f"Against {row.mixture}: {row.gain:+.3f} ({row.low:+.3f} to {row.high:+.3f}) nats a token saved."
+        for row in found.table.itertuples()
+    ]
+    shares = ", ".join(f"{name} {low:.0%} to {high:.0%}" for name, (low, high) in found.shares.items())
+    lines.append(f"The best shares over the draws: {shares}.")
+    lines.append(
+        f"{found.mixtures['tied'].mean():.0%} of all mixtures may be as good, for all that the data say."
+    )
+    if found.extrapolates:
+        lines.append(f"No cell had {rows:,} rows: the law reaches beyond what it was fitted to.")
+    return "\n".join(lines)
+
+
+def write_tables(tables: dict[str, pd.DataFrame], folder: Path) -> None:
+    """Write each table as CSV into a folder."""
+    from helpers.store import write_text
+
+    for name, table in tables.items():
+        write_text(folder / f"{name}.csv", table.round(5).to_csv(index=False))
+    typer.echo(f"\nwritten: {', '.join(f'{name}.csv' for name in tables)} in {shown(folder.resolve())}")

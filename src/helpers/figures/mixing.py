@@ -1,0 +1,87 @@
+"""Figures of the mixture law: what it predicts beside what was observed, and the loss of every mixture of
+three categories on a triangle.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from helpers.figures.style import color_categories, name_category
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = {"fitted": (".", "fitted"), "mixture": ("o", "mixture left out"), "size": ("D", "size left out")}
+CONTOURS = 10
+
+
+def plot_predictions(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw predicted against observed loss, with marks for cells that the law was not fitted to; a point on
+    the line is predicted exactly.
+
+    Example:
+        fig, ax = plt.subplots()
+        plot_predictions(pd.read_csv("book/figures/mixture_predictions.csv"), ax)
+
+    Args:
+        table: category (of held-out rows), kind ('fitted', 'mixture' or 'size'), observed, predicted (nats a
+            token).
+        ax: where to draw.
+    """
+    colors = color_categories(table["category"])
+    for (category, kind), rows in table.groupby(["category", "kind"], sort=False):
+        marker, _ = KINDS[kind]
+        face = colors[category] if kind == "mixture" else "none"
+        style = {"linestyle": "none", "color": colors[category], "markerfacecolor": face}
+        ax.plot(rows["observed"], rows["predicted"], marker, markersize=5, **style)
+    ends = [table[["observed", "predicted"]].min(axis=None), table[["observed", "predicted"]].max(axis=None)]
+    ax.plot(ends, ends, color="black", linewidth=0.8, zorder=0)
+    for category, color in colors.items():
+        ax.plot([], [], "s", color=color, label=f"{name_category(category)} rows")
+    for kind, (marker, label) in KINDS.items():
+        if kind in set(table["kind"]):
+            face = "black" if kind == "mixture" else "none"
+            ax.plot([], [], marker, color="black", markerfacecolor=face, label=label)
+    ax.set(xlabel="Observed loss (nats a token)", ylabel="Predicted loss (nats a token)")
+    ax.legend(frameon=False, fontsize=10)
+    return ax
+
+
+def plot_triangle(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the predicted loss of every mixture of three categories as contours on a triangle, with the
+    recommended mixture and those that may be as good.
+
+    Example:
+        fig, ax = plt.subplots(figsize=(6.4, 5))
+        plot_triangle(pd.read_csv("book/figures/mixture_triangle.csv"), ax)
+
+    Args:
+        table: share_* (0..1, three columns), loss (nats a token), tied (whether it may be as good as the
+            recommended one); the mixture of least loss is the recommended one.
+        ax: where to draw; a ternary plot takes its place.
+
+    Returns:
+        The axes of the ternary plot.
+    """
+    import mpltern  # noqa: F401 (registers the projection)
+
+    columns = [name for name in table if name.startswith("share_")]
+    names = [name.removeprefix("share_") for name in columns]
+    shares = [table[name].to_numpy(float) for name in columns]
+    ax.set_axis_off()
+    panel = ax.figure.add_subplot(ax.get_subplotspec(), projection="ternary")
+    filled = panel.tricontourf(*shares, table["loss"].to_numpy(), levels=CONTOURS, cmap="viridis")
+    tied = table["tied"].to_numpy(bool)
+    panel.scatter(*(share[tied] for share in shares), s=5, color="white", label="may be as good")
+    best = int(np.argmin(table["loss"].to_numpy()))
+    star = {"marker": "*", "color": "white", "edgecolor": "black", "s": 220, "zorder": 5}
+    panel.scatter(*(share[[best]] for share in shares), label="recommended", **star)
+    for side, name in zip(("t", "l", "r"), names, strict=True):
+        getattr(panel, f"set_{side}label")(f"{name_category(name)} rows (share)")
+        getattr(panel, f"{side}axis").set_label_position("tick1")
+    ax.figure.colorbar(filled, ax=panel, label="Predicted loss (nats a token)", shrink=0.8, pad=0.14)
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=10, facecolor="#aaaaaa")
+    return panel

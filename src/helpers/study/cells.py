@@ -1,0 +1,212 @@
+"""The cells of the grid by name: subsets of the categories, mixtures by rows, controls; which of them a study
+asks for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+
+from helpers.errors import StudyError
+from helpers.records import ALL, BASE, GENERAL, SHUFFLED, order_categories
+from helpers.settings import parameter
+from helpers.tuning.rows import parse_categories, parse_parts, share_rows, split_equally
+
+CONTROLS = (ALL, SHUFFLED, GENERAL)
+BUDGETS = ("fixed", "additive")
+MAX_CATEGORIES = 6  # of a lattice: its cells double with each
+
+
+def name_subset(categories: Iterable[str]) -> str:
+    """Return the name of the cell tuned on a subset of categories, whichever is named first; no category is
+    the base model.
+    """
+    return "+".join(order_categories(categories)) or BASE
+
+
+def settle_mixture(mixture: str) -> tuple[str, int]:
+    """Return the name and the rows of a cell given by rows, such as 'qa:200+gen:100', in the one way that
+    cells are stored: a mixture in equal parts is the lattice's cell.
+
+    Raises:
+        StudyError: the text is no mixture.
+    """
+    parts = dict(parse_parts(mixture))
+    if None in parts.values():
+        raise StudyError(
+            f"A mixture must name the rows of each category, such as qa:200+gen:100, but {mixture!r} was "
+            "found."
+        )
+    shares = {name: parts[name] for name in order_categories(parts)}
+    n_rows = sum(shares.values())
+    if shares == split_equally(list(shares), n_rows):
+        return name_subset(shares), n_rows
+    return "+".join(f"{name}:{count}" for name, count in shares.items()), n_rows
+
+
+def list_lattice(categories: Sequence[str]) -> tuple[str, ...]:
+    """Return every subset of some categories as names of cells, from the base model to the mixture of all of
+    them.
+    """
+    return tuple(
+        name_subset(subset)
+        for size in range(len(categories) + 1)
+        for subset in combinations(categories, size)
+    )
+
+
+SINGLES = ("qa", "ie", "gen")
+PAIRS = tuple(name_subset(pair) for pair in combinations(SINGLES, 2))
+LATTICE = list_lattice(SINGLES)
+
+
+@dataclasses.dataclass(frozen=True)
+class GridSettings:
+    """Parameters of the grid: which cells there are, beside what each is tuned with."""
+
+    lattice: str = parameter(
+        "qa+ie+gen", "categories whose subsets are the cells, joined by '+'; empty: all of the rows"
+    )
+    budget: str = parameter("fixed", "'fixed': n_rows in all; 'additive': n_rows a category")
+    n_seeds: int = parameter(1, "training seeds a cell: training_seed, the next one, and so on", minimum=1)
+    controls: str = parameter("all", "control cells joined by commas: all, shuffled, general")
+    general: str = parameter("", "rows of another domain (JSONL) for the control 'general'")
+    sizes: str = parameter("", "numbers of rows of the size curve, joined by commas; empty: no curve")
+    mixtures: str = parameter("", "further cells by rows, joined by commas, such as qa:200+gen:100")
+
+    def check_names(self) -> None:
+        """Check what types and ranges do not show.
+
+        Raises:
+            StudyError: a value names something unknown.
+        """
+        self._check_lattice()
+        self.mixture_cells  # noqa: B018 (raises where one is no mixture)
+        if self.budget not in BUDGETS:
+            raise StudyError(f"`budget` must be one of {BUDGETS}, but {self.budget!r} was found.")
+        unknown = [name for name in self.control_cells if name not in CONTROLS]
+        if unknown:
+            raise StudyError(
+                f"`controls` must be some of {', '.join(CONTROLS)}, joined by commas, but {unknown[0]!r} was "
+                "found."
+            )
+        if GENERAL in self.control_cells and not self.general:
+            raise StudyError(
+                "`controls` asks for 'general', but `general` is empty. Let it name a JSONL file of "
+                "instruction rows."
+            )
+        if any(not size.strip().isdecimal() or int(size) < 1 for size in filter(None, self.sizes.split(","))):
+            raise StudyError(
+                f"`sizes` must be whole numbers joined by commas, such as 12,24,48, but {self.sizes!r} was "
+                "found."
+            )
+
+    def _check_lattice(self) -> None:
+        n = len(parse_categories(self.lattice))
+        if n < 2 or ":" in self.lattice:
+            raise StudyError(
+                f"`lattice` must name two or more categories, joined by '+', but {self.lattice!r} was found."
+            )
+        if n > MAX_CATEGORIES:
+            raise StudyError(
+                f"`lattice` must name {MAX_CATEGORIES} categories at most, but {n} were found: {2**n - 1:,} "
+                f"models to tune under each of {self.n_seeds} training seeds. Name fewer, or list single "
+                "cells in `mixtures`."
+            )
+
+    @property
+    def players(self) -> tuple[str, ...]:
+        """The categories of the lattice, in the study's order."""
+        return order_categories(parse_categories(self.lattice))
+
+    @property
+    def lattice_cells(self) -> tuple[str, ...]:
+        """Every subset of the lattice's categories, the base model first."""
+        return list_lattice(self.players)
+
+    @property
+    def control_cells(self) -> tuple[str, ...]:
+        """The names of the control cells."""
+        return tuple(name.strip() for name in self.controls.split(",") if name.strip())
+
+    @property
+    def mixture_cells(self) -> tuple[str, ...]:
+        """The cells given by rows, as `mixtures` names them."""
+        names = tuple(name.strip() for name in self.mixtures.split(",") if name.strip())
+        for name in names:
+            settle_mixture(name)
+        return names
+
+    @property
+    def curve_sizes(self) -> tuple[int, ...]:
+        """The numbers of rows of the size curve, smallest first."""
+        return tuple(sorted({int(size) for size in filter(None, self.sizes.split(","))}))
+
+    def count_rows(self, name: str, n_rows: int) -> int:
+        """Return the training rows of a cell: as many for each, or as many a category; a control is as large
+        as the largest cell of the lattice.
+        """
+        if name == BASE:
+            return 0
+        if self.budget == "fixed":
+            return n_rows
+        return n_rows * len(self.players if name in CONTROLS else parse_categories(name))
+
+
+@dataclasses.dataclass(frozen=True)
+class CellPlan:
+    """A cell to be: what it is tuned on, the number of rows in all, the training seed. The base model has
+    neither rows nor seed.
+    """
+
+    name: str
+    n_rows: int = 0
+    seed: int | None = None
+
+    @property
+    def id(self) -> str:
+        """The name by which commands call the cell, such as 'qa+ie-n48-s1' or 'qa.200+ie.100-n300-s1'; it
+        serves as a file's name.
+        """
+        name = self.name.replace(":", ".")
+        return name if name == BASE else f"{name}-n{self.n_rows}-s{self.seed}"
+
+
+def plan_cells(names: Iterable[str], grid: GridSettings, n_rows: int, first_seed: int) -> list[CellPlan]:
+    """Return the cells of some names under every training seed; the base model comes once, since it has none.
+    A mixture has the rows that it names.
+    """
+    sizes = [settle_mixture(name) if ":" in name else (name, grid.count_rows(name, n_rows)) for name in names]
+    plans = (
+        CellPlan(name) if name == BASE else CellPlan(name, rows, seed)
+        for seed in range(first_seed, first_seed + grid.n_seeds)
+        for name, rows in sizes
+    )
+    return list(dict.fromkeys(plans))
+
+
+def count_categories(name: str, n_rows: int, categories: Iterable[str]) -> dict[str, int]:
+    """Return the training rows of each category in a cell, as columns of the tables of the mixture law.
+
+    Args:
+        name: of the cell: 'base', a subset or a mixture of categories.
+        n_rows: in all.
+        categories: those wanted, present or not.
+
+    Raises:
+        StudyError: the cell is a control, whose rows have no fixed categories.
+    """
+    if name in CONTROLS:
+        raise StudyError(f"A cell of known categories is needed, but the control {name!r} was found.")
+    rows = {} if name == BASE else share_rows(name, n_rows)
+    return {f"n_{category}": rows.get(category, 0) for category in categories}
+
+
+def round_shares(shares: Mapping[str, float], n_rows: int) -> dict[str, int]:
+    """Return whole rows that add up to `n_rows`; what rounding leaves goes to the largest remainders."""
+    rows = {name: int(share * n_rows) for name, share in shares.items()}
+    by_remainder = sorted(shares, key=lambda name: rows[name] - shares[name] * n_rows)
+    for name in by_remainder[: n_rows - sum(rows.values())]:
+        rows[name] += 1
+    return rows

@@ -1,0 +1,243 @@
+"""Laws of the loss by mixture, on lattices whose law is known: fits, intervals, judgement, recommendation."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.analysis.mixing.choice import list_mixtures, recommend, transfer_table
+from helpers.analysis.mixing.fitting import fit_law, refit_law
+from helpers.analysis.mixing.intervals import fit_losses, split_noise
+from helpers.analysis.mixing.judgement import choose_law, judge_laws, leave_out, tabulate_predictions
+from helpers.analysis.mixing.laws import LAWS, build_law
+from helpers.analysis.mixing.losses import read_losses
+from helpers.analysis.mixing.simulation import (
+    FLOORS,
+    NOISE,
+    WORTHS,
+    design_cells,
+    measure_law_coverage,
+    simulate_losses,
+    true_parameters,
+)
+from helpers.errors import StudyError
+from helpers.study.cells import SINGLES, round_shares
+
+CELLS = design_cells()
+TRUTHS = {
+    "effective": {target: true_parameters(target) for target in SINGLES},
+    "transfer": {target: np.array([*true_parameters(target), 0.6, 0.6]) for target in SINGLES},
+    "exponential": {
+        "qa": np.array([0.8, 0.3, 0.15, -0.5, 0.1, 0.2]),
+        "ie": np.array([0.8, 0.3, 0.15, 0.1, -0.6, 0.3]),
+        "gen": np.array([0.8, 0.3, 0.15, 0.0, 0.4, -0.4]),
+    },
+    "log-linear": {
+        "qa": np.array([2.0, -0.08, -0.02, 0.01]),
+        "ie": np.array([2.0, -0.02, -0.08, 0.0]),
+        "gen": np.array([2.0, -0.01, 0.02, -0.06]),
+    },
+}
+
+
+def simulate(law="effective", n_seeds=3, seed=0, noise=1.0):
+    return read_losses(simulate_losses(law, TRUTHS[law], n_seeds, seed, noise))
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_derivatives_are_those_of_the_predictions(name):
+    law = build_law(name, SINGLES, "ie", CELLS)
+    start = law.list_starts(np.linspace(1, 2, len(CELLS)))[0]
+    steps = np.eye(len(start)) * 1e-6
+    slopes = (
+        np.stack([law.predict(start + step, CELLS) - law.predict(start - step, CELLS) for step in steps])
+        / 2e-6
+    )
+    np.testing.assert_allclose(law.derive(start, CELLS), slopes.T, atol=1e-7)
+
+
+@pytest.mark.parametrize("law", TRUTHS)
+def test_a_law_is_found_again_from_losses_without_noise(law):
+    losses = simulate(law, n_seeds=1, noise=0.0)
+    for place, target in enumerate(SINGLES):
+        built = build_law(law, SINGLES, target, losses.counts)
+        found = fit_law(built, losses.means[place], losses.n_seeds)
+        np.testing.assert_allclose(built.predict(found, losses.counts), losses.means[place], atol=1e-4)
+        if law in ("effective", "log-linear"):
+            np.testing.assert_allclose(found, TRUTHS[law][target], rtol=0.02, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["transfer", "exponential", "log-linear"])
+def test_thousands_of_refits_at_once_end_where_scipy_ends(name):
+    losses = simulate()
+    law = build_law(name, SINGLES, "qa", losses.counts)
+    best = fit_law(law, losses.means[0], losses.n_seeds)
+    drawn = losses.means[0] + np.random.default_rng(1).normal(0, NOISE, (4, len(CELLS)))
+    refits = refit_law(law, drawn, losses.n_seeds, best)
+    for own, parameters in zip(drawn, refits, strict=True):
+        alone = fit_law(law, own, losses.n_seeds)
+        errors = [np.sum((law.predict(found, CELLS) - own) ** 2) for found in (parameters, alone)]
+        assert errors[0] <= errors[1] * (1 + 1e-4)
+
+
+def test_the_worth_of_rows_is_found_with_an_interval_that_more_noise_makes_wider():
+    widths = []
+    for noise in (1.0, 3.0):
+        table = transfer_table(fit_losses(simulate(noise=noise), "effective", 300), SINGLES)
+        others = table[table["source"] != table["target"]]
+        truth = [worth for target in SINGLES for worth in WORTHS[target]]
+        assert (np.abs(others["estimate"] - truth) < 0.05 * noise).all()
+        widths.append((others["high"] - others["low"]).mean())
+        assert (table.loc[table["source"] == table["target"], "estimate"] == 1).all()
+    assert widths[1] > 2 * widths[0]
+
+
+def test_intervals_hold_the_truth_and_no_mixture_is_praised_where_all_are_alike():
+    held = measure_law_coverage(4, 150)
+    assert held["worths"] >= 0.85
+    assert held["losses"] >= 0.85
+    assert held["false_alarms"] == 0
+
+
+@pytest.mark.parametrize("law", TRUTHS)
+def test_the_law_by_which_the_cells_lose_wins_on_what_was_left_out(law):
+    judged = judge_laws(leave_out(simulate(law), dict.fromkeys(["effective", "exponential", "null", law])))
+    errors = judged[judged["category"] == "all"].set_index(["kind", "law"])["error"]
+    assert choose_law(judged) == law
+    assert errors["mixture", law] < 0.4 < errors["mixture", "null"]
+    assert errors["size", law] == errors["size"].min()
+
+
+def test_what_is_left_out_is_predicted_without_it():
+    table = simulate_losses("effective", TRUTHS["effective"], 1, 0, 0.0)
+    odd = (table["n_qa"] == 200) & (table["n_ie"] == 100)
+    table.loc[odd, "loss"] += 1
+    left_out = leave_out(read_losses(table), ["effective"]).query("kind == 'mixture'")
+    wrong = (left_out["n_qa"] == 200) & (left_out["n_ie"] == 100)
+    assert (left_out.loc[wrong, "observed"] - left_out.loc[wrong, "predicted"]).to_numpy() == pytest.approx(
+        [1, 1, 1], abs=1e-3
+    )
+
+
+def test_predictions_stand_beside_what_was_observed():
+    losses = simulate(n_seeds=1)
+    table = tabulate_predictions(
+        losses, fit_losses(losses, "null", 0), leave_out(losses, ["null", "log-linear"])
+    )
+    assert table["kind"].value_counts().to_dict() == {"size": 81, "fitted": 84, "mixture": 45}
+    assert not table.isna().any(axis=None)
+
+
+def test_a_mixture_is_recommended_that_is_best_under_the_true_law():
+    fits = fit_losses(simulate(), "effective", 300)
+    found = recommend(fits, SINGLES, 600, "mean")
+    counts = list_mixtures(3) * 600
+    truth = np.mean([fits[name].law.predict(TRUTHS["effective"][name], counts) for name in SINGLES], axis=0)
+    own = np.mean(
+        [
+            fits[name].law.predict(
+                TRUTHS["effective"][name], np.array([list(found.rows.values())], dtype=float)
+            )
+            for name in SINGLES
+        ]
+    )
+    assert sum(found.rows.values()) == 600
+    assert own - truth.min() < 0.002
+    assert found.low < own < found.high
+    assert {"qa", "ie", "gen"} <= set(found.beats)
+    assert not found.extrapolates
+    assert found.mixtures["tied"].mean() < 0.2
+    for name in SINGLES:
+        low, high = found.shares[name]
+        assert low <= found.rows[name] / 600 <= high
+
+
+def test_one_category_alone_is_best_served_by_its_own_rows():
+    fits = fit_losses(simulate(), "effective", 100)
+    assert recommend(fits, SINGLES, 300, "gen").rows == {"qa": 0, "ie": 0, "gen": 300}
+    few = recommend(fits, SINGLES, 300, "gen", {"qa": 200, "ie": 200, "gen": 150})
+    assert few.rows["gen"] == 150
+    assert "gen" not in set(few.table["mixture"])
+    assert few.table["mixture"].tolist()[-1] == "natural shares"
+    assert recommend(fits, SINGLES, 2000, "gen").extrapolates
+
+
+def test_the_worst_category_gets_what_it_needs():
+    fits = fit_losses(simulate(), "effective", 100)
+    assert max(FLOORS, key=FLOORS.get) == "gen"
+    assert recommend(fits, SINGLES, 300, "worst").rows["gen"] > 200
+
+
+def test_cells_that_differ_by_noise_alone_are_not_told_apart():
+    flat = {target: np.array([*own[:4], 1.0, 1.0]) for target, own in TRUTHS["effective"].items()}
+    losses = read_losses(simulate_losses("effective", flat, 3, 1, 3.0))
+    for law in ("effective", "null"):
+        found = recommend(fit_losses(losses, law, 200), SINGLES, 300)
+        assert found.beats == []
+        assert found.mixtures["tied"].mean() > 0.5
+
+
+def test_mixtures_cover_the_simplex_and_many_categories_stay_few():
+    assert len(list_mixtures(3)) == 231
+    np.testing.assert_allclose(list_mixtures(3).sum(axis=1), 1)
+    assert len(list_mixtures(6)) <= 4000
+    assert round_shares({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3}, 100) == {"a": 34, "b": 33, "c": 33}
+
+
+def test_noise_is_split_into_seeds_and_the_remainder():
+    table = simulate_losses("effective", TRUTHS["effective"], 5, 0, 0.0)
+    table["loss"] += table["seed"].map({0: 0.0, 1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4}) * (
+        table["n_qa"] + table["n_ie"] > 0
+    )
+    kept = table[(table["n_qa"] + table["n_ie"] > 0) | (table["n_gen"] == 0)]
+    effects, remainders, freedom = split_noise(read_losses(kept))
+    np.testing.assert_allclose(effects[0], [-0.2, -0.1, 0, 0.1, 0.2], atol=1e-9)
+    np.testing.assert_allclose(remainders, 0, atol=1e-9)
+    n_cells = len(kept.drop_duplicates(["n_qa", "n_ie", "n_gen"])) - 1
+    assert freedom == (n_cells - 1) * 4
+
+
+def test_held_out_rows_drawn_anew_widen_the_interval():
+    table = simulate_losses("effective", TRUTHS["effective"], 2, 0, 0.1)
+    random = np.random.default_rng(0)
+    hard = {(target, number): random.normal(0, 20) for target in SINGLES for number in range(40)}
+    items = pd.concat(
+        table.assign(
+            id=f"row-{number}",
+            nats=table["loss"] * 50 + table["category"].map(lambda name, n=number: hard[name, n]),
+            tokens=50,
+        )
+        for number in range(40)
+    )
+    mean = items.groupby(["n_qa", "n_ie", "n_gen", "seed", "category"])["nats"].mean() / 50
+    table = mean.rename("loss").reset_index()
+    widths = [
+        np.ptp(fit_losses(read_losses(table, known), "effective", 200)["qa"].predict_draws(CELLS[:1]))
+        for known in (None, items)
+    ]
+    assert widths[1] > 3 * widths[0]
+    with pytest.raises(StudyError, match="same held-out rows of 'qa'"):
+        read_losses(table, items.iloc[1:])
+
+
+def test_categories_have_any_names_and_a_target_may_be_trained_on_by_no_row():
+    names = {"n_qa": "n_oncology", "n_ie": "n_cardiology", "n_gen": "n_notes"}
+    table = simulate_losses("effective", TRUTHS["effective"], 2, 0).rename(columns=names)
+    losses = read_losses(table.replace({"category": {"qa": "oncology", "ie": "cardiology", "gen": "other"}}))
+    assert losses.categories == ("cardiology", "notes", "oncology")
+    assert losses.targets == ("other", "cardiology", "oncology")
+    fits = fit_losses(losses, "effective", 50)
+    assert np.isfinite(fits["other"].draws).all()
+    assert set(transfer_table(fits, losses.categories)["target"]) == {"cardiology", "oncology"}
+    with pytest.raises(StudyError, match="`target` must be one of other, cardiology, oncology, mean, worst"):
+        recommend(fits, losses.categories, 100, "qa")
+
+
+def test_too_few_cells_and_a_missing_category_are_refused():
+    table = simulate_losses("effective", TRUTHS["effective"], 1, 0)
+    with pytest.raises(StudyError, match="needs 7 cells or more, but 5 were found"):
+        read_losses(table[table["n_qa"] + table["n_ie"] == 0])
+    with pytest.raises(StudyError, match="some lack one"):
+        read_losses(table.iloc[1:])
+    alone = table[(table[["n_qa", "n_ie", "n_gen"]] > 0).sum(axis=1) < 2]
+    with pytest.raises(StudyError, match="No mixture can be left out"):
+        leave_out(read_losses(alone), ["null"])

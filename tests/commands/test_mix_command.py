@@ -1,0 +1,104 @@
+"""`study mix` as a user meets it: it says its cost, runs the cells it needs, resumes, and recommends."""
+
+import json
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from helpers.cli import app
+from helpers.jsonl import dump_rows, read_json_lines
+from helpers.study.design import design_cells, split_rows
+from helpers.tuning.rows import share_rows
+
+
+@pytest.fixture
+def ward_file(tmp_path):
+    """Write rows of two categories whose responses differ much."""
+    responses = {"cardiology": "yes metoprolol lowers the heart rate", "oncology": "0 1 2 3 4 5 6 7 8 9"}
+    rows = [
+        {
+            "id": f"{name}-{number}",
+            "category": name,
+            "instruction": f"Which drug {number}?",
+            "input": "",
+            "output": f"{response} {number}",
+        }
+        for name, response in responses.items()
+        for number in range(16)
+    ]
+    path = tmp_path / "wards.jsonl"
+    path.write_text(dump_rows(rows))
+    return path
+
+
+@pytest.fixture
+def options(toy_model, ward_file):
+    values = {"model": toy_model, "learning_rate": 1e-2, "batch_size": 2}
+    return [
+        "--instructions",
+        ward_file,
+        *("--profile", "smoke", "--cell-rows", 4, "--held-out", 4, "--n-seeds", 1),
+        *(part for name, value in values.items() for part in ("-p", f"{name}={value}")),
+    ]
+
+
+def call(*arguments, code=0):
+    result = CliRunner().invoke(app, ["mix", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_it_says_its_cost_runs_its_cells_once_and_recommends(options, tmp_path, runs):
+    planned = call(*options, "--rows", 12, "--target", "oncology", "--plan")
+    assert "9 of 9 cells are to be run: 56 rows to tune on" in planned
+    assert not (runs / "tuning").exists()
+    output = call(*options, "--rows", 12, "--target", "oncology", "--output", tmp_path / "tables")
+    assert "For oncology, 12 rows, by the law" in output
+    assert "Error on mixtures left out (% of the loss): transfer" in output
+    assert "of all mixtures may be as good" in output
+    made = sorted(runs.glob("tuning/*/manifest.json"))
+    assert len(made) == 8
+    tables = {path.stem: pd.read_csv(path) for path in (tmp_path / "tables").glob("*.csv")}
+    assert set(tables) == {"losses", "left_out", "worths", "comparisons", "mixtures"}
+    assert len(tables["losses"]) == 9 * 2
+    assert "All 9 cells are stored." in call(*options, "--rows", 12, "--target", "worst", "--plan")
+    for path in made[:2]:
+        path.unlink()
+    assert "2 of 9 cells are to be run" in call(*options, "--rows", 30, "--plan")
+
+
+def test_mistakes_are_told_before_any_cell_runs(options, ward_file, runs):
+    assert "`target` must be one of cardiology, oncology" in call(
+        *options, "--rows", 12, "--target", "cardio", code=1
+    )
+    assert "Lower `--cell-rows` to 11 or less" in call(*options, "--rows", 12, "--cell-rows", 90, code=1)
+    rows = [
+        row | {"category": f"{row['category']}-{number % 4}"}
+        for number, row in enumerate(read_json_lines(ward_file))
+    ]
+    ward_file.write_text(dump_rows(rows))
+    assert "2 to 6 categories, but 8 were found" in call(*options, "--rows", 12, code=1)
+    assert not (runs / "tuning").exists()
+
+
+def test_held_out_rows_are_of_every_category_and_none_is_trained_on(ward_file):
+    rows = read_json_lines(ward_file)
+    split = split_rows(ward_file, [row["id"] for row in rows if row["id"] != "oncology-0"], 50)
+    parts = [read_json_lines(split.file(name)) for name in ("training.jsonl", "held_out.jsonl")]
+    ids = [{row["id"] for row in part} for part in parts]
+    assert not ids[0] & ids[1]
+    assert len(ids[0] | ids[1]) == 31
+    assert [row["category"] for row in parts[1]].count("oncology") == 5
+    assert json.loads(json.dumps(split.manifest["facts"])) == {"training": 21, "held_out": 10}
+
+
+def test_the_cells_hold_singles_pairs_all_and_tilted_mixtures_at_two_sizes():
+    cells = design_cells({"a": 100, "b": 40, "c": 90}, 20)
+    assert len(cells) == 3 + 3 + 1 + 3 + 3 + 1
+    sizes = [
+        sum(share_rows(cell, sum(int(part.split(":")[1]) for part in cell.split("+"))).values())
+        for cell in cells
+    ]
+    assert sorted(set(sizes)) == [20, 40, 60]
+    assert {"a:20", "b:40", "c:60", "a:10+b:10", "a:13+b:4+c:3", "a:20+b:20+c:20"} <= set(cells)

@@ -1,0 +1,67 @@
+"""Figures of the mixture law, and the colours of a user's own categories."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.analysis.mixing.choice import list_mixtures
+from helpers.figures.mixing import plot_predictions, plot_triangle
+from helpers.figures.mixtures import plot_lattice, plot_shapley
+from helpers.figures.style import BLUE, MORE_COLORS, color_categories, name_category, name_cell
+
+
+@pytest.fixture
+def ax():
+    yield plt.figure(figsize=(6.4, 5)).add_subplot()
+    plt.close("all")
+
+
+def test_the_triangle_marks_the_mixture_of_least_loss_and_its_ties(ax):
+    shares = list_mixtures(3)
+    table = pd.DataFrame(shares, columns=["share_qa", "share_heart", "share_gen"])
+    table["loss"] = (shares[:, 0] - 0.5) ** 2 + (shares[:, 1] - 0.5) ** 2
+    panel = plot_triangle(table.assign(tied=table["loss"] < 0.01), ax)
+    panel.figure.canvas.draw()
+    ties, star = panel.collections[-2:]
+    assert len(ties.get_offsets()) == (table["loss"] < 0.01).sum()
+    assert len(star.get_offsets()) == 1
+    assert panel.get_tlabel() == "Question answering rows (share)"
+    assert panel.get_llabel() == "heart rows (share)"
+
+
+def test_left_out_cells_are_marked_beside_those_of_the_fit(ax):
+    table = pd.DataFrame(
+        {"category": ["qa", "qa", "gen"], "kind": ["fitted", "mixture", "size"], "observed": [1.0, 2.0, 3.0]}
+    )
+    plot_predictions(table.assign(predicted=table["observed"] + 0.1), ax)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == [
+        "Question answering rows",
+        "Generation rows",
+        "fitted",
+        "mixture left out",
+        "size left out",
+    ]
+    [line] = [
+        line for line in ax.lines if np.allclose(line.get_xdata(), line.get_ydata()) and len(line.get_xdata())
+    ]
+    assert list(line.get_xdata()) == [1.0, pytest.approx(3.1)]
+
+
+def test_own_categories_have_colours_and_names_and_the_studys_keep_theirs(ax):
+    colors = color_categories(["oncology", "qa", "cardiology"])
+    assert list(colors) == ["qa", "cardiology", "oncology"]
+    assert colors == {"qa": BLUE, "cardiology": MORE_COLORS[0], "oncology": MORE_COLORS[1]}
+    assert len(set(color_categories("abcdef").values())) == 6
+    assert (name_category("qa"), name_category("oncology")) == ("Question answering", "oncology")
+    assert name_cell("qa:200+oncology:100") == "QA 200 + oncology 100"
+    table = pd.DataFrame(
+        {"contrast": ["qa", "oncology", "qa+oncology"] * 2, "category": ["qa", "oncology"] * 3}
+    )
+    table = table.assign(estimate=0.1, low=0.0, high=0.2).sort_values(["category", "contrast"])
+    plot_lattice(table, ax)
+    pairs = pd.DataFrame(
+        {"contrast": ["qa", "qa", "oncology", "oncology"], "category": ["qa", "oncology"] * 2}
+    )
+    plot_shapley(pairs.assign(estimate=0.1, low=0.0, high=0.2), plt.figure().add_subplot())
