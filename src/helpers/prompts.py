@@ -125,8 +125,8 @@ class PromptFormat:
             return tuple(after[: place + 1])
         if tokenizer.eos_token_id is None:
             raise StudyError(
-                "The model's tokenizer must name an end-of-text token, but none was found. Set `eos_token` in "
-                "its tokenizer_config.json."
+                "The model's tokenizer must name an end-of-text token, but none was found. Set `eos_token` "
+                "in its tokenizer_config.json."
             )
         return (tokenizer.eos_token_id,)
 

@@ -100,16 +100,18 @@ def tune_adapter(
             check_new_folder(output, "output")
         if start:
             settings = adopt_parent(settings, start)
-        exam = pick(EvaluationSettings, dataclasses.asdict(settings) | {"tasks": tasks, "n_items": n_items})
+        evaluation = pick(
+            EvaluationSettings, dataclasses.asdict(settings) | {"tasks": tasks, "n_items": n_items}
+        )
         if tasks:
-            prepare_task_runs(exam)
+            prepare_task_runs(evaluation)
         if settings.prompt_format == CHAT:
             typer.echo(show_prompt(settings, instructions))
         processes = join_processes()
         try:
             with report_progress(f"tune {settings.model}"):
                 run = tune(settings, instructions, start)
-                scores = score_adapter(exam, run) if tasks and processes.is_main_process else None
+                scores = score_adapter(evaluation, run) if tasks and processes.is_main_process else None
             if processes.is_main_process:
                 typer.echo(summarize_run(run))
                 if output:
@@ -140,12 +142,12 @@ def show_prompt(settings: TuningSettings, instructions: Path) -> str:
     return f"first prompt:\n{tokenizer.decode(prompt)}\nresponse to learn:\n{tokenizer.decode(response)}\n"
 
 
-def score_adapter(exam: EvaluationSettings, run: Run) -> pd.DataFrame:
+def score_adapter(evaluation: EvaluationSettings, run: Run) -> pd.DataFrame:
     """Return the scores of base and tuned model with intervals, one row a task and model."""
     from helpers.analysis.statistics import score_tasks
     from helpers.records import BASE
 
-    return score_tasks(read_items(evaluate_adapters(exam, {BASE: None, "tuned": run.file(ADAPTER)})))
+    return score_tasks(read_items(evaluate_adapters(evaluation, {BASE: None, "tuned": run.file(ADAPTER)})))
 
 
 def export_adapter(

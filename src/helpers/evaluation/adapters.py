@@ -74,8 +74,8 @@ class SharedBase:
             wrapped = load_adapter(self._model, adapter, self.name)
             if not isinstance(wrapped.base_model, BaseTuner):
                 raise StudyError(
-                    f"The adapter in {shown(adapter)} adds no weights that could be merged. Use one of LoRA's "
-                    "kind."
+                    f"The adapter in {shown(adapter)} adds no weights that could be merged. Use one of "
+                    "LoRA's kind."
                 )
             added = [module for module in wrapped.modules() if isinstance(module, BaseTunerLayer)]
             untied = _untie(wrapped)
@@ -105,8 +105,8 @@ class SharedBase:
         differs = (merged - beside).abs().max() > rounding * (beside - before).abs().max()
         if differs and not is_close(self._model, merged, beside):
             raise StudyError(
-                f"The adapter in {shown(adapter)} cannot be merged into {self.name!r} without changing what it "
-                "does. Use one of LoRA's kind."
+                f"The adapter in {shown(adapter)} cannot be merged into {self.name!r} without changing what "
+                "it does. Use one of LoRA's kind."
             )
 
     def _restore_base(self) -> None:

@@ -5,10 +5,12 @@ was not.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.errors import StudyError
 from helpers.evaluation.adapters import SharedBase, find_adapter
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.jsonl import read_rows
@@ -93,6 +95,11 @@ def sum_losses(model: PreTrainedModel, rows: Sequence[EncodedRow]) -> list[float
                 zip(batch, _sum_batch(model, [rows[index] for index in batch]).tolist(), strict=True)
             )
             advance(len(batch))
+    if not all(map(math.isfinite, losses.values())):
+        raise StudyError(
+            "The loss of a held-out row is no finite number. Check the weights of the model and of its "
+            "adapter, or take `dtype` float32."
+        )
     return [losses[index] for index in range(len(rows))]
 
 

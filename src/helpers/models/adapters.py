@@ -133,8 +133,8 @@ def _check_rank(folder: Path, config: Mapping[str, Any], shapes: Shapes) -> None
     beyond = [rank for rank in ranks if isinstance(rank, int) and rank > widest]
     if beyond:
         raise StudyError(
-            f"{shown(folder / CONFIG)} names the rank {beyond[0]}, but no tensor beside it is that large. Use "
-            "the configuration that belongs to the weights."
+            f"{shown(folder / CONFIG)} names the rank {beyond[0]}, but no tensor beside it is that large. "
+            "Use the configuration that belongs to the weights."
         )
 
 
@@ -151,9 +151,9 @@ def _check_vocabulary(model: PreTrainedModel, folder: Path, shapes: Shapes) -> N
     other = {n for n in own.values() if n != tokens}
     if other:
         raise StudyError(
-            f"The adapter in {shown(folder)} has embeddings of {max(other)} tokens, but the model has {tokens}: "
-            "it was tuned with a vocabulary of another size. Merge it into its own base first (plain peft), and "
-            "name the folder of the merged model."
+            f"The adapter in {shown(folder)} has embeddings of {max(other)} tokens, but the model has "
+            f"{tokens}: it was tuned with a vocabulary of another size. Merge it into its own base first "
+            "(plain peft), and name the folder of the merged model."
         )
 
 
@@ -170,8 +170,8 @@ def _check_names(wrapped: PeftModel, folder: Path, shapes: Shapes, name: str) ->
     if wrong:
         told = "; it ".join(f"{verb} {name_some(names)}" for verb, names in wrong)
         raise StudyError(
-            f"The adapter in {shown(folder)} is not whole, or not one of {name!r}: it {told}. Save it again, or "
-            "name the model it was tuned on."
+            f"The adapter in {shown(folder)} is not whole, or not one of {name!r}: it {told}. Save it again, "
+            "or name the model it was tuned on."
         )
 
 

@@ -175,8 +175,8 @@ def _find_row_way(model: PreTrainedModel, ids: torch.Tensor) -> Callable[..., to
         raise StudyError(f"{_name(model)} gives logits that are not finite. Check its weights.")
     if not is_close(model, whole[0], begun):
         raise StudyError(
-            f"{_name(model)} looks at later tokens, so that it cannot continue a text. Take a causal language "
-            "model, no encoder."
+            f"{_name(model)} looks at later tokens, so that it cannot continue a text. Take a causal "
+            "language model, no encoder."
         )
     ways = (_read_heads, _read_padded)
     return next(

@@ -61,8 +61,8 @@ def explain_folder_error(name: str, error: Exception) -> StudyError:
     if "trust_remote_code" in str(error):
         return StudyError(f"Model {name!r} {REMOTE_CODE}.")
     return StudyError(
-        f"Model {name!r} could not be loaded: {first_line(error).rstrip('.')}. Save it again with `save_pretrained`, model "
-        "and tokenizer, as safetensors."
+        f"Model {name!r} could not be loaded: {first_line(error).rstrip('.')}. Save it again with "
+        "`save_pretrained`, model and tokenizer, as safetensors."
     )
 
 

@@ -57,9 +57,9 @@ def check_config(place: Path, config: PretrainedConfig) -> None:
     products = [hidden * width for width in wide[:2] if isinstance(hidden, int) and isinstance(width, int)]
     if max([*products, 0]) > PACKED * n_stored or (isinstance(layers, int) and layers > len(shapes)):
         raise StudyError(
-            f"{shown(place / 'config.json')} asks for {layers} layers, {hidden} hidden numbers and a vocabulary "
-            f"of {wide[0]}, but the weights beside it are {len(shapes)} tensors of {n_stored:,} numbers in all. "
-            "Use the configuration that belongs to them."
+            f"{shown(place / 'config.json')} asks for {layers} layers, {hidden} hidden numbers and a "
+            f"vocabulary of {wide[0]}, but the weights beside it are {len(shapes)} tensors of {n_stored:,} "
+            "numbers in all. Use the configuration that belongs to them."
         )
 
 

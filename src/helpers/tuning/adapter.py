@@ -67,7 +67,8 @@ def adopt_parent(settings: TuningSettings, parent: Path) -> TuningSettings:
     if not is_plain(config) or config.get("rank_pattern") or config.get("alpha_pattern"):
         raise StudyError(
             f"Tuning cannot go on from the adapter in {shown(parent)}: it must be plain LoRA, without DoRA, "
-            "biases, saved layers or ranks of single layers. Merge it (`study merge`) and tune the merged model."
+            "biases, saved layers or ranks of single layers. Merge it (`study merge`) and tune the merged "
+            "model."
         )
     names = {key.split(".lora_")[0].rsplit(".", 1)[-1] for key in read_shapes([parent / WEIGHTS])}
     return dataclasses.replace(

@@ -232,8 +232,8 @@ def plan_memory(settings: TuningSettings, size: ModelSize, steps: Steps, n_proce
 
 
 def prepare_model(settings: TuningSettings, recompute: bool, parent: Path | None = None) -> PeftModel:
-    """Load the model, attach a fresh adapter or the one to go on from, let its layers compute fast, and split the weights where
-    `accelerate launch` says so.
+    """Load the model, attach a fresh adapter or the one to go on from, let its layers compute fast, and split
+    the weights where `accelerate launch` says so.
 
     Raises:
         StudyError: weights in four bits are to be split, which is not supported.
