@@ -11,6 +11,7 @@ from helpers.analysis.published.tables import AuditSettings
 from helpers.book.gallery import GALLERY
 from helpers.book.runner import list_notebooks, read_parameters, read_profile
 from helpers.book.student import SOLUTION
+from helpers.evaluation.settings import LossSettings
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.paths import BOOK
 from helpers.provider.ledger import ProviderLimits
@@ -19,7 +20,15 @@ from helpers.study.cells import GridSettings
 from helpers.synthesis.settings import SynthesisSettings
 from helpers.tuning.settings import TuningSettings
 
-STAGES = (SynthesisSettings, ProviderLimits, TuningSettings, EvaluationSettings, GridSettings, AuditSettings)
+STAGES = (
+    SynthesisSettings,
+    ProviderLimits,
+    TuningSettings,
+    EvaluationSettings,
+    GridSettings,
+    LossSettings,
+    AuditSettings,
+)
 FIELDS = {field.name: field for stage in STAGES for field in dataclasses.fields(stage)}
 NAMES = [
     "01_seed_curation",

@@ -96,9 +96,9 @@ class Toys:
         return [filter_file(path, FilterSettings(0.7, 3, 150))]
 
     def public_rows(self):
-        from helpers.synthesis.public import MIRROR, SORTED, load_public_rows
+        from helpers.synthesis.public import FILES, MIRROR, load_public_rows
 
-        places = [[f"TASA:{path}"] for path in SORTED] + [["Data-Whisperer:x"]]
+        places = [[f"TASA:{path}"] for files in FILES.values() for path in files] + [["Data-Whisperer:x"]]
         rows = [
             {"instruction": f"Say {n}", "input": "", "output": "yes", "sources": sources}
             for n, sources in enumerate(places)
@@ -124,7 +124,17 @@ class Toys:
     def held_out(self):
         from helpers.evaluation.held_out import measure_held_out
 
-        return [measure_held_out(self.settings, None, self.get("instruction_file"), 64)]
+        return [measure_held_out(self.settings, 2, None, self.get("instruction_file"), 64)]
+
+    def answer_loss(self):
+        from helpers.evaluation.answer_loss import measure_answer_loss
+
+        return measure_answer_loss(self.settings, 2)
+
+    def split(self):
+        from helpers.synthesis.split import hold_out
+
+        return [hold_out(self.get("instruction_file"), 0.2)]
 
     def answers(self):
         runs = self.get("runs")

@@ -156,7 +156,16 @@ def planning() -> Iterator[None]:
 
 
 @contextmanager
-def _within(way: Literal["load", "plan"]) -> Iterator[None]:
+def computing() -> Iterator[None]:
+    """Within the block, compute what is not stored, whatever is wanted around it: for what takes no time and
+    others need to be looked up by.
+    """
+    with _within("compute"):
+        yield
+
+
+@contextmanager
+def _within(way: Literal["compute", "load", "plan"]) -> Iterator[None]:
     token = _way.set(way)
     try:
         yield

@@ -39,3 +39,29 @@ MEANS = {
     "ie+gen": {"qa": 0.2, "ie": 0.4, "gen": 0.5},
     "qa+ie+gen": {"qa": 0.5, "ie": 0.5, "gen": 0.4},
 }
+
+
+def make_seeds(n_seeds=4, n=30, seed=0, cells=("base", "qa")):
+    """Return items of two tasks under several training seeds, with spread between seeds, between items and in
+    the remainder.
+    """
+    random = np.random.default_rng(seed)
+    rows = []
+    for task in ("exam_choice", "evidence_yesno"):
+        of_item, of_seed = random.normal(0, 0.2, n), random.normal(0, 0.1, n_seeds)
+        for cell in cells:
+            scores = 0.5 + of_item + of_seed[:, None] * (cell != "base") + random.normal(0, 0.1, (n_seeds, n))
+            rows += [
+                {
+                    "cell": cell,
+                    "seed": s,
+                    "task": task,
+                    "category": "qa",
+                    "item": f"{task}-{i}",
+                    "score": scores[s, i],
+                    "parsed": True,
+                }
+                for s in range(n_seeds)
+                for i in range(n)
+            ]
+    return pd.DataFrame(rows)

@@ -3,10 +3,17 @@
 import numpy as np
 import pandas as pd
 import pytest
-from known_scores import make_items
+from known_scores import make_items, make_seeds
 from scipy.stats import ttest_1samp
 
-from helpers.analysis.hypotheses import POWER, add_holm, correct_holm, detectable_effects, split_clear
+from helpers.analysis.hypotheses import (
+    POWER,
+    add_holm,
+    correct_holm,
+    detectable_effects,
+    measure_correlations,
+    split_clear,
+)
 
 
 def test_holm_multiplies_the_smallest_p_by_the_size_of_the_family():
@@ -52,3 +59,24 @@ def test_an_interaction_needs_a_larger_effect_than_a_gain_and_a_flat_base_forete
         .isna()
         .all()
     )
+
+
+def test_what_can_be_found_follows_from_measured_correlations_too():
+    items = make_seeds(n_seeds=2, n=200)
+    correlations = measure_correlations(items)
+    assert correlations["qa"] == pytest.approx(0.8, abs=0.06)  # 0.2^2 of 0.2^2 + 0.1^2
+    base = items[items["cell"] == "base"]
+    row = detectable_effects(base, {"gain": {"qa": 1, "base": -1}}, correlations).iloc[0]
+    assert row["correlation"] == correlations["qa"]
+    assert row["detectable_measured"] / row["detectable"] == pytest.approx(
+        np.sqrt((1 - correlations["qa"]) / 0.5)
+    )
+
+
+def test_a_category_without_stored_items_or_without_spread_has_no_correlation():
+    flat = make_items({"base": 0.4, "qa": 0.5})
+    assert np.isnan(measure_correlations(flat)["ie"])
+    base = make_items({"base": 0.4}, noise=0.2)
+    table = detectable_effects(base, {"gain": {"qa": 1, "base": -1}}, {"qa": 0.8}).set_index("category")
+    assert np.isnan(table.loc["ie", "detectable_measured"])
+    assert table.loc["ie", "detectable"] > 0

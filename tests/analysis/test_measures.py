@@ -10,6 +10,7 @@ from helpers.analysis.measures import (
     average_measures,
     compare_models,
     compare_pairs,
+    compute_paired_t,
     rate_letters,
     strongest_position_bias,
 )
@@ -66,6 +67,23 @@ def test_wins_losses_and_the_t_test_of_the_paper_stand_beside_the_exact_tests():
     assert table.loc["exam_choice", "p_t"] == pytest.approx(
         ttest_rel([1, 1, 1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0, 1, 1]).pvalue
     )
+
+
+def test_losses_of_a_choice_task_are_compared_as_numbers_and_the_lower_one_wins():
+    losses = RIGHT_OR_WRONG.assign(score=2.0 - 0.5 * RIGHT_OR_WRONG["score"])
+    row = compare_models(losses, "base", lower_is_better=True).iloc[0]
+    assert (row["test"], row["won"], row["lost"]) == ("permutation", 6, 1)
+    assert row["estimate"] < 0
+
+
+def test_held_out_rows_of_any_name_are_compared():
+    row = compare_models(GRADED.assign(task="held_out_ie", category="ie"), "base").iloc[0]
+    assert (row["category"], row["test"]) == ("ie", "permutation")
+
+
+def test_without_spread_there_is_no_t():
+    assert compute_paired_t(np.ones(4), np.ones(4)) == 1
+    assert np.isnan(compute_paired_t(np.ones(4), np.zeros(4)))
 
 
 def test_items_of_one_document_are_turned_together():

@@ -1,37 +1,59 @@
-"""The simulated lattice has the effects that it claims; its coverage is measured by `study bench`."""
+"""The simulated lattice has the effects and the noise that it claims."""
 
 import numpy as np
 import pytest
 
-from helpers.analysis.simulation import CONTRASTS, SCORES, WIDTHS, measure_coverage, simulate_lattice
-from helpers.analysis.statistics import contrast
-from helpers.study.cells import LATTICE
+from helpers.analysis.simulation import (
+    CELLS,
+    HEAVY,
+    RIGHT,
+    SKEWED,
+    ZEROS,
+    Case,
+    measure_noise,
+    simulate_scores,
+)
+from helpers.records import BASE
+
+KINDS = (RIGHT, ZEROS, HEAVY, SKEWED)
 
 
-def test_no_chance_of_a_right_answer_leaves_its_range():
-    assert max(SCORES.values()) + sum(WIDTHS.values()) <= 1
-    assert min(SCORES.values()) - sum(WIDTHS.values()) >= 0
+@pytest.mark.parametrize("kind", KINDS)
+def test_mean_scores_over_many_lattices_differ_as_they_should(kind):
+    effects = [0.0, 0.1, -0.05, 0.0, 0.2, 0.0, 0.0]
+    scores, _ = simulate_scores(Case(kind, n_items=12), 2, 600, 0, effects)
+    means = scores.mean(axis=(0, 1, 3, 4, 5))
+    assert means - means[0] == pytest.approx(effects, abs=0.02)
 
 
-def test_mean_scores_over_many_lattices_are_the_known_ones():
-    means = np.mean(
-        [simulate_lattice(SCORES, 2, seed).groupby("cell")["score"].mean() for seed in range(100)], axis=0
-    )
-    assert means == pytest.approx([SCORES[cell] for cell in sorted(SCORES)], abs=0.03)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_base_model_answers_alike_under_every_seed_and_others_do_not(kind):
+    scores, of_seeds = simulate_scores(Case(kind), 3, 20, 0)
+    base = CELLS.index(BASE)
+    assert np.ptp(scores[:, :, base], axis=3).max() == pytest.approx(0)
+    assert np.ptp(scores[:, :, base + 1], axis=3).max() > 0.1
+    assert (of_seeds[:, :, base] == 0).all()
 
 
-def test_the_base_model_answers_alike_under_every_seed():
-    items = simulate_lattice(SCORES, 3, 0).query("cell == 'base'")
-    assert (items.groupby(["task", "item"])["score"].nunique() == 1).all()
+@pytest.mark.parametrize("kind", [RIGHT, ZEROS, HEAVY])
+def test_the_noise_of_a_cells_mean_is_the_known_one(kind):
+    case = Case(kind, n_items=30, seed_ratio=0)
+    scores, _ = simulate_scores(case, 1, 600, 0)
+    assert scores[:, :, 0].mean(axis=(2, 3, 4)).std() == pytest.approx(measure_noise(case), rel=0.1)
 
 
-def test_a_lattice_without_effects_shows_none_on_average():
-    flat = dict.fromkeys(LATTICE, 0.4)
-    estimates = [
-        contrast(simulate_lattice(flat, 1, seed), CONTRASTS["shapley"])["estimate"] for seed in range(40)
-    ]
-    assert abs(np.mean(estimates)) < 0.02
+def test_seeds_spread_as_far_as_named_and_where_named():
+    for bounded in (False, True):
+        case = Case(HEAVY, seed_ratio=2.8, bounded=bounded)
+        _, of_seeds = simulate_scores(case, 5, 300, 0)
+        assert of_seeds[:, :, 1:].std() == pytest.approx(2.8 * measure_noise(case), rel=0.05)
+    _, shared = simulate_scores(Case(HEAVY, shared=True), 3, 5, 0)
+    assert np.ptp(shared[:, :, 1:], axis=(1, 2)).max() == 0
+    _, uneven = simulate_scores(Case(HEAVY, uneven=True), 3, 5, 0)
+    assert (uneven[:, :, 2:] == 0).all()
+    assert uneven[:, :, 1].std() > 0
 
 
-def test_pooled_intervals_hold_the_truth_about_as_often_as_they_say():
-    assert 0.85 <= measure_coverage(CONTRASTS["shapley"], 3, 40) <= 1.0
+def test_a_case_says_what_it_simulates():
+    name = Case(SKEWED, 48, 2.8, shared=True).name
+    assert name == "skewed loss, 48 items a task, seeds 2.8 times the items' noise, shared by all cells"

@@ -3,22 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
-from known_scores import make_items
-from scipy.stats import permutation_test, sem, t, ttest_1samp, ttest_rel
-from statsmodels.formula.api import ols
-from statsmodels.stats.anova import anova_lm
+from known_scores import make_items, make_seeds
+from scipy.stats import sem, t, ttest_1samp, ttest_rel
 
 from helpers.analysis.statistics import (
-    compute_p,
     contrast,
     contrast_by_category,
     describe_interval,
-    draw_means,
     gain_by_task,
-    percentiles,
-    pool_variance,
     score_tasks,
-    stack_scores,
 )
 from helpers.errors import StudyError
 
@@ -74,32 +67,6 @@ def test_the_share_of_unparsed_answers_is_reported():
     assert score_tasks(items).set_index("task")["unparsed"].to_dict()["medication_status"] == 1
 
 
-def make_seeds(n_seeds=4, n=30, seed=0, cells=("base", "qa")):
-    """Return items of two tasks under several training seeds, with spread between seeds, between items and in
-    the remainder.
-    """
-    random = np.random.default_rng(seed)
-    rows = []
-    for task in ("exam_choice", "evidence_yesno"):
-        of_item, of_seed = random.normal(0, 0.2, n), random.normal(0, 0.1, n_seeds)
-        for cell in cells:
-            scores = 0.5 + of_item + of_seed[:, None] * (cell != "base") + random.normal(0, 0.1, (n_seeds, n))
-            rows += [
-                {
-                    "cell": cell,
-                    "seed": s,
-                    "task": task,
-                    "category": "qa",
-                    "item": f"{task}-{i}",
-                    "score": scores[s, i],
-                    "parsed": True,
-                }
-                for s in range(n_seeds)
-                for i in range(n)
-            ]
-    return pd.DataFrame(rows)
-
-
 def test_one_seed_and_one_task_give_scipys_paired_t_test():
     items = make_seeds(n_seeds=1)
     items = items[items["task"] == "exam_choice"]
@@ -133,51 +100,6 @@ def test_without_an_effect_of_items_several_seeds_give_the_t_interval_over_seeds
     assert (row["low"], row["high"]) == pytest.approx(expected)
     assert row["p"] == pytest.approx(ttest_1samp(gains, 0).pvalue)
     assert (row["n"], row["n_seeds"]) == (10, 4)
-
-
-def test_the_pooled_variance_is_that_of_the_two_way_analysis_of_variance():
-    """Against statsmodels: (mean square of seeds + mean square of items - mean square of the remainder) /
-    number of scores.
-    """
-    items = make_seeds(cells=("qa",))
-    items = items[items["task"] == "exam_choice"]
-    squares = anova_lm(ols("score ~ C(seed) + C(item)", items).fit())["mean_sq"]
-    expected = (squares["C(seed)"] + squares["C(item)"] - squares["Residual"]) / len(items)
-    variance, _ = pool_variance([stack[0] for stack in stack_scores(items, ["qa"]).values()])
-    assert variance == pytest.approx(expected)
-
-
-def test_draws_with_one_seed_spread_as_scipys_bootstrap():
-    items = make_seeds(n_seeds=1)
-    draws = draw_means(items, ["qa", "base"])
-    ends, row = percentiles(draws[:, 0] - draws[:, 1]), contrast(items, {"qa": 1, "base": -1})
-    width = row["high"] - row["low"]
-    assert abs(ends["low"] - row["low"]) < 0.05 * width
-    assert abs(ends["high"] - row["high"]) < 0.05 * width
-
-
-def test_draws_of_seeds_and_items_spread_as_owen_says():
-    """The crossed bootstrap counts the remainder three times; each part lacks (k - 1) / k for its k units."""
-    [sample] = [
-        stack[0]
-        for stack in stack_scores(
-            make_seeds(n_seeds=6, n=40, cells=("qa",)).query("task == 'exam_choice'"), ["qa"]
-        ).values()
-    ]
-    items = pd.DataFrame(
-        {
-            "cell": "qa",
-            "task": "t",
-            "seed": np.repeat(range(6), 40),
-            "item": list(range(40)) * 6,
-            "score": sample.ravel(),
-        }
-    )
-    of_seeds, of_items = sample.mean(axis=1).var() / 6, sample.mean(axis=0).var() / 40
-    rest = sample - sample.mean(axis=0) - sample.mean(axis=1, keepdims=True) + sample.mean()
-    assert draw_means(items, ["qa"])[:, 0].var() == pytest.approx(
-        of_seeds + of_items + (rest**2).mean() / sample.size, rel=0.1
-    )
 
 
 def test_more_seeds_narrow_the_interval():
@@ -229,21 +151,50 @@ def test_seeds_that_differ_in_their_cells_are_not_pooled():
         contrast(items[(items["cell"] == "base") | (items["seed"] > 0)], {"qa": 1, "base": -1})
 
 
-def test_three_items_that_agree_are_no_proof():
-    assert compute_p(0.0, 0.0, 5, 3) == 1
-    assert compute_p(0.3, 0.0, 5, 3) == 0.25
-    items = pd.DataFrame(
-        {
-            "cell": ["base"] * 3 + ["qa"] * 3,
-            "task": "t",
-            "item": [0, 1, 2] * 2,
-            "score": [0.0] * 3 + [1.0] * 3,
-        }
-    )
-    expected = permutation_test(([1.0] * 3,), np.mean, permutation_type="samples").pvalue
-    assert contrast(items, {"qa": 1, "base": -1})["p"] == expected
-
-
 def test_captions_say_what_the_intervals_cover():
     assert describe_interval(make_seeds(1)) == "over the items alone (one training seed)"
     assert describe_interval(make_seeds(3)) == "over the items and 3 training seeds"
+
+
+def name_held_out(items):
+    """Return items as held-out rows: a task named by the category, a loss in place of the score."""
+    return items.assign(task="held_out_" + items["category"], score=1.5 - items["score"])
+
+
+def test_losses_on_held_out_rows_take_their_category_from_the_table():
+    items = name_held_out(make_seeds(n_seeds=3))
+    items = items.assign(item=items["item"] + "-held")
+    table = contrast_by_category(items, {"gain": {"qa": 1, "base": -1}})
+    expected = contrast(items, {"qa": 1, "base": -1})
+    assert table["category"].tolist() == ["qa"]
+    assert table.loc[0, ["estimate", "low", "high", "p"]].tolist() == [
+        expected[name] for name in ("estimate", "low", "high", "p")
+    ]
+    assert gain_by_task(items, ["qa"]).loc[0, ["task", "category"]].tolist() == ["held_out_qa", "qa"]
+
+
+def test_intervals_of_losses_do_not_end_where_scores_do():
+    items = name_held_out(make_items({"base": -0.2}, noise=0.3))
+    items = items.drop_duplicates(["task", "item"]).drop(columns="parsed")
+    with pytest.raises(StudyError, match=r"0 to 1, but .* were found\. Pass `scale=None`"):
+        score_tasks(items)
+    table = score_tasks(items, scale=None)
+    assert (table["high"] > 1).all()
+    assert {"metric", "unparsed"}.isdisjoint(table)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_loss_that_is_no_number_is_named_with_task_and_item(value):
+    items = make_items({"base": 0.2, "qa": 0.5})
+    items.loc[items["item"].eq("patient_answer-3") & items["cell"].eq("qa"), "score"] = value
+    with pytest.raises(
+        StudyError, match=r"qa has (nan|inf) on item patient_answer-3 of patient_answer \(1 such"
+    ):
+        contrast(items, {"qa": 1, "base": -1})
+
+
+def test_a_stricter_level_widens_the_interval_and_leaves_p():
+    for items in (make_seeds(n_seeds=1), make_seeds(n_seeds=3)):
+        usual, strict = (contrast(items, {"qa": 1, "base": -1}, level) for level in (0.95, 0.99))
+        assert strict["low"] < usual["low"] < usual["high"] < strict["high"]
+        assert strict["p"] == usual["p"]

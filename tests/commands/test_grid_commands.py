@@ -25,6 +25,8 @@ def options(toy_model, instruction_file):
         "tasks": "evidence_yesno,medication_status,patient_answer",
         "n_rows": 4,
         "n_items": 2,
+        "n_held_out": 2,
+        "n_loss_items": 2,
     }
     return [
         "--profile",
@@ -62,7 +64,7 @@ def test_list_run_and_status_agree_on_the_cells(options, runs):
     ]
     assert not runs.exists()
     assert call("status", *options).endswith("0 of 8 cells are done\n")
-    assert not runs.exists()
+    assert [path.name for path in runs.iterdir()] == ["split"]
     assert "done" in call("run", *options, "--cell", "base", "--cell", "qa-n4-s1")
     status = call("status", *options)
     assert "qa+ie-n4-s1: missing" in status

@@ -1,10 +1,12 @@
-"""The loss on held-out rows equals that of the model's own loss function, row by row."""
+"""The loss on held-out rows equals that of the model's own loss function, row by row, split into response and
+end of text.
+"""
 
-import pandas as pd
 import pytest
 import torch
 
-from helpers.evaluation.held_out import LOSSES, measure_held_out
+from helpers.errors import StudyError
+from helpers.evaluation.held_out import draw_held_out, measure_held_out, read_held_out
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.jsonl import read_rows
 from helpers.models.load import load_model, load_tokenizer
@@ -13,23 +15,40 @@ from helpers.tuning.rows import collate, encode_row
 
 
 def test_the_loss_is_the_models_own_on_each_row(toy_model, instruction_file):
-    run = measure_held_out(EvaluationSettings(model=toy_model, n_items=7), None, instruction_file, 512)
-    table = pd.read_csv(run.file(LOSSES))
+    run = measure_held_out(EvaluationSettings(model=toy_model), 3, None, instruction_file, 512)
+    table = read_held_out(run)
     model, tokenizer = load_model(toy_model), load_tokenizer(toy_model)
-    rows = sorted(read_rows(instruction_file, Instruction), key=lambda row: row.id)[:7]
-    assert table["id"].tolist() == [row.id for row in rows]
-    for row, (_, found) in zip(rows, table.iterrows(), strict=True):
+    rows = {row.id: row for row in read_rows(instruction_file, Instruction)}
+    assert table["task"].value_counts().to_dict() == {
+        f"held_out_{c}": 3 for c in ("gen", "ie", "other", "qa")
+    }
+    for found in table.itertuples():
+        row = rows[found.item]
+        assert found.category == row.category
+        batch = collate([encode_row(tokenizer, row)])
         with torch.inference_mode():
-            loss = model(**collate([encode_row(tokenizer, row)])).loss.item()
-        assert found["nats"] / found["tokens"] == pytest.approx(loss, abs=1e-3)
+            output = model(**batch)
+        loss = torch.log_softmax(output.logits[0, -2].float(), dim=-1)[tokenizer.eos_token_id]
+        assert (found.words + found.stop) / (found.tokens + 1) == pytest.approx(output.loss.item(), abs=1e-4)
+        assert found.stop == pytest.approx(-loss.item(), abs=1e-4)
 
 
-def test_rows_that_are_too_long_are_left_out(toy_model, instruction_file):
-    lengths = sorted(
-        len(encode_row(load_tokenizer(toy_model), row).input_ids)
-        for row in read_rows(instruction_file, Instruction)
-    )
-    run = measure_held_out(
-        EvaluationSettings(model=toy_model, n_items=100), None, instruction_file, lengths[10]
-    )
-    assert run.manifest["facts"]["n_rows"] == sum(length <= lengths[10] for length in lengths)
+def test_a_smaller_draw_is_part_of_a_larger_one_and_long_rows_are_left_out(toy_model, instruction_file):
+    rows, tokenizer = read_rows(instruction_file, Instruction), load_tokenizer(toy_model)
+    small = {row.id for row, _ in draw_held_out(rows, 2, tokenizer, 512)}
+    large = {row.id for row, _ in draw_held_out(rows[::-1], 5, tokenizer, 512)}
+    assert len(small) == 8
+    assert small < large
+    lengths = sorted(len(encode_row(tokenizer, row).input_ids) for row in rows)
+    drawn = draw_held_out(rows, 100, tokenizer, lengths[10])
+    assert len(drawn) == sum(length <= lengths[10] for length in lengths)
+
+
+def test_a_loss_that_is_no_number_is_refused_by_the_rows_name(toy_model, instruction_file, tmp_path):
+    model = load_model(toy_model)
+    torch.nn.init.constant_(model.get_output_embeddings().weight, float("nan"))
+    model.save_pretrained(tmp_path / "broken")
+    load_tokenizer(toy_model).save_pretrained(tmp_path / "broken")
+    settings = EvaluationSettings(model=str(tmp_path / "broken"))
+    with pytest.raises(StudyError, match="held-out row"):
+        measure_held_out(settings, 2, None, instruction_file, 512)

@@ -21,7 +21,7 @@ from helpers.evaluation.stage import (
 from helpers.evaluation.task import build_task_prompt
 from helpers.evaluation.tasks import TASKS, load_items, parse_tasks
 from helpers.jsonl import read_json_lines
-from helpers.models.load import choose_device
+from helpers.models.load import describe_format
 from helpers.prompts import encode_prompt
 from helpers.store import load_run
 from helpers.study.grid import collect_items, run_cells_of_seed
@@ -187,11 +187,11 @@ def test_another_lexicon_scores_stored_answers_anew(settings, monkeypatch, tmp_p
 def test_the_fingerprint_holds_the_device_and_number_format_that_were_used(settings, runs, monkeypatch):
     settings = dataclasses.replace(settings, tasks="exam_choice")
     auto = evaluate(settings)
-    device, dtype = choose_device()
-    assert evaluate(dataclasses.replace(settings, dtype=dtype)).path == auto.path
+    computed = describe_format()
+    assert evaluate(dataclasses.replace(settings, dtype=computed["dtype"])).path == auto.path
     answers = load_run(runs / "answers" / auto.manifest["inputs"]["exam_choice"])
-    assert (answers.manifest["inputs"]["device"], answers.manifest["inputs"]["dtype"]) == (device, dtype)
-    monkeypatch.setattr(stage, "choose_device", lambda _: ("another", dtype))
+    assert computed.items() <= answers.manifest["inputs"].items()
+    monkeypatch.setattr(stage, "describe_format", lambda _: computed | {"products": "another"})
     assert evaluate(settings).path != auto.path
 
 

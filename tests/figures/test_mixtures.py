@@ -69,7 +69,10 @@ def test_the_size_curve_has_a_panel_for_each_quantity_and_a_tick_for_each_size(f
         estimate=[0.1, 0.2, 0.0, 0.1],
     )
     plot_sizes(table, figure.add_subplot())
-    assert [panel.get_ylabel() for panel in figure.axes[1:]] == ["gain", "synergy"]
+    assert [panel.get_ylabel() for panel in figure.axes[1:]] == [
+        "gain\n(score, 0 to 1)",
+        "synergy\n(score, 0 to 1)",
+    ]
     assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["12", "24"]
 
 

@@ -98,16 +98,15 @@ def test_of_all_architectures_each_gives_its_own_numbers_or_is_refused():
     for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         try:
             model = make_model(name)
-        except Exception:
-            continue
+        except Exception:  # a configuration that asks for more than sizes
+            model = None
         if model is not None:
             try:
                 compare(model)
                 equal.append(name)
             except StudyError:
                 refused.append(name)
-    print(f"{len(equal)} equal, {len(refused)} refused: {', '.join(refused)}")
-    assert len(equal) >= 100
+    assert len(equal) >= 110, f"{len(equal)} equal, {len(refused)} refused: {', '.join(refused)}"
     assert {"bert", "roberta", "electra"} <= set(refused)
 
 

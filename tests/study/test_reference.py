@@ -25,6 +25,7 @@ def parameters(toy_model, instruction_file):
     values = {
         "model": toy_model,
         "instructions": str(instruction_file),
+        "held_out_share": 0.0,
         "n_rows": 4,
         "batch_size": 4,
         "n_items": 2,

@@ -1,5 +1,5 @@
 """The public rows: the same training and held-out rows from the mirror as from the
-repositories' own files.
+repository's own files.
 """
 
 import json
@@ -10,7 +10,7 @@ from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_rows
 from helpers.records import Instruction
 from helpers.synthesis import public
-from helpers.synthesis.public import HELD_OUT, MIRROR, OTHERS, SORTED, TRAINING, UNSORTED, load_public_rows
+from helpers.synthesis.public import FILES, HELD_OUT, MIRROR, TRAINING, load_public_rows
 
 
 def row(n, output="yes"):
@@ -21,35 +21,30 @@ def row(n, output="yes"):
     }
 
 
-PLACES = {path: [row(10 * index), row(10 * index + 1)] for index, path in enumerate(SORTED)}
-PLACES |= {path: [row(50 + index)] for index, path in enumerate(OTHERS)}
-WHISPERER = [row(0), row(50), row(90), row(91, output="")]
+PLACES = {
+    path: [row(10 * index), row(10 * index + 1)]
+    for index, path in enumerate([*FILES[TRAINING], *FILES[HELD_OUT]])
+}
+PLACES[next(iter(FILES[HELD_OUT]))] += [row(0), row(99, output="")]
 
 
 @pytest.fixture
-def repositories(tmp_path, monkeypatch):
-    """Lay the repositories' files out on the disk and let the addresses lead there."""
-    for owner, files in (("tasa", PLACES), ("whisperer", {UNSORTED: WHISPERER})):
-        for path, rows in files.items():
-            file = tmp_path / owner / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(rows))
-    addresses = {
-        "TASA": f"{(tmp_path / 'tasa').as_uri()}/",
-        "Data-Whisperer": f"{(tmp_path / 'whisperer').as_uri()}/",
-    }
-    monkeypatch.setattr(public, "REPOSITORIES", addresses)
+def repository(tmp_path, monkeypatch):
+    """Lay the repository's files out on the disk and let its address lead there."""
+    for path, rows in PLACES.items():
+        file = tmp_path / "tasa" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(rows))
+    monkeypatch.setattr(public, "REPOSITORY", f"{(tmp_path / 'tasa').as_uri()}/")
 
 
 @pytest.fixture
 def mirror(tmp_path):
-    """Write the mirror of both repositories: every row once, with its sources."""
-    sources = {}
-    for name, path, found in (
-        *(("TASA", path, entry) for path, rows in PLACES.items() for entry in rows),
-        *(("Data-Whisperer", UNSORTED, r) for r in WHISPERER),
-    ):
-        sources.setdefault(json.dumps(found), []).append(f"{name}:{path}")
+    """Write the mirror of the repository: every row once, with its sources; and a row of another one."""
+    sources = {json.dumps(row(70)): ["Data-Whisperer:data/bioinstruct/test.json"]}
+    for path, rows in PLACES.items():
+        for entry in rows:
+            sources.setdefault(json.dumps(entry), []).append(f"TASA:{path}")
     (tmp_path / "instruct").mkdir()
     (tmp_path / "instruct" / MIRROR).write_text(
         dump_rows(
@@ -59,29 +54,27 @@ def mirror(tmp_path):
     return tmp_path
 
 
-def test_mirror_and_repositories_give_the_same_rows(repositories, mirror):
+def test_mirror_and_repository_give_the_same_rows(repository, mirror):
     fetched, mirrored = load_public_rows(None), load_public_rows(mirror)
     assert all(
         fetched.file(name).read_bytes() == mirrored.file(name).read_bytes() for name in (TRAINING, HELD_OUT)
     )
     training = read_rows(fetched.file(TRAINING), Instruction)
     assert sorted(entry.category for entry in training) == ["gen", "gen", "ie", "ie", "qa", "qa"]
-    assert [entry.instruction for entry in read_rows(fetched.file(HELD_OUT), Instruction)] == [
-        row(90)["instruction"]
-    ]
+    held_out = read_rows(fetched.file(HELD_OUT), Instruction)
+    assert sorted(entry.category for entry in held_out) == ["gen", "gen", "ie", "ie", "qa", "qa"]
+    assert not {entry.id for entry in training} & {entry.id for entry in held_out}
 
 
 def test_what_cannot_be_found_says_what_would_do(tmp_path, monkeypatch):
     with pytest.raises(StudyError, match="Leave `data` empty to fetch it"):
         load_public_rows(tmp_path)
-    monkeypatch.setattr(
-        public, "REPOSITORIES", dict.fromkeys(public.REPOSITORIES, f"{tmp_path.as_uri()}/nothing/")
-    )
+    monkeypatch.setattr(public, "REPOSITORY", f"{tmp_path.as_uri()}/nothing/")
     with pytest.raises(StudyError, match="Go online, or name a folder"):
         load_public_rows(None)
 
 
-def test_what_was_fetched_once_is_not_fetched_again(repositories, monkeypatch):
+def test_what_was_fetched_once_is_not_fetched_again(repository, monkeypatch):
     first = load_public_rows(None)
     monkeypatch.setattr(public, "fetch_rows", lambda: pytest.fail("fetched again"))
     assert load_public_rows(None).path == first.path

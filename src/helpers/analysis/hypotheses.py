@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.statistics import ROUNDING, exclude_zero, keep_ablation, stack_scores
+from helpers.analysis.intervals import ROUNDING
+from helpers.analysis.statistics import exclude_zero, keep_ablation, stack_scores
 from helpers.records import BASE
 
 if TYPE_CHECKING:
@@ -15,12 +16,16 @@ if TYPE_CHECKING:
 
 ALPHA = 0.05
 POWER = 0.8
-CORRELATION = 0.5
+CORRELATION = 0.5  # of two cells on the same items, before any is seen
 
 
-def detectable_effects(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """Return the smallest true effect that a t test would find with a power of 80 %, judged from the base
-    model before any tuned one is looked at.
+def detectable_effects(
+    items: pd.DataFrame,
+    contrasts: Mapping[str, Mapping[str, float]],
+    correlations: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
+    """Return the true effect that a t test would find with a power of 80 %, judged from the base model before
+    any tuned one is looked at. A smaller effect may still be found, with less power.
 
     The standard deviation of a contrast within items is not known yet. It is taken from the base model's
     scores, supposing that every cell's scores spread like these and that those of two cells correlate by one
@@ -31,33 +36,52 @@ def detectable_effects(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str,
     Args:
         items: rows of the base model, at least.
         contrasts: weights of cells by the name of the contrast; each sums to zero.
+        correlations: by category, as `measure_correlations` finds them in a study that is stored.
 
     Returns:
         contrast, category, n (items), detectable (units of the score; empty where the base model scores alike
-        on every item).
+        on every item); with `correlations` also correlation and detectable_measured, the same with the
+        measured correlation in place of one half.
     """
     import pandas as pd
     from statsmodels.stats.power import TTestPower
 
     rows = []
-    for name, weights in contrasts.items():
-        factor = np.sqrt((1 - CORRELATION) * sum(weight**2 for weight in weights.values()))
-        for category, group in keep_ablation(items).groupby("category", sort=False):
-            scores = [stack[0, 0] for stack in stack_scores(group, [BASE]).values()]
-            n = sum(map(len, scores))
-            error = factor * np.sqrt(sum(task.var(ddof=1) / len(task) for task in scores)) / len(scores)
-            effect = (
-                TTestPower().solve_power(nobs=n, alpha=ALPHA, power=POWER) if error > ROUNDING else np.nan
-            )
-            rows.append(
-                {
-                    "contrast": name,
-                    "category": category,
-                    "n": n,
-                    "detectable": float(effect * error * np.sqrt(n)),
-                }
-            )
-    return pd.DataFrame(rows)
+    for category, group in keep_ablation(items).groupby("category", sort=False):
+        scores = [stack[0, 0] for stack in stack_scores(group, [BASE]).values()]
+        n = sum(map(len, scores))
+        error = np.sqrt(sum(task.var(ddof=1) / len(task) for task in scores)) / len(scores)
+        found = TTestPower().solve_power(nobs=n, alpha=ALPHA, power=POWER) if error > ROUNDING else np.nan
+        for name, weights in contrasts.items():
+            squares = sum(weight**2 for weight in weights.values())
+            effect = float(found * error * np.sqrt(n * squares))
+            row = {"contrast": name, "category": category, "n": n}
+            row["detectable"] = effect * (1 - CORRELATION) ** 0.5
+            if correlations is not None:
+                measured = correlations.get(category, np.nan)
+                row |= {"correlation": measured, "detectable_measured": effect * (1 - measured) ** 0.5}
+            rows.append(row)
+    order = list(contrasts)
+    return pd.DataFrame(rows).sort_values(
+        "contrast", key=lambda names: names.map(order.index), kind="stable", ignore_index=True
+    )
+
+
+def measure_correlations(items: pd.DataFrame) -> dict[str, float]:
+    """Return by category of tasks how much the scores of two cells on the same items correlate: the mean of
+    Pearson's correlation over pairs of cells, training seeds and tasks.
+
+    Pairs with a cell that scores alike on every item have none and are left out.
+    """
+    found = {}
+    for category, group in keep_ablation(items).groupby("category", sort=False):
+        pairs = []
+        for stack in stack_scores(group, list(dict.fromkeys(group["cell"]))).values():
+            for scores in stack.transpose(1, 0, 2):
+                vary = scores[np.ptp(scores, axis=1) > ROUNDING]
+                pairs += list(np.corrcoef(vary)[np.triu_indices(len(vary), 1)]) if len(vary) > 1 else []
+        found[category] = float(np.mean(pairs)) if pairs else np.nan
+    return found
 
 
 def mcnemar_p(won: int, lost: int) -> float:

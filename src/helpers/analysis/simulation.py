@@ -1,100 +1,132 @@
-"""A lattice whose effects are known: do the intervals hold the truth as often as they say?
+"""Lattices whose effects are known: do the intervals and tests hold what they say?
 
-Scores are right or wrong, as on choice tasks. The chance of a right answer is a known score of the cell plus
-effects of the item, of the training seed, of the item under this cell, and of the item under this cell and
-seed; each is uniform about zero, and together they never leave 0..1, so that the expected score is the known
-one exactly.
+A score is what its cell is worth, plus effects of the item, of the item under this cell, of the item under
+this cell and seed, and of the training seed. The base model is one model: it answers alike under every seed.
+`Case` names what could lead intervals astray: scores that are mostly zero, losses with heavy tails or a long
+one to one side, few items, seeds that vary more than items, one seed that moves all cells, one cell that
+varies alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from helpers.analysis.games import interaction_weights, shapley_weights
-from helpers.analysis.statistics import contrast
 from helpers.records import BASE
-from helpers.study.cells import LATTICE, SINGLES
+from helpers.study.cells import PAIRS, SINGLES
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-TASKS = ("exam_choice", "broad_choice", "abstract_yesnomaybe", "evidence_yesno")
-N_ITEMS = 12
-WIDTHS = {
-    "item": 0.08,
-    "seed": 0.15,
-    "cell_item": 0.08,
-    "cell_seed_item": 0.05,
-}  # half the range of each uniform effect
-SCORES = dict(zip(LATTICE, (0.40, 0.46, 0.43, 0.42, 0.52, 0.47, 0.44, 0.54), strict=True))
-CONTRASTS: dict[str, dict[str, float]] = {
-    "gain": {"qa": 1.0, BASE: -1.0},
-    "shapley": shapley_weights(SINGLES, "qa"),
-    "interaction": interaction_weights(("qa", "ie"), ("qa", "ie")),
-}
+CELLS = (BASE, *SINGLES, *PAIRS)
+N_TASKS = 3  # of each category of tasks
+RIGHT, ZEROS, HEAVY, SKEWED = "right or wrong", "mostly zero", "heavy-tailed loss", "skewed loss"
+CHANCE = 0.46  # that an answer of the untuned model scores at all
+WORTH = {RIGHT: (1.0, 1.0), ZEROS: (0.2, 1.0)}  # of an answer that scores: least and most
+SHARES = {"item": 0.5, "cell_item": 0.35, "rest": 0.15}  # of the variance within a seed
 
 
-def simulate_lattice(scores: Mapping[str, float], n_seeds: int, seed: int) -> pd.DataFrame:
-    """Return item scores of a lattice as `grid.collect_seeds` returns them: cell, seed, task, category, item,
-    score, parsed.
+@dataclass(frozen=True)
+class Case:
+    """One way to simulate a lattice.
 
     Args:
-        scores: the true score of each cell; those of the base model are the same under every training seed.
+        kind: of scores.
+        n_items: a task.
+        seed_ratio: spread between seeds over the noise that the items of a category leave in a cell's mean.
+        shared: whether one effect of a seed moves all cells on all tasks.
+        uneven: whether seeds move the first single alone.
+        bounded: whether effects of seeds are uniform and not normal.
+    """
+
+    kind: str = RIGHT
+    n_items: int = 12
+    seed_ratio: float = 1.0
+    shared: bool = False
+    uneven: bool = False
+    bounded: bool = False
+
+    @property
+    def name(self) -> str:
+        """What is simulated, in words."""
+        seeds = f"seeds {self.seed_ratio:g} times the items' noise"
+        more = {"shared by all cells": self.shared, "of one cell alone": self.uneven, "bounded": self.bounded}
+        words = [
+            self.kind,
+            f"{self.n_items} items a task",
+            seeds,
+            *(word for word, holds in more.items() if holds),
+        ]
+        return ", ".join(words)
+
+
+def simulate_scores(
+    case: Case, n_seeds: int, n_simulations: int, seed: int, effects: Sequence[float] = (0.0,) * len(CELLS)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores of shape (simulations, categories, cells, tasks, seeds, items), cells in the order of
+    `CELLS`, and the effects of the seeds that are in them, of shape (simulations, categories, cells, seeds).
+
+    Args:
+        case: how to simulate.
         n_seeds: training seeds of every tuned cell.
+        n_simulations: separate lattices.
         seed: seed of the simulation.
+        effects: true difference of each cell from the base model, the same on all tasks.
     """
-    import pandas as pd
-
     random = np.random.default_rng(seed)
-    index = pd.MultiIndex.from_product([TASKS, range(N_ITEMS)], names=["task", "item"])
-    item = random.uniform(-1, 1, len(index)) * WIDTHS["item"]
-    frames = []
-    for cell, score in scores.items():
-        of_cell = score + item + random.uniform(-1, 1, len(index)) * WIDTHS["cell_item"]
-        for number in range(1 if cell == BASE else n_seeds):
-            noise = (
-                0.0
-                if cell == BASE
-                else random.uniform(-1, 1) * WIDTHS["seed"]
-                + random.uniform(-1, 1, len(index)) * WIDTHS["cell_seed_item"]
-            )
-            right = random.random(len(index)) < of_cell + noise
-            under = range(n_seeds) if cell == BASE else [number]
-            frames += [
-                pd.DataFrame({"score": right.astype(float)}, index=index).assign(cell=cell, seed=one)
-                for one in under
-            ]
-    return pd.concat(frames).reset_index().assign(category="qa", parsed=True)
+    width = (n_simulations, len(SINGLES))
+    shape = (n_simulations, 1, 1, n_seeds) if case.shared else (*width, len(CELLS), n_seeds)
+    drawn = random.uniform(-(3**0.5), 3**0.5, shape) if case.bounded else random.normal(size=shape)
+    of_seeds = case.seed_ratio * measure_noise(case) * drawn
+    moved = [cell != BASE and (not case.uneven or cell == SINGLES[0]) for cell in CELLS]
+    of_seeds = of_seeds * np.reshape(moved, (-1, 1)) + np.zeros((*width, len(CELLS), n_seeds))
+    within = draw_within(case, random, (*width, len(CELLS), N_TASKS, n_seeds, case.n_items))
+    shift = of_seeds[:, :, :, None, :, None] + np.reshape(effects, (-1, 1, 1, 1))
+    return add_shift(case, random, within, shift), of_seeds
 
 
-def measure_coverage(
-    weights: Mapping[str, float], n_seeds: int, n_simulations: int, scores: Mapping[str, float] | None = None
-) -> float:
-    """Return the share of simulations whose interval of a contrast, from `n_seeds` training seeds, holds its
-    true value.
+def draw_within(case: Case, random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the effects of items, of variance one, without those of seeds."""
+    simulations, categories, cells, tasks, seeds, items = shape
+    parts = {
+        "item": (simulations, categories, 1, tasks, 1, items),
+        "cell_item": (simulations, categories, cells, tasks, 1, items),
+        "rest": (simulations, categories, cells, tasks, seeds, items),
+    }
+    drawn = {name: draw_effect(case, random, size) for name, size in parts.items()}
+    base = CELLS.index(BASE)
+    drawn["rest"][:, :, base] = drawn["rest"][:, :, base, :, :1]
+    if case.kind == SKEWED:  # tuning changes few items by much, so that differences are skewed too
+        drawn["cell_item"][:, :, base] = 0.0
+    return sum(SHARES[name] ** 0.5 * effect for name, effect in drawn.items())
+
+
+def draw_effect(case: Case, random: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+    """Return effects of mean zero and variance one: normal, with the tails of Student's t with three degrees
+    of freedom, or with the one long tail of an exponential distribution.
     """
-    scores = scores or SCORES
-    truth = sum(weight * scores[cell] for cell, weight in weights.items())
-    rows = (contrast(simulate_lattice(scores, n_seeds, seed), weights) for seed in range(n_simulations))
-    return sum(row["low"] <= truth <= row["high"] for row in rows) / n_simulations
+    if case.kind == HEAVY:
+        return random.standard_t(3, size) / 3**0.5
+    return random.exponential(1.0, size) - 1 if case.kind == SKEWED else random.standard_normal(size)
 
 
-def measure_intervals(n_simulations: int = 200, n_seeds: int = 5) -> Iterator[tuple[str, float, float]]:
-    """Yield, for each kind of contrast and for a lattice without effects, the coverage of the pooled interval
-    and that of one seed's.
+def add_shift(case: Case, random: np.random.Generator, within: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Return scores: for losses the sum of all effects (nats a token); for the others whether the chance of a
+    score, moved by seed and cell, is reached, times what a score is worth.
     """
-    for name, weights in CONTRASTS.items():
-        yield (
-            name,
-            measure_coverage(weights, n_seeds, n_simulations),
-            measure_coverage(weights, 1, n_simulations),
-        )
-    flat = dict.fromkeys(LATTICE, 0.4)
-    yield (
-        "null",
-        measure_coverage(CONTRASTS["gain"], n_seeds, n_simulations, flat),
-        measure_coverage(CONTRASTS["gain"], 1, n_simulations, flat),
-    )
+    from scipy.special import ndtr
+
+    if case.kind not in WORTH:
+        return 2 + within + shift
+    least, most = WORTH[case.kind]
+    worth = random.uniform(least, most, (*within.shape[:4], 1, within.shape[5]))
+    return (ndtr(within) < CHANCE + 2 * shift / (least + most)) * worth
+
+
+def measure_noise(case: Case) -> float:
+    """Return the standard error over items of a cell's mean on a category of tasks."""
+    variance = 1.0
+    if case.kind in WORTH:
+        least, most = WORTH[case.kind]
+        mean, square = (least + most) / 2, (least**2 + least * most + most**2) / 3
+        variance = CHANCE * square - (CHANCE * mean) ** 2
+    return (variance / (N_TASKS * case.n_items)) ** 0.5

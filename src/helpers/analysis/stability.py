@@ -1,4 +1,8 @@
-"""The classroom question: would you have concluded the same from one seed, or from other items?"""
+"""The classroom question: would you have concluded the same from one seed, or from other items?
+
+A share of draws is how sure one may be of a winner or a sign, given the items and seeds seen. With one seed
+it covers other items alone.
+"""
 
 from __future__ import annotations
 
@@ -7,40 +11,85 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.statistics import ROUNDING, draw_means, keep_ablation, stack_scores
+from helpers.analysis.intervals import N_RESAMPLES, RESAMPLING_SEED, ROUNDING
+from helpers.analysis.statistics import keep_ablation, list_cells, stack_scores
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def winner_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
+def winner_table(items: pd.DataFrame, cells: Sequence[str], lower_is_better: bool = False) -> pd.DataFrame:
     """Ask how firmly the best cell on each category of tasks is the best.
 
+    Args:
+        items: as `statistics.contrast` takes them.
+        cells: that are compared.
+        lower_is_better: as with a loss.
+
     Returns:
-        category, winner (of all seeds together), share (of bootstrap draws of items, and of seeds where there
-        are several, with the same winner; a tie counts in parts), agree (training seeds that each alone have
-        the same winner), n_seeds.
+        category, winner (of all seeds together), share (of the draws of `draw_means` with the same winner; a
+        tie counts in parts), agree (training seeds that each alone have the same winner), n_seeds.
     """
     import pandas as pd
 
+    sign = -1 if lower_is_better else 1
     rows = []
     for category, group in keep_ablation(items).groupby("category", sort=False):
-        by_seed = np.mean(
-            [stack.mean(axis=2) for stack in stack_scores(group, cells).values()], axis=0
-        )  # cells, seeds
+        stacks = list(stack_scores(group, cells).values())
+        by_seed = sign * average_units(stacks)
         winner = int(by_seed.mean(axis=1).argmax())
-        agree = int((by_seed.argmax(axis=0) == winner).sum())
-        share = share_best(draw_means(group, cells))[winner]
         rows.append(
             {
                 "category": category,
                 "winner": cells[winner],
-                "share": share,
-                "agree": agree,
+                "share": share_best(sign * draw_means(stacks))[winner],
+                "agree": int((by_seed.argmax(axis=0) == winner).sum()),
                 "n_seeds": by_seed.shape[1],
             }
         )
     return pd.DataFrame(rows)
+
+
+def average_units(stacks: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean of each cell under each seed, tasks weighed the same: shape (cells, seeds)."""
+    return np.mean([stack.mean(axis=2) for stack in stacks], axis=0)
+
+
+def draw_means(stacks: Sequence[np.ndarray]) -> np.ndarray:
+    """Draw what the mean of each cell might be, given its items and training seeds.
+
+    Items (or clusters) are drawn anew with replacement within each task, the same ones for every cell. Three
+    or five seeds drawn with replacement would vary too little: the seeds' part is drawn from Student's t with
+    seeds - 1 degrees of freedom in its place, the same draw for every cell. Draws of a sum of cells then
+    spread as Behrens and Fisher's distribution (Fisher, 1935), which is a little wide: it counts what neither
+    seeds nor items explain twice.
+
+    Args:
+        stacks: one array of shape (cells, seeds, units) a task.
+
+    Returns:
+        Means, tasks weighed the same: shape (draws, cells).
+    """
+    random = np.random.default_rng(RESAMPLING_SEED)
+    by_seed = average_units(stacks)
+    n_cells, n_seeds = by_seed.shape
+    total = np.zeros((N_RESAMPLES, n_cells))
+    for stack in stacks:
+        n_units = stack.shape[2]
+        shares = random.multinomial(n_units, [1 / n_units] * n_units, size=N_RESAMPLES) / n_units
+        by_unit = stack.mean(axis=1)
+        centre = by_unit.mean(axis=1)
+        spread = (n_units / max(n_units - 1, 1)) ** 0.5  # drawn units vary less than new ones
+        total += centre + spread * (shares @ by_unit.T - centre)
+    means = total / len(stacks)
+    if n_seeds == 1:
+        return means
+    strength = random.normal(size=(N_RESAMPLES, n_seeds))
+    strength /= (random.chisquare(n_seeds - 1, size=(N_RESAMPLES, 1)) / (n_seeds - 1)) ** 0.5
+    return (
+        means
+        + strength @ (by_seed - by_seed.mean(axis=1, keepdims=True)).T / (n_seeds * (n_seeds - 1)) ** 0.5
+    )
 
 
 def share_best(draws: np.ndarray) -> np.ndarray:
@@ -55,17 +104,17 @@ def sign_table(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
     """Ask of each contrast on each category of tasks how firmly it has its sign.
 
     Returns:
-        contrast, category, estimate, share (of bootstrap draws with the same sign, where a draw of zero
-        counts one half; empty where the estimate is zero), agree (training seeds that each alone give the
-        same sign), n_seeds.
+        contrast, category, estimate, share (of the draws of `draw_means` with the same sign, where a draw of
+        zero counts one half; empty where the estimate is zero), agree (training seeds that each alone give
+        the same sign), n_seeds.
     """
     import pandas as pd
 
+    cells = list_cells(contrasts)
     rows = []
     for category, group in keep_ablation(items).groupby("category", sort=False):
-        cells = list(dict.fromkeys(cell for weights in contrasts.values() for cell in weights))
-        draws = draw_means(group, cells)
-        by_seed = np.mean([stack.mean(axis=2) for stack in stack_scores(group, cells).values()], axis=0)
+        stacks = list(stack_scores(group, cells).values())
+        draws, by_seed = draw_means(stacks), average_units(stacks)
         for name, weights in contrasts.items():
             vector = np.array([weights.get(cell, 0.0) for cell in cells])
             estimate = float((vector @ by_seed).mean())

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.analysis.statistics import (
-    ROUNDING,
-    contrast,
-    contrast_by_category,
-    draw_means,
-    keep_ablation,
-    percentiles,
-    stack_scores,
-)
+from helpers.analysis.intervals import LEVEL, ROUNDING
+from helpers.analysis.statistics import contrast, contrast_by_category, keep_ablation, stack_scores
 from helpers.records import BASE
 from helpers.study.cells import SINGLES, name_subset
 
 if TYPE_CHECKING:
     import pandas as pd
 
+STRICT = 1 - (1 - LEVEL) / 2  # Bonferroni's level for two steps
+
 
 def transfer_table(items: pd.DataFrame, cells: Iterable[str]) -> pd.DataFrame:
     """Return the transfer matrix in long form: the gain over base on each category of tasks (column
     `category`) of tuning on each cell (`contrast`).
     """
-    return contrast_by_category(items, {cell: {cell: 1.0, BASE: -1.0} for cell in cells})
+    return contrast_by_category(items, gain_contrasts(cells))
+
+
+def gain_contrasts(cells: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Return the weights of each cell's gain over the base model."""
+    return {cell: {cell: 1.0, BASE: -1.0} for cell in cells}
 
 
 def relative_table(items: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +54,8 @@ def addition_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.
     (Tran et al., 2024, Table 4, "w.").
 
     The paper gives it relative to the score of A: 100 * (v(AB) - v(A)) / v(A), here `percent` (empty where
-    v(A) is zero). The interval and p are those of the difference v(AB) - v(A), which exists always.
+    v(A) is zero). The interval and p are those of the difference v(AB) - v(A), which exists always. The
+    same holds for a loss, where a negative difference is a gain.
 
     Returns:
         target (A), added (B), estimate, low, high, p, n, n_seeds, percent.
@@ -84,41 +85,64 @@ def synergy_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.D
     Returns:
         contrast, category, estimate, low, high, p, n, n_seeds.
     """
-    return contrast_by_category(
-        items,
-        {
-            name_subset(pair): {name_subset(pair): 1.0} | dict.fromkeys(pair, -0.5)
-            for pair in combinations(players, 2)
-        },
-    )
+    return contrast_by_category(items, synergy_contrasts(players))
 
 
-def better_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
-    """Return v(AB) - max(v(A), v(B)) of each pair on each category of tasks: whether a mixture is worth more
-    than the better of its parts.
+def synergy_contrasts(players: Sequence[str] = SINGLES) -> dict[str, dict[str, float]]:
+    """Return the weights of each pair's synergy."""
+    return {
+        name_subset(pair): {name_subset(pair): 1.0} | dict.fromkeys(pair, -0.5)
+        for pair in combinations(players, 2)
+    }
 
-    The better part is chosen anew in every bootstrap draw, so that the interval covers the choice; a maximum
-    of noisy scores is too high on average, so that the estimate leans downwards.
+
+def better_table(
+    items: pd.DataFrame, players: Sequence[str] = SINGLES, lower_is_better: bool = False
+) -> pd.DataFrame:
+    """Return what each pair gives on each category of tasks beyond the better of its parts: v(AB) minus the
+    higher of v(A) and v(B), or minus the lower where lower is better.
+
+    It is the less favourable of the two steps v(AB) - v(A) and v(AB) - v(B), and its interval that of
+    `take_least`. The better part is chosen after the fact, so that the estimate leans to the unfavourable
+    side.
 
     Returns:
         contrast, category, estimate, low, high.
     """
-    import pandas as pd
+    pairs = list(combinations(players, 2))
+    steps = [
+        {name_subset(pair): {name_subset(pair): 1.0, pair[place]: -1.0} for pair in pairs} for place in (0, 1)
+    ]
+    plain, strict = (
+        [contrast_by_category(items, step, level) for step in steps] for level in (LEVEL, STRICT)
+    )
+    least = take_least(plain, strict, -1 if lower_is_better else 1)
+    return plain[0][["contrast", "category"]].assign(**least)
 
-    rows = []
-    for first, second in combinations(players, 2):
-        cells = [name_subset((first, second)), first, second]
-        for category, group in keep_ablation(items).groupby("category", sort=False):
-            scores = np.mean(
-                [stack.mean(axis=(1, 2)) for stack in stack_scores(group, cells).values()], axis=0
-            )
-            draws = draw_means(group, cells)
-            interval = percentiles(draws[:, 0] - draws[:, 1:].max(axis=1))
-            rows.append(
-                {"contrast": cells[0], "category": category, "estimate": float(scores[0] - scores[1:].max())}
-                | interval
-            )
-    return pd.DataFrame(rows)
+
+def take_least(
+    plain: Sequence[Mapping[str, Any]], strict: Sequence[Mapping[str, Any]], sign: int = 1
+) -> dict[str, Any]:
+    """Return estimate, low and high of the least favourable of several steps, such as those from either part
+    to the pair.
+
+    The pair is better than both parts only where every step says so, which needs no correction (an
+    intersection-union test; Berger, 1982); it is worse than the better part where any step says so, which
+    needs Bonferroni's. So one end comes from intervals at the usual level and the other from stricter ones,
+    and both together hold the truth at least as often as the usual level says.
+
+    Args:
+        plain: estimate, low and high of each step at the usual level, numbers or arrays.
+        strict: the same at the level corrected for the number of steps.
+        sign: 1 where higher is better, -1 where lower is.
+    """
+    near, far = ("low", "high") if sign > 0 else ("high", "low")
+    least = {
+        "estimate": np.min([sign * step["estimate"] for step in plain], axis=0),
+        near: np.min([sign * step[near] for step in plain], axis=0),
+        far: np.min([sign * step[far] for step in strict], axis=0),
+    }
+    return {name: sign * least[name] for name in ("estimate", "low", "high")}
 
 
 def size_table(items: Mapping[int, pd.DataFrame], players: Sequence[str] = SINGLES) -> pd.DataFrame:

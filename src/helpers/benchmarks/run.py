@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
+from helpers.benchmarks.coverage import measure_coverage
 from helpers.benchmarks.harness import MODEL, list_comparisons
 from helpers.benchmarks.mixing import measure_mixing
 from helpers.benchmarks.result import describe, save
@@ -25,7 +26,6 @@ from helpers.benchmarks.tuning import compare_memory, compare_trl
 from helpers.paths import ROOT
 
 ROUNDS = 3
-N_SIMULATIONS = 200
 Pair = tuple[Callable[[], Any], Callable[[], Any], int]
 
 
@@ -198,26 +198,14 @@ def time_book() -> Iterator[dict[str, Any]]:
         )
 
 
-def measure_simulations() -> Iterator[dict[str, Any]]:
-    """Simulate lattices with known effects and count intervals that hold the truth, pooled over five training
-    seeds against one seed's; n is their number.
-    """
-    from helpers.analysis.simulation import measure_intervals
-
-    for name, pooled, single in measure_intervals(N_SIMULATIONS):
-        yield describe(
-            f"coverage_{name}", "share", pooled, single, "the interval of one training seed", N_SIMULATIONS
-        )
-
-
 def run_benchmarks() -> Iterator[dict[str, Any]]:
     """Run every comparison, write its file and yield its row."""
     for name, (prepare, against) in (COMPARISONS | list_comparisons()).items():
         ours, baseline, n = prepare()
         seconds = time_pair(ours, baseline)
         yield save(describe(name, f"{name.split('_')[1]}/s", n / seconds[0], n / seconds[1], against, n))
-    for *measured, more in time_synthesis():
+    for *measured, more in chain(time_synthesis(), measure_coverage()):
         yield save(describe(*measured) | more)
     laws = (describe(*measured) for measured in measure_mixing())
-    for row in chain(compare_trl(), [compare_memory()], measure_simulations(), laws, time_book()):
+    for row in chain(compare_trl(), [compare_memory()], laws, time_book()):
         yield save(row)

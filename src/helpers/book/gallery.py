@@ -40,11 +40,12 @@ from helpers.figures.published import (
     plot_size_curves,
     plot_two_accounts,
 )
-from helpers.figures.style import CATEGORY_NAMES, name_cell, use_theme
+from helpers.figures.style import CATEGORY_NAMES, SCORE_UNIT, name_cell, use_theme
 from helpers.jsonl import read_rows
 from helpers.records import BASE, Instruction
 from helpers.store import write_text
 from helpers.study.cells import SINGLES
+from helpers.study.endpoints import UNITS
 from helpers.synthesis.overview import (
     compare_instructions,
     count_growth,
@@ -68,8 +69,9 @@ class Drawing:
 
     notebook: str
     table: Callable[[Study], pd.DataFrame]
-    plot: Callable[[pd.DataFrame, Axes], Axes]
+    plot: Callable[..., Axes]
     size: tuple[float, float] = (7.0, 3.6)
+    of_endpoint: bool = False  # whether it shows the study's endpoint, whose unit its axis names
 
 
 def label_additions(table: pd.DataFrame) -> pd.DataFrame:
@@ -119,7 +121,7 @@ def _roots(study: Study) -> pd.DataFrame:
 
 
 def _additions(study: Study) -> pd.DataFrame:
-    return comparison.addition_gains(addition_table(study.lattice_items, study.grid.players))
+    return comparison.addition_gains(addition_table(study.endpoint_items, study.grid.players))
 
 
 GALLERY: dict[str, Drawing] = {
@@ -195,41 +197,47 @@ GALLERY: dict[str, Drawing] = {
     ),
     "lattice": Drawing(
         "05_multitask_synergy",
-        lambda study: transfer_table(study.lattice_items, study.grid.lattice_cells[1:]),
+        lambda study: transfer_table(study.endpoint_items, study.grid.lattice_cells[1:]),
         plot_lattice,
         (6.4, 8.4),
+        of_endpoint=True,
     ),
     "transfer": Drawing(
         "05_multitask_synergy",
         lambda study: transfer_table(
-            study.lattice_items, [*study.grid.lattice_cells[1:], *study.grid.control_cells]
+            study.endpoint_items, [*study.grid.lattice_cells[1:], *study.grid.control_cells]
         ),
         plot_transfer,
         (6.4, 6.8),
+        of_endpoint=True,
     ),
     "additions": Drawing(
         "05_multitask_synergy",
-        lambda study: label_additions(addition_table(study.lattice_items, study.grid.players)),
+        lambda study: label_additions(addition_table(study.endpoint_items, study.grid.players)),
         plot_intervals,
         (6.4, 3.6),
+        of_endpoint=True,
     ),
     "synergies": Drawing(
         "05_multitask_synergy",
-        lambda study: label_pairs(synergy_table(study.lattice_items, study.grid.players)),
+        lambda study: label_pairs(synergy_table(study.endpoint_items, study.grid.players)),
         plot_intervals,
         (6.4, 4.2),
+        of_endpoint=True,
     ),
     "interactions": Drawing(
         "05_multitask_synergy",
-        lambda study: label_pairs(interaction_table(study.lattice_items, study.grid.players)),
+        lambda study: label_pairs(interaction_table(study.endpoint_items, study.grid.players)),
         plot_intervals,
         (6.4, 4.2),
+        of_endpoint=True,
     ),
     "shapley": Drawing(
         "05_multitask_synergy",
-        lambda study: shapley_table(study.lattice_items, study.grid.players),
+        lambda study: shapley_table(study.endpoint_items, study.grid.players),
         plot_shapley,
         (6.4, 4.2),
+        of_endpoint=True,
     ),
     "sizes": Drawing(
         "05_multitask_synergy",
@@ -277,11 +285,11 @@ GALLERY: dict[str, Drawing] = {
 }
 
 
-def draw(name: str, table: pd.DataFrame) -> Figure:
-    """Draw a figure of the gallery from its table."""
+def draw(name: str, table: pd.DataFrame, unit: str = SCORE_UNIT) -> Figure:
+    """Draw a figure of the gallery from its table; `unit` is that of the endpoint, where it shows one."""
     drawing = GALLERY[name]
     figure = Figure(figsize=drawing.size, layout="constrained")
-    drawing.plot(table, figure.add_subplot())
+    drawing.plot(table, figure.add_subplot(), **({"unit": unit} if drawing.of_endpoint else {}))
     return figure
 
 
@@ -298,7 +306,7 @@ def save_figures(study: Study, folder: Path) -> Iterator[str]:
         if table.empty:
             continue
         write_text(folder / f"{name}.csv", table.to_csv(index=name == "seed_similarity"))
-        figure = draw(name, table)
+        figure = draw(name, table, UNITS[study.losses.endpoint])
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
         figure.savefig(folder / f"{name}.png", metadata={"Software": None})
         yield name

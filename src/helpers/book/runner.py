@@ -20,6 +20,7 @@ from helpers.paths import NOTEBOOKS, PROFILES, ROOT, runs_folder, shown
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import TYPES
 from helpers.study.study import Study
+from helpers.synthesis.public import PUBLIC
 from helpers.synthesis.settings import SynthesisSettings
 
 
@@ -218,9 +219,9 @@ def check_use(assignments: Mapping[str, Any], chosen: Sequence[Mapping[str, Para
 
 def add_instructions(parameters: Mapping[str, Any], study: Study) -> dict[str, Any]:
     """Return a notebook's parameters with the instruction file, made now if need be, where it reads one."""
-    if "instructions" not in parameters:
+    if "instructions" not in parameters or study.instructions == PUBLIC:
         return dict(parameters)
-    return parameters | {"instructions": os.path.relpath(study.instruction_file, ROOT)}
+    return parameters | {"instructions": os.path.relpath(study.all_rows_file, ROOT)}
 
 
 def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> None:

@@ -100,8 +100,11 @@ def run_chosen_cells(
         study = load_study(profile, parameter)
         for plan in choose_cells(study.plan_grid(), cell or []):
             with report_progress(plan.id):
-                run = study.run_cell(plan).evaluation
-            typer.echo(f"{plan.id}: {'stored already' if run.reused else 'done'}, {shown(run.path)}")
+                runs = study.complete_cell(plan)
+            typer.echo(
+                f"{plan.id}: {'stored already' if all(run.reused for run in runs) else 'done'}, "
+                f"{shown(runs[-1].path)}"
+            )
         if done:
             write_text(done, "")
 
@@ -143,20 +146,24 @@ def export_cells(
     profile: Profile = "reference",
     parameter: Assignments = None,
 ) -> None:
-    """Write the scores of all stored cells, item by item and without any text, as tables small enough to be
-    kept; cells in the folder stay.
+    """Write the losses and scores of all stored cells, item by item and without any text, as tables small enough
+    to be kept: losses into `losses/`, scores beside it; cells in the folder stay.
     """
+    from helpers.study.losses import export_losses
     from helpers.study.reference import export_grid
 
     with plain_errors():
         study = load_study(profile, parameter)
         plans = study.plan_grid()
         done = [plan for plan in plans if study.look_up_cell(plan) == "done"]
+        answered = [plan for plan in done if study.grid.asks_for_answers(plan.name)]
         if not done:
             raise StudyError(
                 "No cell of this grid is stored. Run `study grid run` with the same profile and parameters "
                 "first."
             )
         with report_progress("export"):
-            export_grid(study, done, folder)
+            export_losses(study, done, folder / "losses")
+            if answered:
+                export_grid(study, answered, folder)
         typer.echo(f"{len(done)} of {len(plans)} cells written to {shown(folder.resolve())}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
 from helpers.models.adapters import check_folder, is_plain, load_adapter, read_config
-from helpers.models.forward import SHORT, is_close
+from helpers.models.forward import SHORT, is_close, is_exact
 from helpers.models.load import AUTO, load_model, load_tokenizer
 from helpers.paths import shown
 from helpers.store import Run
@@ -98,10 +98,8 @@ class SharedBase:
         """Raise StudyError where a model into which an adapter was merged is not the one that has it beside
         its weights; in few bits, rounding may take up to half of what the adapter does.
         """
-        import torch
-
         merged = _read_probe(self._model)
-        rounding = 0.0 if merged.dtype == self._model.dtype == torch.float32 else 0.5
+        rounding = 0.0 if is_exact(self._model) else 0.5
         differs = (merged - beside).abs().max() > rounding * (beside - before).abs().max()
         if differs and not is_close(self._model, merged, beside):
             raise StudyError(

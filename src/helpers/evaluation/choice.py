@@ -1,5 +1,5 @@
-"""Choice tasks by log-likelihood: the prompt goes through the model once, all its options beside each other
-after it.
+"""Log-likelihoods of answers: the prompt goes through the model once, all its options beside each other after
+it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,17 @@ PADDING = -1
 def score_options(
     model: PreTrainedModel, items: Sequence[Branches], batch_size: int, partial: PartialAnswers | None = None
 ) -> list[list[float]]:
-    """Return the mean log-likelihood per token of every option of every item, in nats.
+    """Return the mean log-likelihood per token of every option of every item, in nats; arguments as of
+    `score_tokens`.
+    """
+    scores = score_tokens(model, items, batch_size, partial)
+    return [[check_finite(sum(tokens) / len(tokens)) for tokens in options] for options in scores]
+
+
+def score_tokens(
+    model: PreTrainedModel, items: Sequence[Branches], batch_size: int, partial: PartialAnswers | None = None
+) -> list[list[list[float]]]:
+    """Return the log-likelihood of every token of every option of every item, in nats.
 
     The options follow the prompt in one sequence; a mask lets each see the prompt and itself alone, and its
     positions start where the prompt ends, so that every option scores as if it stood there alone. The last
@@ -72,14 +82,14 @@ def _can_branch(model: PreTrainedModel, items: Sequence[Branches]) -> bool:
         def score_beside() -> list[float]:
             shared = SharedPrefix(model, [ids for ids, _ in tried])
             own = [(ids[shared.length :], branches) for ids, branches in tried]
-            return [*chain(*_score_batch(model, shared, own))]
+            return list(chain(*chain(*_score_batch(model, shared, own))))
 
-        return agree(model, score_beside, torch.tensor([*chain(*plain)]))
+        return agree(model, score_beside, torch.tensor(list(chain(*chain(*plain)))))
 
     return choose_way(model, ("branches", length), find)
 
 
-def _score_plainly(model: PreTrainedModel, item: Branches) -> list[float]:
+def _score_plainly(model: PreTrainedModel, item: Branches) -> list[list[float]]:
     """Score the options of one item, each read after the prompt by itself."""
     import torch
 
@@ -93,13 +103,12 @@ def _score_plainly(model: PreTrainedModel, item: Branches) -> list[float]:
     logits = predict_places(model, input_ids.to(model.device), wanted.to(model.device))
     likelihoods = torch.log_softmax(logits, dim=-1).split([len(option) for option in options])
     return [
-        check_finite(part[range(len(option)), option].mean().item())
-        for part, option in zip(likelihoods, options, strict=True)
+        part[range(len(option)), option].tolist() for part, option in zip(likelihoods, options, strict=True)
     ]
 
 
 def check_finite(likelihood: float) -> float:
-    """Return a likelihood.
+    """Return the log-likelihood of an option.
 
     Raises:
         StudyError: it is no number, so that the model's weights cannot be sound.
@@ -118,7 +127,7 @@ def _length(item: Branches) -> int:
 
 def _score_batch(
     model: PreTrainedModel, shared: SharedPrefix, items: Sequence[Branches]
-) -> list[list[float]]:
+) -> list[list[list[float]]]:
     import torch
 
     layouts = [lay_out(prompt, options, max(map(_length, items))) for prompt, options in items]
@@ -133,26 +142,26 @@ def _score_batch(
         use_cache=True,
     ).last_hidden_state
     return [
-        _mean_likelihoods(model, hidden[row], prompt, options) for row, (prompt, options) in enumerate(items)
+        _token_likelihoods(model, hidden[row], prompt, options) for row, (prompt, options) in enumerate(items)
     ]
 
 
-def _mean_likelihoods(
+def _token_likelihoods(
     model: PreTrainedModel, hidden: torch.Tensor, prompt: list[int], options: list[list[int]]
-) -> list[float]:
-    """Return the mean log-likelihood of each option's tokens; vocabulary logits are computed once for each
-    place that predicts one.
+) -> list[list[float]]:
+    """Return the log-likelihoods of each option's tokens; vocabulary logits are computed once for each place
+    that predicts one.
     """
     import torch
 
     end = _length((prompt, options))
     likelihoods = torch.log_softmax(project_logits(model, hidden[len(prompt) - 1 : end]), dim=-1)
-    means, begin = [], 1
+    scores, begin = [], 1
     for option in options:
         places = [0, *range(begin, begin + len(option) - 1)]
-        means.append(check_finite(likelihoods[places, option].mean().item()))
+        scores.append(likelihoods[places, option].tolist())
         begin += len(option) - 1
-    return means
+    return scores
 
 
 def lay_out(

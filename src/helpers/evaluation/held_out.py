@@ -1,54 +1,67 @@
-"""The loss on held-out rows: how well a model predicts responses of the kind it was tuned on, from rows it
-was not.
+"""The loss on held-out instructions: how well a model predicts responses to rows that it was not tuned on,
+category by category. Tuned on one category and measured on every other, it is the plainest transfer matrix
+there is.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.adapters import SharedBase, find_adapter
+from helpers.evaluation.partial import PartialAnswers, plan_batches
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.jsonl import read_rows
 from helpers.models.adapters import identify_adapter
-from helpers.models.load import choose_device, identify_model
+from helpers.models.load import describe_format, identify_model
 from helpers.progress import track
-from helpers.prompts import PromptFormat
+from helpers.prompts import PAPERS_FORMAT, PromptFormat
 from helpers.records import Instruction
 from helpers.store import Run, run_stage, sha256_file
-from helpers.tuning.rows import IGNORED, EncodedRow, collate, encode_rows
+from helpers.tuning.rows import IGNORED, EncodedRow, collate, encode_row
 from helpers.tuning.step import predict_responses
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
     from transformers import PreTrainedModel
 
 LOSSES = "losses.csv"
-BATCH_SIZE = 4
-VERSION = 1
+PARTIAL = ".losses.jsonl"
+BATCH_SIZE = 8
+COLUMNS = ("id", "category", "words", "stop", "tokens", "bytes")
+VERSION = 2
 
 
 def measure_held_out(
-    settings: EvaluationSettings, adapter: Run | Path | None, rows: Path, max_tokens: int
+    settings: EvaluationSettings,
+    n_rows: int,
+    adapter: Run | Path | None,
+    rows: Path,
+    max_tokens: int,
+    base: SharedBase | None = None,
 ) -> Run:
-    """Measure the loss of a model on the first `n_items` rows by id of a file of instructions; base and tuned
-    model get the very same rows.
+    """Measure the loss of a model on held-out rows; base and tuned models get the very same ones.
 
     Args:
-        settings: model, number format, number of rows.
+        settings: model, number format.
+        n_rows: rows a category, at most.
         adapter: a tuning run or the folder of an adapter; None for the model as it is.
         rows: held-out rows (JSONL).
         max_tokens: longest row; longer ones are left out, as in tuning.
+        base: the loaded model, shared by several measurements; None to load it where it is needed.
 
     Returns:
-        A run with `losses.csv`: id, nats (summed over the response and the end of text), tokens (of these).
+        A run with `losses.csv`: id, category, words and stop (nats: of the response's tokens, and of the end
+        of text after it), tokens and bytes (of the response).
     """
+    base = base or SharedBase(settings.model, settings.dtype, keeps_weights=False)
     folder = find_adapter(adapter)
-    device, dtype = choose_device(settings.dtype)
     form = PromptFormat.from_settings(settings)
     inputs = {
         "rows": sha256_file(rows),
@@ -57,57 +70,91 @@ def measure_held_out(
     }
 
     def compute(path: Path) -> dict[str, Any]:
-        base = SharedBase(settings.model, settings.dtype, keeps_weights=False)
-        drawn = sorted(read_rows(rows, Instruction), key=lambda row: row.id)
-        encoded = dict(list(encode_rows(base.tokenizer, drawn, max_tokens, form).items())[: settings.n_items])
-        losses = sum_losses(base.merge(folder), list(encoded.values()))
+        read = read_rows(rows, Instruction)
+        drawn = draw_held_out(read, n_rows, base.tokenizer, max_tokens, form)
+        losses = split_losses(base.merge(folder), [row for _, row in drawn], PartialAnswers(path / PARTIAL))
         with (path / LOSSES).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["id", "nats", "tokens"])
+            writer.writerow(COLUMNS)
             writer.writerows(
-                [row_id, round(nats, 4), row.n_response]
-                for (row_id, row), nats in zip(encoded.items(), losses, strict=True)
+                _list_fields(row, encoded, loss) for (row, encoded), loss in zip(drawn, losses, strict=True)
             )
-        return {"n_rows": len(encoded)}
+        (path / PARTIAL).unlink(missing_ok=True)
+        return {"n_rows": len(drawn)}
 
-    return run_stage(
-        "held_out",
-        {"n_rows": settings.n_items, "max_tokens": max_tokens, "device": device, "dtype": dtype}
-        | form.describe(),
-        inputs,
-        VERSION,
-        compute,
-    )
+    asked = {"n_rows": n_rows, "max_tokens": max_tokens} | describe_format(base.dtype) | form.describe()
+    return run_stage("held_out", asked, inputs, VERSION, compute)
 
 
-def sum_losses(model: PreTrainedModel, rows: Sequence[EncodedRow]) -> list[float]:
-    """Return the cross-entropy of each row's response, end of text included, summed over its
-    tokens, in nats.
+def draw_held_out(
+    rows: Iterable[Instruction],
+    n_rows: int,
+    tokenizer: Any,
+    max_tokens: int,
+    form: PromptFormat = PAPERS_FORMAT,
+) -> list[tuple[Instruction, EncodedRow]]:
+    """Draw at most `n_rows` rows of each category by hash, a smaller draw part of a larger one, and leave
+    out those of over `max_tokens`; categories in alphabetical order.
+    """
+    by_category: dict[str, list[Instruction]] = {}
+    for row in sorted(rows, key=lambda row: hashlib.sha256(row.id.encode()).digest()):
+        by_category.setdefault(row.category, []).append(row)
+    drawn = []
+    for category in sorted(by_category):
+        encoded = ((row, encode_row(tokenizer, row, form)) for row in by_category[category])
+        fitting = (pair for pair in encoded if len(pair[1].input_ids) <= max_tokens)
+        drawn += [pair for pair, _ in zip(fitting, range(n_rows), strict=False)]
+    return drawn
+
+
+def _list_fields(row: Instruction, encoded: EncodedRow, loss: tuple[float, float]) -> list[Any]:
+    words, stop = loss
+    if not math.isfinite(words + stop):
+        raise StudyError(
+            f"A loss must be a finite number, but {words + stop} was found (held-out row {row.id}). The "
+            "model's weights are broken, or its number format is too narrow: try dtype=float32."
+        )
+    n_bytes = len(row.output.strip().encode())
+    return [row.id, row.category, round(words, 5), round(stop, 5), encoded.n_response - 1, n_bytes]
+
+
+def split_losses(
+    model: PreTrainedModel, rows: Sequence[EncodedRow], partial: PartialAnswers | None = None
+) -> list[tuple[float, float]]:
+    """Return the cross-entropy of each row's response, summed over its tokens, and that of the end of text
+    after it, in nats.
     """
     import torch
 
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index].input_ids))
-    losses: dict[int, float] = {}
-    with torch.inference_mode(), track("held-out rows", len(rows), "rows") as advance:
-        for start in range(0, len(order), BATCH_SIZE):
-            batch = order[start : start + BATCH_SIZE]
-            losses |= dict(
-                zip(batch, _sum_batch(model, [rows[index] for index in batch]).tolist(), strict=True)
-            )
-            advance(len(batch))
-    if not all(map(math.isfinite, losses.values())):
-        raise StudyError(
-            "The loss of a held-out row is no finite number. Check the weights of the model and of its "
-            "adapter, or take `dtype` float32."
-        )
-    return [losses[index] for index in range(len(rows))]
+    losses = PartialAnswers() if partial is None else partial
+    batches = plan_batches([len(row.input_ids) for row in rows], BATCH_SIZE)
+    with torch.inference_mode(), track("held-out rows", len(batches), "batches") as advance:
+
+        def measure(batch: Sequence[int]) -> list[list[float]]:
+            advance()
+            return _split_batch(model, [rows[index] for index in batch]).tolist()
+
+        return [tuple(pair) for pair in losses.fill(batches, measure)]
 
 
-def _sum_batch(model: PreTrainedModel, rows: Sequence[EncodedRow]) -> torch.Tensor:
+def _split_batch(model: PreTrainedModel, rows: Sequence[EncodedRow]) -> torch.Tensor:
+    """Return (response, end of text) of each row, shape (rows, 2), nats."""
     import torch
 
     logits, targets = predict_responses(model, collate(rows))
     counted = targets != IGNORED
     losses = torch.zeros(targets.shape, device=targets.device)
     losses[counted] = torch.nn.functional.cross_entropy(logits, targets[counted], reduction="none")
-    return losses.sum(dim=1)
+    last = torch.tensor([len(row.input_ids) - 2 for row in rows], device=targets.device)
+    stop = losses[torch.arange(len(rows), device=targets.device), last]
+    return torch.stack([losses.sum(dim=1) - stop, stop], dim=1)
+
+
+def read_held_out(run: Run) -> pd.DataFrame:
+    """Return the losses in the form of `answer_loss.read_losses`: the rows of category c are the items of the
+    task `held_out_c`.
+    """
+    import pandas as pd
+
+    table = pd.read_csv(run.file(LOSSES), dtype={"id": str, "category": str})
+    return table.rename(columns={"id": "item"}).assign(task="held_out_" + table["category"])

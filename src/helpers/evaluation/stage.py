@@ -20,7 +20,7 @@ from helpers.evaluation.tasks import load_items, parse_tasks, select_items
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models.adapters import identify_adapter
 from helpers.models.forward import check_lengths
-from helpers.models.load import choose_device, identify_model, load_tokenizer
+from helpers.models.load import describe_format, identify_model, load_tokenizer
 from helpers.progress import track
 from helpers.prompts import ALPACA, FORMAT_HELP, PAPERS_FORMAT, SYSTEM_HELP, Prompt, PromptFormat
 from helpers.records import BenchmarkItem, ChoiceItem
@@ -37,7 +37,7 @@ PARTIAL = ".answers.jsonl"  # hidden: the manifest leaves it out
 MEASURED = "measured.jsonl"
 BATCH_SIZE = 32
 CHOICE_BATCH_SIZE = 8
-ANSWERS_VERSION = 1
+ANSWERS_VERSION = 2
 SCORES_VERSION = 2
 
 
@@ -212,7 +212,7 @@ def evaluate(
     inputs = {task_run.task.name: run.fingerprint for task_run, run in zip(task_runs, answers, strict=True)}
     inputs |= {f"items of {task_run.task.name}": task_run.digest for task_run in task_runs}
     inputs[LEXICON.name] = sha256_file(LEXICON)
-    settings = dataclasses.replace(settings, dtype=choose_device(settings.dtype)[1])
+    settings = dataclasses.replace(settings, dtype=describe_format(settings.dtype)["dtype"])
     return run_stage("evaluation", settings, inputs, SCORES_VERSION, compute)
 
 
@@ -220,9 +220,8 @@ def answer_tasks(task_runs: Sequence[TaskRun], base: SharedBase, adapter: Path |
     """Let a model answer each task; every task is stored on its own, so that an interrupted evaluation goes
     on where it was.
     """
-    device, dtype = choose_device(base.dtype)
     inputs = {"model": identify_model(base.name), "adapter": identify_adapter(adapter)}
-    inputs |= {"device": device, "dtype": dtype}
+    inputs |= describe_format(base.dtype)
     runs = []
     with track(f"evaluate {'tuned' if adapter else 'base'} model", len(task_runs), "tasks") as advance:
         for task_run in task_runs:

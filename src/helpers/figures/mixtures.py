@@ -17,6 +17,7 @@ from helpers.figures.style import (
     BASE_COLOR,
     CATEGORY_COLORS,
     DIVERGING,
+    SCORE_UNIT,
     color_categories,
     label_rows,
     list_errors,
@@ -76,7 +77,7 @@ def plot_panels(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def plot_lattice(table: pd.DataFrame, ax: Axes) -> Axes:
+def plot_lattice(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
     """Draw the lattice of subsets, one panel a category of tasks: from the base model on the left, each line
     adds a category; colours are gains over base.
 
@@ -87,6 +88,7 @@ def plot_lattice(table: pd.DataFrame, ax: Axes) -> Axes:
     Args:
         table: contrast (categories joined by '+'), category, estimate.
         ax: where to draw.
+        unit: of the gains.
     """
     limit = find_limit(table["estimate"].to_numpy())
     colors = ScalarMappable(Normalize(-limit, limit), DIVERGING)
@@ -98,7 +100,7 @@ def plot_lattice(table: pd.DataFrame, ax: Axes) -> Axes:
         gains = {BASE: 0.0} | dict(zip(group["contrast"], group["estimate"], strict=True))
         draw_lattice(panel, gains, colors)
         panel.set_title(f"{name_category(category)} tasks", fontsize=11)
-    ax.figure.colorbar(colors, ax=panels, label="Gain over base", shrink=0.6)
+    ax.figure.colorbar(colors, ax=panels, label=f"Gain over base ({unit})", shrink=0.6)
     return ax
 
 
@@ -130,7 +132,7 @@ def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -
     panel.set_axis_off()
 
 
-def plot_shapley(table: pd.DataFrame, ax: Axes) -> Axes:
+def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
     """Draw the Shapley value of each category of instructions as bars, grouped by the category of tasks, with
     intervals.
 
@@ -141,6 +143,7 @@ def plot_shapley(table: pd.DataFrame, ax: Axes) -> Axes:
     Args:
         table: contrast (category of instructions), category (of tasks), estimate, low, high.
         ax: where to draw.
+        unit: of the values.
     """
     players, categories = (
         list(dict.fromkeys(table["contrast"])),
@@ -162,12 +165,12 @@ def plot_shapley(table: pd.DataFrame, ax: Axes) -> Axes:
         )
     ax.axvline(0, color="black", linewidth=0.8)
     label_rows(ax, [f"{name_cell(category)} tasks" for category in categories])
-    ax.set(xlabel="Shapley value (share of the gain over base)")
+    ax.set(xlabel=f"Shapley value: share of the gain over base ({unit})")
     ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=len(players))
     return ax
 
 
-def plot_sizes(table: pd.DataFrame, ax: Axes) -> Axes:
+def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
     """Draw how each quantity grows with the number of rows, one panel a quantity, one line a category of
     tasks (the paper's Figure 3 for the first).
 
@@ -178,6 +181,7 @@ def plot_sizes(table: pd.DataFrame, ax: Axes) -> Axes:
     Args:
         table: quantity, size (rows), category, estimate, low, high.
         ax: where to draw.
+        unit: of the estimates.
     """
     groups = list(table.groupby("quantity", sort=False))
     colors = color_categories(table["category"])
@@ -200,6 +204,6 @@ def plot_sizes(table: pd.DataFrame, ax: Axes) -> Axes:
         panel.set_xscale("log", base=2)
         panel.set_xticks(sorted(set(group["size"])), [f"{size:,}" for size in sorted(set(group["size"]))])
         panel.minorticks_off()
-        panel.set(xlabel="Training rows", ylabel=quantity)
+        panel.set(xlabel="Training rows", ylabel=f"{quantity}\n({unit})")
     panel.legend(frameon=False)
     return ax

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from helpers.figures.style import (
     BASE_COLOR,
     DIVERGING,
+    SCORE_UNIT,
     TUNED_COLOR,
     color_categories,
     label_rows,
@@ -77,7 +78,7 @@ def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def plot_intervals(table: pd.DataFrame, ax: Axes) -> Axes:
+def plot_intervals(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
     """Draw estimates with intervals below each other (forest plot).
 
     Example:
@@ -87,6 +88,7 @@ def plot_intervals(table: pd.DataFrame, ax: Axes) -> Axes:
     Args:
         table: label, category, estimate, low, high; the category gives the colour.
         ax: where to draw.
+        unit: of the estimates.
     """
     colors = color_categories(table["category"])
     for category, rows in table.reset_index(drop=True).groupby("category", sort=False):
@@ -100,7 +102,7 @@ def plot_intervals(table: pd.DataFrame, ax: Axes) -> Axes:
         )
     ax.axvline(0, color="black", linewidth=0.8)
     label_rows(ax, list(table["label"]))
-    ax.set(xlabel="Difference of scores")
+    ax.set(xlabel=f"Difference ({unit})")
     return ax
 
 
@@ -126,7 +128,7 @@ def plot_gain_map(table: pd.DataFrame, ax: Axes) -> Axes:
     )
 
 
-def plot_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
+def plot_transfer(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
     """Draw the transfer matrix: rows are what the model was tuned on, columns the category of tasks, values
     the gain over base with its interval.
 
@@ -137,18 +139,26 @@ def plot_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
     Args:
         table: contrast, category, estimate, low, high.
         ax: where to draw.
+        unit: of the gains.
     """
     columns = {
         category: name_category(category).replace(" ", "\n", 1)
         for category in order_categories(table["category"])
     }
     named = table.assign(row=table["contrast"].map(name_cell), column=table["category"].map(columns))
-    draw_heat(named, ax, dict.fromkeys(named["row"]), columns.values(), "Category of the tasks")
+    draw_heat(named, ax, dict.fromkeys(named["row"]), columns.values(), "Category of the tasks", unit)
     ax.set(ylabel="Tuned on")
     return ax
 
 
-def draw_heat(table: pd.DataFrame, ax: Axes, rows: Iterable[str], columns: Iterable[str], title: str) -> Axes:
+def draw_heat(
+    table: pd.DataFrame,
+    ax: Axes,
+    rows: Iterable[str],
+    columns: Iterable[str],
+    title: str,
+    unit: str = SCORE_UNIT,
+) -> Axes:
     """Draw gains as a heat map, white at zero, from the columns row, column, estimate, low and high."""
     order = {"index": list(rows), "columns": list(columns)}
     table = table.assign(
@@ -167,7 +177,7 @@ def draw_heat(table: pd.DataFrame, ax: Axes, rows: Iterable[str], columns: Itera
         annot_kws={"fontsize": 11},
         ax=ax,
     )
-    ax.collections[0].colorbar.set_label("Gain over base")
+    ax.collections[0].colorbar.set_label(f"Gain over base ({unit})")
     ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
     ax.set(xlabel=title, ylabel="")
     return ax

@@ -27,6 +27,7 @@ SERIES_COLORS = [BLUE, ORANGE, GREEN]
 CATEGORY_COLORS = {"qa": BLUE, "ie": ORANGE, "gen": GREEN, "other": GREY}
 MORE_COLORS = ["#000000", "#cc79a7", "#56b4e9", "#e69f00", "#5e3c99", "#7f5539"]  # of a user's own categories
 BASE_COLOR, TUNED_COLOR = GREY, BLUE
+SCORE_UNIT = "score, 0 to 1"
 DIVERGING = "RdBu"
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from helpers.errors import StudyError
+from helpers.models.products import use_fast_products
 
 if TYPE_CHECKING:
     import torch
@@ -98,10 +99,18 @@ def is_close(model: PreTrainedModel, found: torch.Tensor, expected: torch.Tensor
     """Say whether numbers differ by no more than rounding in a model's number format."""
     import torch
 
-    if model.dtype == torch.float32:
+    if is_exact(model):
         return bool(torch.allclose(found, expected, rtol=RELATIVE_TOLERANCE, atol=TOLERANCE))
     distance = (found - expected).square().mean().sqrt()
     return bool(distance <= BFLOAT16_TOLERANCE * expected.std().clamp(min=1.0))
+
+
+def is_exact(model: PreTrainedModel) -> bool:
+    """Say whether a model computes in float32, its matrix products included."""
+    import torch
+
+    rounded = model.device.type == "cpu" and use_fast_products() != "float32"
+    return model.dtype == torch.float32 and not rounded
 
 
 def predict_next(model: PreTrainedModel, ids: Sequence[int]) -> torch.Tensor:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.models.hub import explain_folder_error, explain_hub_error, split_revision
+from helpers.models.products import use_fast_products
 from helpers.models.weights import check_config, check_finite, check_loaded
 from helpers.models.wheels import WHEEL_MODELS, fetch_model
 from helpers.paths import shown
@@ -107,6 +108,8 @@ def load_model(
 
     logging.disable_progress_bar()
     usual, dtype = choose_device(dtype)
+    if (device or usual) == "cpu":
+        use_fast_products()
     options: dict[str, Any] = (
         {"quantization_config": _four_bits(dtype), "device_map": {"": device or usual}} if quantize else {}
     )
@@ -139,6 +142,15 @@ def choose_device(dtype: str = AUTO) -> tuple[str, str]:
 
     device, usual = ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
     return device, usual if dtype == AUTO else dtype
+
+
+def describe_format(dtype: str = AUTO) -> dict[str, str]:
+    """Return what a fingerprint says of how a model computes on this machine: device, dtype (of its weights) and
+    products (the format that the factors of its matrix products are rounded to).
+    """
+    device, dtype = choose_device(dtype)
+    plain = (device, dtype) == ("cpu", "float32")
+    return {"device": device, "dtype": dtype, "products": use_fast_products() if plain else dtype}
 
 
 def check_dtype(dtype: str) -> None:

@@ -75,6 +75,11 @@ class GridSettings:
     sizes: str = parameter("", "numbers of rows of the size curve, joined by commas; empty: no curve")
     mixtures: str = parameter("", "further cells by rows, joined by commas, such as qa:200+gen:100")
 
+    answers: str = parameter(
+        "all",
+        "cells that answer the tasks, for scores beside the losses: all, none, or names joined by commas",
+    )
+
     def check_names(self) -> None:
         """Check what types and ranges do not show.
 
@@ -114,6 +119,10 @@ class GridSettings:
                 f"models to tune under each of {self.n_seeds} training seeds. Name fewer, or list single "
                 "cells in `mixtures`."
             )
+
+    def asks_for_answers(self, name: str) -> bool:
+        """Say whether a cell answers the tasks; every cell has losses."""
+        return self.answers == ALL or name in [part.strip() for part in self.answers.split(",")]
 
     @property
     def players(self) -> tuple[str, ...]:

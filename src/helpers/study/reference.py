@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from helpers.errors import StudyError
-from helpers.evaluation.held_out import LOSSES, measure_held_out
 from helpers.evaluation.loaders import find_release
 from helpers.evaluation.stage import EvaluationSettings, TaskRun, prepare_task_runs
 from helpers.evaluation.tasks import find_task
@@ -24,7 +23,7 @@ from helpers.records import ChoiceItem
 from helpers.store import describe_machine, sha256_file, write_text
 from helpers.study.cells import CellPlan, GridSettings, plan_cells
 from helpers.study.grid import Cell, collect_items
-from helpers.synthesis.public import HELD_OUT, PUBLIC, REPOSITORIES, load_public_rows
+from helpers.synthesis.public import PUBLIC, REPOSITORY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,8 +58,6 @@ def export_grid(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
     items = collect_items(cells)
     write_table(folder / SCORES, _widen(items), ["task", "item"])
     write_table(folder / CELLS, describe_cells(plans, cells, items), None)
-    if study.instructions == PUBLIC:
-        write_table(folder / LOSS_TABLE, collect_losses(study, cells), ["id"])
     files = {
         name: sha256_file(folder / name) for name in (SCORES, CELLS, LOSS_TABLE) if (folder / name).is_file()
     }
@@ -160,23 +157,6 @@ def _shared(tuning: TuningSettings) -> dict[str, Any]:
     }
 
 
-def collect_losses(study: Study, cells: dict[str, Cell]) -> pd.DataFrame:
-    """Return the loss (nats a token) of every cell on each held-out row, a column a cell, and how many tokens
-    count.
-    """
-    import pandas as pd
-
-    rows = load_public_rows(study.data_folder).file(HELD_OUT)
-    tables = {}
-    for name, cell in cells.items():
-        table = pd.read_csv(
-            measure_held_out(study.evaluation, cell.tuning, rows, study.tuning.max_tokens).file(LOSSES),
-            index_col="id",
-        )
-        tables |= {"tokens": table["tokens"], name: (table["nats"] / table["tokens"]).round(4)}
-    return pd.DataFrame(tables)
-
-
 def describe_grid(study: Study) -> dict[str, Any]:
     """Return the manifest: settings, sha256 of rows and test items, sources and licences, versions and
     machine.
@@ -206,10 +186,7 @@ def describe_instructions(study: Study) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"sha256": sha256_file(study.instruction_file)}
     if study.instructions == PUBLIC:
-        found |= {
-            "held_out_sha256": sha256_file(load_public_rows(study.data_folder).file(HELD_OUT)),
-            "sources": REPOSITORIES,
-        }
+        found |= {"held_out_sha256": sha256_file(study.held_out_file), "source": REPOSITORY}
     return found
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.evaluation.adapters import SharedBase
+from helpers.evaluation.settings import SCORE, LossSettings
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.evaluation.tasks import parse_tasks
 from helpers.jsonl import read_rows
@@ -19,12 +21,15 @@ from helpers.prompts import PromptFormat
 from helpers.provider.ledger import ProviderLimits
 from helpers.records import GENERAL, Instruction, SeedTask, order_categories
 from helpers.settings import pick
-from helpers.store import Run
+from helpers.store import Run, planning
 from helpers.study.cells import CONTROLS, SINGLES, CellPlan, GridSettings, plan_cells
+from helpers.study.endpoints import choose_items
 from helpers.study.grid import Cell, collect_items, collect_seeds, look_up_cell, run_cell, run_cells_of_seed
+from helpers.study.losses import measure_cell, read_cell, stack_seeds
 from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
-from helpers.synthesis.public import PUBLIC, TRAINING, load_public_rows
+from helpers.synthesis.public import PUBLIC, load_public_rows
 from helpers.synthesis.settings import SynthesisSettings, check_choices
+from helpers.synthesis.split import HELD_OUT, TRAINING, hold_out
 from helpers.tuning.rows import parse_categories
 from helpers.tuning.settings import TuningSettings
 
@@ -74,14 +79,23 @@ class Study:
     instructions: str = ""
     grid: GridSettings = dataclasses.field(default_factory=GridSettings)
     data: str = ""
+    losses: LossSettings = dataclasses.field(default_factory=LossSettings)
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Study:
         """Build a study from same-named parameters, such as `globals()` of a notebook or a profile; absent
         ones keep their default.
         """
-        stages = (SynthesisSettings, TuningSettings, EvaluationSettings, ProviderLimits, GridSettings)
-        synthesis, tuning, evaluation, limits, grid = (pick(stage, parameters) for stage in stages)
+        stages = (
+            SynthesisSettings,
+            TuningSettings,
+            EvaluationSettings,
+            ProviderLimits,
+            GridSettings,
+            LossSettings,
+        )
+        synthesis, tuning, evaluation, limits, grid, losses = (pick(stage, parameters) for stage in stages)
+        losses.check_names()
         check_choices(synthesis)
         parse_categories(tuning.categories)
         parse_tasks(evaluation.tasks, public=True)
@@ -98,6 +112,7 @@ class Study:
             named,
             grid,
             parameters.get("data", ""),
+            losses,
         )
 
     @cached_property
@@ -126,20 +141,45 @@ class Study:
         return folder
 
     @cached_property
-    def instruction_file(self) -> Path:
-        """The instruction file: the one that `instructions` names (from the project's folder), the public
-        rows, or the synthesis run's.
+    def all_rows_file(self) -> Path:
+        """Every instruction row: the file that `instructions` names (from the project's folder), or the
+        synthesis run's.
 
         Raises:
-            StudyError: the named file does not exist, or the public rows cannot be had.
+            StudyError: the named file does not exist.
         """
-        if self.instructions == PUBLIC:
-            return load_public_rows(self.data_folder).file(TRAINING)
         return (
             find_rows("instructions", self.instructions)
             if self.instructions
             else self.synthesis_run.file(INSTRUCTIONS)
         )
+
+    @cached_property
+    def _split(self) -> Run | None:
+        """The run that holds training and held-out rows apart; None where nothing is held out."""
+        if self.instructions == PUBLIC:
+            return load_public_rows(self.data_folder)
+        share = self.losses.held_out_share
+        return hold_out(self.all_rows_file, share) if share else None
+
+    @cached_property
+    def instruction_file(self) -> Path:
+        """The rows to tune on.
+
+        Raises:
+            StudyError: the rows cannot be had.
+        """
+        return self._split.file(TRAINING) if self._split else self.all_rows_file
+
+    @cached_property
+    def held_out_file(self) -> Path | None:
+        """The rows whose loss is measured, which no model is tuned on; None where nothing is held out."""
+        return self._split.file(HELD_OUT) if self._split else None
+
+    @cached_property
+    def shared_base(self) -> SharedBase:
+        """The base model, loaded once for all adapters that are measured."""
+        return SharedBase(self.evaluation.model, self.evaluation.dtype)
 
     def run_cells(self, names: Iterable[str]) -> dict[str, Cell]:
         """Run or load cells of the grid of the study's number of rows: 'base', 'all', or categories joined by
@@ -188,15 +228,29 @@ class Study:
 
     def run_cell(self, plan: CellPlan) -> Cell:
         """Run or load one cell of the grid."""
-        return run_cell(*self._settle(plan))
+        return run_cell(*self.settle(plan))
 
     def look_up_cell(self, plan: CellPlan) -> str:
-        """Say of a cell of the grid whether it is 'done', 'tuned' or 'missing' in the store; computes
-        nothing.
+        """Say of a cell of the grid whether it is 'done' (losses, and answers where they are asked for),
+        'tuned' or 'missing' in the store; computes nothing.
         """
-        return look_up_cell(*self._settle(plan))
+        with planning():
+            adapter, losses = measure_cell(self, plan)
+        if adapter and not adapter.is_stored:
+            return "missing"
+        done = all(run.is_stored for run in losses)
+        if done and self.grid.asks_for_answers(plan.name):
+            done = look_up_cell(*self.settle(plan)) == "done"
+        return "done" if done else "tuned" if adapter else "missing"
 
-    def _settle(self, plan: CellPlan) -> tuple[str, TuningSettings, EvaluationSettings, Path, Path | None]:
+    def complete_cell(self, plan: CellPlan) -> list[Run]:
+        """Run or load all that is asked of one cell: its tuning, its losses, and its answers."""
+        adapter, losses = measure_cell(self, plan)
+        answers = [self.run_cell(plan).evaluation] if self.grid.asks_for_answers(plan.name) else []
+        return [*([adapter] if adapter else []), *losses, *answers]
+
+    def settle(self, plan: CellPlan) -> tuple[str, TuningSettings, EvaluationSettings, Path, Path | None]:
+        """Return what makes a cell: name, settings of tuning and evaluation, rows, folder of the tests."""
         rows = find_rows("general", self.grid.general) if plan.name == GENERAL else self.instruction_file
         return (
             plan.name,
@@ -222,11 +276,31 @@ class Study:
         """
         return collect_seeds(self.run_grid(names, n_rows))
 
+    def collect_losses(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
+        """Return the losses of several cells under every training seed, one row an item, cell and seed
+        (`helpers.study.losses`); cells are tuned and measured where they are not stored.
+        """
+        plans = self.plan_cells(names, n_rows)
+        tables = {}
+        with track("losses of the grid", len(plans), "cells") as advance:
+            for plan in plans:
+                tables[plan] = read_cell(self, measure_cell(self, plan)[1])
+                advance(note=plan.id)
+        return stack_seeds(tables)
+
+    def collect_endpoint(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
+        """Return the endpoint of all items of several cells under every training seed, in the column `score`:
+        the scores of answers, or minus a loss (`study.endpoints`).
+        """
+        if self.losses.endpoint == SCORE:
+            return self.collect_grid(names, n_rows)
+        return choose_items(self.collect_losses(names, n_rows), self.losses.endpoint)
+
     @cached_property
-    def lattice_items(self) -> pd.DataFrame:
-        """The scores of all items of the lattice and its controls, one row an item, cell and seed."""
-        return self.collect_grid([*self.grid.lattice_cells, *self.grid.control_cells])
+    def endpoint_items(self) -> pd.DataFrame:
+        """The endpoint of the lattice and its controls, one row an item, cell and seed."""
+        return self.collect_endpoint([*self.grid.lattice_cells, *self.grid.control_cells])
 
     def collect_sizes(self) -> dict[int, pd.DataFrame]:
-        """Return the scores of the lattice for each number of rows of the size curve."""
-        return {size: self.collect_grid(self.grid.lattice_cells, size) for size in self.grid.curve_sizes}
+        """Return the endpoint of the lattice for each number of rows of the size curve."""
+        return {size: self.collect_endpoint(self.grid.lattice_cells, size) for size in self.grid.curve_sizes}

@@ -1,9 +1,6 @@
-"""The public rows of the paper's data that carry a category: 5,541 of 25,005, from a project that sorted some
-of them, and 1,616 without one, held out.
-
-Two public repositories hold parts of the rows. The first one keeps a file a category (TASA, by the names qa,
-ie and tg); the second one (Data-Whisperer) sorts nothing, so that its own rows serve as a test of the same
-kind. Nothing of them is stored in this project.
+"""The public rows of the paper's data that carry a category, from a project that sorted some of them (TASA, by
+the names qa, ie and tg): its training files to tune on, its test files held out. Nothing of them is stored in
+this project.
 """
 
 from __future__ import annotations
@@ -11,7 +8,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +17,19 @@ from helpers.jsonl import dump_rows, read_any_lines, scrub_text
 from helpers.paths import shown
 from helpers.records import Instruction
 from helpers.store import Run, run_stage, sha256_file, sha256_text, write_text
+from helpers.synthesis.split import HELD_OUT, TRAINING
 
 PUBLIC = "public"
 MIRROR = "bioinstruct_public_subset.jsonl"
-TRAINING, HELD_OUT = "instructions.jsonl", "held_out.jsonl"
-VERSION = 1
-REPOSITORIES = {
-    "TASA": "https://raw.githubusercontent.com/tirant35/TASA/e3463092ba017596b8d40546cb4e490efc99b1e7/",
-    "Data-Whisperer": "https://raw.githubusercontent.com/gszfwsb/Data-Whisperer/4e59bf60fc0e94db656973c2a2398ee3735b148b/",
+REPOSITORY = "https://raw.githubusercontent.com/tirant35/TASA/e3463092ba017596b8d40546cb4e490efc99b1e7/"
+VERSION = 2
+CATEGORY_FOLDERS = {"qa": "qa", "ie": "ie", "tg": "gen"}
+FILES = {
+    part: {
+        f"data/data_adapters/med/{name}/{file}.json": category for name, category in CATEGORY_FOLDERS.items()
+    }
+    for part, file in ((TRAINING, "train"), (HELD_OUT, "test"))
 }
-SORTED = {
-    f"data/data_adapters/med/{name}/train.json": category
-    for name, category in {"qa": "qa", "ie": "ie", "tg": "gen"}.items()
-}
-OTHERS = (
-    *(f"data/data_adapters/med/{name}/test.json" for name in ("qa", "ie", "tg")),
-    "data/test/test_exp2_265.json",
-    "data/test/test_exp2_500.json",
-)
-UNSORTED = "data/bioinstruct/test.json"
 
 RawRow = dict[str, Any]
 Rows = dict[str, list[Instruction]]
@@ -48,18 +39,17 @@ def load_public_rows(data: Path | None) -> Run:
     """Load the public rows of the paper's data.
 
     Args:
-        data: folder that holds, itself or one below, `bioinstruct_public_subset.jsonl`: the rows of both
-            repositories, each with its `sources`; None to fetch the repositories' files.
+        data: folder that holds, itself or one below, `bioinstruct_public_subset.jsonl`: the repository's
+            rows, each with its `sources`; None to fetch the repository's files.
 
     Returns:
-        A run with `instructions.jsonl` (rows of three categories) and `held_out.jsonl` (the second
-        repository's own, category 'other').
+        A run with `training.jsonl` and `held_out.jsonl`, rows of three categories each; no row is in both.
 
     Raises:
-        StudyError: the folder holds no such file, or the repositories cannot be reached.
+        StudyError: the folder holds no such file, or the repository cannot be reached.
     """
     mirror = find_mirror(data) if data else None
-    inputs = {"mirror": sha256_file(mirror)} if mirror else REPOSITORIES
+    inputs = {"mirror": sha256_file(mirror)} if mirror else {"repository": REPOSITORY}
 
     def compute(folder: Path) -> dict[str, Any]:
         rows = split_mirror(read_any_lines(mirror)) if mirror else fetch_rows()
@@ -71,7 +61,7 @@ def load_public_rows(data: Path | None) -> Run:
 
 
 def find_mirror(data: Path) -> Path:
-    """Return the file of both repositories' rows in a folder or one below."""
+    """Return the file of the repository's rows in a folder or one below."""
     found = sorted([*data.glob(MIRROR), *data.glob(f"*/{MIRROR}")])
     if not found:
         raise StudyError(
@@ -83,31 +73,34 @@ def find_mirror(data: Path) -> Path:
 
 def split_mirror(rows: Iterable[RawRow]) -> Rows:
     """Return training and held-out rows of the mirror, told apart by the files that each row was found in."""
-    training, held_out = [], []
+    parts: dict[str, list[tuple[RawRow, str]]] = {part: [] for part in FILES}
     for row in rows:
-        places = [source.split(":", 1) for source in row["sources"]]
-        categories = [SORTED[path] for owner, path in places if owner == "TASA" and path in SORTED]
-        if categories:
-            training.append((row, categories[0]))
-        elif {owner for owner, _ in places} == {"Data-Whisperer"}:
-            held_out.append((row, "other"))
-    return {TRAINING: build_rows(training), HELD_OUT: build_rows(held_out)}
+        paths = [
+            path for owner, _, path in (source.partition(":") for source in row["sources"]) if owner == "TASA"
+        ]
+        for part, files in FILES.items():
+            parts[part] += [(row, files[path]) for path in paths if path in files][:1]
+    return part_rows(parts)
 
 
 def fetch_rows() -> Rows:
-    """Return training and held-out rows from the repositories themselves."""
-    training = [
-        (row, category) for path, category in SORTED.items() for row in _fetch(REPOSITORIES["TASA"] + path)
-    ]
-    known = {identify_row(row) for row, _ in training} | {
-        identify_row(row) for path in OTHERS for row in _fetch(REPOSITORIES["TASA"] + path)
+    """Return training and held-out rows from the repository itself."""
+    return part_rows(
+        {
+            part: [(row, category) for path, category in files.items() for row in _fetch(REPOSITORY + path)]
+            for part, files in FILES.items()
+        }
+    )
+
+
+def part_rows(labelled: Mapping[str, Sequence[tuple[RawRow, str]]]) -> Rows:
+    """Return the rows of each part; a row that is to tune on is not held out."""
+    training = build_rows(labelled[TRAINING])
+    known = {row.id for row in training}
+    return {
+        TRAINING: training,
+        HELD_OUT: [row for row in build_rows(labelled[HELD_OUT]) if row.id not in known],
     }
-    held_out = [
-        (row, "other")
-        for row in _fetch(REPOSITORIES["Data-Whisperer"] + UNSORTED)
-        if identify_row(row) not in known
-    ]
-    return {TRAINING: build_rows(training), HELD_OUT: build_rows(held_out)}
 
 
 def _fetch(url: str) -> list[RawRow]:

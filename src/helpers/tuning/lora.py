@@ -21,7 +21,14 @@ from helpers.errors import StudyError
 from helpers.jsonl import read_rows
 from helpers.models.adapters import identify_adapter, load_adapter
 from helpers.models.forward import check_lengths, count_positions
-from helpers.models.load import choose_device, identify_model, load_config, load_model, load_tokenizer
+from helpers.models.load import (
+    choose_device,
+    describe_format,
+    identify_model,
+    load_config,
+    load_model,
+    load_tokenizer,
+)
 from helpers.progress import Advance, track
 from helpers.prompts import PromptFormat
 from helpers.records import Instruction
@@ -67,7 +74,7 @@ LEFT_OUT = "left_out.csv"
 CHECKPOINT = ".checkpoint.safetensors"
 CHECKPOINT_SECONDS = 20
 PROMPT_FIELDS = ("prompt_format", "system_prompt")
-VERSION = 1
+VERSION = 2
 Steps = list[tuple[int, list[EncodedRow]]]
 
 
@@ -94,13 +101,13 @@ def tune(settings: TuningSettings, instructions: Path, parent: Path | None = Non
         settings = adopt_parent(settings, parent)
         inputs["parent"] = identify_adapter(parent)
     form = PromptFormat.from_settings(settings)
-    device, dtype = choose_device(settings.dtype)
-    settings = dataclasses.replace(settings, dtype=dtype)
+    computed = describe_format(settings.dtype)
+    settings = dataclasses.replace(settings, dtype=computed["dtype"])
     run = run_stage(
         "tuning",
         {name: value for name, value in dataclasses.asdict(settings).items() if name not in PROMPT_FIELDS}
         | form.describe(),
-        inputs | {"device": device},
+        inputs | computed,
         VERSION,
         lambda folder: _train(settings, read_rows(instructions, Instruction), folder, parent),
     )
@@ -130,9 +137,7 @@ def _train(
 
     processes = join_processes()
     chosen, encoded, left_out = draw_rows(settings, rows)
-    batches = iterate_steps(
-        [len(row.input_ids) for row in encoded], settings.batch_size, settings.epochs, settings.training_seed
-    )
+    batches = iterate_steps(len(encoded), settings.batch_size, settings.epochs, settings.training_seed)
     steps = [(epoch, [encoded[index] for index in batch]) for epoch, batch in batches]
     size = measure_model(load_config(settings.model), settings)
     plan = plan_memory(settings, size, steps, processes.num_processes)

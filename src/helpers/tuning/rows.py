@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100
-CHUNK_BATCHES = 16
 PART = re.compile(rf"({NAME})(?::(\d+))?")
 
 
@@ -165,20 +164,15 @@ def encode_rows(
     return {row_id: row for row_id, row in encoded.items() if len(row.input_ids) <= max_tokens}
 
 
-def batch_indices(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Return the batches of one epoch as row indices: shuffled, rows of like length together, a pure function
-    of (lengths, seed, epoch).
+def batch_indices(n_rows: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Return the batches of one epoch as row indices, drawn at random: a pure function of (n_rows, seed, epoch).
+
+    Batches of like length would save padding, but the gradient of a step would then speak for one length:
+    they double the spread of the held-out loss over training seeds. Micro-batches are sorted by length within a
+    step instead (`step.split_batch`).
     """
-    random = np.random.default_rng([seed, epoch])
-    order = random.permutation(len(lengths)).tolist()
-    chunk = batch_size * CHUNK_BATCHES
-    grouped = [
-        index
-        for start in range(0, len(order), chunk)
-        for index in sorted(order[start : start + chunk], key=lambda i: lengths[i])
-    ]
-    batches = [grouped[start : start + batch_size] for start in range(0, len(grouped), batch_size)]
-    return [batches[index] for index in random.permutation(len(batches))]
+    order = np.random.default_rng([seed, epoch]).permutation(n_rows).tolist()
+    return [order[start : start + batch_size] for start in range(0, n_rows, batch_size)]
 
 
 def collate(rows: Sequence[EncodedRow]) -> dict[str, torch.Tensor]:
@@ -215,10 +209,8 @@ def describe_labels(tokenizer: PreTrainedTokenizerBase, row: EncodedRow) -> list
     ]
 
 
-def iterate_steps(
-    lengths: Sequence[int], batch_size: int, epochs: int, seed: int
-) -> Iterator[tuple[int, list[int]]]:
+def iterate_steps(n_rows: int, batch_size: int, epochs: int, seed: int) -> Iterator[tuple[int, list[int]]]:
     """Yield (epoch, row indices) of every optimiser step of a run."""
     for epoch in range(epochs):
-        for batch in batch_indices(lengths, batch_size, seed, epoch):
+        for batch in batch_indices(n_rows, batch_size, seed, epoch):
             yield epoch, batch

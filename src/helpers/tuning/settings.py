@@ -19,7 +19,7 @@ class TuningSettings:
     n_rows: int = parameter(48, "training rows of every run, whatever its categories", minimum=1)
     training_seed: int = parameter(1, "seed of rows drawn, adapter's start, order of batches", minimum=0)
     epochs: int = parameter(1, "passes over the rows", minimum=1)
-    learning_rate: float = parameter(3e-3, "peak learning rate, after a tenth of the steps", minimum=0)
+    learning_rate: float = parameter(1e-3, "peak learning rate, after a tenth of the steps", minimum=0)
     batch_size: int = parameter(8, "rows of one optimizer step", minimum=1)
     max_tokens: int = parameter(512, "longest row (tokens); longer ones are left out", minimum=8)
     dtype: str = parameter(

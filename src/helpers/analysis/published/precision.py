@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.analysis.hypotheses import ALPHA, POWER, correct_holm
+from helpers.analysis.intervals import LEVEL
 from helpers.analysis.published.tables import (
     PRINT_ERROR,
     SOURCES,
@@ -19,7 +20,6 @@ from helpers.analysis.published.tables import (
     load_test_sets,
     pair_scores,
 )
-from helpers.analysis.statistics import LEVEL
 
 if TYPE_CHECKING:
     import pandas as pd

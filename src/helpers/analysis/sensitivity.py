@@ -1,0 +1,81 @@
+"""The same contrasts under another assumption: that training seeds move every cell as much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from helpers.analysis.intervals import Parts, cross_variance, student_p, sum_items, sum_remainders, t_interval
+from helpers.analysis.statistics import (
+    contrast_by_category,
+    keep_ablation,
+    list_cells,
+    stack_scores,
+    weigh_cells,
+)
+from helpers.records import BASE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POOLED = ("low_pooled", "high_pooled", "p_pooled")
+
+
+def pool_seeds(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """Return each contrast on each category of tasks with its own interval and p, and beside them those from
+    the variance between seeds pooled over all tuned cells that the contrasts weigh.
+
+    k cells of three seeds give 2 k degrees of freedom in place of 2, so that more is found. That holds where
+    seeds move all cells alike and apart from each other. Where one cell varies more than the others, the
+    error of a family is up to six times what it says, and where one seed moves all cells together up to twice
+    (`results/benchmarks/family_error.json`): it is a sensitivity analysis and no result.
+
+    Args:
+        items: as `statistics.contrast_by_category` takes them.
+        contrasts: weights of cells by the name of the contrast.
+
+    Returns:
+        contrast, category, estimate, low, high, p, n, n_seeds, low_pooled, high_pooled, p_pooled; the last
+        three are empty with one training seed.
+    """
+    import pandas as pd
+
+    table = contrast_by_category(items, contrasts)
+    cells = list_cells(contrasts)
+    groups = {
+        category: stack_scores(group, cells)
+        for category, group in keep_ablation(items).groupby("category", sort=False)
+    }
+    rows = []
+    for row in table.itertuples():
+        found = [np.nan] * 3
+        if row.n_seeds > 1:
+            variance, parts = pool_parts(groups[row.category], cells, contrasts[row.contrast])
+            low, high = t_interval(row.estimate, variance, parts)
+            found = [float(low), float(high), float(student_p(row.estimate, variance, parts))]
+        rows.append(dict(zip(POOLED, found, strict=True)))
+    return table.join(pd.DataFrame(rows))
+
+
+def pool_parts(
+    stacks: Mapping[str, np.ndarray], cells: list[str], weights: Mapping[str, float]
+) -> tuple[np.ndarray, Parts]:
+    """Return variance and parts of a weighted sum of cells as `intervals.pool_variance` does, the seeds' part
+    from the mean variance between seeds of all tuned cells times the sum of their squared weights.
+
+    Args:
+        stacks: scores of each task, shape (cells, ..., seeds, units).
+        cells: in the order of the stacks; the base model has no seeds and is left out.
+        weights: weight of each cell of the sum.
+    """
+    samples = weigh_cells(stacks, weights, cells)
+    of_items, freedom = sum_items(samples)
+    by_seed = np.mean([stack.mean(axis=-1) for stack in stacks.values()], axis=0)
+    n_seeds = by_seed.shape[-1]
+    tuned = [index for index, cell in enumerate(cells) if cell != BASE]
+    squares = sum(weight**2 for cell, weight in weights.items() if cell != BASE)
+    of_seeds = squares * by_seed[tuned].var(axis=-1, ddof=1).mean(axis=0) / n_seeds
+    variance = cross_variance(of_seeds, of_items, sum_remainders(samples))
+    return variance, [(of_seeds, len(tuned) * (n_seeds - 1)), (variance - of_seeds, freedom)]

@@ -1,0 +1,275 @@
+"""How often intervals hold the truth and tests find what is not there, on simulated lattices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from helpers.analysis.hypotheses import ALPHA
+from helpers.analysis.intervals import LEVEL, Parts, bootstrap_items, pool_variance, t_interval
+from helpers.analysis.sensitivity import pool_parts
+from helpers.analysis.simulation import CELLS, HEAVY, RIGHT, SKEWED, ZEROS, Case, simulate_scores
+from helpers.analysis.stability import draw_means, find_sign, share_best
+from helpers.analysis.statistics import weigh_cells
+from helpers.analysis.transfer import STRICT, gain_contrasts, synergy_contrasts, take_least
+from helpers.records import BASE
+from helpers.study.cells import PAIRS, SINGLES
+
+BATCH = 100
+N_LATTICES = {12: 4000, 48: 4000, 200: 500}  # simulated, by items a task
+N_ONE, N_BETTER, N_DRAWN = 2000, 1000, 300  # lattices of the other measures
+SEEDS = (3, 5)
+EFFECTS = dict(zip(CELLS, (0.0, 0.1, 0.04, -0.02, 0.12, 0.03, 0.0), strict=True))
+FAMILY = 1 - ALPHA / len(SINGLES) ** 2  # level at which the first of nine holds after Holm's correction
+SPREADS = ({"seed_ratio": 0.0}, {"seed_ratio": 1.0}, {"seed_ratio": 2.8})
+UNLIKE = ({"seed_ratio": 2.8, "shared": True}, {"seed_ratio": 2.8, "uneven": True})
+
+Measured = tuple[str, str, float, float, str, int, dict[str, Any]]
+Stacks = dict[str, np.ndarray]
+
+
+def measure_coverage() -> Iterator[Measured]:
+    """Yield name, unit, value, baseline, what the baseline is, number of simulated lattices and more, of each
+    measure.
+    """
+    yield measure_families()
+    yield measure_gains()
+    yield measure_one_seed()
+    yield measure_better()
+    yield measure_shares()
+
+
+def list_cases() -> list[Case]:
+    """Return the cases that families are tested on: every kind of scores and spread of seeds with a dozen
+    items a task, the hard ones with more.
+    """
+    few = [Case(kind, 12, **spread) for kind in (RIGHT, ZEROS, HEAVY, SKEWED) for spread in SPREADS + UNLIKE]
+    more = [Case(kind, 48, **spread) for kind in (ZEROS, SKEWED) for spread in (*SPREADS[2:], *UNLIKE)]
+    return [*few, *more, *(Case(HEAVY, 200, **spread) for spread in SPREADS[::2])]
+
+
+def stack_tasks(scores: np.ndarray) -> Stacks:
+    """Return simulated scores by task, cells first: shape (cells, simulations, categories, seeds, items)."""
+    return {str(task): np.moveaxis(scores[:, :, :, task], 2, 0) for task in range(scores.shape[3])}
+
+
+def simulate_batches(case: Case, n_seeds: int, n: int, **more: Any) -> Iterator[tuple[Stacks, np.ndarray]]:
+    """Yield stacks of simulated lattices and the effects of their seeds, a hundred lattices at a time."""
+    for number in range(-(-n // BATCH)):
+        scores, of_seeds = simulate_scores(case, n_seeds, min(BATCH, n), seed=number, **more)
+        yield stack_tasks(scores), of_seeds
+
+
+def measure_families() -> Measured:
+    """Return how often a family of nine contrasts finds something where nothing is, at most: three singles
+    over base, or three pairs over the mean of their parts, on three categories of tasks.
+    """
+    rows = [describe_errors(case, n_seeds) for case in list_cases() for n_seeds in SEEDS]
+    beyond = [
+        describe_errors(Case(HEAVY, 12, 2.8), 2),
+        *(describe_errors(Case(RIGHT, 12, 2.8, bounded=True), n_seeds) for n_seeds in SEEDS),
+    ]
+    worst = {
+        name: max(row[name] for row in rows) for name in ("gains", "synergies", "satterthwaite", "pooled")
+    }
+    more = {"level": ALPHA, "worst": worst, "cases": rows, "beyond": beyond}
+    ours, against = max(worst["gains"], worst["synergies"]), "degrees of freedom by Satterthwaite"
+    return "family_error", "share", ours, worst["satterthwaite"], against, N_LATTICES[12], more
+
+
+def describe_errors(case: Case, n_seeds: int) -> dict[str, Any]:
+    """Return the errors of `count_errors` with what was simulated."""
+    return {"case": case.name, "n_seeds": n_seeds} | count_errors(case, n_seeds)
+
+
+def count_errors(case: Case, n_seeds: int) -> dict[str, float]:
+    """Return the share of lattices without effects in which at least one of nine contrasts holds after Holm's
+    correction, by family; for gains also with Satterthwaite's degrees of freedom and with pooled seeds; and
+    the share of single gains that differ from zero uncorrected.
+    """
+    n = N_LATTICES[case.n_items]
+    ways: dict[str, tuple[Mapping[str, Mapping[str, float]], Callable[..., Any], float]] = {
+        "gains": (gain_contrasts(SINGLES), split_own, FAMILY),
+        "synergies": (synergy_contrasts(), split_own, FAMILY),
+        "satterthwaite": (gain_contrasts(SINGLES), split_satterthwaite, FAMILY),
+        "pooled": (gain_contrasts(SINGLES), pool_parts, FAMILY),
+        "single": (gain_contrasts(SINGLES), split_own, LEVEL),
+    }
+    found: dict[str, list[np.ndarray]] = {name: [] for name in ways}
+    for stacks, _ in simulate_batches(case, n_seeds, n):
+        for name, (contrasts, split, level) in ways.items():
+            wrong = [exclude_truth(stacks, weights, split, level) for weights in contrasts.values()]
+            found[name].append(np.stack(wrong, axis=1).reshape(len(wrong[0]), -1))
+    shares = {name: np.concatenate(wrong) for name, wrong in found.items()}
+    return {
+        name: round(float((wrong if name == "single" else wrong.any(axis=1)).mean()), 4)
+        for name, wrong in shares.items()
+    }
+
+
+def exclude_truth(
+    stacks: Stacks,
+    weights: Mapping[str, float],
+    split: Callable[..., Any],
+    level: float,
+    truth: np.ndarray | float = 0.0,
+) -> np.ndarray:
+    """Return for each simulation and category whether the interval of a contrast leaves the truth out."""
+    low, high = t_interval(estimate_contrast(stacks, weights), *split(stacks, CELLS, weights), level)
+    return (low > truth) | (high < truth)
+
+
+def estimate_contrast(stacks: Stacks, weights: Mapping[str, float]) -> np.ndarray:
+    """Return the estimates of a contrast: shape (simulations, categories)."""
+    return np.mean([sample.mean(axis=(-2, -1)) for sample in weigh_cells(stacks, weights, CELLS)], axis=0)
+
+
+def split_own(
+    stacks: Stacks, cells: tuple[str, ...], weights: Mapping[str, float]
+) -> tuple[np.ndarray, Parts]:
+    """Return variance and parts as every table of the study has them."""
+    return pool_variance(weigh_cells(stacks, weights, cells))
+
+
+def split_satterthwaite(
+    stacks: Stacks, cells: tuple[str, ...], weights: Mapping[str, float]
+) -> tuple[np.ndarray, Parts]:
+    """Return the same variance as one part with Satterthwaite's (1946) degrees of freedom."""
+    variance, parts = split_own(stacks, cells, weights)
+    (of_seeds, n_seeds), (_, n_items) = parts
+    of_items = sum(
+        sample.mean(axis=-2).var(axis=-1, ddof=1) / sample.shape[-1]
+        for sample in weigh_cells(stacks, weights, cells)
+    )
+    of_items = of_items / len(stacks) ** 2
+    return variance, [(variance, variance**2 / (of_seeds**2 / n_seeds + of_items**2 / n_items))]
+
+
+def measure_gains() -> Measured:
+    """Return how often the interval of a gain holds the truth with five training seeds, against one."""
+    case, truth = Case(RIGHT), EFFECTS["qa"] - EFFECTS[BASE]
+    shares = {}
+    for n_seeds in (1, *SEEDS):
+        missed = [
+            exclude_truth(stacks, {"qa": 1.0, BASE: -1.0}, split_own, LEVEL, truth)
+            for stacks, _ in simulate_batches(case, n_seeds, N_LATTICES[12], effects=list(EFFECTS.values()))
+        ]
+        shares[n_seeds] = 1 - float(np.concatenate(missed).mean())
+    more = {"case": case.name, "three_seeds": round(shares[3], 4)}
+    against = "the interval of one training seed"
+    return "coverage_gain", "share", shares[5], shares[1], against, N_LATTICES[12], more
+
+
+def measure_one_seed() -> Measured:
+    """Return how often the interval of one training seed holds what this seed would show on all items, at
+    least; against what all seeds would show on average. It is made for the first and not for the second. More
+    says the same of the error of families of nine gains.
+    """
+    rows = []
+    for kind in (RIGHT, ZEROS, HEAVY, SKEWED):
+        case = Case(kind)
+        found: dict[str, list[np.ndarray]] = {
+            name: [] for name in ("this_seed", "other_seeds", "family_this_seed", "family_other_seeds")
+        }
+        for stacks, of_seeds in simulate_batches(case, 1, N_ONE):
+            ends = bootstrap_gains(stacks)
+            own = of_seeds[:, 0, CELLS.index("qa"), 0]
+            for name, truth in {"this_seed": own, "other_seeds": 0.0}.items():
+                found[name].append((ends[:, 0] <= truth) & (truth <= ends[:, 1]))
+            for name, known in {"family_this_seed": 1.0, "family_other_seeds": 0.0}.items():
+                wrong = [
+                    exclude_truth(
+                        stacks, weights, split_own, FAMILY, known * of_seeds[:, :, CELLS.index(cell), 0]
+                    )
+                    for cell, weights in gain_contrasts(SINGLES).items()
+                ]
+                found[name].append(np.any(wrong, axis=(0, 2)))
+        rows.append(
+            {"case": case.name}
+            | {name: round(float(np.concatenate(hits).mean()), 4) for name, hits in found.items()}
+        )
+    worst = {name: min(row[name] for row in rows) for name in ("this_seed", "other_seeds")}
+    against = "the truth over all training seeds, which it does not cover"
+    more = {"level": LEVEL, "cases": rows}
+    return "coverage_one_seed", "share", worst["this_seed"], worst["other_seeds"], against, N_ONE, more
+
+
+def bootstrap_gains(stacks: Stacks) -> np.ndarray:
+    """Return the ends of the bootstrap interval of the first single's gain on the first category, of each
+    lattice: shape (simulations, 2).
+    """
+    samples = weigh_cells(stacks, {SINGLES[0]: 1.0, BASE: -1.0}, CELLS)
+    return np.array(
+        [bootstrap_items([sample[number, 0] for sample in samples]) for number in range(len(samples[0]))]
+    )
+
+
+def measure_better() -> Measured:
+    """Return how often the interval of a pair over the better of its parts holds the truth, at least; against
+    the interval of the step from the part that looks better.
+    """
+    rows = []
+    for name, effects in {"equal parts": dict.fromkeys(CELLS, 0.0), "unequal parts": EFFECTS}.items():
+        for case, n_seeds in product((Case(RIGHT), Case(HEAVY, 48), Case(HEAVY, 48, 2.8)), SEEDS):
+            ours, naive = zip(*cover_better(case, n_seeds, effects), strict=True)
+            row = {"case": case.name, "effects": name, "n_seeds": n_seeds}
+            rows.append(
+                row | {"ours": round(float(np.mean(ours)), 4), "naive": round(float(np.mean(naive)), 4)}
+            )
+    worst = {name: min(row[name] for row in rows) for name in ("ours", "naive")}
+    against = "the interval of the step from the part that looks better"
+    more = {"level": LEVEL, "cases": rows}
+    return "coverage_better", "share", worst["ours"], worst["naive"], against, N_BETTER, more
+
+
+def cover_better(
+    case: Case, n_seeds: int, effects: Mapping[str, float]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield for batches of lattices whether the interval of `transfer.better_table` holds the truth, and
+    whether a naive one does.
+    """
+    pair, parts = PAIRS[0], SINGLES[:2]
+    truth = effects[pair] - max(effects[part] for part in parts)
+    for stacks, _ in simulate_batches(case, n_seeds, N_BETTER, effects=list(effects.values())):
+        plain, strict = (
+            [reach_step(stacks, pair, part, level) for part in parts] for level in (LEVEL, STRICT)
+        )
+        found = take_least(plain, strict)
+        first = plain[0]["estimate"] < plain[1]["estimate"]
+        naive = {end: np.where(first, plain[0][end], plain[1][end]) for end in ("low", "high")}
+        yield tuple((ends["low"] <= truth) & (truth <= ends["high"]) for ends in (found, naive))
+
+
+def reach_step(stacks: Stacks, pair: str, part: str, level: float) -> dict[str, np.ndarray]:
+    """Return estimate, low and high of a pair minus one of its parts."""
+    weights = {pair: 1.0, part: -1.0}
+    estimate = estimate_contrast(stacks, weights)
+    low, high = t_interval(estimate, *split_own(stacks, CELLS, weights), level)
+    return {"estimate": estimate, "low": low, "high": high}
+
+
+def measure_shares() -> Measured:
+    """Return how often cells without effects show a sign in at least 97.5 % of draws, at most; against how
+    often all seeds agree on a sign. Also how often one of three equal cells wins in at least 95 % of draws.
+    """
+    rows = []
+    for case, n_seeds in product((Case(ZEROS), Case(HEAVY, 12, 2.8)), SEEDS):
+        signs, agreed, winners = [], [], []
+        for stacks, _ in simulate_batches(case, n_seeds, N_DRAWN):
+            for number in range(len(next(iter(stacks.values()))[0])):
+                cells = [stack[: len(SINGLES) + 1, number, 0] for stack in stacks.values()]
+                draws, by_seed = draw_means(cells), np.mean([stack.mean(axis=2) for stack in cells], axis=0)
+                gain, by_draw = find_sign(by_seed[1] - by_seed[0]), find_sign(draws[:, 1] - draws[:, 0])
+                signs.append(max((by_draw > 0).mean(), (by_draw < 0).mean()) >= (1 + LEVEL) / 2)
+                agreed.append(abs(gain.sum()) == n_seeds)
+                winners.append(share_best(draws[:, 1:]).max() >= LEVEL)
+        shares = {"signs": signs, "seeds_agree": agreed, "winners": winners}
+        row = {"case": case.name, "n_seeds": n_seeds}
+        rows.append(row | {name: round(float(np.mean(hits)), 4) for name, hits in shares.items()})
+    worst = {name: max(row[name] for row in rows) for name in ("signs", "seeds_agree", "winners")}
+    against = "all training seeds agree on the sign"
+    more = {"level": ALPHA, "worst": worst, "cases": rows}
+    return "sign_error", "share", worst["signs"], worst["seeds_agree"], against, N_DRAWN, more

@@ -1,0 +1,179 @@
+"""The loss of the right answer: given the very prompt that a model answers, how likely is the reference answer?
+
+One forward pass an item and no generation. A score is coarse where models are small; the likelihood of the
+right answer moves with every row of training (Heineman et al., 2025, "Signal and Noise"). It is kept in
+parts: the *words* of the answer, the *stop* (the end of text after it), and for choice tasks the *choice*
+among the options. Form (when to stop) and content (which words) can so be told apart.
+
+The reference is the item's ideal response, as a demonstration would show it: of several references the first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.errors import StudyError
+from helpers.evaluation.adapters import SharedBase, find_adapter
+from helpers.evaluation.choice import score_tokens
+from helpers.evaluation.metrics import log, softmax
+from helpers.evaluation.partial import PartialAnswers
+from helpers.evaluation.stage import EvaluationSettings, TaskRun, prepare_task_runs
+from helpers.jsonl import dump_rows, read_json_lines
+from helpers.models.adapters import identify_adapter
+from helpers.models.forward import check_lengths
+from helpers.models.load import describe_format, identify_model
+from helpers.progress import track
+from helpers.prompts import Prompt
+from helpers.store import Run, run_stage, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+LOSSES = "losses.jsonl"
+PARTIAL = ".losses.jsonl"  # hidden: the manifest leaves it out
+BATCH_SIZE = 8
+VERSION = 1
+
+
+def measure_answer_loss(
+    settings: EvaluationSettings,
+    n_items: int,
+    adapter: Run | Path | None = None,
+    data: Path | None = None,
+    base: SharedBase | None = None,
+) -> list[Run]:
+    """Measure the loss of the right answers to each task's items; every task is stored on its own.
+
+    Args:
+        settings: model, tasks, number format.
+        n_items: items a task, at most.
+        adapter: a tuning run or the folder of an adapter; None for the model as it is.
+        data: folder of the user's files; None for the embedded files, or the hub.
+        base: the loaded model, shared by several measurements; None to load it where it is needed.
+
+    Returns:
+        A run a task with `losses.jsonl`, one row an item: task, category, item, words and stop (nats), tokens
+        and bytes (of the words), choice and calibrated (nats; None where the task has no options).
+
+    Raises:
+        StudyError: the model's tokenizer has no end of text, a reference is empty, or a loss is no number.
+    """
+    task_runs = prepare_task_runs(dataclasses.replace(settings, n_items=n_items), data)
+    task_runs = [dataclasses.replace(one, by_letter=False, permute=False) for one in task_runs]
+    base = base or SharedBase(settings.model, settings.dtype, keeps_weights=False)
+    folder = find_adapter(adapter)
+    model, tuned = identify_model(base.name), identify_adapter(folder)
+    runs = []
+    with track(
+        f"answer loss of the {'tuned' if folder else 'base'} model", len(task_runs), "tasks"
+    ) as advance:
+        for task_run in task_runs:
+            inputs = {
+                "items": task_run.digest,
+                "shown": task_run.shown_digest,
+                "model": model,
+                "adapter": tuned,
+            }
+            inputs |= describe_format(base.dtype)
+            runs.append(_measure_task(task_run, base, folder, inputs))
+            advance(note=task_run.task.name)
+    return runs
+
+
+def _measure_task(task_run: TaskRun, base: SharedBase, adapter: Path | None, inputs: dict[str, str]) -> Run:
+    def compute(folder: Path) -> dict[str, Any]:
+        rows = list_losses(base.merge(adapter), base.tokenizer, task_run, PartialAnswers(folder / PARTIAL))
+        write_text(folder / LOSSES, dump_rows(rows))
+        (folder / PARTIAL).unlink(missing_ok=True)
+        return {"n_items": len(rows)}
+
+    asked = {"task": task_run.task.name} | task_run.form.describe()
+    return run_stage("answer_loss", asked, inputs, VERSION, compute)
+
+
+def list_losses(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task_run: TaskRun,
+    partial: PartialAnswers | None = None,
+) -> list[dict[str, Any]]:
+    """Return the losses of a task's items, as `measure_answer_loss` stores them.
+
+    The first half of what is asked are the items; choice tasks ask for their options again after an empty
+    question, whose shares are the options' prior (contextual calibration; Zhao et al., 2021).
+    """
+    asked = [
+        (
+            task_run.form.encode(tokenizer, task_run.build_prompts(item)[0]),
+            encode_answers(tokenizer, task_run, item),
+        )
+        for item in task_run.items
+    ]
+    if task_run.task.is_choice:
+        empty = task_run.form.encode(tokenizer, Prompt(task_run.task.instruction))
+        asked += [(empty, answers) for _, answers in asked]
+    lengths = [len(prompt) + max(map(len, answers)) for prompt, answers in asked]
+    check_lengths(model.config, lengths, f"prompts with answers of {task_run.task.name!r}")
+    found = score_tokens(model, asked, BATCH_SIZE, partial)
+    priors = found[len(task_run.items) :] or [None] * len(task_run.items)
+    return [
+        _describe_item(task_run, item, scores, prior)
+        for item, scores, prior in zip(task_run.items, found, priors, strict=False)
+    ]
+
+
+def encode_answers(tokenizer: PreTrainedTokenizerBase, task_run: TaskRun, item: Any) -> list[list[int]]:
+    """Return the ids of an item's possible answers, each with the end of text: its options, or its reference.
+
+    Raises:
+        StudyError: the tokenizer has no end of text, or an answer is empty.
+    """
+    texts = item.options if task_run.task.is_choice else [task_run.task.answer(item)]
+    if not all(text.strip() for text in texts):
+        raise StudyError(
+            f"Every reference answer must hold text, but an empty one was found ({task_run.task.name}, item "
+            f"{item.id}). Fix or remove that item."
+        )
+    return [task_run.form.encode_response(tokenizer, text) for text in texts]
+
+
+def _describe_item(
+    task_run: TaskRun, item: Any, scores: Sequence[Sequence[float]], prior: Sequence[Sequence[float]] | None
+) -> dict[str, Any]:
+    right = scores[item.answer if task_run.task.is_choice else 0]
+    if not all(map(math.isfinite, (value for tokens in scores for value in tokens))):
+        raise StudyError(
+            f"A loss must be a finite number, but {sum(right)} was found ({task_run.task.name}, item "
+            f"{item.id}). The model's weights are broken, or its number format is too narrow: try dtype=float32."
+        )
+    row = {
+        "task": task_run.task.name,
+        "category": task_run.task.category,
+        "item": item.id,
+        "words": round(-sum(right[:-1]), 5),
+        "stop": round(-right[-1], 5),
+        "tokens": len(right) - 1,
+        "bytes": len(task_run.task.answer(item).strip().encode()),
+    }
+    if not task_run.task.is_choice:
+        return row | {"choice": None, "calibrated": None}
+    means = [sum(tokens[:-1]) / (len(tokens) - 1) for tokens in scores]
+    empty = [sum(tokens[:-1]) / (len(tokens) - 1) for tokens in prior]
+    freed = [mean - before for mean, before in zip(means, empty, strict=True)]
+    losses = {"choice": means, "calibrated": freed}
+    return row | {name: round(-log(softmax(values)[item.answer]), 5) for name, values in losses.items()}
+
+
+def read_losses(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return one row an item of several runs: task, category, item, words, stop, tokens, bytes, choice,
+    calibrated.
+    """
+    import pandas as pd
+
+    rows = [row for run in runs for row in read_json_lines(run.file(LOSSES))]
+    return pd.DataFrame(rows).astype({"choice": float, "calibrated": float})

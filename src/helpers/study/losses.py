@@ -1,0 +1,239 @@
+"""The losses of the grid's cells, measured or read back from the small tables that `results/` keeps.
+
+A table of losses has one row an item, cell and training seed: cell, seed, task, category, item, words and stop
+(nats), tokens and bytes (of the words), choice and calibrated (nats; none where there are no options). Held-out
+rows of category c are the task `held_out_c`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers.errors import StudyError
+from helpers.evaluation.answer_loss import measure_answer_loss, read_losses
+from helpers.evaluation.held_out import measure_held_out, read_held_out
+from helpers.models.load import identify_model
+from helpers.paths import shown
+from helpers.store import Run, describe_machine, sha256_file, write_text
+from helpers.study.cells import BASE, CellPlan
+from helpers.study.grid import tune_cell
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from helpers.study.study import Study
+
+VALUES = ("words", "stop", "choice", "calibrated")
+ITEMS, CELLS, MANIFEST = "items.csv", "cells.csv", "manifest.json"
+KEYS = ["task", "item"]
+ABOUT = ["category", "tokens", "bytes"]
+
+
+def measure_cell(study: Study, plan: CellPlan) -> tuple[Run | None, list[Run]]:
+    """Tune a cell and measure its losses, or load them; returns the tuning and the runs of the losses, that of
+    the held-out rows first. Where no rows are held out, or no task is named, those are left out; where the cell
+    is only looked for and not tuned yet, there are none.
+    """
+    name, tuning, evaluation, instructions, data = study.settle(plan)
+    adapter = tune_cell(name, tuning, instructions)
+    if adapter and not adapter.is_stored:
+        return adapter, []
+    base, runs = study.shared_base, []
+    if study.held_out_file:
+        rows, n_rows = study.held_out_file, study.losses.n_held_out
+        runs.append(measure_held_out(evaluation, n_rows, adapter, rows, tuning.max_tokens, base))
+    if evaluation.tasks:
+        runs += measure_answer_loss(evaluation, study.losses.n_loss_items, adapter, data, base)
+    return adapter, runs
+
+
+def read_cell(study: Study, runs: Sequence[Run]) -> pd.DataFrame:
+    """Return the losses of one cell, one row an item; rows of categories outside the lattice are left out."""
+    import pandas as pd
+
+    n_held_out = bool(study.held_out_file)
+    frames = [read_held_out(run) for run in runs[:n_held_out]]
+    frames += [read_losses(runs[n_held_out:])] if runs[n_held_out:] else []
+    table = pd.concat(frames, ignore_index=True).reindex(columns=[*KEYS, *ABOUT, *VALUES])
+    return table[table["category"].isin(study.grid.players)]
+
+
+def stack_seeds(tables: dict[CellPlan, pd.DataFrame]) -> pd.DataFrame:
+    """Return the tables of cells below each other with cell and seed, the base model under every seed."""
+    import pandas as pd
+
+    seeds = sorted({plan.seed for plan in tables if plan.seed is not None}) or [0]
+    frames = [
+        table.assign(cell=plan.name, seed=seed)
+        for plan, table in tables.items()
+        for seed in (seeds if plan.seed is None else [plan.seed])
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None:
+    """Write the losses of stored cells as tables without any text: `items.csv` (task, item, category, tokens,
+    bytes), a table of each of words, stop, choice and calibrated (a column a cell), `cells.csv` (what each cell
+    was and cost) and `manifest.json`. Cells that the folder holds already stay.
+
+    Raises:
+        StudyError: the folder holds cells of other settings, rows or test items.
+    """
+    import pandas as pd
+
+    manifest = _describe(study)
+    _check_same(manifest, folder)
+    measured = {plan: measure_cell(study, plan) for plan in plans}
+    tables = {plan: read_cell(study, runs).set_index(KEYS) for plan, (_, runs) in measured.items()}
+    first = next(iter(tables.values()))
+    _write(folder / ITEMS, first[ABOUT], whole=True)
+    for value in VALUES:
+        wide = (
+            pd.DataFrame({plan.id: table[value] for plan, table in tables.items()}).dropna(how="all").round(4)
+        )
+        _write(folder / f"{value}.csv", wide)
+    cells = pd.DataFrame([_describe_cell(plan, *found) for plan, found in measured.items()])
+    there = pd.read_csv(folder / CELLS) if (folder / CELLS).is_file() else cells.iloc[:0]
+    cells = pd.concat([there, cells[~cells["id"].isin(there["id"])]], ignore_index=True)
+    whole = dict.fromkeys(("seed", "n_tokens", "n_response_tokens"), "Int64")
+    write_text(folder / CELLS, cells.astype(whole).to_csv(index=False))
+    files = {path.name: sha256_file(path) for path in sorted(folder.glob("*.csv"))}
+    write_text(folder / MANIFEST, json.dumps(manifest | {"files": files}, indent=1) + "\n")
+
+
+def _write(path: Path, table: pd.DataFrame, whole: bool = False) -> None:
+    """Write a table by item; columns that the file holds already stay.
+
+    Raises:
+        StudyError: the file holds other items.
+    """
+    import pandas as pd
+
+    if path.is_file():
+        there = pd.read_csv(path, dtype={"item": str}).set_index(KEYS)
+        if not there.index.equals(table.index):
+            raise StudyError(f"{shown(path)} holds other items. Name another folder.")
+        table = there if whole else there.join(table.drop(columns=[c for c in table if c in there]))
+    write_text(path, table.to_csv())
+
+
+def _describe_cell(plan: CellPlan, adapter: Run | None, runs: Sequence[Run]) -> dict[str, Any]:
+    facts = adapter.manifest["facts"] if adapter else {}
+    own = {"id": plan.id, "cell": plan.name, "n_rows": plan.n_rows, "seed": plan.seed}
+    cost = {name: facts.get(name) for name in ("n_tokens", "n_response_tokens", "train_seconds")}
+    cost["loss_seconds"] = round(sum(run.manifest["seconds"] for run in runs), 1)
+    return own | cost | {name: runs[0].manifest[name] for name in ("commit", "created")}
+
+
+def _describe(study: Study) -> dict[str, Any]:
+    tuning = dataclasses.asdict(study.tuning)
+    for name in ("categories", "training_seed", "n_rows"):
+        del tuning[name]  # each cell has its own
+    machine = describe_machine()
+    return {
+        "settings": {
+            "tuning": tuning,
+            "evaluation": dataclasses.asdict(study.evaluation),
+            "losses": dataclasses.asdict(study.losses),
+            "budget": study.grid.budget,
+            "lattice": study.grid.lattice,
+        },
+        "model": identify_model(study.evaluation.model),
+        "instructions": sha256_file(study.instruction_file),
+        "held_out": sha256_file(study.held_out_file) if study.held_out_file else None,
+        "machine": machine["machine"] | {"created": machine["created"]},
+        "versions": machine["versions"],
+    }
+
+
+def _check_same(manifest: dict[str, Any], folder: Path) -> None:
+    if not (folder / MANIFEST).is_file():
+        return
+    there = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    differs = [
+        name for name in ("settings", "model", "instructions", "held_out") if there[name] != manifest[name]
+    ]
+    if differs:
+        raise StudyError(
+            f"{shown(folder)} holds cells of another study: their {differs[0]} differ. Name another."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class LossTables:
+    """Losses read back: `values` by name (a column a cell's id), `items`, `cells`, `manifest`."""
+
+    values: dict[str, pd.DataFrame]
+    items: pd.DataFrame
+    cells: pd.DataFrame
+    manifest: dict[str, Any]
+
+    def collect(self, names: Iterable[str], n_rows: int) -> pd.DataFrame:
+        """Return the losses of some cells of `n_rows` rows, in the form of this module's tables, under those
+        training seeds of which every cell is there.
+
+        Raises:
+            StudyError: no seed has all of them.
+        """
+        import pandas as pd
+
+        names = list(names)
+        own = self.cells[self.cells["cell"].isin(names) & self.cells["n_rows"].isin([0, n_rows])]
+        by_seed = own.dropna(subset="seed").groupby("seed")["cell"].agg(set)
+        wanted = set(names) - {BASE}
+        seeds = [int(seed) for seed, found in by_seed.items() if wanted <= found]
+        if not seeds:
+            raise StudyError(
+                f"No training seed has all of {', '.join(names)} at {n_rows} rows in the tables."
+            )
+        frames = []
+        for cell in own.itertuples():
+            under = seeds if cell.cell == BASE else [int(cell.seed)] if int(cell.seed) in seeds else []
+            columns = {name: table[cell.id] for name, table in self.values.items()}
+            one = self.items.join(pd.DataFrame(columns)).reset_index()
+            frames += [one.assign(cell=cell.cell, seed=seed) for seed in under]
+        return pd.concat(frames, ignore_index=True)
+
+
+def load_losses(folder: Path) -> LossTables:
+    """Read the tables of losses that `export_losses` wrote.
+
+    Raises:
+        StudyError: there are none, or one was altered since it was written.
+    """
+    import pandas as pd
+
+    if not (folder / MANIFEST).is_file():
+        raise StudyError(
+            f"{shown(folder)} holds no {MANIFEST}. Restore it, or write it with `study grid export`."
+        )
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    for name, digest in manifest["files"].items():
+        if sha256_file(folder / name) != digest:
+            raise StudyError(
+                f"{shown(folder / name)} is not the table that its manifest names. Restore it (`git checkout "
+                f"{shown(folder)}`), or export again."
+            )
+
+    def read(name: str) -> pd.DataFrame:
+        return pd.read_csv(folder / name, dtype={"item": str}).set_index(KEYS)
+
+    values = {name: read(f"{name}.csv") for name in VALUES}
+    return LossTables(values, read(ITEMS), pd.read_csv(folder / CELLS), manifest)
+
+
+def average_losses(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean loss (nats a token, end of text included) by cell, seed and category of held-out rows:
+    cell, seed, category, loss, by_tokens (each token counting the same).
+    """
+    held = table[table["task"].str.startswith("held_out_")]
+    nats, tokens = held["words"] + held["stop"], held["tokens"] + 1
+    grouped = held.assign(loss=nats / tokens, nats=nats, n=tokens).groupby(
+        ["cell", "seed", "category"], sort=False
+    )
+    means = grouped.agg(loss=("loss", "mean"), nats=("nats", "sum"), n=("n", "sum")).reset_index()
+    return means.assign(by_tokens=means["nats"] / means["n"]).drop(columns=["nats", "n"])

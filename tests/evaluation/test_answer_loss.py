@@ -1,0 +1,112 @@
+"""The loss of the right answer equals plain `transformers`, one item at a time; what cannot be measured is
+refused by name.
+"""
+
+import math
+
+import pytest
+import torch
+
+from helpers.errors import StudyError
+from helpers.evaluation.answer_loss import encode_answers, list_losses, measure_answer_loss, read_losses
+from helpers.evaluation.stage import EvaluationSettings, prepare_task_runs
+from helpers.models.load import load_model, load_tokenizer
+from helpers.prompts import build_prompt, encode_prompt
+
+TASKS = "exam_choice,evidence_yesno,medication_status,patient_answer"
+
+
+@pytest.fixture(scope="module")
+def model(toy_model):
+    return load_model(toy_model)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(toy_model):
+    return load_tokenizer(toy_model)
+
+
+def score_plainly(model, prompt, answer):
+    """Return the log-likelihood of each token of an answer, from the model's own forward."""
+    with torch.inference_mode():
+        logits = torch.log_softmax(model(torch.tensor([prompt + answer])).logits[0].float(), dim=-1)
+    return [logits[len(prompt) - 1 + place, token].item() for place, token in enumerate(answer)]
+
+
+def test_losses_equal_plain_transformers_one_item_at_a_time(toy_model, model, tokenizer):
+    settings = EvaluationSettings(model=toy_model, tasks=TASKS)
+    table = read_losses(measure_answer_loss(settings, 3)).set_index(["task", "item"])
+    for task_run in prepare_task_runs(EvaluationSettings(tasks=TASKS, n_items=3)):
+        for item in task_run.items:
+            row = table.loc[(task_run.task.name, item.id)]
+            prompt = encode_prompt(tokenizer, task_run.build_prompts(item)[0])
+            answers = encode_answers(tokenizer, task_run, item)
+            right = score_plainly(model, prompt, answers[item.answer if task_run.task.is_choice else 0])
+            assert row["words"] == pytest.approx(-sum(right[:-1]), abs=1e-4 * len(right))
+            assert row["stop"] == pytest.approx(-right[-1], abs=1e-4)
+            assert row["tokens"] == len(right) - 1
+            assert row["bytes"] == len(task_run.task.answer(item).encode())
+
+
+def test_the_choice_is_the_right_options_share_and_calibration_takes_the_prior_off(
+    toy_model, model, tokenizer
+):
+    settings = EvaluationSettings(model=toy_model, tasks="exam_choice")
+    table = read_losses(measure_answer_loss(settings, 2)).set_index("item")
+    (task_run,) = prepare_task_runs(EvaluationSettings(tasks="exam_choice", n_items=2))
+    empty = encode_prompt(tokenizer, build_prompt(task_run.task.instruction))
+    for item in task_run.items:
+        prompt, answers = (
+            encode_prompt(tokenizer, task_run.build_prompts(item)[0]),
+            encode_answers(tokenizer, task_run, item),
+        )
+        means = [
+            [sum(score_plainly(model, start, answer)[:-1]) / (len(answer) - 1) for answer in answers]
+            for start in (prompt, empty)
+        ]
+        freed = [mean - prior for mean, prior in zip(*means, strict=True)]
+        for name, values in (("choice", means[0]), ("calibrated", freed)):
+            share = math.exp(values[item.answer]) / sum(map(math.exp, values))
+            assert table.loc[item.id, name] == pytest.approx(-math.log(share), abs=1e-4)
+
+
+def test_tasks_without_options_have_no_choice(toy_model):
+    table = read_losses(measure_answer_loss(EvaluationSettings(model=toy_model, tasks="patient_answer"), 2))
+    assert table[["choice", "calibrated"]].isna().all(axis=None)
+
+
+def test_losses_do_not_depend_on_the_batch(toy_model, model, tokenizer, monkeypatch):
+    (task_run,) = prepare_task_runs(EvaluationSettings(tasks="exam_choice", n_items=5))
+    whole = list_losses(model, tokenizer, task_run)
+    monkeypatch.setattr("helpers.evaluation.answer_loss.BATCH_SIZE", 1)
+    for one, other in zip(list_losses(model, tokenizer, task_run), whole, strict=True):
+        assert one["words"] == pytest.approx(other["words"], abs=1e-4)
+        assert one["choice"] == pytest.approx(other["choice"], abs=1e-4)
+
+
+def test_an_option_that_begins_another_is_told_from_it(model, tokenizer):
+    (task_run,) = prepare_task_runs(EvaluationSettings(tasks="evidence_yesno", n_items=2))
+    item = task_run.items[0].model_copy(update={"options": ["yes", "yes maybe"], "answer": 1})
+    (row,) = list_losses(model, tokenizer, type(task_run)(task_run.task, [item], None, False, False))
+    prompt = encode_prompt(tokenizer, task_run.build_prompts(item)[0])
+    plain = score_plainly(model, prompt, encode_answers(tokenizer, task_run, item)[1])
+    assert row["words"] == pytest.approx(-sum(plain[:-1]), abs=1e-4)
+
+
+def test_a_tokenizer_without_end_of_text_and_an_empty_reference_are_refused(tokenizer, toy_model):
+    (task_run,) = prepare_task_runs(EvaluationSettings(tasks="patient_answer", n_items=2))
+    empty = task_run.items[0].model_copy(update={"references": [" "]})
+    with pytest.raises(StudyError, match=f"patient_answer, item {empty.id}"):
+        encode_answers(tokenizer, task_run, empty)
+    endless = load_tokenizer(toy_model)
+    endless.eos_token = None
+    with pytest.raises(StudyError, match="end-of-text"):
+        encode_answers(endless, task_run, task_run.items[0])
+
+
+def test_a_loss_that_is_no_number_is_refused_with_task_and_item(toy_model, tokenizer):
+    model = load_model(toy_model)
+    torch.nn.init.constant_(model.get_output_embeddings().weight, float("nan"))
+    (task_run,) = prepare_task_runs(EvaluationSettings(tasks="evidence_yesno", n_items=2))
+    with pytest.raises(StudyError, match=r"finite number, but nan was found \(evidence_yesno, item"):
+        list_losses(model, tokenizer, task_run)

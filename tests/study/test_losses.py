@@ -1,0 +1,145 @@
+"""Losses of the grid's cells: measured, written as tables without text, read back the same."""
+
+import pandas as pd
+import pytest
+
+from helpers.analysis.statistics import contrast
+from helpers.errors import StudyError
+from helpers.study.endpoints import bits_per_byte, keep_held_out, keep_tasks, take_endpoint
+from helpers.study.losses import average_losses, export_losses, load_losses
+from helpers.study.study import Study
+
+
+@pytest.fixture
+def study(toy_model, instruction_file):
+    parameters = {
+        "model": toy_model,
+        "instructions": str(instruction_file),
+        "n_rows": 4,
+        "batch_size": 4,
+        "tasks": "evidence_yesno,patient_answer",
+        "n_held_out": 3,
+        "n_loss_items": 2,
+        "held_out_share": 0.4,
+        "n_seeds": 2,
+        "controls": "",
+        "answers": "none",
+    }
+    return Study.from_parameters(parameters)
+
+
+def test_held_out_rows_are_never_tuned_on(study):
+    training, held_out = (
+        set(path.read_text().splitlines()) for path in (study.instruction_file, study.held_out_file)
+    )
+    assert not training & held_out
+    assert len(training | held_out) == 40
+    assert len(held_out) == 16
+
+
+def test_losses_cover_held_out_rows_and_tasks_of_every_cell_and_seed(study):
+    table = study.collect_losses(["base", "qa"])
+    counts = table.groupby(["cell", "seed"]).size()
+    assert counts.index.tolist() == [("base", 1), ("base", 2), ("qa", 1), ("qa", 2)]
+    assert counts.nunique() == 1
+    assert set(table["task"]) == {
+        "held_out_qa",
+        "held_out_ie",
+        "held_out_gen",
+        "evidence_yesno",
+        "patient_answer",
+    }
+    base = table[table["cell"] == "base"]
+    assert base[base["seed"] == 1]["words"].tolist() == base[base["seed"] == 2]["words"].tolist()
+
+
+def test_tables_without_text_give_the_same_losses_back_and_grow_cell_by_cell(study, tmp_path):
+    plans = study.plan_cells(["base", "qa", "ie"])
+    folder = tmp_path / "tables"
+    export_losses(study, plans[:2], folder)
+    export_losses(study, plans, folder)
+    found = load_losses(folder).collect(["base", "qa", "ie"], 4)
+    keys = ["cell", "seed", "task", "item"]
+    pd.testing.assert_frame_equal(
+        found.sort_values(keys, ignore_index=True),
+        study.collect_losses(["base", "qa", "ie"]).sort_values(keys, ignore_index=True)[found.columns],
+        atol=1e-4,
+        check_dtype=False,
+    )
+    assert not any("Say how" in path.read_text() for path in folder.iterdir())
+    with pytest.raises(StudyError, match="No training seed has all of"):
+        load_losses(folder).collect(["base", "gen"], 4)
+    (folder / "words.csv").write_text("task,item\n")
+    with pytest.raises(StudyError, match="not the table that its manifest names"):
+        load_losses(folder)
+
+
+def test_cells_of_another_study_are_refused(study, tmp_path, toy_model, instruction_file):
+    export_losses(study, study.plan_cells(["base"]), tmp_path)
+    other = Study.from_parameters(
+        {
+            "model": toy_model,
+            "instructions": str(instruction_file),
+            "learning_rate": 0.1,
+            "held_out_share": 0.4,
+        }
+    )
+    with pytest.raises(StudyError, match="their settings differ"):
+        export_losses(other, other.plan_cells(["base"]), tmp_path)
+
+
+LOSSES = pd.DataFrame(
+    {
+        "cell": ["base", "base", "qa", "qa"],
+        "task": "held_out_qa",
+        "category": "qa",
+        "item": ["a", "b", "a", "b"],
+        "words": [4.0, 9.0, 2.0, 9.0],
+        "stop": [2.0, 1.0, 0.0, 1.0],
+        "tokens": [2, 9, 2, 9],
+        "bytes": [8, 36, 8, 36],
+        "choice": [0.5, None, 0.1, None],
+        "calibrated": [0.4, None, 0.2, None],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "weighting", "gain"),
+    [
+        ("loss", "rows", (2 - 2 / 3) / 2),
+        ("loss", "tokens", (16 - 12) / 13),
+        ("words", "rows", (2 - 1) / 2),
+        ("stop", "rows", 2 / 2),
+        ("choice", "rows", 0.5 - 0.1),
+        ("calibrated", "rows", 0.4 - 0.2),
+    ],
+)
+def test_a_gain_is_a_fall_of_the_endpoint_by_hand(endpoint, weighting, gain):
+    table = take_endpoint(LOSSES, endpoint, weighting)
+    means = table.groupby("cell")["score"].mean()
+    assert means["qa"] - means["base"] == pytest.approx(gain)
+
+
+def test_bits_per_byte_and_the_two_kinds_of_items():
+    assert bits_per_byte(LOSSES).iloc[0] == pytest.approx(4 / 8 / 0.6931471805599453)
+    assert len(keep_held_out(LOSSES)) == 4
+    assert keep_tasks(LOSSES).empty
+
+
+def test_an_endpoint_that_no_item_has_or_that_is_unknown_is_refused():
+    with pytest.raises(StudyError, match="No item has the endpoint 'choice'"):
+        take_endpoint(LOSSES.assign(choice=float("nan")), "choice")
+    with pytest.raises(StudyError, match="`endpoint` must be a loss"):
+        take_endpoint(LOSSES, "score")
+
+
+def test_averages_by_rows_and_by_tokens_are_kept_apart():
+    means = average_losses(LOSSES.assign(seed=1)).set_index("cell")
+    assert means.loc["base", "loss"] == pytest.approx((2 + 1) / 2)
+    assert means.loc["base", "by_tokens"] == pytest.approx(16 / 13)
+
+
+def test_the_gain_of_a_cell_is_a_contrast_like_any_other():
+    items = take_endpoint(pd.concat([LOSSES, LOSSES.assign(item=lambda t: t["item"] + "2")]).assign(seed=1))
+    assert contrast(items, {"qa": 1, "base": -1})["estimate"] == pytest.approx(2 / 3)
