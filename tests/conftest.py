@@ -170,7 +170,7 @@ def encoder(tmp_path, monkeypatch):
             intermediate_size=16,
         )
     ).save_pretrained(folder)
-    monkeypatch.setattr(similarity, "FILES", {name: sha256_file(folder / name) for name in similarity.FILES})
+    monkeypatch.setattr(similarity, "FILES", {path.name: sha256_file(path) for path in folder.iterdir()})
     similarity.load_encoder.cache_clear()
     yield folder
     similarity.load_encoder.cache_clear()

@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.adapters import SharedBase, find_adapter, identify_adapter
+from helpers.evaluation.adapters import SharedBase, find_adapter
 from helpers.evaluation.choice import score_tokens
 from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.stage import EvaluationSettings, TaskRun, prepare_task_runs
 from helpers.jsonl import dump_rows, read_json_lines
+from helpers.models.adapters import identify_adapter
+from helpers.models.forward import check_lengths
 from helpers.models.load import describe_format, identify_model
 from helpers.progress import track
-from helpers.prompts import build_prompt, encode_prompt
+from helpers.prompts import Prompt
 from helpers.store import Run, run_stage, write_text
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ def _measure_task(task_run: TaskRun, base: SharedBase, adapter: Path | None, inp
         (folder / PARTIAL).unlink(missing_ok=True)
         return {"n_items": len(rows)}
 
-    return run_stage("answer_loss", {"task": task_run.task.name}, inputs, VERSION, compute)
+    asked = {"task": task_run.task.name} | task_run.form.describe()
+    return run_stage("answer_loss", asked, inputs, VERSION, compute)
 
 
 def list_losses(
@@ -105,12 +108,17 @@ def list_losses(
     question, whose shares are the options' prior (contextual calibration; Zhao et al., 2021).
     """
     asked = [
-        (encode_prompt(tokenizer, task_run.build_prompts(item)[0]), encode_answers(tokenizer, task_run, item))
+        (
+            task_run.form.encode(tokenizer, task_run.build_prompts(item)[0]),
+            encode_answers(tokenizer, task_run, item),
+        )
         for item in task_run.items
     ]
     if task_run.task.is_choice:
-        empty = encode_prompt(tokenizer, build_prompt(task_run.task.instruction))
+        empty = task_run.form.encode(tokenizer, Prompt(task_run.task.instruction))
         asked += [(empty, answers) for _, answers in asked]
+    lengths = [len(prompt) + max(map(len, answers)) for prompt, answers in asked]
+    check_lengths(model.config, lengths, f"prompts with answers of {task_run.task.name!r}")
     found = score_tokens(model, asked, BATCH_SIZE, partial)
     priors = found[len(task_run.items) :] or [None] * len(task_run.items)
     return [
@@ -125,19 +133,13 @@ def encode_answers(tokenizer: PreTrainedTokenizerBase, task_run: TaskRun, item: 
     Raises:
         StudyError: the tokenizer has no end of text, or an answer is empty.
     """
-    if tokenizer.eos_token_id is None:
-        raise StudyError(
-            "The loss of an answer counts its end, but the model's tokenizer names no end-of-text token. Set "
-            "`eos_token` in its tokenizer_config.json."
-        )
     texts = item.options if task_run.task.is_choice else [task_run.task.answer(item)]
-    ids = [tokenizer(text.strip(), add_special_tokens=False)["input_ids"] for text in texts]
-    if not all(ids):
+    if not all(text.strip() for text in texts):
         raise StudyError(
             f"Every reference answer must hold text, but an empty one was found ({task_run.task.name}, item "
             f"{item.id}). Fix or remove that item."
         )
-    return [[*answer, tokenizer.eos_token_id] for answer in ids]
+    return [task_run.form.encode_response(tokenizer, text) for text in texts]
 
 
 def _describe_item(
