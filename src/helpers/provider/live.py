@@ -175,7 +175,7 @@ class LiveClient:
         if not ordered and status == 503:
             return delay
         self._hold_back(ordered or delay)
-        return 0.0
+        return 0.0  # the pause of all is this request's too
 
     def _is_held_back(self, error: Exception, began: float) -> bool:
         """Say whether the server only asked to wait: that is no failed attempt while answers to others come
