@@ -154,8 +154,8 @@ def _reference_losses(cells: Sequence[str]) -> pd.DataFrame:
 
 @cache
 def _predict_mixtures() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what the law with the least error predicts of the reference run: its cells, and
-    every mixture.
+    """Return what the law with the least error predicts of the reference run: its cells, and every
+    mixture.
     """
     tables = comparison.read_reference_losses()
     losses = read_losses(read_mixtures(tables, SINGLES))

@@ -101,8 +101,7 @@ class GridSettings:
         if unknown:
             raise StudyError(
                 f"`controls` must be some of {', '.join(CONTROLS)}, or controls of a cell such as "
-                "qa~shuffled, "
-                f"qa~lengths, qa~tokens, joined by commas, but {unknown[0]!r} was found."
+                f"qa~shuffled, qa~lengths, qa~tokens, joined by commas, but {unknown[0]!r} was found."
             )
         if GENERAL in self.control_cells and not self.general:
             raise StudyError(
