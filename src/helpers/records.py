@@ -5,27 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Category = Literal["qa", "ie", "gen", "other"]
 Difficulty = Literal["easy", "medium", "hard"]
 ItemDifficulty = Literal["easy", "medium", "hard", "unrated"]
 Split = Literal["train", "test"]
-Text = Annotated[str, Field(min_length=1)]
+
+
+def check_text(text: str) -> str:
+    """Return a text as it is; one without a letter is a ValueError."""
+    if not text.strip():
+        raise ValueError("must hold a text that is not empty")
+    return text
+
+
+Text = Annotated[str, AfterValidator(check_text)]
 CATEGORIES: tuple[str, ...] = ("qa", "ie", "gen", "other")
 BASE, ALL, SHUFFLED, GENERAL = "base", "all", "shuffled", "general"
 RESERVED = (BASE, ALL, SHUFFLED, GENERAL)  # names of cells that are no category
-SHUFFLED_OF = f"{SHUFFLED}-"  # begins the name of the control of one subset, such as 'shuffled-qa'
 NAME = r"\w[\w-]*"  # a category of a user's file: names of cells and files are made of it
 
 
 def check_category(name: str) -> str:
     """Return a category's name as it is; a name that a cell has already is a ValueError."""
-    if name in RESERVED or name.startswith(SHUFFLED_OF):
-        raise ValueError(
-            f"a category cannot be called {', '.join(RESERVED[:-1])} or {RESERVED[-1]}, nor begin with "
-            f"'{SHUFFLED_OF}'"
-        )
+    if name in RESERVED:
+        raise ValueError(f"a category cannot be called {', '.join(RESERVED[:-1])} or {RESERVED[-1]}")
     return name
 
 
@@ -94,7 +99,7 @@ class Instruction(BaseModel):
     id: str
     category: AnyCategory
     instruction: Text
-    input: str
+    input: Annotated[str, BeforeValidator(lambda value: "" if value is None else value)] = ""
     output: Text
 
 
@@ -106,7 +111,7 @@ class ChoiceItem(Row):
     difficulty: ItemDifficulty = "unrated"
     context: str
     question: Text
-    options: Annotated[list[Text], Field(min_length=2)]
+    options: Annotated[list[Text], Field(min_length=2, max_length=52)]  # as many as there are letters
     answer: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")

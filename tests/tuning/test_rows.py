@@ -121,10 +121,9 @@ def test_unknown_subsets_are_refused(categories):
 
 def test_the_shuffled_control_keeps_prompts_and_responses_and_parts_every_pair():
     rows = [EncodedRow([10 + n, 20 + n, 30 + n], 2) for n in range(4)]
-    rotated = rotate_responses(rows, "shuffled")
+    rotated = rotate_responses(rows)
     assert [row.input_ids for row in rotated] == [[10, 20, 31], [11, 21, 32], [12, 22, 33], [13, 23, 30]]
     assert all(row.n_prompt == 2 for row in rotated)
-    assert rotate_responses(rows, "all") == rows
 
 
 def test_the_shuffled_control_draws_the_rows_of_all(instruction_file):
@@ -175,15 +174,3 @@ def test_rows_of_a_smaller_mixture_are_part_of_a_larger_one_under_the_same_seed(
     assert ids[0] < ids[1] < ids[2]
     other = {row.id for row in select_rows(rows, "qa:1+gen:6", 7, 4)}
     assert not other < ids[1]
-
-
-def test_the_shuffled_control_of_one_category_has_its_rows_and_parts_every_pair(instruction_file, tokenizer):
-    rows = read_rows(instruction_file, Instruction)
-    assert select_rows(rows, "shuffled-qa", 4, 1) == select_rows(rows, "qa", 4, 1)
-    assert select_rows(rows, "shuffled-qa:2+ie:1", 3, 1) == select_rows(rows, "qa:2+ie:1", 3, 1)
-    encoded = [encode_row(tokenizer, row) for row in select_rows(rows, "qa", 3, 1)]
-    rotated = rotate_responses(encoded, "shuffled-qa")
-    assert [row.input_ids[row.n_prompt :] for row in rotated] == [
-        row.input_ids[row.n_prompt :] for row in (*encoded[1:], encoded[0])
-    ]
-    assert rotate_responses(encoded, "qa") == encoded

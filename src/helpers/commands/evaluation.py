@@ -23,6 +23,7 @@ from helpers.evaluation.judge import (
 from helpers.evaluation.sources import BASELINES
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.paths import shown
+from helpers.prompts import ALPACA, FORMAT_HELP, SYSTEM_HELP
 from helpers.provider.connection import read_key
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import pick
@@ -63,6 +64,8 @@ def evaluate(
     permute_options: Annotated[
         bool, typer.Option("--permute-options", help="Show listed options in every cyclic order.")
     ] = False,
+    prompt_format: Annotated[str, typer.Option(help=FORMAT_HELP)] = ALPACA,
+    system_prompt: Annotated[str, typer.Option(help=SYSTEM_HELP)] = "",
     bertscore: Annotated[
         bool, typer.Option("--bertscore", help="Measure BERTScore of generated texts, with a small encoder.")
     ] = False,
@@ -97,6 +100,8 @@ def evaluate(
         "n_items": n_items,
         "choice_scoring": choice_scoring,
         "permute_options": permute_options,
+        "prompt_format": prompt_format,
+        "system_prompt": system_prompt,
     }
     models = [*(model or ["smollm2-135m"]), *(BASELINES if baselines else [])]
     with plain_errors():
@@ -118,6 +123,8 @@ def evaluate(
         if further.judge:
             check_judge(further.judge, limits)
             read_key(open_journal(further.judge).model)
+        if prompt_format != ALPACA:
+            typer.echo(show_prompts(models, settings, data))
         with report_progress("evaluate"):
             evaluations = run_evaluations(models, adapter or [], settings, data)
         if further.judge:
@@ -125,6 +132,19 @@ def evaluate(
         with report_progress("measure"):
             tables = tabulate(evaluations, further)
         show_tables(tables, output)
+
+
+def show_prompts(models: list[str], settings: dict, data: Path | None) -> str:
+    """Return the first prompt of the first task as each model gets it, decoded from its ids."""
+    from helpers.evaluation.stage import list_first_prompts
+
+    first = {
+        name: list_first_prompts(pick(EvaluationSettings, settings | {"model": name}), data).iloc[0]
+        for name in models
+    }
+    return "\n".join(
+        f"first prompt of {row['task']}, {name}:\n{row['prompt']}\n" for name, row in first.items()
+    )
 
 
 def show_tables(tables: dict[str, pd.DataFrame], output: Path | None) -> None:

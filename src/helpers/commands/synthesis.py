@@ -111,7 +111,9 @@ def show_first_request(settings: SynthesisSettings) -> str:
 
 
 def filter_rows(
-    file: Annotated[Path, typer.Argument(help="JSONL with instruction, input, output.")],
+    file: Annotated[
+        Path, typer.Argument(help="JSON rows (a line each, or an array) with instruction, input, output.")
+    ],
     novelty_threshold: Annotated[
         float, typer.Option(help="ROUGE-L F1 from which an instruction counts as known.")
     ] = FilterSettings.novelty_threshold,
@@ -149,12 +151,12 @@ def filter_rows(
 
 
 def label_rows(
-    file: Annotated[Path, typer.Argument(help="JSONL with instruction, input, output.")],
+    file: Annotated[
+        Path, typer.Argument(help="JSON rows (a line each, or an array) with instruction, input, output.")
+    ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Where to write the labelled rows; default: FILE with .labelled before its ending."
-        ),
+        typer.Option(help="Where to write the labelled rows; default: FILE with the ending .labelled.jsonl."),
     ] = None,
     compare: Annotated[
         str, typer.Option(help="Field with labels to compare with, instead of writing rows.")
@@ -176,8 +178,11 @@ def label_rows(
             if agreement:
                 write_text(agreement, table.to_csv(index=False))
             return
-        target = out or file.with_suffix(f".labelled{file.suffix}")
-        typer.echo(f"{filter_files.label_file(file, target)} rows labelled in {shown(target)}")
+        target = out or file.with_suffix(".labelled.jsonl")
+        n_rows, n_left_out = filter_files.label_file(file, target)
+        typer.echo(f"{n_rows} rows labelled in {shown(target)}")
+        if n_left_out:
+            typer.echo(f"{n_left_out} rows left out: they have no instruction or no output.")
 
 
 def push(

@@ -10,7 +10,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from helpers.records import ALL, BASE, GENERAL, SHUFFLED, SHUFFLED_OF, order_categories
+from helpers.records import ALL, BASE, GENERAL, SHUFFLED, order_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +66,9 @@ def name_category(name: str) -> str:
 def name_cell(cell: str) -> str:
     """Return a cell's name as figures show it: 'QA + IE' for 'qa+ie', 'QA 200 + IE 1' for 'qa:200+ie:1'."""
     known = {BASE: "Base", ALL: "All", SHUFFLED: "Shuffled", GENERAL: "General domain"}
-    if cell.startswith(SHUFFLED_OF):
-        return f"{known[SHUFFLED]} {name_cell(cell.removeprefix(SHUFFLED_OF))}"
+    plain, control, kind = cell.partition("~")
+    if control:
+        return f"{name_cell(plain)}, {'matched ' if kind != SHUFFLED else ''}{kind}"
     parts = [part.partition(":") for part in cell.split("+")]
     return known.get(cell) or " + ".join(
         f"{name.upper() if name in CATEGORY_NAMES else name} {rows}".rstrip() for name, _, rows in parts

@@ -82,9 +82,21 @@ class Journal:
         return sha256_text(json.dumps([self._account, body], sort_keys=True))[:32]
 
     def find(self, body: Body) -> Completion | None:
-        """Return the answer to a request if it is there."""
+        """Return the answer to a request if it is there.
+
+        Raises:
+            StudyError: its file is damaged; it was paid for and is left as it is.
+        """
         path = self._path(self.key(body))
-        return read_rows(path, Completion)[0] if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            return read_rows(path, Completion)[0]
+        except StudyError as error:
+            raise StudyError(
+                f"A reply that was paid for cannot be read: {error} Put the file back, or move it elsewhere "
+                "to have the reply asked for, and paid, once more."
+            ) from None
 
     def keep(self, key: str, completion: Completion) -> None:
         """Write an answer to disk."""

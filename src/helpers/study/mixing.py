@@ -17,13 +17,13 @@ from helpers.evaluation.held_out import draw_held_out, split_losses
 from helpers.jsonl import read_rows
 from helpers.models.load import load_tokenizer
 from helpers.progress import track
-from helpers.records import BASE, SHUFFLED_OF, Instruction, order_categories
+from helpers.records import BASE, Instruction, order_categories
 from helpers.study.cells import (
-    CONTROLS,
     MAX_CATEGORIES,
     CellPlan,
     GridSettings,
     count_categories,
+    is_control,
     round_shares,
 )
 from helpers.study.losses import LossTables, measure_cell, read_cell
@@ -217,7 +217,7 @@ def read_mixtures(tables: LossTables, categories: Iterable[str]) -> pd.DataFrame
 
     names, frames = tuple(categories), []
     for cell in tables.cells.itertuples():
-        if cell.cell not in CONTROLS and not cell.cell.startswith(SHUFFLED_OF):
+        if not is_control(cell.cell):
             columns = {name: tables.values[name][cell.id] for name in ("words", "stop")}
             table = tables.items.join(pd.DataFrame(columns)).reset_index()
             frames.append(lay_out(table, cell.cell, cell.n_rows, cell.seed, names))
