@@ -102,8 +102,8 @@ def read_profile(name: str) -> dict[str, str]:
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
-    """Return the parameters of `name=value` arguments, values as they are written; of two of one name the later
-    one counts.
+    """Return the parameters of `name=value` arguments, values as they are written; of two of one name the
+    later one counts.
 
     Raises:
         StudyError: an argument has no equals sign, or is no text.
