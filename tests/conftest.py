@@ -62,6 +62,22 @@ def provider(monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def found_parameters():
+    """Read the parameters that the notebooks declare, which takes papermill seconds."""
+    from helpers.book.runner import inspect_notebooks
+
+    return inspect_notebooks()
+
+
+@pytest.fixture
+def declared_parameters(found_parameters, monkeypatch):
+    """Let commands find the notebooks' parameters at once."""
+    from helpers.book import runner
+
+    monkeypatch.setattr(runner, "inspect_notebooks", lambda: found_parameters)
+
+
+@pytest.fixture(scope="session")
 def toy_model(tmp_path_factory):
     """Save a two-layer random LLaMA with a tokenizer trained on a few sentences; return its folder."""
     import torch
@@ -154,7 +170,7 @@ def encoder(tmp_path, monkeypatch):
             intermediate_size=16,
         )
     ).save_pretrained(folder)
-    monkeypatch.setattr(similarity, "FILES", {name: sha256_file(folder / name) for name in similarity.FILES})
+    monkeypatch.setattr(similarity, "FILES", {path.name: sha256_file(path) for path in folder.iterdir()})
     similarity.load_encoder.cache_clear()
     yield folder
     similarity.load_encoder.cache_clear()

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from helpers.commands import evaluation, grid, mix, synthesis, tuning
+from helpers.commands import evaluation, grid, merge, mix, synthesis, tuning
 from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
 from helpers.errors import StudyError
 from helpers.paths import BOOK, ROOT, shown
@@ -129,6 +129,7 @@ app.command("filter")(synthesis.filter_rows)
 app.command("label")(synthesis.label_rows)
 app.command()(synthesis.push)
 app.command("tune")(tuning.tune_adapter)
+app.command()(merge.merge)
 app.command("mix")(mix.recommend_mixture)
 app.command()(evaluation.evaluate)
 app.command()(evaluation.export_harness)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from helpers.errors import StudyError
+
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = ROOT / "seeds"
 SEED_TASKS = SEEDS / "seed_tasks.jsonl"
@@ -28,6 +30,14 @@ def model_cache() -> Path:
     """Return the folder of converted models, shared by all checkouts; `STUDY_CACHE` moves it."""
     named = os.environ.get("STUDY_CACHE")
     return (ROOT / Path(named).expanduser() if named else user_cache_path("bioinstruct-study")) / "models"
+
+
+def check_new_folder(folder: Path, option: str) -> None:
+    """Raise StudyError where a folder that is to be written holds something already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StudyError(
+            f"`{option}` must name a new or empty folder, but {shown(folder)} holds something. Name another."
+        )
 
 
 def shown(path: Path) -> str:

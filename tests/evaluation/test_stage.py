@@ -253,7 +253,7 @@ def test_a_changed_parameter_recomputes_what_depends_on_it_and_nothing_else(
 def test_one_shot_prompts_show_the_demonstration_and_zero_shot_ones_none():
     for task in TASKS.values():
         items, demonstration = load_items(task)
-        prompt = build_task_prompt(task, items[0], demonstration)
+        prompt = build_task_prompt(task, items[0], demonstration).text
         assert (demonstration is not None) == (task.category != "qa")
         assert prompt.count("### Response:") == (2 if demonstration else 1)
         assert prompt.endswith("### Response:\n")
@@ -311,7 +311,7 @@ def test_letters_are_read_one_place_after_the_prompt_in_every_order(settings):
         dataclasses.replace(settings, tasks="evidence_yesno", choice_scoring="letter", permute_options=True)
     )[0]
     item = task_run.items[0]
-    straight, turned = task_run.build_prompts(item)
+    straight, turned = (prompt.text for prompt in task_run.build_prompts(item))
     assert f"A. {item.options[0]}\nB. {item.options[1]}" in straight
     assert f"A. {item.options[1]}\nB. {item.options[0]}" in turned
     base = SharedBase(settings.model)

@@ -252,7 +252,8 @@ def test_the_fingerprint_of_a_tuning_holds_the_device_and_number_format_that_wer
     run = tune(settings, instruction_file)
     assert (run.manifest["inputs"]["device"], run.manifest["settings"]["dtype"]) == (device, dtype)
     assert tune(dataclasses.replace(settings, dtype=dtype), instruction_file).reused
-    monkeypatch.setattr(lora, "choose_device", lambda _: ("cuda", "bfloat16"))
+    computed = {"device": "cuda", "dtype": "bfloat16", "products": "bfloat16"}
+    monkeypatch.setattr(lora, "describe_format", lambda _: computed)
     with planning():
         assert not tune(settings, instruction_file).is_stored
 

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from helpers.errors import StudyError
 from helpers.jsonl import read_whole_lines
 from helpers.paths import shown
+from helpers.provider.address import mask_address
 from helpers.provider.journal import Journal
 from helpers.provider.prices import BATCH_DISCOUNT, Price, find_price
 from helpers.records import Usage
@@ -68,14 +69,14 @@ class Ledger:
 
     def __init__(self, journal: Journal, limits: ProviderLimits) -> None:
         model = journal.model
-        self.price: Price | None = find_price(model.name, model.url)
+        self.price: Price | None = find_price(model.name, model.account)
         self._limits, self._path, self._factor = (
             limits,
             journal.folder / "ledger.jsonl",
             BATCH_DISCOUNT if limits.batch else 1.0,
         )
         if self.price is None and not limits.max_cost_tokens:
-            where = f" on {model.url}" if model.url else ""
+            where = f" on {mask_address(model.url)}" if model.account else ""
             raise StudyError(
                 f"The price of {model.name!r}{where} is unknown. Set `max_cost_tokens` (tokens in and out, "
                 "all requests), the cap that then holds."

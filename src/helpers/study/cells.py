@@ -100,8 +100,8 @@ class GridSettings:
         unknown = [name for name in self.control_cells if not is_control(name)]
         if unknown:
             raise StudyError(
-                f"`controls` must be some of {', '.join(CONTROLS)}, or controls of a cell such as qa~shuffled, "
-                f"qa~lengths, qa~tokens, joined by commas, but {unknown[0]!r} was found."
+                f"`controls` must be some of {', '.join(CONTROLS)}, or controls of a cell such as "
+                f"qa~shuffled, qa~lengths, qa~tokens, joined by commas, but {unknown[0]!r} was found."
             )
         if GENERAL in self.control_cells and not self.general:
             raise StudyError(

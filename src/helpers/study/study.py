@@ -17,6 +17,7 @@ from helpers.jsonl import read_rows
 from helpers.models.load import check_dtype
 from helpers.paths import ROOT, SEED_TASKS
 from helpers.progress import track
+from helpers.prompts import PromptFormat
 from helpers.provider.ledger import ProviderLimits
 from helpers.records import GENERAL, Instruction, SeedTask, order_categories
 from helpers.settings import pick
@@ -103,6 +104,7 @@ class Study:
         grid = grid if grid.lattice else dataclasses.replace(grid, lattice="+".join(list_categories(named)))
         grid.check_names()
         check_dtype(tuning.dtype)
+        PromptFormat.from_settings(tuning)
         study = cls(
             synthesis,
             tuning,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from helpers.errors import StudyError
+from helpers.provider.address import check_address, check_name
 from helpers.settings import parameter
 from helpers.synthesis.requests import LIST, REPLY_FORMATS
 
@@ -45,7 +46,9 @@ class SynthesisSettings(FilterSettings):
 
 
 def check_choices(settings: SynthesisSettings) -> None:
-    """Raise StudyError where a setting is none of the values it may take."""
+    """Raise StudyError where a setting is none of its values, or the teacher's address is none."""
+    check_name("teacher", settings.teacher)
+    check_address("teacher_url", settings.teacher_url)
     for name, allowed in {"reply_format": REPLY_FORMATS, "labeller": LABELLERS}.items():
         value = getattr(settings, name)
         if value not in allowed:

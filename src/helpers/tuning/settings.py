@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from helpers.prompts import ALPACA, FORMAT_HELP, SYSTEM_HELP
 from helpers.settings import parameter
 
 
@@ -33,3 +34,5 @@ class TuningSettings:
         0.0, "share of adapter inputs dropped in training", minimum=0, maximum=0.9
     )
     target_modules: str = parameter("all-linear", "'all-linear', or layer names joined by '+'")
+    prompt_format: str = parameter(ALPACA, FORMAT_HELP)
+    system_prompt: str = parameter("", SYSTEM_HELP)
