@@ -106,11 +106,6 @@ class Toys:
         (self.get("tmp_path") / MIRROR).write_text(dump_rows(rows))
         return [load_public_rows(self.get("tmp_path"))]
 
-    def mixture_rows(self):
-        from helpers.study.design import split_rows
-
-        return [split_rows(self.get("instruction_file"), [f"qa-{n}" for n in range(9)] + ["ie-1", "ie-2"], 2)]
-
     def tuning(self):
         from helpers.tuning.lora import tune
         from helpers.tuning.settings import TuningSettings

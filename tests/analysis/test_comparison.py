@@ -4,44 +4,38 @@ import pandas as pd
 import pytest
 
 from helpers.analysis import comparison
-from helpers.study.reference import Reference
+from helpers.study.losses import LossTables
+
+LOSSES = pd.DataFrame(
+    {"words": [2.0, 9.0], "stop": [1.0, 1.0]},
+    index=pd.MultiIndex.from_tuples([("held_out_qa", "a"), ("exam_choice", "b")], names=["task", "item"]),
+)
 
 
-def test_the_held_out_loss_is_that_of_the_lattices_own_cells_whatever_else_the_grid_holds(monkeypatch):
-    ids = {
-        "base": ("base", None),
-        "qa-n4-s1": ("qa", 1),
-        "qa-n9-s1": ("qa", 1),
-        "qa-n4-s2": ("qa", 2),
-        "all-n4-s1": ("all", 1),
+def make_tables(*cells: tuple[str, int, int | None]) -> LossTables:
+    """Return losses of cells given as (name, rows, seed): each the same, less its training seed's tenth."""
+    ids = [name if name == "base" else f"{name}-n{n_rows}-s{seed}" for name, n_rows, seed in cells]
+    table = pd.DataFrame(cells, columns=["cell", "n_rows", "seed"]).assign(id=ids)
+    values = {
+        part: pd.DataFrame(
+            {one: LOSSES[part] - (seed or 0) / 10 for one, (_, _, seed) in zip(ids, cells, strict=True)}
+        )
+        for part in LOSSES
     }
-    cells = pd.DataFrame(
-        [{"id": cell_id, "cell": cell, "seed": seed} for cell_id, (cell, seed) in ids.items()]
+    items = pd.DataFrame({"category": "qa", "tokens": [2, 9], "bytes": [8, 36]}, index=LOSSES.index)
+    return LossTables(values, items, table, {})
+
+
+def test_the_reference_losses_are_the_lattices_own_on_held_out_rows_under_whole_seeds():
+    tables = make_tables(
+        ("base", 0, None), ("qa", 4, 1), ("ie", 4, 1), ("qa", 4, 2), ("qa", 9, 1), ("qa", 4, 3), ("ie", 4, 3)
     )
-    items = pd.DataFrame(
-        [("base", "base", 1), ("base", "base", 2), ("qa-n4-s1", "qa", 1), ("qa-n4-s2", "qa", 2)],
-        columns=["id", "cell", "seed"],
-    )
-    losses = pd.DataFrame(
-        {
-            "tokens": [1, 3],
-            "base": [2.0, 2.0],
-            "qa-n4-s1": [1.0, 2.0],
-            "qa-n9-s1": [9.0, 9.0],
-            "qa-n4-s2": [2.0, 1.0],
-            "all-n4-s1": [9.0, 9.0],
-        }
-    )
-    monkeypatch.setattr(
-        comparison,
-        "read_reference",
-        lambda _: Reference(items, cells, losses.set_index(pd.Index(["a", "b"], name="id")), {}),
-    )
-    (row,) = comparison.held_out_table().to_dict("records")
-    assert row["cell"] == "qa"
-    assert row["loss"] == pytest.approx((1.75 + 1.25) / 2)  # a row counts by its tokens
-    assert row["estimate"] == pytest.approx(1.5 - 2.0)
-    assert (row["n"], row["n_seeds"]) == (2, 2)
+    assert comparison.count_reference_rows(tables) == 4
+    items = comparison.choose_reference_items(tables, ["base", "qa", "ie"])
+    assert set(items["seed"]) == {1, 3}
+    assert set(items["task"]) == {"held_out_qa"}
+    gains = items.set_index(["cell", "seed"])["score"]
+    assert gains["qa", 3] - gains["base", 3] == pytest.approx(0.6 / 3)  # words and stop, over three tokens
 
 
 def make_gains(**rows: tuple[float, float]) -> pd.DataFrame:

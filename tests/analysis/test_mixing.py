@@ -154,10 +154,12 @@ def test_a_mixture_is_recommended_that_is_best_under_the_true_law():
 def test_one_category_alone_is_best_served_by_its_own_rows():
     fits = fit_losses(simulate(), "effective", 100)
     assert recommend(fits, SINGLES, 300, "gen").rows == {"qa": 0, "ie": 0, "gen": 300}
-    few = recommend(fits, SINGLES, 300, "gen", {"qa": 200, "ie": 200, "gen": 150})
+    few = recommend(fits, SINGLES, 300, "gen", {"qa": 200, "ie": 200, "gen": 150}, True)
     assert few.rows["gen"] == 150
     assert "gen" not in set(few.table["mixture"])
-    assert few.table["mixture"].tolist()[-1] == "natural shares"
+    assert few.table["mixture"].tolist() == ["equal parts", "natural shares"]
+    with pytest.raises(StudyError, match="300 of 30 leave none"):
+        recommend(fits, SINGLES, 300, "gen", {"qa": 10, "ie": 10, "gen": 10}, True)
     assert recommend(fits, SINGLES, 2000, "gen").extrapolates
 
 
@@ -199,24 +201,22 @@ def test_noise_is_split_into_seeds_and_the_remainder():
 def test_held_out_rows_drawn_anew_widen_the_interval():
     table = simulate_losses("effective", TRUTHS["effective"], 2, 0, 0.1)
     random = np.random.default_rng(0)
-    hard = {(target, number): random.normal(0, 20) for target in SINGLES for number in range(40)}
+    hard = {(target, number): random.normal(0, 0.4) for target in SINGLES for number in range(40)}
     items = pd.concat(
         table.assign(
             id=f"row-{number}",
-            nats=table["loss"] * 50 + table["category"].map(lambda name, n=number: hard[name, n]),
-            tokens=50,
+            loss=table["loss"] + table["category"].map(lambda name, n=number: hard[name, n]),
         )
         for number in range(40)
     )
-    mean = items.groupby(["n_qa", "n_ie", "n_gen", "seed", "category"])["nats"].mean() / 50
-    table = mean.rename("loss").reset_index()
-    widths = [
-        np.ptp(fit_losses(read_losses(table, known), "effective", 200)["qa"].predict_draws(CELLS[:1]))
-        for known in (None, items)
-    ]
+    keys = ["n_qa", "n_ie", "n_gen", "seed", "category"]
+    means = items.groupby(keys, as_index=False)["loss"].mean()
+    losses = [read_losses(means), read_losses(items)]
+    np.testing.assert_allclose(losses[0].means, losses[1].means)
+    widths = [np.ptp(fit_losses(own, "effective", 200)["qa"].predict_draws(CELLS[:1])) for own in losses]
     assert widths[1] > 3 * widths[0]
     with pytest.raises(StudyError, match="same held-out rows of 'qa'"):
-        read_losses(table, items.iloc[1:])
+        read_losses(items.iloc[1:])
 
 
 def test_categories_have_any_names_and_a_target_may_be_trained_on_by_no_row():

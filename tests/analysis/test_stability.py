@@ -53,13 +53,6 @@ def test_one_seed_says_nothing_of_another():
     assert "one training seed" in describe_seeds(winners=winner_table(make_items(MEANS), ["qa", "ie"]))
 
 
-def test_where_lower_is_better_the_winner_is_the_lowest():
-    losses = make_items(MEANS).assign(score=lambda items: 1 - items["score"])
-    table = winner_table(losses, ["qa", "ie", "gen"], lower_is_better=True).set_index("category")
-    assert table["winner"].to_dict() == {"qa": "qa", "ie": "ie", "gen": "gen"}
-    assert (table["share"] == 1).all()
-
-
 def test_draws_of_three_seeds_reach_as_far_as_students_t():
     by_seed = np.array([0.1, 0.2, 0.6])
     draws = draw_means([np.tile(by_seed[None, :, None], (1, 1, 8))])[:, 0]

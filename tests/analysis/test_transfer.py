@@ -58,22 +58,12 @@ def test_a_pair_is_held_against_the_better_of_its_singles():
     assert table.loc[("qa+ie", "qa"), "low"] == pytest.approx(0.1)
 
 
-def test_where_lower_is_better_a_pair_is_held_against_the_lower_of_its_singles():
-    items = make_items(MEANS, noise=0.2)
-    higher = better_table(items)
-    lower = better_table(items.assign(score=-items["score"]), lower_is_better=True)
-    assert lower["estimate"].to_numpy() == pytest.approx(-higher["estimate"].to_numpy())
-    turned = -lower[["high", "low"]].to_numpy()
-    assert turned == pytest.approx(higher[["low", "high"]].to_numpy(), abs=0.01)
-
-
 def test_a_pair_is_better_where_both_steps_say_so_and_worse_where_one_does_at_half_the_error():
     plain, strict = (
         [{"estimate": 0.3, "low": 0.1, "high": 0.5}, {"estimate": 0.2, "low": 0.15, "high": 0.25}],
         [{"estimate": 0.3, "low": 0.0, "high": 0.6}, {"estimate": 0.2, "low": 0.12, "high": 0.28}],
     )
     assert take_least(plain, strict) == {"estimate": 0.2, "low": 0.1, "high": 0.28}
-    assert take_least(plain, strict, sign=-1) == {"estimate": 0.3, "low": 0.12, "high": 0.5}
 
 
 def test_the_size_curve_holds_gain_and_mean_synergy_of_each_size():

@@ -1,6 +1,6 @@
 """`study mix` as a user meets it: it says its cost, runs the cells it needs, resumes, and recommends."""
 
-import json
+import re
 
 import pandas as pd
 import pytest
@@ -8,8 +8,10 @@ from typer.testing import CliRunner
 
 from helpers.cli import app
 from helpers.jsonl import dump_rows, read_json_lines
-from helpers.study.design import design_cells, split_rows
-from helpers.tuning.rows import share_rows
+from helpers.study.losses import export_losses, load_losses
+from helpers.study.mixing import MixturePlan, design_cells, read_mixtures, run_mixtures
+from helpers.study.study import Study
+from helpers.tuning.rows import parse_parts
 
 
 @pytest.fixture
@@ -34,11 +36,11 @@ def ward_file(tmp_path):
 
 @pytest.fixture
 def options(toy_model, ward_file):
-    values = {"model": toy_model, "learning_rate": 1e-2, "batch_size": 2}
+    values = {"model": toy_model, "learning_rate": 1e-2, "batch_size": 2, "held_out_share": 0.25}
     return [
         "--instructions",
         ward_file,
-        *("--profile", "smoke", "--cell-rows", 4, "--held-out", 4, "--n-seeds", 1),
+        *("--profile", "smoke", "--cell-rows", 4, "--n-seeds", 1),
         *(part for name, value in values.items() for part in ("-p", f"{name}={value}")),
     ]
 
@@ -51,10 +53,10 @@ def call(*arguments, code=0):
 
 def test_it_says_its_cost_runs_its_cells_once_and_recommends(options, tmp_path, runs):
     planned = call(*options, "--rows", 12, "--target", "oncology", "--plan")
-    assert "9 of 9 cells are to be run: 56 rows to tune on" in planned
+    assert "9 of 9 cells are to be run: 55 rows to tune on" in planned
     assert not (runs / "tuning").exists()
     output = call(*options, "--rows", 12, "--target", "oncology", "--output", tmp_path / "tables")
-    assert "For oncology, 12 rows, by the law" in output
+    assert re.search(r"For oncology, 12 rows, by the law .*: (cardiology:\d+)?\+?(oncology:\d+)?\.\n", output)
     assert "Error on mixtures left out (% of the loss): transfer" in output
     assert "of all mixtures may be as good" in output
     made = sorted(runs.glob("tuning/*/manifest.json"))
@@ -72,7 +74,9 @@ def test_mistakes_are_told_before_any_cell_runs(options, ward_file, runs):
     assert "`target` must be one of cardiology, oncology" in call(
         *options, "--rows", 12, "--target", "cardio", code=1
     )
-    assert "Lower `--cell-rows` to 11 or less" in call(*options, "--rows", 12, "--cell-rows", 90, code=1)
+    assert "Lower `--cell-rows` to " in call(*options, "--rows", 12, "--cell-rows", 90, code=1)
+    assert "90 of 24 leave none" in call(*options, "--rows", 90, "--from-file", code=1)
+    assert "`held_out_share` must be above 0" in call(*options, "--rows", 9, "-p", "held_out_share=0", code=1)
     rows = [
         row | {"category": f"{row['category']}-{number % 4}"}
         for number, row in enumerate(read_json_lines(ward_file))
@@ -82,23 +86,36 @@ def test_mistakes_are_told_before_any_cell_runs(options, ward_file, runs):
     assert not (runs / "tuning").exists()
 
 
-def test_held_out_rows_are_of_every_category_and_none_is_trained_on(ward_file):
-    rows = read_json_lines(ward_file)
-    split = split_rows(ward_file, [row["id"] for row in rows if row["id"] != "oncology-0"], 50)
-    parts = [read_json_lines(split.file(name)) for name in ("training.jsonl", "held_out.jsonl")]
-    ids = [{row["id"] for row in part} for part in parts]
-    assert not ids[0] & ids[1]
-    assert len(ids[0] | ids[1]) == 31
-    assert [row["category"] for row in parts[1]].count("oncology") == 5
-    assert json.loads(json.dumps(split.manifest["facts"])) == {"training": 21, "held_out": 10}
-
-
 def test_the_cells_hold_singles_pairs_all_and_tilted_mixtures_at_two_sizes():
     cells = design_cells({"a": 100, "b": 40, "c": 90}, 20)
     assert len(cells) == 3 + 3 + 1 + 3 + 3 + 1
-    sizes = [
-        sum(share_rows(cell, sum(int(part.split(":")[1]) for part in cell.split("+"))).values())
-        for cell in cells
-    ]
+    sizes = [sum(count or 0 for _, count in parse_parts(cell)) for cell in cells]
     assert sorted(set(sizes)) == [20, 40, 60]
     assert {"a:20", "b:40", "c:60", "a:10+b:10", "a:13+b:4+c:3", "a:20+b:20+c:20"} <= set(cells)
+
+
+def test_the_tables_kept_of_a_study_give_the_same_losses_as_its_cells(toy_model, ward_file, tmp_path):
+    study = Study.from_parameters(
+        {
+            "model": toy_model,
+            "instructions": str(ward_file),
+            "lattice": "",
+            "mixtures": "cardiology:3+oncology:1",
+            "controls": "all,oncology~shuffled",
+            "n_rows": 4,
+            "tasks": "evidence_yesno",
+            "n_loss_items": 2,
+            "held_out_share": 0.25,
+        }
+    )
+    plan = MixturePlan(study, {})
+    plans = study.plan_cells(["all", "oncology~shuffled", "base", *study.grid.mixture_cells])
+    export_losses(study, plans, tmp_path / "tables")
+    kept = read_mixtures(load_losses(tmp_path / "tables"), study.grid.players)
+    found = run_mixtures(plan)
+    assert kept.columns.tolist() == found.columns.tolist()
+    assert kept[["n_cardiology", "n_oncology"]].drop_duplicates().to_numpy().tolist() == [[0, 0], [3, 1]]
+    keys = ["n_cardiology", "category", "id"]
+    assert kept.sort_values(keys)["loss"].to_numpy() == pytest.approx(
+        found.sort_values(keys)["loss"].to_numpy(), abs=1e-4
+    )

@@ -56,6 +56,7 @@ def test_own_categories_have_colours_and_names_and_the_studys_keep_theirs(ax):
     assert len(set(color_categories("abcdef").values())) == 6
     assert (name_category("qa"), name_category("oncology")) == ("Question answering", "oncology")
     assert name_cell("qa:200+oncology:100") == "QA 200 + oncology 100"
+    assert name_cell("qa~shuffled") == "QA, shuffled"
     table = pd.DataFrame(
         {"contrast": ["qa", "oncology", "qa+oncology"] * 2, "category": ["qa", "oncology"] * 3}
     )

@@ -8,7 +8,16 @@ import pytest
 from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.settings import pick
-from helpers.study.cells import LATTICE, PAIRS, CellPlan, GridSettings, list_lattice, name_subset, plan_cells
+from helpers.study.cells import (
+    LATTICE,
+    PAIRS,
+    CellPlan,
+    GridSettings,
+    count_categories,
+    list_lattice,
+    name_subset,
+    plan_cells,
+)
 from helpers.study.study import Study
 from helpers.tuning.lora import ROWS, tune
 
@@ -75,6 +84,7 @@ def test_every_tuned_cell_comes_once_a_seed_and_the_base_model_once():
         ({"mixtures": "qa:4+ie"}, "`categories` must be"),
         ({"mixtures": "qa+ie"}, "must name the rows of each"),
         ({"controls": "all,random"}, "'random' was found"),
+        ({"controls": "qa~reversed"}, "A control must be one of shuffled, lengths, tokens"),
         ({"controls": "general"}, "`general` is empty"),
         ({"sizes": "12,many"}, "whole numbers"),
         ({"sizes": "0"}, "whole numbers"),
@@ -87,10 +97,10 @@ def test_a_parameter_of_the_grid_that_means_nothing_is_refused(parameter, messag
 
 
 def test_the_plan_of_a_study_holds_lattice_controls_and_sizes():
-    study = Study.from_parameters({"n_rows": 8, "sizes": "4,8", "controls": "all,shuffled"})
+    study = Study.from_parameters({"n_rows": 8, "sizes": "4,8", "controls": "all,shuffled,ie~shuffled"})
     ids = [plan.id for plan in study.plan_grid()]
-    assert len(ids) == len(set(ids)) == 8 + 2 + 7
-    assert {"base", "qa+ie+gen-n8-s1", "shuffled-n8-s1", "qa-n4-s1"} <= set(ids)
+    assert len(ids) == len(set(ids)) == 8 + 3 + 7
+    assert {"base", "qa+ie+gen-n8-s1", "shuffled-n8-s1", "ie~shuffled-n8-s1", "qa-n4-s1"} <= set(ids)
 
 
 def test_mixtures_by_rows_are_cells_beside_the_lattice_and_equal_parts_are_its_own_cells():
@@ -193,3 +203,13 @@ def test_general_rows_come_from_their_own_file(parameters, instruction_file):
 
 def test_the_defaults_of_the_grid_are_valid():
     pick(GridSettings, {}).check_names()
+
+
+def test_rows_by_category_of_a_cell_are_columns_of_the_mixture_law():
+    names = ("qa", "ie", "gen")
+    assert count_categories("qa+gen", 5, names) == {"n_qa": 3, "n_ie": 0, "n_gen": 2}
+    assert count_categories("qa:1+gen:4", 5, names) == {"n_qa": 1, "n_ie": 0, "n_gen": 4}
+    assert count_categories("base", 0, names) == {"n_qa": 0, "n_ie": 0, "n_gen": 0}
+    for control in ("all", "shuffled", "qa~shuffled", "general"):
+        with pytest.raises(StudyError, match=f"the control '{control}'"):
+            count_categories(control, 5, names)

@@ -121,10 +121,9 @@ def test_unknown_subsets_are_refused(categories):
 
 def test_the_shuffled_control_keeps_prompts_and_responses_and_parts_every_pair():
     rows = [EncodedRow([10 + n, 20 + n, 30 + n], 2) for n in range(4)]
-    rotated = rotate_responses(rows, "shuffled")
+    rotated = rotate_responses(rows)
     assert [row.input_ids for row in rotated] == [[10, 20, 31], [11, 21, 32], [12, 22, 33], [13, 23, 30]]
     assert all(row.n_prompt == 2 for row in rotated)
-    assert rotate_responses(rows, "all") == rows
 
 
 def test_the_shuffled_control_draws_the_rows_of_all(instruction_file):

@@ -8,17 +8,18 @@ reading errors and no intervals.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
 from helpers.analysis.published import ablation
-from helpers.analysis.statistics import contrast, exclude_zero
+from helpers.analysis.statistics import exclude_zero
 from helpers.analysis.transfer import addition_table, transfer_table
-from helpers.errors import StudyError
-from helpers.records import BASE
+from helpers.evaluation.settings import LOSS
 from helpers.study import reference
 from helpers.study.cells import SINGLES, name_subset
+from helpers.study.endpoints import ROWS, keep_held_out, take_endpoint
+from helpers.study.losses import LossTables, load_losses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ PAPER, REFERENCE, SECOND, RUN = "paper", "reference", "second", "run"
 TABLES = {REFERENCE: reference.REFERENCE, SECOND: reference.REFERENCE / "smollm2-135m"}
 MIXTURE = name_subset(SINGLES)
 TUNED = "tuned"
-HELD_OUT = "held_out"
+LOSSES = reference.REFERENCE / "losses"
 
 
 @cache
@@ -72,14 +73,11 @@ def single_gains(items: pd.DataFrame) -> pd.DataFrame:
     return stack_sources(tables)
 
 
-def addition_gains(ours: pd.DataFrame) -> pd.DataFrame:
-    """Return what a second category adds on the tasks of the first, v(AB) - v(A): source, target, added,
-    category (the target), estimate, low, high.
-
-    Args:
-        ours: table of additions of this run (`transfer.addition_table`).
+def addition_gains() -> pd.DataFrame:
+    """Return what a second category adds to the scores on the tasks of the first, v(AB) - v(A), in the paper and
+    in both models of the reference study: source, target, added, category (the target), estimate, low, high.
     """
-    tables = {PAPER: paper_additions(), **measure_references(addition_table), RUN: ours}
+    tables = {PAPER: paper_additions(), **measure_references(addition_table)}
     return stack_sources({source: table.assign(category=table["target"]) for source, table in tables.items()})
 
 
@@ -109,42 +107,23 @@ def paper_additions() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def held_out_table(source: str = REFERENCE) -> pd.DataFrame:
-    """Return what tuning does to the loss on held-out rows in the reference study: cell, loss (nats a token),
-    estimate (minus base), low, high.
+@cache
+def read_reference_losses() -> LossTables:
+    """Return the losses of the reference run, read once."""
+    return load_losses(LOSSES)
 
-    The rows come from the same makers as those tuned on and carry no category. Every token weighs the same,
-    so that a row counts by its length; intervals come from drawing the rows.
 
-    Raises:
-        StudyError: no loss was measured.
-    """
-    import pandas as pd
+def count_reference_rows(tables: LossTables) -> int:
+    """Return the number of training rows of the reference run's lattice."""
+    return int(tables.cells.loc[tables.cells["cell"] == SINGLES[0], "n_rows"].mode()[0])
 
-    found = read_reference(source)
-    if found.losses.empty:
-        raise StudyError(
-            "The reference study's tables hold no loss on held-out rows. Export the cells of a study with "
-            "`instructions: public`."
-        )
-    weights = found.losses["tokens"] / found.losses["tokens"].mean()
-    plans = found.items[["id", "cell", "seed"]].drop_duplicates()
-    parts = [
-        pd.DataFrame(
-            {"score": weights * found.losses[plan.id], "cell": plan.cell, "seed": plan.seed, "task": HELD_OUT}
-        )
-        .rename_axis("item")
-        .reset_index()
-        for plan in plans.itertuples()
-    ]
-    losses = pd.concat(parts, ignore_index=True)
-    means = losses.groupby("cell")["score"].mean()
-    rows = [
-        {"cell": cell, "loss": means[cell]} | contrast(losses, {cell: 1.0, BASE: -1.0})
-        for cell in plans["cell"].unique()
-        if cell != BASE
-    ]
-    return pd.DataFrame(rows)[["cell", "loss", "estimate", "low", "high", "n", "n_seeds"]]
+
+def choose_reference_items(
+    tables: LossTables, cells: Iterable[str], endpoint: str = LOSS, weighting: str = ROWS
+) -> pd.DataFrame:
+    """Return an endpoint of the reference run's cells on held-out rows, as `endpoints.take_endpoint` does."""
+    found = tables.collect(cells, count_reference_rows(tables))
+    return take_endpoint(keep_held_out(found), endpoint, weighting)
 
 
 def stack_sources(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -35,38 +35,33 @@ N_PERMUTATIONS = 9999
 PERMUTATION_SEED = 11
 
 
-def compare_models(
-    items: pd.DataFrame, reference: str, cells: Iterable[str] | None = None, lower_is_better: bool = False
-) -> pd.DataFrame:
+def compare_models(items: pd.DataFrame, reference: str, cells: Iterable[str] | None = None) -> pd.DataFrame:
     """Compare models with a reference, item by item, one training seed at a time.
 
     Args:
         items: rows with cell, task, item and score, and perhaps seed and cluster.
         reference: the cell that the others are compared with.
         cells: which others; None for all.
-        lower_is_better: as with a loss.
 
     Returns:
         seed (where items have one), cell, task, category, estimate (difference of means), low, high, n, won
-        and lost (items, or clusters, on which the cell does better and worse than the reference), test, p
+        and lost (items, or clusters, on which the cell scores higher and lower than the reference), test, p
         (two-sided), p_holm (Holm's correction, 1979, over all rows of a seed) and p_t (of the paired t test,
         uncorrected as in the paper; empty where all items differ by the same).
     """
     import pandas as pd
 
     others = list(cells or (cell for cell in dict.fromkeys(items["cell"]) if cell != reference))
-    sign = -1 if lower_is_better else 1
     if "seed" not in items:
-        return _compare_tasks(items, reference, others, sign)
+        return _compare_tasks(items, reference, others)
     tables = (
-        _compare_tasks(group, reference, others, sign).assign(seed=seed)
-        for seed, group in items.groupby("seed")
+        _compare_tasks(group, reference, others).assign(seed=seed) for seed, group in items.groupby("seed")
     )
     table = pd.concat(tables, ignore_index=True)
     return table[["seed", *table.columns.drop("seed")]]
 
 
-def _compare_tasks(items: pd.DataFrame, reference: str, others: Sequence[str], sign: int) -> pd.DataFrame:
+def _compare_tasks(items: pd.DataFrame, reference: str, others: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
@@ -84,8 +79,8 @@ def _compare_tasks(items: pd.DataFrame, reference: str, others: Sequence[str], s
             rows.append(
                 row
                 | {
-                    "won": int((sign * own > sign * base).sum()),
-                    "lost": int((sign * own < sign * base).sum()),
+                    "won": int((own > base).sum()),
+                    "lost": int((own < base).sum()),
                     "test": test,
                     "p": p,
                     "p_t": compute_paired_t(own, base),

@@ -85,8 +85,8 @@ def foretell_table(endpoints: Mapping[str, pd.DataFrame], scores: pd.DataFrame) 
     """Return how well the order of the cells by an endpoint foretells their order by score: Spearman's rank
     correlation over the cells that both have, base model and controls too.
 
-    Where lower is better, -1 is a perfect forecast. A lattice has eight cells: a correlation below 0.74 in
-    size is no surprise where there is none (5 % of two-sided tests).
+    A lattice has eight cells: a correlation below 0.74 in size is no surprise where there is none (5 % of
+    two-sided tests).
 
     Args:
         endpoints: items by the name of the endpoint.

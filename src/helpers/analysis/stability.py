@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def winner_table(items: pd.DataFrame, cells: Sequence[str], lower_is_better: bool = False) -> pd.DataFrame:
+def winner_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
     """Ask how firmly the best cell on each category of tasks is the best.
 
     Args:
         items: as `statistics.contrast` takes them.
         cells: that are compared.
-        lower_is_better: as with a loss.
 
     Returns:
         category, winner (of all seeds together), share (of the draws of `draw_means` with the same winner; a
@@ -32,17 +31,16 @@ def winner_table(items: pd.DataFrame, cells: Sequence[str], lower_is_better: boo
     """
     import pandas as pd
 
-    sign = -1 if lower_is_better else 1
     rows = []
     for category, group in keep_ablation(items).groupby("category", sort=False):
         stacks = list(stack_scores(group, cells).values())
-        by_seed = sign * average_units(stacks)
+        by_seed = average_units(stacks)
         winner = int(by_seed.mean(axis=1).argmax())
         rows.append(
             {
                 "category": category,
                 "winner": cells[winner],
-                "share": share_best(sign * draw_means(stacks))[winner],
+                "share": share_best(draw_means(stacks))[winner],
                 "agree": int((by_seed.argmax(axis=0) == winner).sum()),
                 "n_seeds": by_seed.shape[1],
             }

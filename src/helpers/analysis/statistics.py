@@ -5,8 +5,8 @@ A contrast such as tuned minus base is formed within each item and seed first, s
 agree add no noise; several tasks of a category weigh the same whatever their number of items. Items may carry
 a `cluster`, such as the document that they come from: then clusters are drawn in their place.
 
-The column `score` may hold any endpoint: a score from 0 to 1, or a loss in nats a token. Nothing here knows
-which way is better; where that matters, a function takes `lower_is_better`.
+The column `score` may hold any endpoint of which more is better: a score from 0 to 1, or minus a loss in nats
+a token (`study.endpoints`).
 
 With one training seed the interval is a percentile bootstrap over the items of each task (Efron and
 Tibshirani, 1993, chapters 8 and 13). It covers what other items would have shown to the models of this one

@@ -54,8 +54,8 @@ def addition_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.
     (Tran et al., 2024, Table 4, "w.").
 
     The paper gives it relative to the score of A: 100 * (v(AB) - v(A)) / v(A), here `percent` (empty where
-    v(A) is zero). The interval and p are those of the difference v(AB) - v(A), which exists always. The
-    same holds for a loss, where a negative difference is a gain.
+    v(A) is zero). The interval and p are those of the difference v(AB) - v(A), which exists always. Of
+    a log-likelihood, which is negative, there is no such share, and `percent` is empty.
 
     Returns:
         target (A), added (B), estimate, low, high, p, n, n_seeds, percent.
@@ -96,15 +96,12 @@ def synergy_contrasts(players: Sequence[str] = SINGLES) -> dict[str, dict[str, f
     }
 
 
-def better_table(
-    items: pd.DataFrame, players: Sequence[str] = SINGLES, lower_is_better: bool = False
-) -> pd.DataFrame:
-    """Return what each pair gives on each category of tasks beyond the better of its parts: v(AB) minus the
-    higher of v(A) and v(B), or minus the lower where lower is better.
+def better_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
+    """Return v(AB) - max(v(A), v(B)) of each pair on each category of tasks: whether a mixture is worth more
+    than the better of its parts.
 
-    It is the less favourable of the two steps v(AB) - v(A) and v(AB) - v(B), and its interval that of
-    `take_least`. The better part is chosen after the fact, so that the estimate leans to the unfavourable
-    side.
+    It is the lesser of the steps v(AB) - v(A) and v(AB) - v(B), and its interval that of `take_least`. The
+    better part is chosen after the fact, so that the estimate leans downwards.
 
     Returns:
         contrast, category, estimate, low, high.
@@ -116,33 +113,24 @@ def better_table(
     plain, strict = (
         [contrast_by_category(items, step, level) for step in steps] for level in (LEVEL, STRICT)
     )
-    least = take_least(plain, strict, -1 if lower_is_better else 1)
+    least = take_least(plain, strict)
     return plain[0][["contrast", "category"]].assign(**least)
 
 
-def take_least(
-    plain: Sequence[Mapping[str, Any]], strict: Sequence[Mapping[str, Any]], sign: int = 1
-) -> dict[str, Any]:
-    """Return estimate, low and high of the least favourable of several steps, such as those from either part
-    to the pair.
+def take_least(plain: Sequence[Mapping[str, Any]], strict: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return estimate, low and high of the least of several steps, such as those from both parts to a pair.
 
     The pair is better than both parts only where every step says so, which needs no correction (an
     intersection-union test; Berger, 1982); it is worse than the better part where any step says so, which
-    needs Bonferroni's. So one end comes from intervals at the usual level and the other from stricter ones,
-    and both together hold the truth at least as often as the usual level says.
+    needs Bonferroni's. So `low` comes from intervals at the usual level and `high` from stricter ones, and
+    both together hold the truth at least as often as the usual level says.
 
     Args:
         plain: estimate, low and high of each step at the usual level, numbers or arrays.
         strict: the same at the level corrected for the number of steps.
-        sign: 1 where higher is better, -1 where lower is.
     """
-    near, far = ("low", "high") if sign > 0 else ("high", "low")
-    least = {
-        "estimate": np.min([sign * step["estimate"] for step in plain], axis=0),
-        near: np.min([sign * step[near] for step in plain], axis=0),
-        far: np.min([sign * step[far] for step in strict], axis=0),
-    }
-    return {name: sign * least[name] for name in ("estimate", "low", "high")}
+    ends = {"estimate": plain, "low": plain, "high": strict}
+    return {name: np.min([step[name] for step in steps], axis=0) for name, steps in ends.items()}
 
 
 def size_table(items: Mapping[int, pd.DataFrame], players: Sequence[str] = SINGLES) -> pd.DataFrame:

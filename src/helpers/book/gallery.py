@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,14 @@ from matplotlib.figure import Figure
 from helpers.analysis import comparison
 from helpers.analysis.games import interaction_table, shapley_table
 from helpers.analysis.measures import compare_models
+from helpers.analysis.mixing import choice, intervals, judgement
+from helpers.analysis.mixing.losses import read_losses
 from helpers.analysis.published import ablation, claims
 from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
+from helpers.analysis.signal_noise import signal_table
 from helpers.analysis.statistics import gain_by_task, score_tasks
 from helpers.analysis.transfer import addition_table, size_table, synergy_table, transfer_table
+from helpers.evaluation.settings import LOSS, SCORE
 from helpers.figures.comparison import plot_sources
 from helpers.figures.data import (
     plot_growth,
@@ -29,7 +34,9 @@ from helpers.figures.data import (
     plot_shares,
     plot_similarity,
 )
+from helpers.figures.endpoints import plot_parts, plot_signal
 from helpers.figures.evaluation import plot_differences
+from helpers.figures.mixing import plot_predictions, plot_triangle
 from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, plot_sizes
 from helpers.figures.outcomes import plot_gain_map, plot_intervals, plot_loss, plot_scores, plot_transfer
 from helpers.figures.published import (
@@ -44,8 +51,9 @@ from helpers.figures.style import CATEGORY_NAMES, SCORE_UNIT, name_cell, use_the
 from helpers.jsonl import read_rows
 from helpers.records import BASE, Instruction
 from helpers.store import write_text
-from helpers.study.cells import SINGLES
-from helpers.study.endpoints import UNITS
+from helpers.study.cells import LATTICE, SINGLES
+from helpers.study.endpoints import UNITS, choose_items, keep_tasks, take_endpoint
+from helpers.study.mixing import read_mixtures
 from helpers.synthesis.overview import (
     compare_instructions,
     count_growth,
@@ -120,8 +128,40 @@ def _roots(study: Study) -> pd.DataFrame:
     return count_roots(row.instruction for row in read_rows(study.instruction_file, Instruction))
 
 
-def _additions(study: Study) -> pd.DataFrame:
-    return comparison.addition_gains(addition_table(study.endpoint_items, study.grid.players))
+def _single_losses(study: Study) -> pd.DataFrame:
+    return study.collect_losses([BASE, *SINGLES, *study.grid.control_cells])
+
+
+def list_parts(losses: pd.DataFrame) -> pd.DataFrame:
+    """Return the gains of the singles in each part of the loss of the right answers to the tasks: `part`, then
+    as `transfer_table`.
+    """
+    answers = keep_tasks(losses)
+    parts = ("stop", "words", "choice", "calibrated")
+    tables = {part: transfer_table(take_endpoint(answers, part), SINGLES).assign(part=part) for part in parts}
+    return pd.concat(tables.values(), ignore_index=True)
+
+
+def list_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Return signal and noise of the loss, its words, and the scores on each task, as `signal_table`."""
+    sources = {name: take_endpoint(keep_tasks(losses), name) for name in (LOSS, "words")}
+    return signal_table(sources | {SCORE: scores})
+
+
+def _reference_losses(cells: Sequence[str]) -> pd.DataFrame:
+    return comparison.choose_reference_items(comparison.read_reference_losses(), cells)
+
+
+@cache
+def _predict_mixtures() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what the law with the least error predicts of the reference run: its cells, and every mixture."""
+    tables = comparison.read_reference_losses()
+    losses = read_losses(read_mixtures(tables, SINGLES))
+    left_out = judgement.leave_out(losses)
+    fits = intervals.fit_losses(losses, judgement.choose_law(judgement.judge_laws(left_out)))
+    size = comparison.count_reference_rows(tables)
+    mixtures = choice.recommend(fits, SINGLES, size, choice.MEAN).mixtures
+    return judgement.tabulate_predictions(losses, fits, left_out), mixtures
 
 
 GALLERY: dict[str, Drawing] = {
@@ -185,8 +225,23 @@ GALLERY: dict[str, Drawing] = {
     ),
     "single_transfer": Drawing(
         "04_category_ablation",
-        lambda study: transfer_table(_singles(study), SINGLES),
-        plot_transfer,
+        lambda study: transfer_table(choose_items(_single_losses(study), LOSS), SINGLES),
+        partial(plot_transfer, unit=UNITS[LOSS]),
+        (6.4, 3.6),
+    ),
+    "parts": Drawing(
+        "04_category_ablation", lambda study: list_parts(_single_losses(study)), plot_parts, (7.0, 3.6)
+    ),
+    "signal": Drawing(
+        "04_category_ablation",
+        lambda study: list_signals(_single_losses(study), _singles(study)),
+        plot_signal,
+        (6.4, 4.4),
+    ),
+    "reference_transfer": Drawing(
+        "04_category_ablation",
+        lambda _: transfer_table(_reference_losses([BASE, *SINGLES]), SINGLES),
+        partial(plot_transfer, unit=UNITS[LOSS]),
         (6.4, 3.6),
     ),
     "single_sources": Drawing(
@@ -245,8 +300,20 @@ GALLERY: dict[str, Drawing] = {
         plot_sizes,
         (6.4, 6.0),
     ),
+    "reference_synergies": Drawing(
+        "05_multitask_synergy",
+        lambda _: label_pairs(synergy_table(_reference_losses(LATTICE))),
+        partial(plot_intervals, unit=UNITS[LOSS]),
+        (6.4, 4.2),
+    ),
+    "mixture_predictions": Drawing(
+        "05_multitask_synergy", lambda _: _predict_mixtures()[0], plot_predictions, (6.4, 4.6)
+    ),
+    "mixture_triangle": Drawing(
+        "05_multitask_synergy", lambda _: _predict_mixtures()[1], plot_triangle, (6.4, 5.0)
+    ),
     "addition_sources": Drawing(
-        "05_multitask_synergy", lambda study: label_sources(_additions(study)), plot_sources, (6.4, 5.2)
+        "05_multitask_synergy", lambda _: label_sources(comparison.addition_gains()), plot_sources, (6.4, 5.2)
     ),
     "published_table1": Drawing(
         PUBLISHED_RESULTS,

@@ -9,7 +9,6 @@ import typer
 
 from helpers.commands.grid import load_study
 from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
-from helpers.errors import StudyError
 from helpers.paths import shown
 
 if TYPE_CHECKING:
@@ -18,13 +17,13 @@ if TYPE_CHECKING:
     from helpers.analysis.mixing.choice import Recommendation
     from helpers.study.mixing import Cost
 
-SMALL_SHARE = 10  # a small cell has a tenth of the rows asked for, unless told otherwise
-
 
 def recommend_mixture(
     instructions: Annotated[
-        Path,
-        typer.Option(help="JSONL file with id, category (any names), instruction, input and output."),
+        str,
+        typer.Option(
+            help="JSONL file with id, category (any names), instruction, input and output; or public."
+        ),
     ],
     rows: Annotated[int, typer.Option(min=2, help="Training rows to spend, in all.")],
     target: Annotated[
@@ -36,10 +35,10 @@ def recommend_mixture(
             min=0, help="Rows of a small cell; 0: a tenth of `--rows`. Others have three times as many."
         ),
     ] = 0,
-    held_out: Annotated[
-        int, typer.Option(min=2, help="Held-out rows a category, at most a third of it.")
-    ] = 50,
     n_seeds: Annotated[int, typer.Option(min=1, help="Training seeds a cell.")] = 2,
+    from_file: Annotated[
+        bool, typer.Option("--from-file", help="Recommend only what the file has rows for.")
+    ] = False,
     profile: Profile = "laptop",
     parameter: Assignments = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it costs, and stop.")] = False,
@@ -49,24 +48,24 @@ def recommend_mixture(
     mixture with its uncertainty; what is stored is not run again, and what was killed goes on where it
     stopped.
     """
-    from helpers.study.mixing import collect_losses, estimate_cost, plan_mixtures
+    from helpers.analysis.mixing.choice import check_target, settle_mixtures
+    from helpers.study.mixing import SMALL_SHARE, estimate_cost, plan_mixtures, run_mixtures
+    from helpers.synthesis.public import PUBLIC
 
     with plain_errors():
-        study = load_study(profile, [*(parameter or []), f"instructions={instructions.resolve()}"])
-        mixtures = plan_mixtures(
-            study, study.instruction_file, cell_rows or max(2, rows // SMALL_SHARE), held_out, n_seeds
-        )
-        names = mixtures.study.grid.players
-        if target not in (*names, "mean", "worst"):
-            raise StudyError(
-                f"`target` must be one of {', '.join((*names, 'mean', 'worst'))}, but {target!r} was found."
-            )
-        typer.echo(explain_cost(estimate_cost(mixtures), len(mixtures.cells)))
+        named = instructions if instructions == PUBLIC else Path(instructions).resolve()
+        study = load_study(profile, [*(parameter or []), f"instructions={named}"])
+        mixtures = plan_mixtures(study, cell_rows or max(2, rows // SMALL_SHARE), n_seeds)
+        check_target(target, mixtures.study.grid.players)
+        settle_mixtures(list(mixtures.available), rows, mixtures.available, from_file)
+        with report_progress("cost"):
+            cost = estimate_cost(mixtures)
+        typer.echo(explain_cost(cost, len(mixtures.cells)))
         if plan:
             return
         with report_progress("mixtures"):
-            table, items = collect_losses(mixtures)
-        tables = choose(table, items, rows, target, mixtures.available)
+            table = run_mixtures(mixtures)
+        tables = choose(table, rows, target, mixtures.available, from_file)
         if output:
             write_tables(tables, output)
 
@@ -86,7 +85,7 @@ def explain_cost(cost: Cost, n_cells: int) -> str:
 
 
 def choose(
-    table: pd.DataFrame, items: pd.DataFrame, rows: int, target: str, available: dict[str, int]
+    table: pd.DataFrame, rows: int, target: str, available: dict[str, int], from_file: bool
 ) -> dict[str, pd.DataFrame]:
     """Judge the laws, print what the best of them recommends, and return the tables by name."""
     from helpers.analysis.mixing.choice import recommend, transfer_table
@@ -94,12 +93,12 @@ def choose(
     from helpers.analysis.mixing.judgement import choose_law, judge_laws, leave_out
     from helpers.analysis.mixing.losses import read_losses
 
-    losses = read_losses(table, items)
+    losses = read_losses(table)
     left_out = leave_out(losses)
     judged = judge_laws(left_out)
     law = choose_law(judged)
     fits = fit_losses(losses, law)
-    found = recommend(fits, losses.categories, rows, target, available)
+    found = recommend(fits, losses.categories, rows, target, available, from_file)
     worths = transfer_table(fits, losses.categories)
     errors = judged[(judged["kind"] == "mixture") & (judged["category"] == "all")]
     typer.echo("\nError on mixtures left out (% of the loss): ", nl=False)
@@ -108,15 +107,17 @@ def choose(
     if len(worths):
         typer.echo("\nWhat a row is worth, in rows of the target (with intervals):")
         typer.echo(worths[worths["source"] != worths["target"]].round(2).to_string(index=False))
-    return {"losses": table, "left_out": left_out, "worths": worths, "comparisons": found.table} | {
+    keys = [name for name in table if name.startswith("n_")] + ["seed", "category"]
+    means = table.groupby(keys, as_index=False, dropna=False)["loss"].mean()
+    return {"losses": means, "left_out": left_out, "worths": worths, "comparisons": found.table} | {
         "mixtures": found.mixtures
     }
 
 
 def describe_recommendation(found: Recommendation, rows: int) -> str:
-    """Return a recommendation in sentences."""
+    """Return a recommendation in sentences; the mixture stands as the grid's `mixtures` take it."""
     what = {"mean": "the mean loss of all categories", "worst": "the worst category"}
-    mixture = " + ".join(f"{name} {count}" for name, count in found.rows.items() if count)
+    mixture = "+".join(f"{name}:{count}" for name, count in found.rows.items() if count)
     lines = [
         f"\nFor {what.get(found.target, found.target)}, {rows:,} rows, by the law {found.law!r}: {mixture}.",
         f"Expected loss {found.loss:.3f} nats a token ({found.low:.3f} to {found.high:.3f}).",

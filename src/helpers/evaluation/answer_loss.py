@@ -1,4 +1,5 @@
-"""The loss of the right answer: given the very prompt that a model answers, how likely is the reference answer?
+"""The loss of the right answer: given the very prompt that a model answers, how likely is the reference
+answer?
 
 One forward pass an item and no generation. A score is coarse where models are small; the likelihood of the
 right answer moves with every row of training (Heineman et al., 2025, "Signal and Noise"). It is kept in
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.evaluation.adapters import SharedBase, find_adapter
 from helpers.evaluation.choice import score_tokens
-from helpers.evaluation.metrics import log, softmax
 from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.stage import EvaluationSettings, TaskRun, prepare_task_runs
 from helpers.jsonl import dump_rows, read_json_lines
@@ -149,7 +149,8 @@ def _describe_item(
     if not all(map(math.isfinite, (value for tokens in scores for value in tokens))):
         raise StudyError(
             f"A loss must be a finite number, but {sum(right)} was found ({task_run.task.name}, item "
-            f"{item.id}). The model's weights are broken, or its number format is too narrow: try dtype=float32."
+            f"{item.id}). The model's weights are broken, or its number format is too narrow: try "
+            "dtype=float32."
         )
     row = {
         "task": task_run.task.name,
@@ -162,11 +163,13 @@ def _describe_item(
     }
     if not task_run.task.is_choice:
         return row | {"choice": None, "calibrated": None}
+    from scipy.special import log_softmax
+
     means = [sum(tokens[:-1]) / (len(tokens) - 1) for tokens in scores]
     empty = [sum(tokens[:-1]) / (len(tokens) - 1) for tokens in prior]
     freed = [mean - before for mean, before in zip(means, empty, strict=True)]
     losses = {"choice": means, "calibrated": freed}
-    return row | {name: round(-log(softmax(values)[item.answer]), 5) for name, values in losses.items()}
+    return row | {name: round(-float(log_softmax(values)[item.answer]), 5) for name, values in losses.items()}
 
 
 def read_losses(runs: Sequence[Run]) -> pd.DataFrame:

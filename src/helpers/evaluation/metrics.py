@@ -49,7 +49,9 @@ def score_choice(likelihoods: Sequence[Sequence[float]], item: ChoiceItem) -> Me
         (sum of squared errors of the probabilities, 0..2; Brier, 1950), letters and right_letters (positions
         chosen and right in each order, A being the first).
     """
-    shares = [softmax(order) for order in likelihoods]
+    from scipy.special import softmax
+
+    shares = [softmax(order).tolist() for order in likelihoods]
     means = [sum(column) / len(shares) for column in zip(*shares, strict=True)]
     chosen = pick_first(means)
     wrong = max(value for index, value in enumerate(means) if index != item.answer)
@@ -69,13 +71,6 @@ def name_positions(indices: Sequence[int], n_options: int) -> str:
     turned k places.
     """
     return "".join(LETTERS[(index - turn) % n_options] for turn, index in enumerate(indices))
-
-
-def softmax(values: Sequence[float]) -> list[float]:
-    """Return probabilities proportional to the exponentials of `values`."""
-    highest = max(values)
-    weights = [math.exp(value - highest) for value in values]
-    return [weight / sum(weights) for weight in weights]
 
 
 def log(probability: float) -> float:

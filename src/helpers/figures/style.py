@@ -66,6 +66,9 @@ def name_category(name: str) -> str:
 def name_cell(cell: str) -> str:
     """Return a cell's name as figures show it: 'QA + IE' for 'qa+ie', 'QA 200 + IE 1' for 'qa:200+ie:1'."""
     known = {BASE: "Base", ALL: "All", SHUFFLED: "Shuffled", GENERAL: "General domain"}
+    plain, control, kind = cell.partition("~")
+    if control:
+        return f"{name_cell(plain)}, {'matched ' if kind != SHUFFLED else ''}{kind}"
     parts = [part.partition(":") for part in cell.split("+")]
     return known.get(cell) or " + ".join(
         f"{name.upper() if name in CATEGORY_NAMES else name} {rows}".rstrip() for name, _, rows in parts

@@ -145,8 +145,8 @@ def choose_device(dtype: str = AUTO) -> tuple[str, str]:
 
 
 def describe_format(dtype: str = AUTO) -> dict[str, str]:
-    """Return what a fingerprint says of how a model computes on this machine: device, dtype (of its weights) and
-    products (the format that the factors of its matrix products are rounded to).
+    """Return what a fingerprint says of how a model computes on this machine: device, dtype (of its weights)
+    and products (the format that the factors of its matrix products are rounded to).
     """
     device, dtype = choose_device(dtype)
     plain = (device, dtype) == ("cpu", "float32")

@@ -11,6 +11,7 @@ from itertools import combinations
 from helpers.errors import StudyError
 from helpers.records import ALL, BASE, GENERAL, SHUFFLED, order_categories
 from helpers.settings import parameter
+from helpers.tuning.controls import split_control
 from helpers.tuning.rows import parse_categories, parse_parts, share_rows, split_equally
 
 CONTROLS = (ALL, SHUFFLED, GENERAL)
@@ -70,7 +71,9 @@ class GridSettings:
     )
     budget: str = parameter("fixed", "'fixed': n_rows in all; 'additive': n_rows a category")
     n_seeds: int = parameter(1, "training seeds a cell: training_seed, the next one, and so on", minimum=1)
-    controls: str = parameter("all", "control cells joined by commas: all, shuffled, general")
+    controls: str = parameter(
+        "all", "control cells joined by commas: all, shuffled, general, qa~shuffled, qa~lengths, qa~tokens"
+    )
     general: str = parameter("", "rows of another domain (JSONL) for the control 'general'")
     sizes: str = parameter("", "numbers of rows of the size curve, joined by commas; empty: no curve")
     mixtures: str = parameter("", "further cells by rows, joined by commas, such as qa:200+gen:100")
@@ -90,11 +93,11 @@ class GridSettings:
         self.mixture_cells  # noqa: B018 (raises where one is no mixture)
         if self.budget not in BUDGETS:
             raise StudyError(f"`budget` must be one of {BUDGETS}, but {self.budget!r} was found.")
-        unknown = [name for name in self.control_cells if name not in CONTROLS]
+        unknown = [name for name in self.control_cells if not is_control(name)]
         if unknown:
             raise StudyError(
-                f"`controls` must be some of {', '.join(CONTROLS)}, joined by commas, but {unknown[0]!r} was "
-                "found."
+                f"`controls` must be some of {', '.join(CONTROLS)}, or controls of a cell such as qa~shuffled, "
+                f"qa~lengths, qa~tokens, joined by commas, but {unknown[0]!r} was found."
             )
         if GENERAL in self.control_cells and not self.general:
             raise StudyError(
@@ -195,6 +198,11 @@ def plan_cells(names: Iterable[str], grid: GridSettings, n_rows: int, first_seed
     return list(dict.fromkeys(plans))
 
 
+def is_control(name: str) -> bool:
+    """Say whether a cell is a control, of the whole study or of one cell."""
+    return name in CONTROLS or bool(split_control(name)[1])
+
+
 def count_categories(name: str, n_rows: int, categories: Iterable[str]) -> dict[str, int]:
     """Return the training rows of each category in a cell, as columns of the tables of the mixture law.
 
@@ -206,7 +214,7 @@ def count_categories(name: str, n_rows: int, categories: Iterable[str]) -> dict[
     Raises:
         StudyError: the cell is a control, whose rows have no fixed categories.
     """
-    if name in CONTROLS:
+    if is_control(name):
         raise StudyError(f"A cell of known categories is needed, but the control {name!r} was found.")
     rows = {} if name == BASE else share_rows(name, n_rows)
     return {f"n_{category}": rows.get(category, 0) for category in categories}

@@ -1,5 +1,5 @@
-"""From a file of instruction rows to a recommended mixture: held-out rows set aside, small cells run through
-the grid, their losses by category, and what they will cost.
+"""From rows with categories to the losses of mixtures: small cells run through the grid, what they will cost,
+and their losses as the mixture law takes them.
 """
 
 from __future__ import annotations
@@ -7,20 +7,26 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
-from helpers.evaluation.held_out import LOSSES, measure_held_out, sum_losses
-from helpers.evaluation.stage import EvaluationSettings
+from helpers.evaluation.held_out import draw_held_out, split_losses
 from helpers.jsonl import read_rows
 from helpers.models.load import load_tokenizer
-from helpers.records import Instruction, order_categories
-from helpers.store import Run, planning
-from helpers.study.cells import MAX_CATEGORIES, CellPlan, GridSettings, count_categories
-from helpers.study.design import HELD_OUT, MOST_HELD_OUT, TRAINING, design_cells, split_rows
-from helpers.study.grid import tune_cell
+from helpers.progress import track
+from helpers.records import BASE, Instruction, order_categories
+from helpers.study.cells import (
+    MAX_CATEGORIES,
+    CellPlan,
+    GridSettings,
+    count_categories,
+    is_control,
+    round_shares,
+)
+from helpers.study.losses import LossTables, measure_cell, read_cell
 from helpers.tuning.lora import prepare_model
 from helpers.tuning.rows import EncodedRow, encode_rows
 from helpers.tuning.settings import TuningSettings
@@ -31,7 +37,10 @@ if TYPE_CHECKING:
 
     from helpers.study.study import Study
 
+LARGE = 3  # the larger cells have so many times the rows of the small ones
+FEWEST_HELD_OUT = 2  # of a category
 PACE_ROWS = 8
+SMALL_SHARE = 10  # a small cell has a tenth of the rows to spend, unless told otherwise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,75 +48,101 @@ class MixturePlan:
     """The cells that a recommendation needs.
 
     Attributes:
-        study: with the training rows as its instructions and the cells as its mixtures.
-        held_out: file of the held-out rows.
-        available: rows of the whole file by category, held-out ones among them.
+        study: with the cells as its mixtures, and losses on held-out rows alone.
+        available: training rows by category that fit into `max_tokens`.
     """
 
     study: Study
-    held_out: Path
     available: dict[str, int]
 
     @property
     def cells(self) -> list[CellPlan]:
         """The untuned model, and every mixture under every training seed."""
-        return self.study.plan_cells(["base", *self.study.grid.mixture_cells])
+        return self.study.plan_cells([BASE, *self.study.grid.mixture_cells])
 
 
-def plan_mixtures(
-    study: Study, instructions: Path, cell_rows: int, n_held_out: int, n_seeds: int
-) -> MixturePlan:
-    """Set held-out rows aside and lay out the cells.
+def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
+    """Lay out the cells for the rows of a study.
 
     Args:
-        study: settings of tuning and evaluation.
-        instructions: rows (JSONL) of two categories or more.
+        study: whose rows have two categories or more, and of which some are held out.
         cell_rows: rows of a small cell.
-        n_held_out: held-out rows a category.
         n_seeds: training seeds a cell.
 
     Raises:
         StudyError: there are too few rows of a category, or too few or too many categories.
     """
-    rows = read_rows(instructions, Instruction)
-    fitting = encode_rows(load_tokenizer(study.tuning.model), rows, study.tuning.max_tokens)
-    available = Counter(row.category for row in rows if row.id in fitting)
-    names = order_categories(row.category for row in rows)
+    if study.held_out_file is None:
+        raise StudyError(
+            "`held_out_share` must be above 0: mixtures are judged by rows that no cell has seen."
+        )
+    available, held_out = (
+        _count_fitting(study, path) for path in (study.instruction_file, study.held_out_file)
+    )
+    names = order_categories([*available, *held_out])
     if not 2 <= len(names) <= MAX_CATEGORIES:
         raise StudyError(
             f"`instructions` must have rows of 2 to {MAX_CATEGORIES} categories, but {len(names)} were found "
             f"({', '.join(names)}), and the cells grow with their square. Join some of them, or add others."
         )
-    split = split_rows(instructions, sorted(fitting), n_held_out)
-    left = {name: available[name] - min(n_held_out, available[name] // MOST_HELD_OUT) for name in names}
-    grid = GridSettings(
-        lattice="+".join(names),
-        controls="",
-        n_seeds=n_seeds,
-        mixtures=",".join(design_cells(left, cell_rows)),
-    )
-    own = dataclasses.replace(study, instructions=str(split.file(TRAINING)), grid=grid)
-    return MixturePlan(own, split.file(HELD_OUT), {name: available[name] for name in names})
+    if few := [name for name in names if held_out[name] < FEWEST_HELD_OUT]:
+        raise StudyError(
+            f"Each category must have {FEWEST_HELD_OUT} held-out rows or more, but {few[0]!r} has "
+            f"{held_out[few[0]]}. Raise `held_out_share`, or add rows."
+        )
+    available = {name: available[name] for name in names}
+    mixtures = ",".join(design_cells(available, cell_rows))
+    lattice = "+".join(names)
+    grid = GridSettings(lattice, controls="", answers="none", n_seeds=n_seeds, mixtures=mixtures)
+    evaluation = dataclasses.replace(study.evaluation, tasks="")
+    return MixturePlan(dataclasses.replace(study, grid=grid, evaluation=evaluation), available)
 
 
-def measure_cell(plan: MixturePlan, cell: CellPlan) -> Run | None:
-    """Tune a cell and measure its loss on the held-out rows, or load both; None where only a plan is asked
-    for and the adapter is not there.
+def _count_fitting(study: Study, path: Path) -> Counter[str]:
+    rows = read_rows(path, Instruction)
+    fitting = encode_rows(load_tokenizer(study.tuning.model), rows, study.tuning.max_tokens)
+    return Counter(row.category for row in rows if row.id in fitting)
+
+
+def design_cells(available: Mapping[str, int], cell_rows: int) -> list[str]:
+    """Return the mixtures to tune: at `cell_rows` every single, every pair in equal parts, all in equal
+    parts, and two thirds of each category with the rest from all others; singles and all in equal parts at
+    three times as many rows, or as many as there are.
+
+    Raises:
+        StudyError: a category has fewer rows than a single of `cell_rows`.
     """
-    tuning = dataclasses.replace(plan.study.tuning, n_rows=cell.n_rows, training_seed=cell.seed or 0)
-    adapter = tune_cell(cell.name, tuning, plan.study.instruction_file)
-    if adapter and not adapter.is_stored:
-        return None
-    n_items = plan.held_out.read_bytes().count(b"\n")
-    evaluation = EvaluationSettings(model=tuning.model, dtype=tuning.dtype, n_items=n_items)
-    return measure_held_out(evaluation, adapter, plan.held_out, tuning.max_tokens)
+    few = {name: n for name, n in available.items() if n < cell_rows + 1}
+    if few:
+        name, n = min(few.items(), key=lambda item: item[1])
+        raise StudyError(
+            f"A small cell has {cell_rows} rows, and a larger one more, but category {name!r} has {n} that "
+            f"fit and are not held out. Lower `--cell-rows` to {n - 1} or less, or add rows."
+        )
+    names = list(available)
+    equal = dict.fromkeys(names, 1)
+    shapes = [
+        *({name: 1} for name in names),
+        *({one: 1, other: 1} for one, other in combinations(names, 2)),
+        equal,
+        *(equal | {name: 2 * (len(names) - 1)} for name in names),
+    ]
+    cells = [spread_rows(shape, cell_rows) for shape in shapes]
+    cells += [spread_rows({name: 1}, min(LARGE * cell_rows, available[name])) for name in names]
+    cells.append(spread_rows(equal, min(LARGE * cell_rows, len(names) * min(available.values()))))
+    return list(dict.fromkeys(cells))
+
+
+def spread_rows(shape: Mapping[str, int], n_rows: int) -> str:
+    """Return the mixture of `n_rows` rows in the proportions of a shape, such as 'qa:200+gen:100'."""
+    total = sum(shape.values())
+    rows = round_shares({name: part / total for name, part in shape.items()}, n_rows)
+    return "+".join(f"{name}:{count}" for name, count in rows.items() if count)
 
 
 def find_missing(plan: MixturePlan) -> list[CellPlan]:
     """Return the cells that the store does not hold yet; computes nothing."""
-    with planning():
-        runs = {cell: measure_cell(plan, cell) for cell in plan.cells}
-    return [cell for cell, run in runs.items() if run is None or not run.is_stored]
+    return [cell for cell in plan.cells if plan.study.look_up_cell(cell) != "done"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,24 +157,18 @@ class Cost:
 
 def estimate_cost(plan: MixturePlan) -> Cost:
     """Estimate the cost of the missing cells from the pace of one step and one reading on a few rows."""
-    missing = find_missing(plan)
-    tuning = plan.study.tuning
-    n_rows = sum(cell.n_rows for cell in missing) * tuning.epochs
+    missing, study = find_missing(plan), plan.study
     if not missing:
         return Cost(0, 0, 0.0, 0.0)
-    tokenizer = load_tokenizer(tuning.model)
-    encoded = [
-        list(encode_rows(tokenizer, read_rows(path, Instruction), tuning.max_tokens).values())
-        for path in (plan.study.instruction_file, plan.held_out)
-    ]
-    training, held_out = (sum(len(row.input_ids) for row in rows) for rows in encoded)
-    step, reading = measure_pace(tuning, encoded[0])
-    return Cost(
-        len(missing),
-        n_rows,
-        n_rows * training / len(encoded[0]) / step,
-        len(missing) * held_out / reading,
-    )
+    tokenizer = load_tokenizer(study.tuning.model)
+    most, n_held_out = study.tuning.max_tokens, study.losses.n_held_out
+    training = list(encode_rows(tokenizer, read_rows(study.instruction_file, Instruction), most).values())
+    read = draw_held_out(read_rows(study.held_out_file, Instruction), n_held_out, tokenizer, most)
+    step, reading = measure_pace(study.tuning, training)
+    n_rows = sum(cell.n_rows for cell in missing) * study.tuning.epochs
+    mean = sum(len(row.input_ids) for row in training) / len(training)
+    n_read = sum(len(row.input_ids) for _, row in read)
+    return Cost(len(missing), n_rows, n_rows * mean / step, len(missing) * n_read / reading)
 
 
 def measure_pace(settings: TuningSettings, rows: Sequence[EncodedRow]) -> tuple[float, float]:
@@ -148,45 +177,60 @@ def measure_pace(settings: TuningSettings, rows: Sequence[EncodedRow]) -> tuple[
     """
     import torch
 
-    middle = sorted(rows, key=lambda row: len(row.input_ids))
-    chosen = middle[max(0, len(middle) // 2 - PACE_ROWS // 2) :][: min(PACE_ROWS, settings.batch_size)]
+    ordered = sorted(rows, key=lambda row: len(row.input_ids))
+    n = min(PACE_ROWS, settings.batch_size)
+    chosen = ordered[max(0, (len(ordered) - n) // 2) :][:n]
     n_tokens = sum(len(row.input_ids) for row in chosen)
     model = prepare_model(settings, recompute=False)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights)
-
-    def time_twice(call: Any) -> float:
-        call()
-        started = time.perf_counter()
-        call()
-        return max(time.perf_counter() - started, 1e-6)
-
-    step = time_twice(lambda: take_step(model, optimizer, chosen, 0.0))
-    return n_tokens / step, n_tokens / time_twice(lambda: sum_losses(model.get_base_model(), chosen))
+    step = _time_second(lambda: take_step(model, optimizer, chosen, 0.0))
+    reading = _time_second(lambda: split_losses(model.get_base_model(), chosen))
+    return n_tokens / step, n_tokens / reading
 
 
-def collect_losses(plan: MixturePlan) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Run or load every cell; return the losses by category, and those of every held-out row, as
-    `analysis.mixing.losses.read_losses` takes them.
+def _time_second(call: Callable[[], object]) -> float:
+    call()
+    started = time.perf_counter()
+    call()
+    return max(time.perf_counter() - started, 1e-6)
+
+
+def run_mixtures(plan: MixturePlan) -> pd.DataFrame:
+    """Run or load every cell; return the losses of the held-out rows as `analysis.mixing.losses.read_losses`
+    takes them.
     """
     import pandas as pd
 
-    items = pd.concat(list(_read_cells(plan)), ignore_index=True)
-    columns = [name for name in items if name.startswith("n_")]
-    sums = items.groupby([*columns, "seed", "category"], as_index=False)[["nats", "tokens"]].sum()
-    return sums.assign(loss=sums["nats"] / sums["tokens"]), items
-
-
-def _read_cells(plan: MixturePlan) -> Iterator[pd.DataFrame]:
-    import pandas as pd
-
-    from helpers.progress import track
-
-    categories = {row.id: row.category for row in read_rows(plan.held_out, Instruction)}
-    names = plan.study.grid.players
+    names, frames = plan.study.grid.players, []
     with track("cells of the mixtures", len(plan.cells), "cells") as advance:
         for cell in plan.cells:
-            table = pd.read_csv(measure_cell(plan, cell).file(LOSSES), dtype={"id": str})
-            rows = count_categories(cell.name, cell.n_rows, names)
-            yield table.assign(category=table["id"].map(categories), seed=cell.seed or 0, **rows)
+            table = read_cell(plan.study, measure_cell(plan.study, cell)[1])
+            frames.append(lay_out(table, cell.name, cell.n_rows, cell.seed, names))
             advance(note=cell.id)
+    return pd.concat(frames, ignore_index=True)
+
+
+def read_mixtures(tables: LossTables, categories: Iterable[str]) -> pd.DataFrame:
+    """Return what `run_mixtures` returns, from the tables that are kept of a study; controls are left out."""
+    import pandas as pd
+
+    names, frames = tuple(categories), []
+    for cell in tables.cells.itertuples():
+        if not is_control(cell.cell):
+            columns = {name: tables.values[name][cell.id] for name in ("words", "stop")}
+            table = tables.items.join(pd.DataFrame(columns)).reset_index()
+            frames.append(lay_out(table, cell.cell, cell.n_rows, cell.seed, names))
+    return pd.concat(frames, ignore_index=True)
+
+
+def lay_out(
+    table: pd.DataFrame, name: str, n_rows: int, seed: float | None, categories: Iterable[str]
+) -> pd.DataFrame:
+    """Return the held-out rows of a cell's losses: n_* (training rows), seed, category, id, and loss (nats a
+    token, end of text included).
+    """
+    held = table[table["task"].str.startswith("held_out_")]
+    loss = (held["words"] + held["stop"]) / (held["tokens"] + 1)
+    rows = held[["category"]].assign(id=held["item"], loss=loss, seed=seed)
+    return rows.assign(**count_categories(name, int(n_rows), categories))

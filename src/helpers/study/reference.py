@@ -32,22 +32,20 @@ if TYPE_CHECKING:
     from helpers.tuning.settings import TuningSettings
 
 REFERENCE = RESULTS / "reference"
-SCORES, CELLS, LOSS_TABLE, MANIFEST = "scores.csv", "cells.csv", "held_out.csv", "manifest.json"
+SCORES, CELLS, MANIFEST = "scores.csv", "cells.csv", "manifest.json"
 LIBRARIES = ("torch", "transformers", "peft")
 WHOLE = {"seed": "Int64", "tokens": "Int64"}
 
 
 def export_grid(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
-    """Write the scores of stored cells, item by item, with what each cell was and cost; the loss on held-out
-    rows is measured where they are public.
+    """Write the scores of stored cells, item by item, with what each cell was and cost.
 
     Cells that the folder holds already stay, so that a grid can grow over several runs and machines.
 
     Args:
         study: of the grid.
         plans: stored cells.
-        folder: gets `scores.csv` (task, item, then a column a cell), `cells.csv`, `manifest.json`, and
-            `held_out.csv` for public rows.
+        folder: gets `scores.csv` (task, item, then a column a cell), `cells.csv`, and `manifest.json`.
 
     Raises:
         StudyError: the folder holds cells of other settings, rows or test items.
@@ -58,9 +56,7 @@ def export_grid(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
     items = collect_items(cells)
     write_table(folder / SCORES, _widen(items), ["task", "item"])
     write_table(folder / CELLS, describe_cells(plans, cells, items), None)
-    files = {
-        name: sha256_file(folder / name) for name in (SCORES, CELLS, LOSS_TABLE) if (folder / name).is_file()
-    }
+    files = {name: sha256_file(folder / name) for name in (SCORES, CELLS) if (folder / name).is_file()}
     write_text(folder / MANIFEST, json.dumps(manifest | {"files": files}, indent=1) + "\n")
 
 
@@ -215,17 +211,15 @@ class Reference:
     """A grid read back from its tables.
 
     Attributes:
-        items: one row an item, cell and seed: id (the cell's, under which `cells` and `losses` hold it),
+        items: one row an item, cell and seed: id (the cell's, under which `cells` holds it),
             cell, seed, task, category, item, score (0..1), parsed (share of the cell's answers to the task);
             only seeds whose every cell is there.
         cells: one row a cell and task, as `describe_cells` gives it.
-        losses: loss (nats a token) on each held-out row, a column a cell's id; empty where none was measured.
         manifest: settings, sources, versions.
     """
 
     items: pd.DataFrame
     cells: pd.DataFrame
-    losses: pd.DataFrame
     manifest: dict[str, Any]
 
     @property
@@ -240,7 +234,6 @@ def load_reference(folder: Path = REFERENCE) -> Reference:
     Raises:
         StudyError: a table was altered since it was written.
     """
-    import pandas as pd
 
     if not (folder / MANIFEST).is_file():
         raise StudyError(
@@ -254,12 +247,7 @@ def load_reference(folder: Path = REFERENCE) -> Reference:
                 f"{shown(folder)}`), or export anew."
             )
     cells = read_table(folder / CELLS)
-    losses = (
-        read_table(folder / LOSS_TABLE).set_index("id") if LOSS_TABLE in manifest["files"] else pd.DataFrame()
-    )
-    return Reference(
-        _lengthen(read_table(folder / SCORES), cells, manifest["settings"]), cells, losses, manifest
-    )
+    return Reference(_lengthen(read_table(folder / SCORES), cells, manifest["settings"]), cells, manifest)
 
 
 def _lengthen(scores: pd.DataFrame, cells: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFrame:

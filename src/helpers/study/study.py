@@ -288,6 +288,11 @@ class Study:
                 advance(note=plan.id)
         return stack_seeds(tables)
 
+    def collect_tunings(self, names: Iterable[str]) -> dict[str, Run]:
+        """Return the tuning of each cell that has one under the first training seed, by the cell's name."""
+        plans = [plan for plan in self.plan_cells(names) if plan.seed == self.tuning.training_seed]
+        return {plan.name: measure_cell(self, plan)[0] for plan in plans}
+
     def collect_endpoint(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
         """Return the endpoint of all items of several cells under every training seed, in the column `score`:
         the scores of answers, or minus a loss (`study.endpoints`).

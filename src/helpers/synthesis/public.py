@@ -1,6 +1,6 @@
-"""The public rows of the paper's data that carry a category, from a project that sorted some of them (TASA, by
-the names qa, ie and tg): its training files to tune on, its test files held out. Nothing of them is stored in
-this project.
+"""The public rows of the paper's data that carry a category, from a project that sorted some of them (TASA,
+by the names qa, ie and tg): its training files to tune on, its test files held out. Nothing of them is
+stored in this project.
 """
 
 from __future__ import annotations

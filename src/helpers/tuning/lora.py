@@ -31,7 +31,7 @@ from helpers.models.load import (
 )
 from helpers.progress import Advance, track
 from helpers.prompts import PromptFormat
-from helpers.records import Instruction
+from helpers.records import SHUFFLED, Instruction
 from helpers.store import Run, run_stage, sha256_file, write_text
 from helpers.tuning.adapter import (
     adopt_parent,
@@ -43,6 +43,7 @@ from helpers.tuning.adapter import (
 )
 from helpers.tuning.card import CARD, describe_adapter
 from helpers.tuning.checkpoint import load_checkpoint, save_checkpoint
+from helpers.tuning.controls import draw_cell, split_control
 from helpers.tuning.memory import (
     MemoryPlan,
     ModelSize,
@@ -57,7 +58,6 @@ from helpers.tuning.rows import (
     encode_rows,
     iterate_steps,
     rotate_responses,
-    select_rows,
 )
 from helpers.tuning.settings import TuningSettings
 from helpers.tuning.step import MICRO_BATCH_TOKENS, learning_rate_at, share_batch, take_step
@@ -181,18 +181,21 @@ def draw_rows(
     config = load_config(settings.model)
     longest = min(settings.max_tokens, count_positions(config) or settings.max_tokens)
     fitting = encode_rows(tokenizer, rows, longest, form)
-    chosen = select_rows(
+    chosen = draw_cell(
         [row for row in rows if row.id in fitting],
+        fitting,
         settings.categories,
         settings.n_rows,
         settings.training_seed,
     )
+    encoded = [fitting[row.id] for row in chosen]
+    if split_control(settings.categories)[1] == SHUFFLED:
+        encoded = rotate_responses(encoded)
     left_out = [
         dict(row) | {"tokens": len(encode_row(tokenizer, row, form).input_ids)}
         for row in rows
         if row.id not in fitting
     ]
-    encoded = rotate_responses([fitting[row.id] for row in chosen], settings.categories)
     check_lengths(config, [len(row.input_ids) for row in encoded], "shuffled rows")
     return chosen, encoded, left_out
 

@@ -39,18 +39,19 @@ class EncodedRow:
 
 
 def parse_categories(categories: str) -> tuple[str, ...]:
-    """Return the categories of a subset such as 'qa+ie' or of a mixture such as 'qa:200+ie:100'; 'all' and
-    'shuffled' draw from every row in its natural share and give an empty tuple.
+    """Return the categories of a subset such as 'qa+ie', of a mixture such as 'qa:200+ie:100', or of a control
+    such as 'qa~shuffled'; 'all' and 'shuffled' draw from every row in its natural share and give an empty tuple.
 
     Raises:
         StudyError: the text is neither, or names a category twice.
     """
-    return () if categories in (ALL, SHUFFLED) else tuple(name for name, _ in parse_parts(categories))
+    cell, *_ = categories.split("~")
+    return () if cell in (ALL, SHUFFLED) else tuple(name for name, _ in parse_parts(cell))
 
 
 def parse_parts(categories: str) -> list[tuple[str, int | None]]:
-    """Return the categories of a subset or mixture, each with its number of rows; None for a subset's equal
-    parts.
+    """Return the categories of a subset or mixture, or of its control, each with its number of rows; None for
+    a subset's equal parts.
 
     Raises:
         StudyError: the text is neither, or names a category twice.
@@ -121,16 +122,13 @@ def select_rows(rows: Sequence[Instruction], categories: str, n_rows: int, seed:
     return chosen
 
 
-def rotate_responses(rows: Sequence[EncodedRow], categories: str) -> list[EncodedRow]:
-    """Give each row of the control 'shuffled' the response of the row after it, the last one that of the
-    first; leave rows of other runs as they are.
+def rotate_responses(rows: Sequence[EncodedRow]) -> list[EncodedRow]:
+    """Give each row the response of the row after it, the last one that of the first: the control 'shuffled'.
 
     The control keeps prompts, responses and their lengths and takes away what joins them: what it still gains
     is form. A prompt can meet a longer response than its own, so that a row may exceed `max_tokens`, by less
     than its double.
     """
-    if categories != SHUFFLED:
-        return list(rows)
     neighbours = [*rows[1:], *rows[:1]]
     return [
         EncodedRow(row.input_ids[: row.n_prompt] + other.input_ids[other.n_prompt :], row.n_prompt)
@@ -165,11 +163,12 @@ def encode_rows(
 
 
 def batch_indices(n_rows: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Return the batches of one epoch as row indices, drawn at random: a pure function of (n_rows, seed, epoch).
+    """Return the batches of one epoch as row indices, drawn at random: a pure function of (n_rows, seed,
+    epoch).
 
     Batches of like length would save padding, but the gradient of a step would then speak for one length:
-    they double the spread of the held-out loss over training seeds. Micro-batches are sorted by length within a
-    step instead (`step.split_batch`).
+    they double the spread of the held-out loss over training seeds. Micro-batches are sorted by length
+    within a step instead (`step.split_batch`).
     """
     order = np.random.default_rng([seed, epoch]).permutation(n_rows).tolist()
     return [order[start : start + batch_size] for start in range(0, n_rows, batch_size)]

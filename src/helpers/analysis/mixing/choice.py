@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from math import comb
 from typing import TYPE_CHECKING
@@ -107,6 +107,7 @@ def recommend(
     n_rows: int,
     target: str = MEAN,
     available: Mapping[str, int] | None = None,
+    limited: bool = False,
 ) -> Recommendation:
     """Find the mixture of `n_rows` rows for which a law expects the least loss.
 
@@ -115,18 +116,17 @@ def recommend(
         categories: of the training rows.
         n_rows: in all.
         target: a category of held-out rows, 'mean' or 'worst' of them.
-        available: rows that there are of each category; None for as many as wanted.
+        available: rows that there are of each category, in whose shares one mixture to compare with is; None
+            for no such mixture.
+        limited: whether only mixtures count for which there are enough rows.
 
     Raises:
         StudyError: `target` is unknown, or there are too few rows.
     """
     import pandas as pd
 
-    if target not in (*fits, MEAN, WORST):
-        raise StudyError(
-            f"`target` must be one of {', '.join((*fits, MEAN, WORST))}, but {target!r} was found."
-        )
-    shares, named = settle_mixtures(categories, n_rows, available)
+    check_target(target, fits)
+    shares, named = settle_mixtures(categories, n_rows, available, limited)
     chosen = [fits[target]] if target in fits else list(fits.values())
     counts = np.vstack([shares, *named.values()]) * n_rows
     losses = combine_targets(np.stack([fit.predict(counts) for fit in chosen]), target)
@@ -155,8 +155,15 @@ def recommend(
     )
 
 
+def check_target(target: str, categories: Iterable[str]) -> None:
+    """Raise StudyError unless a target is one of the categories, their mean or the worst of them."""
+    known = (*categories, MEAN, WORST)
+    if target not in known:
+        raise StudyError(f"`target` must be one of {', '.join(known)}, but {target!r} was found.")
+
+
 def settle_mixtures(
-    categories: Sequence[str], n_rows: int, available: Mapping[str, int] | None
+    categories: Sequence[str], n_rows: int, available: Mapping[str, int] | None, limited: bool
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the shares of the mixtures to choose from, and of those to compare with by name.
 
@@ -164,18 +171,21 @@ def settle_mixtures(
         StudyError: there are too few rows.
     """
     n = len(categories)
+    shares = list_mixtures(n)
     named = {EQUAL: np.full(n, 1 / n)} | dict(zip(categories, np.eye(n), strict=True))
     if not available:
-        return list_mixtures(n), named
+        return shares, named
     most = np.array([available.get(name, 0) for name in categories])
     named[NATURAL] = most / most.sum()
-    shares = list_mixtures(n)
-    shares = shares[(shares * n_rows <= most + 0.5).all(axis=1)]
+    if limited:
+        shares = shares[(shares * n_rows <= most + 0.5).all(axis=1)]
+        named = {name: one for name, one in named.items() if (one * n_rows <= most + 0.5).all()}
     if not len(shares):
         raise StudyError(
-            f"`n_rows` must leave a choice of rows, but {n_rows} of {most.sum()} leave none. Ask for fewer."
+            f"The rows must leave a choice, but {n_rows} of {most.sum()} leave none. Ask for fewer rows, or "
+            "leave out `--from-file`."
         )
-    return shares, {name: one for name, one in named.items() if (one * n_rows <= most + 0.5).all()}
+    return shares, named
 
 
 def _reach(losses: np.ndarray, draws: np.ndarray, place: int) -> np.ndarray:

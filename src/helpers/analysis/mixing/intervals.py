@@ -141,12 +141,9 @@ def _draw_seeds(losses: Losses, effects: np.ndarray, random: np.random.Generator
 def _draw_items(losses: Losses, random: np.random.Generator, n_draws: int) -> np.ndarray:
     """Return what held-out rows drawn anew change in each cell's mean, shape (draws, targets, cells)."""
     parts = []
-    for nats, tokens in losses.items:
-        n_items = nats.shape[-1]
-        often = random.multinomial(n_items, np.full(n_items, 1 / n_items), n_draws).astype(float)
-        drawn = np.einsum("di,csi->dcs", often, np.nan_to_num(nats)) / np.einsum(
-            "di,csi->dcs", often, np.where(np.isfinite(tokens), tokens, 1.0)
-        )
-        whole = nats.sum(axis=-1) / tokens.sum(axis=-1)
-        parts.append(np.nanmean(np.where(np.isfinite(whole), drawn - whole, np.nan), axis=-1))
+    for items in losses.items:
+        n_items = items.shape[-1]
+        often = random.multinomial(n_items, np.full(n_items, 1 / n_items), n_draws) / n_items
+        drawn = np.einsum("di,ci->dc", often, np.nanmean(items, axis=1))
+        parts.append(drawn - np.nanmean(items, axis=(1, 2)))
     return np.stack(parts, axis=1) if parts else np.zeros((n_draws, len(losses.targets), len(losses.counts)))

@@ -23,15 +23,15 @@ class Losses:
         targets: categories of the held-out rows.
         counts: training rows, shape (cells, categories).
         values: loss (nats a token), shape (targets, cells, seeds); nan where a cell lacks a seed.
-        items: for each target nats and tokens of each held-out row, shape (cells, seeds, items); empty where
-            the items are not known.
+        items: for each target the loss on each held-out row, shape (cells, seeds, items); empty where the
+            rows are not known.
     """
 
     categories: tuple[str, ...]
     targets: tuple[str, ...]
     counts: np.ndarray
     values: np.ndarray
-    items: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    items: tuple[np.ndarray, ...] = ()
 
     @property
     def tuned(self) -> np.ndarray:
@@ -53,18 +53,18 @@ class Losses:
 
     def keep(self, cells: np.ndarray) -> Losses:
         """Return the losses of some cells."""
-        items = tuple((nats[cells], tokens[cells]) for nats, tokens in self.items)
+        items = tuple(own[cells] for own in self.items)
         return dataclasses.replace(self, counts=self.counts[cells], values=self.values[:, cells], items=items)
 
 
-def read_losses(table: pd.DataFrame, items: pd.DataFrame | None = None) -> Losses:
-    """Return the losses of cells from tables; cells with the same training rows are one cell.
+def read_losses(table: pd.DataFrame) -> Losses:
+    """Return the losses of cells from a table; cells with the same training rows are one cell.
 
     Args:
-        table: one row a cell, seed and category of held-out rows: seed (anything for the untuned model), n_*
-            (a column a category of training rows), category, loss (nats a token).
-        items: one row a cell, seed and held-out row: seed, n_*, category, id, nats, tokens; or None, and
-            intervals say nothing of other held-out rows.
+        table: seed (anything for the untuned model), n_* (training rows, a column a category), category (of
+            held-out rows), loss (nats a token); one row a cell, seed and category, or, with a column id, one
+            row a held-out row. The loss of a cell is the mean over its held-out rows. Without id, intervals
+            say nothing of other held-out rows.
 
     Raises:
         StudyError: a cell lacks a category of held-out rows, or some of them, or there are too few cells.
@@ -85,7 +85,7 @@ def read_losses(table: pd.DataFrame, items: pd.DataFrame | None = None) -> Losse
             f"{len(counts)} were found. Run more of them."
         )
     values = stacked.to_numpy().reshape(len(counts), len(targets), -1).swapaxes(0, 1)
-    known = () if items is None else tuple(stack_items(items, columns, target) for target in targets)
+    known = tuple(stack_items(table, columns, target) for target in targets) if "id" in table else ()
     return Losses(tuple(name[2:] for name in columns), targets, counts, values, known)
 
 
@@ -96,21 +96,17 @@ def settle_seeds(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return table.assign(seed=table["seed"].where(tuned, first).astype(int))
 
 
-def stack_items(items: pd.DataFrame, columns: list[str], target: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return nats and tokens of a category's held-out rows, each of shape (cells, seeds, items).
+def stack_items(table: pd.DataFrame, columns: list[str], target: str) -> np.ndarray:
+    """Return the loss on each held-out row of a category, shape (cells, seeds, items).
 
     Raises:
         StudyError: cells differ in their held-out rows.
     """
-    rows = settle_seeds(items[items["category"] == target], columns)
-    parts = []
-    for name in ("nats", "tokens"):
-        wide = rows.pivot_table(name, [*columns, "seed"], "id")
-        if wide.isna().any(axis=None):
-            raise StudyError(
-                f"Cells must hold the same held-out rows of {target!r}, but some lack some. Measure them "
-                "anew."
-            )
-        stacked = wide.stack().unstack("seed")
-        parts.append(stacked.to_numpy().reshape(-1, wide.shape[1], stacked.shape[1]).swapaxes(1, 2))
-    return parts[0], parts[1]
+    rows = settle_seeds(table[table["category"] == target], columns)
+    wide = rows.pivot_table("loss", [*columns, "seed"], "id")
+    if wide.isna().any(axis=None):
+        raise StudyError(
+            f"Cells must hold the same held-out rows of {target!r}, but some lack some. Measure them anew."
+        )
+    stacked = wide.stack().unstack("seed")
+    return stacked.to_numpy().reshape(-1, wide.shape[1], stacked.shape[1]).swapaxes(1, 2)

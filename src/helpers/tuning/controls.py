@@ -1,0 +1,125 @@
+"""Controls of a cell: what else than its content could have made its gain?
+
+A control is named after the cell that it belongs to, such as 'qa~shuffled':
+
+- *shuffled*: each prompt gets the response of another row: length, form and the end of text stay, what the answer
+  says is taken away (Kung and Peng, 2023).
+- *lengths*: every category draws its rows from the same bins of response length, so that no category answers
+  longer than another.
+- *tokens*: every category draws as many response tokens, instead of as many rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from helpers.errors import StudyError
+from helpers.records import ALL, SHUFFLED, Instruction
+from helpers.tuning.rows import EncodedRow, select_rows, share_rows
+
+MARK = "~"
+LENGTHS, TOKENS = "lengths", "tokens"
+KINDS = (SHUFFLED, LENGTHS, TOKENS)
+OTHER = "other"  # holds what fits no category, and so is no kind of its own to be matched
+
+
+def split_control(categories: str) -> tuple[str, str]:
+    """Return the cell and the kind of a control: ('qa', 'shuffled') of 'qa~shuffled'; no kind for a plain cell.
+
+    Raises:
+        StudyError: the kind is unknown.
+    """
+    cell, mark, kind = categories.partition(MARK)
+    if mark and kind not in KINDS:
+        raise StudyError(
+            f"A control must be one of {', '.join(KINDS)}, but {kind!r} was found ({categories})."
+        )
+    return (ALL, SHUFFLED) if categories == SHUFFLED else (cell, kind)
+
+
+def draw_cell(
+    rows: Sequence[Instruction], encoded: Mapping[str, EncodedRow], categories: str, n_rows: int, seed: int
+) -> list[Instruction]:
+    """Draw the training rows of a cell or of its control, by hash, so that a smaller draw is part of a larger.
+
+    Args:
+        rows: to draw from.
+        encoded: the rows' token ids by id.
+        categories: of the cell, with the control's kind behind '~'.
+        n_rows: rows of the cell; of a control *tokens* as many response tokens as so many rows have on average.
+        seed: of the draw.
+
+    Raises:
+        StudyError: there are too few rows.
+    """
+    cell, kind = split_control(categories)
+    if kind not in (LENGTHS, TOKENS):
+        return select_rows(rows, cell, n_rows, seed)
+    lengths = {row.id: encoded[row.id].n_response for row in rows}
+    pools = {name: order_rows(rows, name, seed) for name in sorted({row.category for row in rows} - {OTHER})}
+    draw = _match_lengths if kind == LENGTHS else _match_tokens
+    shares = share_rows(cell, n_rows)
+    unknown = set(shares) - set(pools)
+    if unknown:
+        raise StudyError(
+            f"A control of {categories!r} needs rows of {sorted(unknown)[0]!r}, but there are none."
+        )
+    return [row for name, share in shares.items() for row in draw(pools, lengths, name, share)]
+
+
+def order_rows(rows: Sequence[Instruction], category: str, seed: int) -> list[Instruction]:
+    """Return the rows of a category in the order in which they are drawn."""
+    own = [row for row in rows if row.category == category]
+    return sorted(own, key=lambda row: hashlib.sha256(f"{seed}/{row.id}".encode()).digest())
+
+
+def _match_lengths(
+    pools: Mapping[str, Sequence[Instruction]], lengths: Mapping[str, int], category: str, share: int
+) -> list[Instruction]:
+    quotas = share_bins({name: [lengths[row.id] for row in pool] for name, pool in pools.items()}, share)
+    chosen = []
+    for row in pools[category]:
+        length_bin = lengths[row.id].bit_length()
+        if quotas[length_bin]:
+            quotas[length_bin] -= 1
+            chosen.append(row)
+    if len(chosen) < share:
+        raise StudyError(
+            f"{share} rows of category {category!r} with responses of matched lengths are wanted, but only "
+            f"{len(chosen)} are there. Lower `n_rows`."
+        )
+    return chosen
+
+
+def share_bins(lengths: Mapping[str, Sequence[int]], n_rows: int) -> Counter[int]:
+    """Return how many of `n_rows` rows fall into each bin of response length (powers of two): in proportion to the
+    smallest share that any category has there, so that all of them can fill it.
+    """
+    counts = {name: Counter(length.bit_length() for length in found) for name, found in lengths.items()}
+    bins = sorted(set().union(*counts.values()))
+    least = {b: min(counts[name][b] / len(lengths[name]) for name in lengths) for b in bins}
+    total = sum(least.values())
+    if not total:
+        raise StudyError("No length of response is found in every category, so that none can be matched.")
+    exact = {b: n_rows * share / total for b, share in least.items()}
+    quotas = Counter({b: int(value) for b, value in exact.items()})
+    for b in sorted(bins, key=lambda b: quotas[b] - exact[b])[: n_rows - sum(quotas.values())]:
+        quotas[b] += 1
+    return quotas
+
+
+def _match_tokens(
+    pools: Mapping[str, Sequence[Instruction]], lengths: Mapping[str, int], category: str, share: int
+) -> list[Instruction]:
+    means = [sum(lengths[row.id] for row in pool) / len(pool) for pool in pools.values()]
+    budget, chosen = share * sum(means) / len(means), []
+    for row in pools[category]:
+        if budget < lengths[row.id] / 2:  # half a row or more over the budget: the nearest sum is reached
+            return chosen
+        chosen.append(row)
+        budget -= lengths[row.id]
+    raise StudyError(
+        f"Category {category!r} has too few response tokens for a control of {share} rows. Lower `n_rows`."
+    )
