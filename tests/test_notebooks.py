@@ -9,7 +9,7 @@ import pytest
 
 from helpers.analysis.published.tables import AuditSettings
 from helpers.book.gallery import GALLERY
-from helpers.book.runner import list_notebooks, read_parameters, read_profile
+from helpers.book.runner import list_notebooks, plan_parameters, read_parameters
 from helpers.book.student import SOLUTION
 from helpers.evaluation.settings import LossSettings
 from helpers.evaluation.stage import EvaluationSettings
@@ -86,7 +86,7 @@ def test_every_parameter_of_every_stage_can_be_set_in_some_notebook():
 
 
 def test_the_laptop_profile_holds_the_notebooks_own_defaults():
-    assert all(FIELDS[name].default == value for name, value in read_profile("laptop").items())
+    assert all(FIELDS[name].default == value for name, value in plan_parameters("laptop", []).items())
 
 
 @each_notebook
@@ -206,7 +206,7 @@ def commands(monkeypatch):
 
 
 def test_the_setup_cell_does_nothing_where_the_study_is_installed(commands):
-    exec(code_cells(list_notebooks()[0])[1].source, {})
+    exec(code_cells(list_notebooks()[0])[1].source, {})  # noqa: S102
     assert commands == []
 
 
@@ -221,7 +221,7 @@ def test_the_setup_cell_fetches_and_installs_the_study_on_a_fresh_machine(monkey
     monkeypatch.setitem(sys.modules, "helpers", None)
     monkeypatch.setattr("builtins.input", lambda _: page)
     with pytest.raises(SystemExit, match="Restart"):
-        exec(code_cells(list_notebooks()[0])[1].source, {})
+        exec(code_cells(list_notebooks()[0])[1].source, {})  # noqa: S102
     clone, install = commands
     assert clone[-2:] == ["https://github.com/some-one/a.study", "study"]
     assert install == [sys.executable, "-m", "pip", "install", "--quiet", "--editable", "study"]

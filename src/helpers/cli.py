@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -138,4 +139,5 @@ app.add_typer(grid.app, name="grid")
 def main() -> None:
     """Run the command line with quiet libraries."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter of a row stops nothing
     app()

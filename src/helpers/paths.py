@@ -20,17 +20,16 @@ RESULTS = ROOT / "results"
 
 
 def runs_folder() -> Path:
-    """Return the folder of all stored results: `runs/`, or the one that `STUDY_RUNS` names (from the
-    project's folder, as notebooks run there).
+    """Return the folder of all stored results: `runs/`, or the one that `STUDY_RUNS` names (a relative one
+    from the project's folder, wherever the command is called).
     """
-    return ROOT / os.environ.get("STUDY_RUNS", "runs")
+    return ROOT / Path(os.environ.get("STUDY_RUNS") or "runs").expanduser()
 
 
 def model_cache() -> Path:
-    """Return the folder of converted models, shared by all checkouts; `STUDY_CACHE` moves it (from the
-    project's folder).
-    """
-    return ROOT / os.environ.get("STUDY_CACHE", user_cache_path("bioinstruct-study")) / "models"
+    """Return the folder of converted models, shared by all checkouts; `STUDY_CACHE` moves it."""
+    named = os.environ.get("STUDY_CACHE")
+    return (ROOT / Path(named).expanduser() if named else user_cache_path("bioinstruct-study")) / "models"
 
 
 def check_new_folder(folder: Path, option: str) -> None:

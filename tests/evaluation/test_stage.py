@@ -123,11 +123,28 @@ def test_a_task_killed_after_a_batch_goes_on_with_the_next_and_ends_in_the_same_
 
 
 def test_a_batch_of_which_only_a_part_was_written_is_answered_again(tmp_path):
-    (tmp_path / "partial").write_text('[3, "a"]\n[1, "b"]\n[2')
+    PartialAnswers(tmp_path / "partial").keep([3, 1, 2], ["a", "b", "x"])
+    whole = (tmp_path / "partial").read_text()
+    (tmp_path / "partial").write_text(whole[:-5])  # a kill broke the last line off
     partial = PartialAnswers(tmp_path / "partial")
     assert [partial.needs_answers(batch) for batch in ([3, 1], [1, 2])] == [False, True]
     partial.keep([2, 0], ["c", "d"])
     assert PartialAnswers(tmp_path / "partial").in_order() == ["d", "b", "c", "a"]
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "no JSON", "[]", "{}", "null", "zeros", "deep"])
+def test_damaged_answers_are_named_and_given_again(tmp_path, damage, caplog, monkeypatch):
+    monkeypatch.delenv("STUDY_PROGRESS")
+    path = tmp_path / "partial"
+    PartialAnswers(path).keep([0, 1], ["yes", "no"])
+    line = {"other bytes": path.read_text().replace("no", "on"), "zeros": "\0\0\n", "deep": "[" * 9999 + "\n"}
+    path.write_text(line.get(damage, f"{damage}\n"))
+    partial = PartialAnswers(path)
+    assert partial == {}
+    assert "partial is damaged" in caplog.text
+    assert "answered again" in caplog.text
+    partial.keep([0], ["yes"])
+    assert PartialAnswers(path) == {0: "yes"}
 
 
 def test_more_tasks_reuse_the_answers_that_are_stored(settings, monkeypatch):

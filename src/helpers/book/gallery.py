@@ -133,8 +133,8 @@ def _single_losses(study: Study) -> pd.DataFrame:
 
 
 def list_parts(losses: pd.DataFrame) -> pd.DataFrame:
-    """Return the gains of the singles in each part of the loss of the right answers to the tasks: `part`, then
-    as `transfer_table`.
+    """Return the gains of the singles in each part of the loss of the right answers to the tasks: `part`,
+    then as `transfer_table`.
     """
     answers = keep_tasks(losses)
     parts = ("stop", "words", "choice", "calibrated")
@@ -154,7 +154,9 @@ def _reference_losses(cells: Sequence[str]) -> pd.DataFrame:
 
 @cache
 def _predict_mixtures() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what the law with the least error predicts of the reference run: its cells, and every mixture."""
+    """Return what the law with the least error predicts of the reference run: its cells, and every
+    mixture.
+    """
     tables = comparison.read_reference_losses()
     losses = read_losses(read_mixtures(tables, SINGLES))
     left_out = judgement.leave_out(losses)

@@ -24,8 +24,8 @@ from helpers.evaluation.sources import BASELINES
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.paths import shown
 from helpers.prompts import ALPACA, FORMAT_HELP, SYSTEM_HELP
+from helpers.provider.connection import read_key
 from helpers.provider.ledger import ProviderLimits
-from helpers.provider.wire import read_key
 from helpers.settings import pick
 from helpers.store import Run, write_text
 
@@ -197,10 +197,16 @@ def estimate_judging(evaluations: dict[str, Evaluation], further: Further) -> st
 
 
 def tabulate(evaluations: dict[str, Evaluation], further: Further) -> dict[str, pd.DataFrame]:
-    """Return the tables by name: scores, differences to the first model, further measures, letters chosen,
-    the judge's preferences, each where it applies.
+    """Return the tables by name: scores, differences to the first model, further measures, the judge's
+    replies, letters chosen, the judge's preferences, each where it applies.
     """
-    from helpers.analysis.measures import average_measures, compare_models, rate_letters, share_preferences
+    from helpers.analysis.measures import (
+        average_measures,
+        compare_models,
+        count_judgements,
+        rate_letters,
+        share_preferences,
+    )
     from helpers.analysis.statistics import score_tasks
     from helpers.evaluation.stage import read_items
 
@@ -211,6 +217,8 @@ def tabulate(evaluations: dict[str, Evaluation], further: Further) -> dict[str, 
     if len(evaluations) > 1:
         tables["differences"] = compare_models(items, first)
     tables["measures"] = average_measures(items)
+    if further.judge:
+        tables["judgements"] = count_judgements({name: runs[-1] for name, runs in measured.items()})
     if "letters" in items:
         tables["letters"] = rate_letters(items)
     if further.judge and len(evaluations) > 1:

@@ -23,6 +23,7 @@ from helpers.prompts import CHAT, PromptFormat
 from helpers.records import Instruction
 from helpers.settings import TYPES, pick
 from helpers.store import Run
+from helpers.synthesis.user_rows import prepare_rows
 from helpers.tuning.adapter import adopt_parent
 from helpers.tuning.lora import ADAPTER, join_processes, tune, write_card
 from helpers.tuning.rows import encode_row, parse_categories
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Instructions = Annotated[
-    Path, typer.Option(help="JSONL file with id, category, instruction, input and output.")
+    Path, typer.Option(help="File of JSON rows with instruction, input, output, and a category where known.")
 ]
 Output = Annotated[Path | None, typer.Option(help="Folder to copy the adapter to, with its card.")]
 Tasks = Annotated[
@@ -110,6 +111,7 @@ def tune_adapter(
         processes = join_processes()
         try:
             with report_progress(f"tune {settings.model}"):
+                instructions = prepare_rows(instructions)
                 run = tune(settings, instructions, start)
                 scores = score_adapter(evaluation, run) if tasks and processes.is_main_process else None
             if processes.is_main_process:

@@ -200,6 +200,7 @@ def _masks(
     distance = positions[:, :, None] - columns[:, None, :]
     seen = (distance >= 0) & ((owners[:, None, :] == 0) | (owners[:, None, :] == branches[:, :, None]))
 
+    # owner 0 is the prompt, seen from every branch; added to attention logits, hence 0 or the least number
     def additive(seen: torch.Tensor) -> torch.Tensor:
         return torch.zeros(seen.shape, dtype=model.dtype, device=seen.device).masked_fill(
             ~seen, torch.finfo(model.dtype).min

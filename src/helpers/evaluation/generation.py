@@ -86,6 +86,8 @@ def _continue(
         [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device
     )
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, shared.length :]
+    # the shared part moves right, up to the row's own tokens: padding between them would use up the window of
+    # layers that see one
     cache = shared.repeat(longest - len(prompt) for prompt in prompts)
     results: list[list[int]] = [[] for _ in prompts]
     rows = torch.arange(len(prompts), device=model.device)
@@ -101,7 +103,7 @@ def _continue(
         going = (chosen != end_id).nonzero()[:, 0]
         if not len(going):
             break
-        if len(going) < len(chosen):
+        if len(going) < len(chosen):  # finished rows leave the batch: the longest answer is computed alone
             rows, chosen, mask, positions = rows[going], chosen[going], mask[going], positions[going]
             cache.batch_select_indices(going)
         for row, token in zip(rows.tolist(), chosen.tolist(), strict=True):

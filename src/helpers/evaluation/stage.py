@@ -38,7 +38,7 @@ MEASURED = "measured.jsonl"
 BATCH_SIZE = 32
 CHOICE_BATCH_SIZE = 8
 ANSWERS_VERSION = 2
-SCORES_VERSION = 2
+SCORES_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True)

@@ -140,6 +140,7 @@ def choose_device(dtype: str = AUTO) -> tuple[str, str]:
     """
     import torch
 
+    check_dtype(dtype)
     device, usual = ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
     return device, usual if dtype == AUTO else dtype
 

@@ -30,7 +30,7 @@ def read_shapes(files: Iterable[Path]) -> Shapes:
     for path in files:
         try:
             with safe_open(path, framework="pt") as file:
-                for name in file.keys():
+                for name in file.keys():  # noqa: SIM118 (safe_open is no mapping)
                     shapes[name] = tuple(file.get_slice(name).get_shape())
         except (SafetensorError, UnicodeDecodeError) as error:
             raise StudyError(f"{shown(path)} is damaged: {error}. Fetch or save it again.") from None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100
-PART = re.compile(rf"({NAME})(?::(\d+))?")
+PART = re.compile(rf"({NAME})(?::([0-9]{{1,9}}))?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,9 @@ class EncodedRow:
 
 
 def parse_categories(categories: str) -> tuple[str, ...]:
-    """Return the categories of a subset such as 'qa+ie', of a mixture such as 'qa:200+ie:100', or of a control
-    such as 'qa~shuffled'; 'all' and 'shuffled' draw from every row in its natural share and give an empty tuple.
+    """Return the categories of a subset such as 'qa+ie', of a mixture such as 'qa:200+ie:100', or of a
+    control such as 'qa~shuffled'; 'all' and 'shuffled' draw from every row in its natural share and give an
+    empty tuple.
 
     Raises:
         StudyError: the text is neither, or names a category twice.

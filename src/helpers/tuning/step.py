@@ -77,6 +77,7 @@ def share_batch(
     """
     ordered = sorted(rows, key=lambda row: len(row.input_ids))
     shares = [split_batch(ordered[number::n_processes], n_tokens) for number in range(n_processes)]
+    # sharded weights are gathered by all processes at once: who is done early must still go through the model
     n_idle = max(map(len, shares)) - len(shares[process])
     return [(part, 1) for part in shares[process]] + [(shares[0][0], 0)] * n_idle
 
