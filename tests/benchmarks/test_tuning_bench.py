@@ -19,7 +19,7 @@ from helpers.tuning.step import learning_rate_at
 def work(toy_model, instruction_file):
     settings = TuningSettings(model=toy_model, n_rows=24, lora_rank=4, learning_rate=1e-2)
     _, encoded, _ = draw_rows(settings, read_rows(instruction_file, Instruction))
-    order = batch_indices([len(row.input_ids) for row in encoded], 8, 1, 0)
+    order = batch_indices(len(encoded), 8, 1, 0)
     return Work(
         settings,
         [[encoded[index] for index in batch] for batch in order],

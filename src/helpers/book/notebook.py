@@ -26,7 +26,8 @@ def begin(parameters: Mapping[str, Any]) -> Study:
     """
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-    study = Study.from_parameters(parameters)
+    plain = {name: value for name, value in parameters.items() if isinstance(value, str | int | float)}
+    study = Study.from_parameters(plain)  # a module may bear the name of a parameter
     use_theme()
     set_matplotlib_formats("retina")
     return study
