@@ -1,6 +1,7 @@
 """One place holds the pins; the others follow it."""
 
 import re
+import subprocess
 import tomllib
 
 import yaml
@@ -22,7 +23,7 @@ def test_the_lock_holds_every_pin_of_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = [
         *project["dependencies"],
-        *(pin for extra in ("book", "test") for pin in project["optional-dependencies"][extra]),
+        *(pin for extra in ("book", "setup", "test") for pin in project["optional-dependencies"][extra]),
     ]
     assert all("==" in pin for pin in pins)
     lock = read_lock()
@@ -52,3 +53,13 @@ def test_the_readme_names_the_targets_that_exist():
 def test_a_machine_that_has_jupyter_keeps_its_own():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert not [pin for pin in project["dependencies"] if pin.startswith(("jupyter", "ipykernel"))]
+
+
+def test_setting_up_takes_pytorch_and_uv_at_their_pins(tmp_path):
+    make = ["make", "--dry-run", "--silent", "setup", f"VENV={tmp_path}"]
+    commands = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    lock = read_lock()
+    assert f"'torch=={lock['torch']}'" in commands
+    assert f"'torch=={lock['torch']}+cpu'" in commands
+    assert f"'uv=={lock['uv']}'" in commands
+    assert f"|| {tmp_path}/bin/python -m pip install --quiet --requirement requirements.lock" in commands
