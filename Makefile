@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CONFIG := _build/config.yml
 RENDER := $(BIN)/jupyter-book build book --config $(CONFIG) --path-output . -n -W --keep-going --quiet
-PIN = $(shell sed -n 's/.*"\($(1)==[^"]*\)".*/\1/p' pyproject.toml)
+PIN = $(shell sed -n '/^$(1)==/p' requirements.lock)
 UV = $(or $(shell command -v uv),$(abspath $(1))/bin/uv)
 CPU_BUILDS := https://download.pytorch.org/whl/cpu
 # Create environment $(1) with PyTorch, without CUDA where no GPU is found and that build can be had, and with uv where there is none.
@@ -80,7 +80,7 @@ bench: model ## Measure speed, each against its baseline in one run, into result
 	@$(call install,$(VENV),--constraint requirements.lock --editable '.[bench,harness]')
 	$(BIN)/study bench
 
-lock: ## Resolve the pins of pyproject.toml anew into requirements.lock.
+lock: ## Resolve the ranges of pyproject.toml anew into requirements.lock.
 	rm -rf .lock
 	@$(call prepare,.lock)
 	@$(call install,.lock,'.[book,setup,test]')

@@ -1,11 +1,12 @@
 """Fast matrix products on a CPU, where the processor has them.
 
 PyTorch multiplies float32 matrices by MKL unless oneDNN is told that it may round the factors to bfloat16 and
-add in float32. On processors with AMX it then does so, three times as fast; on some others (Zen 5) it multiplies
-in full precision all the same, and still twice as fast; on those without AVX512-BF16 it falls into a reference
-kernel, a hundred times slower. So it is switched on only where the processor has that instruction, and a short
-trial guards against a build of PyTorch that does not use it. What was found is kept beside the models, so that
-a run that computes nothing knows it without PyTorch, and the load of a machine cannot change it between runs.
+add in float32. On processors with AMX it then does so, three times as fast; on some others (Zen 5) it
+multiplies in full precision all the same, and still twice as fast; on those without AVX512-BF16 it falls
+into a reference kernel, a hundred times slower. So it is switched on only where the processor has that
+instruction, and a short trial guards against a build of PyTorch that does not use it. What was found
+is kept beside the models, so that a run that computes nothing knows it without PyTorch, and a busy machine
+cannot change it between runs.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def name_products() -> str:
 
 @lru_cache
 def use_fast_products() -> str:
-    """Switch oneDNN's products on where the processor has them; return the format that factors are rounded to.
+    """Switch oneDNN's products on where the processor has them; return the format that factors are rounded
+    to.
 
     Returns:
         'bfloat16' where they round, else 'float32'. It changes results, and so belongs into fingerprints.
