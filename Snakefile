@@ -30,4 +30,4 @@ rule cell:
         id=lambda wildcards, output: IDS[output[0]],
     threads: 1
     shell:
-        "{params.study:q} grid run {params.arguments:q} --cell {params.id:q} --done {output:q}"
+        "OMP_NUM_THREADS={threads} {params.study:q} grid run {params.arguments:q} --cell {params.id:q} --done {output:q}"
