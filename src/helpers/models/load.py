@@ -168,13 +168,19 @@ def _four_bits(dtype: str) -> Any:
 
 
 def _from_place(name: str, load: Callable[..., Any], **options: Any) -> Any:
+    from safetensors import SafetensorError
+
     place = resolve_model(name)
-    if Path(place).is_dir():
-        return load(place, **options)
-    place, revision = split_revision(place)
+    is_folder = Path(place).is_dir()
+    place, revision = (place, None) if is_folder else split_revision(place)
     try:
-        return load(place, revision=revision or "main", **options)
+        return load(place, **({} if is_folder else {"revision": revision or "main"}), **options)
+    except SafetensorError as error:
+        remedy = "Copy it again" if is_folder else f"Fetch it again: `hf download --force-download {place}`"
+        raise StudyError(f"A file of weights of model {name!r} is damaged ({error}). {remedy}.") from None
     except (OSError, ValueError) as error:
+        if is_folder:
+            raise
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise explain_hub_error(name, error) from None
