@@ -73,7 +73,7 @@ def test_a_grid_on_slurm_survives_a_cancelled_job_a_killed_controller_and_a_kill
     options,
     cluster,
     tmp_path,
-    monkeypatch,  # noqa: F811
+    monkeypatch,
 ):
     """Six cells end with the tables of `study grid run`."""
     options = [*options, "-p", "lattice=qa+ie", "-p", "n_seeds=2", "-p", "epochs=20"]

@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
                 return answer(place, found)
         return self.refuse(404, "EntryNotFound")
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815
 
     def send_part(self, place, found):
         revision = REVISIONS.get(found["revision"])
@@ -120,25 +120,25 @@ class Handler(BaseHTTPRequestHandler):
         if not (self.headers["Authorization"] or "").endswith(" hf_good"):
             return self.reply({"error": "Invalid username or password."}, 401)
         if path.endswith("/repos/create"):
-            self.server.created.append(json.loads(data))
-            return self.reply({"url": f"{self.server.address}/datasets/{self.server.created[-1]['name']}"})
-        if path.endswith("/preupload/main"):
+            self.server.created.append(made := json.loads(data))
+            self.reply({"url": f"{self.server.address}/datasets/{made['organization']}/{made['name']}"})
+        elif path.endswith("/preupload/main"):
             names = [file["path"] for file in json.loads(data)["files"]]
             modes = {name: "lfs" if name.endswith(".parquet") else "regular" for name in names}
             files = [{"path": name, "uploadMode": modes[name], "shouldIgnore": False} for name in names]
-            return self.reply({"files": files})
-        if path.endswith("/objects/batch"):
+            self.reply({"files": files})
+        elif path.endswith("/objects/batch"):
             objects = json.loads(data)["objects"]
             for one in objects:
                 one["actions"] = {"upload": {"href": f"{self.server.address}/large/{one['oid']}"}}
-            return self.reply({"transfer": "basic", "objects": objects})
-        if "/commit/" in path:
-            return self.commit(API.fullmatch(path)["id"], map(json.loads, data.splitlines()))
-        if path.endswith("/validate-yaml"):
-            return self.reply({"errors": [], "warnings": []})
-        if "/paths-info/" in path:
-            return self.reply([])
-        return self.refuse(404, "EntryNotFound")
+            self.reply({"transfer": "basic", "objects": objects})
+        elif "/commit/" in path:
+            self.commit(API.fullmatch(path)["id"], map(json.loads, data.splitlines()))
+        elif path.endswith("/validate-yaml"):
+            self.reply({"errors": [], "warnings": []})
+        else:
+            self.refuse(404, "EntryNotFound")
+        return None
 
     def commit(self, place, lines):
         files = self.server.pushed.setdefault(place, {})

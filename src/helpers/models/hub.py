@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from helpers.errors import StudyError
 
 REVISION = "@"
+REMOTE_CODE = (
+    "asks to run code from its repository, which this study never does. Take a model of an architecture that "
+    "transformers has itself"
+)
 
 
 def split_revision(name: str) -> tuple[str, str | None]:
@@ -26,7 +30,7 @@ def explain_hub_error(name: str, error: Exception) -> StudyError:
     """
     place, revision = split_revision(name)
     page = f"https://huggingface.co/{place}"
-    kinds = {type(cause).__name__ for cause in _walk_causes(error)}
+    kinds = {kind.__name__ for cause in _walk_causes(error) for kind in type(cause).__mro__}
     if "GatedRepoError" in kinds:
         what = (
             f"is gated, and no access was granted. Accept its terms at {page}, then set HF_TOKEN to a "
@@ -36,11 +40,18 @@ def explain_hub_error(name: str, error: Exception) -> StudyError:
         what = f"has no revision {revision!r}. Its branches and commits are listed at {page}/tree/main"
     elif "RepositoryNotFoundError" in kinds:
         what = f"was not found on the hub. Check the spelling at {page}; a private model needs HF_TOKEN"
-    elif "trust_remote_code" in str(error):
+    elif "EntryNotFoundError" in kinds:
         what = (
-            "asks to run code from its repository, which this study never does. Take a model of an "
-            "architecture that transformers has itself"
+            f"lacks a file. It must hold config.json, a tokenizer and weights as safetensors; its files are "
+            f"listed at {page}/tree/main"
         )
+    elif "trust_remote_code" in str(error):
+        what = REMOTE_CODE
+    elif "SafetensorError" in kinds:
+        what = f"has damaged weights: {first_line(error)}. Fetch them again (`hf download --force-download {place}`)"
+    elif "TransportError" in kinds:
+        reason = first_line(error.__cause__ or error.__context__ or error)
+        what = f"could not be fetched whole: {reason}. Run the command again when the network holds"
     else:
         first = first_line(error).rstrip(".")
         what = (
@@ -48,6 +59,21 @@ def explain_hub_error(name: str, error: Exception) -> StudyError:
             f"are (`hf download {place}`), or name a folder"
         )
     return StudyError(f"Model {name!r} {what}.")
+
+
+def explain_folder_error(name: str, error: Exception) -> StudyError:
+    """Return the error that says what was wrong with a model's folder and what to do.
+
+    Args:
+        name: the folder.
+        error: what `from_pretrained` raised.
+    """
+    if "trust_remote_code" in str(error):
+        return StudyError(f"Model {name!r} {REMOTE_CODE}.")
+    return StudyError(
+        f"Model {name!r} could not be loaded: {first_line(error).rstrip('.')}. Save it again with "
+        "`save_pretrained`, model and tokenizer, as safetensors."
+    )
 
 
 def first_line(error: BaseException) -> str:
