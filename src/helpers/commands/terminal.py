@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import re
+import json
+import os
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -72,6 +75,15 @@ def hide_secrets(text: str) -> str:
         if len(value) >= 8 and name.endswith(("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")):
             text = text.replace(value, f"<{name}>")
     return re.sub(r"(?<=://)[^/\s@]+@", "<hidden>@", text)
+
+
+def tell_launcher(message: str) -> None:
+    """Hand an error to `accelerate launch` or `torchrun`, if one of them started this process, which ends its own
+    report with it.
+    """
+    if place := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        extra = {"py_callstack": message, "timestamp": str(int(time.time()))}
+        Path(place).write_text(json.dumps({"message": {"message": message, "extraInfo": extra}}))
 
 
 @contextmanager

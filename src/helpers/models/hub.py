@@ -48,7 +48,8 @@ def explain_hub_error(name: str, error: Exception) -> StudyError:
     elif "trust_remote_code" in str(error):
         what = REMOTE_CODE
     elif "SafetensorError" in kinds:
-        what = f"has damaged weights: {first_line(error)}. Fetch them again (`hf download --force-download {place}`)"
+        again = f"hf download --force-download {place}"
+        what = f"has damaged weights: {first_line(error)}. Fetch them again (`{again}`)"
     elif "TransportError" in kinds:
         reason = first_line(error.__cause__ or error.__context__ or error)
         what = f"could not be fetched whole: {reason}. Run the command again when the network holds"
