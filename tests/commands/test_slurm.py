@@ -1,5 +1,5 @@
-"""The grid on a Slurm cluster of one node, set up on this machine; with Debian's slurm-wlm and munge, and the extra
-`grid` with snakemake-executor-plugin-slurm.
+"""The grid on a Slurm cluster of one node, set up on this machine; needs Debian's slurm-wlm and munge,
+and the extra `grid` with snakemake-executor-plugin-slurm.
 """
 
 import json
@@ -43,7 +43,7 @@ def cluster(tmp_path, monkeypatch):
 
 def start_grid(folder):
     """Start the documented command, with what a machine of two CPUs and without a GPU needs otherwise."""
-    here = ("slurm_partition=all", "mem_mb=0", "runtime=30", "gpu=0")
+    here = ("slurm_partition=study", "mem_mb=0", "runtime=30", "gpu=0")
     command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--profile", ROOT / "profiles" / "slurm"]
     command += ["--config", "manifest=grid.json", "--set-threads", "cell=1", "--default-resources", *here]
     command += ["--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10"]
@@ -54,8 +54,9 @@ def start_grid(folder):
     )
 
 
-def wait_until(is_reached, seconds=300):
+def wait_until(process, is_reached, seconds=300):
     for _ in range(seconds * 5):
+        assert process.poll() is None, "Snakemake ended"
         if found := is_reached():
             return found
         time.sleep(0.2)
@@ -70,7 +71,7 @@ def running_jobs():
 
 
 def test_a_grid_on_slurm_survives_a_cancelled_job_a_killed_controller_and_a_killed_snakemake(
-    options,
+    options,  # noqa: F811
     cluster,
     tmp_path,
     monkeypatch,
@@ -84,12 +85,12 @@ def test_a_grid_on_slurm_survives_a_cancelled_job_a_killed_controller_and_a_kill
     call("list", *options, "--manifest", folder / "grid.json")
     n_cells = len(json.loads((folder / "grid.json").read_text())["cells"])
     process = start_grid(folder)
-    subprocess.run(["scancel", wait_until(running_jobs)[0]], check=True)
-    wait_until(lambda: done_cells(folder))
+    subprocess.run(["scancel", wait_until(process, running_jobs)[0]], check=True)
+    wait_until(process, lambda: done_cells(folder))
     os.kill(int((cluster / "slurmctld.pid").read_text()), signal.SIGKILL)
     time.sleep(2)
     subprocess.run(["slurmctld"], check=True)
-    wait_until(lambda: len(done_cells(folder)) > 1)
+    wait_until(process, lambda: len(done_cells(folder)) > 1)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     process = start_grid(folder)

@@ -40,7 +40,7 @@ SlurmdLogFile=$folder/slurmd.log
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=2 RealMemory=8000
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=study Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
 }
 

@@ -144,8 +144,8 @@ def go_through(folder: Path, shape: str) -> list[dict[str, Any]]:
     """Take a random model through all steps; returns one row a step.
 
     Raises:
-        StudyError: a step failed or took more than 24 GB, or the estimate of tuning missed its peak by more than
-            a tenth.
+        StudyError: a step failed or took more than 24 GB, or the estimate of tuning missed its peak by more
+            than a tenth.
     """
     model, rows, adapter = folder / "model", folder / "rows.jsonl", folder / "adapter"
     write_instructions(rows)
@@ -171,8 +171,8 @@ def check_peaks(steps: Sequence[dict[str, Any]], estimate: float) -> None:
     libraries).
 
     Raises:
-        StudyError: a step took more than 24 GB; or tuning took more or less than estimated, by over a tenth of
-            the estimate and over a quarter of a GiB, which libraries may take more or less of.
+        StudyError: a step took more than 24 GB; or tuning took more or less than estimated, by over a tenth
+            of the estimate and over a quarter of a GiB, by which the libraries vary.
     """
     peaks = {step["step"]: step["peak_gib"] for step in steps}
     if max(peaks.values()) > MAX_GIB:

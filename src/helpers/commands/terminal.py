@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
-import re
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -52,6 +51,7 @@ def plain_errors() -> Iterator[None]:
 
 def _fail(message: str) -> NoReturn:
     typer.secho(f"error: {hide_secrets(message)}", fg="red", err=True)
+    tell_launcher(hide_secrets(message))
     raise typer.Exit(1) from None
 
 
@@ -78,8 +78,8 @@ def hide_secrets(text: str) -> str:
 
 
 def tell_launcher(message: str) -> None:
-    """Hand an error to `accelerate launch` or `torchrun`, if one of them started this process, which ends its own
-    report with it.
+    """Hand an error to `accelerate launch` or `torchrun`, if one of them started this process: its
+    own report ends with it.
     """
     if place := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         extra = {"py_callstack": message, "timestamp": str(int(time.time()))}

@@ -238,7 +238,7 @@ def push_dataset(folder: Path, repo_id: str, is_public: bool = False) -> str:
     except Exception as error:  # of the hub, of the library that speaks HTTP for it, of the files
         told = " ".join(str(error).split())
         raise StudyError(
-            f"The hub did not take {repo_id!r}: {told}. Check the name, the token's right to write there, and "
-            "the network; what it has already is not sent again."
+            f"The hub did not take {repo_id!r}: {told}. Check the name, the token's right to write "
+            "there, and the network; what it has already is not sent again."
         ) from None
     return str(address)
