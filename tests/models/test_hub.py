@@ -157,8 +157,8 @@ def test_a_public_set_is_read_from_the_hub_and_a_missing_one_is_told(told):
 def test_a_dataset_is_pushed_as_it_lies_and_private(told, hub):
     assert told["hf_good"].startswith("0: uploaded: http")
     assert hub.pushed == {"me/rows": DATASET}
-    assert [(made["name"], made["organization"], made["private"]) for made in hub.created] == [
-        ("rows", "me", True)
+    assert [(made["name"], made["organization"], made["visibility"]) for made in hub.created] == [
+        ("rows", "me", "private")
     ]
 
 

@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
 # A Slurm cluster of one node on this machine, for the tests: two CPUs, no accounting, no control groups. Debian: apt-get install slurm-wlm munge
 #
-#   cluster.sh up FOLDER      starts it; all of its files lie in FOLDER. Then: export SLURM_CONF=FOLDER/slurm.conf
+#   cluster.sh up FOLDER      starts it; its files lie in FOLDER, and a link to its settings in /etc/slurm
 #   cluster.sh down FOLDER    stops it
+#
+# It runs as root. The link is needed because Snakemake's plugin takes SLURM_CONF from the jobs.
 set -euo pipefail
 folder=$2
 conf=$folder/slurm.conf
+link=/etc/slurm/slurm.conf
 
 stop() {
     for name in slurmd slurmctld munged; do
         if [ -f "$folder/$name.pid" ]; then kill -9 "$(cat "$folder/$name.pid")" 2>/dev/null || true; fi
     done
+    if [ "$(readlink "$link")" = "$conf" ]; then rm "$link"; fi
 }
 
 write_settings() {
@@ -46,6 +50,10 @@ CONF
 
 case $1 in
 up)
+    if [ -e "$link" ]; then
+        echo "This machine has a Slurm of its own ($link), which is left alone." >&2
+        exit 1
+    fi
     mkdir -p "$folder/spool" "$folder/state"
     chmod 755 "$folder"
     head -c 1024 /dev/urandom > "$folder/munge.key"
@@ -53,7 +61,8 @@ up)
     munged --force --key-file="$folder/munge.key" --socket="$folder/munge.socket" --pid-file="$folder/munged.pid" \
         --log-file="$folder/munged.log" --seed-file="$folder/munge.seed"
     write_settings
-    export SLURM_CONF=$conf
+    mkdir -p "$(dirname "$link")"
+    ln -sfn "$conf" "$link"
     slurmctld
     slurmd
     for _ in $(seq 60); do

@@ -67,9 +67,11 @@ def test_two_processes_give_the_adapter_of_one(toy_model, instruction_file, tmp_
 
 @pytest.mark.slow
 def test_the_launchers_report_ends_with_our_message(tmp_path):
+    study = tmp_path / "study.py"
+    study.write_text("from helpers.cli import main\nmain()\n")
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
     command += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
-    command += ["-m", "helpers.cli", "tune", "--instructions", str(tmp_path / "none.jsonl")]
+    command += [str(study), "tune", "--instructions", str(tmp_path / "none.jsonl")]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=200)
     assert done.returncode == 1
