@@ -136,8 +136,8 @@ def test_an_assignment_that_is_none_is_refused(assignment, plan):
     refuse(["grid", "list", "--profile", "smoke", "-p", assignment], "parameter|text|must be given")
 
 
-def test_a_parameter_with_two_values_is_refused(plan):
-    refuse(["grid", "list", "-p", "n_rows=4", "-p", "n_rows=8"], "`n_rows` is given twice, as '4' and as '8'")
+def test_of_two_assignments_of_one_name_the_later_counts(declared):
+    assert runner.plan_parameters("smoke", ["n_rows=4", "n_rows=8"], declared)["n_rows"] == 8
 
 
 PROFILES = {

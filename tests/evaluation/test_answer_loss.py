@@ -4,9 +4,12 @@ refused by name.
 
 import math
 
+import pandas as pd
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from helpers.cli import app
 from helpers.errors import StudyError
 from helpers.evaluation import answer_loss
 from helpers.evaluation.answer_loss import encode_answers, list_losses, measure_answer_loss, read_losses
@@ -111,3 +114,19 @@ def test_a_loss_that_is_no_number_is_refused_with_task_and_item(toy_model, token
     (task_run,) = prepare_task_runs(EvaluationSettings(tasks="evidence_yesno", n_items=2))
     with pytest.raises(StudyError, match=r"finite number, but nan was found \(evidence_yesno, item"):
         list_losses(model, tokenizer, task_run)
+
+
+def test_the_command_line_shows_losses_alone_and_writes_them(toy_model, tmp_path):
+    arguments = ["evaluate", "--model", toy_model, "--tasks", "evidence_yesno,patient_answer"]
+    arguments += ["--n-items", "3", "--no-answers", "--output", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "losses.csv").set_index("task")
+    settings = EvaluationSettings(model=toy_model, tasks="evidence_yesno,patient_answer")
+    items = read_losses(measure_answer_loss(settings, 3))
+    first = items[items["task"] == "evidence_yesno"]
+    assert table.loc["evidence_yesno", "stop"] == pytest.approx(first["stop"].mean(), abs=1e-4)
+    bits = (first["words"] / first["bytes"]).mean() / math.log(2)
+    assert table.loc["evidence_yesno", "bits_per_byte"] == pytest.approx(bits, abs=1e-4)
+    assert table.loc["patient_answer", "n"] == 3
+    assert not (tmp_path / "scores.csv").exists()

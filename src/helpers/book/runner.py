@@ -102,10 +102,11 @@ def read_profile(name: str) -> dict[str, str]:
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
-    """Return the parameters of `name=value` arguments, values as they are written.
+    """Return the parameters of `name=value` arguments, values as they are written; of two of one name the
+    later one counts.
 
     Raises:
-        StudyError: an argument has no equals sign, is no text, or a parameter is given two values.
+        StudyError: an argument has no equals sign, or is no text.
     """
     parameters: dict[str, str] = {}
     for assignment in assignments:
@@ -113,13 +114,9 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
         name, value = name.strip(), value.strip()
         if not equals or not name:
             raise StudyError(f"A parameter must be given as name=value, but {shorten(assignment)} was found.")
-        if parameters.setdefault(name, value) != value:
-            raise StudyError(
-                f"`{name}` is given twice, as {shorten(parameters[name])} and as {shorten(value)}. Leave one "
-                "out."
-            )
         if not is_plain(value):
             raise StudyError(f"`{name}` must be a text that can be written, but {shorten(value)} was found.")
+        parameters[name] = value
     return parameters
 
 

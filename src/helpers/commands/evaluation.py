@@ -64,6 +64,12 @@ def evaluate(
     permute_options: Annotated[
         bool, typer.Option("--permute-options", help="Show listed options in every cyclic order.")
     ] = False,
+    losses: Annotated[
+        bool, typer.Option("--losses", help="Measure the loss of the right answers too, without generating.")
+    ] = False,
+    answers: Annotated[
+        bool, typer.Option(help="Let the models answer; without it, losses alone, which is quick.")
+    ] = True,
     prompt_format: Annotated[str, typer.Option(help=FORMAT_HELP)] = ALPACA,
     system_prompt: Annotated[str, typer.Option(help=SYSTEM_HELP)] = "",
     bertscore: Annotated[
@@ -125,12 +131,17 @@ def evaluate(
             read_key(open_journal(further.judge).model)
         if prompt_format != ALPACA:
             typer.echo(show_prompts(models, settings, data))
-        with report_progress("evaluate"):
-            evaluations = run_evaluations(models, adapter or [], settings, data)
-        if further.judge:
-            typer.echo(estimate_judging(evaluations, further))
-        with report_progress("measure"):
-            tables = tabulate(evaluations, further)
+        tables = {}
+        if losses or not answers:
+            with report_progress("losses"):
+                tables["losses"] = tabulate_losses(models, adapter or [], settings, data)
+        if answers:
+            with report_progress("evaluate"):
+                evaluations = run_evaluations(models, adapter or [], settings, data)
+            if further.judge:
+                typer.echo(estimate_judging(evaluations, further))
+            with report_progress("measure"):
+                tables |= tabulate(evaluations, further)
         show_tables(tables, output)
 
 
@@ -182,6 +193,25 @@ def run_evaluations(
         runs = evaluate_adapters(own, {name: None} | {str(adapter): adapter for adapter in adapters}, data)
         evaluations |= {label: (own, run) for label, run in runs.items()}
     return evaluations
+
+
+def tabulate_losses(
+    models: list[str], adapters: list[Path], settings: dict, data: Path | None
+) -> pd.DataFrame:
+    """Return the mean losses of the right answers of each model, and each adapter, on each task."""
+    import pandas as pd
+
+    from helpers.evaluation.adapters import SharedBase
+    from helpers.evaluation.answer_loss import average_losses, measure_answer_loss, read_losses
+
+    frames = []
+    for name in models:
+        own = pick(EvaluationSettings, settings | {"model": name})
+        base = SharedBase(own.model, own.dtype)
+        for label, adapter in ({name: None} | {str(adapter): adapter for adapter in adapters}).items():
+            runs = measure_answer_loss(own, own.n_items, adapter, data, base)
+            frames.append(read_losses(runs).assign(cell=label))
+    return average_losses(pd.concat(frames, ignore_index=True))
 
 
 def estimate_judging(evaluations: dict[str, Evaluation], further: Further) -> str:

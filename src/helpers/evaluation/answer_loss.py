@@ -180,3 +180,21 @@ def read_losses(runs: Sequence[Run]) -> pd.DataFrame:
 
     rows = [row for run in runs for row in read_json_lines(run.file(LOSSES))]
     return pd.DataFrame(rows).astype({"choice": float, "calibrated": float})
+
+
+def average_losses(losses: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean losses of each model on each task, every item counting the same: cell, task, loss (nats
+    a token, end of text included), bits_per_byte (of the words; models of different tokenizers share it),
+    stop, choice, calibrated (nats), n.
+
+    Args:
+        losses: rows of `read_losses` with the model's name in the column `cell`.
+    """
+    table = losses.assign(
+        loss=(losses["words"] + losses["stop"]) / (losses["tokens"] + 1),
+        bits_per_byte=losses["words"] / losses["bytes"] / math.log(2),
+        n=1,
+    )
+    means = ("loss", "bits_per_byte", "stop", "choice", "calibrated")
+    groups = table.groupby(["task", "cell"], sort=False)
+    return groups.agg(dict.fromkeys(means, "mean") | {"n": "sum"}).reset_index()

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.provider.connection import open_sync
 from helpers.provider.conversations import find_missing
+from helpers.provider.failures import explain_refusal
 from helpers.provider.journal import Body, Completion, Conversation, Journal
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.request_fields import RequestFields
-from helpers.provider.wire import REFUSAL_CODES, GarbledError, explain_refusal, is_permanent, read_completion
+from helpers.provider.wire import REFUSAL_CODES, GarbledError, is_permanent, read_completion
 from helpers.provider.words import quote_line, quote_server
 from helpers.store import sha256_text, write_text
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
 from helpers.provider.connection import open_async
+from helpers.provider.failures import explain_failure, explain_refusal, never_left
 from helpers.provider.journal import Body, Completion, Conversation, Journal, Result
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.pace import Pace, now
@@ -20,10 +21,7 @@ from helpers.provider.wire import (
     ForeignAnswerError,
     GarbledError,
     count_tokens,
-    explain_failure,
-    explain_refusal,
     is_permanent,
-    never_left,
     read_answer,
     read_completion,
     was_billed,

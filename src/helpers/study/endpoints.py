@@ -8,7 +8,6 @@ gain of 0.1 is a loss that fell by 0.1.
 
 from __future__ import annotations
 
-from math import log
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
@@ -54,13 +53,6 @@ def take_endpoint(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = R
     if table.empty:
         raise StudyError(f"No item has the endpoint {endpoint!r}: only tasks with options have a choice.")
     return table
-
-
-def bits_per_byte(losses: pd.DataFrame) -> pd.Series:
-    """Return the loss of the words in bits per byte of the reference, which models of different tokenizers
-    share (Heineman et al., 2025).
-    """
-    return losses["words"] / losses["bytes"] / log(2)
 
 
 def keep_held_out(losses: pd.DataFrame) -> pd.DataFrame:
