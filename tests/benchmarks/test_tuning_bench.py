@@ -23,7 +23,7 @@ def work(toy_model, instruction_file):
     rows = read_rows(instruction_file, Instruction)
     lengths = count_tokens(load_tokenizer(toy_model), rows, PAPERS_FORMAT)
     _, encoded, _ = draw_rows(settings, rows, lengths)
-    order = batch_indices([len(row.input_ids) for row in encoded], 8, 1, 0)
+    order = batch_indices(len(encoded), 8, 1, 0)
     return Work(
         settings,
         [[encoded[index] for index in batch] for batch in order],

@@ -71,9 +71,7 @@ def plan_work() -> Work:
     rows = read_rows(synthesize(SynthesisSettings()).file(INSTRUCTIONS), Instruction)
     lengths = count_tokens(load_tokenizer(MODEL), rows, PAPERS_FORMAT)
     _, encoded, _ = draw_rows(settings, rows, lengths)
-    order = batch_indices(
-        [len(row.input_ids) for row in encoded], settings.batch_size, settings.training_seed, 0
-    )
+    order = batch_indices(len(encoded), settings.batch_size, settings.training_seed, 0)
     rates = [learning_rate_at(step, len(order), settings.learning_rate) for step in range(len(order))]
     return Work(settings, [[encoded[index] for index in batch] for batch in order], rates)
 
