@@ -133,6 +133,7 @@ class Toys:
         from helpers.jsonl import read_rows
         from helpers.prompts import PAPERS_FORMAT
         from helpers.records import Instruction
+        from helpers.store import load_run
         from helpers.tuning.lengths import load_lengths
 
         rows = read_rows(self.get("instruction_file"), Instruction)
