@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from math import exp
 from typing import TYPE_CHECKING
 
+from helpers.analysis.hypotheses import split_clear
 from helpers.analysis.published import ablation
 from helpers.analysis.statistics import exclude_zero
 from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.evaluation.settings import LOSS
+from helpers.records import order_categories
 from helpers.study import reference
 from helpers.study.cells import SINGLES, name_subset
 from helpers.study.endpoints import ROWS, keep_held_out, take_endpoint
@@ -29,6 +32,7 @@ TABLES = {REFERENCE: reference.REFERENCE, SECOND: reference.REFERENCE / "smollm2
 MIXTURE = name_subset(SINGLES)
 TUNED = "tuned"
 LOSSES = reference.REFERENCE / "losses"
+PLAIN = {"qa": "question answering", "ie": "extraction", "gen": "generation"}  # for running text
 
 
 @cache
@@ -124,6 +128,61 @@ def choose_reference_items(
     """Return an endpoint of the reference run's cells on held-out rows, as `endpoints.take_endpoint` does."""
     found = tables.collect(cells, count_reference_rows(tables))
     return take_endpoint(keep_held_out(found), endpoint, weighting)
+
+
+def describe_transfer(gains: pd.DataFrame) -> str:
+    """Return in a sentence which instructions made right answers likelier on which categories, and which less
+    likely; only gains that hold after Holm's correction count.
+
+    Args:
+        gains: `transfer_table` with `p_holm` (`hypotheses.add_holm`).
+    """
+    clauses = []
+    for name, rows in gains.groupby("contrast", sort=False):
+        held, _ = split_clear(rows)
+        found = {
+            "more likely": held.loc[held["estimate"] > 0, "category"],
+            "less likely": held.loc[held["estimate"] < 0, "category"],
+        }
+        said = [f"{how} on {name_together(on)}" for how, on in found.items() if len(on)]
+        what = "them" if clauses else "right answers"
+        done = f"made {what} {' and '.join(said)}" if said else f"changed {what} on none clearly"
+        clauses.append(f"{PLAIN[name].replace(' ', '-')} instructions {done}")
+    text = "; ".join(clauses)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def tabulate_gains(table: pd.DataFrame, title: str) -> pd.DataFrame:
+    """Return a corrected table of contrasts as a wide one to be read: one row a contrast, one column a category,
+    '+0.82 [0.50, 1.17]' with a star where it holds after the correction.
+
+    Args:
+        table: contrast, category, estimate, low, high, p_holm.
+        title: of the column of contrasts.
+    """
+    held, _ = split_clear(table)
+    texts = [
+        f"{row.estimate:+.2f} [{row.low:.2f}, {row.high:.2f}]{'*' if row.Index in held.index else ''}"
+        for row in table.itertuples()
+    ]
+    wide = table.assign(text=texts).pivot(index="contrast", columns="category", values="text")
+    order = list(dict.fromkeys(table["contrast"]))
+    columns = {name: f"on {PLAIN[name]}" for name in order_categories(table["category"])}
+    wide = wide.loc[order, list(columns)].rename(
+        columns=columns, index=lambda cell: cell.upper().replace("+", " + ")
+    )
+    return wide.rename_axis(index=title, columns=None).reset_index()
+
+
+def count_times(nats: float) -> float:
+    """Return how many times as likely a token became by a gain in nats a token."""
+    return exp(nats)
+
+
+def name_together(categories: Iterable[str]) -> str:
+    """Return the names of categories for running text, such as 'extraction and generation'."""
+    names = [PLAIN[name] for name in order_categories(categories)]
+    return "all three categories" if len(names) == len(SINGLES) else " and ".join(names)
 
 
 def stack_sources(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -38,6 +38,7 @@ from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, pl
 from helpers.figures.outcomes import plot_gain_map, plot_intervals, plot_loss, plot_scores, plot_transfer
 from helpers.figures.published import (
     plot_claims,
+    plot_published_transfer,
     plot_scores_of_models,
     plot_share_by_size,
     plot_share_of_full_gain,
@@ -316,7 +317,7 @@ GALLERY: dict[str, Drawing] = {
         PUBLISHED_RESULTS, lambda _: ablation.compare_with_own(), plot_two_accounts, (6.4, 4.8)
     ),
     "published_transfer": Drawing(
-        PUBLISHED_RESULTS, lambda _: ablation.transfer_table(), plot_transfer, (6.4, 6.0)
+        PUBLISHED_RESULTS, lambda _: ablation.printed_gains(), plot_published_transfer, (6.4, 5.6)
     ),
     "published_figure2": Drawing(
         PUBLISHED_RESULTS, lambda _: ablation.share_of_full_gain(), plot_share_of_full_gain, (7.0, 5.6)
