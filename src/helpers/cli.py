@@ -17,7 +17,7 @@ from helpers.errors import StudyError
 from helpers.paths import BOOK, ROOT, shown
 
 app = typer.Typer(
-    help="BioInstruct, open and runnable: run the study's notebooks, redraw its figures.",
+    help="BioInstruct: an independent, runnable check: run the study's notebooks, redraw its figures.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
