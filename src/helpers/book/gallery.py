@@ -157,7 +157,7 @@ GALLERY: dict[str, Drawing] = {
     ),
     "seed_lengths": Drawing("01_seed_curation", lambda study: measure_lengths(study.seeds), plot_lengths),
     "seed_similarity": Drawing(
-        "01_seed_curation", lambda study: compare_instructions(study.seeds), plot_similarity, (6.0, 5.0)
+        "01_seed_curation", lambda study: compare_instructions(study.seeds), plot_similarity
     ),
     "rejections": Drawing(
         "02_instruction_synthesis",

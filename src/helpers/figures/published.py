@@ -33,6 +33,7 @@ MODEL_COLORS = {
     "LLaMA 2 13B": "#d55e00",
 }  # Okabe and Ito's palette
 MEASURES = {"qa": "accuracy, 0 to 100", "ie": "F1, 0 to 100", "gen": "GPT-4's score, 1 to 5"}  # Figure 2
+ZOOM = 2  # percentage points about a claim that are shown larger
 DARK = 0.6  # share of a colour scale from which on text is white
 BELOW = {"loc": "upper center", "frameon": False}
 
@@ -85,34 +86,36 @@ def plot_scores_of_models(table: pd.DataFrame, ax: Axes) -> Axes:
 
 def plot_claims(ways: pd.DataFrame, ax: Axes) -> Axes:
     """Draw each way to compute a headline gain as a dot; the gain of means over all models and tasks, and the
-    ways that give the claim, stand out.
+    ways that give the claim, stand out; on the right, what lies within two points of the claim.
 
     Args:
-        ways: claim, value and claimed (percent), verdict; the first row of a claim is drawn as a diamond.
+        ways: claim, value, claimed and difference (percent), verdict; the first row of a claim is drawn as a diamond.
         ax: where to draw.
     """
     claims = list(dict.fromkeys(ways["claim"]))
+    ax.set_axis_off()
+    places = ax.get_subplotspec().subgridspec(1, 2, width_ratios=(3, 2))
+    whole, near = (ax.figure.add_subplot(places[0, place]) for place in (0, 1))
     for height, claim in enumerate(claims):
-        group, color = ways[ways["claim"] == claim], CATEGORY_COLORS[claim]
-        spread = height + ((np.arange(len(group)) * 0.618) % 1 - 0.5) * 0.5
-        hits = (group["verdict"] == "reproduces").to_numpy()
-        ax.plot(group["value"], spread, linestyle="none", marker="o", markersize=3, color=color, alpha=0.35)
-        ax.plot(
-            group["value"][hits],
-            spread[hits],
-            linestyle="none",
-            marker="o",
-            markersize=7,
-            markerfacecolor="none",
-            color="black",
-        )
-        ax.vlines(group["claimed"].iloc[0], height - 0.4, height + 0.4, color="black", linewidth=1.5)
-        ax.plot(
-            group["value"].iloc[0], height, marker="D", markersize=7, color=color, markeredgecolor="black"
-        )
-    label_rows(ax, [CATEGORY_NAMES[claim] for claim in claims])
-    ax.set(xlabel="Gain (percent; for points, points of the scale)")
+        group = ways[ways["claim"] == claim]
+        _draw_ways(whole, group, group["value"], group["claimed"].iloc[0], height)
+        _draw_ways(near, group, group["difference"], 0, height)
+    label_rows(whole, [CATEGORY_NAMES[claim].replace(" ", "\n", 1) for claim in claims])
+    label_rows(near, [""] * len(claims))
+    whole.set_xlabel("Gain (percent, or points\nof the scale)")
+    near.set(xlabel=f"Distance from the claim,\nup to {ZOOM} points", xlim=(-ZOOM, ZOOM))
     return ax
+
+
+def _draw_ways(ax: Axes, group: pd.DataFrame, values: pd.Series, claimed: float, height: int) -> None:
+    color, values = CATEGORY_COLORS[group["claim"].iloc[0]], values.to_numpy()
+    spread = height + ((np.arange(len(group)) * 0.618) % 1 - 0.5) * 0.5
+    hits = (group["verdict"] == "reproduces").to_numpy()
+    dots = {"linestyle": "none", "marker": "o"}
+    ax.plot(values, spread, markersize=3, color=color, alpha=0.35, **dots)
+    ax.plot(values[hits], spread[hits], markersize=7, markerfacecolor="none", color="black", **dots)
+    ax.vlines(claimed, height - 0.4, height + 0.4, color="black", linewidth=1.5)
+    ax.plot(values[0], height, marker="D", markersize=7, color=color, markeredgecolor="black")
 
 
 def plot_published_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
