@@ -2,8 +2,8 @@
 and whether they go the same way.
 
 Only directions compare. The paper's gains are those of a model of seven billion parameters with thousands of
-rows; its generation tasks are marked by GPT-4 (1 to 5, here by its span), ours by ROUGE-L. Its bars are
-reading errors and no intervals.
+rows. Its generation tasks are measured by GPT-4 (1 to 5, here by its span) or by automatic measures, ours by
+ROUGE-L, so that `scale` names the measure of each gain. Its bars are reading errors and no intervals.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from helpers.analysis.hypotheses import split_clear
 from helpers.analysis.published import ablation
+from helpers.analysis.published.checks import MODEL
+from helpers.analysis.published.tables import load_source, pair_scores
 from helpers.analysis.statistics import exclude_zero
 from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.evaluation.settings import LOSS
@@ -32,6 +34,10 @@ TABLES = {REFERENCE: reference.REFERENCE, SECOND: reference.REFERENCE / "smollm2
 MIXTURE = name_subset(SINGLES)
 TUNED = "tuned"
 LOSSES = reference.REFERENCE / "losses"
+SCALES = {"qa": "accuracy", "ie": "F1", "gen": "ROUGE-L"}  # each from 0 to 1
+JUDGE = "the paper's GPT-4 score, 0 to 1 of its span"
+AUTOMATIC = "the paper's automatic measures, 0 to 1"
+AUTOMATIC_NAMES = {"concept_f1": "concept F1", "bleurt": "BLEURT", "bertscore_f1": "BERTScore"}
 PLAIN = {"qa": "question answering", "ie": "extraction", "gen": "generation"}  # for running text
 
 
@@ -47,22 +53,39 @@ def measure_references(measure: Callable[[pd.DataFrame], pd.DataFrame]) -> dict[
 
 
 def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
-    """Return the gain of tuning on all categories over the base model: the paper's full data, the mixture of
-    both models of the reference study, a cell of this run.
+    """Return the gain of tuning over the base model: on all of the paper's rows, those of no category included;
+    on equal parts of three categories in both models of the reference study; a cell of this run. The paper's
+    generation tasks are given by its automatic measures (Table 3), which are of the kind of ours.
 
     Args:
         items: of this run.
         cell: the tuned model of this run.
 
     Returns:
-        source, contrast ('tuned'), category, estimate, low, high.
+        source, contrast ('tuned'), category, measure (of the paper's generation tasks), scale, estimate, low,
+        high.
     """
     tables = {
-        PAPER: ablation.transfer_table((ablation.ALL,)),
+        PAPER: _paper_tuning(),
         **measure_references(lambda items: transfer_table(items, [MIXTURE])),
         RUN: transfer_table(items, [cell]),
     }
     return stack_sources({source: table.assign(contrast=TUNED) for source, table in tables.items()})
+
+
+def _paper_tuning() -> pd.DataFrame:
+    import pandas as pd
+
+    figure = ablation.transfer_table((ablation.ALL,))
+    pairs = pair_scores(load_source("table3"))
+    chosen = pairs[(pairs["model"] == MODEL) & pairs["metric"].isin(AUTOMATIC_NAMES)]
+    gains = (chosen["tuned"] - chosen["base"]).groupby(chosen["metric"]).mean() / 100
+    rows = [
+        {"category": "gen", "measure": name, "scale": AUTOMATIC}
+        | dict.fromkeys(("estimate", "low", "high"), gains[metric])
+        for metric, name in AUTOMATIC_NAMES.items()
+    ]
+    return pd.concat([figure[figure["category"] != "gen"], pd.DataFrame(rows)], ignore_index=True)
 
 
 def single_gains(items: pd.DataFrame) -> pd.DataFrame:
@@ -186,21 +209,38 @@ def name_together(categories: Iterable[str]) -> str:
 
 
 def stack_sources(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return tables of gains below each other, with the column `source` first."""
+    """Return tables of gains below each other, with the columns `source` first and `scale`, which names the
+    measure of each gain.
+    """
     import pandas as pd
 
-    keys = [name for name in ("contrast", "target", "added", "category") if name in tables[PAPER]]
-    return pd.concat(
-        [table[[*keys, "estimate", "low", "high"]].assign(source=source) for source, table in tables.items()],
+    keys = [
+        name
+        for name in ("contrast", "target", "added", "category", "measure", "scale")
+        if name in tables[PAPER]
+    ]
+    stacked = pd.concat(
+        [
+            table.reindex(columns=[*keys, "estimate", "low", "high"]).assign(source=source)
+            for source, table in tables.items()
+        ],
         ignore_index=True,
     )
+    judged = (stacked["source"] == PAPER) & (stacked["category"] == "gen")
+    usual = stacked["category"].map(SCALES).fillna("score").where(~judged, JUDGE)
+    return stacked.assign(scale=stacked["scale"].fillna(usual) if "scale" in stacked else usual)
+
+
+def list_paper(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Return the paper's gains, one a combination of keys: of several measures the first."""
+    return table[table["source"] == PAPER].drop_duplicates(list(keys))
 
 
 def describe_directions(table: pd.DataFrame, source: str = REFERENCE) -> str:
     """Return in a sentence for which categories of tasks the reference study's gain is clear, and whether it
     goes the paper's way.
     """
-    ours, theirs = (table[table["source"] == name] for name in (source, PAPER))
+    ours, theirs = table[table["source"] == source], list_paper(table, ["category"])
     clear = ours[exclude_zero(ours)]
     if clear.empty:
         return "No interval excludes zero."
@@ -228,7 +268,7 @@ def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REF
         n, agree; n_clear, agree_clear for those whose interval excludes zero, uncorrected; and n_unknown, the
         gains left out.
     """
-    paper = table[table["source"] == PAPER]
+    paper = list_paper(table, keys)
     known = exclude_zero(paper)
     theirs = paper[known]
     ours = table[table["source"] == source]

@@ -101,9 +101,10 @@ def label_sources(table: pd.DataFrame) -> pd.DataFrame:
     if "added" in table:
         return label_additions(table)
     mixed = [f"{name_cell(row.contrast)} on {name_cell(row.category)} tasks" for row in table.itertuples()]
-    return table.assign(
-        label=table["category"].map(CATEGORY_NAMES).where(table["contrast"] == comparison.TUNED, mixed)
-    )
+    names = table["category"].map(CATEGORY_NAMES)
+    if "measure" in table:
+        names = names + table["measure"].map(", {}".format, na_action="ignore").fillna("")
+    return table.assign(label=names.where(table["contrast"] == comparison.TUNED, mixed))
 
 
 def _loss(study: Study) -> pd.DataFrame:
@@ -197,7 +198,7 @@ GALLERY: dict[str, Drawing] = {
             )
         ),
         plot_sources,
-        (7.0, 3.8),
+        (7.0, 5.6),
     ),
     "panels": Drawing(
         "04_category_ablation", lambda study: score_tasks(_singles(study)), plot_panels, (6.4, 7.0)
@@ -233,7 +234,7 @@ GALLERY: dict[str, Drawing] = {
         "04_category_ablation",
         lambda study: label_sources(comparison.single_gains(_singles(study))),
         plot_sources,
-        (6.4, 6.8),
+        (6.4, 8.0),
     ),
     "lattice": Drawing(
         "05_multitask_synergy",
@@ -292,7 +293,7 @@ GALLERY: dict[str, Drawing] = {
         (6.4, 4.2),
     ),
     "addition_sources": Drawing(
-        "05_multitask_synergy", lambda _: label_sources(comparison.addition_gains()), plot_sources, (6.4, 5.2)
+        "05_multitask_synergy", lambda _: label_sources(comparison.addition_gains()), plot_sources, (6.4, 6.8)
     ),
     "published_table1": Drawing(
         PUBLISHED_RESULTS,

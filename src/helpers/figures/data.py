@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 THRESHOLD = 0.7  # of ROUGE-L, from which on the paper rejects an instruction
 
+
 def plot_shares(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the share of each category in several sources as bars beside each other.
 
@@ -53,11 +54,13 @@ def plot_similarity(matrix: pd.DataFrame, ax: Axes) -> Axes:
 
     pairs = matrix.to_numpy()[np.triu_indices(len(matrix), k=1)]
     ax.hist(pairs, bins=np.linspace(0, 1, 51), color=CATEGORY_COLORS["qa"], edgecolor="white", linewidth=0.5)
-    ax.axvline(pairs.max(), color=CATEGORY_COLORS["ie"], linestyle="--", label=f"closest pair, {pairs.max():.2f}")
+    ax.axvline(
+        pairs.max(), color=CATEGORY_COLORS["ie"], linestyle="--", label=f"closest pair, {pairs.max():.2f}"
+    )
     ax.axvline(THRESHOLD, color="black", label=f"filter of new instructions, {THRESHOLD}")
     ax.set(xlabel="ROUGE-L F1 of a pair (0 to 1)", ylabel="Pairs of seed instructions", xlim=(0, 1))
     ax.grid(visible=False, axis="x")
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return ax
 
 
