@@ -108,6 +108,13 @@ def test_a_wide_table_marks_what_holds_after_the_correction():
     ]
 
 
+def test_a_number_that_rounds_to_zero_has_no_sign():
+    wide = comparison.tabulate_gains(
+        make_held(ie_gen=(-0.004, 0.001, 0.9), gen_gen=(-0.5, -0.1, 0.9)), "pair"
+    )
+    assert wide["on generation"].tolist() == ["0.00 [0.00, 0.00]", "−0.30 [−0.50, −0.10]"]
+
+
 def test_the_papers_generation_gain_of_tuning_is_given_by_its_automatic_measures():
     table = comparison.stack_sources({comparison.PAPER: comparison._paper_tuning().assign(contrast="tuned")})
     generated = table[table["category"] == "gen"].set_index("measure")["estimate"]

@@ -185,7 +185,7 @@ def tabulate_gains(table: pd.DataFrame, title: str) -> pd.DataFrame:
     """
     held, _ = split_clear(table)
     texts = [
-        f"{row.estimate:+.2f} [{row.low:.2f}, {row.high:.2f}]{'*' if row.Index in held.index else ''}"
+        f"{_show(row.estimate, '+')} [{_show(row.low)}, {_show(row.high)}]{'*' * (row.Index in held.index)}"
         for row in table.itertuples()
     ]
     wide = table.assign(text=texts).pivot(index="contrast", columns="category", values="text")
@@ -195,6 +195,12 @@ def tabulate_gains(table: pd.DataFrame, title: str) -> pd.DataFrame:
         columns=columns, index=lambda cell: cell.upper().replace("+", " + ")
     )
     return wide.rename_axis(index=title, columns=None).reset_index()
+
+
+def _show(number: float, sign: str = "") -> str:
+    """Return a number with two decimals and a true minus sign; what rounds to zero has no sign."""
+    rounded = round(number, 2)
+    return f"{rounded:{sign if rounded else ''}.2f}".replace("-0.00", "0.00").replace("-", "−")
 
 
 def count_times(nats: float) -> float:

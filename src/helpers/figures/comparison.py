@@ -53,9 +53,8 @@ def plot_sources(table: pd.DataFrame, ax: Axes) -> Axes:
 def _draw_scale(panel: Axes, table: pd.DataFrame, scale: str) -> None:
     labels = list(dict.fromkeys(table["label"]))
     for number, (source, (_, marker, fill)) in enumerate(SOURCES.items()):
-        rows = table[table["source"] == source]
-        heights = rows["label"].map(labels.index) + (number - (len(SOURCES) - 1) / 2) * STEP
-        for (_, row), height in zip(rows.iterrows(), heights, strict=True):
+        for _, row in table[table["source"] == source].iterrows():
+            height = labels.index(row["label"]) + (number - (len(SOURCES) - 1) / 2) * STEP
             error = list_errors(row.to_frame().T.astype(dict.fromkeys(ENDS, float)))
             style = {"color": CATEGORY_COLORS[row["category"]], "marker": marker, "fillstyle": fill}
             panel.errorbar(
