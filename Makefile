@@ -67,7 +67,7 @@ bench: model ## Measure speed, each against its baseline in one run, into result
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[bench,harness]'
 	$(BIN)/study bench
 
-lock: ## Resolve the pins of pyproject.toml anew into requirements.lock.
+lock: ## Resolve the ranges of pyproject.toml anew into requirements.lock.
 	rm -rf .lock && $(PYTHON) -m venv .lock
 	.lock/bin/python -m pip install --quiet '.[book,test]'
 	.lock/bin/python -m pip freeze --exclude bioinstruct-study | sed 's/+cpu$$//' > requirements.lock

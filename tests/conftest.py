@@ -32,6 +32,20 @@ def runs(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def commands():
+    """Build the tree of commands once: typer's runner builds it anew for every call, which takes four fifths
+    of a short one.
+    """
+    from functools import lru_cache
+
+    from typer import testing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(testing, "_get_command", lru_cache(testing._get_command))
+        yield
+
+
 @pytest.fixture
 def provider(monkeypatch):
     """Serve an OpenAI-compatible server in a thread, well-behaved unless a test makes it misbehave; set a
@@ -45,6 +59,22 @@ def provider(monkeypatch):
     yield server
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="session")
+def found_parameters():
+    """Read the parameters that the notebooks declare, which takes papermill seconds."""
+    from helpers.book.runner import inspect_notebooks
+
+    return inspect_notebooks()
+
+
+@pytest.fixture
+def declared_parameters(found_parameters, monkeypatch):
+    """Let commands find the notebooks' parameters at once."""
+    from helpers.book import runner
+
+    monkeypatch.setattr(runner, "inspect_notebooks", lambda: found_parameters)
 
 
 @pytest.fixture(scope="session")
@@ -140,7 +170,7 @@ def encoder(tmp_path, monkeypatch):
             intermediate_size=16,
         )
     ).save_pretrained(folder)
-    monkeypatch.setattr(similarity, "FILES", {name: sha256_file(folder / name) for name in similarity.FILES})
+    monkeypatch.setattr(similarity, "FILES", {path.name: sha256_file(path) for path in folder.iterdir()})
     similarity.load_encoder.cache_clear()
     yield folder
     similarity.load_encoder.cache_clear()

@@ -3,7 +3,7 @@
 import pytest
 
 from helpers.errors import StudyError
-from helpers.jsonl import dump_rows, read_any_lines, read_rows, read_whole_lines
+from helpers.jsonl import dump_rows, read_rows, read_values, read_whole_lines
 from helpers.records import SeedTask
 
 SEED = {
@@ -56,7 +56,7 @@ def test_a_line_that_is_no_json_is_named(tmp_path):
 
 
 def test_the_same_id_twice_is_refused_with_both_lines(tmp_path):
-    with pytest.raises(StudyError, match=r"'seed-001' was found twice \(.*:2 and line 1\)"):
+    with pytest.raises(StudyError, match=r"'seed-001' was found twice \(.*:2 and .*:1\)"):
         read_rows(write(tmp_path, SEED, SEED), SeedTask)
 
 
@@ -93,7 +93,7 @@ def test_a_line_that_a_kill_broke_off_is_left_out_and_no_other(tmp_path):
 def test_other_peoples_lines_may_be_empty_but_must_be_json(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": 1}\n\n[2]\nno\n')
-    lines = read_any_lines(path)
-    assert [next(lines), next(lines)] == [{"a": 1}, [2]]
+    lines = read_values(path)
+    assert [next(lines)[1], next(lines)[1]] == [{"a": 1}, [2]]
     with pytest.raises(StudyError, match=r"must be JSON.*rows\.jsonl:4"):
         next(lines)

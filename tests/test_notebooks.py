@@ -9,7 +9,7 @@ import pytest
 
 from helpers.analysis.published.tables import AuditSettings
 from helpers.book.gallery import GALLERY
-from helpers.book.runner import list_notebooks, read_parameters, read_profile
+from helpers.book.runner import list_notebooks, plan_parameters, read_parameters
 from helpers.book.student import SOLUTION
 from helpers.evaluation.settings import LossSettings
 from helpers.evaluation.stage import EvaluationSettings
@@ -86,7 +86,7 @@ def test_every_parameter_of_every_stage_can_be_set_in_some_notebook():
 
 
 def test_the_laptop_profile_holds_the_notebooks_own_defaults():
-    assert all(FIELDS[name].default == value for name, value in read_profile("laptop").items())
+    assert all(FIELDS[name].default == value for name, value in plan_parameters("laptop", []).items())
 
 
 @each_notebook

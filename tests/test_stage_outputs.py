@@ -80,6 +80,19 @@ class Toys:
         self.get("monkeypatch").setattr(categories, "N_RESAMPLES", 5)
         return [categories.compare_labellers()]
 
+    def rows(self):
+        from helpers.store import load_run
+        from helpers.synthesis.user_rows import prepare_rows
+
+        path = self.get("tmp_path") / "rows.jsonl"
+        rows = [
+            {"instruction": "Which drug lowers the heart rate?", "output": "metoprolol", "extra": [1]},
+            {"id": 7, "category": "ward", "instruction": "Name a drug", "input": None, "output": "iron"},
+            {"instruction": "Say nothing", "output": " "},
+        ]
+        path.write_text(dump_rows(rows))
+        return [load_run(prepare_rows(path).parent)]
+
     def filter(self):
         from helpers.synthesis.filter_files import filter_file
         from helpers.synthesis.settings import FilterSettings

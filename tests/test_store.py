@@ -2,6 +2,10 @@
 
 import errno
 import json
+import os
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -66,15 +70,94 @@ def test_a_run_that_died_has_no_manifest_and_is_computed_again():
 def test_an_altered_file_is_found_out():
     finished = run()
     finished.file("out.txt").write_text("other")
-    with pytest.raises(StudyError, match=r"out\.txt is missing or was altered.*Delete"):
+    with pytest.raises(StudyError, match=r"out\.txt is missing or was altered.*delete"):
         run()
 
 
-def test_an_unreadable_manifest_says_what_to_delete():
+DAMAGED = {
+    "broken off": "{",
+    "empty": "",
+    "list": "[]",
+    "null": "null",
+    "deep": "[" * 100_000,
+    "long number": "9" * 10_000,
+    "another's": '{"files": {}}',
+    "files are a list": '{"stage": "toy", "files": []}',
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_result_with_a_damaged_manifest_is_named_and_made_again(damage, caplog, monkeypatch):
+    monkeypatch.delenv("STUDY_PROGRESS")
+    run().file(store.MANIFEST).write_text(DAMAGED[damage])
+    with store.stored_only(), pytest.raises(StudyError, match=r"manifest\.json cannot be read"):
+        run()
+    with store.planning():
+        assert not run().is_stored
+    again = run()
+    assert not again.reused
+    assert "manifest.json cannot be read as a manifest. It is made again." in caplog.text
+    assert run().reused
+
+
+def test_a_manifest_in_other_bytes_is_named_and_made_again():
+    run().file(store.MANIFEST).write_bytes(b"\xff\xfe\x00")
+    assert not run().reused
+
+
+def test_the_manifest_leaves_itself_out():
     finished = run()
-    finished.file(store.MANIFEST).write_text("{")
-    with pytest.raises(StudyError, match="cannot be read. Delete"):
-        run()
+    finished.file("part").mkdir()
+    finished.file("part/manifest.json").write_text("another's")
+    assert store._list_files(finished.path) == ["out.txt", "part/manifest.json"]
+
+
+MAKE_SLOWLY = """
+import sys, time
+from pathlib import Path
+from helpers import store
+
+def compute(folder):
+    Path(sys.argv[1]).open("a").write("computed\\n")
+    time.sleep(1)
+    store.write_text(folder / "out.txt", "result")
+    return {"n": 1}
+
+print(store.run_stage("toy", {"a": 1}, {}, 1, compute).reused)
+"""
+
+
+def test_of_two_processes_on_one_store_the_second_waits_says_so_and_loads(tmp_path, runs):
+    log = tmp_path / "log"
+    start = lambda: subprocess.Popen(  # noqa: E731
+        [sys.executable, "-c", MAKE_SLOWLY, str(log)],
+        env=os.environ | {"STUDY_PROGRESS": ""},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    first = start()
+    while not log.exists() and first.poll() is None:
+        time.sleep(0.01)
+    second = start()
+    (made, _), (loaded, said) = first.communicate(), second.communicate()
+    assert (made, loaded) == ("False\n", "True\n")
+    assert log.read_text() == "computed\n"
+    assert "Another process makes" in said
+    assert run().reused
+    assert set(run().manifest["files"]) == {"out.txt"}
+
+
+def test_one_of_several_processes_that_cannot_wait_apart_says_so(monkeypatch):
+    def run_inside(folder):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        with pytest.raises(StudyError, match="Another process makes"):
+            run()
+        monkeypatch.setenv("RANK", "1")
+        store.write_text(folder / "out.txt", "result")
+        return {}
+
+    run(make=run_inside)
 
 
 def test_the_manifest_tells_where_the_result_comes_from():

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from helpers.commands import evaluation, grid, mix, synthesis, tuning
+from helpers.commands import evaluation, grid, merge, mix, synthesis, tuning
 from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
 from helpers.errors import StudyError
 from helpers.paths import BOOK, ROOT, shown
@@ -128,6 +129,7 @@ app.command("filter")(synthesis.filter_rows)
 app.command("label")(synthesis.label_rows)
 app.command()(synthesis.push)
 app.command("tune")(tuning.tune_adapter)
+app.command()(merge.merge)
 app.command("mix")(mix.recommend_mixture)
 app.command()(evaluation.evaluate)
 app.command()(evaluation.export_harness)
@@ -137,4 +139,5 @@ app.add_typer(grid.app, name="grid")
 def main() -> None:
     """Run the command line with quiet libraries."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter of a row stops nothing
     app()

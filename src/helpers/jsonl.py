@@ -1,11 +1,14 @@
-"""JSONL: rows checked against a schema, files that the study wrote itself, files of other people; a bad row
-is named by file and line.
+"""Files of JSON rows: rows checked against a schema, files that the study wrote itself, files of other
+people; a bad row is named by file and line.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,41 +16,25 @@ from pydantic import BaseModel, ValidationError
 
 from helpers.errors import StudyError
 from helpers.paths import shown
+from helpers.settings import shorten
 
 AnyRow = TypeVar("AnyRow", bound=BaseModel)
 
 
 def read_rows(path: Path, schema: type[AnyRow]) -> list[AnyRow]:
-    """Read a JSONL file into rows of `schema`.
+    """Read a file of JSON rows, as `read_values` takes it, into rows of `schema`; a row that needs an id and
+    has none gets one of its text.
 
     Raises:
         StudyError: the file is missing or empty, or a row does not fit; names the file, the line, the field
             and what was found.
     """
-    if not path.is_file():
-        raise StudyError(
-            f"No file at {shown(path)}. Check the path; the project's own files come with `git checkout -- "
-            f"{shown(path)}`."
-        )
-    rows: list[AnyRow] = []
-    lines_by_id: dict[str, int] = {}
-    for number, line in enumerate(_read_lines(path), 1):
-        place = f"{shown(path)}:{number}"
-        try:
-            row = schema.model_validate_json(line)
-        except ValidationError as error:
-            raise StudyError(_explain(error, place)) from None
-        row_id = getattr(row, "id", None) or str(getattr(row, "request", number))
-        if row_id in lines_by_id:
-            raise StudyError(
-                f"`id` must be unique, but {row_id!r} was found twice ({place} and line "
-                f"{lines_by_id[row_id]}). Rename one."
-            )
-        lines_by_id[row_id] = number
-        rows.append(row)
-    if not rows:
-        raise StudyError(f"{shown(path)} has no rows. Restore the file or name another one.")
-    return rows
+    rows = list(read_objects(path))
+    if "id" in schema.model_fields:
+        rows = name_rows(rows)
+    elif "request" in schema.model_fields:
+        _check_unique("request", [(place, row.get("request")) for place, row in rows])
+    return [validate_row(place, row, schema) for place, row in rows]
 
 
 def scrub_text(text: str) -> str:
@@ -75,59 +62,180 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 def read_whole_lines(path: Path) -> tuple[list[Any], int]:
     """Read a JSONL file that grows line by line: its rows and the bytes that they take, without a last line
     that a kill broke off.
+
+    Raises:
+        StudyError: another line is damaged; names file and line.
     """
     data = path.read_bytes() if path.is_file() else b""
     whole = data[: data.rfind(b"\n") + 1]
-    return [json.loads(line) for line in whole.splitlines()], len(whole)
+    rows = []
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except (ValueError, RecursionError):
+            raise StudyError(f"Line {number} of {shown(path)} is damaged.") from None
+    return rows, len(whole)
 
 
-def read_any_lines(path: Path) -> Iterator[Any]:
-    """Yield the values of a JSONL file that other people wrote, empty lines aside.
+def read_values(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield place and value of each row of a file of JSON lines, or of one JSON array, that other people
+    wrote.
+
+    Line ends, a mark of UTF-8 at the beginning and empty lines do not matter; a number that is none (NaN,
+    Infinity) becomes null, half a surrogate pair a question mark.
 
     Raises:
-        StudyError: the file is missing or is not UTF-8, or a line is no JSON; names file and line.
+        StudyError: the file is missing or is not UTF-8, or a row is no JSON; names file and line.
     """
     if not path.is_file():
-        raise StudyError(f"No file at {shown(path)}. Name a JSONL file.")
-    for number, line in enumerate(_read_lines(path), 1):
+        raise StudyError(
+            f"No file at {shown(path)}. Check the path; the project's own files come with `git checkout -- "
+            f"{shown(path)}`."
+        )
+    text = _read_text(path)
+    if text.lstrip().startswith("["):
+        try:
+            whole = _parse(text)
+        except StudyError:
+            whole = None  # not one array but a list a line, or damaged
+        if isinstance(whole, list):
+            yield from ((f"row {number} of {shown(path)}", value) for number, value in enumerate(whole, 1))
+            return
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                yield json.loads(line)
-            except (ValueError, RecursionError) as error:
+                value = _parse(line)
+            except StudyError as error:
                 raise StudyError(f"A row must be JSON, but {error} ({shown(path)}:{number}).") from None
+            yield f"{shown(path)}:{number}", value
+
+
+def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield place and fields of each row of a file, as `read_values` takes it.
+
+    Raises:
+        StudyError: besides, a row is no object, or the file has no rows.
+    """
+    place = ""
+    for place, row in read_values(path):
+        if not isinstance(row, dict):
+            raise StudyError(f"A row must be a JSON object, but {shorten(row)} was found ({place}).")
+        yield place, row
+    if not place:
+        raise StudyError(f"{shown(path)} has no rows. Restore the file or name another one.")
+
+
+def _parse(text: str) -> Any:
+    """Return the value of a JSON text, fit to be written again.
+
+    Raises:
+        StudyError: it is none; says why.
+    """
+    try:
+        value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+        if "\\ud" in text.lower():
+            value = json.loads(scrub_text(json.dumps(value, ensure_ascii=False)))
+    except (ValueError, RecursionError) as error:
+        raise StudyError(str(error).splitlines()[0]) from None
+    return value
+
+
+def _finite(number: str) -> float | None:
+    value = float(number)
+    return value if math.isfinite(value) else None
+
+
+def name_rows(rows: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+    """Return rows with their places and an id each: their own where it is a text or a whole number, else one
+    made of their text, so that it does not depend on the other rows; the second of equal rows gets a 2
+    behind it.
+
+    Raises:
+        StudyError: an id of their own comes twice.
+    """
+    own = [_own_id(row.get("id")) for _, row in rows]
+    _check_unique("id", [(place, name) for (place, _), name in zip(rows, own, strict=True)])
+    taken, named = set(own), []
+    for name, (place, row) in zip(own, rows, strict=True):
+        new = name or _make_id(row, taken)
+        taken.add(new)
+        named.append((place, {"id": new} | row | {"id": new}))
+    return named
+
+
+def _check_unique(field: str, values: Iterable[tuple[str, Any]]) -> None:
+    places: dict[Any, str] = {}
+    for place, value in values:
+        if value is None:
+            continue
+        key = json.dumps(value)
+        if key in places:
+            raise StudyError(
+                f"`{field}` must be unique, but {shorten(value)} was found twice ({place} and "
+                f"{places[key]}). Rename one, or leave the field out in all rows: ids are then made of their "
+                "texts."
+            )
+        places[key] = place
+
+
+def _own_id(value: Any) -> str | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # as pandas writes a column of numbers that has gaps
+    is_name = isinstance(value, str | int) and not isinstance(value, bool)
+    return str(value).strip() or None if is_name else None
+
+
+def _make_id(row: dict[str, Any], taken: set[str]) -> str:
+    texts = [row.get(name) or "" for name in ("instruction", "input", "output")]
+    text = texts if any(texts) else {name: value for name, value in row.items() if name != "id"}
+    name = f"row-{hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest()[:12]}"
+    number = next(n for n in itertools.count(1) if (name if n == 1 else f"{name}-{n}") not in taken)
+    return name if number == 1 else f"{name}-{number}"
+
+
+def validate_row(place: str, row: dict[str, Any], schema: type[AnyRow]) -> AnyRow:
+    """Return the fields of a row as a row of `schema`.
+
+    Raises:
+        StudyError: they do not fit; names the place, the field and what was found.
+    """
+    try:
+        return schema.model_validate(row)
+    except ValidationError as error:
+        raise StudyError(_explain(error, place)) from None
 
 
 def _read_lines(path: Path) -> list[str]:
     """Split at line feeds alone: texts of models may hold other characters that count as the end of a line
     elsewhere.
     """
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise StudyError(
-            f"A row must be UTF-8, but the byte {error.object[error.start]:#x} was found "
-            f"({shown(path)}:{line}). Save it as UTF-8."
-        ) from None
+    text = _read_text(path)
     return text.removesuffix("\n").split("\n") if text else []
+
+
+def _read_text(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise StudyError(
+            f"A row must be UTF-8, but the byte {data[error.start]:#x} was found ({shown(path)}:{line}). "
+            "Save it as UTF-8."
+        ) from None
 
 
 def _explain(error: ValidationError, place: str) -> str:
     first = error.errors()[0]
     field = ".".join(map(str, first["loc"])) or "the row"
     found = (
-        "" if first["type"] in ("missing", "json_invalid") else f", but {_short(first['input'])} was found"
+        "" if first["type"] in ("missing", "json_invalid") else f", but {shorten(first['input'])} was found"
     )
     more = f" ({error.error_count() - 1} more in this row)" if error.error_count() > 1 else ""
     return (
         f"`{field}`: {first['msg']}{found} ({place}).{more} Fix that line; {error.title} in "
         "src/helpers/records.py lists the fields."
     )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def dump_row(row: BaseModel | dict) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from helpers.errors import StudyError
+
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = ROOT / "seeds"
 SEED_TASKS = SEEDS / "seed_tasks.jsonl"
@@ -18,17 +20,24 @@ RESULTS = ROOT / "results"
 
 
 def runs_folder() -> Path:
-    """Return the folder of all stored results: `runs/`, or the one that `STUDY_RUNS` names (from the
-    project's folder, as notebooks run there).
+    """Return the folder of all stored results: `runs/`, or the one that `STUDY_RUNS` names (a relative one
+    from the project's folder, wherever the command is called).
     """
-    return ROOT / os.environ.get("STUDY_RUNS", "runs")
+    return ROOT / Path(os.environ.get("STUDY_RUNS") or "runs").expanduser()
 
 
 def model_cache() -> Path:
-    """Return the folder of converted models, shared by all checkouts; `STUDY_CACHE` moves it (from the
-    project's folder).
-    """
-    return ROOT / os.environ.get("STUDY_CACHE", user_cache_path("bioinstruct-study")) / "models"
+    """Return the folder of converted models, shared by all checkouts; `STUDY_CACHE` moves it."""
+    named = os.environ.get("STUDY_CACHE")
+    return (ROOT / Path(named).expanduser() if named else user_cache_path("bioinstruct-study")) / "models"
+
+
+def check_new_folder(folder: Path, option: str) -> None:
+    """Raise StudyError where a folder that is to be written holds something already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StudyError(
+            f"`{option}` must name a new or empty folder, but {shown(folder)} holds something. Name another."
+        )
 
 
 def shown(path: Path) -> str:

@@ -8,6 +8,7 @@ taken away at the end.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 import threading
@@ -43,18 +44,30 @@ def track(title: str, total: int, unit: str) -> Iterator[Advance]:
         yield advance
 
 
+def tell(message: str) -> None:
+    """Say something about a long step now: on the terminal under the command line, as a warning elsewhere."""
+    target = os.environ.get("STUDY_PROGRESS")
+    if target:
+        _write_line(Path(target), {"message": message})
+    else:
+        logging.getLogger(__name__).warning(message)
+
+
 def _reporter(path: Path, title: str, total: int, unit: str) -> Advance:
     done = 0
 
     def advance(n: int = 1, note: str = "") -> None:
         nonlocal done
         done += n
-        line = json.dumps({"title": title, "done": done, "total": total, "unit": unit, "note": note})
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        _write_line(path, {"title": title, "done": done, "total": total, "unit": unit, "note": note})
 
     advance(0)
     return advance
+
+
+def _write_line(path: Path, report: dict[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(report) + "\n")
 
 
 @contextmanager

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Category = Literal["qa", "ie", "gen", "other"]
 Difficulty = Literal["easy", "medium", "hard"]
 ItemDifficulty = Literal["easy", "medium", "hard", "unrated"]
 Split = Literal["train", "test"]
-Text = Annotated[str, Field(min_length=1)]
+
+
+def check_text(text: str) -> str:
+    """Return a text as it is; one without a letter is a ValueError."""
+    if not text.strip():
+        raise ValueError("must hold a text that is not empty")
+    return text
+
+
+Text = Annotated[str, AfterValidator(check_text)]
 CATEGORIES: tuple[str, ...] = ("qa", "ie", "gen", "other")
 BASE, ALL, SHUFFLED, GENERAL = "base", "all", "shuffled", "general"
 RESERVED = (BASE, ALL, SHUFFLED, GENERAL)  # names of cells that are no category
@@ -90,7 +99,7 @@ class Instruction(BaseModel):
     id: str
     category: AnyCategory
     instruction: Text
-    input: str
+    input: Annotated[str, BeforeValidator(lambda value: "" if value is None else value)] = ""
     output: Text
 
 
@@ -102,7 +111,7 @@ class ChoiceItem(Row):
     difficulty: ItemDifficulty = "unrated"
     context: str
     question: Text
-    options: Annotated[list[Text], Field(min_length=2)]
+    options: Annotated[list[Text], Field(min_length=2, max_length=52)]  # as many as there are letters
     answer: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -13,6 +14,8 @@ from helpers.errors import StudyError
 
 Settings = TypeVar("Settings")
 TYPES = {"str": str, "int": int, "float": float, "bool": bool}
+LARGEST = 10**9  # of a whole number without a limit of its own
+MOST_LETTERS = 1000  # of a text
 
 
 def parameter(default: Any, help: str, minimum: float | None = None, maximum: float | None = None) -> Any:
@@ -40,17 +43,38 @@ def check_settings(settings: Any) -> None:
     for field in dataclasses.fields(settings):
         value, wanted = getattr(settings, field.name), str(field.type)
         if wanted == "float" and type(value) is int:
-            object.__setattr__(settings, field.name, float(value))
+            object.__setattr__(settings, field.name, float(value) if abs(value) < 10**300 else math.inf)
+            value = getattr(settings, field.name)
         elif type(value) is not TYPES[wanted]:
             raise StudyError(
-                f"`{field.name}` must be {wanted}, but {value!r} ({type(value).__name__}) was found. "
+                f"`{field.name}` must be {wanted}, but {shorten(value)} ({type(value).__name__}) was found. "
                 f"{field.metadata['help']}."
             )
         minimum, maximum = field.metadata["minimum"], field.metadata["maximum"]
-        found = f"but {value!r} was found. {field.metadata['help']}."
+        if maximum is None and wanted == "int":
+            maximum = LARGEST
+        found = f"but {shorten(value)} was found. {field.metadata['help']}."
+        if isinstance(value, str) and len(value) > MOST_LETTERS:
+            raise StudyError(f"`{field.name}` must have at most {MOST_LETTERS:,} letters, {found}")
+        if isinstance(value, str) and not is_plain(value):
+            raise StudyError(f"`{field.name}` must be a text that can be written, {found}")
         if isinstance(value, float) and not math.isfinite(value):
             raise StudyError(f"`{field.name}` must be a finite number, {found}")
         if minimum is not None and value < minimum:
             raise StudyError(f"`{field.name}` must be at least {minimum}, {found}")
         if maximum is not None and value > maximum:
-            raise StudyError(f"`{field.name}` must be at most {maximum}, {found}")
+            raise StudyError(f"`{field.name}` must be at most {maximum:,}, {found}")
+
+
+def is_plain(text: str) -> bool:
+    """Say whether a text has neither control characters nor bytes that are no letters."""
+    return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
+
+
+def shorten(value: Any) -> str:
+    """Return a value as an error message shows it, in 80 letters at most."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # deep, or a number of thousands of digits
+        text = type(value).__name__
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -27,8 +27,9 @@ from typing import Any, Literal
 
 from helpers.errors import StudyError
 from helpers.paths import ROOT, runs_folder, shown
+from helpers.progress import tell
 
-MANIFEST = "manifest.json"
+MANIFEST, LOCK = "manifest.json", ".lock"
 _way: ContextVar[Literal["compute", "load", "plan"]] = ContextVar("way", default="compute")
 LIBRARIES = ("torch", "transformers", "peft", "numpy", "pandas", "scipy", "rapidfuzz")
 
@@ -82,31 +83,90 @@ def run_stage(
     described = dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else dict(settings)
     identity = {"stage": stage, "version": version, "settings": described, "inputs": dict(inputs)}
     folder = runs_folder() / stage / sha256_text(json.dumps(identity, sort_keys=True))[:16]
-    if (folder / MANIFEST).is_file():
-        return load_run(folder)
-    if _way.get() == "plan":
-        return Run(folder, {})
+    if (run := _find(folder)) or _way.get() == "plan":
+        return run or Run(folder, {})
     if _way.get() == "load":
         raise StudyError(
-            f"No stored result of stage {stage!r} has these settings. Run `make book` (or `study run`) with "
-            "the same profile first."
+            f"No stored result of stage {stage!r} has these settings, on this kind of device. Run "
+            "`make book` (or `study run`) with the same profile first."
         )
-    started = time.perf_counter()
-    try:
+    with _report_full_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        facts = compute(folder)
-        if facts is not None:
-            files = {
-                str(path.relative_to(folder)): sha256_file(path)
-                for path in sorted(folder.rglob("*"))
-                if path.is_file() and path.name[0] != "."
-            }
-            manifest = (
-                identity
-                | {"facts": facts, "files": files, "seconds": round(time.perf_counter() - started, 2)}
-                | describe_machine()
-            )
-            write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        with _claim(folder):
+            return _find(folder) or _make(folder, identity, compute)
+
+
+def _find(folder: Path) -> Run | None:
+    """Load a stored result; None where there is none, or where its manifest is damaged and it is to be made
+    again.
+    """
+    try:
+        return load_run(folder) if (folder / MANIFEST).is_file() else None
+    except DamagedManifestError as error:
+        if _way.get() == "load":
+            raise
+        if _way.get() == "compute":
+            tell(f"{error} It is made again.")
+        return None
+
+
+def _make(folder: Path, identity: dict[str, Any], compute: Callable[[Path], dict[str, Any] | None]) -> Run:
+    started = time.perf_counter()
+    facts = compute(folder)
+    if facts is not None:
+        files = _list_files(folder)
+        for name in files:
+            flush_to_disk(folder / name)  # before the manifest says that all of it is there
+        sums = {name: sha256_file(folder / name) for name in files}
+        seconds = round(time.perf_counter() - started, 2)
+        manifest = identity | {"facts": facts, "files": sums, "seconds": seconds} | describe_machine()
+        write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    return dataclasses.replace(load_run(folder), reused=False)
+
+
+def _list_files(folder: Path) -> list[str]:
+    """Return the names of a result's files, hidden ones and the manifest aside."""
+    return [
+        path.relative_to(folder).as_posix()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name[0] != "." and path != folder / MANIFEST
+    ]
+
+
+@contextmanager
+def _claim(folder: Path) -> Iterator[None]:
+    """Keep other processes from making the same result while the block runs; where one is at it, wait for it.
+
+    Of the processes that `accelerate launch` starts, the first one claims the folder for all.
+
+    Raises:
+        StudyError: another process makes the result, and this one is one of several that cannot wait apart.
+    """
+    from filelock import FileLock, Timeout
+
+    if int(os.environ.get("RANK", "0")):
+        yield
+        return
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise StudyError(
+                f"Another process makes {shown(folder)}. Wait for it to end, then run the same command again."
+            ) from None
+        tell(f"Another process makes {shown(folder)}: waiting for it.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _report_full_disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -116,27 +176,40 @@ def run_stage(
             "free). Free some space and run the same command again; "
             "what was finished is kept."
         ) from None
-    return dataclasses.replace(load_run(folder), reused=False)
+
+
+class DamagedManifestError(StudyError):
+    """A manifest that cannot be read: what it described can be made again."""
 
 
 def load_run(folder: Path) -> Run:
     """Load a complete result and check that its files are the ones that were written.
 
     Raises:
-        StudyError: a file is missing or was altered, or the manifest cannot be read.
+        DamagedManifestError: the manifest cannot be read.
+        StudyError: a file is missing or was altered.
     """
-    remedy = f"Delete {shown(folder)} and run the same command again."
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        recorded = manifest["files"].items()
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
-        raise StudyError(f"{shown(folder / MANIFEST)} cannot be read. {remedy}") from None
-    for name, digest in recorded:
+    manifest = _read_manifest(folder / MANIFEST)
+    for name, digest in manifest["files"].items():
         if not (folder / name).is_file() or sha256_file(folder / name) != digest:
             raise StudyError(
-                f"{shown(folder / name)} is missing or was altered after it was stored. {remedy}"
+                f"{shown(folder / name)} is missing or was altered after it was stored. Put it back, or "
+                f"delete {shown(folder)} and run the same command again."
             )
     return Run(folder, manifest)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    kinds = {"stage": str, "inputs": dict, "settings": dict, "facts": dict, "files": dict, "seconds": float}
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        manifest = None
+    if not isinstance(manifest, dict) or any(
+        not isinstance(manifest.get(name), kind) for name, kind in kinds.items()
+    ):
+        raise DamagedManifestError(f"{shown(path)} cannot be read as a manifest.")
+    return manifest
 
 
 @contextmanager
@@ -179,9 +252,31 @@ def write_text(path: Path, text: str) -> None:
     neighbour = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         neighbour.write_text(text, encoding="utf-8")
-        neighbour.replace(path)
+        replace_whole(neighbour, path)
     finally:
         neighbour.unlink(missing_ok=True)
+
+
+def replace_whole(written: Path, path: Path) -> None:
+    """Let a written file take another one's place, so that a power cut leaves one of them whole."""
+    flush_to_disk(written)
+    written.replace(path)
+    flush_to_disk(path.parent)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Have the system write a file, or the names in a folder, to the disk now (`fsync`)."""
+    try:
+        place = os.open(path, os.O_RDONLY)
+    except OSError:
+        return  # Windows opens no folders
+    try:
+        os.fsync(place)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # file systems without it
+            raise
+    finally:
+        os.close(place)
 
 
 def sha256_text(text: str) -> str:

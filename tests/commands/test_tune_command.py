@@ -50,7 +50,7 @@ def test_one_command_makes_an_adapter_that_plain_peft_loads_and_that_changes_the
     assert (tuned(ids).logits - before).abs().max() > 1e-3
 
 
-def test_the_card_says_what_the_adapter_is_made_of(toy_model, instruction_file, tmp_path):
+def test_the_card_says_what_the_adapter_is_made_of(toy_model, instruction_file, tmp_path, runs):
     from helpers.store import sha256_file
 
     run(
@@ -68,6 +68,7 @@ def test_the_card_says_what_the_adapter_is_made_of(toy_model, instruction_file, 
     assert card.startswith("---\nlibrary_name: peft\n")
     assert sha256_file(instruction_file) in card
     assert "| lora_rank | `2` |" in card
+    assert len(list((runs / "tuning").iterdir())) == 1  # the scores are those of this very adapter
     assert "Not for clinical use" in card
     for cell in ("base", "tuned"):
         assert re.search(rf"\| evidence_yesno \| accuracy \| {cell} \| \d\.\d{{3}} \|", card)

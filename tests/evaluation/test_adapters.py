@@ -9,8 +9,9 @@ import torch
 
 from helpers.errors import StudyError
 from helpers.evaluation import adapters as base_module
-from helpers.evaluation.adapters import SharedBase, find_adapter, identify_adapter
+from helpers.evaluation.adapters import SharedBase, find_adapter
 from helpers.evaluation.stage import ITEMS, EvaluationSettings, evaluate, evaluate_adapters
+from helpers.models.adapters import identify_adapter
 from helpers.models.load import load_model, load_tokenizer, quiet_peft
 from helpers.prompts import encode_prompt
 from helpers.tuning.lora import ADAPTER, tune
@@ -53,7 +54,7 @@ def test_an_adapter_is_merged_as_peft_merges_it_and_leaves_no_trace(toy_model, a
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
 
 
-def test_an_adapter_that_replaces_whole_layers_is_worn_and_taken_off_too(toy_model, tmp_path):
+def test_an_adapter_that_replaces_whole_layers_is_merged_and_undone_too(toy_model, tmp_path):
     from peft import LoraConfig, PeftModel, get_peft_model
 
     config = LoraConfig(

@@ -4,10 +4,14 @@ refused by name.
 
 import math
 
+import pandas as pd
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from helpers.cli import app
 from helpers.errors import StudyError
+from helpers.evaluation import answer_loss
 from helpers.evaluation.answer_loss import encode_answers, list_losses, measure_answer_loss, read_losses
 from helpers.evaluation.stage import EvaluationSettings, prepare_task_runs
 from helpers.models.load import load_model, load_tokenizer
@@ -39,7 +43,7 @@ def test_losses_equal_plain_transformers_one_item_at_a_time(toy_model, model, to
     for task_run in prepare_task_runs(EvaluationSettings(tasks=TASKS, n_items=3)):
         for item in task_run.items:
             row = table.loc[(task_run.task.name, item.id)]
-            prompt = encode_prompt(tokenizer, task_run.build_prompts(item)[0])
+            prompt = encode_prompt(tokenizer, task_run.build_prompts(item)[0].text)
             answers = encode_answers(tokenizer, task_run, item)
             right = score_plainly(model, prompt, answers[item.answer if task_run.task.is_choice else 0])
             assert row["words"] == pytest.approx(-sum(right[:-1]), abs=1e-4 * len(right))
@@ -57,7 +61,7 @@ def test_the_choice_is_the_right_options_share_and_calibration_takes_the_prior_o
     empty = encode_prompt(tokenizer, build_prompt(task_run.task.instruction))
     for item in task_run.items:
         prompt, answers = (
-            encode_prompt(tokenizer, task_run.build_prompts(item)[0]),
+            encode_prompt(tokenizer, task_run.build_prompts(item)[0].text),
             encode_answers(tokenizer, task_run, item),
         )
         means = [
@@ -88,7 +92,7 @@ def test_an_option_that_begins_another_is_told_from_it(model, tokenizer):
     (task_run,) = prepare_task_runs(EvaluationSettings(tasks="evidence_yesno", n_items=2))
     item = task_run.items[0].model_copy(update={"options": ["yes", "yes maybe"], "answer": 1})
     (row,) = list_losses(model, tokenizer, type(task_run)(task_run.task, [item], None, False, False))
-    prompt = encode_prompt(tokenizer, task_run.build_prompts(item)[0])
+    prompt = encode_prompt(tokenizer, task_run.build_prompts(item)[0].text)
     plain = score_plainly(model, prompt, encode_answers(tokenizer, task_run, item)[1])
     assert row["words"] == pytest.approx(-sum(plain[:-1]), abs=1e-4)
 
@@ -104,9 +108,25 @@ def test_a_tokenizer_without_end_of_text_and_an_empty_reference_are_refused(toke
         encode_answers(endless, task_run, task_run.items[0])
 
 
-def test_a_loss_that_is_no_number_is_refused_with_task_and_item(toy_model, tokenizer):
+def test_a_loss_that_is_no_number_is_refused_with_task_and_item(toy_model, tokenizer, monkeypatch):
     model = load_model(toy_model)
-    torch.nn.init.constant_(model.get_output_embeddings().weight, float("nan"))
+    monkeypatch.setattr(answer_loss, "score_tokens", lambda model, asked, *_: [[[math.nan]] * 2] * len(asked))
     (task_run,) = prepare_task_runs(EvaluationSettings(tasks="evidence_yesno", n_items=2))
     with pytest.raises(StudyError, match=r"finite number, but nan was found \(evidence_yesno, item"):
         list_losses(model, tokenizer, task_run)
+
+
+def test_the_command_line_shows_losses_alone_and_writes_them(toy_model, tmp_path):
+    arguments = ["evaluate", "--model", toy_model, "--tasks", "evidence_yesno,patient_answer"]
+    arguments += ["--n-items", "3", "--no-answers", "--output", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "losses.csv").set_index("task")
+    settings = EvaluationSettings(model=toy_model, tasks="evidence_yesno,patient_answer")
+    items = read_losses(measure_answer_loss(settings, 3))
+    first = items[items["task"] == "evidence_yesno"]
+    assert table.loc["evidence_yesno", "stop"] == pytest.approx(first["stop"].mean(), abs=1e-4)
+    bits = (first["words"] / first["bytes"]).mean() / math.log(2)
+    assert table.loc["evidence_yesno", "bits_per_byte"] == pytest.approx(bits, abs=1e-4)
+    assert table.loc["patient_answer", "n"] == 3
+    assert not (tmp_path / "scores.csv").exists()

@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 
 from helpers.errors import StudyError
+from helpers.evaluation.answer_loss import measure_answer_loss, read_losses
 from helpers.evaluation.harness import export_harness
 from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
 from helpers.jsonl import read_json_lines
@@ -19,8 +20,8 @@ def load_choose(folder):
     return module
 
 
-def ask_harness(model, folder, names):
-    """Return the harness's choice for every item of each task."""
+def run_harness(model, folder, names):
+    """Return the harness's samples of each task."""
     lm_eval = pytest.importorskip(
         "lm_eval", reason="lm-evaluation-harness is not installed (`pip install lm-eval==0.4.13`)"
     )
@@ -28,16 +29,20 @@ def ask_harness(model, folder, names):
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_path=str(folder), include_defaults=False)
-    results = lm_eval.simple_evaluate(
+    return lm_eval.simple_evaluate(
         HFLM(pretrained=model, device="cpu", dtype="float32", batch_size=8),
         tasks=names,
         task_manager=manager,
         bootstrap_iters=0,
-    )
-    choose = load_choose(folder).choose
+    )["samples"]
+
+
+def ask_harness(model, folder, names):
+    """Return the harness's choice for every item of each task."""
+    samples, choose = run_harness(model, folder, names), load_choose(folder).choose
     choices = {}
     for name in names:
-        for sample in results["samples"][name]:
+        for sample in samples[name]:
             pairs = [pair for (pair,) in sample["resps"]]
             chosen = (
                 choose(sample["doc"], pairs)
@@ -77,6 +82,22 @@ def test_the_harness_makes_the_same_choice_on_every_item(toy_model, tmp_path, wa
     theirs = ask_harness(toy_model, tmp_path, names)
     assert len(theirs) > 200
     assert choose_ourselves(toy_model, way, tmp_path) == theirs
+
+
+@pytest.mark.slow
+def test_the_harness_gives_the_right_answer_the_same_log_likelihood(toy_model, tmp_path):
+    export_harness(tmp_path, toy_model, "evidence_yesno,exam_choice")
+    settings = EvaluationSettings(model=toy_model, tasks="evidence_yesno,exam_choice")
+    ours = read_losses(measure_answer_loss(settings, 1000)).set_index("item")["words"]
+    samples = run_harness(toy_model, tmp_path, ["study_evidence_yesno_text", "study_exam_choice_text"])
+    docs = [
+        (sample["doc"], [pair[0] for (pair,) in sample["resps"]])
+        for found in samples.values()
+        for sample in found
+    ]
+    assert len(docs) == len(ours) > 50
+    for doc, (*likelihoods, line_feed) in docs:
+        assert ours[doc["id"]] == pytest.approx(line_feed - likelihoods[doc["answer"]], abs=1e-3)
 
 
 def test_the_scoring_that_is_exported_takes_the_line_feed_off_and_divides_by_tokens(toy_model, tmp_path):

@@ -24,7 +24,7 @@ from helpers.evaluation.judge import (
 )
 from helpers.evaluation.stage import EvaluationSettings, evaluate
 from helpers.jsonl import read_json_lines
-from helpers.provider import live
+from helpers.provider import address, live, pace
 from helpers.provider.ledger import ProviderLimits
 
 LIMITS = ProviderLimits(max_cost_tokens=10**6, n_parallel=2, timeout_seconds=1)
@@ -57,7 +57,7 @@ def judging(provider, monkeypatch):
         }
 
     monkeypatch.setattr(provider_module, "complete", complete)
-    monkeypatch.setattr(live, "FIRST_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr(pace, "FIRST_DELAY_SECONDS", 0.01)
     provider.seen = seen
     return provider
 
@@ -158,9 +158,9 @@ def test_a_server_of_ones_own_needs_a_cap_in_tokens(judging, settings, monkeypat
 def test_no_variable_of_the_environment_sends_a_judge_elsewhere(judging, settings, monkeypatch):
     answer_with(monkeypatch, "kind words", "rude words")
     monkeypatch.setenv("OPENAI_BASE_URL", judging.url)
-    monkeypatch.setattr(live, "PROVIDER_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setattr(address, "PROVIDER_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setattr(live, "MAX_ATTEMPTS", 1)
-    with pytest.raises(StudyError, match="The judge 'gpt-5.5' gave no usable answer"):
+    with pytest.raises(StudyError, match="The judge 'gpt-5.5' cannot be reached"):
         judge_texts(JudgeSettings(judge="gpt-5.5"), settings, evaluate(settings))
     assert not judging.seen
 
@@ -219,6 +219,44 @@ def test_the_command_says_what_judging_costs_before_it_asks(judging, settings, t
     done = CliRunner().invoke(app, [*arguments, "--max-cost-tokens", "1000000"])
     assert done.exit_code == 0, done.output
     assert re.search(r"patient_answer .*4\.0 +2\.0 +5\.0", done.output)
+
+
+def judge_through_the_command(judging, toy_model, monkeypatch, reply):
+    """Have four texts judged, the first of them by the reply that is given; return what the command said."""
+    complete, seen = provider_module.complete, []
+
+    def judge(body):
+        answer = complete(body)
+        seen.append(body)
+        if len(seen) > 1 or reply is None:
+            answer["choices"][0]["message"]["content"] = reply or "I would give it four stars."
+        return answer
+
+    monkeypatch.setattr(provider_module, "complete", judge)
+    arguments = ["evaluate", "--model", toy_model, "--tasks", "patient_answer", "--n-items", "4"]
+    arguments += ["--judge", "toy-judge", "--judge-url", judging.url, "--max-cost-tokens", "1000000"]
+    return CliRunner().invoke(app, arguments)
+
+
+def test_the_number_of_judged_texts_and_of_unreadable_replies_is_shown(judging, toy_model, monkeypatch):
+    done = judge_through_the_command(judging, toy_model, monkeypatch, "no marks")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"judgements\n.*task.*n +unparsed\n.*patient_answer .* 4 +0\.75", done.output)
+
+
+def test_marks_are_read_past_a_draft(judging, toy_model, monkeypatch):
+    draft = '<think>{"coherence": 1}</think>```json\n' + MARKS + "\n```"
+    done = judge_through_the_command(judging, toy_model, monkeypatch, draft)
+    assert re.search(r"patient_answer .* 4 +0\.0", done.output)
+
+
+def test_a_judge_of_whom_nothing_can_be_read_is_an_error_and_paid_once(judging, toy_model, monkeypatch):
+    for _ in range(2):
+        done = judge_through_the_command(judging, toy_model, monkeypatch, None)
+        assert done.exit_code == 1
+        assert "None of the 4 judgements of the judge 'toy-judge' at http" in done.stderr
+        assert "'I would give it four stars.'" in done.stderr
+    assert max(judging.sent.values()) == 1
 
 
 @pytest.mark.parametrize(

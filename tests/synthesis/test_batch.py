@@ -1,6 +1,7 @@
 """Batches: submitted, polled and collected by separate runs, paid once."""
 
 import json
+import random
 
 import pytest
 
@@ -178,3 +179,56 @@ def test_what_a_batch_did_not_answer_is_asked_again_and_not_booked(provider, run
     advance(settings(provider), LIMITS)
     ledger = next(runs.glob("replies/*/ledger.jsonl")).read_text().splitlines()
     assert sum(json.loads(line)["state"] == "refused" for line in ledger) == 1
+
+
+ODD = (
+    None,
+    True,
+    -1,
+    10**30,
+    "text",
+    "\ud800",
+    [],
+    {},
+    [None],
+    {"error": {"code": ["x"]}},
+    {"choices": [{}]},
+)
+
+
+def test_no_line_of_a_batchs_answers_is_too_odd_to_be_collected(provider, runs):
+    """Forty answers, each spoilt in another way: what cannot be read stays booked and is asked again."""
+    draw, given = random.Random(5), settings(provider, reply_format="json", n_requests=40)
+    with pytest.raises(PendingError):
+        synthesize(given, LIMITS)
+    name = next(iter(provider.batches.values()))["output_file_id"]
+    lines = provider.files[name].splitlines()
+    for n, line in enumerate(lines):
+        answer = json.loads(line)
+        places = [
+            answer,
+            answer["response"],
+            answer["response"]["body"],
+            answer["response"]["body"]["choices"][0],
+        ]
+        place = draw.choice(places)
+        place[draw.choice(list(place))] = draw.choice(ODD)
+        lines[n] = line[: draw.randint(0, len(line))] if n % 8 == 0 else json.dumps(answer)
+    provider.files[name] = "\n".join(lines)
+    for _ in range(9):
+        try:
+            run = synthesize(given, LIMITS)
+            break
+        except StudyError:  # batches are under way, or one of the answers refuses its request
+            continue
+    assert run.manifest["facts"]["n_replies"] == 40
+    entries = map(json.loads, next(runs.glob("replies/*/ledger.jsonl")).read_text().splitlines())
+    assert sum(entry["state"] == "answered" and "input_tokens" not in entry for entry in entries) > 5
+
+
+def test_a_server_that_knows_no_batches_is_one_message(provider, monkeypatch):
+    monkeypatch.setattr(
+        provider_module.Handler, "do_GET", lambda handler: handler._send_bytes(200, b"<html>", "text/html")
+    )
+    with pytest.raises(StudyError, match="know"):
+        synthesize(settings(provider), LIMITS)

@@ -13,7 +13,6 @@ from helpers.synthesis.filter_files import (
     compare_file,
     filter_file,
     label_file,
-    read_foreign_rows,
     read_label,
 )
 from helpers.synthesis.settings import FilterSettings
@@ -69,20 +68,19 @@ def test_a_line_that_is_no_object_is_named(tmp_path, text, message):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(StudyError, match=message):
-        list(read_foreign_rows(path))
+        filter_file(path, SETTINGS)
 
 
-def test_labelled_rows_can_be_trained_on(file, tmp_path):
-    from helpers.jsonl import read_rows
+def test_labelled_rows_can_be_trained_on_and_keep_every_field(file, tmp_path):
+    from helpers.jsonl import read_json_lines, read_rows
     from helpers.records import Instruction
 
-    good = tmp_path / "good.jsonl"
-    good.write_text("".join(json.dumps(row) + "\n" for row in ROWS[:3]))
-    assert label_file(good, tmp_path / "out.jsonl") == 3
+    assert label_file(file, tmp_path / "out.jsonl") == (4, 1)
     rows = read_rows(tmp_path / "out.jsonl", Instruction)
-    assert [row.id for row in rows] == ["row-0", "row-1", "row-2"]
-    with pytest.raises(StudyError, match="rows.jsonl:5"):
-        label_file(file, tmp_path / "other.jsonl")
+    assert len({row.id for row in rows}) == 4
+    written = read_json_lines(tmp_path / "out.jsonl")
+    assert written[0]["extra"] == [1]
+    assert [row["instruction"] for row in written] == [row["instruction"] for row in ROWS[:4]]
 
 
 def test_foreign_labels_are_compared_where_they_are_clear(tmp_path):

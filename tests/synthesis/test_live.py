@@ -12,12 +12,14 @@ from helpers.benchmarks import provider as provider_module
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
 from helpers.paths import SEED_TASKS
-from helpers.provider import live
+from helpers.provider import address, live, pace
 from helpers.provider.conversations import hold_conversations, running_loop
 from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import ProviderLimits
 from helpers.records import SeedTask
+from helpers.synthesis import pipeline
 from helpers.synthesis.costs import explain_cost
+from helpers.synthesis.counts import count_wanted
 from helpers.synthesis.pipeline import open_conversations, synthesize
 from helpers.synthesis.settings import SynthesisSettings
 
@@ -26,8 +28,8 @@ LIMITS = ProviderLimits(max_cost_tokens=10**9, n_parallel=4, timeout_seconds=1)
 
 @pytest.fixture(autouse=True)
 def short_delays(monkeypatch):
-    monkeypatch.setattr(live, "FIRST_DELAY_SECONDS", 0.01)
-    monkeypatch.setattr(live, "LONGEST_DELAY_SECONDS", 0.05)
+    monkeypatch.setattr(pace, "FIRST_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr(pace, "LONGEST_DELAY_SECONDS", 0.05)
 
 
 def settings(provider, **changes):
@@ -84,6 +86,36 @@ def test_a_target_stops_in_the_middle_of_a_reply(provider):
     run = synthesize(settings(provider, n_requests=20, target_rows=40), LIMITS)
     assert len(rows_of(run)) == 40
     assert run.manifest["facts"]["n_replies"] < 20
+
+
+@pytest.mark.parametrize("n_parallel", [8, 32])
+def test_a_target_pays_for_few_requests_beyond_those_that_it_needs(provider, n_parallel):
+    """Fifty rows need three to five replies; all slots at once would have paid for four times as many."""
+    provider.latency_seconds = 0.05
+    run = synthesize(
+        settings(provider, n_requests=200, target_rows=50, reply_format="json"),
+        ProviderLimits(max_cost_tokens=10**9, n_parallel=n_parallel),
+    )
+    assert len(rows_of(run)) == 50
+    assert sum(provider.sent.values()) <= run.manifest["facts"]["n_replies"] + 1 <= 6
+
+
+def test_what_was_asked_beyond_a_target_is_told(provider, caplog, monkeypatch):
+    monkeypatch.delenv("STUDY_PROGRESS")
+    monkeypatch.setattr(
+        pipeline, "count_wanted", lambda target, counts: 3 if counts["n_kept"] < target else 0
+    )
+    synthesize(settings(provider, reply_format="json", target_rows=3), LIMITS)
+    assert "2 replies were asked for beyond those that the target needed" in caplog.text
+    caplog.clear()
+    synthesize(settings(provider, reply_format="json", target_rows=3, min_words=4), LIMITS)
+    assert "beyond" not in caplog.text
+
+
+def test_a_target_needs_as_many_replies_as_those_before_it_have_yielded():
+    assert count_wanted(50, {"n_kept": 0, "n_replies": 0}) == 3
+    assert count_wanted(50, {"n_kept": 10, "n_replies": 4}) == 8
+    assert count_wanted(50, {"n_kept": 50, "n_replies": 4}) == 0
 
 
 def test_the_json_variant_needs_no_second_request(provider):
@@ -159,9 +191,10 @@ def test_a_refused_prompt_is_a_failed_reply_not_the_end(provider, monkeypatch):
 
 
 def test_a_server_that_never_answers_is_one_message(monkeypatch):
-    monkeypatch.setattr(live, "MAX_ATTEMPTS", 2)
     unreachable = SynthesisSettings(teacher="toy", teacher_url="http://127.0.0.1:9/v1", n_requests=1)
-    with pytest.raises(StudyError, match="no usable answer in 2 attempts"):
+    with pytest.raises(
+        StudyError, match=r"'toy' at http://127.0.0.1:9/v1 cannot be reached \(Connection refused\)"
+    ):
         synthesize(unreachable, LIMITS)
     assert "0 tokens spent" in explain_cost(
         unreachable, LIMITS
@@ -313,9 +346,9 @@ def test_labels_that_are_cut_off_are_counted(provider, monkeypatch):
 
 def test_no_variable_of_the_environment_sends_requests_elsewhere(provider, monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
-    monkeypatch.setattr(live, "PROVIDER_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setattr(address, "PROVIDER_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setattr(live, "MAX_ATTEMPTS", 1)
-    with pytest.raises(StudyError, match="no usable answer"):
+    with pytest.raises(StudyError, match="The teacher 'gpt-5.5' cannot be reached"):
         synthesize(SynthesisSettings(teacher="gpt-5.5", n_requests=1))
     assert not provider.sent
 
@@ -325,7 +358,7 @@ def test_an_interrupt_waits_for_what_is_under_way_and_no_longer(provider, monkey
     with running_loop() as loop:
         client = live.LiveClient(journal_of(provider), LIMITS)
         seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
-        replies = hold_conversations(open_conversations(settings(provider), seeds), client, loop, 6)
+        replies = hold_conversations(open_conversations(settings(provider), seeds), client, loop, lambda: 6)
         loop.call_later(0.1, lambda: None)
         first = next(replies)
         before = len(provider.sent)

@@ -5,7 +5,7 @@ import pytest
 from helpers.errors import StudyError
 from helpers.provider.journal import Completion
 from helpers.records import Usage
-from helpers.synthesis.parsing import parse_labels
+from helpers.synthesis.labels import parse_labels
 from helpers.synthesis.settings import SynthesisSettings
 from helpers.synthesis.teacher import converse, replay_teacher
 
@@ -86,7 +86,7 @@ def test_a_prompt_without_recorded_reply_is_an_error_with_a_way_out():
     ("text", "labels"),
     [
         ('{"4": "qa"}', {4: "qa"}),
-        ('x {"4": "QA", "5": "ie"} y', {5: "ie"}),
+        ('x {"4": "QA", "5": "ie"} y', {4: "qa", 5: "ie"}),
         ("none", {}),
         ("{broken", {}),
         ('{"a": "qa"}', {}),

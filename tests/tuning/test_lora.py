@@ -100,6 +100,33 @@ def test_killed_and_resumed_equals_never_killed(settings, instruction_file, monk
     assert not list(resumed.path.glob(".checkpoint*"))
 
 
+def cut(data):
+    return data[: len(data) // 2]
+
+
+def flip(data):
+    return data[:-9] + bytes([data[-9] ^ 64]) + data[-8:]
+
+
+@pytest.mark.parametrize(
+    "damage", [cut, flip, lambda data: b"", lambda data: b"\xff" * len(data), lambda data: b"{}"]
+)
+def test_a_damaged_checkpoint_is_named_and_the_tuning_begins_anew(
+    settings, instruction_file, monkeypatch, tmp_path, damage, runs, caplog
+):
+    undisturbed = tune(settings, instruction_file)
+    monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "killed"))
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(lora, "CHECKPOINT_SECONDS", -1)
+        patched.setattr(lora, "save_adapter", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        tune(settings, instruction_file)
+    [checkpoint] = (tmp_path / "killed").glob("tuning/*/.checkpoint.safetensors")
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    monkeypatch.delenv("STUDY_PROGRESS")
+    assert digest(tune(settings, instruction_file)) == digest(undisturbed)
+    assert ".checkpoint.safetensors is damaged" in caplog.text
+
+
 def test_the_adapter_loads_with_plain_peft_names_its_model_and_is_not_empty(settings, instruction_file):
     from peft import PeftModel
     from safetensors.torch import load_file
@@ -225,7 +252,8 @@ def test_the_fingerprint_of_a_tuning_holds_the_device_and_number_format_that_wer
     run = tune(settings, instruction_file)
     assert (run.manifest["inputs"]["device"], run.manifest["settings"]["dtype"]) == (device, dtype)
     assert tune(dataclasses.replace(settings, dtype=dtype), instruction_file).reused
-    monkeypatch.setattr(lora, "choose_device", lambda _: ("cuda", "bfloat16"))
+    computed = {"device": "cuda", "dtype": "bfloat16", "products": "bfloat16"}
+    monkeypatch.setattr(lora, "describe_format", lambda _: computed)
     with planning():
         assert not tune(settings, instruction_file).is_stored
 

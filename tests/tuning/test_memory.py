@@ -162,7 +162,7 @@ def test_recomputed_activations_change_no_loss(toy_model, instruction_file, monk
     monkeypatch.setattr(
         lora,
         "prepare_model",
-        lambda settings, recompute: asked.append(recompute) or prepare_model(settings, recompute),
+        lambda settings, recompute, parent: asked.append(recompute) or prepare_model(settings, recompute),
     )
     recomputed = tune(settings, instruction_file)
     assert asked == [True]

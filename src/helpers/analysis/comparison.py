@@ -101,8 +101,9 @@ def single_gains(items: pd.DataFrame) -> pd.DataFrame:
 
 
 def addition_gains() -> pd.DataFrame:
-    """Return what a second category adds to the scores on the tasks of the first, v(AB) - v(A), in the paper and
-    in both models of the reference study: source, target, added, category (the target), estimate, low, high.
+    """Return what a second category adds to the scores on the tasks of the first, v(AB) - v(A), in the paper
+    and in both models of the reference study: source, target, added, category (the target), estimate, low,
+    high.
     """
     tables = {PAPER: paper_additions(), **measure_references(addition_table)}
     return stack_sources({source: table.assign(category=table["target"]) for source, table in tables.items()})

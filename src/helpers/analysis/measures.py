@@ -139,6 +139,26 @@ def average_measures(items: pd.DataFrame) -> pd.DataFrame:
     return gather_tasks(means, items)
 
 
+def count_judgements(runs: Mapping[str, Run]) -> pd.DataFrame:
+    """Return how many of a judge's replies could be read.
+
+    Args:
+        runs: of the judge, by name of the model.
+
+    Returns:
+        task, cell, n (texts that were judged), unparsed (share of the replies that had no marks; their texts
+        are in no mean).
+    """
+    import pandas as pd
+
+    rows = [
+        {"task": task, "cell": cell, "n": len(group), "unparsed": group["coherence"].isna().mean()}
+        for cell, run in runs.items()
+        for task, group in read_measured(run).groupby("task", sort=False)
+    ]
+    return pd.DataFrame(rows, columns=["task", "cell", "n", "unparsed"])
+
+
 def rate_letters(items: pd.DataFrame) -> pd.DataFrame:
     """Return how often each model chose the option at each position in every choice task.
 

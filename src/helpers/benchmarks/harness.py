@@ -76,7 +76,7 @@ def compare_with_harness(way: str) -> tuple[Callable[[], Any], Callable[[], Any]
 def list_requests(task_run: TaskRun) -> list[Any]:
     """Return the harness's requests: one a choice, prompt and option as the harness would pair them."""
     return [
-        _request(task_run.build_prompts(item)[0], text)
+        _request(task_run.build_prompts(item)[0].text, text)
         for item in task_run.items
         for text in _show_options(task_run, item)
     ]
@@ -92,7 +92,7 @@ def choose_theirs(
     chosen = []
     for task_run in task_runs:
         feeds = harness.loglikelihood(
-            [_request(task_run.build_prompts(item)[0], "") for item in task_run.items], disable_tqdm=True
+            [_request(task_run.build_prompts(item)[0].text, "") for item in task_run.items], disable_tqdm=True
         )
         for item, (feed, _) in zip(task_run.items, feeds, strict=True):
             lengths = [

@@ -75,7 +75,7 @@ def compare_choice() -> Pair:
 
     model, tokenizer, task = load_model(MODEL), load_tokenizer(MODEL), TASKS["exam_choice"]
     items = load_items(task)[0][:12]
-    prompts = [encode_prompt(tokenizer, build_task_prompt(task, item, None)) for item in items]
+    prompts = [encode_prompt(tokenizer, build_task_prompt(task, item, None).text) for item in items]
     options = [
         [tokenizer(option, add_special_tokens=False)["input_ids"] for option in item.options]
         for item in items
@@ -106,7 +106,7 @@ def compare_generation() -> Pair:
 
     model, tokenizer, task = load_model(MODEL), load_tokenizer(MODEL), TASKS["dialogue_to_note"]
     items, demonstration = load_items(task)
-    texts = [build_task_prompt(task, item, demonstration) for item in items[:16]]
+    texts = [build_task_prompt(task, item, demonstration).text for item in items[:16]]
     tokenizer.padding_side = "left"
     batch = tokenizer(texts, padding=True, return_tensors="pt")
     ids = [tokenizer(text)["input_ids"] for text in texts]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from helpers.analysis import comparison
 from helpers.analysis.games import interaction_table, shapley_table
 from helpers.analysis.measures import compare_models
+from helpers.analysis.mixing import choice, intervals, judgement
+from helpers.analysis.mixing.losses import read_losses
 from helpers.analysis.published import ablation, claims
 from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
 from helpers.analysis.signal_noise import signal_table
@@ -34,6 +36,7 @@ from helpers.figures.data import (
 )
 from helpers.figures.endpoints import plot_parts, plot_signal
 from helpers.figures.evaluation import plot_differences
+from helpers.figures.mixing import plot_predictions, plot_triangle
 from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, plot_sizes
 from helpers.figures.outcomes import plot_gain_map, plot_intervals, plot_loss, plot_scores, plot_transfer
 from helpers.figures.published import (
@@ -51,6 +54,7 @@ from helpers.records import BASE, Instruction
 from helpers.store import write_text
 from helpers.study.cells import LATTICE, SINGLES
 from helpers.study.endpoints import UNITS, choose_items, keep_tasks, take_endpoint
+from helpers.study.mixing import read_mixtures
 from helpers.synthesis.overview import (
     compare_instructions,
     count_growth,
@@ -131,8 +135,8 @@ def _single_losses(study: Study) -> pd.DataFrame:
 
 
 def list_parts(losses: pd.DataFrame) -> pd.DataFrame:
-    """Return the gains of the singles in each part of the loss of the right answers to the tasks: `part`, then
-    as `transfer_table`.
+    """Return the gains of the singles in each part of the loss of the right answers to the tasks: `part`,
+    then as `transfer_table`.
     """
     answers = keep_tasks(losses)
     parts = ("stop", "words", "choice", "calibrated")
@@ -148,6 +152,20 @@ def list_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 def _reference_losses(cells: Sequence[str]) -> pd.DataFrame:
     return comparison.choose_reference_items(comparison.read_reference_losses(), cells)
+
+
+@cache
+def _predict_mixtures() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what the law with the least error predicts of the reference run: its cells, and every
+    mixture.
+    """
+    tables = comparison.read_reference_losses()
+    losses = read_losses(read_mixtures(tables, SINGLES))
+    left_out = judgement.leave_out(losses)
+    fits = intervals.fit_losses(losses, judgement.choose_law(judgement.judge_laws(left_out)))
+    size = comparison.count_reference_rows(tables)
+    mixtures = choice.recommend(fits, SINGLES, size, choice.MEAN).mixtures
+    return judgement.tabulate_predictions(losses, fits, left_out), mixtures
 
 
 GALLERY: dict[str, Drawing] = {
@@ -291,6 +309,12 @@ GALLERY: dict[str, Drawing] = {
         lambda _: label_pairs(synergy_table(_reference_losses(LATTICE))),
         partial(plot_intervals, unit=UNITS[LOSS]),
         (6.4, 4.2),
+    ),
+    "mixture_predictions": Drawing(
+        "05_multitask_synergy", lambda _: _predict_mixtures()[0], plot_predictions, (6.4, 4.6)
+    ),
+    "mixture_triangle": Drawing(
+        "05_multitask_synergy", lambda _: _predict_mixtures()[1], plot_triangle, (6.4, 5.0)
     ),
     "addition_sources": Drawing(
         "05_multitask_synergy", lambda _: label_sources(comparison.addition_gains()), plot_sources, (6.4, 6.8)

@@ -8,6 +8,7 @@ import ast
 import dataclasses
 import difflib
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,10 +19,13 @@ import yaml
 from helpers.errors import StudyError
 from helpers.paths import NOTEBOOKS, PROFILES, ROOT, runs_folder, shown
 from helpers.provider.ledger import ProviderLimits
-from helpers.settings import TYPES
+from helpers.settings import is_plain, shorten
 from helpers.study.study import Study
 from helpers.synthesis.public import PUBLIC
 from helpers.synthesis.settings import SynthesisSettings
+
+WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # 010 may mean 8 or 10
+TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +65,8 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
     }
 
 
-def read_profile(name: str) -> dict[str, Any]:
-    """Return the parameters of a profile.
+def read_profile(name: str) -> dict[str, str]:
+    """Return the parameters of a profile as they are written; their notebooks know their types.
 
     Raises:
         StudyError: there is no such profile, or its file is not a flat mapping.
@@ -74,69 +78,83 @@ def read_profile(name: str) -> dict[str, Any]:
             f"{name!r} was found."
         )
     try:
-        parameters = yaml.safe_load(path.read_text(encoding="utf-8"))
+        node = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.BaseLoader)
+    except UnicodeDecodeError as error:
+        raise StudyError(
+            f"{shown(path)} must be UTF-8, but the byte {error.object[error.start]:#x} was found. Save it as "
+            "UTF-8."
+        ) from None
     except yaml.YAMLError as error:
         raise StudyError(f"{shown(path)} is not valid YAML: {error}. Fix that line.") from None
-    if not isinstance(parameters, dict):
-        raise StudyError(
-            f"{shown(path)} must map parameters to values, but {type(parameters).__name__} was found."
-        )
+    except RecursionError:
+        raise StudyError(f"{shown(path)} is nested too deep. Write one `name: value` a line.") from None
+    if not isinstance(node, yaml.MappingNode):
+        raise StudyError(f"{shown(path)} must map parameters to values, one `name: value` a line.")
+    parameters: dict[str, str] = {}
+    for key, value in node.value:
+        place = f"{shown(path)}:{key.start_mark.line + 1}"
+        if not (isinstance(key, yaml.ScalarNode) and isinstance(value, yaml.ScalarNode)):
+            raise StudyError(f"A parameter must have one plain value ({place}). Write `name: value`.")
+        if key.value in parameters:
+            raise StudyError(f"`{key.value}` is given twice ({place}). Leave one out.")
+        parameters[key.value] = value.value
     return parameters
 
 
-def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """Return the parameters of `name=value` arguments, values read as YAML.
+def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
+    """Return the parameters of `name=value` arguments, values as they are written; of two of one name the
+    later one counts.
 
     Raises:
-        StudyError: an argument has no equals sign.
+        StudyError: an argument has no equals sign, or is no text.
     """
-    parameters = {}
+    parameters: dict[str, str] = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
-        if not equals:
-            raise StudyError(f"A parameter must be given as name=value, but {assignment!r} was found.")
-        try:
-            parameters[name.strip()] = yaml.safe_load(value) if value else ""
-        except yaml.YAMLError:
-            raise StudyError(
-                f"`{name}` must be a plain value, but {value!r} was found. Quote text that has brackets or "
-                "colons."
-            ) from None
+        name, value = name.strip(), value.strip()
+        if not equals or not name:
+            raise StudyError(f"A parameter must be given as name=value, but {shorten(assignment)} was found.")
+        if not is_plain(value):
+            raise StudyError(f"`{name}` must be a text that can be written, but {shorten(value)} was found.")
+        parameters[name] = value
     return parameters
 
 
-def check_parameters(parameters: Mapping[str, Any], declared: Mapping[str, Parameter]) -> dict[str, Any]:
+def check_parameters(parameters: Mapping[str, str], declared: Mapping[str, Parameter]) -> dict[str, Any]:
     """Return the parameters, each of its declared type.
 
-    A float may be written as a whole number or as '1e-3', text as any plain value.
-
     Raises:
-        StudyError: a parameter is declared by no notebook, or its value has another type.
+        StudyError: a parameter is declared by no notebook, or its value cannot be read as its type.
     """
     checked = {}
     for name, value in parameters.items():
         if name not in declared:
             near = difflib.get_close_matches(name, declared, n=1)
             hint = f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(sorted(declared))}."
-            raise StudyError(f"No notebook has a parameter `{name}`. {hint}")
-        checked[name] = _convert(value, declared[name])
+            raise StudyError(f"No notebook has a parameter `{name[:80]}`. {hint}")
+        checked[name] = read_value(value, declared[name])
     return checked
 
 
-def _convert(value: Any, wanted: Parameter) -> Any:
-    if wanted.type == "str" and isinstance(value, str | int | float) and not isinstance(value, bool):
-        return str(value)
-    if wanted.type == "float" and isinstance(value, int | str) and not isinstance(value, bool):
+def read_value(text: str, wanted: Parameter) -> Any:
+    """Return the value that a text stands for: whole numbers in decimal digits, other numbers in any usual
+    form, 'true' or 'false', and any text where a text is wanted.
+
+    Raises:
+        StudyError: it stands for none of the type.
+    """
+    if wanted.type == "str":
+        return text
+    if wanted.type == "int" and WHOLE_NUMBER.fullmatch(text):
+        return int(text)
+    if wanted.type == "bool" and text.lower() in TRUTH:
+        return TRUTH[text.lower()]
+    if wanted.type == "float":
         try:
-            return float(value)
+            return float(text)
         except ValueError:
             pass
-    if type(value) is not TYPES[wanted.type]:
-        raise StudyError(
-            f"`{wanted.name}` must be {wanted.type}, but {value!r} ({type(value).__name__}) was found: "
-            f"{wanted.help}."
-        )
-    return value
+    raise StudyError(f"`{wanted.name}` must be {wanted.type}, but {shorten(text)} was found: {wanted.help}.")
 
 
 def inspect_notebooks() -> dict[Path, dict[str, Parameter]]:

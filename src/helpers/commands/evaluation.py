@@ -23,8 +23,9 @@ from helpers.evaluation.judge import (
 from helpers.evaluation.sources import BASELINES
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.paths import shown
+from helpers.prompts import ALPACA, FORMAT_HELP, SYSTEM_HELP
+from helpers.provider.connection import read_key
 from helpers.provider.ledger import ProviderLimits
-from helpers.provider.wire import read_key
 from helpers.settings import pick
 from helpers.store import Run, write_text
 
@@ -63,6 +64,14 @@ def evaluate(
     permute_options: Annotated[
         bool, typer.Option("--permute-options", help="Show listed options in every cyclic order.")
     ] = False,
+    losses: Annotated[
+        bool, typer.Option("--losses", help="Measure the loss of the right answers too, without generating.")
+    ] = False,
+    answers: Annotated[
+        bool, typer.Option(help="Let the models answer; without it, losses alone, which is quick.")
+    ] = True,
+    prompt_format: Annotated[str, typer.Option(help=FORMAT_HELP)] = ALPACA,
+    system_prompt: Annotated[str, typer.Option(help=SYSTEM_HELP)] = "",
     bertscore: Annotated[
         bool, typer.Option("--bertscore", help="Measure BERTScore of generated texts, with a small encoder.")
     ] = False,
@@ -97,6 +106,8 @@ def evaluate(
         "n_items": n_items,
         "choice_scoring": choice_scoring,
         "permute_options": permute_options,
+        "prompt_format": prompt_format,
+        "system_prompt": system_prompt,
     }
     models = [*(model or ["smollm2-135m"]), *(BASELINES if baselines else [])]
     with plain_errors():
@@ -118,13 +129,33 @@ def evaluate(
         if further.judge:
             check_judge(further.judge, limits)
             read_key(open_journal(further.judge).model)
-        with report_progress("evaluate"):
-            evaluations = run_evaluations(models, adapter or [], settings, data)
-        if further.judge:
-            typer.echo(estimate_judging(evaluations, further))
-        with report_progress("measure"):
-            tables = tabulate(evaluations, further)
+        if prompt_format != ALPACA:
+            typer.echo(show_prompts(models, settings, data))
+        tables = {}
+        if losses or not answers:
+            with report_progress("losses"):
+                tables["losses"] = tabulate_losses(models, adapter or [], settings, data)
+        if answers:
+            with report_progress("evaluate"):
+                evaluations = run_evaluations(models, adapter or [], settings, data)
+            if further.judge:
+                typer.echo(estimate_judging(evaluations, further))
+            with report_progress("measure"):
+                tables |= tabulate(evaluations, further)
         show_tables(tables, output)
+
+
+def show_prompts(models: list[str], settings: dict, data: Path | None) -> str:
+    """Return the first prompt of the first task as each model gets it, decoded from its ids."""
+    from helpers.evaluation.stage import list_first_prompts
+
+    first = {
+        name: list_first_prompts(pick(EvaluationSettings, settings | {"model": name}), data).iloc[0]
+        for name in models
+    }
+    return "\n".join(
+        f"first prompt of {row['task']}, {name}:\n{row['prompt']}\n" for name, row in first.items()
+    )
 
 
 def show_tables(tables: dict[str, pd.DataFrame], output: Path | None) -> None:
@@ -164,6 +195,25 @@ def run_evaluations(
     return evaluations
 
 
+def tabulate_losses(
+    models: list[str], adapters: list[Path], settings: dict, data: Path | None
+) -> pd.DataFrame:
+    """Return the mean losses of the right answers of each model, and each adapter, on each task."""
+    import pandas as pd
+
+    from helpers.evaluation.adapters import SharedBase
+    from helpers.evaluation.answer_loss import average_losses, measure_answer_loss, read_losses
+
+    frames = []
+    for name in models:
+        own = pick(EvaluationSettings, settings | {"model": name})
+        base = SharedBase(own.model, own.dtype)
+        for label, adapter in ({name: None} | {str(adapter): adapter for adapter in adapters}).items():
+            runs = measure_answer_loss(own, own.n_items, adapter, data, base)
+            frames.append(read_losses(runs).assign(cell=label))
+    return average_losses(pd.concat(frames, ignore_index=True))
+
+
 def estimate_judging(evaluations: dict[str, Evaluation], further: Further) -> str:
     """Return what the judgements will cost: marks of every model's texts, and each later model's texts
     against the first one's.
@@ -177,10 +227,16 @@ def estimate_judging(evaluations: dict[str, Evaluation], further: Further) -> st
 
 
 def tabulate(evaluations: dict[str, Evaluation], further: Further) -> dict[str, pd.DataFrame]:
-    """Return the tables by name: scores, differences to the first model, further measures, letters chosen,
-    the judge's preferences, each where it applies.
+    """Return the tables by name: scores, differences to the first model, further measures, the judge's
+    replies, letters chosen, the judge's preferences, each where it applies.
     """
-    from helpers.analysis.measures import average_measures, compare_models, rate_letters, share_preferences
+    from helpers.analysis.measures import (
+        average_measures,
+        compare_models,
+        count_judgements,
+        rate_letters,
+        share_preferences,
+    )
     from helpers.analysis.statistics import score_tasks
     from helpers.evaluation.stage import read_items
 
@@ -191,6 +247,8 @@ def tabulate(evaluations: dict[str, Evaluation], further: Further) -> dict[str, 
     if len(evaluations) > 1:
         tables["differences"] = compare_models(items, first)
     tables["measures"] = average_measures(items)
+    if further.judge:
+        tables["judgements"] = count_judgements({name: runs[-1] for name, runs in measured.items()})
     if "letters" in items:
         tables["letters"] = rate_letters(items)
     if further.judge and len(evaluations) > 1:

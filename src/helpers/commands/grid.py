@@ -146,8 +146,8 @@ def export_cells(
     profile: Profile = "reference",
     parameter: Assignments = None,
 ) -> None:
-    """Write the losses and scores of all stored cells, item by item and without any text, as tables small enough
-    to be kept: losses into `losses/`, scores beside it; cells in the folder stay.
+    """Write the losses and scores of all stored cells, item by item and without any text, as tables small
+    enough to be kept: losses into `losses/`, scores beside it; cells in the folder stay.
     """
     from helpers.study.losses import export_losses
     from helpers.study.reference import export_grid

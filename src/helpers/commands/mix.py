@@ -115,9 +115,9 @@ def choose(
 
 
 def describe_recommendation(found: Recommendation, rows: int) -> str:
-    """Return a recommendation in sentences."""
+    """Return a recommendation in sentences; the mixture stands as the grid's `mixtures` take it."""
     what = {"mean": "the mean loss of all categories", "worst": "the worst category"}
-    mixture = " + ".join(f"{name} {count}" for name, count in found.rows.items() if count)
+    mixture = "+".join(f"{name}:{count}" for name, count in found.rows.items() if count)
     lines = [
         f"\nFor {what.get(found.target, found.target)}, {rows:,} rows, by the law {found.law!r}: {mixture}.",
         f"Expected loss {found.loss:.3f} nats a token ({found.low:.3f} to {found.high:.3f}).",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +12,7 @@ import typer
 
 from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
 from helpers.paths import shown
-from helpers.synthesis.settings import FilterSettings
+from helpers.synthesis.settings import RECORDED, FilterSettings, SynthesisSettings
 
 WAIT_SECONDS = 60
 
@@ -28,6 +30,10 @@ def synthesize(
     wait: Annotated[
         bool, typer.Option("--wait", help="With --batch: stay and look again every minute.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show the first prompt, the request and the estimate; send nothing."),
+    ] = False,
 ) -> None:
     """Make the instruction data alone, with its estimate, its account and its dataset folder; run it again to
     go on.
@@ -41,10 +47,14 @@ def synthesize(
     given = [f"max_cost_usd={max_cost_usd}"] * (max_cost_usd is not None) + ["batch=true"] * batch
     with plain_errors():
         study = Study.from_parameters(plan_parameters(profile, [*(parameter or []), *given]))
+        if dry_run:
+            typer.echo(show_first_request(study.synthesis))
         typer.echo(
             explain_cost(study.synthesis, study.limits)
             or "Recorded replies: nothing is asked, nothing is paid."
         )
+        if dry_run:
+            return
         while True:
             try:
                 with report_progress("synthesis"):
@@ -60,17 +70,8 @@ def synthesize(
             f"{facts['n_kept']} rows kept of {facts['n_tasks']} tasks in {facts['n_replies']} replies "
             f"({shown(run.path)})."
         )
-        failures = {
-            name.split("_")[1]: facts[name]
-            for name in facts
-            if name.endswith("_replies") and name != "n_replies" and facts[name]
-        }
-        if failures:
-            typer.echo(
-                "Replies that failed in some way: "
-                + ", ".join(f"{n} {name}" for name, n in failures.items())
-                + "."
-            )
+        if amiss := list_failures(facts):
+            typer.echo(f"Replies that were not what was asked for: {amiss}. They stand in replies.jsonl.")
         if study.synthesis.target_rows > facts["n_kept"]:
             typer.echo(
                 f"`target_rows` ({study.synthesis.target_rows}) was not reached: raise `n_requests` and run "
@@ -79,8 +80,40 @@ def synthesize(
         typer.echo(f"Dataset: {shown(export_dataset(run).path)}")
 
 
+def list_failures(facts: Mapping[str, int]) -> str:
+    """Return how many replies of a run were not what was asked for, by the way in which."""
+    counts = {name.split("_")[1]: n for name, n in facts.items() if name.endswith("_replies")}
+    return ", ".join(f"{n} {name}" for name, n in counts.items() if n and name != "replies")
+
+
+def show_first_request(settings: SynthesisSettings) -> str:
+    """Return the first prompt and the body that would carry it to a live teacher."""
+    from helpers.jsonl import read_rows
+    from helpers.paths import SEED_TASKS
+    from helpers.provider.request_fields import RequestFields
+    from helpers.records import SeedTask
+    from helpers.synthesis.pipeline import open_conversations, plan_requests
+    from helpers.synthesis.teacher import name_teacher
+
+    seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
+    _, _, prompt = next(plan_requests(settings, seeds))
+    lines = ["Prompt of the first request:", "", prompt]
+    if settings.teacher != RECORDED:
+        teacher = name_teacher(settings)
+        body = RequestFields(teacher).apply(next(next(open_conversations(settings, seeds))))
+        lines += [
+            f"Its body, to the {teacher.label} (its key goes in a header):",
+            "",
+            json.dumps(body, indent=1),
+            "",
+        ]
+    return "\n".join(lines)
+
+
 def filter_rows(
-    file: Annotated[Path, typer.Argument(help="JSONL with instruction, input, output.")],
+    file: Annotated[
+        Path, typer.Argument(help="JSON rows (a line each, or an array) with instruction, input, output.")
+    ],
     novelty_threshold: Annotated[
         float, typer.Option(help="ROUGE-L F1 from which an instruction counts as known.")
     ] = FilterSettings.novelty_threshold,
@@ -118,12 +151,12 @@ def filter_rows(
 
 
 def label_rows(
-    file: Annotated[Path, typer.Argument(help="JSONL with instruction, input, output.")],
+    file: Annotated[
+        Path, typer.Argument(help="JSON rows (a line each, or an array) with instruction, input, output.")
+    ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Where to write the labelled rows; default: FILE with .labelled before its ending."
-        ),
+        typer.Option(help="Where to write the labelled rows; default: FILE with the ending .labelled.jsonl."),
     ] = None,
     compare: Annotated[
         str, typer.Option(help="Field with labels to compare with, instead of writing rows.")
@@ -145,8 +178,11 @@ def label_rows(
             if agreement:
                 write_text(agreement, table.to_csv(index=False))
             return
-        target = out or file.with_suffix(f".labelled{file.suffix}")
-        typer.echo(f"{filter_files.label_file(file, target)} rows labelled in {shown(target)}")
+        target = out or file.with_suffix(".labelled.jsonl")
+        n_rows, n_left_out = filter_files.label_file(file, target)
+        typer.echo(f"{n_rows} rows labelled in {shown(target)}")
+        if n_left_out:
+            typer.echo(f"{n_left_out} rows left out: they have no instruction or no output.")
 
 
 def push(

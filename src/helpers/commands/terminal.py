@@ -2,31 +2,76 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from helpers.errors import StudyError
+from helpers.paths import runs_folder, shown
+from helpers.store import write_text
 
 Profile = Annotated[str, typer.Option(help="Name of a file in notebooks/profiles/.")]
 Assignments = Annotated[
     list[str] | None, typer.Option("-p", "--parameter", help="name=value; goes before the profile's.")
 ]
 LOG_SECONDS = 15
+LOCKED = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR)
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn a mistake that the user can fix into one message and exit code 1."""
+    """Turn a mistake that the user can fix into one message and exit code 1; the traceback of any other error
+    is kept in a file, which the message names.
+    """
     try:
         yield
-    except (StudyError, OSError) as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(1) from None
+    except StudyError as error:
+        _fail(str(error))
+    except OSError as error:
+        hint = (
+            " Free it, or name another folder in STUDY_RUNS or STUDY_CACHE." if error.errno in LOCKED else ""
+        )
+        _fail(f"{error}.{hint}" if hint else str(error))
+    except (typer.Exit, typer.Abort, TyperException):
+        raise
+    except Exception as error:  # the one place where what nobody thought of ends
+        _fail(f"{type(error).__name__}: {str(error).strip() or 'no message'}\n{_keep_traceback(error)}")
+
+
+def _fail(message: str) -> NoReturn:
+    typer.secho(f"error: {hide_secrets(message)}", fg="red", err=True)
+    raise typer.Exit(1) from None
+
+
+def _keep_traceback(error: Exception) -> str:
+    """Write the traceback of an error below the runs folder; return a sentence that says where."""
+    text = hide_secrets("".join(traceback.format_exception(error)))
+    path = runs_folder() / "errors" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    try:
+        write_text(path, text.encode("utf-8", "replace").decode())
+    except OSError as reason:
+        return f"The traceback could not be kept ({reason}):\n{text}"
+    return (
+        f"This is a fault of the project. Its traceback is in {shown(path)}: report it with the command. "
+        "What was finished is kept."
+    )
+
+
+def hide_secrets(text: str) -> str:
+    """Return a text without the keys of the environment and the passwords of addresses."""
+    for name, value in os.environ.items():
+        if len(value) >= 8 and name.endswith(("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")):
+            text = text.replace(value, f"<{name}>")
+    return re.sub(r"(?<=://)[^/\s@]+@", "<hidden>@", text)
 
 
 @contextmanager
@@ -45,7 +90,9 @@ def print_lines(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
 
     def show(report: dict[str, Any]) -> None:
         nonlocal last
-        if time.monotonic() - last >= LOG_SECONDS:
+        if "message" in report:
+            typer.echo(f"{title}: {report['message']}", err=True)
+        elif time.monotonic() - last >= LOG_SECONDS:
             last = time.monotonic()
             typer.echo(
                 f"{title}: {report['title']}, {report['done']} of {report['total']} {report['unit']} "
@@ -73,6 +120,9 @@ def draw_bars(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
         bar.add_task(title, total=None, note="")
 
         def show(report: dict[str, Any]) -> None:
+            if "message" in report:
+                bar.console.print(report["message"], markup=False)
+                return
             name = report["title"]
             if name not in tasks or report["done"] == 0:
                 tasks[name] = bar.add_task(f"  {name}", total=report["total"], note="")

@@ -15,18 +15,25 @@ import typer
 
 from helpers.commands.terminal import plain_errors, report_progress
 from helpers.errors import StudyError
-from helpers.paths import shown
+from helpers.evaluation.stage import EvaluationSettings, evaluate_adapters, prepare_task_runs, read_items
+from helpers.jsonl import read_rows
+from helpers.models.load import load_tokenizer
+from helpers.paths import check_new_folder, shown
+from helpers.prompts import CHAT, PromptFormat
+from helpers.records import Instruction
 from helpers.settings import TYPES, pick
 from helpers.store import Run
+from helpers.synthesis.user_rows import prepare_rows
+from helpers.tuning.adapter import adopt_parent
 from helpers.tuning.lora import ADAPTER, join_processes, tune, write_card
-from helpers.tuning.rows import parse_categories
+from helpers.tuning.rows import encode_row, parse_categories
 from helpers.tuning.settings import TuningSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Instructions = Annotated[
-    Path, typer.Option(help="JSONL file with id, category, instruction, input and output.")
+    Path, typer.Option(help="File of JSON rows with instruction, input, output, and a category where known.")
 ]
 Output = Annotated[Path | None, typer.Option(help="Folder to copy the adapter to, with its card.")]
 Tasks = Annotated[
@@ -37,6 +44,13 @@ Tasks = Annotated[
     ),
 ]
 NItems = Annotated[int, typer.Option(help="Test items a task, at most.")]
+Start = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        help="Folder of an adapter to go on from; its rank, scale, dropout and layers stay.",
+    ),
+]
 
 
 def _add_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -68,6 +82,7 @@ def tune_adapter(
     output: Output = None,
     tasks: Tasks = "",
     n_items: NItems = 12,
+    start: Start = None,
     **parameters: Any,
 ) -> None:
     """Tune any LLaMA-like model with LoRA on a file of instructions; the adapter loads with plain peft.
@@ -82,15 +97,23 @@ def tune_adapter(
             raise StudyError(
                 f"`instructions` must name a JSONL file, but none lies at {str(instructions)!r}."
             )
+        if output:
+            check_new_folder(output, "output")
+        if start:
+            settings = adopt_parent(settings, start)
+        evaluation = pick(
+            EvaluationSettings, dataclasses.asdict(settings) | {"tasks": tasks, "n_items": n_items}
+        )
+        if tasks:
+            prepare_task_runs(evaluation)
+        if settings.prompt_format == CHAT:
+            typer.echo(show_prompt(settings, instructions))
         processes = join_processes()
         try:
             with report_progress(f"tune {settings.model}"):
-                run = tune(settings, instructions)
-                scores = (
-                    score_adapter(settings, instructions, tasks, n_items)
-                    if tasks and processes.is_main_process
-                    else None
-                )
+                instructions = prepare_rows(instructions)
+                run = tune(settings, instructions, start)
+                scores = score_adapter(evaluation, run) if tasks and processes.is_main_process else None
             if processes.is_main_process:
                 typer.echo(summarize_run(run))
                 if output:
@@ -112,31 +135,26 @@ def summarize_run(run: Run) -> str:
     )
 
 
-def score_adapter(settings: TuningSettings, instructions: Path, tasks: str, n_items: int) -> pd.DataFrame:
+def show_prompt(settings: TuningSettings, instructions: Path) -> str:
+    """Return the first row's prompt and response as the model gets them, decoded from their ids."""
+    row = next(iter(read_rows(instructions, Instruction)))
+    tokenizer = load_tokenizer(settings.model)
+    encoded = encode_row(tokenizer, row, PromptFormat.from_settings(settings))
+    prompt, response = encoded.input_ids[: encoded.n_prompt], encoded.input_ids[encoded.n_prompt :]
+    return f"first prompt:\n{tokenizer.decode(prompt)}\nresponse to learn:\n{tokenizer.decode(response)}\n"
+
+
+def score_adapter(evaluation: EvaluationSettings, run: Run) -> pd.DataFrame:
     """Return the scores of base and tuned model with intervals, one row a task and model."""
     from helpers.analysis.statistics import score_tasks
     from helpers.records import BASE
-    from helpers.study.study import Study
 
-    parameters = dataclasses.asdict(settings) | {
-        "tasks": tasks,
-        "n_items": n_items,
-        "instructions": str(instructions.resolve()),
-    }
-    return score_tasks(Study.from_parameters(parameters).collect_items([BASE, settings.categories]))
+    return score_tasks(read_items(evaluate_adapters(evaluation, {BASE: None, "tuned": run.file(ADAPTER)})))
 
 
 def export_adapter(
     run: Run, settings: TuningSettings, folder: Path, scores: pd.DataFrame | None = None
 ) -> None:
-    """Copy a run's adapter to a folder and write its card anew, with the scores where there are some.
-
-    Raises:
-        StudyError: the folder holds something already.
-    """
-    if folder.exists() and any(folder.iterdir()):
-        raise StudyError(
-            f"`output` must name a new or empty folder, but {shown(folder)} holds something. Name another."
-        )
+    """Copy a run's adapter to a folder and write its card anew, with the scores where there are some."""
     shutil.copytree(run.file(ADAPTER), folder, dirs_exist_ok=True)
     write_card(run, settings, folder, [] if scores is None else scores.to_dict("records"))

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
-from helpers.models.hub import first_line
-from helpers.models.load import AUTO, load_model, load_tokenizer, quiet_peft
+from helpers.models.adapters import check_folder, is_plain, load_adapter, read_config
+from helpers.models.forward import SHORT, is_close, is_exact
+from helpers.models.load import AUTO, load_model, load_tokenizer
 from helpers.paths import shown
-from helpers.store import Run, sha256_file, sha256_text
+from helpers.store import Run
 from helpers.tuning.lora import ADAPTER
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 class SharedBase:
@@ -28,7 +28,7 @@ class SharedBase:
     An adapter is merged into the weights, so that base and tuned models run the very same layers. Taking it
     off again by subtraction would leave rounding errors behind; the weights that it changes are therefore
     kept and copied back (on a GPU they are kept in the main memory). Where they are not kept, and after an
-    adapter that puts whole layers of its own in place of the base's, the base is loaded again.
+    adapter that touches more than the layers it is added to, or that was refused, the base is loaded again.
 
     Attributes:
         name: the model, as `load_model` takes it.
@@ -59,48 +59,59 @@ class SharedBase:
         """
         if adapter != self._active_adapter:
             self._restore_base()
+            self._active_adapter = None
             if adapter is not None:
                 self._merge_adapter(adapter)
             self._active_adapter = adapter
         return self._model
 
     def _merge_adapter(self, adapter: Path) -> None:
-        from peft import PeftModel
         from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
-        from peft.utils.other import AuxiliaryTrainingWrapper
 
+        self._altered = True  # until the adapter is found to be a plain one
         try:
-            with quiet_peft():
-                wrapped = PeftModel.from_pretrained(self._model, adapter)
-        except (RuntimeError, ValueError) as error:
+            before = _read_probe(self._model)
+            wrapped = load_adapter(self._model, adapter, self.name)
+            if not isinstance(wrapped.base_model, BaseTuner):
+                raise StudyError(
+                    f"The adapter in {shown(adapter)} adds no weights that could be merged. Use one of "
+                    "LoRA's kind."
+                )
+            added = [module for module in wrapped.modules() if isinstance(module, BaseTunerLayer)]
+            untied = _untie(wrapped)
+            if self.keeps_weights and not untied and is_plain(read_config(adapter)):
+                self._kept = [
+                    (weight, weight.data.to("cpu", copy=True))
+                    for module in added
+                    for weight in module.get_base_layer().parameters()
+                ]
+            beside = _read_probe(wrapped)
+            wrapped.merge_and_unload().eval()
+            self._check_merge(adapter, before, beside)
+        except BaseException:
+            self._kept = []
+            self._restore_base()
+            raise
+        self._altered = not self._kept
+
+    def _check_merge(self, adapter: Path, before: torch.Tensor, beside: torch.Tensor) -> None:
+        """Raise StudyError where a model into which an adapter was merged is not the one that has it beside
+        its weights; in few bits, rounding may take up to half of what the adapter does.
+        """
+        merged = _read_probe(self._model)
+        rounding = 0.0 if is_exact(self._model) else 0.5
+        differs = (merged - beside).abs().max() > rounding * (beside - before).abs().max()
+        if differs and not is_close(self._model, merged, beside):
             raise StudyError(
-                f"The adapter in {shown(adapter)} does not fit {self.name!r}: {first_line(error)} "
-                "Name the model it was tuned on."
-            ) from None
-        if not isinstance(wrapped.base_model, BaseTuner):
-            raise StudyError(
-                f"The adapter in {shown(adapter)} adds no weights that could be merged. Use one of LoRA's "
-                "kind."
+                f"The adapter in {shown(adapter)} cannot be merged into {self.name!r} without changing what "
+                "it does. Use one of LoRA's kind."
             )
-        self._altered = not self.keeps_weights or any(
-            isinstance(module, AuxiliaryTrainingWrapper) for module in wrapped.modules()
-        )
-        if not self._altered:
-            layers = [
-                module.get_base_layer() for module in wrapped.modules() if isinstance(module, BaseTunerLayer)
-            ]
-            self._kept = [
-                (weight, weight.data.to("cpu", copy=True))
-                for layer in layers
-                for weight in layer.parameters()
-            ]
-        wrapped.merge_and_unload().eval()
 
     def _restore_base(self) -> None:
         for weight, kept in self._kept:
             weight.data.copy_(kept)
         if self._altered:
-            del self._model
+            self.__dict__.pop("_model", None)
         self._kept, self._altered = [], False
 
 
@@ -113,15 +124,36 @@ def find_adapter(adapter: Run | Path | None) -> Path | None:
     if adapter is None:
         return None
     folder = adapter.file(ADAPTER) if isinstance(adapter, Run) else Path(adapter)
-    missing = [name for name in ADAPTER_FILES if not (folder / name).is_file()]
-    if missing:
-        raise StudyError(
-            f"An adapter is a folder with {' and '.join(ADAPTER_FILES)}, but {shown(folder)} lacks "
-            f"{missing[0]}. Save it with `save_pretrained`."
-        )
+    check_folder(folder)
     return folder
 
 
-def identify_adapter(adapter: Path | None) -> str:
-    """Return what stands for an adapter in a fingerprint: the sha256 of its settings and weights."""
-    return sha256_text("".join(sha256_file(adapter / name) for name in ADAPTER_FILES)) if adapter else "none"
+def _read_probe(model: PreTrainedModel | PeftModel) -> torch.Tensor:
+    """Return the logits of a few tokens from all over the vocabulary, its last ones included."""
+    import torch
+
+    n_tokens = model.get_input_embeddings().weight.shape[0]
+    ids = torch.linspace(0, n_tokens - 1, SHORT, device=model.device).long()[None]
+    with torch.inference_mode():
+        return model(input_ids=ids).logits.float()
+
+
+def _untie(wrapped: PeftModel) -> bool:
+    """Give layers that an adapter is added to, and that share their weight with another layer, a weight of
+    their own, so that merging changes them alone; say whether there were any.
+    """
+    import torch
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    added = [module for module in wrapped.modules() if isinstance(module, BaseTunerLayer)]
+    owners: dict[int, int] = {}
+    for _, weight in wrapped.named_parameters(remove_duplicate=False):
+        owners[id(weight)] = owners.get(id(weight), 0) + 1
+    tied = [
+        layer
+        for layer in (module.get_base_layer() for module in added)
+        if owners.get(id(getattr(layer, "weight", None)), 0) > 1
+    ]
+    for layer in tied:
+        layer.weight = torch.nn.Parameter(layer.weight.detach().clone(), requires_grad=False)
+    return bool(tied)

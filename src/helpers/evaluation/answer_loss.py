@@ -1,4 +1,5 @@
-"""The loss of the right answer: given the very prompt that a model answers, how likely is the reference answer?
+"""The loss of the right answer: given the very prompt that a model answers, how likely is the reference
+answer?
 
 One forward pass an item and no generation. A score is coarse where models are small; the likelihood of the
 right answer moves with every row of training (Heineman et al., 2025, "Signal and Noise"). It is kept in
@@ -17,15 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.adapters import SharedBase, find_adapter, identify_adapter
+from helpers.evaluation.adapters import SharedBase, find_adapter
 from helpers.evaluation.choice import score_tokens
-from helpers.evaluation.metrics import log, softmax
 from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.stage import EvaluationSettings, TaskRun, prepare_task_runs
 from helpers.jsonl import dump_rows, read_json_lines
+from helpers.models.adapters import identify_adapter
+from helpers.models.forward import check_lengths
 from helpers.models.load import describe_format, identify_model
 from helpers.progress import track
-from helpers.prompts import build_prompt, encode_prompt
+from helpers.prompts import Prompt
 from helpers.store import Run, run_stage, write_text
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ def _measure_task(task_run: TaskRun, base: SharedBase, adapter: Path | None, inp
         (folder / PARTIAL).unlink(missing_ok=True)
         return {"n_items": len(rows)}
 
-    return run_stage("answer_loss", {"task": task_run.task.name}, inputs, VERSION, compute)
+    asked = {"task": task_run.task.name} | task_run.form.describe()
+    return run_stage("answer_loss", asked, inputs, VERSION, compute)
 
 
 def list_losses(
@@ -105,12 +108,17 @@ def list_losses(
     question, whose shares are the options' prior (contextual calibration; Zhao et al., 2021).
     """
     asked = [
-        (encode_prompt(tokenizer, task_run.build_prompts(item)[0]), encode_answers(tokenizer, task_run, item))
+        (
+            task_run.form.encode(tokenizer, task_run.build_prompts(item)[0]),
+            encode_answers(tokenizer, task_run, item),
+        )
         for item in task_run.items
     ]
     if task_run.task.is_choice:
-        empty = encode_prompt(tokenizer, build_prompt(task_run.task.instruction))
+        empty = task_run.form.encode(tokenizer, Prompt(task_run.task.instruction))
         asked += [(empty, answers) for _, answers in asked]
+    lengths = [len(prompt) + max(map(len, answers)) for prompt, answers in asked]
+    check_lengths(model.config, lengths, f"prompts with answers of {task_run.task.name!r}")
     found = score_tokens(model, asked, BATCH_SIZE, partial)
     priors = found[len(task_run.items) :] or [None] * len(task_run.items)
     return [
@@ -125,19 +133,13 @@ def encode_answers(tokenizer: PreTrainedTokenizerBase, task_run: TaskRun, item: 
     Raises:
         StudyError: the tokenizer has no end of text, or an answer is empty.
     """
-    if tokenizer.eos_token_id is None:
-        raise StudyError(
-            "The loss of an answer counts its end, but the model's tokenizer names no end-of-text token. Set "
-            "`eos_token` in its tokenizer_config.json."
-        )
     texts = item.options if task_run.task.is_choice else [task_run.task.answer(item)]
-    ids = [tokenizer(text.strip(), add_special_tokens=False)["input_ids"] for text in texts]
-    if not all(ids):
+    if not all(text.strip() for text in texts):
         raise StudyError(
             f"Every reference answer must hold text, but an empty one was found ({task_run.task.name}, item "
             f"{item.id}). Fix or remove that item."
         )
-    return [[*answer, tokenizer.eos_token_id] for answer in ids]
+    return [task_run.form.encode_response(tokenizer, text) for text in texts]
 
 
 def _describe_item(
@@ -146,8 +148,9 @@ def _describe_item(
     right = scores[item.answer if task_run.task.is_choice else 0]
     if not all(map(math.isfinite, (value for tokens in scores for value in tokens))):
         raise StudyError(
-            f"A loss must be a finite number, but {sum(right)} was found ({task_run.task.name}, item {item.id}). "
-            "The model's weights are broken, or its number format is too narrow: try dtype=float32."
+            f"A loss must be a finite number, but {sum(right)} was found ({task_run.task.name}, item "
+            f"{item.id}). The model's weights are broken, or its number format is too narrow: try "
+            "dtype=float32."
         )
     row = {
         "task": task_run.task.name,
@@ -160,11 +163,13 @@ def _describe_item(
     }
     if not task_run.task.is_choice:
         return row | {"choice": None, "calibrated": None}
+    from scipy.special import log_softmax
+
     means = [sum(tokens[:-1]) / (len(tokens) - 1) for tokens in scores]
     empty = [sum(tokens[:-1]) / (len(tokens) - 1) for tokens in prior]
     freed = [mean - before for mean, before in zip(means, empty, strict=True)]
     losses = {"choice": means, "calibrated": freed}
-    return row | {name: round(-log(softmax(values)[item.answer]), 5) for name, values in losses.items()}
+    return row | {name: round(-float(log_softmax(values)[item.answer]), 5) for name, values in losses.items()}
 
 
 def read_losses(runs: Sequence[Run]) -> pd.DataFrame:
@@ -175,3 +180,21 @@ def read_losses(runs: Sequence[Run]) -> pd.DataFrame:
 
     rows = [row for run in runs for row in read_json_lines(run.file(LOSSES))]
     return pd.DataFrame(rows).astype({"choice": float, "calibrated": float})
+
+
+def average_losses(losses: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean losses of each model on each task, every item counting the same: cell, task, loss (nats
+    a token, end of text included), bits_per_byte (of the words; models of different tokenizers share it),
+    stop, choice, calibrated (nats), n.
+
+    Args:
+        losses: rows of `read_losses` with the model's name in the column `cell`.
+    """
+    table = losses.assign(
+        loss=(losses["words"] + losses["stop"]) / (losses["tokens"] + 1),
+        bits_per_byte=losses["words"] / losses["bytes"] / math.log(2),
+        n=1,
+    )
+    means = ("loss", "bits_per_byte", "stop", "choice", "calibrated")
+    groups = table.groupby(["task", "cell"], sort=False)
+    return groups.agg(dict.fromkeys(means, "mean") | {"n": "sum"}).reset_index()

@@ -4,12 +4,15 @@ it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from helpers.errors import StudyError
 from helpers.evaluation.partial import PartialAnswers, plan_batches
 from helpers.evaluation.prefix import SharedPrefix
-from helpers.models.load import project_logits
+from helpers.models.forward import agree, choose_way, predict_places, probe_length, project_logits
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +29,7 @@ def score_options(
     `score_tokens`.
     """
     scores = score_tokens(model, items, batch_size, partial)
-    return [[sum(tokens) / len(tokens) for tokens in options] for options in scores]
+    return [[check_finite(sum(tokens) / len(tokens)) for tokens in options] for options in scores]
 
 
 def score_tokens(
@@ -37,7 +40,8 @@ def score_tokens(
     The options follow the prompt in one sequence; a mask lets each see the prompt and itself alone, and its
     positions start where the prompt ends, so that every option scores as if it stood there alone. The last
     token of an option predicts nothing that counts and is left out, so that options of one token, such as
-    letters, cost no more than the prompt. Scores do not depend on the batch.
+    letters, cost no more than the prompt. Scores do not depend on the batch. A model that such a mask does
+    not serve reads every option after the prompt by itself.
 
     Args:
         model: a causal language model.
@@ -50,11 +54,71 @@ def score_tokens(
     scores = PartialAnswers() if partial is None else partial
     batches = plan_batches([_length(item) for item in items], batch_size)
     with torch.inference_mode():
+        if not _can_branch(model, items):
+            return scores.fill(
+                batches, lambda batch: [_score_plainly(model, items[index]) for index in batch]
+            )
         shared = SharedPrefix(model, [prompt for prompt, _ in items])
         own = [(prompt[shared.length :], options) for prompt, options in items]
         return scores.fill(
             batches, lambda batch: _score_batch(model, shared, [own[index] for index in batch])
         )
+
+
+def _can_branch(model: PreTrainedModel, items: Sequence[Branches]) -> bool:
+    """Say whether options beside each other score as by themselves, tried on the beginning of the longest
+    prompt, or on all of it where a window is shorter.
+    """
+    import torch
+
+    prompt, options = max(items, key=_length)
+    length = probe_length(model, len(prompt) + max(map(len, options)))
+
+    def find() -> bool:
+        begun = prompt[:length]
+        tried = [(begun, [begun[:1], begun[-3:], begun[:5]]), (begun[: max(1, length - 5)], [begun[:4]])]
+        plain = [_score_plainly(model, item) for item in tried]
+
+        def score_beside() -> list[float]:
+            shared = SharedPrefix(model, [ids for ids, _ in tried])
+            own = [(ids[shared.length :], branches) for ids, branches in tried]
+            return list(chain(*chain(*_score_batch(model, shared, own))))
+
+        return agree(model, score_beside, torch.tensor(list(chain(*chain(*plain)))))
+
+    return choose_way(model, ("branches", length), find)
+
+
+def _score_plainly(model: PreTrainedModel, item: Branches) -> list[list[float]]:
+    """Score the options of one item, each read after the prompt by itself."""
+    import torch
+
+    prompt, options = item
+    rows = [prompt + option[:-1] for option in options]
+    input_ids = torch.zeros((len(rows), max(map(len, rows))), dtype=torch.long)
+    wanted = torch.zeros_like(input_ids, dtype=torch.bool)
+    for number, row in enumerate(rows):
+        input_ids[number, : len(row)] = torch.tensor(row)
+        wanted[number, len(prompt) - 1 : len(row)] = True
+    logits = predict_places(model, input_ids.to(model.device), wanted.to(model.device))
+    likelihoods = torch.log_softmax(logits, dim=-1).split([len(option) for option in options])
+    return [
+        part[range(len(option)), option].tolist() for part, option in zip(likelihoods, options, strict=True)
+    ]
+
+
+def check_finite(likelihood: float) -> float:
+    """Return the log-likelihood of an option.
+
+    Raises:
+        StudyError: it is no number, so that the model's weights cannot be sound.
+    """
+    if not math.isfinite(likelihood):
+        raise StudyError(
+            f"The model gives an option the log-likelihood {likelihood}, which is no finite number. Check "
+            "the weights of the model and of its adapter, or take `dtype` float32."
+        )
+    return likelihood
 
 
 def _length(item: Branches) -> int:
@@ -136,6 +200,7 @@ def _masks(
     distance = positions[:, :, None] - columns[:, None, :]
     seen = (distance >= 0) & ((owners[:, None, :] == 0) | (owners[:, None, :] == branches[:, :, None]))
 
+    # owner 0 is the prompt, seen from every branch; added to attention logits, hence 0 or the least number
     def additive(seen: torch.Tensor) -> torch.Tensor:
         return torch.zeros(seen.shape, dtype=model.dtype, device=seen.device).masked_fill(
             ~seen, torch.finfo(model.dtype).min

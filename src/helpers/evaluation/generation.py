@@ -1,14 +1,29 @@
-"""Greedy generation in batches: what all prompts share is read once, and finished rows leave the batch."""
+"""Greedy generation in batches: what all prompts share is read once, and finished rows leave the batch.
+
+A model that this does not serve continues one prompt at a time, by its own `generate` or, where that fails,
+by reading the text again for each token.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from helpers.errors import StudyError
 from helpers.evaluation.partial import PartialAnswers, plan_batches
 from helpers.evaluation.prefix import SharedPrefix
+from helpers.models.forward import (
+    REFUSALS,
+    choose_way,
+    is_close,
+    predict_next,
+    probe_length,
+    project_logits,
+)
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 
@@ -35,7 +50,12 @@ def generate_greedily(
 
     results = PartialAnswers() if partial is None else partial
     batches = plan_batches([len(prompt) for prompt in prompts], batch_size)
+    way = _choose_way(model, prompts, max_new_tokens, end_id)
     with torch.inference_mode():
+        if way is not _continue:
+            return results.fill(
+                batches, lambda batch: [way(model, prompts[index], max_new_tokens, end_id) for index in batch]
+            )
         shared = SharedPrefix(model, prompts)
         return results.fill(
             batches,
@@ -51,6 +71,7 @@ def _continue(
     prompts: Sequence[list[int]],
     max_new_tokens: int,
     end_id: int,
+    observe: Callable[[torch.Tensor], None] | None = None,
 ) -> list[list[int]]:
     """Continue a batch of prompts, which all end in the last column with nothing between their tokens: a
     layer that sees a window sees theirs alone.
@@ -65,6 +86,8 @@ def _continue(
         [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device
     )
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, shared.length :]
+    # the shared part moves right, up to the row's own tokens: padding between them would use up the window of
+    # layers that see one
     cache = shared.repeat(longest - len(prompt) for prompt in prompts)
     results: list[list[int]] = [[] for _ in prompts]
     rows = torch.arange(len(prompts), device=model.device)
@@ -72,11 +95,15 @@ def _continue(
         hidden = model.base_model(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         ).last_hidden_state
-        chosen = model.get_output_embeddings()(hidden[:, -1]).argmax(dim=-1)
+        logits = project_logits(model, hidden[:, -1])
+        if observe:
+            observe(logits)
+        highest, chosen = logits.max(dim=-1)
+        _check_finite(highest.max().item())
         going = (chosen != end_id).nonzero()[:, 0]
         if not len(going):
             break
-        if len(going) < len(chosen):
+        if len(going) < len(chosen):  # finished rows leave the batch: the longest answer is computed alone
             rows, chosen, mask, positions = rows[going], chosen[going], mask[going], positions[going]
             cache.batch_select_indices(going)
         for row, token in zip(rows.tolist(), chosen.tolist(), strict=True):
@@ -84,3 +111,85 @@ def _continue(
         ids, positions = chosen[:, None], positions[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
     return results
+
+
+def _choose_way(
+    model: PreTrainedModel, prompts: Sequence[list[int]], max_new_tokens: int, end_id: int
+) -> Callable[..., list]:
+    """Return the fastest way of generation that gives what the model's own `forward` gives, tried on the
+    beginning of the longest prompt, or on all of it where a window is shorter.
+    """
+    longest = max(prompts, key=len)
+    length = probe_length(model, len(longest) + max_new_tokens)
+    start = longest[:length]
+
+    def find() -> Callable[..., list]:
+        if _agrees_in_batches(model, [start, start[:-3] or start], end_id):
+            return _continue
+        try:
+            tokens = _generate_alone(model, start, 3, end_id)
+        except REFUSALS:
+            return _read_again
+        return _generate_alone if tokens == _read_again(model, start, 3, end_id) else _read_again
+
+    return choose_way(model, ("continuations", length), find)
+
+
+def _agrees_in_batches(model: PreTrainedModel, prompts: Sequence[list[int]], end_id: int) -> bool:
+    import torch
+
+    seen: list[torch.Tensor] = []
+    try:
+        tokens = _continue(model, SharedPrefix(model, prompts), prompts, 3, end_id, seen.append)
+    except REFUSALS:
+        return False
+    going = list(range(len(prompts)))
+    for step, logits in enumerate(seen):
+        going = [row for row in going if len(tokens[row]) >= step]
+        own = torch.stack([predict_next(model, prompts[row] + tokens[row][:step]) for row in going])
+        if not is_close(model, logits, own):
+            return False
+    return True
+
+
+def _generate_alone(model: PreTrainedModel, prompt: list[int], max_new_tokens: int, end_id: int) -> list[int]:
+    """Continue one prompt by the model's own `generate`, without the habits that its settings name, such as
+    a penalty for repetitions.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    kept, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        ids = torch.tensor([prompt], device=model.device)
+        tokens = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            eos_token_id=end_id,
+            pad_token_id=end_id,
+        )[0, len(prompt) :].tolist()
+    finally:
+        model.generation_config = kept
+    return tokens[: tokens.index(end_id)] if end_id in tokens else tokens
+
+
+def _read_again(model: PreTrainedModel, prompt: list[int], max_new_tokens: int, end_id: int) -> list[int]:
+    """Continue one prompt, which is read again from its beginning for each token."""
+    tokens: list[int] = []
+    while len(tokens) < max_new_tokens:
+        highest, chosen = predict_next(model, prompt + tokens).max(dim=-1)
+        _check_finite(highest.item())
+        if chosen.item() == end_id:
+            break
+        tokens.append(chosen.item())
+    return tokens
+
+
+def _check_finite(highest: float) -> None:
+    if not math.isfinite(highest):
+        raise StudyError(
+            f"The model's highest logit is {highest}, which is no finite number. Check the weights of the "
+            "model and of its adapter, or take `dtype` float32."
+        )

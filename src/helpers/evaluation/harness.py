@@ -81,7 +81,7 @@ def describe_items(task_run: TaskRun, tokenizer: PreTrainedTokenizerBase) -> Ite
     right one.
     """
     for item in task_run.items:
-        (prompt,) = task_run.build_prompts(item)
+        (prompt,) = (prompt.text for prompt in task_run.build_prompts(item))
         options = encode_options(tokenizer, task_run, item, 0)
         shown = (
             [letter_of(index, item) for index in range(len(item.options))]

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.adapters import SharedBase, find_adapter, identify_adapter
+from helpers.evaluation.adapters import SharedBase, find_adapter
 from helpers.evaluation.partial import PartialAnswers, plan_batches
 from helpers.evaluation.stage import EvaluationSettings
 from helpers.jsonl import read_rows
+from helpers.models.adapters import identify_adapter
 from helpers.models.load import describe_format, identify_model
 from helpers.progress import track
+from helpers.prompts import PAPERS_FORMAT, PromptFormat
 from helpers.records import Instruction
 from helpers.store import Run, run_stage, sha256_file
 from helpers.tuning.rows import IGNORED, EncodedRow, collate, encode_row
@@ -60,6 +62,7 @@ def measure_held_out(
     """
     base = base or SharedBase(settings.model, settings.dtype, keeps_weights=False)
     folder = find_adapter(adapter)
+    form = PromptFormat.from_settings(settings)
     inputs = {
         "rows": sha256_file(rows),
         "model": identify_model(settings.model),
@@ -67,7 +70,8 @@ def measure_held_out(
     }
 
     def compute(path: Path) -> dict[str, Any]:
-        drawn = draw_held_out(read_rows(rows, Instruction), n_rows, base.tokenizer, max_tokens)
+        read = read_rows(rows, Instruction)
+        drawn = draw_held_out(read, n_rows, base.tokenizer, max_tokens, form)
         losses = split_losses(base.merge(folder), [row for _, row in drawn], PartialAnswers(path / PARTIAL))
         with (path / LOSSES).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -78,12 +82,16 @@ def measure_held_out(
         (path / PARTIAL).unlink(missing_ok=True)
         return {"n_rows": len(drawn)}
 
-    asked = {"n_rows": n_rows, "max_tokens": max_tokens} | describe_format(base.dtype)
+    asked = {"n_rows": n_rows, "max_tokens": max_tokens} | describe_format(base.dtype) | form.describe()
     return run_stage("held_out", asked, inputs, VERSION, compute)
 
 
 def draw_held_out(
-    rows: Iterable[Instruction], n_rows: int, tokenizer: Any, max_tokens: int
+    rows: Iterable[Instruction],
+    n_rows: int,
+    tokenizer: Any,
+    max_tokens: int,
+    form: PromptFormat = PAPERS_FORMAT,
 ) -> list[tuple[Instruction, EncodedRow]]:
     """Draw at most `n_rows` rows of each category by hash, a smaller draw part of a larger one, and leave
     out those of over `max_tokens`; categories in alphabetical order.
@@ -93,7 +101,7 @@ def draw_held_out(
         by_category.setdefault(row.category, []).append(row)
     drawn = []
     for category in sorted(by_category):
-        encoded = ((row, encode_row(tokenizer, row)) for row in by_category[category])
+        encoded = ((row, encode_row(tokenizer, row, form)) for row in by_category[category])
         fitting = (pair for pair in encoded if len(pair[1].input_ids) <= max_tokens)
         drawn += [pair for pair, _ in zip(fitting, range(n_rows), strict=False)]
     return drawn
@@ -103,8 +111,8 @@ def _list_fields(row: Instruction, encoded: EncodedRow, loss: tuple[float, float
     words, stop = loss
     if not math.isfinite(words + stop):
         raise StudyError(
-            f"A loss must be a finite number, but {words + stop} was found (held-out row {row.id}). The model's "
-            "weights are broken, or its number format is too narrow: try dtype=float32."
+            f"A loss must be a finite number, but {words + stop} was found (held-out row {row.id}). The "
+            "model's weights are broken, or its number format is too narrow: try dtype=float32."
         )
     n_bytes = len(row.output.strip().encode())
     return [row.id, row.category, round(words, 5), round(stop, 5), encoded.n_response - 1, n_bytes]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,21 @@ from helpers.evaluation.metrics import first_part
 from helpers.evaluation.stage import ITEMS, MEASURED, EvaluationSettings, TaskRun, prepare_task_runs
 from helpers.jsonl import dump_rows, find_json_object, read_json_lines
 from helpers.progress import track
+from helpers.provider.address import check_address, check_name
 from helpers.provider.conversations import ask_live
 from helpers.provider.estimate import explain_estimate
 from helpers.provider.journal import Body, Conversation, Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.prices import BYTES_PER_TOKEN, name_family
 from helpers.provider.wire import build_body
+from helpers.provider.words import cut_reasoning, quote_line
 from helpers.records import BenchmarkItem
 from helpers.settings import parameter
 from helpers.store import Run, run_stage, write_text
 
 ASPECTS = ("coherence", "completeness", "naturalness")
 MAX_REPLY_TOKENS = 400
-VERSION = 1
+VERSION = 2
 MARKS_EXAMPLE = '{"coherence": 3, "completeness": 3, "naturalness": 3}'
 MARKS_REQUEST = (
     "You assess a text that was written for a biomedical task. Give three marks, each a whole number from 1 "
@@ -71,9 +74,11 @@ class Case:
 
 
 def check_judge(settings: JudgeSettings, limits: ProviderLimits) -> None:
-    """Raise StudyError if no judge is named, it is the teacher, or its price is unknown and no cap in tokens
-    is given.
+    """Raise StudyError if no judge is named, its address is none, it is the teacher, or its price is unknown
+    and no cap in tokens is given.
     """
+    check_name("judge", settings.judge)
+    check_address("judge_url", settings.judge_url)
     if not settings.judge:
         raise StudyError(
             "`judge` must name a model, but none was found. There is no default: who judges is a part of the "
@@ -135,14 +140,14 @@ def explain_judging(settings: JudgeSettings, limits: ProviderLimits, cases: Sequ
 
 def parse_marks(reply: str) -> dict[str, int | None]:
     """Return the three marks of a reply, all None unless each is a whole number from 1 to 5."""
-    found = find_json_object(reply)
+    found = find_json_object(cut_reasoning(reply))
     valid = all(type(found.get(aspect)) is int and 1 <= found[aspect] <= 5 for aspect in ASPECTS)
     return {aspect: found[aspect] if valid else None for aspect in ASPECTS}
 
 
 def parse_preference(reply: str) -> str | None:
     """Return 'A', 'B' or 'tie', or None where the reply is none of them."""
-    better = find_json_object(reply).get("better")
+    better = find_json_object(cut_reasoning(reply)).get("better")
     return better if better in ("A", "B", "tie") else None
 
 
@@ -214,14 +219,21 @@ def judge_cases(
     limits = limits or ProviderLimits()
     check_judge(judge, limits)
     journal, rows = open_journal(judge), []
-    with journal.claim(), track(f"ask {judge.judge}", len(cases), "judgements") as advance:
-        for case, texts in zip(
-            cases, ask_live((converse(judge, case) for case in cases), journal, limits), strict=True
-        ):
+    replies = ask_live((converse(judge, case) for case in cases), journal, limits)
+    steps = track(f"ask {judge.judge}", len(cases), "judgements")
+    with journal.claim(), steps as advance, closing(replies):
+        for case, texts in zip(cases, replies, strict=True):
             rows.append({"task": case.task, "item": case.item} | read(texts))
             advance()
+    n_unparsed = sum(None in row.values() for row in rows)
+    if rows and n_unparsed == len(rows):
+        raise StudyError(
+            f"None of the {len(rows)} judgements of the {journal.model.label} could be read. The last reply "
+            f"was {quote_line(texts[0], 120)!r}. The replies are kept; name a judge that answers in the form "
+            "that is asked for."
+        )
     write_text(folder / MEASURED, dump_rows(rows))
-    return {"n_items": len(rows), "n_unparsed": sum(None in row.values() for row in rows)}
+    return {"n_items": len(rows), "n_unparsed": n_unparsed}
 
 
 def list_marks(settings: EvaluationSettings, evaluation: Run, data: Path | None = None) -> list[Case]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from helpers.errors import StudyError
 from helpers.evaluation.converters import read_bio, read_brat
 from helpers.evaluation.sources import Convert, Source
-from helpers.jsonl import read_json_lines, read_rows
+from helpers.jsonl import read_objects, read_rows
 from helpers.models.hub import first_line
 from helpers.paths import shown
 from helpers.records import BenchmarkItem
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from helpers.evaluation.task import Task
 
 RawItem = dict[str, Any]
+STRANGE = (
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    RecursionError,
+)  # of another kind of file
 
 
 def load_rows(task: Task, data: Path | None) -> list[BenchmarkItem]:
@@ -57,18 +65,18 @@ def is_embedded(path: Path, task: Task) -> bool:
     """Say whether a file is to be read as the embedded format: its first row fits, or does not fit the public
     release either.
     """
-    first = read_json_lines(path)[:1]
+    first = next(read_objects(path))[1]
     try:
-        task.schema.model_validate(first[0])
-    except (ValidationError, IndexError):
-        return not first or not _converts(task.source.convert, first[0])
+        task.schema.model_validate(first | {"id": "x"})
+    except ValidationError:
+        return not _converts(task.source.convert, first)
     return True
 
 
 def _converts(convert: Convert, row: RawItem) -> bool:
     try:
         convert(row)
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except STRANGE:
         return False
     return True
 
@@ -116,9 +124,21 @@ def read_release(source: Source, data: Path) -> Iterator[RawItem]:
     """Yield the converted rows of a release's files in a folder."""
     for split, paths in find_release(source, data).items():
         for path in paths:
+            try:
+                rows = list(read_file(path))
+            except STRANGE as error:
+                raise StudyError(
+                    f"{shown(path)} cannot be read as the set's file: {describe(error)}. Take it "
+                    f"anew from {source.url}, or rename it if it is another file."
+                ) from None
             yield from convert_rows(
-                read_file(path), source.convert_file.get(path.name, source.convert), split, shown(path)
+                rows, source.convert_file.get(path.name, source.convert), split, shown(path)
             )
+
+
+def describe(error: Exception) -> str:
+    """Return the kind of an error and the first line of its message, at most 120 letters."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:120]
 
 
 def convert_rows(rows: Iterable[RawItem], convert: Convert, split: str, place: str) -> Iterator[RawItem]:
@@ -128,12 +148,16 @@ def convert_rows(rows: Iterable[RawItem], convert: Convert, split: str, place: s
         StudyError: a row lacks a column.
     """
     for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping):
+            raise StudyError(
+                f"Row {number} of {place} must map columns to values, but {str(row)[:40]!r} was found."
+            )
         try:
             found = convert(row)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+        except STRANGE as error:
             raise StudyError(
-                f"Row {number} of {place} does not have the columns expected ({error!r}). It has "
-                f"{', '.join(map(str, row))}."
+                f"Row {number} of {place} does not have the columns expected ({describe(error)}). It has "
+                f"{', '.join(map(str, row))[:200]}."
             ) from None
         yield from ({"split": split} | item for item in found)
 
@@ -142,7 +166,7 @@ def read_file(path: Path) -> Iterator[RawItem]:
     """Yield the rows of a file by its ending: JSON lines, a JSON list or mapping by id, CSV, tokens with
     tags, brat.
     """
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     if path.suffix == ".csv":
         import pandas as pd
 
@@ -154,15 +178,17 @@ def read_file(path: Path) -> Iterator[RawItem]:
     elif path.suffix == ".json":
         yield from read_json(text)
     else:
-        yield from read_json_lines(path)
+        yield from (row for _, row in read_objects(path))
 
 
 def read_json(text: str) -> Iterator[RawItem]:
     """Yield the rows of a JSON file: a list, a mapping from id to row, or one row a line."""
     try:
         whole = json.loads(text)
-    except json.JSONDecodeError:
-        whole = [json.loads(line) for line in text.split("\n") if line]
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data":  # of a second row
+            raise
+        whole = [json.loads(line) for line in text.split("\n") if line.strip()]
     if isinstance(whole, dict):
         is_mapping = all(isinstance(row, dict) for row in whole.values())
         whole = [{"id": key} | row for key, row in whole.items()] if is_mapping else [whole]

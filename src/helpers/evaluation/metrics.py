@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
+from string import ascii_lowercase, ascii_uppercase
+from typing import Any, TypeVar
 
 from helpers.evaluation.concepts import concept_f1
 from helpers.records import ChoiceItem, DialogueItem, MedicationItem, MentionsItem, PronounItem, QuestionItem
@@ -22,9 +23,10 @@ BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)](?!\d))?\s*")  # "0.9 % saline" keep
 # a word of its own before another: the A of "A-T" is no article
 ARTICLE = re.compile(r"^\W*(?:an?|the|his|her|their)\s+(?=\w)", re.IGNORECASE)
 MAX_MENTION_WORDS = 15  # a longer line is prose; the longest disease name of the NCBI corpus has 14 tokens
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+LETTERS = ascii_uppercase + ascii_lowercase
 
 Measures = dict[str, Any]
+Spelling = TypeVar("Spelling", bound=Hashable)
 
 
 def first_part(response: str) -> str:
@@ -49,7 +51,9 @@ def score_choice(likelihoods: Sequence[Sequence[float]], item: ChoiceItem) -> Me
         (sum of squared errors of the probabilities, 0..2; Brier, 1950), letters and right_letters (positions
         chosen and right in each order, A being the first).
     """
-    shares = [softmax(order) for order in likelihoods]
+    from scipy.special import softmax
+
+    shares = [softmax(order).tolist() for order in likelihoods]
     means = [sum(column) / len(shares) for column in zip(*shares, strict=True)]
     chosen = pick_first(means)
     wrong = max(value for index, value in enumerate(means) if index != item.answer)
@@ -69,13 +73,6 @@ def name_positions(indices: Sequence[int], n_options: int) -> str:
     turned k places.
     """
     return "".join(LETTERS[(index - turn) % n_options] for turn, index in enumerate(indices))
-
-
-def softmax(values: Sequence[float]) -> list[float]:
-    """Return probabilities proportional to the exponentials of `values`."""
-    highest = max(values)
-    weights = [math.exp(value - highest) for value in values]
-    return [weight / sum(weights) for weight in weights]
 
 
 def log(probability: float) -> float:
@@ -105,13 +102,25 @@ def score_medications(response: str, item: MedicationItem) -> Measures:
     """
     answers = parse_medications(response)
     names = {name for name, _ in answers}
-    found = [medication for medication in item.gold if names & {form.lower() for form in medication.forms}]
-    right = sum(
-        any((form.lower(), medication.status) in answers for form in medication.forms) for medication in found
+    gold = merge_spellings(
+        [{(form.lower(), medication.status) for form in medication.forms} for medication in item.gold]
     )
-    return compare_sets(right, len(answers), len(item.gold)) | {
+    found = [pairs for pairs in gold if names & {name for name, _ in pairs}]
+    right = sum(not pairs.isdisjoint(answers) for pairs in found)
+    return compare_sets(right, len(answers), len(gold)) | {
         "conditional": right / len(found) if found else None
     }
+
+
+def merge_spellings(gold: Sequence[set[Spelling]]) -> list[set[Spelling]]:
+    """Return the spellings of each mention, those of one that is named more than once together, so that an
+    answer is right once.
+    """
+    merged: list[set[Spelling]] = []
+    for spellings in gold:
+        same = [other for other in merged if not other.isdisjoint(spellings)]
+        merged = [other for other in merged if other not in same] + [spellings.union(*same)]
+    return merged
 
 
 def parse_mentions(response: str) -> list[str]:
@@ -127,8 +136,9 @@ def score_mentions(response: str, item: MentionsItem) -> Measures:
     and punctuation aside.
     """
     answers = parse_mentions(response)
-    right = sum(any(normalize_mention(form) in answers for form in mention.forms) for mention in item.gold)
-    return compare_sets(right, len(answers), len(item.gold))
+    gold = merge_spellings([{normalize_mention(form) for form in mention.forms} for mention in item.gold])
+    right = sum(not spellings.isdisjoint(answers) for spellings in gold)
+    return compare_sets(right, len(answers), len(gold))
 
 
 def compare_sets(n_right: int, n_answers: int, n_gold: int) -> Measures:

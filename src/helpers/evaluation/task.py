@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from helpers.evaluation.metrics import LETTERS, Measures
 from helpers.evaluation.sources import Source
-from helpers.prompts import build_prompt
+from helpers.prompts import Prompt
 from helpers.records import BenchmarkItem, ChoiceItem, MedicationItem, MentionsItem
 
 TEXT, LETTER = "text", "letter"
@@ -109,12 +109,12 @@ def letter_of(index: int, item: ChoiceItem, turn: int = 0) -> str:
     return LETTERS[(index - turn) % len(item.options)]
 
 
-def build_task_prompt(task: Task, item: BenchmarkItem, demonstration: BenchmarkItem | None) -> str:
+def build_task_prompt(task: Task, item: BenchmarkItem, demonstration: BenchmarkItem | None) -> Prompt:
     """Return the prompt of one item, after the task's demonstration where it has one."""
     solved = (task.show(demonstration), task.answer(demonstration)) if demonstration else None
-    return build_prompt(task.instruction, task.show(item), solved)
+    return Prompt(task.instruction, task.show(item), solved)
 
 
-def build_letter_prompt(task: Task, item: ChoiceItem, turn: int = 0) -> str:
+def build_letter_prompt(task: Task, item: ChoiceItem, turn: int = 0) -> Prompt:
     """Return the prompt of a choice item with its options listed, to be answered with a letter."""
-    return build_prompt(LETTER_INSTRUCTION, f"{task.show(item)}\n\n{list_options(item, turn)}")
+    return Prompt(LETTER_INSTRUCTION, f"{task.show(item)}\n\n{list_options(item, turn)}")

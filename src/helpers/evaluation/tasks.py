@@ -196,7 +196,7 @@ def parse_tasks(names: str, public: bool = False) -> list[Task]:
         public: whether public tasks may be named; the study itself is about the nine.
 
     Raises:
-        StudyError: a task is unknown.
+        StudyError: a task is unknown, or named twice.
     """
     known = TASKS | (PUBLIC if public else {})
     wanted = list(TASKS) if names == ALL else [name.strip() for name in names.split(",")]
@@ -206,6 +206,8 @@ def parse_tasks(names: str, public: bool = False) -> list[Task]:
             f"`tasks` must be 'all' or some of {', '.join(known)}, joined by commas, but {unknown[0]!r} was "
             "found."
         )
+    if twice := next((name for name in wanted if wanted.count(name) > 1), None):
+        raise StudyError(f"`tasks` must name each task once, but {twice!r} was found twice. Leave one out.")
     return [known[name] for name in wanted]
 
 

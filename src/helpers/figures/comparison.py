@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SOURCES = {
-    "paper": ("Paper, Figure 2 (bars: bound of reading error)", "D", "none"),
+    "paper": ("Paper (bars: bound of reading error)", "D", "none"),
     "reference": ("Reference run", "o", "full"),
     "second": ("Reference run, second model", "^", "full"),
     "run": ("This run", "s", "none"),

@@ -24,8 +24,8 @@ ENDPOINT_STYLES = {"loss": ("o", "#0072b2"), "words": ("^", "#56b4e9"), "score":
 
 
 def plot_parts(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the gains in each part of the loss side by side, each part with its own axis: one row a category of
-    tasks, one mark a category of training rows.
+    """Draw the gains in each part of the loss side by side, each part with its own axis: one row a category
+    of tasks, one mark a category of training rows.
 
     Example:
         fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")

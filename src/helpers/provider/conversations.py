@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from helpers.errors import StudyError
+from helpers.progress import tell
 from helpers.provider.journal import Body, Conversation, Journal, Result
 from helpers.provider.ledger import ProviderLimits
 from helpers.provider.live import LiveClient
@@ -41,29 +43,58 @@ def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
         sys.setswitchinterval(interval)
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within the block, let the signals that end a process (SIGTERM, and SIGHUP of a closed terminal) do what
+    Ctrl-C does, so that answers under way are waited for and kept.
+    """
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    replaced = [number for number in numbers if before[number] is signal.SIG_DFL]  # nohup's is left alone
+    for number in replaced:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in replaced:
+            signal.signal(number, before[number])
+
+
 def hold_conversations(
     conversations: Iterable[Conversation[Result]],
     client: LiveClient,
     loop: asyncio.AbstractEventLoop,
-    n_ahead: int,
+    count_ahead: Callable[[], int],
 ) -> Iterator[Result]:
-    """Yield the results of many conversations in their order, `n_ahead` of them under way; if the reader
-    stops, what was sent still comes in and is kept.
+    """Yield the results of many conversations in their order, as many of them under way as `count_ahead`
+    says; if the reader stops, what was sent still comes in and is kept.
     """
-    window: deque[Future[Result]] = deque()
+    window: deque[Future[tuple[Result, bool]]] = deque()
+    waiting_ones, n_used = iter(conversations), 0
+
+    def fill() -> None:
+        for conversation in islice(waiting_ones, max(0, max(1, count_ahead()) - len(window))):
+            window.append(asyncio.run_coroutine_threadsafe(client.hold(conversation), loop))
 
     def take() -> Result:
-        result = window[0].result()  # left in the window until it is there: an interrupt waits for it too
+        nonlocal n_used
+        result, asked = window[0].result()  # left there until it has come: an interrupt waits for it too
         window.popleft()
+        n_used += asked
         return result
 
     try:
-        for conversation in conversations:
-            window.append(asyncio.run_coroutine_threadsafe(client.hold(conversation), loop))
-            if len(window) >= n_ahead:
-                yield take()
+        fill()
         while window:
             yield take()
+            fill()
     except CancelledError:
         raise client.failure or StudyError(
             "The requests were stopped. Every reply so far is kept: run the same command again."
@@ -72,14 +103,20 @@ def hold_conversations(
         loop.call_soon_threadsafe(client.stop)
         _, waiting = wait(window, timeout=1)
         if waiting:
-            logging.getLogger(__name__).warning(
-                "Waiting for %d answers that are under way, so that what they cost is not lost.", len(waiting)
-            )
+            tell(f"Waiting for {len(waiting)} answers under way, so that what they cost is not lost.")
         wait(waiting)
+        if not count_ahead() and client.n_asked > n_used:
+            tell(
+                f"{client.n_asked - n_used} replies were asked for beyond those that the target needed; they "
+                "are kept for a larger one."
+            )
 
 
 def ask_live(
-    conversations: Iterable[Conversation[Result]], journal: Journal, limits: ProviderLimits
+    conversations: Iterable[Conversation[Result]],
+    journal: Journal,
+    limits: ProviderLimits,
+    count_wanted: Callable[[], int] | None = None,
 ) -> Iterator[Result]:
     """Yield the results of conversations with a live model in their order; each answer is on disk before it
     is used.
@@ -88,14 +125,18 @@ def ask_live(
         conversations: what is to be asked.
         journal: where the model's answers are kept and found.
         limits: caps and pace.
+        count_wanted: returns how many further results the reader is likely to take; None: all.
 
     Raises:
         StudyError: no key, an exhausted quota or cap, or a server that does not answer.
     """
-    with running_loop() as loop:
+    most = LOOKAHEAD * limits.n_parallel
+    with interruptible(), running_loop() as loop:
         client = LiveClient(journal, limits)
         try:
-            yield from hold_conversations(conversations, client, loop, LOOKAHEAD * limits.n_parallel)
+            yield from hold_conversations(
+                conversations, client, loop, lambda: min(most, count_wanted()) if count_wanted else most
+            )
         finally:
             asyncio.run_coroutine_threadsafe(client.close(), loop).result()
 

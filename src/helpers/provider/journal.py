@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from helpers.errors import StudyError
 from helpers.jsonl import dump_row, read_rows
 from helpers.paths import runs_folder, shown
+from helpers.provider.address import mask_address, settle_address
 from helpers.records import Row, Usage
 from helpers.store import sha256_text, write_text
 
@@ -34,6 +35,17 @@ class RemoteModel:
     role: str
     name: str
     url: str = ""
+
+    @property
+    def account(self) -> str:
+        """The address in the one form that names the account; empty for the provider's own."""
+        return settle_address(self.url)
+
+    @property
+    def label(self) -> str:
+        """The model and its server in a message."""
+        where = f" at {mask_address(self.url)}" if self.account else ""
+        return f"{self.role} {self.name!r}{where}"
 
 
 class Completion(Row):
@@ -61,16 +73,30 @@ class Journal:
 
     def __init__(self, model: RemoteModel) -> None:
         self.model = model
-        self.folder = runs_folder() / "replies" / sha256_text(json.dumps(dataclasses.astuple(model)))[:16]
+        self._account = model.account
+        identity = json.dumps([model.role, model.name, self._account])
+        self.folder = runs_folder() / "replies" / sha256_text(identity)[:16]
 
     def key(self, body: Body) -> str:
         """Return the name under which the answer to a request is kept."""
-        return sha256_text(json.dumps([self.model.url, body], sort_keys=True))[:32]
+        return sha256_text(json.dumps([self._account, body], sort_keys=True))[:32]
 
     def find(self, body: Body) -> Completion | None:
-        """Return the answer to a request if it is there."""
+        """Return the answer to a request if it is there.
+
+        Raises:
+            StudyError: its file is damaged; it was paid for and is left as it is.
+        """
         path = self._path(self.key(body))
-        return read_rows(path, Completion)[0] if path.is_file() else None
+        if not path.is_file():
+            return None
+        try:
+            return read_rows(path, Completion)[0]
+        except StudyError as error:
+            raise StudyError(
+                f"A reply that was paid for cannot be read: {error} Put the file back, or move it elsewhere "
+                "to have the reply asked for, and paid, once more."
+            ) from None
 
     def keep(self, key: str, completion: Completion) -> None:
         """Write an answer to disk."""

@@ -9,6 +9,8 @@ from typing import Any, TextIO
 
 from helpers.errors import StudyError
 from helpers.jsonl import read_whole_lines
+from helpers.paths import shown
+from helpers.provider.address import mask_address
 from helpers.provider.journal import Journal
 from helpers.provider.prices import BATCH_DISCOUNT, Price, find_price
 from helpers.records import Usage
@@ -27,10 +29,12 @@ class ProviderLimits:
         5.0, "hard stop on all that this model was paid, in US dollars", minimum=0
     )
     max_cost_tokens: int = parameter(
-        0, "hard stop in tokens, needed where the price is unknown; 0: none", minimum=0
+        0, "hard stop in tokens, needed where the price is unknown; 0: none", minimum=0, maximum=10**12
     )
-    n_parallel: int = parameter(8, "requests to a live model at a time", minimum=1)
-    timeout_seconds: float = parameter(300.0, "longest wait for one reply, in seconds", minimum=1)
+    n_parallel: int = parameter(8, "requests to a live model at a time", minimum=1, maximum=1000)
+    timeout_seconds: float = parameter(
+        300.0, "longest wait for one reply, in seconds", minimum=1, maximum=86_400
+    )
     batch: bool = parameter(False, "ask through the provider's Batch API: half the price, within a day")
 
 
@@ -65,14 +69,14 @@ class Ledger:
 
     def __init__(self, journal: Journal, limits: ProviderLimits) -> None:
         model = journal.model
-        self.price: Price | None = find_price(model.name, model.url)
+        self.price: Price | None = find_price(model.name, model.account)
         self._limits, self._path, self._factor = (
             limits,
             journal.folder / "ledger.jsonl",
             BATCH_DISCOUNT if limits.batch else 1.0,
         )
         if self.price is None and not limits.max_cost_tokens:
-            where = f" on {model.url}" if model.url else ""
+            where = f" on {mask_address(model.url)}" if model.account else ""
             raise StudyError(
                 f"The price of {model.name!r}{where} is unknown. Set `max_cost_tokens` (tokens in and out, "
                 "all requests), the cap that then holds."
@@ -80,11 +84,30 @@ class Ledger:
         self._open: dict[str, Amount] = {}
         self._own: set[str] = set()
         self.settled, self._at_risk = Amount(), Amount()
-        entries, self._n_bytes = read_whole_lines(self._path)
-        for entry in entries:
-            self._apply(entry)
+        entries, self._n_bytes = self._read_account()
         self._n_entries = len(entries)
         self._file: TextIO | None = None
+
+    def _read_account(self) -> tuple[list[dict[str, Any]], int]:
+        """Apply the entries on disk; return them and the bytes that they take.
+
+        Raises:
+            StudyError: the account is damaged, so that nobody knows what was spent.
+        """
+        remedy = (
+            "What was spent is not known without it, and nothing is asked. Put the file back, or correct the "
+            "line; the replies beside it are kept."
+        )
+        try:
+            entries, n_bytes = read_whole_lines(self._path)
+        except StudyError as error:
+            raise StudyError(f"{error} {remedy}") from None
+        for number, entry in enumerate(entries, 1):
+            try:
+                self._apply(entry)
+            except (KeyError, TypeError):
+                raise StudyError(f"Line {number} of {shown(self._path)} is damaged. {remedy}") from None
+        return entries, n_bytes
 
     @property
     def n_under_way(self) -> int:
@@ -205,3 +228,4 @@ class Ledger:
             self._file = self._path.open("a", encoding="utf-8")
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
+        os.fsync(self._file.fileno())

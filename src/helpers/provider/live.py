@@ -5,25 +5,25 @@ cap.
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Mapping
-from contextlib import suppress
+import errno
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
+from helpers.provider.connection import open_async
+from helpers.provider.failures import explain_failure, explain_refusal, never_left
 from helpers.provider.journal import Body, Completion, Conversation, Journal, Result
 from helpers.provider.ledger import Ledger, ProviderLimits
+from helpers.provider.pace import Pace, now
+from helpers.provider.request_fields import RequestFields
 from helpers.provider.wire import (
-    PROVIDER_URL,
     REFUSAL_CODES,
+    ForeignAnswerError,
     GarbledError,
-    explain_refusal,
+    count_tokens,
     is_permanent,
-    ordered_delay,
-    parse_duration,
+    read_answer,
     read_completion,
-    read_key,
     was_billed,
 )
 
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 MAX_ATTEMPTS = 10
-FIRST_DELAY_SECONDS = 0.5
-LONGEST_DELAY_SECONDS = 60.0
-LONGEST_ORDERED_DELAY_SECONDS = 300.0
-SPREAD = 0.25  # requests that were held back leave again over a quarter of the delay, not all at once
+MAX_UNREACHED = 3  # attempts at a server that nothing of this process has reached yet
+SLACK_TOKENS = 16  # servers differ in what they count at the end of an answer
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+DISK_PATIENCE_SECONDS = 600.0
+DISK_POLL_SECONDS = 1.0
 
 
 class LiveClient:
@@ -42,29 +43,25 @@ class LiveClient:
 
     Rate limits (429) hold all requests back for as long as the server says; server errors, broken lines,
     stalls and garbled answers are tried again with growing delays, a limited number of times; a wrong key, an
-    exhausted quota and a request that the server does not take stop at once. Its methods run in one event
-    loop.
+    exhausted quota, a request that the server does not take and answers that are no completions stop at once;
+    so does an answer longer than was asked for, since no cap can be kept with it. Its methods run in one
+    event loop.
     """
 
     def __init__(self, journal: Journal, limits: ProviderLimits) -> None:
         self._model, self._journal, self._limits = journal.model, journal, limits
         self._slots = asyncio.Semaphore(limits.n_parallel)
         self._settled = asyncio.Condition()
-        self._resume_at = self._answered_at = 0.0
-        self._stopping = asyncio.Event()
+        self._fields = RequestFields(journal.model)
+        self._pace = Pace(journal.model.label, limits.n_parallel)
+        self._reached = False
         self.failure: Exception | None = None
+        self.n_asked = 0  # conversations for which the server was asked
 
     @cached_property
     def _client(self) -> AsyncOpenAI:
         """The connection, opened by the first request that the journal does not answer."""
-        from openai import AsyncOpenAI
-
-        return AsyncOpenAI(
-            base_url=self._model.url or PROVIDER_URL,
-            api_key=read_key(self._model),
-            max_retries=0,
-            timeout=self._limits.timeout_seconds,
-        )
+        return open_async(self._model, self._limits.timeout_seconds)
 
     @cached_property
     def _ledger(self) -> Ledger:
@@ -72,25 +69,32 @@ class LiveClient:
 
     def stop(self) -> None:
         """Send nothing more; what is under way may still come in."""
-        self._stopping.set()
+        self._pace.stopping.set()
 
     async def close(self) -> None:
         """Close the connection if there is one."""
         if "_client" in self.__dict__:
             await self._client.close()
 
-    async def hold(self, conversation: Conversation[Result]) -> Result:
-        """Carry a conversation to its end, answers of the journal first; an error in it stops
-        all others too.
+    async def hold(self, conversation: Conversation[Result]) -> tuple[Result, bool]:
+        """Carry a conversation to its end, answers of the journal first; an error in it stops all others too.
+
+        Returns:
+            What came of it, and whether the server was asked.
         """
+        asked = False
         try:
             body = next(conversation)
             while True:
-                answer = self._journal.find(body) or await self._ask(body)
+                answer = self._journal.find(body)
+                if answer is None:
+                    answer = await self._ask(body)
+                    self.n_asked += not asked
+                    asked = True
                 try:
                     body = conversation.send(answer)
                 except StopIteration as end:
-                    return end.value
+                    return end.value, asked
         except Exception as error:
             self.failure = self.failure or error
             self.stop()
@@ -100,16 +104,16 @@ class LiveClient:
     async def _ask(self, body: Body) -> Completion:
         key = self._journal.key(body)
         async with self._slots:
-            attempt, began = 0, _now()
+            attempt, began = 0, now()
             while attempt < MAX_ATTEMPTS:
-                await self._wait_for_turn()
+                await self._pace.wait_for_turn()
                 answer, is_attempt = await self._try(body, key, attempt, began)
                 if answer:
                     return answer
                 attempt += is_attempt
         raise StudyError(
-            f"The {self._model.role} {self._model.name!r} gave no usable answer in {MAX_ATTEMPTS} attempts. "
-            "Replies so far are kept: run again later."
+            f"The {self._model.label} gave no usable answer in {MAX_ATTEMPTS} attempts "
+            f"({self._pace.reason}). Replies so far are kept: run again later."
         )
 
     async def _try(self, body: Body, key: str, attempt: int, began: float) -> tuple[Completion | None, bool]:
@@ -117,74 +121,96 @@ class LiveClient:
         asks for, and whether that was an attempt.
         """
         client, ticket = self._client, await self._reserve(key, body)
+        sent = self._fields.apply(body)
         try:
-            answer = await self._send(client, body)
-            self._journal.keep(key, answer)
+            answer = await self._send(client, sent)
+            await self._keep(key, answer)
             self._ledger.settle(ticket, answer.usage)
+            self._check_length(answer, body["max_completion_tokens"])
             return answer, True
         except Exception as error:
-            delay = min(FIRST_DELAY_SECONDS * 2**attempt, LONGEST_DELAY_SECONDS) * random.uniform(0.5, 1.5)  # noqa: S311
-            answer = self._book_failure(error, ticket, key, body)
+            answer = await self._book_failure(error, ticket, key, sent, attempt)
             await self._notify_settled()
             if answer is None:
-                await self._pause(self._choose_delay(error, delay))
-            return answer, not self._is_held_back(error, began)
+                await self._pace.wait_after(error, attempt)
+            return answer, not self._pace.is_held_back(error, began)
         finally:
             await self._notify_settled()
 
     async def _send(self, client: AsyncOpenAI, body: Body) -> Completion:
         async with asyncio.timeout(self._limits.timeout_seconds):
             raw = await client.chat.completions.with_raw_response.create(**body)
-        self._answered_at = _now()
-        self._apply_rate_limits(raw.headers)
-        try:
-            parsed = raw.parse()
-        except ValueError as error:
-            raise GarbledError(str(error)) from None
-        return read_completion(parsed, body["model"])
+        response, self._reached = raw.http_response, True
+        self._pace.apply_rate_limits(response.headers)
+        answer = read_answer(response.content, response.headers.get("content-type", ""))
+        completion = read_completion(answer, body["model"])
+        self._pace.note_answer()
+        return completion
 
-    def _book_failure(self, error: Exception, ticket: str, key: str, body: Body) -> Completion | None:
+    async def _keep(self, key: str, answer: Completion) -> None:
+        """Write an answer to disk; on a full one, send nothing more and wait for room, since the answer is
+        paid for.
+        """
+        until = now() + DISK_PATIENCE_SECONDS
+        while True:
+            try:
+                self._journal.keep(key, answer)
+                return
+            except OSError as error:
+                if error.errno not in NO_ROOM or now() > until:
+                    raise
+            self.failure = self.failure or StudyError(
+                "The disk was full. Every answer that was paid for is kept: free some space and run the same "
+                "command again."
+            )
+            self.stop()
+            self._pace.tell("The disk is full, and answers that are paid for wait to be written: free space")
+            await asyncio.sleep(DISK_POLL_SECONDS)
+
+    def _check_length(self, answer: Completion, most: int) -> None:
+        """Raise StudyError if an answer is longer than it may be; by then it is kept and booked."""
+        if (n_tokens := count_tokens(answer)) > most + SLACK_TOKENS:
+            raise StudyError(
+                f"The {self._model.label} wrote {n_tokens:,} tokens where at most {most:,} were asked for: "
+                f"no cap can be kept with it ({self._ledger.describe()}). The answer is kept. Set a limit in "
+                "the server's own settings (such as `num_predict` of Ollama), and run the same command again."
+            )
+
+    async def _book_failure(
+        self, error: Exception, ticket: str, key: str, sent: Body, attempt: int
+    ) -> Completion | None:
         """Book what a failed request may have cost; return the completion that it amounts to, if any, and
         raise where trying again is useless.
         """
-        from httpx2 import ConnectError, ConnectTimeout
         from openai import APIConnectionError, APIStatusError
 
         if isinstance(error, APIStatusError):
+            self._reached = True
             (self._ledger.abandon if was_billed(error.status_code) else self._ledger.release)(ticket)
             if error.code in REFUSAL_CODES:
-                answer = Completion(model=body["model"], finish_reason="content_filter", text="", usage=None)
-                self._journal.keep(key, answer)
+                answer = Completion(model=sent["model"], finish_reason="content_filter", text="", usage=None)
+                await self._keep(key, answer)
                 return answer
-            if is_permanent(error.status_code, error.code):
+            if not self._fields.drop_refused(sent, error) and is_permanent(error.status_code, error.code):
                 raise StudyError(explain_refusal(error, self._model)) from None
-        elif isinstance(error.__cause__, ConnectError | ConnectTimeout):
+        elif isinstance(error, ForeignAnswerError):
+            (self._ledger.abandon if error.was_billed else self._ledger.release)(ticket)
+            raise StudyError(
+                f"The {self._model.label} answered with no completion but with {error}. Check "
+                f"`{self._model.role}_url` (most addresses end in /v1). Every reply so far is kept."
+            ) from None
+        elif never_left(error):
             self._ledger.release(ticket)
+            if not self._reached and attempt + 1 >= min(MAX_UNREACHED, MAX_ATTEMPTS):
+                raise StudyError(
+                    f"The {self._model.label} cannot be reached ({explain_failure(error)}). Nothing was sent "
+                    f"or booked. Start the server, or check `{self._model.role}_url`, network and proxies."
+                ) from None
         else:
             self._ledger.abandon(ticket)
             if not isinstance(error, APIConnectionError | GarbledError | TimeoutError):
                 raise error
         return None
-
-    def _choose_delay(self, error: Exception, delay: float) -> float:
-        """Return how long this request waits; a server that asks to wait holds all others back as well."""
-        status = getattr(error, "status_code", 0)
-        if status not in (429, 503):
-            return delay
-        ordered = ordered_delay(error.response.headers)
-        if not ordered and status == 503:
-            return delay
-        self._hold_back(ordered or delay)
-        return 0.0
-
-    def _is_held_back(self, error: Exception, began: float) -> bool:
-        """Say whether the server only asked to wait: that is no failed attempt while answers to others come
-        in.
-        """
-        return (
-            getattr(error, "status_code", 0) == 429
-            and _now() - max(began, self._answered_at) < LONGEST_ORDERED_DELAY_SECONDS
-        )
 
     async def _reserve(self, key: str, body: Body) -> str:
         """Set aside the most that a request can cost; where the cap leaves no room, wait for what is under
@@ -192,7 +218,7 @@ class LiveClient:
         """
         n_input = len(str(body).encode())  # a token is at least a byte
         async with self._settled:
-            while not self._stopping.is_set():
+            while not self._pace.stopping.is_set():
                 if ticket := self._ledger.reserve(key, n_input, body["max_completion_tokens"]):
                     return ticket
                 if not self._ledger.n_under_way:
@@ -203,34 +229,3 @@ class LiveClient:
     async def _notify_settled(self) -> None:
         async with self._settled:
             self._settled.notify_all()
-
-    async def _wait_for_turn(self) -> None:
-        while not self._stopping.is_set() and (delay := self._resume_at - _now()) > 0:
-            await self._pause(delay * random.uniform(1, 1 + SPREAD))  # noqa: S311
-        if self._stopping.is_set():
-            raise asyncio.CancelledError
-
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, but no longer than there is something to do."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-
-    def _hold_back(self, seconds: float) -> None:
-        if seconds > LONGEST_ORDERED_DELAY_SECONDS:
-            raise StudyError(
-                f"The server asks to wait for {seconds / 60:.0f} minutes. Every reply so far is kept: run "
-                "the same command again then."
-            )
-        self._resume_at = max(self._resume_at, _now() + seconds)
-
-    def _apply_rate_limits(self, headers: Mapping[str, str]) -> None:
-        """Hold back when an answer says that nothing is left of the allowance for requests or tokens."""
-        for kind in ("requests", "tokens"):
-            if headers.get(f"x-ratelimit-remaining-{kind}") == "0":
-                self._hold_back(
-                    min(parse_duration(headers.get(f"x-ratelimit-reset-{kind}", "")), LONGEST_DELAY_SECONDS)
-                )
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

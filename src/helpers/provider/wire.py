@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import math
-import os
 import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
-from helpers.errors import StudyError
 from helpers.jsonl import scrub_text
-from helpers.provider.journal import Body, Completion, RemoteModel
+from helpers.provider.journal import Body, Completion
+from helpers.provider.words import name_source, quote_line, quote_server
 from helpers.records import Usage
 
-if TYPE_CHECKING:
-    from openai import APIStatusError
-
-# named, so that no variable of the environment sends requests elsewhere at this provider's prices
-PROVIDER_URL = "https://api.openai.com/v1"
-FINISH_REASONS = ("stop", "length", "content_filter")
+FINISH_REASONS = {
+    "stop": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "content_filter": "content_filter",
+}
 QUOTA_CODES = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 REFUSAL_CODES = ("content_policy_violation", "content_filter")
-WORTH_ANOTHER_TRY = (408, 409, 429)
+WORTH_ANOTHER_TRY = (408, 409, 425, 429)
+PASSING = (*WORTH_ANOTHER_TRY, 500, 502, 503, 504, 529)
+MOST_BYTES_PER_TOKEN = 16  # more than any tokenizer packs into one over a whole text
 NEVER_BILLED = (
     429,
     500,
@@ -37,6 +43,14 @@ SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 class GarbledError(Exception):
     """The server answered with something that is no completion."""
+
+
+class ForeignAnswerError(Exception):
+    """The server answered with something that is no completion and that asking again would bring again."""
+
+    def __init__(self, found: str, was_billed: bool = False) -> None:
+        super().__init__(found)
+        self.was_billed = was_billed
 
 
 def build_body(
@@ -55,19 +69,36 @@ def build_body(
     return body | ({"reasoning_effort": reasoning_effort} if reasoning_effort else {})
 
 
-def read_key(model: RemoteModel) -> str:
-    """Return the key from the environment; a server of one's own may need none.
+def read_answer(content: bytes, kind: str) -> Any:
+    """Return the value that a successful answer holds.
+
+    Args:
+        content: the answer as it came.
+        kind: its content type.
 
     Raises:
-        StudyError: no key is set for the provider's own server.
+        ForeignAnswerError: it is a web page, a stream of events or an error; asking again brings the same.
+        GarbledError: it is no JSON, as a broken line leaves it.
     """
-    key = os.environ.get("OPENAI_API_KEY", "")
-    if not key and not model.url:
-        raise StudyError(
-            f"`{model.role}` is {model.name!r}, but OPENAI_API_KEY is not set. Set it in the environment, or "
-            f"name a server of your own (`{model.role}_url`)."
-        )
-    return key or "none"
+    start = content[:200].lstrip()
+    if "event-stream" in kind or start.startswith((b"data:", b"event:")):
+        raise ForeignAnswerError("a stream of events, though none was asked for", was_billed=True)
+    if start.startswith(b"<"):
+        raise ForeignAnswerError(f"a web page ({quote_server(content.decode('utf-8', 'replace'))})")
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise GarbledError(f"its answer is no JSON: {quote_line(str(error), 80)}") from None
+    if isinstance(answer, dict) and answer.get("error") and not answer.get("choices"):
+        if _find_status(answer["error"]) in PASSING:
+            raise GarbledError(f"its answer is an error: {quote_server(answer)}")
+        raise ForeignAnswerError(f"an error: {quote_server(answer)}")
+    return answer
+
+
+def _find_status(error: Any) -> Any:
+    """A gateway that answers 200 may pass on the status of the server behind it."""
+    return error.get("code") if isinstance(error, dict) and type(error.get("code")) is int else None
 
 
 def read_completion(answer: Any, model: str) -> Completion:
@@ -76,33 +107,51 @@ def read_completion(answer: Any, model: str) -> Completion:
     Raises:
         GarbledError: the answer has no choice with a message.
     """
-    try:
-        choice = answer.choices[0]
-        refused = bool(choice.message.refusal)
-        text = scrub_text(choice.message.content or "")
-    except (AttributeError, IndexError, TypeError) as error:
-        raise GarbledError(str(error)) from None
-    finish_reason = (
-        "content_filter"
-        if refused
-        else choice.finish_reason
-        if choice.finish_reason in FINISH_REASONS
-        else "other"
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(message, dict):
+        raise GarbledError("its answer has no message")
+    text = scrub_text(_read_content(message.get("content")))
+    reason = choice.get("finish_reason")
+    finish_reason = FINISH_REASONS.get(reason.lower(), "other") if isinstance(reason, str) else "other"
+    return Completion(
+        model=name_source(answer.get("model")) or model,
+        finish_reason="content_filter" if message.get("refusal") else finish_reason,
+        text=text,
+        usage=_read_usage(answer.get("usage"), text),
     )
-    source = answer.model if isinstance(answer.model, str) and answer.model else model
-    return Completion(model=source, finish_reason=finish_reason, text=text, usage=_read_usage(answer.usage))
 
 
-def _read_usage(usage: Any) -> Usage | None:
-    try:
-        return Usage(input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens)
-    except (AttributeError, ValidationError):
+def _read_content(content: Any) -> str:
+    """Return the text of a message, which some servers give in parts."""
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict)]
+        return "".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
+
+
+def _read_usage(usage: Any, text: str) -> Usage | None:
+    """Return what was billed, if the server says so; nothing for a text is no bill but a server that does not
+    count.
+    """
+    if not isinstance(usage, dict):
         return None
+    try:
+        read = Usage(input_tokens=usage.get("prompt_tokens"), output_tokens=usage.get("completion_tokens"))
+    except ValidationError:
+        return None
+    return read if read.input_tokens and (read.output_tokens or not text) else None
+
+
+def count_tokens(answer: Completion) -> int:
+    """Return how many tokens an answer has, by its text where the server does not say."""
+    return answer.usage.output_tokens if answer.usage else len(answer.text.encode()) // MOST_BYTES_PER_TOKEN
 
 
 def is_permanent(status: int, code: str | None) -> bool:
-    """Say whether asking again cannot fix what the server said of a request."""
-    return code in QUOTA_CODES or (400 <= status < 500 and status not in WORTH_ANOTHER_TRY)
+    """Say whether asking again cannot change what the server said of a request."""
+    return code in QUOTA_CODES or (300 <= status < 500 and status not in WORTH_ANOTHER_TRY)
 
 
 def was_billed(status: int) -> bool:
@@ -140,21 +189,3 @@ def _read_date(text: str) -> float | None:
 def parse_duration(text: str) -> float:
     """Return the seconds of a duration such as '1m30s' or '20ms', 0 for anything else."""
     return sum(float(match["value"]) * SECONDS[match["unit"]] for match in DURATION.finditer(text))
-
-
-def explain_refusal(error: APIStatusError, model: RemoteModel) -> str:
-    """Return what a server's refusal means and what to do, without the request."""
-    remedy = {
-        401: "Check OPENAI_API_KEY.",
-        403: "The key has no right to use this model.",
-        404: f"Check `{model.role}` and `{model.role}_url`.",
-        429: "The quota is used up: check the account's billing.",
-    }.get(
-        error.status_code,
-        "Check `temperature`, `reasoning_effort` and what else was asked for: not every model takes every "
-        "value.",
-    )
-    return (
-        f"The {model.role} {model.name!r} refused ({error.status_code}): {error.message} {remedy} Every "
-        "reply so far is kept."
-    )

@@ -5,6 +5,7 @@ asks for.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
@@ -16,6 +17,7 @@ from helpers.tuning.rows import parse_categories, parse_parts, share_rows, split
 
 CONTROLS = (ALL, SHUFFLED, GENERAL)
 BUDGETS = ("fixed", "additive")
+SIZE = re.compile(r"[1-9][0-9]{0,8}")
 MAX_CATEGORIES = 6  # of a lattice: its cells double with each
 
 
@@ -70,7 +72,9 @@ class GridSettings:
         "qa+ie+gen", "categories whose subsets are the cells, joined by '+'; empty: all of the rows"
     )
     budget: str = parameter("fixed", "'fixed': n_rows in all; 'additive': n_rows a category")
-    n_seeds: int = parameter(1, "training seeds a cell: training_seed, the next one, and so on", minimum=1)
+    n_seeds: int = parameter(
+        1, "training seeds a cell: training_seed, the next one, and so on", minimum=1, maximum=1000
+    )
     controls: str = parameter(
         "all", "control cells joined by commas: all, shuffled, general, qa~shuffled, qa~lengths, qa~tokens"
     )
@@ -96,15 +100,15 @@ class GridSettings:
         unknown = [name for name in self.control_cells if not is_control(name)]
         if unknown:
             raise StudyError(
-                f"`controls` must be some of {', '.join(CONTROLS)}, or controls of a cell such as qa~shuffled, "
-                f"qa~lengths, qa~tokens, joined by commas, but {unknown[0]!r} was found."
+                f"`controls` must be some of {', '.join(CONTROLS)}, or controls of a cell such as "
+                f"qa~shuffled, qa~lengths, qa~tokens, joined by commas, but {unknown[0]!r} was found."
             )
         if GENERAL in self.control_cells and not self.general:
             raise StudyError(
                 "`controls` asks for 'general', but `general` is empty. Let it name a JSONL file of "
                 "instruction rows."
             )
-        if any(not size.strip().isdecimal() or int(size) < 1 for size in filter(None, self.sizes.split(","))):
+        if any(not SIZE.fullmatch(size.strip()) for size in filter(None, self.sizes.split(","))):
             raise StudyError(
                 f"`sizes` must be whole numbers joined by commas, such as 12,24,48, but {self.sizes!r} was "
                 "found."

@@ -1,14 +1,13 @@
 """Endpoints: what the cells of the grid are compared by.
 
-Losses are in nats a token. One unit for all of them: a difference of 0.1 nats a token means that each token of
-the right answer became exp(0.1) = 1.1 times as likely, on whatever task, so that tasks can be averaged. All
-tables hold the log-likelihood, which is minus the loss, so that more is better as it is with scores: a gain of
-0.1 is a loss that fell by 0.1.
+Losses are in nats a token. One unit for all of them: a difference of 0.1 nats a token means that each token
+of the right answer became exp(0.1) = 1.1 times as likely, on whatever task, so that tasks can be averaged.
+All tables hold the log-likelihood, which is minus the loss, so that more is better as it is with scores: a
+gain of 0.1 is a loss that fell by 0.1.
 """
 
 from __future__ import annotations
 
-from math import log
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
@@ -29,8 +28,8 @@ HELD_OUT = "held_out_"
 
 
 def take_endpoint(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = ROWS) -> pd.DataFrame:
-    """Return losses with minus the endpoint's value of each item in the column `score`, as all statistics take
-    it: the log-likelihood, of which more is better.
+    """Return losses with minus the endpoint's value of each item in the column `score`, as all statistics
+    take it: the log-likelihood, of which more is better.
 
     Args:
         losses: one row an item and model with words, stop (nats), tokens (of the words), choice, calibrated.
@@ -54,13 +53,6 @@ def take_endpoint(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = R
     if table.empty:
         raise StudyError(f"No item has the endpoint {endpoint!r}: only tasks with options have a choice.")
     return table
-
-
-def bits_per_byte(losses: pd.DataFrame) -> pd.Series:
-    """Return the loss of the words in bits per byte of the reference, which models of different tokenizers
-    share (Heineman et al., 2025).
-    """
-    return losses["words"] / losses["bytes"] / log(2)
 
 
 def keep_held_out(losses: pd.DataFrame) -> pd.DataFrame:

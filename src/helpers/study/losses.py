@@ -1,8 +1,8 @@
 """The losses of the grid's cells, measured or read back from the small tables that `results/` keeps.
 
-A table of losses has one row an item, cell and training seed: cell, seed, task, category, item, words and stop
-(nats), tokens and bytes (of the words), choice and calibrated (nats; none where there are no options). Held-out
-rows of category c are the task `held_out_c`.
+A table of losses has one row an item, cell and training seed: cell, seed, task, category, item, words and
+stop (nats), tokens and bytes (of the words), choice and calibrated (nats; none where there are no options).
+Held-out rows of category c are the task `held_out_c`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ ABOUT = ["category", "tokens", "bytes"]
 
 
 def measure_cell(study: Study, plan: CellPlan) -> tuple[Run | None, list[Run]]:
-    """Tune a cell and measure its losses, or load them; returns the tuning and the runs of the losses, that of
-    the held-out rows first. Where no rows are held out, or no task is named, those are left out; where the cell
-    is only looked for and not tuned yet, there are none.
+    """Tune a cell and measure its losses, or load them; returns the tuning and the runs of the losses, that
+    of the held-out rows first. Where no rows are held out, or no task is named, those are left out; where the
+    cell is only looked for and not tuned yet, there are none.
     """
     name, tuning, evaluation, instructions, data = study.settle(plan)
     adapter = tune_cell(name, tuning, instructions)
@@ -77,8 +77,8 @@ def stack_seeds(tables: dict[CellPlan, pd.DataFrame]) -> pd.DataFrame:
 
 def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None:
     """Write the losses of stored cells as tables without any text: `items.csv` (task, item, category, tokens,
-    bytes), a table of each of words, stop, choice and calibrated (a column a cell), `cells.csv` (what each cell
-    was and cost) and `manifest.json`. Cells that the folder holds already stay.
+    bytes), a table of each of words, stop, choice and calibrated (a column a cell), `cells.csv` (what each
+    cell was and cost) and `manifest.json`. Cells that the folder holds already stay.
 
     Raises:
         StudyError: the folder holds cells of other settings, rows or test items.

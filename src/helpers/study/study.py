@@ -17,6 +17,7 @@ from helpers.jsonl import read_rows
 from helpers.models.load import check_dtype
 from helpers.paths import ROOT, SEED_TASKS
 from helpers.progress import track
+from helpers.prompts import PromptFormat
 from helpers.provider.ledger import ProviderLimits
 from helpers.records import GENERAL, Instruction, SeedTask, order_categories
 from helpers.settings import pick
@@ -29,6 +30,7 @@ from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
 from helpers.synthesis.public import PUBLIC, load_public_rows
 from helpers.synthesis.settings import SynthesisSettings, check_choices
 from helpers.synthesis.split import HELD_OUT, TRAINING, hold_out
+from helpers.synthesis.user_rows import prepare_rows
 from helpers.tuning.rows import parse_categories
 from helpers.tuning.settings import TuningSettings
 
@@ -56,7 +58,7 @@ def list_categories(instructions: str) -> tuple[str, ...]:
     if instructions in ("", PUBLIC):
         return SINGLES
     return order_categories(
-        row.category for row in read_rows(find_rows("instructions", instructions), Instruction)
+        row.category for row in read_rows(prepare_rows(find_rows("instructions", instructions)), Instruction)
     )
 
 
@@ -102,7 +104,8 @@ class Study:
         grid = grid if grid.lattice else dataclasses.replace(grid, lattice="+".join(list_categories(named)))
         grid.check_names()
         check_dtype(tuning.dtype)
-        return cls(
+        PromptFormat.from_settings(tuning)
+        study = cls(
             synthesis,
             tuning,
             evaluation,
@@ -112,6 +115,8 @@ class Study:
             parameters.get("data", ""),
             losses,
         )
+        study.data_folder  # noqa: B018 (raises if there is no such folder)
+        return study
 
     @cached_property
     def seeds(self) -> list[SeedTask]:
@@ -147,10 +152,15 @@ class Study:
             StudyError: the named file does not exist.
         """
         return (
-            find_rows("instructions", self.instructions)
+            prepare_rows(find_rows("instructions", self.instructions))
             if self.instructions
             else self.synthesis_run.file(INSTRUCTIONS)
         )
+
+    @cached_property
+    def general_file(self) -> Path:
+        """The file of rows of another domain that `general` names."""
+        return prepare_rows(find_rows("general", self.grid.general))
 
     @cached_property
     def _split(self) -> Run | None:
@@ -249,7 +259,7 @@ class Study:
 
     def settle(self, plan: CellPlan) -> tuple[str, TuningSettings, EvaluationSettings, Path, Path | None]:
         """Return what makes a cell: name, settings of tuning and evaluation, rows, folder of the tests."""
-        rows = find_rows("general", self.grid.general) if plan.name == GENERAL else self.instruction_file
+        rows = self.general_file if plan.name == GENERAL else self.instruction_file
         return (
             plan.name,
             dataclasses.replace(self.tuning, n_rows=plan.n_rows, training_seed=plan.seed or 0),

@@ -127,22 +127,23 @@ def measure_agreement(first: Sequence[str], second: Sequence[str]) -> dict[str, 
 
 
 def _agree(pair: Any) -> tuple[float, float, float]:
-    import krippendorff
+    """Return accuracy, Cohen's kappa and Krippendorff's alpha of two complete raters.
+
+    Alpha draws the pairs of labels without replacement where Fleiss' kappa draws with it: of n tasks, hence
+    2n labels, 1 - alpha = (1 - kappa) (2n - 1) / 2n.
+    """
     import numpy as np
     from sklearn.metrics import cohen_kappa_score
+    from statsmodels.stats.inter_rater import fleiss_kappa
 
     accuracy = float(np.mean(pair[0] == pair[1]))
-    if len(np.unique(pair)) == 1:
-        return (
-            accuracy,
-            float("nan"),
-            float("nan"),
-        )  # agreement beyond chance has no meaning with one category
-    return (
-        accuracy,
-        float(cohen_kappa_score(*pair)),
-        float(krippendorff.alpha(reliability_data=pair, level_of_measurement="nominal")),
-    )
+    names = np.unique(pair)
+    if len(names) == 1:  # agreement beyond chance has no meaning with one category
+        return accuracy, float("nan"), float("nan")
+    n_labels = pair.size
+    fleiss = fleiss_kappa((pair[:, :, None] == names).sum(axis=0))
+    alpha = 1 - (1 - float(fleiss)) * (n_labels - 1) / n_labels
+    return accuracy, float(cohen_kappa_score(*pair)), alpha
 
 
 def compare_labellers() -> Run:

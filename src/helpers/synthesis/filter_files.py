@@ -1,4 +1,4 @@
-"""The same filters and labels for any JSONL file of instructions."""
+"""The same filters and labels for any file of instructions."""
 
 from __future__ import annotations
 
@@ -8,44 +8,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.jsonl import dump_row, read_any_lines, scrub_text
+from helpers.jsonl import dump_row, dump_rows, read_objects
 from helpers.paths import shown
 from helpers.rouge import TIE_SLACK
 from helpers.settings import check_settings
-from helpers.store import Run, run_stage, sha256_file
+from helpers.store import Run, run_stage, sha256_file, write_text
 from helpers.synthesis.categories import measure_agreement, train_labeller
 from helpers.synthesis.filters import REASONS, find_fault, read_benchmark_runs
 from helpers.synthesis.novelty import NoveltyIndex
-from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.pipeline import BENCHMARK_FILES
 from helpers.synthesis.settings import FilterSettings
+from helpers.synthesis.user_rows import UserRow, label_rows, read_task, read_trainable_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 1
+VERSION = 2
 KEPT, REJECTED, COUNTS = "kept.jsonl", "rejected.jsonl", "counts.csv"
 FOREIGN_LABELS = {
     "tg": "gen",
     "ot": "other",
 }  # names of the categories in a public mirror of the paper's rows
-
-ForeignRow = dict[str, Any]
-
-
-def read_foreign_rows(path: Path) -> Iterator[ForeignRow]:
-    """Yield the rows of a JSONL file, whatever their fields.
-
-    Raises:
-        StudyError: the file is missing, or a line is no JSON object; names file and line.
-    """
-    for number, row in enumerate(read_any_lines(path), 1):
-        if not isinstance(row, dict):
-            raise StudyError(
-                f"A row must be a JSON object, but {str(row)[:40]!r} was found (row {number} of "
-                f"{shown(path)})."
-            )
-        yield {name: scrub_text(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = ()) -> Run:
@@ -72,7 +55,7 @@ def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = 
             (folder / KEPT).open("w", encoding="utf-8") as kept,
             (folder / REJECTED).open("w", encoding="utf-8") as rejected,
         ):
-            for row, reason, similarity in decide(read_foreign_rows(path), settings, runs):
+            for row, reason, similarity in decide((row for _, row in read_objects(path)), settings, runs):
                 counts[reason or "kept"] += 1
                 tied[reason or "kept"] += (
                     similarity is not None and abs(similarity - settings.novelty_threshold) < TIE_SLACK
@@ -95,8 +78,8 @@ def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = 
 
 
 def decide(
-    rows: Iterable[ForeignRow], settings: FilterSettings, benchmark_runs: frozenset[str]
-) -> Iterator[tuple[ForeignRow, str | None, float | None]]:
+    rows: Iterable[UserRow], settings: FilterSettings, benchmark_runs: frozenset[str]
+) -> Iterator[tuple[UserRow, str | None, float | None]]:
     """Yield each row with the reason for which it is rejected (None: it is kept) and, where it is not novel,
     its similarity to an earlier kept one.
     """
@@ -110,49 +93,20 @@ def decide(
             yield row, None if is_new else "not novel", similarity
 
 
-def read_task(row: ForeignRow) -> ParsedTask:
-    """Return a foreign row as a task; it is complete if instruction and output are texts that
-    are not empty.
-    """
-    instruction, given, output = (row.get(name) for name in ("instruction", "input", "output"))
-    complete = all(isinstance(text, str) and text.strip() for text in (instruction, output)) and isinstance(
-        given, str | None
-    )
-    return ParsedTask(0, instruction, given or "", output, complete)
+def label_file(path: Path, target: Path) -> tuple[int, int]:
+    """Write the rows of a file with the category that the offline classifier gives them, fit for training; a
+    row keeps all its fields.
 
-
-def label_file(path: Path, target: Path) -> int:
-    """Write the rows of a JSONL file with the category that the offline classifier gives them, fit for
-    training; returns their number.
+    Returns:
+        How many rows were written, and how many were left out, since they have no instruction or no output.
 
     Raises:
-        StudyError: a row has no instruction.
+        StudyError: no row has both.
     """
-    rows = list(read_foreign_rows(path))
-    if not rows:
-        raise StudyError(f"{shown(path)} has no rows.")
-    tasks = [read_task(row) for row in rows]
-    for number, task in enumerate(tasks, 1):
-        if not task.is_complete:
-            raise StudyError(
-                f"A row needs an instruction and an output to be labelled ({shown(path)}:{number}). Run "
-                "`study filter` on the file first."
-            )
-    labels = train_labeller()(tasks)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("w", encoding="utf-8") as file:
-        for number, (row, label) in enumerate(zip(rows, labels, strict=True)):
-            file.write(
-                dump_row(
-                    row
-                    | {
-                        "id": str(row.get("id", f"row-{number}")),
-                        "input": row.get("input") or "",
-                        "category": label,
-                    }
-                )
-            )
-    return len(rows)
+    rows, left_out = read_trainable_rows(path)
+    labelled = label_rows([row for _, row in rows])
+    write_text(target, dump_rows(labelled))
+    return len(labelled), len(left_out)
 
 
 def compare_file(path: Path, field: str) -> pd.DataFrame:
@@ -173,7 +127,7 @@ def compare_file(path: Path, field: str) -> pd.DataFrame:
 
     known = [
         (task, label)
-        for row in read_foreign_rows(path)
+        for _, row in read_objects(path)
         if (label := read_label(row.get(field))) and (task := read_task(row)).is_complete
     ]
     if not known:

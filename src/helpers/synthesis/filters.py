@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers.jsonl import read_any_lines
+from helpers.jsonl import read_values
 from helpers.rouge import tokenize
 from helpers.synthesis.parsing import ParsedTask
 
@@ -23,9 +23,15 @@ REASONS = (
     "unlabelled",
     "not novel",
 )
+_MEDIUM = r"(?:images?|pictures?|photos?|photographs?|graphs?|diagrams?|videos?|audio)"
 NON_TEXT = re.compile(
-    r"\b(images?|pictures?|photos?|photographs?|graphs?|diagrams?|videos?|audio"
-    r"|(the|attached) figure|figure (above|below|shown))\b",
+    # at hand: "the ECG strip image", "given a photo", "using diagrams"; a clinical picture is a text
+    r"\b(?:the|this|these|attached|following|given an?|provided|using)(?: [\w'-]+){0,4}? "
+    rf"(?<!clinical )(?<!disease )(?<!blood ){_MEDIUM}\b"
+    rf"|\b{_MEDIUM} (?:above|below|shown|attached|provided)\b"
+    r"|\b(?:the|attached) figure\b|\bfigure (?:above|below|shown)\b"
+    # to be made: "draw a diagram", "create an image"
+    rf"|\b(?:draw|sketch|plot|create|make|generate|design|produce|record)(?: [\w'-]+){{0,3}}? {_MEDIUM}\b",
     re.IGNORECASE,
 )
 PERSONAL_DATA = re.compile(
@@ -44,8 +50,10 @@ def find_fault(
 ) -> str | None:
     """Return the reason for which a task is rejected on its own, or None.
 
-    Words that name something other than text are looked for in the instruction, as whole words: "graphic",
-    "imaging report" and "the three figures of the lipid panel" pass. Personal data means what looks like an
+    An instruction asks for more than text where it speaks of an image, a graph or a recording as at hand or
+    to be made ("the image below", "draw a graph"); one that mentions them ("explain how images are stored")
+    passes, and so do "graphic" and "imaging report". An input that the output repeats is equal to it letter
+    by letter: corrected spelling or punctuation is an answer. Personal data means what looks like an
     e-mail address, a telephone, record or social security number or a date of birth; names of people cannot
     be told from invented ones and are NOT covered.
 
@@ -64,7 +72,7 @@ def find_fault(
         ("non-text task", lambda: bool(NON_TEXT.search(task.instruction))),
         (
             "repeats input",
-            lambda: bool(tokenize(task.input)) and tokenize(task.input) == tokenize(task.output),
+            lambda: bool(task.input.strip()) and task.input.strip() == task.output.strip(),
         ),
         ("personal data", lambda: any(map(PERSONAL_DATA.search, texts))),
         ("overlaps benchmark", lambda: any(not benchmark_runs.isdisjoint(list_runs(text)) for text in texts)),
@@ -80,7 +88,7 @@ def list_runs(text: str, n_words: int = RUN_LENGTH) -> Iterator[str]:
 
 def read_benchmark_runs(files: Iterable[Path]) -> frozenset[str]:
     """Return every run of eight words in the texts of benchmark files (JSONL of any schema)."""
-    rows = (row for file in files for row in read_any_lines(file))
+    rows = (row for file in files for _, row in read_values(file))
     return frozenset(run for row in rows for text in _list_texts(row) for run in list_runs(text))
 
 

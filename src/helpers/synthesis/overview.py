@@ -123,10 +123,11 @@ def count_failures(run: Run) -> pd.DataFrame:
     meanings = {
         "n_replies": "replies in all",
         "n_truncated_replies": "cut off at the length limit",
-        "n_unlabelled_replies": "with labels that were cut off or refused",
+        "n_unlabelled_replies": "with a task whose category is missing",
         "n_refused_replies": "refused or stopped by a content filter",
         "n_garbled_replies": "without any task in the right form",
         "n_miscounted_replies": "with fewer or more tasks than asked",
+        "n_trimmed_replies": "with drafts, titles or closing words, which were cut away",
     }
     return pd.DataFrame(
         {"outcome": meaning, "n": run.manifest["facts"][name]} for name, meaning in meanings.items()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,18 @@ from helpers.provider.journal import Conversation, Journal
 from helpers.provider.ledger import ProviderLimits
 from helpers.records import SeedTask, TeacherReply
 from helpers.store import Run, run_stage, sha256_file
+from helpers.synthesis.counts import count_reply, count_wanted
 from helpers.synthesis.draws import draw_seeds
 from helpers.synthesis.filters import find_fault, read_benchmark_runs
 from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.parsing import ParsedTask
-from helpers.synthesis.requests import N_SHOWN, N_TASKS, build_request
+from helpers.synthesis.requests import N_SHOWN, build_request
 from helpers.synthesis.settings import RECORDED, SynthesisSettings, check_choices
 from helpers.synthesis.teacher import REPLIES, converse, name_teacher, parse_teacher_reply, replay_teacher
 
 INSTRUCTIONS = "instructions.jsonl"
 BENCHMARK_FILES = tuple(sorted(BENCHMARK.glob("*.jsonl")))
-VERSION = 1
+VERSION = 2
 TASK_FIELDS = (
     "id",
     "request",
@@ -72,8 +74,11 @@ def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None
     def compute(folder: Path) -> dict[str, Any]:
         claim = nullcontext() if settings.teacher == RECORDED else Journal(name_teacher(settings)).claim()
         with claim, track(f"ask {settings.teacher} teacher", settings.n_requests, "requests") as advance:
-            replies = collect_replies(settings, limits or ProviderLimits(), seeds)
-            return write_rows(folder, TaskFilter(settings, seeds.values()), replies, advance)
+            counts: Counter[str] = Counter(n_kept=0, n_tasks=0)
+            wanted = partial(count_wanted, settings.target_rows, counts) if settings.target_rows else None
+            replies = collect_replies(settings, limits or ProviderLimits(), seeds, wanted)
+            with closing(replies):  # whatever ends this block, answers under way are waited for and kept
+                return write_rows(folder, TaskFilter(settings, seeds.values()), replies, counts, advance)
 
     return run_stage(
         "synthesis", settings, {file.name: sha256_file(file) for file in files}, VERSION, compute
@@ -81,17 +86,23 @@ def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None
 
 
 def write_rows(
-    folder: Path, check: TaskFilter, replies: Iterator[TeacherReply], advance: Advance
+    folder: Path,
+    check: TaskFilter,
+    replies: Iterator[TeacherReply],
+    counts: Counter[str],
+    advance: Advance,
 ) -> dict[str, Any]:
-    """Filter replies as they come and write the three files of a run; returns the facts for its manifest."""
-    counts: Counter[str] = Counter(n_kept=0, n_tasks=0)
+    """Filter replies as they come, write the three files of a run and keep count; returns the facts for its
+    manifest.
+    """
     target = check.settings.target_rows
     names = ("replies.jsonl", "tasks.jsonl", INSTRUCTIONS)
     reply_file, task_file, row_file = ((folder / name).open("w", encoding="utf-8") for name in names)
     with reply_file, task_file, row_file:
         for reply in replies:
             reply_file.write(dump_row(reply))
-            counts.update(count_reply(reply, tasks := list(check(reply))))
+            tasks = list(check(reply))
+            counts.update(count_reply(reply, tasks, check.settings.reply_format))
             for task in tasks:
                 if target and counts["n_kept"] == target:
                     break
@@ -103,25 +114,7 @@ def write_rows(
             advance(note=f"{counts['n_kept']} rows kept")
             if target and counts["n_kept"] == target:
                 break
-    replies.close()
     return dict(sorted(counts.items()))
-
-
-def count_reply(reply: TeacherReply, tasks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Return what a reply adds to the counts of a run: itself, its tokens, and the way in which it failed, if
-    any.
-    """
-    n_asked = N_TASKS - N_SHOWN
-    return {
-        "n_replies": 1,
-        "n_input_tokens": reply.usage.input_tokens if reply.usage else 0,
-        "n_output_tokens": reply.usage.output_tokens if reply.usage else 0,
-        "n_truncated_replies": int(reply.finish_reason == "length"),
-        "n_unlabelled_replies": int(reply.label_finish_reason not in (None, "stop")),
-        "n_refused_replies": int(reply.finish_reason == "content_filter"),
-        "n_garbled_replies": int(not tasks and reply.finish_reason != "content_filter"),
-        "n_miscounted_replies": int(bool(tasks) and len(tasks) != n_asked and reply.finish_reason == "stop"),
-    }
 
 
 def plan_requests(
@@ -150,10 +143,13 @@ def open_conversations(
 
 
 def collect_replies(
-    settings: SynthesisSettings, limits: ProviderLimits, seeds: Mapping[str, SeedTask]
+    settings: SynthesisSettings,
+    limits: ProviderLimits,
+    seeds: Mapping[str, SeedTask],
+    wanted: Callable[[], int] | None = None,
 ) -> Iterator[TeacherReply]:
     """Yield the reply to each request in order; a live teacher's answers come from the journal where they are
-    there already.
+    there already, and no more are asked for ahead than `wanted` says.
     """
     if settings.teacher == RECORDED:
         ask = replay_teacher()
@@ -162,7 +158,7 @@ def collect_replies(
     journal = Journal(name_teacher(settings))
     if limits.batch:
         BatchClient(journal, limits).advance(open_conversations(settings, seeds))
-    yield from ask_live(open_conversations(settings, seeds), journal, limits)
+    yield from ask_live(open_conversations(settings, seeds), journal, limits, wanted)
 
 
 class TaskFilter:

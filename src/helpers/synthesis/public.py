@@ -1,6 +1,6 @@
-"""The public rows of the paper's data that carry a category, from a project that sorted some of them (TASA, by
-the names qa, ie and tg): its training files to tune on, its test files held out. Nothing of them is stored in
-this project.
+"""The public rows of the paper's data that carry a category, from a project that sorted some of them (TASA,
+by the names qa, ie and tg): its training files to tune on, its test files held out. Nothing of them is
+stored in this project.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
-from helpers.jsonl import dump_rows, read_any_lines, scrub_text
+from helpers.jsonl import dump_rows, read_objects, scrub_text
 from helpers.paths import shown
 from helpers.records import Instruction
 from helpers.store import Run, run_stage, sha256_file, sha256_text, write_text
@@ -52,7 +52,7 @@ def load_public_rows(data: Path | None) -> Run:
     inputs = {"mirror": sha256_file(mirror)} if mirror else {"repository": REPOSITORY}
 
     def compute(folder: Path) -> dict[str, Any]:
-        rows = split_mirror(read_any_lines(mirror)) if mirror else fetch_rows()
+        rows = split_mirror(row for _, row in read_objects(mirror)) if mirror else fetch_rows()
         for name, found in rows.items():
             write_text(folder / name, dump_rows(found))
         return {name.split(".")[0]: len(found) for name, found in rows.items()}

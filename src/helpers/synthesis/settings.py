@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from helpers.errors import StudyError
+from helpers.provider.address import check_address, check_name
 from helpers.settings import parameter
 from helpers.synthesis.requests import LIST, REPLY_FORMATS
 
@@ -40,12 +41,14 @@ class SynthesisSettings(FilterSettings):
         "teacher", "who gives a live teacher's tasks their categories: 'teacher' or 'classifier'"
     )
     draw_seed: int = parameter(2024, "seed of the draws of seed tasks")
-    n_requests: int = parameter(48, "requests to the teacher, 17 new tasks each", minimum=1)
+    n_requests: int = parameter(48, "requests to the teacher, 17 new tasks each", minimum=1, maximum=10**6)
     target_rows: int = parameter(0, "stop once so many rows are kept; 0: after n_requests", minimum=0)
 
 
 def check_choices(settings: SynthesisSettings) -> None:
-    """Raise StudyError where a setting is none of the values it may take."""
+    """Raise StudyError where a setting is none of its values, or the teacher's address is none."""
+    check_name("teacher", settings.teacher)
+    check_address("teacher_url", settings.teacher_url)
     for name, allowed in {"reply_format": REPLY_FORMATS, "labeller": LABELLERS}.items():
         value = getattr(settings, name)
         if value not in allowed:

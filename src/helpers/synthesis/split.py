@@ -1,7 +1,7 @@
 """Training rows and held-out rows: an instruction file in two, for the loss on rows that no model saw.
 
-Rows of one request were written side by side and resemble each other, so that whole requests are held out; rows
-that name no request are held out one by one.
+Rows of one request were written side by side and resemble each other, so that whole requests are held out;
+rows that name no request are held out one by one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
-from helpers.jsonl import dump_rows, read_json_lines
+from helpers.jsonl import dump_rows, name_rows, read_objects
 from helpers.store import Run, computing, run_stage, sha256_file, write_text
 
 TRAINING, HELD_OUT = "training.jsonl", "held_out.jsonl"
@@ -33,7 +33,7 @@ def hold_out(instructions: Path, share: float) -> Run:
     """
 
     def compute(folder: Path) -> dict[str, Any]:
-        rows = read_json_lines(instructions)
+        rows = [row for _, row in name_rows(list(read_objects(instructions)))]
         groups = sorted(
             {_group(row) for row in rows}, key=lambda group: hashlib.sha256(group.encode()).digest()
         )

@@ -14,7 +14,8 @@ from helpers.paths import SEEDS
 from helpers.provider.journal import Body, Conversation, RemoteModel
 from helpers.provider.wire import build_body
 from helpers.records import TeacherReply, Usage
-from helpers.synthesis.parsing import ParsedTask, parse_json_reply, parse_labels, parse_reply
+from helpers.synthesis.labels import parse_labels
+from helpers.synthesis.parsing import ParsedTask, parse_json_reply, parse_reply
 from helpers.synthesis.requests import JSON, LIST, N_SHOWN, REPLY_SCHEMA, build_label_request, prompt_sha256
 from helpers.synthesis.settings import SynthesisSettings
 
@@ -80,7 +81,8 @@ def converse(
             labelled = yield build_teacher_body(
                 settings, build_label_request(complete), request, MAX_LABEL_TOKENS, wants_tasks=False
             )
-            labels, label_finish_reason = parse_labels(labelled.text), labelled.finish_reason
+            labels = parse_labels(labelled.text, [task.number for task in complete])
+            label_finish_reason = labelled.finish_reason
             bills.append(labelled.usage)
     return TeacherReply(
         request=request,
@@ -118,9 +120,8 @@ def parse_teacher_reply(text: str, finish_reason: str, reply_format: str) -> lis
     An item whose number is that of a shown seed, or comes a second time, counts as incomplete: the teacher
     repeats the list instead of going on with it.
     """
-    tasks = (
-        parse_json_reply(text, N_SHOWN + 1)[0] if reply_format == JSON else parse_reply(text, finish_reason)
-    )
+    tasks = parse_reply(text, finish_reason) if reply_format == LIST else []
+    tasks = tasks or parse_json_reply(text, N_SHOWN + 1)[0]  # some answer a list in JSON
     seen = set(range(N_SHOWN + 1))
     sound = []
     for task in tasks:

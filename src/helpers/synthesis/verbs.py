@@ -4,98 +4,135 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
-    from HanTa.HanoverTagger import HanoverTagger
 
-WORD = re.compile(r"[\w'-]+|[^\w\s]")
-BARE_VERBS = ("VVB", "VVI")  # base forms, in the tags of the British National Corpus
-NOUNS = ("NN0", "NN1", "NN2", "NP0")
-BEFORE_NOUN = (
-    "AT0",
-    "DT0",
-    "DPS",
-    "DTQ",
-    "AJ0",
-    "AJC",
-    "AJS",
-    "AV0",
-    "CRD",
-    "ORD",
-    "POS",
-    "VVN",
-    "VVG",
-    "VVD",
-    "PUQ",
-    "ZZ0",
-)
-AFTER_IMPERATIVE = ("AT0", "DT0", "DPS", "PRP", "PRF", "TO0", "AVP")
+WORD = re.compile(r"[\w'’-]+|[^\w\s]")
+PAUSES = frozenset(",;:.!?()–—")
+OPENERS = ("please", "then", "and")  # an imperative may follow
+WORDS = {
+    "particles": "out up down off back away",
+    "before a noun": """
+        a an the this that these those any all each every both some another other one two three four five six
+        seven eight nine ten my your his her its our their more most many few several single own""",
+    "no noun": """
+        of in on at by for from to with without within into onto over under about after before between among
+        through during per as than like via against plus and or but nor so if when while where why how who
+        whom whether because although which what whose i you he she it we they me him us them itself
+        themselves is are was were be been being am do does did has have had can could may might must shall
+        should will would not then there yes no maybe""",
+    "helpers": "to can could may might must shall should will would do does did not i you we they",
+    "asking": """
+        who whom whose which what when where why how is are was were do does did has have can could may might
+        must shall should will would""",
+}
+PARTICLES, BEFORE_NOUN, NO_NOUN, HELPERS, ASKING = (frozenset(words.split()) for words in WORDS.values())
 
-Tagged = Sequence[tuple[str, str, str]]
+Kinds = Mapping[str, Sequence[str]]
 
 
-@lru_cache
-def load_tagger() -> HanoverTagger:
-    """Return HanTa's English tagger (Wartena, 2019), whose model is part of its package."""
-    from HanTa.HanoverTagger import HanoverTagger
+@lru_cache(maxsize=20_000)
+def look_up(word: str) -> Kinds:
+    """Return what a word can be, with its lemmas, by LemmInflect's dictionary (from the SPECIALIST Lexicon of
+    the National Library of Medicine), such as {'NOUN': ('drug',), 'VERB': ('drug',)}; empty for an unknown
+    one.
+    """
+    from lemminflect import getAllLemmas
 
-    return HanoverTagger("morphmodel_en.pgz")
+    return getAllLemmas(word)
 
 
 def find_root(instruction: str) -> tuple[str | None, str | None]:
     """Return the root verb of an instruction and its direct object, as lemmas; None for what it lacks.
 
-    A rule, light and documented, in place of a parser: the root is the first verb in its base form, or the
-    first word, whatever its tag, if an article, a determiner or a preposition follows ("Draft a letter"). The
-    object is the last noun of the first row of nouns after the root, if nothing but articles, adjectives and
-    the like stands between ("Simplify this veterinary discharge summary": summary). A question that holds no
-    imperative has no root.
+    A rule, light and documented, in place of a parser: the root is the first verb in its base form that
+    begins the sentence or follows a pause, adverbs aside; where there is none and nothing is asked, the
+    first word that can be nothing but a verb in its base form and does not follow a helper ("should", "to").
+    The object is the last noun of the first row of nouns after the root, if nothing but articles, adjectives
+    and the like stands between ("Simplify this veterinary discharge summary": summary).
     """
-    tagged: Tagged = load_tagger().tag_sent(WORD.findall(instruction), casesensitive=False)
-    root = _find_verb(tagged)
-    if root is None:
-        return None, None
-    verb = tagged[root][0] if root == 0 else tagged[root][1]
-    return verb.lower(), _find_object(tagged[root + 1 :])
+    words = WORD.findall(instruction.lower())
+    root = _find_verb(words)
+    return (None, None) if root is None else (words[root], _find_object(words[root + 1 :]))
 
 
-def _find_verb(tagged: Tagged) -> int | None:
-    if len(tagged) > 1 and tagged[0][2] in NOUNS and tagged[1][2] in AFTER_IMPERATIVE:
-        return 0
+def _find_verb(words: Sequence[str]) -> int | None:
+    begins = True
+    for index, word in enumerate(words):
+        if begins and _is_base_form(word) and not _is_subject(words, index):
+            return index
+        begins = word in PAUSES or word in OPENERS or (begins and set(look_up(word)) == {"ADV"})
+    if words and (words[0] in ASKING or words[-1] == "?"):
+        return None
     return next(
         (
             index
-            for index, (_, _, tag) in enumerate(tagged)
-            if tag in BARE_VERBS and not _follows_helper(tagged, index)
+            for index, word in enumerate(words)
+            if _is_base_form(word) and set(look_up(word)) == {"VERB"} and not _follows_helper(words[:index])
         ),
         None,
     )
 
 
-def _follows_helper(tagged: Tagged, index: int) -> bool:
-    """Say whether a base form belongs to a question or an infinitive ("should the pump deliver", "to be
-    given") rather than to an imperative.
-    """
-    for _, _, tag in reversed(tagged[:index]):
-        if tag in ("VM0", "TO0", "VDB", "VDD", "VDZ", "DTQ", "AVQ", "PNQ"):
-            return True
-        if tag in ("PUN", "CJC"):
+def _is_base_form(word: str) -> bool:
+    return word not in {*NO_NOUN, *BEFORE_NOUN, *OPENERS} and word in look_up(word).get("VERB", ())
+
+
+def _is_subject(words: Sequence[str], index: int) -> bool:
+    """Say whether a word that can be a verb is a noun here: a verb or "of" follows ("Water is", "Use of")."""
+    following = words[index + 1] if index + 1 < len(words) else ""
+    return following in ("of", "is", "are", "was", "were", "has", "have", "can", "should", "and")
+
+
+def _follows_helper(before: Sequence[str]) -> bool:
+    for word in reversed(before):
+        if word in PAUSES:
             return False
+        if word in HELPERS or word in ASKING:
+            return True
     return False
 
 
-def _find_object(tagged: Tagged) -> str | None:
+def _find_object(words: Sequence[str]) -> str | None:
     found = None
-    for _, lemma, tag in tagged:
-        if tag in NOUNS:
-            found = lemma.lower()
-        elif found or tag not in BEFORE_NOUN:
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if found is None and (word == "," or (following == "," and "ADJ" in look_up(word))):
+            continue  # "a brief, polite letter"
+        if word in PAUSES or word in NO_NOUN or (found and word in BEFORE_NOUN | PARTICLES):
+            break
+        if (
+            word in BEFORE_NOUN | PARTICLES
+            or word.endswith(("'s", "’s"))
+            or word.isdecimal()
+            or not word[0].isalnum()
+        ):
+            continue
+        noun = _name_noun(word)
+        if noun and not (found and _is_participle(word)):
+            found = noun
+        elif found:
             break
     return found
+
+
+def _name_noun(word: str) -> str | None:
+    """Return a word's lemma as a noun, or None; unknown words ("SBAR") and names of actions ("wording") are
+    nouns too.
+    """
+    kinds = look_up(word)
+    if "NOUN" in kinds:
+        return kinds["NOUN"][0]
+    return word if not kinds or (word.endswith("ing") and set(kinds) == {"VERB"}) else None
+
+
+def _is_participle(word: str) -> bool:
+    """Say whether a word after a noun describes it ("drugs given") rather than continues it."""
+    verbs = look_up(word).get("VERB", (word,))
+    return word not in verbs and not word.endswith(("s", "ing"))
 
 
 def count_roots(instructions: Iterable[str], n_verbs: int = 20, n_objects: int = 4) -> pd.DataFrame:

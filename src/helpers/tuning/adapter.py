@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
+from helpers.models.adapters import WEIGHTS, check_folder, is_plain, read_config
 from helpers.models.load import quiet_peft
+from helpers.models.weights import read_shapes
+from helpers.models.wheels import name_upstream
+from helpers.paths import shown
 from helpers.store import write_text
 
 if TYPE_CHECKING:
@@ -50,28 +56,71 @@ def attach_adapter(model: torch.nn.Module, settings: TuningSettings) -> PeftMode
         ) from None
 
 
+def adopt_parent(settings: TuningSettings, parent: Path) -> TuningSettings:
+    """Return settings with the rank, the scale, the dropout and the layers of an adapter to go on from.
+
+    Raises:
+        StudyError: the adapter is no plain LoRA.
+    """
+    check_folder(parent)
+    config = read_config(parent)
+    if not is_plain(config) or config.get("rank_pattern") or config.get("alpha_pattern"):
+        raise StudyError(
+            f"Tuning cannot go on from the adapter in {shown(parent)}: it must be plain LoRA, without DoRA, "
+            "biases, saved layers or ranks of single layers. Merge it (`study merge`) and tune the merged "
+            "model."
+        )
+    names = {key.split(".lora_")[0].rsplit(".", 1)[-1] for key in read_shapes([parent / WEIGHTS])}
+    return dataclasses.replace(
+        settings,
+        lora_rank=config["r"],
+        lora_alpha=round(config["lora_alpha"]),
+        lora_dropout=float(config.get("lora_dropout") or 0),
+        target_modules="+".join(sorted(names)),
+    )
+
+
+def check_loss(loss: float, step: int, rate: float) -> None:
+    """Raise StudyError where a step's loss is no finite number: nothing after it can be sound."""
+    if not math.isfinite(loss):
+        raise StudyError(
+            f"The loss of step {step} is {loss}, which is no finite number (learning rate {rate:.3g}). Lower "
+            "`learning_rate`; nothing was stored."
+        )
+
+
 def measure_adapter(model: PeftModel) -> float:
     """Return the largest norm of the adapter's B matrices; they start at zero, so that zero means that
     nothing was learnt.
     """
-    return max(
-        weight.detach().float().norm().item() for name, weight in model.named_parameters() if "lora_B" in name
-    )
+    norms = [
+        weight.detach().float().norm().item()
+        for name, weight in model.named_parameters()
+        if any(part in name for part in ("lora_B", "lora_embedding_B"))
+    ]
+    return max(norms) if all(map(math.isfinite, norms)) else math.inf
 
 
 def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
-    """Save the adapter as safetensors; its configuration names the model as the study does, not where it lay.
+    """Save the adapter as safetensors; its configuration names the model as a hub knows it, not where it lay.
 
     Raises:
-        StudyError: the adapter has learnt nothing (every B matrix is zero).
+        StudyError: the adapter has learnt nothing (every B matrix is zero), or holds what is no finite
+            number.
     """
-    if not measure_adapter(model):
+    norm = measure_adapter(model)
+    if not math.isfinite(norm):
+        raise StudyError(
+            f"The adapter is no set of finite numbers after tuning (largest norm {norm}). Lower "
+            "`learning_rate`; nothing was stored."
+        )
+    if not norm:
         raise StudyError(
             "The adapter is empty after tuning: every B matrix is zero. Raise `learning_rate` or `epochs`."
         )
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, save_embedding_layers=False)
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = name
+    config["base_model_name_or_path"] = name_upstream(name)
     if isinstance(config["target_modules"], list):
         config["target_modules"].sort()
     write_text(folder / "adapter_config.json", json.dumps(config, indent=1, sort_keys=True) + "\n")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from helpers.models.hub import split_revision
-from helpers.models.wheels import WHEEL_MODELS
+from helpers.models.wheels import WHEEL_MODELS, name_upstream
 from helpers.records import BASE
 from helpers.tuning.settings import TuningSettings
 
@@ -38,7 +38,7 @@ def describe_adapter(
     first, last = log[0]["loss"], log[-1]["loss"]
     return "\n".join(
         [
-            *_front_matter(settings.model),
+            *_front_matter(settings.model, "peft", "[lora, biomedical, not-for-clinical-use]"),
             "# LoRA adapter of the BioInstruct study",
             "",
             f"A LoRA adapter for {settings.model}, tuned on biomedical instructions; the loss counts on "
@@ -54,6 +54,7 @@ def describe_adapter(
             'tuned = PeftModel.from_pretrained(base, "path/of/this/folder")',
             "```",
             "",
+            *_weights_note(settings.model),
             *_data(settings, inputs, facts),
             *_parameters(settings, facts),
             "## Scores",
@@ -81,6 +82,11 @@ def _data(settings: TuningSettings, inputs: Mapping[str, str], facts: Mapping[st
         "",
         f"- instruction file, sha256: `{inputs['instructions']}`",
         f"- model, identified by: `{inputs['model']}`",
+        *(
+            [f"- goes on from an adapter, settings and weights, sha256: `{inputs['parent']}`"]
+            if "parent" in inputs
+            else []
+        ),
         f"- rows: {facts['n_rows']} of categories `{settings.categories}`; {facts['n_too_long']} rows of the "
         "file were too long and left out",
         f"- tokens seen: {facts['n_tokens']:,}, of which {facts['n_response_tokens']:,} count for the loss",
@@ -104,18 +110,57 @@ def _parameters(settings: TuningSettings, facts: Mapping[str, Any]) -> list[str]
     ]
 
 
-def _front_matter(model: str) -> list[str]:
-    base = (
-        []
-        if model in WHEEL_MODELS or model.count("/") != 1 or model.startswith((".", "/", "~"))
-        else [f"base_model: {split_revision(model)[0]}"]
+def describe_merged(model: str, identity: str, adapter: str) -> str:
+    """Return the card of a base with an adapter merged into it.
+
+    Args:
+        model: name of the base.
+        identity: what identifies the base.
+        adapter: sha256 of the adapter, settings and weights.
+    """
+    return "\n".join(
+        [
+            *_front_matter(model, "transformers", "[biomedical, not-for-clinical-use]"),
+            "# Tuned model of the BioInstruct study",
+            "",
+            f"{name_upstream(model)} with a LoRA adapter merged into its weights.",
+            "",
+            "- transformers: `AutoModelForCausalLM.from_pretrained(FOLDER)`",
+            "- vLLM: `vllm serve FOLDER`",
+            "- Ollama: a Modelfile with `FROM FOLDER`, then `ollama create NAME`",
+            "- GGUF: llama.cpp's `convert_hf_to_gguf.py FOLDER`",
+            "",
+            *_weights_note(model),
+            f"- base, identified by: `{identity}`",
+            f"- adapter, settings and weights, sha256: `{adapter}`",
+            "",
+            "## Limits",
+            "",
+            LIMITS,
+            "",
+        ]
     )
+
+
+def _weights_note(model: str) -> list[str]:
+    if model not in WHEEL_MODELS:
+        return []
+    return [
+        f"The hub knows the base as {name_upstream(model)}. The study's weights come from its quantised GGUF "
+        "file, so that numbers differ a little from those of the hub's.",
+        "",
+    ]
+
+
+def _front_matter(model: str, library: str, tags: str) -> list[str]:
+    name = name_upstream(model)
+    on_hub = name.count("/") == 1 and not name.startswith((".", "/", "~"))
     return [
         "---",
-        *base,
-        "library_name: peft",
+        *([f"base_model: {split_revision(name)[0]}"] if on_hub else []),
+        f"library_name: {library}",
         "pipeline_tag: text-generation",
-        "tags: [lora, biomedical, not-for-clinical-use]",
+        f"tags: {tags}",
         "---",
         "",
     ]

@@ -2,8 +2,8 @@
 
 A control is named after the cell that it belongs to, such as 'qa~shuffled':
 
-- *shuffled*: each prompt gets the response of another row: length, form and the end of text stay, what the answer
-  says is taken away (Kung and Peng, 2023).
+- *shuffled*: each prompt gets the response of another row: length, form and the end of text stay, what the
+  answer says is taken away (Kung and Peng, 2023).
 - *lengths*: every category draws its rows from the same bins of response length, so that no category answers
   longer than another.
 - *tokens*: every category draws as many response tokens, instead of as many rows.
@@ -26,7 +26,8 @@ OTHER = "other"  # holds what fits no category, and so is no kind of its own to 
 
 
 def split_control(categories: str) -> tuple[str, str]:
-    """Return the cell and the kind of a control: ('qa', 'shuffled') of 'qa~shuffled'; no kind for a plain cell.
+    """Return the cell and the kind of a control: ('qa', 'shuffled') of 'qa~shuffled'; no kind for a plain
+    cell.
 
     Raises:
         StudyError: the kind is unknown.
@@ -42,13 +43,15 @@ def split_control(categories: str) -> tuple[str, str]:
 def draw_cell(
     rows: Sequence[Instruction], encoded: Mapping[str, EncodedRow], categories: str, n_rows: int, seed: int
 ) -> list[Instruction]:
-    """Draw the training rows of a cell or of its control, by hash, so that a smaller draw is part of a larger.
+    """Draw the training rows of a cell or of its control, by hash, so that a smaller draw is part of a
+    larger.
 
     Args:
         rows: to draw from.
         encoded: the rows' token ids by id.
         categories: of the cell, with the control's kind behind '~'.
-        n_rows: rows of the cell; of a control *tokens* as many response tokens as so many rows have on average.
+        n_rows: rows of the cell; of a control *tokens* as many response tokens as so many rows have on
+            average.
         seed: of the draw.
 
     Raises:
@@ -94,8 +97,8 @@ def _match_lengths(
 
 
 def share_bins(lengths: Mapping[str, Sequence[int]], n_rows: int) -> Counter[int]:
-    """Return how many of `n_rows` rows fall into each bin of response length (powers of two): in proportion to the
-    smallest share that any category has there, so that all of them can fill it.
+    """Return how many of `n_rows` rows fall into each bin of response length (powers of two): in proportion
+    to the smallest share that any category has there, so that all of them can fill it.
     """
     counts = {name: Counter(length.bit_length() for length in found) for name, found in lengths.items()}
     bins = sorted(set().union(*counts.values()))

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
+from helpers.models.adapters import identify_adapter, load_adapter
+from helpers.models.forward import check_lengths, count_positions
 from helpers.models.load import (
     choose_device,
     describe_format,
@@ -28,9 +30,17 @@ from helpers.models.load import (
     load_tokenizer,
 )
 from helpers.progress import Advance, track
+from helpers.prompts import PromptFormat
 from helpers.records import SHUFFLED, Instruction
 from helpers.store import Run, run_stage, sha256_file, write_text
-from helpers.tuning.adapter import attach_adapter, measure_adapter, save_adapter, shard_layers
+from helpers.tuning.adapter import (
+    adopt_parent,
+    attach_adapter,
+    check_loss,
+    measure_adapter,
+    save_adapter,
+    shard_layers,
+)
 from helpers.tuning.card import CARD, describe_adapter
 from helpers.tuning.checkpoint import load_checkpoint, save_checkpoint
 from helpers.tuning.controls import draw_cell, split_control
@@ -63,12 +73,19 @@ ROWS = "rows.csv"
 LEFT_OUT = "left_out.csv"
 CHECKPOINT = ".checkpoint.safetensors"
 CHECKPOINT_SECONDS = 20
+PROMPT_FIELDS = ("prompt_format", "system_prompt")
 VERSION = 2
 Steps = list[tuple[int, list[EncodedRow]]]
 
 
-def tune(settings: TuningSettings, instructions: Path) -> Run:
+def tune(settings: TuningSettings, instructions: Path, parent: Path | None = None) -> Run:
     """Tune a model with LoRA on rows of an instruction file.
+
+    Args:
+        settings: of the run.
+        instructions: the file (JSONL).
+        parent: folder of an adapter to go on from, whose rank, scale, dropout and layers stay; None for a
+            fresh one.
 
     Returns:
         A run with `adapter/` (safetensors, for `PeftModel.from_pretrained`, and its card), `log.csv` (step,
@@ -76,18 +93,23 @@ def tune(settings: TuningSettings, instructions: Path) -> Run:
         on) and `left_out.csv` (id, category and tokens of the file's rows that were too long).
 
     Raises:
-        StudyError: a category has too few rows that fit into `max_tokens`, or the run does not fit into
-            memory.
+        StudyError: a category has too few rows that fit into `max_tokens`, the run does not fit into
+            memory, or the loss is no finite number.
     """
     inputs = {"instructions": sha256_file(instructions), "model": identify_model(settings.model)}
+    if parent:
+        settings = adopt_parent(settings, parent)
+        inputs["parent"] = identify_adapter(parent)
+    form = PromptFormat.from_settings(settings)
     computed = describe_format(settings.dtype)
     settings = dataclasses.replace(settings, dtype=computed["dtype"])
     run = run_stage(
         "tuning",
-        settings,
+        {name: value for name, value in dataclasses.asdict(settings).items() if name not in PROMPT_FIELDS}
+        | form.describe(),
         inputs | computed,
         VERSION,
-        lambda folder: _train(settings, read_rows(instructions, Instruction), folder),
+        lambda folder: _train(settings, read_rows(instructions, Instruction), folder, parent),
     )
     if not run.reused and join_processes().is_main_process:
         write_card(run, settings, run.file(ADAPTER))
@@ -108,7 +130,9 @@ def write_card(
     write_text(folder / CARD, describe_adapter(settings, inputs, facts, log, scores))
 
 
-def _train(settings: TuningSettings, rows: Sequence[Instruction], folder: Path) -> dict[str, Any] | None:
+def _train(
+    settings: TuningSettings, rows: Sequence[Instruction], folder: Path, parent: Path | None
+) -> dict[str, Any] | None:
     import torch
 
     processes = join_processes()
@@ -117,7 +141,7 @@ def _train(settings: TuningSettings, rows: Sequence[Instruction], folder: Path) 
     steps = [(epoch, [encoded[index] for index in batch]) for epoch, batch in batches]
     size = measure_model(load_config(settings.model), settings)
     plan = plan_memory(settings, size, steps, processes.num_processes)
-    model = prepare_model(settings, plan.recompute)
+    model = prepare_model(settings, plan.recompute, parent)
     optimizer = torch.optim.AdamW(
         [weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0
     )
@@ -153,8 +177,10 @@ def draw_rows(
     """Return the rows to tune on, their token ids, and id, category and tokens of the rows that are too long
     for any run.
     """
-    tokenizer = load_tokenizer(settings.model)
-    fitting = encode_rows(tokenizer, rows, settings.max_tokens)
+    tokenizer, form = load_tokenizer(settings.model), PromptFormat.from_settings(settings)
+    config = load_config(settings.model)
+    longest = min(settings.max_tokens, count_positions(config) or settings.max_tokens)
+    fitting = encode_rows(tokenizer, rows, longest, form)
     chosen = draw_cell(
         [row for row in rows if row.id in fitting],
         fitting,
@@ -166,10 +192,11 @@ def draw_rows(
     if split_control(settings.categories)[1] == SHUFFLED:
         encoded = rotate_responses(encoded)
     left_out = [
-        dict(row) | {"tokens": len(encode_row(tokenizer, row).input_ids)}
+        dict(row) | {"tokens": len(encode_row(tokenizer, row, form).input_ids)}
         for row in rows
         if row.id not in fitting
     ]
+    check_lengths(config, [len(row.input_ids) for row in encoded], "shuffled rows")
     return chosen, encoded, left_out
 
 
@@ -212,9 +239,9 @@ def plan_memory(settings: TuningSettings, size: ModelSize, steps: Steps, n_proce
     return plan
 
 
-def prepare_model(settings: TuningSettings, recompute: bool) -> PeftModel:
-    """Load the model, attach the adapter, let its layers compute fast, and split the weights where
-    `accelerate launch` says so.
+def prepare_model(settings: TuningSettings, recompute: bool, parent: Path | None = None) -> PeftModel:
+    """Load the model, attach a fresh adapter or the one to go on from, let its layers compute fast, and split
+    the weights where `accelerate launch` says so.
 
     Raises:
         StudyError: weights in four bits are to be split, which is not supported.
@@ -229,7 +256,11 @@ def prepare_model(settings: TuningSettings, recompute: bool) -> PeftModel:
     base = load_model(
         settings.model, settings.quantize_base, "cpu" if sharded else None, settings.dtype
     )  # whole only in the machine's memory
-    model = attach_adapter(base, settings)
+    model = (
+        load_adapter(base, parent, settings.model, trainable=True).train()
+        if parent
+        else attach_adapter(base, settings)
+    )
     fuse_layers(model)
     if recompute:
         model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
@@ -261,6 +292,7 @@ def _take_steps(
                 (settings.training_seed * 1_000_003 + step) * n + rank
             )  # dropout depends on the step alone, so that a resumed run repeats it
             loss, n_tokens = take_step(model, optimizer, rows, rate, rank, n)
+            check_loss(loss, step, rate)
             log.append(
                 {"step": step, "epoch": epoch, "learning_rate": rate, "loss": loss, "tokens": n_tokens}
             )

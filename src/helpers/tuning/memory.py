@@ -92,7 +92,8 @@ def measure_model(config: PretrainedConfig, settings: TuningSettings) -> ModelSi
     text = config.get_text_config()
     with torch.device("meta"):
         model = attach_adapter(AutoModelForCausalLM.from_config(config), settings)
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    n_heads = getattr(text, "num_attention_heads", None) or 1  # none where a state takes attention's place
+    head = getattr(text, "head_dim", None) or text.hidden_size // n_heads
     sizes = {name: weight.numel() for name, weight in model.named_parameters() if not weight.requires_grad}
     in_layers = sum(n for name, n in sizes.items() if ".layers." in name)
     return ModelSize(
@@ -101,8 +102,8 @@ def measure_model(config: PretrainedConfig, settings: TuningSettings) -> ModelSi
         n_adapter_weights=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
         n_layers=text.num_hidden_layers,
         hidden=text.hidden_size,
-        query=text.num_attention_heads * head,
-        key=(getattr(text, "num_key_value_heads", None) or text.num_attention_heads) * head,
+        query=n_heads * head,
+        key=(getattr(text, "num_key_value_heads", None) or n_heads) * head,
         inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         vocabulary=text.vocab_size,
         rank=settings.lora_rank,

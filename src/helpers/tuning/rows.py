@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from helpers.errors import StudyError
-from helpers.prompts import build_prompt, encode_prompt
+from helpers.prompts import PAPERS_FORMAT, Prompt, PromptFormat
 from helpers.records import ALL, NAME, RESERVED, SHUFFLED, Instruction, order_categories
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100
-PART = re.compile(rf"({NAME})(?::(\d+))?")
+PART = re.compile(rf"({NAME})(?::([0-9]{{1,9}}))?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,9 @@ class EncodedRow:
 
 
 def parse_categories(categories: str) -> tuple[str, ...]:
-    """Return the categories of a subset such as 'qa+ie', of a mixture such as 'qa:200+ie:100', or of a control
-    such as 'qa~shuffled'; 'all' and 'shuffled' draw from every row in its natural share and give an empty tuple.
+    """Return the categories of a subset such as 'qa+ie', of a mixture such as 'qa:200+ie:100', or of a
+    control such as 'qa~shuffled'; 'all' and 'shuffled' draw from every row in its natural share and give an
+    empty tuple.
 
     Raises:
         StudyError: the text is neither, or names a category twice.
@@ -136,39 +137,39 @@ def rotate_responses(rows: Sequence[EncodedRow]) -> list[EncodedRow]:
     ]
 
 
-def encode_row(tokenizer: PreTrainedTokenizerBase, row: Instruction) -> EncodedRow:
-    """Tokenize prompt and response apart and join them, so that the border of the mask cannot move; end of
-    text is part of the response.
+def encode_row(
+    tokenizer: PreTrainedTokenizerBase, row: Instruction, form: PromptFormat = PAPERS_FORMAT
+) -> EncodedRow:
+    """Tokenize prompt and response apart and join them, so that the border of the mask cannot move; what
+    ends the response is part of it.
 
     Raises:
-        StudyError: the model has no end-of-text token, so that it could never learn to stop.
+        StudyError: the model has no token that ends a response, so that it could never learn to stop.
     """
-    if tokenizer.eos_token_id is None:
-        raise StudyError(
-            "The model's tokenizer must name an end-of-text token, but none was found. Set `eos_token` in "
-            "its tokenizer_config.json."
-        )
-    prompt_ids = encode_prompt(tokenizer, build_prompt(row.instruction, row.input))
-    response_ids = tokenizer(row.output.strip(), add_special_tokens=False)["input_ids"]
-    return EncodedRow([*prompt_ids, *response_ids, tokenizer.eos_token_id], len(prompt_ids))
+    prompt_ids = form.encode(tokenizer, Prompt(row.instruction, row.input))
+    return EncodedRow([*prompt_ids, *form.encode_response(tokenizer, row.output)], len(prompt_ids))
 
 
 def encode_rows(
-    tokenizer: PreTrainedTokenizerBase, rows: Iterable[Instruction], max_tokens: int
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Iterable[Instruction],
+    max_tokens: int,
+    form: PromptFormat = PAPERS_FORMAT,
 ) -> dict[str, EncodedRow]:
     """Encode rows by id and leave out those of over `max_tokens`, whose response would break off before its
     end.
     """
-    encoded = {row.id: encode_row(tokenizer, row) for row in rows}
+    encoded = {row.id: encode_row(tokenizer, row, form) for row in rows}
     return {row_id: row for row_id, row in encoded.items() if len(row.input_ids) <= max_tokens}
 
 
 def batch_indices(n_rows: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Return the batches of one epoch as row indices, drawn at random: a pure function of (n_rows, seed, epoch).
+    """Return the batches of one epoch as row indices, drawn at random: a pure function of (n_rows, seed,
+    epoch).
 
     Batches of like length would save padding, but the gradient of a step would then speak for one length:
-    they double the spread of the held-out loss over training seeds. Micro-batches are sorted by length within a
-    step instead (`step.split_batch`).
+    they double the spread of the held-out loss over training seeds. Micro-batches are sorted by length
+    within a step instead (`step.split_batch`).
     """
     order = np.random.default_rng([seed, epoch]).permutation(n_rows).tolist()
     return [order[start : start + batch_size] for start in range(0, n_rows, batch_size)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from helpers.prompts import ALPACA, FORMAT_HELP, SYSTEM_HELP
 from helpers.settings import parameter
 
 
@@ -16,8 +17,10 @@ class TuningSettings:
     model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
     categories: str = parameter("all", "'all', 'shuffled', or some of qa, ie, gen, other joined by '+'")
     n_rows: int = parameter(48, "training rows of every run, whatever its categories", minimum=1)
-    training_seed: int = parameter(1, "seed of rows drawn, adapter's start, order of batches", minimum=0)
-    epochs: int = parameter(1, "passes over the rows", minimum=1)
+    training_seed: int = parameter(
+        1, "seed of rows drawn, adapter's start, order of batches", minimum=0, maximum=2**32 - 1
+    )
+    epochs: int = parameter(1, "passes over the rows", minimum=1, maximum=10_000)
     learning_rate: float = parameter(1e-3, "peak learning rate, after a tenth of the steps", minimum=0)
     batch_size: int = parameter(8, "rows of one optimizer step", minimum=1)
     max_tokens: int = parameter(512, "longest row (tokens); longer ones are left out", minimum=8)
@@ -31,3 +34,5 @@ class TuningSettings:
         0.0, "share of adapter inputs dropped in training", minimum=0, maximum=0.9
     )
     target_modules: str = parameter("all-linear", "'all-linear', or layer names joined by '+'")
+    prompt_format: str = parameter(ALPACA, FORMAT_HELP)
+    system_prompt: str = parameter("", SYSTEM_HELP)

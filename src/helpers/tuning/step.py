@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from helpers.models.load import project_logits
+from helpers.models.forward import predict_places
 from helpers.tuning.rows import IGNORED, EncodedRow, collate
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def share_batch(
     """
     ordered = sorted(rows, key=lambda row: len(row.input_ids))
     shares = [split_batch(ordered[number::n_processes], n_tokens) for number in range(n_processes)]
+    # sharded weights are gathered by all processes at once: who is done early must still go through the model
     n_idle = max(map(len, shares)) - len(shares[process])
     return [(part, 1) for part in shares[process]] + [(shares[0][0], 0)] * n_idle
 
@@ -107,16 +108,15 @@ def predict_responses(
     """Return what a model predicts of the responses of a batch; vocabulary logits are computed for their
     tokens alone.
 
-    Rows are padded on the right and attention looks to the left only, so that no token sees padding: the
-    attention mask is left out, and the attention kernel need not read one.
-
     Returns:
         The logits of the response tokens, row by row, shape (tokens, vocabulary); the ids that were to come,
         shape (rows, length - 1), `IGNORED` where they are no response.
     """
+    import torch
+
     input_ids, targets = batch["input_ids"].to(model.device), batch["labels"][:, 1:].to(model.device)
-    hidden = model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
-    return project_logits(model, hidden[:, :-1][targets != IGNORED]), targets
+    wanted = torch.nn.functional.pad(targets != IGNORED, (0, 1))
+    return predict_places(model, input_ids, wanted), targets
 
 
 def sum_over_processes(tensors: Sequence[torch.Tensor]) -> None:

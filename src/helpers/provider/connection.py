@@ -1,0 +1,124 @@
+"""The line to a server: its key, no header that is not meant for it, no redirect to another place."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from helpers.errors import StudyError
+from helpers.provider import address
+from helpers.provider.address import check_address
+from helpers.provider.journal import RemoteModel
+from helpers.provider.words import quote_line
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI, OpenAI
+
+OWN_HEADERS = (
+    "host",
+    "accept",
+    "accept-encoding",
+    "connection",
+    "user-agent",
+    "content-type",
+    "content-length",
+    "transfer-encoding",
+)
+SDK_HEADERS = "x-stainless-"  # the SDK's own, by one of which it knows what to make of the answer
+
+
+def read_key(model: RemoteModel) -> str:
+    """Return the key from the environment; a server of one's own may need none.
+
+    Raises:
+        StudyError: no key is set for the provider's own server, or it cannot be sent.
+    """
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    if not key and not model.account:
+        raise StudyError(
+            f"`{model.role}` is {model.name!r}, but OPENAI_API_KEY is not set. Set it in the environment, or "
+            f"name a server of your own (`{model.role}_url`)."
+        )
+    if not re.fullmatch(r"[!-~]*", key):
+        raise StudyError(
+            "OPENAI_API_KEY must be made of ASCII letters, digits and signs, but something else was found in "
+            "it. Copy the key again."
+        )
+    return key or "none"
+
+
+def open_async(model: RemoteModel, timeout_seconds: float) -> AsyncOpenAI:
+    """Return a connection for many requests at a time; it tries nothing again by itself."""
+    from httpx2 import AsyncClient
+    from openai import AsyncOpenAI
+
+    async def clean(request: Any) -> None:
+        _clean_headers(request, model, key)
+
+    key = _check(model)
+    http = _build(AsyncClient, clean)
+    return AsyncOpenAI(**_describe(model, key, timeout_seconds), max_retries=0, http_client=http)
+
+
+def open_sync(model: RemoteModel, timeout_seconds: float) -> OpenAI:
+    """Return a connection for one request at a time."""
+    from httpx2 import Client
+    from openai import OpenAI
+
+    key = _check(model)
+    http = _build(Client, lambda request: _clean_headers(request, model, key), check_object)
+    return OpenAI(**_describe(model, key, timeout_seconds), http_client=http)
+
+
+def _check(model: RemoteModel) -> str:
+    check_address(f"{model.role}_url", model.url)
+    return read_key(model)
+
+
+def _describe(model: RemoteModel, key: str, timeout_seconds: float) -> dict[str, Any]:
+    return {"base_url": model.url or address.PROVIDER_URL, "api_key": key, "timeout": timeout_seconds}
+
+
+def check_object(response: Any) -> None:
+    """Raise StudyError if a successful answer about files and batches is no JSON object, such as the page of
+    a server that knows neither; the content of a file is left alone.
+    """
+    if not response.is_success or response.url.path.endswith("/content"):
+        return
+    try:
+        answer = json.loads(response.read())
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise StudyError(
+            f"The server answered with no JSON object but with {quote_line(response.text, 80)!r}. Ask "
+            "without --batch, or check its address: few servers but the provider's own know batches."
+        )
+
+
+def _build(client: type, clean: Any, check: Any = None) -> Any:
+    from openai._constants import DEFAULT_CONNECTION_LIMITS
+
+    hooks = {"request": [clean], "response": [check] if check else []}
+    try:
+        return client(limits=DEFAULT_CONNECTION_LIMITS, follow_redirects=False, event_hooks=hooks)
+    except (ImportError, ValueError, OSError):
+        found = [name for name in os.environ if name.lower().endswith("_proxy") and os.environ[name]]
+        raise StudyError(
+            "No connection can be made with the environment's settings of proxies and certificates "
+            f"({', '.join(sorted(found)) or 'SSL_CERT_FILE, SSL_CERT_DIR'}). Name an http proxy (socks needs "
+            "another package), or unset them."
+        ) from None
+
+
+def _clean_headers(request: Any, model: RemoteModel, key: str) -> None:
+    """Take from a request to a server of one's own all that is not meant for it: the provider's organisation
+    and project, and headers of the environment.
+    """
+    if model.account:
+        foreign = [name for name in request.headers if name.lower() not in OWN_HEADERS]
+        for name in (name for name in foreign if not name.lower().startswith(SDK_HEADERS)):
+            del request.headers[name]
+        request.headers["Authorization"] = f"Bearer {key}"

@@ -1,0 +1,77 @@
+"""What a server takes: which name it has for the longest answer, and whether it knows a seed."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from helpers.provider.journal import Body, RemoteModel
+from helpers.provider.words import quote_server
+
+if TYPE_CHECKING:
+    from openai import APIStatusError
+
+NEW, OLD = "max_completion_tokens", "max_tokens"
+FIELDS = (NEW, OLD, "seed")
+UNTAKEN = re.compile(
+    r"unknown|unrecogni[sz]ed|unsupported|unexpected|unused|extra|forbidden|both|same time|no such|"
+    r"cannot be (?:set|used|given|combined)|"
+    r"(?:not|isn't|doesn't|does not|aren't)\s+(?:\w+\s+)?"
+    r"(?:support|permit|allow|compatible|recogni|known|know|accept|valid|take|available)",
+    re.IGNORECASE,
+)
+
+
+class RequestFields:
+    """The fields with which one server is asked: own servers get both names of the longest answer, since some
+    know the old one alone; what a server says it does not take is left out from then on.
+    """
+
+    def __init__(self, model: RemoteModel) -> None:
+        self._limits: tuple[str, ...] = (NEW, OLD) if model.account else (NEW,)
+        self._takes_seed = True
+
+    def apply(self, body: Body) -> Body:
+        """Return the body as this server takes it."""
+        fitted = {name: value for name, value in body.items() if name != NEW}
+        if not self._takes_seed:
+            fitted.pop("seed", None)
+        return fitted | dict.fromkeys(self._limits, body[NEW])
+
+    def drop_refused(self, sent: Body, error: APIStatusError) -> bool:
+        """Take from a refusal what the server does not take; returns whether the request can be sent in
+        another way.
+        """
+        if error.status_code not in (400, 422, 500):  # LiteLLM has said 500
+            return False
+        named = _find_untaken(error, sent)
+        if "seed" in named:
+            self._takes_seed = False
+        limits = tuple(name for name in (NEW, OLD) if name in sent)
+        if self._limits == limits and (refused := [name for name in limits if name in named]):
+            self._limits = _choose_limits(limits, refused)
+        known = {*self._limits} | ({"seed"} if self._takes_seed else set())
+        return bool(known) and known != {name for name in FIELDS if name in sent}
+
+
+def _choose_limits(limits: tuple[str, ...], refused: list[str]) -> tuple[str, ...]:
+    """An answer without a limit is never asked for: of two names one stays, of one the other is tried."""
+    if len(limits) > 1:
+        return (OLD,) if refused == [NEW] else (NEW,)
+    return (OLD,) if limits == (NEW,) else limits
+
+
+def _find_untaken(error: APIStatusError, sent: Body) -> set[str]:
+    """Return the fields of a request that a refusal names as ones that the server does not take."""
+    detail: Any = error.body
+    for name in ("message", "detail"):
+        detail = detail.get(name, detail) if isinstance(detail, dict) else detail
+    if isinstance(detail, list):
+        places = [entry.get("loc") for entry in detail if isinstance(entry, dict)]
+        return {str(place[-1]) for place in places if isinstance(place, list) and place} & set(sent)
+    words = quote_server(error.body, 4000)
+    if not UNTAKEN.search(words):
+        return set()
+    if (parameter := error.body.get("param") if isinstance(error.body, dict) else None) in FIELDS:
+        return {parameter} & set(sent)
+    return {name for name in FIELDS if name in sent and re.search(rf"\b{name}\b", words)}

@@ -1,0 +1,81 @@
+"""Words of servers and models, made fit to be shown and stored: one line, no secret, no draft."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any
+
+LONGEST_LINE = 300
+LONGEST_NAME = 200
+DEPTH = 6  # of an error object, as deep as any known server nests its message
+SECRET = re.compile(
+    r"\b(?:sk|pk|rk|hf|gsk|xai|AIza|key)[-_][\w-]{8,}|(?<=Bearer )\S+|(?<=://)[^/\s@]+(?=@)", re.IGNORECASE
+)
+TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+TAGS = "think(?:ing)?|thought|reason(?:ing)?|reflection|scratchpad"
+TAG = re.compile(rf"<(?P<end>/?)(?P<name>{TAGS})>|\[(?P<closes>/?)THINK\]", re.IGNORECASE)
+CHANNEL = re.compile(r"\A.*<\|channel\|>final<\|message\|>|<\|(?:end|return)\|>\s*\Z", re.DOTALL)
+
+
+def quote_server(body: Any, most: int = LONGEST_LINE) -> str:
+    """Return what a server said in an error: its message, on one line, cut and without secrets."""
+    return quote_line(_find_message(body, DEPTH), most)
+
+
+def quote_line(text: str, most: int = LONGEST_LINE) -> str:
+    """Return a foreign text as one printable line of at most `most` letters, keys and passwords masked."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 20 * most]).split())
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    line = SECRET.sub("***", line.replace(key, "***") if len(key) > 3 else line)
+    return line if len(line) <= most else line[: most - 3] + "..."
+
+
+def _find_message(body: Any, depth: int) -> str:
+    if isinstance(body, str):
+        title = TITLE.search(body)
+        return title[1] if title else "a web page" if body.lstrip().startswith("<") else body
+    if isinstance(body, list) and depth:
+        return "; ".join(_find_message(part, depth - 1) for part in body[:3])
+    if isinstance(body, dict) and depth:
+        message = next((body[name] for name in ("message", "msg", "error", "detail") if body.get(name)), None)
+        place = body.get("loc")
+        where = ".".join(map(str, place)) + ": " if isinstance(place, list) and len(place) < DEPTH else ""
+        return where + (_find_message(message, depth - 1) if message else _dump(body))
+    return "" if body is None else _dump(body)
+
+
+def _dump(value: Any) -> str:
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return type(value).__name__
+
+
+def cut_reasoning(text: str) -> str:
+    """Return a reply without what a reasoning model wrote before it answered.
+
+    Closed drafts go; so does all before a closing tag that was never opened (the chat template holds the
+    opening one) and all after an opening tag that was never closed (the answer was cut off in the draft).
+    """
+    text = CHANNEL.sub("", text)
+    kept, position, draft = "", 0, None
+    for tag in TAG.finditer(text):
+        name, closes = (tag["name"] or "think").lower(), bool(tag["end"] or tag["closes"])
+        if draft is None and not closes:
+            kept, draft = kept + text[position : tag.start()], name
+        elif draft is None:
+            kept, position = "", tag.end()
+        elif closes and name == draft:
+            position, draft = tag.end(), None
+    return kept if draft else kept + text[position:]
+
+
+def name_source(name: Any) -> str:
+    """Return a server's name of its model as results may show it: printable, not too long, of a path only
+    the last part; empty where there is none.
+    """
+    line = quote_line(name, LONGEST_NAME) if isinstance(name, str) else ""
+    is_path = line.startswith(("/", "~", ".")) or "\\" in line or line[1:3] == ":/"
+    return re.split(r"[/\\]", line.rstrip("/\\"))[-1] if is_path else line

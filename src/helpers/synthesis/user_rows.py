@@ -1,0 +1,114 @@
+"""Rows of people's own files made fit for training: an id, an input and a category each, where these lack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from helpers.errors import StudyError
+from helpers.jsonl import dump_rows, name_rows, read_objects, validate_row
+from helpers.paths import SEEDS, shown
+from helpers.progress import tell
+from helpers.records import Instruction
+from helpers.store import computing, run_stage, sha256_file, write_text
+from helpers.synthesis.parsing import ParsedTask
+from helpers.synthesis.teacher import REPLIES
+
+ROWS = "rows.jsonl"
+VERSION = 1
+
+UserRow = dict[str, Any]
+
+
+def read_task(row: UserRow) -> ParsedTask:
+    """Return a user's row as a task; it is complete if instruction and output are texts that are not
+    empty.
+    """
+    instruction, given, output = (row.get(name) for name in ("instruction", "input", "output"))
+    complete = all(isinstance(text, str) and text.strip() for text in (instruction, output)) and isinstance(
+        given, str | None
+    )
+    return ParsedTask(0, instruction, given or "", output, complete)
+
+
+def has_category(row: UserRow) -> bool:
+    """Say whether a row names a category, of whichever name."""
+    return row.get("category") not in (None, "")
+
+
+def read_trainable_rows(path: Path) -> tuple[list[tuple[str, UserRow]], list[str]]:
+    """Return the rows of a file that have an instruction and an output, with their places and an id and an
+    input each, and the places of the others.
+
+    Raises:
+        StudyError: no row has both, or an id comes twice.
+    """
+    rows = list(read_objects(path))
+    kept = [
+        (place, row | {"input": row.get("input") or ""}) for place, row in rows if read_task(row).is_complete
+    ]
+    if not kept:
+        is_named = {"instruction", "output"} <= rows[0][1].keys()
+        found = "has others" if is_named else f"has the fields {', '.join(map(str, rows[0][1]))[:200]}"
+        remedy = "Fill them" if is_named else "Rename the fields to instruction, input and output"
+        raise StudyError(
+            f"No row of {shown(path)} has an instruction and an output that are texts and not empty; the "
+            f"first one {found}. {remedy}."
+        )
+    left_out = {place for place, _ in rows} - {place for place, _ in kept}
+    return name_rows(kept), [place for place, _ in rows if place in left_out]
+
+
+def label_rows(rows: Sequence[UserRow]) -> list[UserRow]:
+    """Return rows with the category that the offline classifier gives them."""
+    from helpers.synthesis.categories import train_labeller
+
+    labels = train_labeller()([read_task(row) for row in rows])
+    return [row | {"category": label} for row, label in zip(rows, labels, strict=True)]
+
+
+def prepare_rows(path: Path) -> Path:
+    """Return a file of rows to train on that a user named: the file itself where every row can be trained on,
+    else one of the store, in which rows that lack a category have that of the offline classifier, and rows
+    without instruction or output are left out. Both are counted and said.
+
+    Raises:
+        StudyError: the file is missing, or a row is wrong in another way; names file and line.
+    """
+    if all(read_task(row).is_complete and has_category(row) for _, row in read_objects(path)):
+        return path
+    sources = {file.name: sha256_file(file) for file in (REPLIES, SEEDS / "seed_tasks.jsonl")}
+
+    def compute(folder: Path) -> dict[str, Any]:
+        rows, left_out = read_trainable_rows(path)
+        bare = [row for _, row in rows if not has_category(row)]
+        labelled = {row["id"]: row for row in (label_rows(bare) if bare else [])}
+        found = [(place, labelled.get(row["id"], row)) for place, row in rows]
+        for place, row in found:
+            validate_row(place, row, Instruction)
+        write_text(folder / ROWS, dump_rows(row for _, row in found))
+        return {
+            "n_rows": len(found),
+            "n_labelled": len(bare),
+            "left_out": left_out[:1],
+            "n_left_out": len(left_out),
+        }
+
+    with computing():  # others are looked up by it
+        run = run_stage("rows", {}, {"rows": sha256_file(path)} | sources, VERSION, compute)
+    _tell_changes(path, run.manifest["facts"])
+    return run.file(ROWS)
+
+
+def _tell_changes(path: Path, facts: Mapping[str, Any]) -> None:
+    if facts["n_labelled"]:
+        tell(
+            f"{facts['n_labelled']} of {facts['n_rows']} rows of {shown(path)} have no category: the "
+            "offline classifier gave them theirs (`study label` does the same)."
+        )
+    if facts["n_left_out"]:
+        tell(
+            f"{facts['n_left_out']} rows of {shown(path)} have no instruction or no output and are left "
+            f"out, the first one at {facts['left_out'][0]}."
+        )

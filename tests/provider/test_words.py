@@ -1,0 +1,87 @@
+"""Words of servers and models, made fit to be shown."""
+
+import pytest
+
+from helpers.provider.words import LONGEST_LINE, cut_reasoning, name_source, quote_server
+
+KEY = "sk-test-1234567890abcdef"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"message": "model 'x' not found", "code": "model_not_found"}, "model 'x' not found"),
+        (
+            {"detail": "Unexpected fields in the request: {'seed'}"},
+            "Unexpected fields in the request: {'seed'}",
+        ),
+        ({"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs"}]}, "body.seed: Extra inputs"),
+        ({"error": {"message": {"detail": [{"msg": "a"}, {"msg": "b"}]}}}, "a; b"),
+        ("<html><head><title>502 Bad Gateway</title></head></html>", "502 Bad Gateway"),
+        ("<html>x</html>", "a web page"),
+        ({"status": 3}, '{"status": 3}'),
+        ("two\nlines\tand \x1b[31mcolour", "two lines and [31mcolour"),
+        (None, ""),
+        ([], ""),
+        ({}, "{}"),
+    ],
+)
+def test_a_server_is_quoted_on_one_line(body, words):
+    assert quote_server(body) == words
+
+
+def test_a_long_message_is_cut_and_a_deep_one_ends():
+    assert len(quote_server("word " * 10_000)) == LONGEST_LINE
+    deep = "bottom"
+    for _ in range(900):
+        deep = {"error": deep}
+    assert len(quote_server(deep)) <= LONGEST_LINE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Incorrect API key provided: {KEY}.",
+        "Incorrect key: sk-proj-abcdefgh12345678",
+        "proxy http://user:hunter22@proxy.org failed",
+        "header Authorization: Bearer hunter22-token",
+        "gsk_abcdefghijkl is wrong",
+    ],
+)
+def test_keys_and_passwords_in_a_servers_words_are_masked(text, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    quoted = quote_server(text)
+    assert "***" in quoted
+    assert not any(secret in quoted for secret in (KEY, "hunter22", "abcdefgh"))
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<think>draft</think>\nanswer", "\nanswer"),
+        ("<Thinking>a</Thinking><reasoning>b</reasoning>answer", "answer"),
+        ("draft of a template that opens the tag itself</think>answer", "answer"),
+        ("<think>cut off in the draft", ""),
+        ("[THINK]draft[/THINK]answer", "answer"),
+        ("<|channel|>analysis<|message|>draft<|end|><|channel|>final<|message|>answer<|return|>", "answer"),
+        ("Dose < 3 mg [1]", "Dose < 3 mg [1]"),
+    ],
+)
+def test_drafts_of_a_reasoning_model_are_cut(text, answer):
+    assert cut_reasoning(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("org/model-7b", "org/model-7b"),
+        ("/home/somebody/models/tiny.gguf", "tiny.gguf"),
+        ("C:\\models\\tiny.gguf", "tiny.gguf"),
+        ("model\ud800 \x1b[0m", "model [0m"),
+        ("m" * 1000, "m" * 197 + "..."),
+        (None, ""),
+        (7, ""),
+    ],
+)
+def test_a_servers_name_of_its_model_is_made_fit_to_be_stored(name, source):
+    assert name_source(name) == source
