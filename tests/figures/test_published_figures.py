@@ -19,8 +19,8 @@ def test_what_the_paper_does_not_report_is_hatched_and_says_so():
             ("qa", "ie", 8.0, 7.8, 8.2),
             ("qa", "gen", 2.0, 1.8, 2.2),
             ("ie", "qa", 6.0, 5.8, 6.2),
-        ]
-        + [("ie", "ie", 9.0, 8.8, 9.2)],
+            ("ie", "ie", 9.0, 8.8, 9.2),
+        ],
         columns=["contrast", "category", "estimate", "low", "high"],
     )
     ax = plot_published_transfer(table, plt.figure().add_subplot())
