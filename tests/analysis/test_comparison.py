@@ -69,3 +69,55 @@ def test_only_clear_gains_can_contradict_a_clear_gain_of_the_papers():
         comparison.describe_directions(table, comparison.SECOND)
         == "The interval excludes zero for QA, IE, GEN, where the direction is the paper's."
     )
+
+
+def make_held(**gains: tuple[float, float, float]) -> pd.DataFrame:
+    """Return a corrected table of gains: 'qa_gen' is what tuning on QA gives on generation, as (low, high, p)."""
+    named = [(*name.split("_"), (low + high) / 2, low, high, p) for name, (low, high, p) in gains.items()]
+    return pd.DataFrame(named, columns=["contrast", "category", "estimate", "low", "high", "p_holm"])
+
+
+def test_a_sentence_says_which_instructions_helped_and_which_hurt():
+    up, down, wide = (0.1, 0.3, 0.001), (-0.3, -0.1, 0.001), (-0.1, 0.3, 0.3)
+    gains = make_held(
+        qa_qa=up,
+        qa_ie=up,
+        qa_gen=up,
+        ie_qa=wide,
+        ie_ie=wide,
+        ie_gen=wide,
+        gen_qa=down,
+        gen_ie=wide,
+        gen_gen=up,
+    )
+    assert comparison.describe_transfer(gains) == (
+        "Question-answering instructions made right answers more likely on all three categories; "
+        "extraction instructions changed them on none clearly; "
+        "generation instructions made them more likely on generation and less likely on question answering."
+    )
+
+
+def test_a_wide_table_marks_what_holds_after_the_correction():
+    wide = comparison.tabulate_gains(make_held(qa_qa=(0.1, 0.3, 0.001), qa_gen=(0.1, 0.3, 0.2)), "tuned on")
+    assert wide.to_dict("records") == [
+        {
+            "tuned on": "QA",
+            "on question answering": "+0.20 [0.10, 0.30]*",
+            "on generation": "+0.20 [0.10, 0.30]",
+        }
+    ]
+
+
+def test_a_number_that_rounds_to_zero_has_no_sign():
+    wide = comparison.tabulate_gains(
+        make_held(ie_gen=(-0.004, 0.001, 0.9), gen_gen=(-0.5, -0.1, 0.9)), "pair"
+    )
+    assert wide["on generation"].tolist() == ["0.00 [0.00, 0.00]", "−0.30 [−0.50, −0.10]"]
+
+
+def test_the_papers_generation_gain_of_tuning_is_given_by_its_automatic_measures():
+    table = comparison.stack_sources({comparison.PAPER: comparison._paper_tuning().assign(contrast="tuned")})
+    generated = table[table["category"] == "gen"].set_index("measure")["estimate"]
+    assert generated.round(3).to_dict() == {"concept F1": 0.081, "BLEURT": 0.039, "BERTScore": 0.024}
+    assert set(table["scale"]) == {"accuracy", "F1", comparison.AUTOMATIC}
+    assert len(comparison.list_paper(table, ["category"])) == 3

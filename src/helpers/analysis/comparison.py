@@ -2,20 +2,25 @@
 and whether they go the same way.
 
 Only directions compare. The paper's gains are those of a model of seven billion parameters with thousands of
-rows; its generation tasks are marked by GPT-4 (1 to 5, here by its span), ours by ROUGE-L. Its bars are
-reading errors and no intervals.
+rows. Its generation tasks are measured by GPT-4 (1 to 5, here by its span) or by automatic measures, ours by
+ROUGE-L, so that `scale` names the measure of each gain. Its bars are reading errors and no intervals.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from math import exp
 from typing import TYPE_CHECKING
 
+from helpers.analysis.hypotheses import split_clear
 from helpers.analysis.published import ablation
+from helpers.analysis.published.checks import MODEL
+from helpers.analysis.published.tables import load_source, pair_scores
 from helpers.analysis.statistics import exclude_zero
 from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.evaluation.settings import LOSS
+from helpers.records import order_categories
 from helpers.study import reference
 from helpers.study.cells import SINGLES, name_subset
 from helpers.study.endpoints import ROWS, keep_held_out, take_endpoint
@@ -29,6 +34,11 @@ TABLES = {REFERENCE: reference.REFERENCE, SECOND: reference.REFERENCE / "smollm2
 MIXTURE = name_subset(SINGLES)
 TUNED = "tuned"
 LOSSES = reference.REFERENCE / "losses"
+SCALES = {"qa": "accuracy", "ie": "F1", "gen": "ROUGE-L"}  # each from 0 to 1
+JUDGE = "the paper's GPT-4 score, 0 to 1 of its span"
+AUTOMATIC = "the paper's automatic measures, 0 to 1"
+AUTOMATIC_NAMES = {"concept_f1": "concept F1", "bleurt": "BLEURT", "bertscore_f1": "BERTScore"}
+PLAIN = {"qa": "question answering", "ie": "extraction", "gen": "generation"}  # for running text
 
 
 @cache
@@ -43,22 +53,39 @@ def measure_references(measure: Callable[[pd.DataFrame], pd.DataFrame]) -> dict[
 
 
 def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
-    """Return the gain of tuning on all categories over the base model: the paper's full data, the mixture of
-    both models of the reference study, a cell of this run.
+    """Return the gain of tuning over the base model: on all of the paper's rows, those of no category included;
+    on equal parts of three categories in both models of the reference study; a cell of this run. The paper's
+    generation tasks are given by its automatic measures (Table 3), which are of the kind of ours.
 
     Args:
         items: of this run.
         cell: the tuned model of this run.
 
     Returns:
-        source, contrast ('tuned'), category, estimate, low, high.
+        source, contrast ('tuned'), category, measure (of the paper's generation tasks), scale, estimate, low,
+        high.
     """
     tables = {
-        PAPER: ablation.transfer_table((ablation.ALL,)),
+        PAPER: _paper_tuning(),
         **measure_references(lambda items: transfer_table(items, [MIXTURE])),
         RUN: transfer_table(items, [cell]),
     }
     return stack_sources({source: table.assign(contrast=TUNED) for source, table in tables.items()})
+
+
+def _paper_tuning() -> pd.DataFrame:
+    import pandas as pd
+
+    figure = ablation.transfer_table((ablation.ALL,))
+    pairs = pair_scores(load_source("table3"))
+    chosen = pairs[(pairs["model"] == MODEL) & pairs["metric"].isin(AUTOMATIC_NAMES)]
+    gains = (chosen["tuned"] - chosen["base"]).groupby(chosen["metric"]).mean() / 100
+    rows = [
+        {"category": "gen", "measure": name, "scale": AUTOMATIC}
+        | dict.fromkeys(("estimate", "low", "high"), gains[metric])
+        for metric, name in AUTOMATIC_NAMES.items()
+    ]
+    return pd.concat([figure[figure["category"] != "gen"], pd.DataFrame(rows)], ignore_index=True)
 
 
 def single_gains(items: pd.DataFrame) -> pd.DataFrame:
@@ -127,22 +154,100 @@ def choose_reference_items(
     return take_endpoint(keep_held_out(found), endpoint, weighting)
 
 
+def describe_transfer(gains: pd.DataFrame) -> str:
+    """Return in a sentence which instructions made right answers likelier on which categories, and which less
+    likely; only gains that hold after Holm's correction count.
+
+    Args:
+        gains: `transfer_table` with `p_holm` (`hypotheses.add_holm`).
+    """
+    clauses = []
+    for name, rows in gains.groupby("contrast", sort=False):
+        held, _ = split_clear(rows)
+        found = {
+            "more likely": held.loc[held["estimate"] > 0, "category"],
+            "less likely": held.loc[held["estimate"] < 0, "category"],
+        }
+        said = [f"{how} on {name_together(on)}" for how, on in found.items() if len(on)]
+        what = "them" if clauses else "right answers"
+        done = f"made {what} {' and '.join(said)}" if said else f"changed {what} on none clearly"
+        clauses.append(f"{PLAIN[name].replace(' ', '-')} instructions {done}")
+    text = "; ".join(clauses)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def tabulate_gains(table: pd.DataFrame, title: str) -> pd.DataFrame:
+    """Return a corrected table of contrasts as a wide one to be read: one row a contrast, one column a category,
+    '+0.82 [0.50, 1.17]' with a star where it holds after the correction.
+
+    Args:
+        table: contrast, category, estimate, low, high, p_holm.
+        title: of the column of contrasts.
+    """
+    held, _ = split_clear(table)
+    texts = [
+        f"{_show(row.estimate, '+')} [{_show(row.low)}, {_show(row.high)}]{'*' * (row.Index in held.index)}"
+        for row in table.itertuples()
+    ]
+    wide = table.assign(text=texts).pivot(index="contrast", columns="category", values="text")
+    order = list(dict.fromkeys(table["contrast"]))
+    columns = {name: f"on {PLAIN[name]}" for name in order_categories(table["category"])}
+    wide = wide.loc[order, list(columns)].rename(
+        columns=columns, index=lambda cell: cell.upper().replace("+", " + ")
+    )
+    return wide.rename_axis(index=title, columns=None).reset_index()
+
+
+def _show(number: float, sign: str = "") -> str:
+    """Return a number with two decimals and a true minus sign; what rounds to zero has no sign."""
+    rounded = round(number, 2)
+    return f"{rounded:{sign if rounded else ''}.2f}".replace("-0.00", "0.00").replace("-", "−")
+
+
+def count_times(nats: float) -> float:
+    """Return how many times as likely a token became by a gain in nats a token."""
+    return exp(nats)
+
+
+def name_together(categories: Iterable[str]) -> str:
+    """Return the names of categories for running text, such as 'extraction and generation'."""
+    names = [PLAIN[name] for name in order_categories(categories)]
+    return "all three categories" if len(names) == len(SINGLES) else " and ".join(names)
+
+
 def stack_sources(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return tables of gains below each other, with the column `source` first."""
+    """Return tables of gains below each other, with the columns `source` first and `scale`, which names the
+    measure of each gain.
+    """
     import pandas as pd
 
-    keys = [name for name in ("contrast", "target", "added", "category") if name in tables[PAPER]]
-    return pd.concat(
-        [table[[*keys, "estimate", "low", "high"]].assign(source=source) for source, table in tables.items()],
+    keys = [
+        name
+        for name in ("contrast", "target", "added", "category", "measure", "scale")
+        if name in tables[PAPER]
+    ]
+    stacked = pd.concat(
+        [
+            table.reindex(columns=[*keys, "estimate", "low", "high"]).assign(source=source)
+            for source, table in tables.items()
+        ],
         ignore_index=True,
     )
+    judged = (stacked["source"] == PAPER) & (stacked["category"] == "gen")
+    usual = stacked["category"].map(SCALES).fillna("score").where(~judged, JUDGE)
+    return stacked.assign(scale=stacked["scale"].fillna(usual) if "scale" in stacked else usual)
+
+
+def list_paper(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Return the paper's gains, one a combination of keys: of several measures the first."""
+    return table[table["source"] == PAPER].drop_duplicates(list(keys))
 
 
 def describe_directions(table: pd.DataFrame, source: str = REFERENCE) -> str:
     """Return in a sentence for which categories of tasks the reference study's gain is clear, and whether it
     goes the paper's way.
     """
-    ours, theirs = (table[table["source"] == name] for name in (source, PAPER))
+    ours, theirs = table[table["source"] == source], list_paper(table, ["category"])
     clear = ours[exclude_zero(ours)]
     if clear.empty:
         return "No interval excludes zero."
@@ -170,7 +275,7 @@ def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REF
         n, agree; n_clear, agree_clear for those whose interval excludes zero, uncorrected; and n_unknown, the
         gains left out.
     """
-    paper = table[table["source"] == PAPER]
+    paper = list_paper(table, keys)
     known = exclude_zero(paper)
     theirs = paper[known]
     ours = table[table["source"] == source]

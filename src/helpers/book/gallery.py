@@ -42,6 +42,7 @@ from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, pl
 from helpers.figures.outcomes import plot_gain_map, plot_intervals, plot_loss, plot_scores, plot_transfer
 from helpers.figures.published import (
     plot_claims,
+    plot_published_transfer,
     plot_scores_of_models,
     plot_share_by_size,
     plot_share_of_full_gain,
@@ -105,9 +106,10 @@ def label_sources(table: pd.DataFrame) -> pd.DataFrame:
     if "added" in table:
         return label_additions(table)
     mixed = [f"{name_cell(row.contrast)} on {name_cell(row.category)} tasks" for row in table.itertuples()]
-    return table.assign(
-        label=table["category"].map(CATEGORY_NAMES).where(table["contrast"] == comparison.TUNED, mixed)
-    )
+    names = table["category"].map(CATEGORY_NAMES)
+    if "measure" in table:
+        names = names + table["measure"].map(", {}".format, na_action="ignore").fillna("")
+    return table.assign(label=names.where(table["contrast"] == comparison.TUNED, mixed))
 
 
 def _loss(study: Study) -> pd.DataFrame:
@@ -175,7 +177,7 @@ GALLERY: dict[str, Drawing] = {
     ),
     "seed_lengths": Drawing("01_seed_curation", lambda study: measure_lengths(study.seeds), plot_lengths),
     "seed_similarity": Drawing(
-        "01_seed_curation", lambda study: compare_instructions(study.seeds), plot_similarity, (6.0, 5.0)
+        "01_seed_curation", lambda study: compare_instructions(study.seeds), plot_similarity
     ),
     "rejections": Drawing(
         "02_instruction_synthesis",
@@ -215,7 +217,7 @@ GALLERY: dict[str, Drawing] = {
             )
         ),
         plot_sources,
-        (7.0, 3.8),
+        (7.0, 5.6),
     ),
     "panels": Drawing(
         "04_category_ablation", lambda study: score_tasks(_singles(study)), plot_panels, (6.4, 7.0)
@@ -251,7 +253,7 @@ GALLERY: dict[str, Drawing] = {
         "04_category_ablation",
         lambda study: label_sources(comparison.single_gains(_singles(study))),
         plot_sources,
-        (6.4, 6.8),
+        (6.4, 8.0),
     ),
     "lattice": Drawing(
         "05_multitask_synergy",
@@ -316,7 +318,7 @@ GALLERY: dict[str, Drawing] = {
         "05_multitask_synergy", lambda _: _predict_mixtures()[1], plot_triangle, (6.4, 5.0)
     ),
     "addition_sources": Drawing(
-        "05_multitask_synergy", lambda _: label_sources(comparison.addition_gains()), plot_sources, (6.4, 5.2)
+        "05_multitask_synergy", lambda _: label_sources(comparison.addition_gains()), plot_sources, (6.4, 6.8)
     ),
     "published_table1": Drawing(
         PUBLISHED_RESULTS,
@@ -341,7 +343,7 @@ GALLERY: dict[str, Drawing] = {
         PUBLISHED_RESULTS, lambda _: ablation.compare_with_own(), plot_two_accounts, (6.4, 4.8)
     ),
     "published_transfer": Drawing(
-        PUBLISHED_RESULTS, lambda _: ablation.transfer_table(), plot_transfer, (6.4, 6.0)
+        PUBLISHED_RESULTS, lambda _: ablation.printed_gains(), plot_published_transfer, (6.4, 5.6)
     ),
     "published_figure2": Drawing(
         PUBLISHED_RESULTS, lambda _: ablation.share_of_full_gain(), plot_share_of_full_gain, (7.0, 5.6)

@@ -102,7 +102,7 @@ def show_table(table: pd.DataFrame, digits: int = 2) -> HTML:
         escape=False,
         border=0,
         na_rep="",
-        float_format=lambda number: f"{number:.{digits}f}",
+        float_format=lambda number: f"{round(number, digits) + 0:.{digits}f}",  # no -0.00
         formatters=shown_as,
         justify="left",
     )

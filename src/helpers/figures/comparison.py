@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -14,56 +13,55 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SOURCES = {
-    "paper": ("Paper, Figure 2 (bars: bound of reading error)", "D", "none"),
+    "paper": ("Paper (bars: bound of reading error)", "D", "none"),
     "reference": ("Reference run", "o", "full"),
     "second": ("Reference run, second model", "^", "full"),
     "run": ("This run", "s", "none"),
 }
 STEP = 0.2
+ENDS = ("estimate", "low", "high")
 
 
 def plot_sources(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw each gain from every source with its interval, one below the other; the category of tasks gives
-    the colour, the source the mark.
+    """Draw each gain from every source with its interval, one panel a scale of measures: gains of different
+    measures share no axis. The category of tasks gives the colour, the source the mark.
 
     Example:
-        fig, ax = plt.subplots(figsize=(7, 3.8))
+        fig, ax = plt.subplots(figsize=(7, 5))
         plot_sources(pd.read_csv("book/figures/tuning_sources.csv"), ax)
 
     Args:
-        table: source, label, category, estimate, low, high.
+        table: source, label, category, scale (title of the panel), estimate, low, high.
         ax: where to draw.
     """
-    labels = list(dict.fromkeys(table["label"]))
-    for number, (source, (_, marker, fill)) in enumerate(SOURCES.items()):
-        for category, rows in table[table["source"] == source].groupby("category", sort=False):
-            heights = (
-                np.array([labels.index(label) for label in rows["label"]])
-                + (number - (len(SOURCES) - 1) / 2) * STEP
-            )
-            style = {"color": CATEGORY_COLORS[category], "marker": marker, "fillstyle": fill}
-            ax.errorbar(
-                rows["estimate"],
-                heights,
-                xerr=list_errors(rows),
-                linestyle="none",
-                markersize=6,
-                capsize=2,
-                **style,
-            )
-    ax.axvline(0, color="black", linewidth=0.8)
-    label_rows(ax, labels)
-    ax.set(xlabel="Gain (scores from 0 to 1)")
+    ax.set_axis_off()
+    ax.figure.set_layout_engine("constrained")
+    groups = list(table.groupby("scale", sort=False))
+    heights = [group["label"].nunique() + 0.7 for _, group in groups]
+    places = ax.get_subplotspec().subgridspec(len(groups), 1, height_ratios=heights)
+    for number, (scale, group) in enumerate(groups):
+        _draw_scale(ax.figure.add_subplot(places[number, 0]), group, scale)
+    shown = [style for source, style in SOURCES.items() if source in set(table["source"])]
     marks = [
         Line2D([], [], color="#444444", linestyle="none", marker=marker, fillstyle=fill, label=name)
-        for name, marker, fill in SOURCES.values()
+        for name, marker, fill in shown
     ]
-    ax.legend(
-        handles=marks,
-        frameon=False,
-        loc="upper center",
-        bbox_to_anchor=(0.4, -0.6 / ax.figure.get_figheight()),
-        ncols=2,
-        fontsize="small",
-    )
+    ax.figure.legend(handles=marks, frameon=False, loc="outside lower center", ncols=2, fontsize="small")
     return ax
+
+
+def _draw_scale(panel: Axes, table: pd.DataFrame, scale: str) -> None:
+    labels = list(dict.fromkeys(table["label"]))
+    for number, (source, (_, marker, fill)) in enumerate(SOURCES.items()):
+        for _, row in table[table["source"] == source].iterrows():
+            height = labels.index(row["label"]) + (number - (len(SOURCES) - 1) / 2) * STEP
+            error = list_errors(row.to_frame().T.astype(dict.fromkeys(ENDS, float)))
+            style = {"color": CATEGORY_COLORS[row["category"]], "marker": marker, "fillstyle": fill}
+            panel.errorbar(
+                row["estimate"], height, xerr=error, linestyle="none", markersize=6, capsize=2, **style
+            )
+    panel.axvline(0, color="black", linewidth=0.8)
+    label_rows(panel, labels)
+    panel.set_ylim(len(labels) - 0.5, -0.5)
+    panel.set_xlabel(f"Gain ({scale})", fontsize="small")
+    panel.tick_params(labelsize="small")

@@ -14,6 +14,8 @@ from helpers.records import order_categories
 if TYPE_CHECKING:
     import pandas as pd
 
+THRESHOLD = 0.7  # of ROUGE-L, from which on the paper rejects an instruction
+
 
 def plot_shares(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the share of each category in several sources as bars beside each other.
@@ -41,7 +43,8 @@ def plot_shares(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_similarity(matrix: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw pairwise ROUGE-L of instructions as a heat map; the diagonal is left white.
+    """Draw the distribution of ROUGE-L over all pairs of instructions, with the closest pair and the filter's
+    threshold marked.
 
     Args:
         matrix: square, one row and column an instruction, values 0..1.
@@ -49,19 +52,15 @@ def plot_similarity(matrix: pd.DataFrame, ax: Axes) -> Axes:
     """
     import numpy as np
 
-    sns.heatmap(
-        matrix,
-        mask=np.eye(len(matrix), dtype=bool),
-        cmap="viridis",
-        vmin=0,
-        square=True,
-        xticklabels=False,
-        yticklabels=False,
-        rasterized=True,
-        ax=ax,
+    pairs = matrix.to_numpy()[np.triu_indices(len(matrix), k=1)]
+    ax.hist(pairs, bins=np.linspace(0, 1, 51), color=CATEGORY_COLORS["qa"], edgecolor="white", linewidth=0.5)
+    ax.axvline(
+        pairs.max(), color=CATEGORY_COLORS["ie"], linestyle="--", label=f"closest pair, {pairs.max():.2f}"
     )
-    ax.collections[0].colorbar.set_label("ROUGE-L F1")
-    ax.set(xlabel="Seed task, in file order", ylabel="Seed task, in file order")
+    ax.axvline(THRESHOLD, color="black", label=f"filter of new instructions, {THRESHOLD}")
+    ax.set(xlabel="ROUGE-L F1 of a pair (0 to 1)", ylabel="Pairs of seed instructions", xlim=(0, 1))
+    ax.grid(visible=False, axis="x")
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return ax
 
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
-from helpers.figures.outcomes import MARKERS
+from helpers.figures.outcomes import MARKERS, find_limit
 from helpers.figures.style import (
     BASE_COLOR,
     CATEGORY_COLORS,
     CATEGORY_NAMES,
+    DIVERGING,
     label_rows,
     list_errors,
     name_cell,
@@ -29,6 +32,9 @@ MODEL_COLORS = {
     "LLaMA 2 7B": "#e69f00",
     "LLaMA 2 13B": "#d55e00",
 }  # Okabe and Ito's palette
+MEASURES = {"qa": "accuracy, 0 to 100", "ie": "F1, 0 to 100", "gen": "GPT-4's score, 1 to 5"}  # Figure 2
+ZOOM = 2  # percentage points about a claim that are shown larger
+DARK = 0.6  # share of a colour scale from which on text is white
 BELOW = {"loc": "upper center", "frameon": False}
 
 
@@ -79,34 +85,69 @@ def plot_scores_of_models(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_claims(ways: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw each way to compute a headline gain as a dot; the plainest way, and those that give the claim,
-    stand out.
+    """Draw each way to compute a headline gain as a dot; the gain of means over all models and tasks, and the
+    ways that give the claim, stand out; on the right, what lies within two points of the claim.
 
     Args:
-        ways: claim, value and claimed (percent), verdict; the first row of a claim is its plainest way.
+        ways: claim, value, claimed and difference (percent), verdict; the first row of a claim is drawn as a diamond.
         ax: where to draw.
     """
     claims = list(dict.fromkeys(ways["claim"]))
+    ax.set_axis_off()
+    places = ax.get_subplotspec().subgridspec(1, 2, width_ratios=(3, 2))
+    whole, near = (ax.figure.add_subplot(places[0, place]) for place in (0, 1))
     for height, claim in enumerate(claims):
-        group, color = ways[ways["claim"] == claim], CATEGORY_COLORS[claim]
-        spread = height + ((np.arange(len(group)) * 0.618) % 1 - 0.5) * 0.5
-        hits = (group["verdict"] == "reproduces").to_numpy()
-        ax.plot(group["value"], spread, linestyle="none", marker="o", markersize=3, color=color, alpha=0.35)
-        ax.plot(
-            group["value"][hits],
-            spread[hits],
-            linestyle="none",
-            marker="o",
-            markersize=7,
-            markerfacecolor="none",
-            color="black",
-        )
-        ax.vlines(group["claimed"].iloc[0], height - 0.4, height + 0.4, color="black", linewidth=1.5)
-        ax.plot(
-            group["value"].iloc[0], height, marker="D", markersize=7, color=color, markeredgecolor="black"
-        )
-    label_rows(ax, [CATEGORY_NAMES[claim] for claim in claims])
-    ax.set(xlabel="Gain (percent; for points, points of the scale)")
+        group = ways[ways["claim"] == claim]
+        _draw_ways(whole, group, group["value"], group["claimed"].iloc[0], height)
+        _draw_ways(near, group, group["difference"], 0, height)
+    label_rows(whole, [CATEGORY_NAMES[claim].replace(" ", "\n", 1) for claim in claims])
+    label_rows(near, [""] * len(claims))
+    whole.set_xlabel("Gain (percent, or points\nof the scale)")
+    near.set(xlabel=f"Distance from the claim,\nup to {ZOOM} points", xlim=(-ZOOM, ZOOM))
+    return ax
+
+
+def _draw_ways(ax: Axes, group: pd.DataFrame, values: pd.Series, claimed: float, height: int) -> None:
+    color, values = CATEGORY_COLORS[group["claim"].iloc[0]], values.to_numpy()
+    spread = height + ((np.arange(len(group)) * 0.618) % 1 - 0.5) * 0.5
+    hits = (group["verdict"] == "reproduces").to_numpy()
+    dots = {"linestyle": "none", "marker": "o"}
+    ax.plot(values, spread, markersize=3, color=color, alpha=0.35, **dots)
+    ax.plot(values[hits], spread[hits], markersize=7, markerfacecolor="none", color="black", **dots)
+    ax.vlines(claimed, height - 0.4, height + 0.4, color="black", linewidth=1.5)
+    ax.plot(values[0], height, marker="D", markersize=7, color=color, markeredgecolor="black")
+
+
+def plot_published_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the paper's transfer matrix as a heat map with one colour scale a column, since the columns' measures
+    differ; what the paper does not report is hatched.
+
+    Args:
+        table: contrast, category, estimate, low, high (units of the category's measure).
+        ax: where to draw.
+    """
+    cells, categories = list(dict.fromkeys(table["contrast"])), list(MEASURES)
+    colors, known = colormaps[DIVERGING], table.set_index(["contrast", "category"])
+    for place, category in enumerate(categories):
+        limit = find_limit(known.xs(category, level="category")["estimate"].to_numpy())
+        for height, cell in enumerate(cells):
+            if (cell, category) in known.index:
+                row = known.loc[(cell, category)]
+                text = f"{row['estimate']:+.2f}\n{row['low']:+.2f} to {row['high']:+.2f}"
+                share = row["estimate"] / limit
+                style = {"facecolor": colors((1 + share) / 2)}
+            else:
+                text, share = "not reported", 0
+                style = {"facecolor": "white", "hatch": "///", "edgecolor": "#dddddd"}
+            ax.add_patch(Rectangle((place - 0.5, height - 0.5), 1, 1, **style))
+            color = "white" if abs(share) > DARK else "black"
+            ax.text(place, height, text, ha="center", va="center", fontsize=10, color=color)
+    label_rows(ax, ["All rows" if cell == ALL else name_cell(cell) for cell in cells])
+    ax.grid(visible=False)
+    names = [f"{CATEGORY_NAMES[name].replace(' ', chr(10), 1)}\n{MEASURES[name]}" for name in categories]
+    ax.set_xticks(range(len(categories)), names, fontsize=10)
+    ax.set(xlim=(-0.5, len(categories) - 0.5), ylim=(len(cells) - 0.5, -0.5), ylabel="Tuned on")
+    ax.set(xlabel="Category of the tasks; gain over base in points of the measure")
     return ax
 
 

@@ -71,6 +71,15 @@ def transfer_table(cells: tuple[str, ...] = (*SINGLES, *PAIRS, ALL)) -> pd.DataF
     return pd.DataFrame(rows).dropna().reset_index(drop=True)
 
 
+def printed_gains() -> pd.DataFrame:
+    """Return `transfer_table` in the units of the paper: points of 100 (accuracy, F1), and points of GPT-4's
+    scale from 1 to 5.
+    """
+    table = transfer_table()
+    unit = table["category"].map({"gen": JUDGE_SPAN}).fillna(100)
+    return table.assign(**{name: table[name] * unit for name in ("estimate", "low", "high")})
+
+
 def addition_table() -> pd.DataFrame:
     """Return the paper's six additions as those of `helpers.analysis.transfer`: target, added, pair, percent
     (Table 4), percent_figure (Figure 2).
@@ -245,15 +254,6 @@ def test_cells(alpha: float) -> dict[str, int]:
         "single": int((p_values < alpha).sum()),
         "holm": int((correct_holm(p_values) < alpha).sum()),
     }
-
-
-def chance_of_own_best(held: int, of: int) -> float:
-    """Return the probability that at least so many tasks have their own category on top if each of the three
-    were equally likely.
-    """
-    from scipy.stats import binom
-
-    return float(binom.sf(held - 1, of, 1 / len(SINGLES)))
 
 
 def compare_with_own() -> pd.DataFrame:

@@ -1,4 +1,6 @@
-"""The paper's headline gains, computed from its own tables in every way that its words allow."""
+"""The paper's headline gains, computed from its own tables in the many ways that its words allow: each source,
+set of models, set of tasks, metric and average below, and no other.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,13 @@ MODELS = {
     "LLaMA 2": ("LLaMA 2 7B", "LLaMA 2 13B"),
 }
 REPRODUCES, READING, FAILS = "reproduces", "within reading error", "does not"
+RECOMPUTES, SINGLE, NOT_FOUND = "recomputes", "for single models only", "not found"
 
 
 @dataclasses.dataclass(frozen=True)
 class Scope:
     """What a claim may be about: its table, and the sets of tasks and metrics that its words allow; the first
-    of each is the plainest.
+    of each is the one that the abstract's words name.
     """
 
     table: str
@@ -148,8 +151,8 @@ def list_ways(claim: str) -> pd.DataFrame:
         claim: 'qa', 'ie' or 'gen'.
 
     Returns:
-        claim, source, models, tasks, metrics, average, value, error, claimed, difference, verdict; the
-        plainest way first.
+        claim, source, models, tasks, metrics, average, value, error, claimed, difference, verdict; first the
+        gain of means over all models and tasks of the table.
     """
     import pandas as pd
 
@@ -159,7 +162,7 @@ def list_ways(claim: str) -> pd.DataFrame:
         pairs = pair_scores(add_judge_mean(load_source(name)))
         metrics = dict(
             list(scope.metrics.items())[: None if name == scope.table else 1]
-        )  # a figure shows the plainest metric alone
+        )  # a figure shows the abstract's metric alone
         choices = product(
             choose_models(set(pairs["model"])).items(), scope.tasks.items(), metrics.items(), scope.averages
         )
@@ -207,36 +210,45 @@ def list_all_ways() -> pd.DataFrame:
     return pd.concat([list_ways(claim) for claim in SCOPES], ignore_index=True)
 
 
+def judge_ways(ways: pd.DataFrame) -> str:
+    """Return the verdict on one claim from all of its ways: it recomputes if a mean over several models gives
+    it, or only single models do, or it is not found.
+    """
+    hits = ways[ways["verdict"] == REPRODUCES]
+    if hits.empty:
+        return NOT_FOUND
+    return SINGLE if hits["models"].isin(MODELS["all"]).all() else RECOMPUTES
+
+
 def summarize_ways(ways: pd.DataFrame) -> pd.DataFrame:
-    """Return each claim with its plainest way, how many ways there are and reproduce it, and the range: one
-    row a claim.
+    """Return the verdict on each claim, its gain over all models and tasks of the table, how many ways there
+    are and give the claim, and their range: one row a claim.
     """
     import pandas as pd
 
     rows = []
     for claim, group in ways.groupby("claim", sort=False):
-        plain, closest = group.iloc[0], group.loc[group["difference"].abs().idxmin()]
+        first, closest = group.iloc[0], group.loc[group["difference"].abs().idxmin()]
         verdicts = group["verdict"].value_counts()
         rows.append(
             {
                 "claim": claim,
-                "claimed": plain["claimed"],
-                "plainest": plain["value"],
-                "verdict": plain["verdict"],
+                "claimed": first["claimed"],
+                "verdict": judge_ways(group),
+                "all_models": first["value"],
                 "closest": closest["value"],
-            }
-            | {
                 "ways": len(group),
                 "reproduce": verdicts.get(REPRODUCES, 0),
                 "reading": verdicts.get(READING, 0),
+                "lowest": group["value"].min(),
+                "highest": group["value"].max(),
             }
-            | {"lowest": group["value"].min(), "highest": group["value"].max()}
         )
     return pd.DataFrame(rows)
 
 
 def tabulate_ways(ways: pd.DataFrame) -> pd.DataFrame:
-    """Return the ways over all models of a source and the plainest metric, one row a source and set of tasks,
+    """Return the ways over all models of a source and the abstract's metric, one row a source and set of tasks,
     one column an average.
 
     Values are text: rounded to two decimals, with a check mark where the claim reproduces and a tilde where
