@@ -189,14 +189,14 @@ def main(
     shape: Annotated[str, typer.Option(help="7b or 20m.")] = "7b",
 ) -> None:
     """Take a random model through all steps and print seconds and memory of each."""
-    from helpers.commands.terminal import plain_errors
-
     os.environ["STUDY_RUNS"] = str(folder.resolve() / "runs")
-    with plain_errors():
+    try:
         if shape not in SHAPES:
             raise StudyError(f"`shape` must be one of {', '.join(SHAPES)}, but {shape!r} was found.")
         for step in go_through(folder.resolve(), shape):
             typer.echo(f"{step['step']}: {step['seconds']} s, {step['peak_gib']} GiB")
+    except StudyError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def explain_hub_error(name: str, error: Exception) -> StudyError:
         what = f"has no revision {revision!r}. Its branches and commits are listed at {page}/tree/main"
     elif "RepositoryNotFoundError" in kinds:
         what = f"was not found on the hub. Check the spelling at {page}; a private model needs HF_TOKEN"
-    elif "EntryNotFoundError" in kinds:
+    elif "RemoteEntryNotFoundError" in kinds:
         what = (
             f"lacks a file. It must hold config.json, a tokenizer and weights as safetensors; its files are "
             f"listed at {page}/tree/main"
