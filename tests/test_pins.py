@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from itertools import chain
@@ -27,7 +28,10 @@ def read_lock():
 def test_the_project_gives_ranges_and_the_lock_holds_a_version_in_each():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [Requirement(line) for line in [*project["dependencies"], *extras["book"], *extras["test"]]]
+    wanted = [
+        Requirement(line)
+        for line in [*project["dependencies"], *extras["book"], *extras["setup"], *extras["test"]]
+    ]
     assert not [str(need) for need in wanted if "==" in str(need) or "<" not in str(need)]
     lock = read_lock()
     assert not [str(need) for need in wanted if not need.specifier.contains(lock[normalize(need.name)])]
@@ -69,3 +73,13 @@ def test_the_readme_names_the_targets_that_exist():
 def test_a_machine_that_has_jupyter_keeps_its_own():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert not [pin for pin in project["dependencies"] if pin.startswith(("jupyter", "ipykernel"))]
+
+
+def test_setting_up_takes_pytorch_and_uv_at_their_pins(tmp_path):
+    make = ["make", "--dry-run", "--silent", "setup", f"VENV={tmp_path}"]
+    commands = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    lock = read_lock()
+    assert f"'torch=={lock['torch']}'" in commands
+    assert f"'torch=={lock['torch']}+cpu'" in commands
+    assert f"'uv=={lock['uv']}'" in commands
+    assert f"|| {tmp_path}/bin/python -m pip install --quiet --requirement requirements.lock" in commands

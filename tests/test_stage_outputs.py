@@ -129,6 +129,19 @@ class Toys:
         )
         return [tune(settings, self.get("instruction_file"))]
 
+    def lengths(self):
+        from helpers.jsonl import read_rows
+        from helpers.prompts import PAPERS_FORMAT
+        from helpers.records import Instruction
+        from helpers.store import load_run
+        from helpers.tuning.lengths import load_lengths
+
+        rows = read_rows(self.get("instruction_file"), Instruction)
+        inputs = {"instructions": "toy", "model": "toy"}
+        load_lengths(self.get("toy_model"), rows, PAPERS_FORMAT, inputs)
+        [folder] = (self.get("runs") / "lengths").iterdir()
+        return [load_run(folder)]
+
     def held_out(self):
         from helpers.evaluation.held_out import measure_held_out
 

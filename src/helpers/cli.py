@@ -16,6 +16,7 @@ from helpers.commands import evaluation, grid, merge, mix, synthesis, tuning
 from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
 from helpers.errors import StudyError
 from helpers.paths import BOOK, ROOT, shown
+from helpers.threads import share_cores
 
 app = typer.Typer(
     help="BioInstruct: an independent, runnable check: run the study's notebooks, redraw its figures.",
@@ -137,7 +138,8 @@ app.add_typer(grid.app, name="grid")
 
 
 def main() -> None:
-    """Run the command line with quiet libraries."""
+    """Run the command line with quiet libraries, its threads leaving the cores to others while they wait."""
+    share_cores()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter of a row stops nothing
     app()

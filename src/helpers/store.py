@@ -296,7 +296,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": describe_commit(),
-        "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()},
+        "machine": {"processor": name_processor(), "cores": os.cpu_count(), "system": platform.system()},
         "versions": {"python": platform.python_version()} | installed,
     }
 
@@ -320,7 +320,8 @@ def _is_installed(name: str) -> bool:
     return True
 
 
-def _processor() -> str:
+def name_processor() -> str:
+    """Return the processor's name as the system has it."""
     cpuinfo = Path("/proc/cpuinfo")
     names = (
         [

@@ -72,7 +72,9 @@ def test_only_clear_gains_can_contradict_a_clear_gain_of_the_papers():
 
 
 def make_held(**gains: tuple[float, float, float]) -> pd.DataFrame:
-    """Return a corrected table of gains: 'qa_gen' is what tuning on QA gives on generation, as (low, high, p)."""
+    """Return a corrected table of gains: 'qa_gen' is what tuning on QA gives on generation, as
+    (low, high, p).
+    """
     named = [(*name.split("_"), (low + high) / 2, low, high, p) for name, (low, high, p) in gains.items()]
     return pd.DataFrame(named, columns=["contrast", "category", "estimate", "low", "high", "p_holm"])
 

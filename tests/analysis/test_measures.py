@@ -145,3 +145,11 @@ def test_every_order_counts_where_options_were_permuted():
 def test_tables_without_choices_have_no_letters():
     assert rate_letters(GRADED).empty
     assert strongest_position_bias(rate_letters(GRADED))["task"] == "no choice task"
+
+
+def test_micro_f1_counts_mentions_over_all_items_and_is_no_mean_of_items():
+    counts = {"n_right": [1, 3], "n_answers": [4, 3], "n_gold": [1, 3]}
+    items = pd.DataFrame({"task": "ncbi_disease", "cell": "base", "precision": [0.25, 1.0], **counts})
+    (row,) = average_measures(items).to_dict("records")
+    assert row["micro_f1"] == pytest.approx(2 * 4 / (7 + 4))
+    assert row["precision"] == 0.625

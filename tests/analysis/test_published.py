@@ -133,8 +133,14 @@ def test_a_verdict_follows_from_rounding_and_reading(difference, error, is_figur
     )
 
 
-def test_the_headline_gains_have_the_verdicts_that_the_book_states():
-    summary = claims.summarize_ways(claims.list_all_ways()).set_index("claim")
+@pytest.fixture(scope="module")
+def ways():
+    """List the ways once; no test changes them."""
+    return claims.list_all_ways()
+
+
+def test_the_headline_gains_have_the_verdicts_that_the_book_states(ways):
+    summary = claims.summarize_ways(ways).set_index("claim")
     assert summary["all_models"].round(2).to_dict() == {"qa": 17.29, "ie": 12.43, "gen": 88.83}
     assert summary["verdict"].to_dict() == {
         "qa": "recomputes",
@@ -155,8 +161,7 @@ def test_a_single_metric_of_one_model_gives_the_generation_claim():
     assert hits["models"].isin(claims.MODELS["all"]).all()
 
 
-def test_no_way_is_counted_twice():
-    ways = claims.list_all_ways()
+def test_no_way_is_counted_twice(ways):
     assert not ways.duplicated(["claim", "source", "models", "tasks", "metrics", "average"]).any()
     assert set(ways.query("claim == 'ie' and source == 'Table 2'")["models"]) == {
         "all",
@@ -167,8 +172,8 @@ def test_no_way_is_counted_twice():
     assert set(single["average"]) == {"gain of means", "points"}
 
 
-def test_the_table_of_ways_marks_what_reproduces():
-    table = claims.tabulate_ways(claims.list_all_ways())
+def test_the_table_of_ways_marks_what_reproduces(ways):
+    table = claims.tabulate_ways(ways)
     first = table.iloc[0]
     assert (first["source"], first["tasks"], first["gain of means"]) == (
         "Table 1",
@@ -178,7 +183,7 @@ def test_the_table_of_ways_marks_what_reproduces():
     assert (
         table.query("source == 'Figure 2' and tasks == 'four QA tasks'")["gain of means"].item() == "17.35 ~"
     )
-    assert len(claims.nearest_ways(claims.list_all_ways(), 2)) == 6
+    assert len(claims.nearest_ways(ways, 2)) == 6
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ import pytest
 
 from helpers.benchmarks.tuning import Work, compare_trl, count_flops, train_ours, train_with_trl
 from helpers.jsonl import read_rows
-from helpers.models.load import load_model
+from helpers.models.load import load_model, load_tokenizer
+from helpers.prompts import PAPERS_FORMAT
 from helpers.records import Instruction
 from helpers.tuning.adapter import attach_adapter
+from helpers.tuning.lengths import count_tokens
 from helpers.tuning.lora import draw_rows
 from helpers.tuning.rows import batch_indices
 from helpers.tuning.settings import TuningSettings
@@ -18,8 +20,10 @@ from helpers.tuning.step import learning_rate_at
 @pytest.fixture
 def work(toy_model, instruction_file):
     settings = TuningSettings(model=toy_model, n_rows=24, lora_rank=4, learning_rate=1e-2)
-    _, encoded, _ = draw_rows(settings, read_rows(instruction_file, Instruction))
-    order = batch_indices([len(row.input_ids) for row in encoded], 8, 1, 0)
+    rows = read_rows(instruction_file, Instruction)
+    lengths = count_tokens(load_tokenizer(toy_model), rows, PAPERS_FORMAT)
+    _, encoded, _ = draw_rows(settings, rows, lengths)
+    order = batch_indices(len(encoded), 8, 1, 0)
     return Work(
         settings,
         [[encoded[index] for index in batch] for batch in order],

@@ -1,5 +1,7 @@
 """Every figure can be drawn from its table, twice the same."""
 
+import dataclasses
+
 import pandas as pd
 import pytest
 
@@ -33,6 +35,41 @@ def test_all_figures_come_with_their_data_and_are_the_same_twice(study, tmp_path
             assert one.stat().st_size > 50
             assert one.read_bytes() == two.read_bytes(), one.name
     assert "contrast" in pd.read_csv(first / "transfer.csv")
+
+
+@pytest.fixture
+def one_figure(monkeypatch):
+    """Leave one figure in the gallery; return the list that its name is added to when it is drawn."""
+    drawn = []
+    monkeypatch.setattr(gallery, "GALLERY", {"seed_shares": GALLERY["seed_shares"]})
+    monkeypatch.setattr(gallery, "draw", lambda name, *given: drawn.append(name) or draw(name, *given))
+    return drawn
+
+
+def test_a_figure_that_is_there_is_not_drawn_again(one_figure, tmp_path):
+    for _ in range(2):
+        assert list(save_figures(Study.from_parameters({}), tmp_path)) == ["seed_shares"]
+    assert len(one_figure) == 1
+
+
+@pytest.mark.parametrize("change", ["table", "code", "altered", "missing"])
+def test_a_figure_is_drawn_again_where_anything_differs(change, one_figure, tmp_path, monkeypatch):
+    study, picture = Study.from_parameters({}), tmp_path / "seed_shares.png"
+    list(save_figures(study, tmp_path))
+    before = picture.read_bytes()
+    if change == "table":
+        rows = gallery.GALLERY["seed_shares"].table(study).iloc[:-1]
+        shorter = dataclasses.replace(gallery.GALLERY["seed_shares"], table=lambda _: rows)
+        monkeypatch.setattr(gallery, "GALLERY", {"seed_shares": shorter})
+    elif change == "code":
+        monkeypatch.setattr(gallery, "_identify_code", lambda: "another")
+    elif change == "altered":
+        picture.write_bytes(b"torn")
+    else:
+        picture.unlink()
+    list(save_figures(study, tmp_path))
+    assert len(one_figure) == 2
+    assert (picture.read_bytes() == before) is (change != "table")
 
 
 def test_a_figure_can_be_drawn_from_a_readers_own_table():

@@ -269,29 +269,7 @@ def test_missing_or_wrong_files_say_what_would_do(task, content, message, tmp_pa
         load_items(PUBLIC[task], tmp_path)
 
 
-def test_the_hub_is_asked_with_the_arguments_of_the_table(monkeypatch):
-    asked = []
-
-    def load_dataset(split, **arguments):
-        asked.append((arguments, split))
-        return [QUESTION | COLUMNS | {"cop": 1}]
-
-    monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    items, _ = load_items(PUBLIC["medmcqa"])
-    assert asked == [({"path": "openlifescienceai/medmcqa"}, "validation")]
-    assert items[0].options[items[0].answer] == "vitamin C"
-
-
-def test_a_hub_that_cannot_be_reached_is_one_clear_error(monkeypatch):
-    def load_dataset(**arguments):
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    with pytest.raises(
-        StudyError,
-        match="'medqa' could not be loaded from the hub .*no route to host Go online, or name a folder",
-    ):
-        load_items(PUBLIC["medqa"])
+def test_a_set_that_no_hub_holds_asks_for_a_file():
     with pytest.raises(StudyError, match="'mednli' cannot be downloaded"):
         load_items(PUBLIC["mednli"])
 

@@ -114,7 +114,8 @@ def test_an_empty_mention_is_unparsed():
 def test_a_text_is_scored_against_its_best_reference():
     assert score_text("see a doctor", QUESTION)["score"] == pytest.approx(2 * 3 / 7)
     assert score_text("rest", QUESTION)["score"] == 1
-    assert score_text("", QUESTION) == {"score": 0.0, "parsed": False, "concept_f1": 0.0}
+    empty = {"score": 0.0, "parsed": False, "concept_f1": 0.0, "rouge_at_length": 0.0}
+    assert score_text("", QUESTION) == empty
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,8 @@ def test_lists_of_mentions_are_scored_by_f1_of_whole_mentions(response, score, p
         "precision": pytest.approx(precision),
         "recall": recall,
     }
-    assert score_mentions(response, item) == expected
+    found = score_mentions(response, item)
+    assert {name: found[name] for name in expected} == expected
 
 
 def choice(answer):
@@ -219,3 +221,23 @@ def test_every_concept_of_the_lexicon_stands_in_the_projects_own_texts_and_no_sp
     for line in lines:
         for spelling in line:
             assert owners.setdefault(split_words(spelling), line[0]) == line[0], spelling
+
+
+def test_lenient_recall_counts_mentions_that_share_a_word_and_counts_add_up_to_micro_f1():
+    item = MentionsItem(
+        id="a",
+        split="test",
+        text="type 2 diabetes, gout",
+        gold=[{"forms": ["type 2 diabetes"]}, {"forms": ["gout"]}],
+    )
+    measures = score_mentions("diabetes\nasthma", item)
+    assert (measures["recall"], measures["lenient_recall"]) == (0.0, 0.5)
+    assert (measures["n_right"], measures["n_answers"], measures["n_gold"]) == (0, 2, 2)
+
+
+def test_a_text_cut_to_the_references_length_gains_nothing_by_going_on():
+    item = QuestionItem(id="a", split="test", text="Why?", references=["rest and drink water"])
+    short = score_text("rest and drink water", item)
+    long = score_text("rest and drink water, then call a doctor at once", item)
+    assert short["rouge_at_length"] == long["rouge_at_length"] == 1.0
+    assert long["score"] < short["score"]

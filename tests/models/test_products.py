@@ -1,14 +1,18 @@
 """Fast products are switched on only where the processor has them, and stay close to the plain ones."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from helpers.models.products import use_fast_products
+from helpers.models.products import _finding_file, _read_finding, name_products, use_fast_products
 
 
 @pytest.fixture(autouse=True)
-def precision():
+def precision(tmp_path, monkeypatch):
     """Ask anew, and leave the setting as it was."""
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
     backend = torch.backends.mkldnn.matmul
     before = backend.fp32_precision
     use_fast_products.cache_clear()
@@ -30,6 +34,32 @@ def test_they_go_off_again_where_a_trial_finds_a_missing_kernel(monkeypatch, pre
     monkeypatch.setattr("helpers.models.products._time_product", lambda x, weight: (next(seconds), x))
     assert use_fast_products() == "float32"
     assert precision.fp32_precision == "ieee"
+
+
+def test_what_was_found_is_known_without_pytorch(tmp_path, precision):
+    found = use_fast_products()
+    ask = (
+        "import sys; from helpers.models.load import describe_format;"
+        "print(describe_format(), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert f"'products': '{found}'" in done.stdout
+    assert torch.cuda.is_available() or done.stdout.endswith("False\n")
+
+
+def test_a_torn_finding_is_found_anew(monkeypatch, precision):
+    found = use_fast_products()
+    _finding_file().write_text('[true, "fl')
+    use_fast_products.cache_clear()
+    assert name_products() == found
+    assert _read_finding()[1] == found
+
+
+def test_a_finding_is_kept_for_its_processor_alone(monkeypatch, precision):
+    use_fast_products()
+    assert _read_finding()
+    monkeypatch.setattr("helpers.models.products.name_processor", lambda: "another")
+    assert not _read_finding()
 
 
 @pytest.mark.skipif(

@@ -162,7 +162,9 @@ def test_a_refusal_is_shown_in_the_servers_words_on_one_line_without_the_key(
 def test_a_redirect_is_not_followed(provider, answer):
     asked = answer(307, "", headers={"Location": "http://user:secret@127.0.0.1:9/other"})
     result = synthesize(provider.url, n_parallel=1)
-    assert_refused(result, "it names another address, 'http://***@127.0.0.1:9/other'. Nothing was sent there")
+    assert_refused(
+        result, "it names another address, 'http://<hidden>@127.0.0.1:9/other'. Nothing was sent there"
+    )
     assert "secret" not in result.stderr
     assert len(asked) == 1
 

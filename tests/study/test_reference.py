@@ -1,6 +1,7 @@
 """A grid's scores as committed tables, and back."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -19,12 +20,13 @@ from helpers.study.reference import (
 from helpers.study.study import Study
 
 
-@pytest.fixture
-def parameters(toy_model, instruction_file):
+@pytest.fixture(scope="module")
+def made(toy_model, shared_instruction_file, tmp_path_factory):
+    """Make the grid of two seeds once; return its parameters and its store."""
     tasks = "evidence_yesno,medication_status,patient_answer"
     values = {
         "model": toy_model,
-        "instructions": str(instruction_file),
+        "instructions": str(shared_instruction_file),
         "held_out_share": 0.0,
         "n_rows": 4,
         "batch_size": 4,
@@ -32,7 +34,21 @@ def parameters(toy_model, instruction_file):
         "tasks": tasks,
         "learning_rate": 1e-2,
     }
-    return values | {"controls": "", "lattice": "qa+ie"}
+    values |= {"controls": "", "lattice": "qa+ie"}
+    store = tmp_path_factory.mktemp("reference") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STUDY_RUNS", str(store))
+        study = Study.from_parameters(values | {"n_seeds": 2})
+        study.collect_grid(study.grid.lattice_cells)
+    return values, store
+
+
+@pytest.fixture
+def parameters(made, runs):
+    """Give a test its own copy of the store; return the parameters of the grid that it holds."""
+    values, store = made
+    shutil.copytree(store, runs)
+    return values
 
 
 def test_the_tables_give_back_the_grid_item_by_item(parameters, tmp_path):

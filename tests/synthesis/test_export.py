@@ -62,6 +62,3 @@ def test_pushing_names_what_is_missing(exported, tmp_path, monkeypatch):
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with pytest.raises(StudyError, match="HF_TOKEN is not set"):
         push_dataset(exported.path, "me/rows")
-    monkeypatch.setenv("HF_TOKEN", "hf_x")
-    with pytest.raises(StudyError, match="The hub did not take 'me/rows'"):
-        push_dataset(exported.path, "me/rows")

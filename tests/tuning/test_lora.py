@@ -14,7 +14,7 @@ from helpers.jsonl import read_rows
 from helpers.models.load import choose_device, load_model, load_tokenizer, quiet_peft
 from helpers.records import Instruction
 from helpers.store import planning
-from helpers.tuning import lora, step
+from helpers.tuning import lengths, lora, step
 from helpers.tuning.adapter import attach_adapter
 from helpers.tuning.lora import prepare_model, show_seconds, tune
 from helpers.tuning.rows import EncodedRow, collate, encode_row
@@ -311,3 +311,14 @@ def test_micro_batches_hold_every_row_once_within_the_limit(encoded):
     )
     assert len(parts) > 1
     assert all(len(part) == 1 or len(part) * max(len(row.input_ids) for row in part) <= 150 for part in parts)
+
+
+def test_the_rows_of_a_file_are_counted_once_for_all_cells(settings, instruction_file, monkeypatch):
+    counted, drawn = [], []
+    for module, calls in ((lengths, counted), (lora, drawn)):
+        monkeypatch.setattr(
+            module, "encode_row", lambda *row, calls=calls: calls.append(row) or encode_row(*row)
+        )
+    for categories in ("qa", "ie"):
+        tune(dataclasses.replace(settings, categories=categories, n_rows=8), instruction_file)
+    assert (len(counted), len(drawn)) == (40, 16)

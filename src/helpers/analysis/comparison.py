@@ -53,9 +53,9 @@ def measure_references(measure: Callable[[pd.DataFrame], pd.DataFrame]) -> dict[
 
 
 def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
-    """Return the gain of tuning over the base model: on all of the paper's rows, those of no category included;
-    on equal parts of three categories in both models of the reference study; a cell of this run. The paper's
-    generation tasks are given by its automatic measures (Table 3), which are of the kind of ours.
+    """Return the gain of tuning over the base model: on all of the paper's rows, those of no category
+    included; on equal parts of three categories in both models of the reference study; a cell of this run.
+    The paper's generation tasks are given by its automatic measures (Table 3), which are of the kind of ours.
 
     Args:
         items: of this run.
@@ -177,8 +177,8 @@ def describe_transfer(gains: pd.DataFrame) -> str:
 
 
 def tabulate_gains(table: pd.DataFrame, title: str) -> pd.DataFrame:
-    """Return a corrected table of contrasts as a wide one to be read: one row a contrast, one column a category,
-    '+0.82 [0.50, 1.17]' with a star where it holds after the correction.
+    """Return a corrected table of contrasts as a wide one to be read: one row a contrast, one column a
+    category, '+0.82 [0.50, 1.17]' with a star where it holds after the correction.
 
     Args:
         table: contrast, category, estimate, low, high, p_holm.

@@ -10,6 +10,7 @@ import numpy as np
 from helpers.analysis.hypotheses import correct_holm, mcnemar_p
 from helpers.analysis.intervals import ROUNDING, pool_variance, student_p
 from helpers.analysis.statistics import contrast, find_category, is_known, stack_scores
+from helpers.evaluation.metrics import COUNTS, MEASURES
 from helpers.evaluation.stage import read_measured
 from helpers.evaluation.tasks import find_task
 from helpers.store import Run
@@ -17,19 +18,7 @@ from helpers.store import Run
 if TYPE_CHECKING:
     import pandas as pd
 
-MEASURES = (
-    "margin",
-    "brier",
-    "precision",
-    "recall",
-    "conditional",
-    "concept_f1",
-    "bertscore",
-    "bleurt",
-    "coherence",
-    "completeness",
-    "naturalness",
-)
+ALL_MEASURES = (*MEASURES, "bertscore", "bleurt", "coherence", "completeness", "naturalness")
 RIGHT = "right answers"
 N_PERMUTATIONS = 9999
 PERMUTATION_SEED = 11
@@ -129,14 +118,19 @@ def compare_pairs(scores: np.ndarray, others: np.ndarray, right_or_wrong: bool) 
 
 def average_measures(items: pd.DataFrame) -> pd.DataFrame:
     """Return the mean of every further measure by task and model, over the items that have it: task, cell,
-    then one column a measure.
+    then one column a measure; `micro_f1` of mentions counts right, given and gold mentions over all items
+    together, as the field reports it, and is no mean of items.
 
     Tasks that have none are left out.
     """
-    present = [name for name in MEASURES if name in items and items[name].notna().any()]
+    present = [name for name in ALL_MEASURES if name in items and items[name].notna().any()]
     values = items.assign(**{name: items[name].astype(float) for name in present})
-    means = values.groupby(["task", "cell"], sort=False)[present].mean().dropna(how="all").reset_index()
-    return gather_tasks(means, items)
+    groups = values.groupby(["task", "cell"], sort=False)
+    means = groups[present].mean()
+    if "n_gold" in items:
+        counts = groups[list(COUNTS)].sum(min_count=1)
+        means["micro_f1"] = 2 * counts["n_right"] / (counts["n_answers"] + counts["n_gold"])
+    return gather_tasks(means.dropna(how="all").reset_index(), items)
 
 
 def count_judgements(runs: Mapping[str, Run]) -> pd.DataFrame:

@@ -56,9 +56,12 @@ class Work:
 def plan_work() -> Work:
     """Return one epoch of the laptop profile's tuning."""
     from helpers.jsonl import read_rows
+    from helpers.models.load import load_tokenizer
+    from helpers.prompts import PAPERS_FORMAT
     from helpers.records import Instruction
     from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
     from helpers.synthesis.settings import SynthesisSettings
+    from helpers.tuning.lengths import count_tokens
     from helpers.tuning.lora import draw_rows
     from helpers.tuning.rows import batch_indices
     from helpers.tuning.settings import TuningSettings
@@ -66,10 +69,9 @@ def plan_work() -> Work:
 
     settings = TuningSettings(model=MODEL)
     rows = read_rows(synthesize(SynthesisSettings()).file(INSTRUCTIONS), Instruction)
-    _, encoded, _ = draw_rows(settings, rows)
-    order = batch_indices(
-        [len(row.input_ids) for row in encoded], settings.batch_size, settings.training_seed, 0
-    )
+    lengths = count_tokens(load_tokenizer(MODEL), rows, PAPERS_FORMAT)
+    _, encoded, _ = draw_rows(settings, rows, lengths)
+    order = batch_indices(len(encoded), settings.batch_size, settings.training_seed, 0)
     rates = [learning_rate_at(step, len(order), settings.learning_rate) for step in range(len(order))]
     return Work(settings, [[encoded[index] for index in batch] for batch in order], rates)
 

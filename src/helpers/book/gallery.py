@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ from helpers.figures.published import (
 from helpers.figures.style import CATEGORY_NAMES, SCORE_UNIT, name_cell, use_theme
 from helpers.jsonl import read_rows
 from helpers.records import BASE, Instruction
-from helpers.store import write_text
+from helpers.store import sha256_file, sha256_text, write_text
 from helpers.study.cells import LATTICE, SINGLES
 from helpers.study.endpoints import UNITS, choose_items, keep_tasks, take_endpoint
 from helpers.study.mixing import read_mixtures
@@ -366,18 +367,37 @@ def draw(name: str, table: pd.DataFrame, unit: str = SCORE_UNIT) -> Figure:
 
 def save_figures(study: Study, folder: Path) -> Iterator[str]:
     """Save every figure as SVG and PNG with its table as CSV beside it; yields each name once its files are
-    written.
+    written. What the folder holds already from the same table and the same code is not drawn again.
 
     A figure whose table is empty, such as a size curve without sizes, is left out.
     """
     use_theme()
     mpl.use("agg")
+    code, unit = _identify_code(), UNITS[study.losses.endpoint]
     for name, drawing in GALLERY.items():
         table = drawing.table(study)
         if table.empty:
             continue
-        write_text(folder / f"{name}.csv", table.to_csv(index=name == "seed_similarity"))
-        figure = draw(name, table, UNITS[study.losses.endpoint])
-        figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-        figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+        text = table.to_csv(index=name == "seed_similarity")
+        files = [folder / f"{name}.{ending}" for ending in ("csv", "svg", "png")]
+        mark, source = folder / f".{name}", sha256_text("\n".join((code, unit, text)))
+        if not _is_drawn(mark, source, files):
+            write_text(files[0], text)
+            figure = draw(name, table, unit)
+            figure.savefig(files[1], metadata={"Date": None})
+            figure.savefig(files[2], metadata={"Software": None})
+            write_text(mark, "\n".join((source, *map(sha256_file, files))))
         yield name
+
+
+def _is_drawn(mark: Path, source: str, files: Sequence[Path]) -> bool:
+    """Return whether a mark says that the files were drawn from a source, and they are as they were."""
+    there = all(path.is_file() for path in (mark, *files))
+    return there and mark.read_text().splitlines() == [source, *map(sha256_file, files)]
+
+
+def _identify_code() -> str:
+    """Return what stands for the code that draws: this package's files and the versions of its libraries."""
+    files = sorted(Path(__file__).parents[1].rglob("*.py"))
+    versions = (metadata.version(library) for library in ("matplotlib", "mpltern", "seaborn"))
+    return sha256_text("\n".join((*map(sha256_file, files), *versions)))

@@ -10,6 +10,7 @@ from helpers.figures.style import use_theme
 from helpers.paths import RESULTS, shown
 from helpers.store import Run
 from helpers.study.study import Study
+from helpers.threads import share_cores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,9 @@ def begin(parameters: Mapping[str, Any]) -> Study:
     """
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-    study = Study.from_parameters(parameters)
+    share_cores()
+    plain = {name: value for name, value in parameters.items() if isinstance(value, str | int | float)}
+    study = Study.from_parameters(plain)  # a module may bear the name of a parameter
     use_theme()
     set_matplotlib_formats("retina")
     return study

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import sys
@@ -10,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -49,6 +51,7 @@ def plain_errors() -> Iterator[None]:
 
 def _fail(message: str) -> NoReturn:
     typer.secho(f"error: {hide_secrets(message)}", fg="red", err=True)
+    tell_launcher(hide_secrets(message))
     raise typer.Exit(1) from None
 
 
@@ -72,6 +75,15 @@ def hide_secrets(text: str) -> str:
         if len(value) >= 8 and name.endswith(("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")):
             text = text.replace(value, f"<{name}>")
     return re.sub(r"(?<=://)[^/\s@]+@", "<hidden>@", text)
+
+
+def tell_launcher(message: str) -> None:
+    """Hand an error to `accelerate launch` or `torchrun`, if one of them started this process: its
+    own report ends with it.
+    """
+    if place := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        extra = {"py_callstack": message, "timestamp": str(int(time.time()))}
+        Path(place).write_text(json.dumps({"message": {"message": message, "extraInfo": extra}}))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any, TypeVar
 
@@ -26,6 +26,18 @@ MAX_MENTION_WORDS = 15  # a longer line is prose; the longest disease name of th
 LETTERS = ascii_uppercase + ascii_lowercase
 
 Measures = dict[str, Any]
+MEASURES = (
+    "margin",
+    "brier",
+    "precision",
+    "recall",
+    "lenient_recall",
+    "conditional",
+    "n_words",
+    "rouge_at_length",
+)
+MEASURES += ("concept_f1",)  # what scorers keep of an item beside its score
+COUNTS = ("n_right", "n_answers", "n_gold")
 Spelling = TypeVar("Spelling", bound=Hashable)
 
 
@@ -107,8 +119,10 @@ def score_medications(response: str, item: MedicationItem) -> Measures:
     )
     found = [pairs for pairs in gold if names & {name for name, _ in pairs}]
     right = sum(not pairs.isdisjoint(answers) for pairs in found)
+    spellings = [{name for name, _ in pairs} for pairs in gold]
     return compare_sets(right, len(answers), len(gold)) | {
-        "conditional": right / len(found) if found else None
+        "conditional": right / len(found) if found else None,
+        "lenient_recall": share_words(sorted(names), spellings),
     }
 
 
@@ -138,17 +152,30 @@ def score_mentions(response: str, item: MentionsItem) -> Measures:
     answers = parse_mentions(response)
     gold = merge_spellings([{normalize_mention(form) for form in mention.forms} for mention in item.gold])
     right = sum(not spellings.isdisjoint(answers) for spellings in gold)
-    return compare_sets(right, len(answers), len(gold))
+    return compare_sets(right, len(answers), len(gold)) | {"lenient_recall": share_words(answers, gold)}
 
 
 def compare_sets(n_right: int, n_answers: int, n_gold: int) -> Measures:
-    """Return F1 as the score, whether there is any answer, precision and recall; all 0 without an answer."""
+    """Return F1 as the score, whether there is any answer, precision and recall, all 0 without an answer; and
+    the counts, from which the field's micro-F1 is formed over all items.
+    """
     return {
         "score": 2 * n_right / (n_answers + n_gold),
         "parsed": n_answers > 0,
         "precision": n_right / n_answers if n_answers else 0.0,
         "recall": n_right / n_gold,
+        "n_right": n_right,
+        "n_answers": n_answers,
+        "n_gold": n_gold,
     }
+
+
+def share_words(answers: Sequence[str], gold: Sequence[Collection[str]]) -> float:
+    """Return the lenient recall: the share of gold mentions of which any spelling shares a word with an
+    answer, 0..1.
+    """
+    words = set(tokenize(" ".join(answers)))
+    return sum(not words.isdisjoint(tokenize(" ".join(spellings))) for spellings in gold) / len(gold)
 
 
 def normalize_mention(text: str) -> str:
@@ -170,7 +197,8 @@ def score_mention(response: str, item: PronounItem) -> Measures:
 
 def score_text(response: str, item: DialogueItem | QuestionItem) -> Measures:
     """Score a text by its highest ROUGE-L F1 against the references, with its highest Concept F1; no text
-    counts as unparsed.
+    counts as unparsed. ROUGE-L rises with length, so the same is measured of the text cut to as many words
+    as the reference has (`rouge_at_length`).
     """
     text = first_part(response)
     concepts = [value for reference in item.references if (value := concept_f1(text, reference)) is not None]
@@ -178,4 +206,12 @@ def score_text(response: str, item: DialogueItem | QuestionItem) -> Measures:
         "score": max(rouge_l(text, reference) for reference in item.references),
         "parsed": bool(text),
         "concept_f1": max(concepts, default=None),
+        "rouge_at_length": max(
+            rouge_l(cut_words(text, reference), reference) for reference in item.references
+        ),
     }
+
+
+def cut_words(text: str, reference: str) -> str:
+    """Return a text cut to as many words as a reference has."""
+    return " ".join(text.split()[: len(reference.split())])

@@ -38,7 +38,7 @@ MEASURED = "measured.jsonl"
 BATCH_SIZE = 32
 CHOICE_BATCH_SIZE = 8
 ANSWERS_VERSION = 2
-SCORES_VERSION = 3
+SCORES_VERSION = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -318,7 +318,8 @@ def _score_item(task: Task, item: BenchmarkItem, answer: dict[str, Any]) -> dict
     measures = (
         score_choice(answer["loglikelihoods"], item)
         if task.is_choice
-        else task.score(answer["response"], item) | {"response": answer["response"]}
+        else task.score(answer["response"], item)
+        | {"response": answer["response"], "n_words": len(answer["response"].split())}
     )
     return {
         "task": task.name,

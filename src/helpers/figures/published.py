@@ -89,7 +89,8 @@ def plot_claims(ways: pd.DataFrame, ax: Axes) -> Axes:
     ways that give the claim, stand out; on the right, what lies within two points of the claim.
 
     Args:
-        ways: claim, value, claimed and difference (percent), verdict; the first row of a claim is drawn as a diamond.
+        ways: claim, value, claimed and difference (percent), verdict; the first row of a claim is drawn as a
+            diamond.
         ax: where to draw.
     """
     claims = list(dict.fromkeys(ways["claim"]))
@@ -119,8 +120,8 @@ def _draw_ways(ax: Axes, group: pd.DataFrame, values: pd.Series, claimed: float,
 
 
 def plot_published_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the paper's transfer matrix as a heat map with one colour scale a column, since the columns' measures
-    differ; what the paper does not report is hatched.
+    """Draw the paper's transfer matrix as a heat map with one colour scale a column, since the columns'
+    measures differ; what the paper does not report is hatched.
 
     Args:
         table: contrast, category, estimate, low, high (units of the category's measure).

@@ -30,7 +30,7 @@ def explain_hub_error(name: str, error: Exception) -> StudyError:
     """
     place, revision = split_revision(name)
     page = f"https://huggingface.co/{place}"
-    kinds = {type(cause).__name__ for cause in _walk_causes(error)}
+    kinds = {kind.__name__ for cause in _walk_causes(error) for kind in type(cause).__mro__}
     if "GatedRepoError" in kinds:
         what = (
             f"is gated, and no access was granted. Accept its terms at {page}, then set HF_TOKEN to a "
@@ -40,8 +40,19 @@ def explain_hub_error(name: str, error: Exception) -> StudyError:
         what = f"has no revision {revision!r}. Its branches and commits are listed at {page}/tree/main"
     elif "RepositoryNotFoundError" in kinds:
         what = f"was not found on the hub. Check the spelling at {page}; a private model needs HF_TOKEN"
+    elif "RemoteEntryNotFoundError" in kinds:
+        what = (
+            f"lacks a file. It must hold config.json, a tokenizer and weights as safetensors; its files are "
+            f"listed at {page}/tree/main"
+        )
     elif "trust_remote_code" in str(error):
         what = REMOTE_CODE
+    elif "SafetensorError" in kinds:
+        again = f"hf download --force-download {place}"
+        what = f"has damaged weights: {first_line(error)}. Fetch them again (`{again}`)"
+    elif "TransportError" in kinds:
+        reason = first_line(error.__cause__ or error.__context__ or error)
+        what = f"could not be fetched whole: {reason}. Run the command again when the network holds"
     else:
         first = first_line(error).rstrip(".")
         what = (

@@ -5,6 +5,7 @@ Nothing is ever unpickled, and no code from a model repository runs.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.models.hub import explain_folder_error, explain_hub_error, split_revision
-from helpers.models.products import use_fast_products
+from helpers.models.products import name_products, use_fast_products
 from helpers.models.weights import check_config, check_finite, check_loaded
 from helpers.models.wheels import WHEEL_MODELS, fetch_model
 from helpers.paths import shown
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 DTYPES = (AUTO, "float32", "bfloat16")
+GPU_FILES = ("nvidia*", "nvhost*", "nvgpu*", "kfd", "dxg")  # of NVIDIA, AMD and WSL, in /dev
 SETTINGS_FILES = ("*.json", "*.model", "*.txt", "*.jinja")  # tokenizers and templates lie in all four
 
 
@@ -138,11 +140,19 @@ def choose_device(dtype: str = AUTO) -> tuple[str, str]:
         dtype: 'float32' or 'bfloat16'; 'auto' is bfloat16 on a GPU and float32 on a CPU, of which many
             compute bfloat16 slowly.
     """
+    check_dtype(dtype)
+    device, usual = ("cuda", "bfloat16") if has_gpu() else ("cpu", "float32")
+    return device, usual if dtype == AUTO else dtype
+
+
+def has_gpu() -> bool:
+    """Return whether PyTorch finds a GPU; it is asked where the system lists one, or it is loaded anyway."""
+    listed = sys.platform == "win32" or any(any(Path("/dev").glob(name)) for name in GPU_FILES)
+    if not listed and "torch" not in sys.modules:
+        return False
     import torch
 
-    check_dtype(dtype)
-    device, usual = ("cuda", "bfloat16") if torch.cuda.is_available() else ("cpu", "float32")
-    return device, usual if dtype == AUTO else dtype
+    return torch.cuda.is_available()
 
 
 def describe_format(dtype: str = AUTO) -> dict[str, str]:
@@ -151,7 +161,7 @@ def describe_format(dtype: str = AUTO) -> dict[str, str]:
     """
     device, dtype = choose_device(dtype)
     plain = (device, dtype) == ("cpu", "float32")
-    return {"device": device, "dtype": dtype, "products": use_fast_products() if plain else dtype}
+    return {"device": device, "dtype": dtype, "products": name_products() if plain else dtype}
 
 
 def check_dtype(dtype: str) -> None:

@@ -4,14 +4,24 @@ PyTorch multiplies float32 matrices by MKL unless oneDNN is told that it may rou
 add in float32. On processors with AMX it then does so, three times as fast; on some others (Zen 5) it
 multiplies in full precision all the same, and still twice as fast; on those without AVX512-BF16 it falls
 into a reference kernel, a hundred times slower. So it is switched on only where the processor has that
-instruction, and a short trial guards against a build of PyTorch that does not use it.
+instruction, and a short trial guards against a build of PyTorch that does not use it. What was found
+is kept beside the models, so that a run that computes nothing knows it without PyTorch, and a busy machine
+cannot change it between runs.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import time
+from contextlib import suppress
 from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from helpers.paths import model_cache
+from helpers.store import name_processor, sha256_text, write_text
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +30,15 @@ SHAPE = (512, 576, 1536)  # rows, in, out: a layer of the default model
 TRIALS = 5
 WORTH = 0.5  # times as fast, at least, to be left on: a busy machine must not decide, only a missing kernel
 EXACT = 1e-4  # largest difference, relative to the largest value, of products that are float32's own
+
+
+LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # keep libraries off instructions
+
+
+def name_products() -> str:
+    """Return the same as `use_fast_products`, without PyTorch where it was found before."""
+    kept = _read_finding()
+    return kept[1] if kept else use_fast_products()
 
 
 @lru_cache
@@ -32,19 +51,48 @@ def use_fast_products() -> str:
     """
     import torch
 
+    finding = _read_finding()
+    if not finding:
+        finding = _try_products()
+        with suppress(OSError):  # where the cache cannot be written, the next run tries again
+            write_text(_finding_file(), json.dumps(finding))
+    switched_on, products = finding
+    if switched_on:
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    return products
+
+
+def _finding_file() -> Path:
+    about = [metadata.version("torch"), name_processor(), *(os.environ.get(name, "") for name in LIMITS)]
+    return model_cache().parent / "products" / f"{sha256_text(json.dumps(about))[:16]}.json"
+
+
+def _read_finding() -> tuple[bool, str] | None:
+    try:
+        switched_on, products = json.loads(_finding_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return None
+    return switched_on, products
+
+
+def _try_products() -> tuple[bool, str]:
+    """Return whether oneDNN's products are worth it, and the format that factors are rounded to then."""
+    import torch
+
     backend = torch.backends.mkldnn
     if not (backend.is_available() and torch.cpu._is_avx512_bf16_supported()):
-        return "float32"
+        return False, "float32"
     random = torch.Generator().manual_seed(0)
     rows, inner, out = SHAPE
     x, weight = torch.randn(rows, inner, generator=random), torch.randn(out, inner, generator=random)
     plain, usual = _time_product(x, weight)
     backend.matmul.fp32_precision = "bf16"
     fast, found = _time_product(x, weight)
+    backend.matmul.fp32_precision = "ieee"
     if plain < WORTH * fast:
-        backend.matmul.fp32_precision = "ieee"
-        return "float32"
-    return "float32" if (found - usual).abs().max() < EXACT * usual.abs().max() else "bfloat16"
+        return False, "float32"
+    exact = (found - usual).abs().max() < EXACT * usual.abs().max()
+    return True, "float32" if exact else "bfloat16"
 
 
 def _time_product(x: torch.Tensor, weight: torch.Tensor) -> tuple[float, torch.Tensor]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from helpers.errors import StudyError
 from helpers.evaluation.loaders import find_release
+from helpers.evaluation.metrics import COUNTS, MEASURES
 from helpers.evaluation.stage import EvaluationSettings, TaskRun, prepare_task_runs
 from helpers.evaluation.tasks import find_task
 from helpers.models.load import identify_model
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from helpers.tuning.settings import TuningSettings
 
 REFERENCE = RESULTS / "reference"
-SCORES, CELLS, MANIFEST = "scores.csv", "cells.csv", "manifest.json"
+SCORES, CELLS, FURTHER, MANIFEST = "scores.csv", "cells.csv", "measures.csv", "manifest.json"
 LIBRARIES = ("torch", "transformers", "peft")
 WHOLE = {"seed": "Int64", "tokens": "Int64"}
 
@@ -45,7 +46,8 @@ def export_grid(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
     Args:
         study: of the grid.
         plans: stored cells.
-        folder: gets `scores.csv` (task, item, then a column a cell), `cells.csv`, and `manifest.json`.
+        folder: gets `scores.csv` (task, item, then a column a cell), `measures.csv` (further measures of each
+            item), `cells.csv`, and `manifest.json`.
 
     Raises:
         StudyError: the folder holds cells of other settings, rows or test items.
@@ -56,7 +58,10 @@ def export_grid(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
     items = collect_items(cells)
     write_table(folder / SCORES, _widen(items), ["task", "item"])
     write_table(folder / CELLS, describe_cells(plans, cells, items), None)
-    files = {name: sha256_file(folder / name) for name in (SCORES, CELLS) if (folder / name).is_file()}
+    write_table(folder / FURTHER, list_further(items), None)
+    files = {
+        name: sha256_file(folder / name) for name in (SCORES, CELLS, FURTHER) if (folder / name).is_file()
+    }
     write_text(folder / MANIFEST, json.dumps(manifest | {"files": files}, indent=1) + "\n")
 
 
@@ -101,7 +106,8 @@ def write_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> Non
         table = there.join(table.drop(columns=both))
     elif path.is_file():
         there = read_table(path)
-        table = pd.concat([there, table[~table["id"].isin(there["id"])]], ignore_index=True).astype(WHOLE)
+        table = pd.concat([there, table[~table["id"].isin(there["id"])]], ignore_index=True)
+        table = table.astype({name: kind for name, kind in WHOLE.items() if name in table})
     write_text(path, table.to_csv(index=bool(index)))
 
 
@@ -113,6 +119,16 @@ def read_table(path: Path) -> pd.DataFrame:
         path, dtype={"item": str, "id": str, "task": str, "cell": str}, keep_default_na=False, na_values=[""]
     )
     return table.astype({name: kind for name, kind in WHOLE.items() if name in table and path.name == CELLS})
+
+
+def list_further(items: pd.DataFrame) -> pd.DataFrame:
+    """Return the further measures of each item: id (of the cell), task, item, parsed, then one column a
+    measure that any task has.
+    """
+    known = (name for name in (*MEASURES, *COUNTS) if name in items)
+    present = [name for name in known if items[name].notna().any()]
+    table = items.rename(columns={"cell": "id"})[["id", "task", "item", "parsed", *present]]
+    return table.assign(**{name: table[name].astype(float).round(4) for name in present})
 
 
 def _widen(items: pd.DataFrame) -> pd.DataFrame:

@@ -216,9 +216,7 @@ def push_dataset(folder: Path, repo_id: str, is_public: bool = False) -> str:
     Raises:
         StudyError: the folder is no dataset, no token is set, or the hub refuses.
     """
-    import httpx
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     missing = [name for name in (PARQUET, CARD, CROISSANT) if not (folder / name).is_file()]
     if missing:
@@ -237,6 +235,10 @@ def push_dataset(folder: Path, repo_id: str, is_public: bool = False) -> str:
         api.upload_folder(
             repo_id=repo_id, repo_type="dataset", folder_path=folder, ignore_patterns=["manifest.json"]
         )
-    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
-        raise StudyError(f"The hub did not take {repo_id!r}: {error}") from None
+    except Exception as error:  # of the hub, of the library that speaks HTTP for it, of the files
+        told = " ".join(str(error).split())
+        raise StudyError(
+            f"The hub did not take {repo_id!r}: {told}. Check the name, the token's right to write "
+            "there, and the network; what it has already is not sent again."
+        ) from None
     return str(address)

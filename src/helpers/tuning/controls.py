@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 
 from helpers.errors import StudyError
 from helpers.records import ALL, SHUFFLED, Instruction
-from helpers.tuning.rows import EncodedRow, select_rows, share_rows
+from helpers.tuning.lengths import RowLength
+from helpers.tuning.rows import select_rows, share_rows
 
 MARK = "~"
 LENGTHS, TOKENS = "lengths", "tokens"
@@ -41,14 +42,14 @@ def split_control(categories: str) -> tuple[str, str]:
 
 
 def draw_cell(
-    rows: Sequence[Instruction], encoded: Mapping[str, EncodedRow], categories: str, n_rows: int, seed: int
+    rows: Sequence[Instruction], lengths: Mapping[str, RowLength], categories: str, n_rows: int, seed: int
 ) -> list[Instruction]:
     """Draw the training rows of a cell or of its control, by hash, so that a smaller draw is part of a
     larger.
 
     Args:
         rows: to draw from.
-        encoded: the rows' token ids by id.
+        lengths: tokens of each row by id.
         categories: of the cell, with the control's kind behind '~'.
         n_rows: rows of the cell; of a control *tokens* as many response tokens as so many rows have on
             average.
@@ -60,7 +61,7 @@ def draw_cell(
     cell, kind = split_control(categories)
     if kind not in (LENGTHS, TOKENS):
         return select_rows(rows, cell, n_rows, seed)
-    lengths = {row.id: encoded[row.id].n_response for row in rows}
+    responses = {row.id: lengths[row.id].n_response for row in rows}
     pools = {name: order_rows(rows, name, seed) for name in sorted({row.category for row in rows} - {OTHER})}
     draw = _match_lengths if kind == LENGTHS else _match_tokens
     shares = share_rows(cell, n_rows)
@@ -69,7 +70,7 @@ def draw_cell(
         raise StudyError(
             f"A control of {categories!r} needs rows of {sorted(unknown)[0]!r}, but there are none."
         )
-    return [row for name, share in shares.items() for row in draw(pools, lengths, name, share)]
+    return [row for name, share in shares.items() for row in draw(pools, responses, name, share)]
 
 
 def order_rows(rows: Sequence[Instruction], category: str, seed: int) -> list[Instruction]:

@@ -44,6 +44,7 @@ from helpers.tuning.adapter import (
 from helpers.tuning.card import CARD, describe_adapter
 from helpers.tuning.checkpoint import load_checkpoint, save_checkpoint
 from helpers.tuning.controls import draw_cell, split_control
+from helpers.tuning.lengths import RowLength, load_lengths
 from helpers.tuning.memory import (
     MemoryPlan,
     ModelSize,
@@ -55,7 +56,6 @@ from helpers.tuning.memory import (
 from helpers.tuning.rows import (
     EncodedRow,
     encode_row,
-    encode_rows,
     iterate_steps,
     rotate_responses,
 )
@@ -109,7 +109,7 @@ def tune(settings: TuningSettings, instructions: Path, parent: Path | None = Non
         | form.describe(),
         inputs | computed,
         VERSION,
-        lambda folder: _train(settings, read_rows(instructions, Instruction), folder, parent),
+        lambda folder: _train(settings, read_rows(instructions, Instruction), inputs, folder, parent),
     )
     if not run.reused and join_processes().is_main_process:
         write_card(run, settings, run.file(ADAPTER))
@@ -131,12 +131,19 @@ def write_card(
 
 
 def _train(
-    settings: TuningSettings, rows: Sequence[Instruction], folder: Path, parent: Path | None
+    settings: TuningSettings,
+    rows: Sequence[Instruction],
+    inputs: Mapping[str, str],
+    folder: Path,
+    parent: Path | None,
 ) -> dict[str, Any] | None:
     import torch
 
     processes = join_processes()
-    chosen, encoded, left_out = draw_rows(settings, rows)
+    named = {name: inputs[name] for name in ("instructions", "model")}
+    with processes.main_process_first():
+        lengths = load_lengths(settings.model, rows, PromptFormat.from_settings(settings), named)
+    chosen, encoded, left_out = draw_rows(settings, rows, lengths)
     batches = iterate_steps(len(encoded), settings.batch_size, settings.epochs, settings.training_seed)
     steps = [(epoch, [encoded[index] for index in batch]) for epoch, batch in batches]
     size = measure_model(load_config(settings.model), settings)
@@ -172,15 +179,20 @@ def _train(
 
 
 def draw_rows(
-    settings: TuningSettings, rows: Sequence[Instruction]
+    settings: TuningSettings, rows: Sequence[Instruction], lengths: Mapping[str, RowLength]
 ) -> tuple[list[Instruction], list[EncodedRow], list[dict[str, Any]]]:
     """Return the rows to tune on, their token ids, and id, category and tokens of the rows that are too long
     for any run.
+
+    Args:
+        settings: of the run.
+        rows: to draw from.
+        lengths: tokens of each row by id.
     """
     tokenizer, form = load_tokenizer(settings.model), PromptFormat.from_settings(settings)
     config = load_config(settings.model)
     longest = min(settings.max_tokens, count_positions(config) or settings.max_tokens)
-    fitting = encode_rows(tokenizer, rows, longest, form)
+    fitting = {row_id: length for row_id, length in lengths.items() if sum(length) <= longest}
     chosen = draw_cell(
         [row for row in rows if row.id in fitting],
         fitting,
@@ -188,14 +200,10 @@ def draw_rows(
         settings.n_rows,
         settings.training_seed,
     )
-    encoded = [fitting[row.id] for row in chosen]
+    encoded = [encode_row(tokenizer, row, form) for row in chosen]
     if split_control(settings.categories)[1] == SHUFFLED:
         encoded = rotate_responses(encoded)
-    left_out = [
-        dict(row) | {"tokens": len(encode_row(tokenizer, row, form).input_ids)}
-        for row in rows
-        if row.id not in fitting
-    ]
+    left_out = [dict(row) | {"tokens": sum(lengths[row.id])} for row in rows if row.id not in fitting]
     check_lengths(config, [len(row.input_ids) for row in encoded], "shuffled rows")
     return chosen, encoded, left_out
 

@@ -1,5 +1,5 @@
-"""The paper's headline gains, computed from its own tables in the many ways that its words allow: each source,
-set of models, set of tasks, metric and average below, and no other.
+"""The paper's headline gains, computed from its own tables in the many ways that its words allow: each
+source, set of models, set of tasks, metric and average below, and no other.
 """
 
 from __future__ import annotations
@@ -248,8 +248,8 @@ def summarize_ways(ways: pd.DataFrame) -> pd.DataFrame:
 
 
 def tabulate_ways(ways: pd.DataFrame) -> pd.DataFrame:
-    """Return the ways over all models of a source and the abstract's metric, one row a source and set of tasks,
-    one column an average.
+    """Return the ways over all models of a source and the abstract's metric, one row a source and set of
+    tasks, one column an average.
 
     Values are text: rounded to two decimals, with a check mark where the claim reproduces and a tilde where
     it does within the reading error.

@@ -1,0 +1,60 @@
+"""How many tokens each row of a file has: counted once for a file, a model and a form, and stored."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from helpers.models.load import load_tokenizer
+from helpers.prompts import PromptFormat
+from helpers.records import Instruction
+from helpers.store import run_stage
+from helpers.tuning.rows import encode_row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+LENGTHS = "lengths.csv"
+VERSION = 1
+
+
+class RowLength(NamedTuple):
+    """Tokens of a row's prompt, and of its response with the end of text."""
+
+    n_prompt: int
+    n_response: int
+
+
+def count_tokens(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Instruction], form: PromptFormat
+) -> dict[str, RowLength]:
+    """Return the tokens of each row by id."""
+    encoded = {row.id: encode_row(tokenizer, row, form) for row in rows}
+    return {row_id: RowLength(row.n_prompt, row.n_response) for row_id, row in encoded.items()}
+
+
+def load_lengths(
+    model: str, rows: Sequence[Instruction], form: PromptFormat, inputs: Mapping[str, str]
+) -> dict[str, RowLength]:
+    """Return the tokens of each row by id, counted by the first who asks.
+
+    Args:
+        model: whose tokenizer counts.
+        rows: of the file.
+        form: of prompts and responses.
+        inputs: what stands for the file and the model.
+    """
+
+    def compute(folder: Path) -> dict[str, Any]:
+        lengths = count_tokens(load_tokenizer(model), rows, form)
+        with (folder / LENGTHS).open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows((row_id, *length) for row_id, length in lengths.items())
+        return {"n_rows": len(lengths)}
+
+    run = run_stage("lengths", form.describe(), inputs, VERSION, compute)
+    with run.file(LENGTHS).open(encoding="utf-8", newline="") as file:
+        return {
+            row_id: RowLength(int(prompt), int(response)) for row_id, prompt, response in csv.reader(file)
+        }
