@@ -53,6 +53,15 @@ def test_losses_cover_held_out_rows_and_tasks_of_every_cell_and_seed(study):
     assert base[base["seed"] == 1]["words"].tolist() == base[base["seed"] == 2]["words"].tolist()
 
 
+def test_an_endpoint_measures_what_it_needs_and_no_more(study, runs, toy_model, instruction_file):
+    items = study.collect_endpoint(["base"])
+    assert set(items["task"]) == {"held_out_qa", "held_out_ie", "held_out_gen"}
+    assert not (runs / "answer_loss").exists()
+    given = {"model": toy_model, "instructions": str(instruction_file), "held_out_share": 0.0}
+    with pytest.raises(StudyError, match="needs held-out rows"):
+        Study.from_parameters(given).collect_endpoint(["base"])
+
+
 def test_tables_without_text_give_the_same_losses_back_and_grow_cell_by_cell(study, tmp_path):
     plans = study.plan_cells(["base", "qa", "ie"])
     folder = tmp_path / "tables"

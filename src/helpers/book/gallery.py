@@ -51,10 +51,12 @@ from helpers.figures.published import (
 )
 from helpers.figures.style import CATEGORY_NAMES, SCORE_UNIT, name_cell, use_theme
 from helpers.jsonl import read_rows
+from helpers.paths import RESULTS
 from helpers.records import BASE, Instruction
 from helpers.store import sha256_file, sha256_text, write_text
 from helpers.study.cells import LATTICE, SINGLES
 from helpers.study.endpoints import UNITS, choose_items, keep_tasks, take_endpoint
+from helpers.study.losses import load_losses
 from helpers.study.mixing import read_mixtures
 from helpers.synthesis.overview import (
     compare_instructions,
@@ -143,6 +145,32 @@ def list_parts(losses: pd.DataFrame) -> pd.DataFrame:
     parts = ("stop", "words", "choice", "calibrated")
     tables = {part: transfer_table(take_endpoint(answers, part), SINGLES).assign(part=part) for part in parts}
     return pd.concat(tables.values(), ignore_index=True)
+
+
+def list_controls(losses: pd.DataFrame) -> pd.DataFrame:
+    """Return what each category of rows gains on its own tasks in each part of the loss, as the rows are,
+    with shuffled responses, and with matched lengths: part, contrast (which rows), category, estimate, low,
+    high.
+    """
+    answers = keep_tasks(losses)
+    tables = []
+    for part in ("stop", "words", "choice", "calibrated"):
+        items = take_endpoint(answers, part)
+        for kind, mark in {
+            "rows as they are": "",
+            "shuffled responses": "~shuffled",
+            "matched lengths": "~lengths",
+        }.items():
+            table = transfer_table(items, [f"{name}{mark}" for name in SINGLES])
+            own = table[table["contrast"].str.partition("~")[0] == table["category"]]
+            tables.append(own.assign(part=part, contrast=kind))
+    return pd.concat(tables, ignore_index=True)
+
+
+def read_controls() -> pd.DataFrame:
+    """Return the losses of the singles and their controls that `results/controls` keeps."""
+    tables = load_losses(RESULTS / "controls")
+    return tables.collect(tables.cells["cell"], int(tables.cells["n_rows"].max()))
 
 
 def list_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
@@ -242,6 +270,12 @@ GALLERY: dict[str, Drawing] = {
         lambda study: list_signals(_single_losses(study), _singles(study)),
         plot_signal,
         (6.4, 4.4),
+    ),
+    "controls": Drawing(
+        "04_category_ablation",
+        lambda _: list_controls(read_controls()),
+        partial(plot_parts, label="{}"),
+        (7.0, 3.6),
     ),
     "reference_transfer": Drawing(
         "04_category_ablation",

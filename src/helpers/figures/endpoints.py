@@ -23,7 +23,7 @@ PART_NAMES = {
 ENDPOINT_STYLES = {"loss": ("o", "#0072b2"), "words": ("^", "#56b4e9"), "score": ("s", "#595959")}
 
 
-def plot_parts(table: pd.DataFrame, ax: Axes) -> Axes:
+def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axes:
     """Draw the gains in each part of the loss side by side, each part with its own axis: one row a category
     of tasks, one mark a category of training rows.
 
@@ -34,6 +34,7 @@ def plot_parts(table: pd.DataFrame, ax: Axes) -> Axes:
     Args:
         table: part, contrast (trained on), category (of tasks), estimate, low, high.
         ax: where to draw.
+        label: of the marks in the legend, with the name of the training rows for the braces.
     """
     parts = list(dict.fromkeys(table["part"]))
     categories, players = list(order_categories(table["category"])), list(dict.fromkeys(table["contrast"]))
@@ -52,7 +53,7 @@ def plot_parts(table: pd.DataFrame, ax: Axes) -> Axes:
                 markersize=5,
                 capsize=2,
                 color=colors[player],
-                label=f"tuned on {name_cell(player)}",
+                label=label.format(name_cell(player)),
             )
         panel.axvline(0, color="black", linewidth=0.8)
         label_rows(panel, [f"{name_cell(category)} tasks" for category in categories])

@@ -25,6 +25,7 @@ UNITS = dict.fromkeys(ENDPOINTS, "nats a token") | {
     SCORE: "score, 0 to 1",
 }
 HELD_OUT = "held_out_"
+OF_TASKS = ("choice", "calibrated")  # endpoints that held-out rows do not have
 
 
 def take_endpoint(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = ROWS) -> pd.DataFrame:
@@ -69,5 +70,5 @@ def choose_items(losses: pd.DataFrame, endpoint: str) -> pd.DataFrame:
     """Return the items that a loss is compared on: held-out instructions, or for the choice among options the
     tasks that have some.
     """
-    own = keep_tasks(losses) if endpoint in ("choice", "calibrated") else keep_held_out(losses)
+    own = keep_tasks(losses) if endpoint in OF_TASKS else keep_held_out(losses)
     return take_endpoint(own, endpoint)

@@ -33,10 +33,10 @@ KEYS = ["task", "item"]
 ABOUT = ["category", "tokens", "bytes"]
 
 
-def measure_cell(study: Study, plan: CellPlan) -> tuple[Run | None, list[Run]]:
+def measure_cell(study: Study, plan: CellPlan, with_tasks: bool = True) -> tuple[Run | None, list[Run]]:
     """Tune a cell and measure its losses, or load them; returns the tuning and the runs of the losses, that
-    of the held-out rows first. Where no rows are held out, or no task is named, those are left out; where the
-    cell is only looked for and not tuned yet, there are none.
+    of the held-out rows first. Where no rows are held out, or no task is named or wanted, those are left out;
+    where the cell is only looked for and not tuned yet, there are none.
     """
     name, tuning, evaluation, instructions, data = study.settle(plan)
     adapter = tune_cell(name, tuning, instructions)
@@ -46,7 +46,7 @@ def measure_cell(study: Study, plan: CellPlan) -> tuple[Run | None, list[Run]]:
     if study.held_out_file:
         rows, n_rows = study.held_out_file, study.losses.n_held_out
         runs.append(measure_held_out(evaluation, n_rows, adapter, rows, tuning.max_tokens, base))
-    if evaluation.tasks:
+    if evaluation.tasks and with_tasks:
         runs += measure_answer_loss(evaluation, study.losses.n_loss_items, adapter, data, base)
     return adapter, runs
 

@@ -23,7 +23,7 @@ from helpers.records import GENERAL, Instruction, SeedTask, order_categories
 from helpers.settings import pick
 from helpers.store import Run, planning
 from helpers.study.cells import CONTROLS, SINGLES, CellPlan, GridSettings, plan_cells
-from helpers.study.endpoints import choose_items
+from helpers.study.endpoints import OF_TASKS, choose_items
 from helpers.study.grid import Cell, collect_items, collect_seeds, look_up_cell, run_cell, run_cells_of_seed
 from helpers.study.losses import measure_cell, read_cell, stack_seeds
 from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
@@ -284,30 +284,42 @@ class Study:
         """
         return collect_seeds(self.run_grid(names, n_rows))
 
-    def collect_losses(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
+    def collect_losses(
+        self, names: Iterable[str], n_rows: int | None = None, with_tasks: bool = True
+    ) -> pd.DataFrame:
         """Return the losses of several cells under every training seed, one row an item, cell and seed
-        (`helpers.study.losses`); cells are tuned and measured where they are not stored.
+        (`helpers.study.losses`); cells are tuned and measured where they are not stored. Without the tasks,
+        held-out rows alone.
         """
         plans = self.plan_cells(names, n_rows)
         tables = {}
         with track("losses of the grid", len(plans), "cells") as advance:
             for plan in plans:
-                tables[plan] = read_cell(self, measure_cell(self, plan)[1])
+                tables[plan] = read_cell(self, measure_cell(self, plan, with_tasks)[1])
                 advance(note=plan.id)
         return stack_seeds(tables)
 
     def collect_tunings(self, names: Iterable[str]) -> dict[str, Run]:
         """Return the tuning of each cell that has one under the first training seed, by the cell's name."""
         plans = [plan for plan in self.plan_cells(names) if plan.seed == self.tuning.training_seed]
-        return {plan.name: measure_cell(self, plan)[0] for plan in plans}
+        return {plan.name: measure_cell(self, plan, with_tasks=False)[0] for plan in plans}
 
     def collect_endpoint(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
         """Return the endpoint of all items of several cells under every training seed, in the column `score`:
         the scores of answers, or minus a loss (`study.endpoints`).
+
+        Raises:
+            StudyError: the endpoint is one of held-out rows, and none are held out.
         """
-        if self.losses.endpoint == SCORE:
+        endpoint = self.losses.endpoint
+        if endpoint == SCORE:
             return self.collect_grid(names, n_rows)
-        return choose_items(self.collect_losses(names, n_rows), self.losses.endpoint)
+        if endpoint not in OF_TASKS and not self.held_out_file:
+            raise StudyError(
+                f"The endpoint {endpoint!r} needs held-out rows, but `held_out_share` is 0. Set it above 0, "
+                "or take the endpoint choice or score."
+            )
+        return choose_items(self.collect_losses(names, n_rows, endpoint in OF_TASKS), endpoint)
 
     @cached_property
     def endpoint_items(self) -> pd.DataFrame:
