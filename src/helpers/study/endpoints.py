@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS, TOKENS = "rows", "tokens"
-WEIGHTINGS = (ROWS, TOKENS)
 UNITS = dict.fromkeys(ENDPOINTS, "nats a token") | {
     "stop": "nats",
     "choice": "nats",

@@ -21,6 +21,7 @@ from helpers.paths import shown
 from helpers.store import Run, describe_machine, sha256_file, write_text
 from helpers.study.cells import BASE, CellPlan
 from helpers.study.grid import tune_cell
+from helpers.study.tables import MANIFEST, read_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from helpers.study.study import Study
 
 VALUES = ("words", "stop", "choice", "calibrated")
-ITEMS, CELLS, MANIFEST = "items.csv", "cells.csv", "manifest.json"
+ITEMS, CELLS = "items.csv", "cells.csv"
 KEYS = ["task", "item"]
 ABOUT = ["category", "tokens", "bytes"]
 
@@ -207,33 +208,10 @@ def load_losses(folder: Path) -> LossTables:
     """
     import pandas as pd
 
-    if not (folder / MANIFEST).is_file():
-        raise StudyError(
-            f"{shown(folder)} holds no {MANIFEST}. Restore it, or write it with `study grid export`."
-        )
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    for name, digest in manifest["files"].items():
-        if sha256_file(folder / name) != digest:
-            raise StudyError(
-                f"{shown(folder / name)} is not the table that its manifest names. Restore it (`git checkout "
-                f"{shown(folder)}`), or export again."
-            )
+    manifest = read_manifest(folder)
 
     def read(name: str) -> pd.DataFrame:
         return pd.read_csv(folder / name, dtype={"item": str}).set_index(KEYS)
 
     values = {name: read(f"{name}.csv") for name in VALUES}
     return LossTables(values, read(ITEMS), pd.read_csv(folder / CELLS), manifest)
-
-
-def average_losses(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean loss (nats a token, end of text included) by cell, seed and category of held-out rows:
-    cell, seed, category, loss, by_tokens (each token counting the same).
-    """
-    held = table[table["task"].str.startswith("held_out_")]
-    nats, tokens = held["words"] + held["stop"], held["tokens"] + 1
-    grouped = held.assign(loss=nats / tokens, nats=nats, n=tokens).groupby(
-        ["cell", "seed", "category"], sort=False
-    )
-    means = grouped.agg(loss=("loss", "mean"), nats=("nats", "sum"), n=("n", "sum")).reset_index()
-    return means.assign(by_tokens=means["nats"] / means["n"]).drop(columns=["nats", "n"])

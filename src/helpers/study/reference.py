@@ -24,6 +24,7 @@ from helpers.records import ChoiceItem
 from helpers.store import describe_machine, sha256_file, write_text
 from helpers.study.cells import CellPlan, GridSettings, plan_cells
 from helpers.study.grid import Cell, collect_items
+from helpers.study.tables import MANIFEST, read_manifest
 from helpers.synthesis.public import PUBLIC, REPOSITORY
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from helpers.tuning.settings import TuningSettings
 
 REFERENCE = RESULTS / "reference"
-SCORES, CELLS, FURTHER, MANIFEST = "scores.csv", "cells.csv", "measures.csv", "manifest.json"
+SCORES, CELLS, FURTHER = "scores.csv", "cells.csv", "measures.csv"
 LIBRARIES = ("torch", "transformers", "peft")
 WHOLE = {"seed": "Int64", "tokens": "Int64"}
 
@@ -250,18 +251,7 @@ def load_reference(folder: Path = REFERENCE) -> Reference:
     Raises:
         StudyError: a table was altered since it was written.
     """
-
-    if not (folder / MANIFEST).is_file():
-        raise StudyError(
-            f"{shown(folder)} holds no {MANIFEST}. Restore it, or write it with `study grid export`."
-        )
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    for name, digest in manifest["files"].items():
-        if sha256_file(folder / name) != digest:
-            raise StudyError(
-                f"{shown(folder / name)} is not the table that its manifest names. Restore it (`git checkout "
-                f"{shown(folder)}`), or export anew."
-            )
+    manifest = read_manifest(folder)
     cells = read_table(folder / CELLS)
     return Reference(_lengthen(read_table(folder / SCORES), cells, manifest["settings"]), cells, manifest)
 
