@@ -418,10 +418,22 @@ def save_figures(study: Study, folder: Path) -> Iterator[str]:
         if not _is_drawn(mark, source, files):
             write_text(files[0], text)
             figure = draw(name, table, unit)
+            _fix_layout(figure)
             figure.savefig(files[1], metadata={"Date": None})
             figure.savefig(files[2], metadata={"Software": None})
             write_text(mark, "\n".join((source, *map(sha256_file, files))))
         yield name
+
+
+def _fix_layout(figure: Figure) -> None:
+    """Lay a figure out and keep its axes there, rounded: the last digits of the layout's solver follow the order
+    of addresses in memory, and with them the names of clipping paths in an SVG.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        ax.set_position([round(value, 6) for value in ax.get_position(original=True).bounds])
+        ax.set_in_layout(True)  # set_position leaves the axes out of the tight bounding box
 
 
 def _is_drawn(mark: Path, source: str, files: Sequence[Path]) -> bool:
