@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.analysis import comparison
-from helpers.analysis.games import interaction_table, shapley_table
+from helpers.analysis.games import explain_pair, interaction_table, shapley_table
 from helpers.analysis.measures import compare_models
 from helpers.analysis.mixing import choice, intervals, judgement
 from helpers.analysis.mixing.losses import read_losses
@@ -49,8 +49,10 @@ from helpers.figures.published import (
     plot_size_curves,
     plot_two_accounts,
 )
-from helpers.figures.style import CATEGORY_NAMES, SCORE_UNIT, name_cell, use_theme
+from helpers.figures.sketches import plot_lora, plot_pair, plot_pipeline
+from helpers.figures.style import CATEGORY_NAMES, SCORE_UNIT, WIDTH, name_cell, use_theme
 from helpers.jsonl import read_rows
+from helpers.models.load import load_config
 from helpers.paths import RESULTS
 from helpers.records import BASE, Instruction
 from helpers.store import sha256_file, sha256_text, write_text
@@ -58,6 +60,7 @@ from helpers.study.cells import LATTICE, SINGLES
 from helpers.study.endpoints import UNITS, choose_items, keep_tasks, take_endpoint
 from helpers.study.losses import load_losses
 from helpers.study.mixing import read_mixtures
+from helpers.study.overview import count_stages
 from helpers.synthesis.overview import (
     compare_instructions,
     count_growth,
@@ -67,6 +70,7 @@ from helpers.synthesis.overview import (
     share_categories,
 )
 from helpers.synthesis.verbs import count_roots
+from helpers.tuning.adapter import list_matrices
 from helpers.tuning.lora import LOG
 
 if TYPE_CHECKING:
@@ -207,6 +211,7 @@ GALLERY: dict[str, Drawing] = {
     "seed_similarity": Drawing(
         "01_seed_curation", lambda study: compare_instructions(study.seeds), plot_similarity
     ),
+    "pipeline": Drawing("02_instruction_synthesis", count_stages, plot_pipeline, (WIDTH, 4.4)),
     "rejections": Drawing(
         "02_instruction_synthesis",
         lambda study: count_rejections(read_parsed_tasks(study.synthesis_run)),
@@ -224,6 +229,12 @@ GALLERY: dict[str, Drawing] = {
     ),
     "kept_shares": Drawing("02_instruction_synthesis", _shares, plot_shares),
     "root_verbs": Drawing("02_instruction_synthesis", _roots, plot_roots, (7.0, 5.6)),
+    "lora": Drawing(
+        "03_lora_training",
+        lambda study: list_matrices(load_config(study.tuning.model), study.tuning.lora_rank),
+        plot_lora,
+        (WIDTH, 3.6),
+    ),
     "loss": Drawing("03_lora_training", _loss, plot_loss),
     "scores": Drawing(
         "03_lora_training",
@@ -305,6 +316,7 @@ GALLERY: dict[str, Drawing] = {
         (6.4, 6.8),
         of_endpoint=True,
     ),
+    "pair": Drawing("05_multitask_synergy", lambda _: explain_pair(), plot_pair, (WIDTH, 3.6)),
     "additions": Drawing(
         "05_multitask_synergy",
         lambda study: label_additions(addition_table(study.endpoint_items, study.grid.players)),
@@ -426,8 +438,8 @@ def save_figures(study: Study, folder: Path) -> Iterator[str]:
 
 
 def _fix_layout(figure: Figure) -> None:
-    """Lay a figure out and keep its axes there, rounded: the last digits of the layout's solver follow the order
-    of addresses in memory, and with them the names of clipping paths in an SVG.
+    """Lay a figure out and keep its axes there, rounded: the last digits of the layout's solver follow the
+    order of addresses in memory, and with them the names of clipping paths in an SVG.
     """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

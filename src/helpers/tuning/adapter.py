@@ -17,8 +17,10 @@ from helpers.paths import shown
 from helpers.store import write_text
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
     from peft import PeftModel
+    from transformers import PretrainedConfig
 
     from helpers.tuning.settings import TuningSettings
 
@@ -54,6 +56,22 @@ def attach_adapter(model: torch.nn.Module, settings: TuningSettings) -> PeftMode
             "`target_modules` must be 'all-linear' or names of linear layers joined by '+', but "
             f"{settings.target_modules!r} was found: {error}"
         ) from None
+
+
+def list_matrices(config: PretrainedConfig, rank: int) -> pd.DataFrame:
+    """Return the matrices of one layer with LoRA, of those that widen the hidden state inside each
+    block: matrix ('W', 'B', 'A'), n_rows, n_columns, learnt.
+
+    Args:
+        config: of a LLaMA-like model.
+        rank: of the adapter.
+    """
+    import pandas as pd
+
+    text = config.get_text_config()
+    n_in, n_out = text.hidden_size, text.intermediate_size
+    rows = [("W", n_out, n_in, False), ("B", n_out, rank, True), ("A", rank, n_in, True)]
+    return pd.DataFrame(rows, columns=["matrix", "n_rows", "n_columns", "learnt"])
 
 
 def adopt_parent(settings: TuningSettings, parent: Path) -> TuningSettings:
