@@ -1,11 +1,12 @@
 """The look of the figures: colours that every eye can tell apart, texts that a phone can show."""
 
 import itertools
+import re
 
 import numpy as np
-import pandas as pd
 import pytest
 from colorspacious import cspace_convert
+from made import make_tables
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
@@ -13,11 +14,20 @@ from helpers.analysis.published import ablation
 from helpers.book.gallery import GALLERY, draw
 from helpers.figures.outcomes import find_limit
 from helpers.figures.published import MODEL_COLORS
-from helpers.figures.style import CATEGORY_COLORS, SERIES_COLORS, use_theme
+from helpers.figures.style import (
+    CATEGORY_COLORS,
+    SERIES_COLORS,
+    format_end,
+    format_gain,
+    measure_contrast,
+    pick_ink,
+    use_theme,
+)
 
 APART = 11  # distance in CAM02-UCS: colours of two marks are told apart without looking twice
-PHONE = 358  # width of a figure on a screen of 390 px
-LEGIBLE = 7.5  # px
+PHONE = 360  # px: width of a figure on a screen of 390
+LEGIBLE = 10  # px
+READABLE = 4.5  # contrast of a text (Web Content Accessibility Guidelines 2.2, level AA)
 
 
 @pytest.mark.parametrize("eyes", ["all colours", "deuteranomaly", "protanomaly", "tritanomaly"])
@@ -36,55 +46,59 @@ def test_colours_differ_for_eyes_that_miss_a_cone(colors, eyes):
     assert min(np.linalg.norm(one - other) for one, other in itertools.combinations(seen, 2)) > APART
 
 
-def grid_tables():
-    """Return tables of the figures that write the most into the least room, as large as the default study
-    makes them.
-    """
-    cells, categories = (
-        ["qa", "ie", "gen", "qa+ie", "qa+gen", "ie+gen", "qa+ie+gen", "all"],
-        ["qa", "ie", "gen"],
-    )
-    gains = {"estimate": 0.1, "low": -0.1, "high": 0.2}
-    transfer = pd.DataFrame(
-        [{"contrast": cell, "category": category, **gains} for cell in cells for category in categories]
-    )
-    tasks = pd.DataFrame(
-        [
-            {"cell": cell, "task": f"some_task_{n}", "metric": "exact match", **gains}
-            for cell in ["base", "qa", "ie", "gen"]
-            for n in range(9)
-        ]
-    )
-    roots = pd.DataFrame(
-        [{"verb": f"verb{n}", "n": 40 - n, "object": "summary", "n_object": 2} for n in range(20)]
-    )
-    return {
-        "transfer": transfer,
-        "lattice": transfer[transfer["contrast"] != "all"],
-        "panels": tasks,
-        "gains": tasks[tasks["cell"] != "base"],
-        "root_verbs": roots,
-    }
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *grid_tables(),
-        *(name for name, drawing in GALLERY.items() if drawing.notebook == "06_published_results"),
-    ],
-)
-def test_texts_of_figures_are_legible_on_a_phone(name):
+@pytest.mark.parametrize("name", GALLERY)
+def test_texts_of_figures_are_legible_on_a_phone(name, tmp_path):
+    """Every size of type in the SVG, and how much texts stand out, as a phone shows them."""
     use_theme()
-    figure = draw(name, grid_tables()[name] if name in grid_tables() else GALLERY[name].table(None))
-    figure.canvas.draw()
-    scale = PHONE / (figure.get_figwidth() * 72)
-    sizes = {
-        text.get_text(): text.get_fontsize() * scale
-        for text in figure.findobj(Text)
-        if text.get_text().strip() and text.get_visible()
-    }
-    assert min(sizes.values()) >= LEGIBLE, min(sizes, key=sizes.get)
+    made = make_tables()
+    figure = draw(name, made[name] if name in made else GALLERY[name].table(None))
+    figure.savefig(tmp_path / "figure.svg")
+    svg = (tmp_path / "figure.svg").read_text(encoding="utf-8")
+    width = float(re.search(r'viewBox="0 0 ([0-9.]+) ', svg)[1])
+    sizes = [float(size) for size in re.findall(r"font-size: ([0-9.]+)px", svg)]
+    assert min(sizes) * PHONE / width >= LEGIBLE
+    written = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    for text in written:
+        box = text.get_bbox_patch()
+        paper = box.get_facecolor()[:3] if box and box.get_alpha() != 0 else find_paper(text, figure)
+        assert measure_contrast(to_rgb(text.get_color()), paper) >= READABLE, text.get_text()
+
+
+def find_paper(text, figure):
+    """Return the colour of the rectangle that a text stands on; white where it stands on none."""
+    here = text.get_window_extent().get_points().mean(axis=0)
+    patches = text.axes.patches if text.axes else []
+    under = [patch for patch in patches if patch.get_fill() and patch.contains_point(here)]
+    return to_rgb(under[-1].get_facecolor()) if under else (1, 1, 1)
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_labels_of_ticks_do_not_collide(name):
+    use_theme()
+    made = make_tables()
+    figure = draw(name, made[name] if name in made else GALLERY[name].table(None))
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis) if ax.axison else ():
+            labels = [label for label in axis.get_ticklabels() if label.get_text() and label.get_visible()]
+            boxes = [label.get_window_extent() for label in labels]
+            assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes)), (ax, labels)
+
+
+@pytest.mark.parametrize("color", ["#ff7f50", "#add8e6", "#d55e00", "#777777", "black", "white"])
+def test_ink_stands_out_on_any_colour(color):
+    assert measure_contrast(pick_ink(color), color) >= READABLE
+    assert measure_contrast("black", "white") == pytest.approx(21)
+
+
+def test_gains_have_a_sign_and_zero_has_no_minus():
+    assert [format_gain(value) for value in (0.126, -0.126, -0.001, 0.0)] == [
+        "+0.13",
+        "−0.13",
+        "+0.00",
+        "+0.00",
+    ]
+    assert [format_end(value, 2) for value in (0.126, -0.126, -0.001)] == ["0.13", "−0.13", "0.00"]
 
 
 def test_a_colour_scale_with_empty_cells_holds_all_values():

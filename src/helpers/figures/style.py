@@ -98,6 +98,11 @@ def format_gain(value: float, digits: int = 2) -> str:
     return f"{value:+z.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
+def format_end(value: float, digits: int = 3) -> str:
+    """Return the end of an interval as figures write it: as `format_gain`, without a plus."""
+    return format_gain(value, digits).lstrip("+")
+
+
 def pick_ink(color: str | Sequence[float]) -> str:
     """Return black or white, whichever stands out more on a colour: at least 4.5 to 1 on any."""
     return max(("black", "white"), key=lambda ink: measure_contrast(ink, color))
@@ -113,6 +118,19 @@ def measure_contrast(one: str | Sequence[float], other: str | Sequence[float]) -
     ]
     dark, light = sorted(float(rgb @ (0.2126, 0.7152, 0.0722)) for rgb in linear)
     return (light + 0.05) / (dark + 0.05)
+
+
+def color_cell(cell: str) -> str:
+    """Return the colour of a cell: grey for the base model, a category's own, black for mixtures."""
+    return BASE_COLOR if cell == BASE else CATEGORY_COLORS.get(cell, BLACK)
+
+
+def split_axes(ax: Axes, n: int, n_columns: int, heights: Sequence[float] | None = None) -> list[Axes]:
+    """Give the place of one axes to `n` panels, row by row; the axes itself shows nothing any more."""
+    ax.set_axis_off()
+    ax.figure.set_layout_engine("constrained")
+    places = ax.get_subplotspec().subgridspec(-(-n // n_columns), n_columns, height_ratios=heights)
+    return [ax.figure.add_subplot(places[number // n_columns, number % n_columns]) for number in range(n)]
 
 
 def list_errors(rows: pd.DataFrame) -> np.ndarray:
