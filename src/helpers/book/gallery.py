@@ -387,7 +387,10 @@ GALLERY: dict[str, Drawing] = {
         (WIDTH, 5.2),
     ),
     "published_table3_judged": Drawing(
-        PUBLISHED_RESULTS, lambda _: label_scores(("table3",), JUDGED), plot_scores_of_models, (WIDTH, 4.6)
+        PUBLISHED_RESULTS,
+        lambda _: label_scores(("table3",), JUDGED),
+        partial(plot_scores_of_models, unit="points, 1 to 5"),
+        (WIDTH, 4.6),
     ),
     "published_table3_automatic": Drawing(
         PUBLISHED_RESULTS, lambda _: label_scores(("table3",), AUTOMATIC), plot_scores_of_models, (WIDTH, 4.6)

@@ -82,7 +82,7 @@ def plot_triangle(table: pd.DataFrame, ax: Axes) -> Axes:
     for side, name in zip(("t", "l", "r"), names, strict=True):
         getattr(panel, f"set_{side}label")(f"{name_category(name)} rows (share)")
         getattr(panel, f"{side}axis").set_label_position("tick1")
-    bar = {"location": "bottom", "shrink": 0.8, "pad": 0.3}
+    bar = {"location": "bottom", "shrink": 0.8, "pad": 0.04}
     ax.figure.colorbar(filled, ax=panel, label="Predicted loss (nats a token)", **bar)
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=True, facecolor="#aaaaaa")
     return panel

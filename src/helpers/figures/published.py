@@ -44,13 +44,14 @@ ZOOM = 2  # percentage points about a claim that are shown larger
 ABOVE = {"loc": "lower center", "columnspacing": 1, "handletextpad": 0.4}
 
 
-def plot_scores_of_models(table: pd.DataFrame, ax: Axes) -> Axes:
+def plot_scores_of_models(table: pd.DataFrame, ax: Axes, unit: str = "percent") -> Axes:
     """Draw base and tuned scores of each LLaMA joined by a line, the other groups' models as grey marks, with
     the printed ± as intervals.
 
     Args:
         table: label, model, cell ('base', 'all' or 'baseline'), score, plus_minus (NaN: none printed).
         ax: where to draw.
+        unit: of the scores.
     """
     labels = list(dict.fromkeys(table["label"]))
     models = [model for model in MODEL_COLORS if model in set(table["model"])]
@@ -84,8 +85,8 @@ def plot_scores_of_models(table: pd.DataFrame, ax: Axes) -> Axes:
             ax.errorbar(
                 own["score", cell], heights, xerr=own["plus_minus", cell], elinewidth=2.5, alpha=0.95, **style
             )
-    label_rows(ax, labels)
-    ax.set(xlabel="Score as printed; hollow: base model")
+    label_rows(ax, [label.replace(", ", ",\n", 1) for label in labels])
+    ax.set(xlabel=f"Score as printed ({unit}); hollow: base model")
     ax.legend(**ABOVE, ncols=2, bbox_to_anchor=(0.35, 1))
     return ax
 
@@ -151,7 +152,10 @@ def plot_published_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
             ax.text(place, height, text, ha="center", va="center", color=pick_ink(face), **back)
     label_rows(ax, ["All rows" if cell == ALL else name_cell(cell) for cell in cells])
     ax.grid(visible=False)
-    names = [f"{CATEGORY_NAMES[name].replace(' ', chr(10), 1)}\n{MEASURES[name]}" for name in categories]
+    names = [
+        f"{CATEGORY_NAMES[name].replace(' ', chr(10), 1)}\n{MEASURES[name].replace(', ', chr(10))}"
+        for name in categories
+    ]
     ax.set_xticks(range(len(categories)), names)
     ax.set(xlim=(-0.5, len(categories) - 0.5), ylim=(len(cells) - 0.5, -0.5), ylabel="Tuned on")
     ax.set(xlabel="Category of the tasks; gain over base\nin points of the measure, with reading error")
