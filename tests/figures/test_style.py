@@ -105,7 +105,7 @@ def test_a_colour_scale_with_empty_cells_holds_all_values():
     assert (
         find_limit(
             ablation.transfer_table()
-            .pivot(index="contrast", columns="category", values="estimate")
+            .pivot(index="trained_on", columns="tested_on", values="estimate")
             .to_numpy()
         )
         > 0.4

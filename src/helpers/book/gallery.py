@@ -114,7 +114,7 @@ def label_sources(table: pd.DataFrame) -> pd.DataFrame:
     names = table["category"].map(CATEGORY_NAMES)
     if "measure" in table:
         names = names + table["measure"].map(", {}".format, na_action="ignore").fillna("")
-    return table.assign(label=names.where(table["contrast"] == comparison.TUNED, mixed))
+    return table.assign(label=names)
 
 
 def _loss(study: Study) -> pd.DataFrame:
@@ -152,8 +152,8 @@ def list_parts(losses: pd.DataFrame) -> pd.DataFrame:
 
 def list_controls(losses: pd.DataFrame) -> pd.DataFrame:
     """Return what each category of rows gains on its own tasks in each part of the loss, as the rows are,
-    with shuffled responses, and with matched lengths: part, contrast (which rows), category, estimate, low,
-    high.
+    with shuffled responses, and with matched lengths: part, trained_on (which rows), tested_on, estimate,
+    low, high.
     """
     answers = keep_tasks(losses)
     tables = []
@@ -165,8 +165,8 @@ def list_controls(losses: pd.DataFrame) -> pd.DataFrame:
             "matched lengths": "~lengths",
         }.items():
             table = transfer_table(items, [f"{name}{mark}" for name in SINGLES])
-            own = table[table["contrast"].str.partition("~")[0] == table["category"]]
-            tables.append(own.assign(part=part, contrast=kind))
+            own = table[table["trained_on"].str.partition("~")[0] == table["tested_on"]]
+            tables.append(own.assign(part=part, trained_on=kind))
     return pd.concat(tables, ignore_index=True)
 
 

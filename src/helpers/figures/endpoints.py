@@ -41,7 +41,7 @@ def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axe
         plot_parts(pd.read_csv("book/figures/parts.csv"), ax)
 
     Args:
-        table: part, contrast (trained on), category (of tasks), estimate, low, high.
+        table: part, trained_on, tested_on, estimate, low, high.
         ax: where to draw.
         label: of the marks in the legend, with the name of the training rows for the braces.
     """
