@@ -33,9 +33,9 @@ def make_tables():
         ends = {"estimate": middle, "low": middle - reach, "high": middle + reach}
         return rows.assign(**ends, p_holm=np.where(np.abs(middle) > 1.5 * reach, 0.01, 0.2))
 
-    def cross(cells):
+    def cross(cells, column="trained_on"):
         return estimate(
-            pd.DataFrame([{"contrast": cell, "category": name} for cell in cells for name in SINGLES])
+            pd.DataFrame([{column: cell, "tested_on": name} for cell in cells for name in SINGLES])
         )
 
     def tasks(cells):
@@ -53,7 +53,7 @@ def make_tables():
     def sources(labels):
         scales = ("accuracy", "F1", "ROUGE-L")
         rows = [
-            {"source": source, "label": label, "category": name, "scale": scale}
+            {"source": source, "label": label, "tested_on": name, "scale": scale}
             for name, scale in zip(SINGLES, scales, strict=True)
             for label in labels
             for source in ("paper", "reference", "second", "run")
@@ -101,7 +101,7 @@ def make_tables():
         ]
     )
     sizes = [
-        {"quantity": quantity, "size": size, "category": name}
+        {"quantity": quantity, "size": size, "tested_on": name}
         for quantity in ("gain", "synergy")
         for name in SINGLES
         for size in (12, 24, 48)
@@ -162,12 +162,12 @@ def make_tables():
         "transfer": cross([*SINGLES, *PAIRS, "qa+ie+gen", *CONTROLS]),
         "pair": explain_pair(),
         "additions": label_additions(estimate(added)),
-        "synergies": label_pairs(cross(PAIRS)),
-        "interactions": label_pairs(cross(PAIRS)),
-        "reference_synergies": label_pairs(cross(PAIRS)),
+        "synergies": label_pairs(cross(PAIRS, "contrast")),
+        "interactions": label_pairs(cross(PAIRS, "contrast")),
+        "reference_synergies": label_pairs(cross(PAIRS, "contrast")),
         "shapley": cross(SINGLES),
         "sizes": estimate(pd.DataFrame(sizes)),
         "mixture_predictions": predictions,
         "mixture_triangle": triangle,
-        "addition_sources": label_sources(sources([""]).merge(added, left_on="category", right_on="target")),
+        "addition_sources": label_sources(sources([""]).merge(added, left_on="tested_on", right_on="target")),
     }

@@ -101,7 +101,10 @@ def test_gains_by_task_stand_in_the_panel_of_their_category_with_its_own_rows_st
 
 def test_a_gain_and_its_interval_stand_on_the_line_of_their_mark(figure):
     table = table_of(
-        contrast=["qa", "gen", "qa+gen"], category="qa", estimate=[0.2, -0.05, 0.15], p_holm=[0.01, 0.9, 0.2]
+        trained_on=["qa", "gen", "qa+gen"],
+        tested_on="qa",
+        estimate=[0.2, -0.05, 0.15],
+        p_holm=[0.01, 0.9, 0.2],
     )
     plot_transfer(table, figure.add_subplot())
     [panel] = read_panels(figure).values()

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from helpers.analysis import comparison
 from helpers.analysis.games import explain_pair, interaction_table, shapley_table
+from helpers.analysis.hypotheses import add_holm
 from helpers.analysis.measures import compare_models
 from helpers.analysis.mixing import choice, intervals, judgement
 from helpers.analysis.mixing.losses import read_losses
@@ -93,14 +94,24 @@ class Drawing:
 def label_additions(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table of additions with the labels of a forest plot."""
     return table.assign(
-        label=[f"+ {name_cell(added)}" for added in table["added"]],
-        category=table["target"],
+        label=[f"{name_cell(row.target)} tasks: + {name_cell(row.added)}" for row in table.itertuples()],
+        tested_on=table["target"],
     )
 
 
 def label_pairs(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of pairs, such as that of synergies, with the labels of a forest plot."""
-    return table.assign(label=table["contrast"].map(name_cell))
+    return _label(table, "contrast")
+
+
+def label_gains(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a transfer matrix in long form with the labels of a forest plot."""
+    return _label(table, "trained_on")
+
+
+def _label(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    pairs = zip(table[name], table["tested_on"], strict=True)
+    return table.assign(label=[f"{name_cell(cell)} on {name_cell(tasks)} tasks" for cell, tasks in pairs])
 
 
 def label_sources(table: pd.DataFrame) -> pd.DataFrame:
@@ -108,10 +119,10 @@ def label_sources(table: pd.DataFrame) -> pd.DataFrame:
     a second one.
     """
     if "added" in table:
-        tasks = table["target"].map(name_cell) + " tasks: "
-        return label_additions(table).assign(label=lambda rows: tasks + rows["label"])
-    mixed = [f"{name_cell(row.contrast)} on {name_cell(row.category)} tasks" for row in table.itertuples()]
-    names = table["category"].map(CATEGORY_NAMES)
+        return label_additions(table)
+    if "trained_on" in table:
+        return label_gains(table)
+    names = table["tested_on"].map(CATEGORY_NAMES)
     if "measure" in table:
         names = names + table["measure"].map(", {}".format, na_action="ignore").fillna("")
     return table.assign(label=names)
@@ -274,7 +285,7 @@ GALLERY: dict[str, Drawing] = {
     ),
     "single_transfer": Drawing(
         "04_category_ablation",
-        lambda study: transfer_table(choose_items(_single_losses(study), LOSS), SINGLES),
+        lambda study: add_holm(transfer_table(choose_items(_single_losses(study), LOSS), SINGLES)),
         partial(plot_transfer, unit=UNITS[LOSS]),
         (WIDTH, 4.6),
     ),
@@ -295,7 +306,7 @@ GALLERY: dict[str, Drawing] = {
     ),
     "reference_transfer": Drawing(
         "04_category_ablation",
-        lambda _: transfer_table(_reference_losses([BASE, *SINGLES]), SINGLES),
+        lambda _: add_holm(transfer_table(_reference_losses([BASE, *SINGLES]), SINGLES)),
         partial(plot_transfer, unit=UNITS[LOSS]),
         (WIDTH, 4.6),
     ),
@@ -314,8 +325,8 @@ GALLERY: dict[str, Drawing] = {
     ),
     "transfer": Drawing(
         "05_multitask_synergy",
-        lambda study: transfer_table(
-            study.endpoint_items, [*study.grid.lattice_cells[1:], *study.grid.control_cells]
+        lambda study: add_holm(
+            transfer_table(study.endpoint_items, [*study.grid.lattice_cells[1:], *study.grid.control_cells])
         ),
         plot_transfer,
         (WIDTH, 8.8),
@@ -324,21 +335,21 @@ GALLERY: dict[str, Drawing] = {
     "pair": Drawing("05_multitask_synergy", lambda _: explain_pair(), plot_pair, (WIDTH, 3.6)),
     "additions": Drawing(
         "05_multitask_synergy",
-        lambda study: label_additions(addition_table(study.endpoint_items, study.grid.players)),
+        lambda study: label_additions(add_holm(addition_table(study.endpoint_items, study.grid.players))),
         plot_intervals,
         (WIDTH, 3.8),
         of_endpoint=True,
     ),
     "synergies": Drawing(
         "05_multitask_synergy",
-        lambda study: label_pairs(synergy_table(study.endpoint_items, study.grid.players)),
+        lambda study: label_pairs(add_holm(synergy_table(study.endpoint_items, study.grid.players))),
         plot_intervals,
         (WIDTH, 4.6),
         of_endpoint=True,
     ),
     "interactions": Drawing(
         "05_multitask_synergy",
-        lambda study: label_pairs(interaction_table(study.endpoint_items, study.grid.players)),
+        lambda study: label_pairs(add_holm(interaction_table(study.endpoint_items, study.grid.players))),
         plot_intervals,
         (WIDTH, 4.6),
         of_endpoint=True,
@@ -358,7 +369,7 @@ GALLERY: dict[str, Drawing] = {
     ),
     "reference_synergies": Drawing(
         "05_multitask_synergy",
-        lambda _: label_pairs(synergy_table(_reference_losses(LATTICE))),
+        lambda _: label_pairs(add_holm(synergy_table(_reference_losses(LATTICE)))),
         partial(plot_intervals, unit=UNITS[LOSS]),
         (WIDTH, 4.6),
     ),

@@ -46,15 +46,16 @@ def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axe
         label: of the marks in the legend, with the name of the training rows for the braces.
     """
     parts = list(dict.fromkeys(table["part"]))
-    categories, players = list(order_categories(table["category"])), list(dict.fromkeys(table["contrast"]))
+    categories = list(order_categories(table["tested_on"]))
+    players = list(dict.fromkeys(table["trained_on"]))
     colors, kinds = color_categories(categories), not set(players) & set(categories)
     for number, (part, panel) in enumerate(zip(parts, split_axes(ax, len(parts), 2), strict=True)):
         for row in table[table["part"] == part].itertuples():
-            place = players.index(row.contrast)
-            height = categories.index(row.category) + (place - (len(players) - 1) / 2) * 0.25
-            color = colors[row.category if kinds else row.contrast]
+            place = players.index(row.trained_on)
+            height = categories.index(row.tested_on) + (place - (len(players) - 1) / 2) * 0.25
+            color = colors[row.tested_on if kinds else row.trained_on]
             style = {"marker": MARKERS[place % 3], "color": color, "markersize": 6}
-            fill = "full" if kinds or row.contrast == row.category else "none"
+            fill = "full" if kinds or row.trained_on == row.tested_on else "none"
             panel.plot([row.low, row.high], [height, height], color=color, linewidth=1.5)
             panel.plot(row.estimate, height, fillstyle=fill, **style)
         panel.axvline(0, color=BLACK, linewidth=0.8, zorder=0)

@@ -173,14 +173,14 @@ def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
         unit: of the estimates.
     """
     quantities = list(dict.fromkeys(table["quantity"]))
-    categories, sizes = list(order_categories(table["category"])), sorted(set(table["size"]))
+    categories, sizes = list(order_categories(table["tested_on"])), sorted(set(table["size"]))
     panels = split_axes(ax, len(quantities) * len(categories), len(quantities))
     colors = color_categories(categories)
     for number, panel in enumerate(panels):
         category, quantity = categories[number // len(quantities)], quantities[number % len(quantities)]
         if number >= len(quantities):
             panel.sharey(panels[number % len(quantities)])
-        rows = table[(table["category"] == category) & (table["quantity"] == quantity)]
+        rows = table[(table["tested_on"] == category) & (table["quantity"] == quantity)]
         style = {"color": colors[category], "marker": "o", "markersize": 5, "capsize": 2}
         panel.errorbar(rows["size"], rows["estimate"], yerr=list_errors(rows), **style)
         panel.axhline(0, color="black", linewidth=0.8)

@@ -94,12 +94,13 @@ def plot_intervals(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axe
         plot_intervals(pd.read_csv("book/figures/additions.csv"), ax)
 
     Args:
-        table: label, category (of tasks), estimate, low, high, and perhaps p_holm and own (whether to stress
-            the row).
+        table: contrast (or added, a category that joins the tasks' own), tested_on (category of tasks),
+            estimate, low, high, and perhaps p_holm.
         ax: where to draw.
         unit: of the estimates.
     """
-    _draw_forest(table, ax, f"Difference ({unit})")
+    names = "+ " + table["added"].map(name_cell) if "added" in table else table["contrast"].map(name_cell)
+    _draw_forest(table.assign(label=names), ax, f"Difference ({unit})")
     return ax
 
 
@@ -112,11 +113,13 @@ def plot_transfer(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes
         plot_transfer(pd.read_csv("book/figures/transfer.csv"), ax)
 
     Args:
-        table: contrast (tuned on), category (of tasks), estimate, low, high, and perhaps p_holm.
+        table: trained_on, tested_on (category of tasks), estimate, low, high, and perhaps p_holm.
         ax: where to draw.
         unit: of the gains.
     """
-    rows = table.assign(label=table["contrast"].map(name_cell), own=table["contrast"] == table["category"])
+    rows = table.assign(
+        label=table["trained_on"].map(name_cell), own=table["trained_on"] == table["tested_on"]
+    )
     _draw_forest(rows, ax, f"Gain over base ({unit})", "own category alone" if rows["own"].any() else "")
     return ax
 
@@ -135,7 +138,7 @@ def plot_task_gains(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Ax
         unit: of the gains.
     """
     cells = list(dict.fromkeys(table["cell"]))
-    panels = _split_categories(table, ax, "task")
+    panels = _split_categories(table.rename(columns={"category": "tested_on"}), ax, "task")
     for (category, rows), panel in panels:
         tasks = list(dict.fromkeys(rows["task"]))
         for row in rows.itertuples():
@@ -154,7 +157,7 @@ def plot_task_gains(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Ax
 
 def _draw_forest(table: pd.DataFrame, ax: Axes, title: str, stressed: str = "") -> None:
     table = table if "own" in table else table.assign(own=False)
-    colors = color_categories(table["category"])
+    colors = color_categories(table["tested_on"])
     for (category, rows), panel in _split_categories(table, ax, "label"):
         for height, row in enumerate(rows.itertuples()):
             _draw_mark(panel, row, height, colors[category], row.own)
@@ -171,8 +174,8 @@ def _draw_forest(table: pd.DataFrame, ax: Axes, title: str, stressed: str = "") 
 
 def _split_categories(table: pd.DataFrame, ax: Axes, row: str) -> list[tuple[tuple[str, pd.DataFrame], Axes]]:
     """Give each category of tasks a panel as high as it has rows, all on one scale."""
-    names = list(order_categories(table["category"]))
-    groups = [(name, table[table["category"] == name]) for name in names]
+    names = list(order_categories(table["tested_on"]))
+    groups = [(name, table[table["tested_on"] == name]) for name in names]
     panels = split_axes(ax, len(groups), 1, [rows[row].nunique() + 0.5 for _, rows in groups])
     for panel in panels[1:]:
         panel.sharex(panels[0])
