@@ -42,6 +42,7 @@ def use_theme() -> None:
     """
     sns.set_theme(context="notebook", style="whitegrid", font="DejaVu Sans")
     mpl.rcParams |= {
+        "figure.constrained_layout.use": True,
         "figure.dpi": 110,
         "font.size": SMALL,
         "axes.labelsize": SMALL,
