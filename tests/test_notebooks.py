@@ -9,6 +9,7 @@ import pytest
 
 from helpers.analysis.published.tables import AuditSettings
 from helpers.book.gallery import GALLERY
+from helpers.book.gallery_page import label_figure
 from helpers.book.runner import list_notebooks, plan_parameters, read_parameters
 from helpers.book.student import SOLUTION
 from helpers.evaluation.settings import LossSettings
@@ -102,10 +103,12 @@ def test_cells_are_short_and_prose_outweighs_code(path):
 @each_notebook
 def test_every_figure_has_name_caption_and_alternative_text(path):
     drawn = [cell for cell in code_cells(path) if "plt.subplots" in cell.source]
+    sizes = {label_figure(name): drawing.size for name, drawing in GALLERY.items()}
     assert len(drawn) == sum(drawing.notebook == path.stem for drawing in GALLERY.values())
     for cell in drawn:
         figure = cell.metadata["mystnb"]["figure"]
         assert figure["name"].startswith("fig-")
+        assert f"figsize={sizes[figure['name']]})" in cell.source
         assert "interval" in figure["caption"]
         assert len(cell.metadata["mystnb"]["image"]["alt"]) > 40
 
