@@ -11,11 +11,11 @@ import torch
 
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
-from helpers.models.load import choose_device, load_config, load_model, load_tokenizer, quiet_peft
+from helpers.models.load import choose_device, load_model, load_tokenizer, quiet_peft
 from helpers.records import Instruction
 from helpers.store import planning
 from helpers.tuning import lengths, lora, step
-from helpers.tuning.adapter import attach_adapter, list_matrices
+from helpers.tuning.adapter import attach_adapter, read_matrices
 from helpers.tuning.lora import prepare_model, show_seconds, tune
 from helpers.tuning.rows import EncodedRow, collate, encode_row
 from helpers.tuning.settings import TuningSettings
@@ -173,14 +173,12 @@ def test_the_adapters_start_depends_on_the_seed_alone(settings):
     assert all(weight.any() == ("lora_A" in name) for name, weight in starts[0].items())
 
 
-def test_the_matrices_of_a_layer_are_those_of_the_adapter(settings):
-    with quiet_peft():
-        model = prepare_model(settings, False)
-    shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
-    layer = next(name for name in shapes if "up_proj.base_layer" in name).partition("base_layer")[0]
-    for row in list_matrices(load_config(settings.model), settings.lora_rank).itertuples():
-        name = f"{layer}lora_{row.matrix}.default.weight" if row.learnt else f"{layer}base_layer.weight"
-        assert shapes[name] == (row.n_rows, row.n_columns)
+def test_the_matrices_of_a_layer_are_those_of_the_adapter(settings, instruction_file):
+    folder = tune(settings, instruction_file).file("adapter")
+    table = read_matrices(folder).set_index("matrix")
+    rank = settings.lora_rank
+    assert table[["n_rows", "n_columns"]].to_numpy().tolist() == [[64, 32], [64, rank], [rank, 32]]
+    assert list(table["learnt"]) == [False, True, True]
 
 
 def test_the_end_of_text_is_learnt(settings, encoded):

@@ -53,10 +53,9 @@ from helpers.figures.published import (
 from helpers.figures.sketches import plot_lora, plot_pair, plot_pipeline
 from helpers.figures.style import CATEGORY_NAMES, SCORE_UNIT, WIDTH, name_cell, use_theme
 from helpers.jsonl import read_rows
-from helpers.models.load import load_config
 from helpers.paths import RESULTS
 from helpers.records import BASE, Instruction
-from helpers.store import sha256_file, sha256_text, write_text
+from helpers.store import Run, sha256_file, sha256_text, write_text
 from helpers.study.cells import LATTICE, SINGLES
 from helpers.study.endpoints import UNITS, choose_items, keep_tasks, take_endpoint
 from helpers.study.losses import load_losses
@@ -71,7 +70,7 @@ from helpers.synthesis.overview import (
     share_categories,
 )
 from helpers.synthesis.verbs import count_roots
-from helpers.tuning.adapter import list_matrices
+from helpers.tuning.adapter import read_matrices
 from helpers.tuning.lora import LOG
 
 if TYPE_CHECKING:
@@ -128,8 +127,12 @@ def label_sources(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(label=names)
 
 
+def _tuning(study: Study) -> Run:
+    return study.run_cells([study.tuning.categories])[study.tuning.categories].tuning
+
+
 def _loss(study: Study) -> pd.DataFrame:
-    return pd.read_csv(study.run_cells([study.tuning.categories])[study.tuning.categories].tuning.file(LOG))
+    return pd.read_csv(_tuning(study).file(LOG))
 
 
 def _singles(study: Study) -> pd.DataFrame:
@@ -247,7 +250,7 @@ GALLERY: dict[str, Drawing] = {
     "root_verbs": Drawing("02_instruction_synthesis", _roots, plot_roots, (WIDTH, 5.8)),
     "lora": Drawing(
         "03_lora_training",
-        lambda study: list_matrices(load_config(study.tuning.model), study.tuning.lora_rank),
+        lambda study: read_matrices(_tuning(study).file("adapter")),
         plot_lora,
         (WIDTH, 3.6),
     ),

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
     from peft import PeftModel
-    from transformers import PretrainedConfig
 
     from helpers.tuning.settings import TuningSettings
 
@@ -58,20 +57,23 @@ def attach_adapter(model: torch.nn.Module, settings: TuningSettings) -> PeftMode
         ) from None
 
 
-def list_matrices(config: PretrainedConfig, rank: int) -> pd.DataFrame:
-    """Return the matrices of one layer with LoRA, of those that widen the hidden state inside each
-    block: matrix ('W', 'B', 'A'), n_rows, n_columns, learnt.
-
-    Args:
-        config: of a LLaMA-like model.
-        rank: of the adapter.
-    """
+def list_matrices(n_in: int, n_out: int, rank: int) -> pd.DataFrame:
+    """Return the matrices of one layer with LoRA: matrix ('W', 'B', 'A'), n_rows, n_columns, learnt."""
     import pandas as pd
 
-    text = config.get_text_config()
-    n_in, n_out = text.hidden_size, text.intermediate_size
     rows = [("W", n_out, n_in, False), ("B", n_out, rank, True), ("A", rank, n_in, True)]
     return pd.DataFrame(rows, columns=["matrix", "n_rows", "n_columns", "learnt"])
+
+
+def read_matrices(folder: Path) -> pd.DataFrame:
+    """Return `list_matrices` of a layer of a stored adapter: one that widens the hidden state inside a block,
+    or the first where no such layer was tuned.
+    """
+    shapes = read_shapes([folder / WEIGHTS])
+    down = [name for name in shapes if ".lora_A." in name]
+    name = next((name for name in down if "up_proj" in name), down[0])
+    rank, n_in = shapes[name]
+    return list_matrices(n_in, shapes[name.replace("lora_A", "lora_B")][0], rank)
 
 
 def adopt_parent(settings: TuningSettings, parent: Path) -> TuningSettings:
