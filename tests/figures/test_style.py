@@ -52,7 +52,12 @@ def draw_small(name):
     """Draw a figure of the gallery from a table that needs no study."""
     use_theme()
     tables = make_tables()
-    figure = draw(name, tables[name] if name in tables else GALLERY[name].table(None))
+    return draw(name, tables[name] if name in tables else GALLERY[name].table(None))
+
+
+def lay_out(name):
+    """Return a figure as it lies on the screen: saving it has moved its legends."""
+    figure = draw_small(name)
     figure.draw_without_rendering()
     return figure
 
@@ -68,7 +73,7 @@ def test_texts_of_a_figure_are_large_enough_on_a_phone(name, tmp_path):
 
 @pytest.mark.parametrize("name", GALLERY)
 def test_texts_of_a_figure_stand_out_from_what_they_stand_on(name):
-    figure = draw_small(name)
+    figure = lay_out(name)
     for text in figure.findobj(Text):
         if text.get_text().strip() and text.get_visible():
             ink, paper = to_rgb(text.get_color()), find_paper(text)
@@ -87,7 +92,7 @@ def find_paper(text):
 
 @pytest.mark.parametrize("name", GALLERY)
 def test_labels_of_ticks_do_not_collide(name):
-    for ax in draw_small(name).axes:
+    for ax in lay_out(name).axes:
         for axis in (ax.xaxis, ax.yaxis) if ax.axison else ():
             low, high = sorted(axis.get_view_interval())
             boxes = [
