@@ -47,7 +47,6 @@ def test_colours_differ_for_eyes_that_miss_a_cone(colors, eyes):
     assert min(np.linalg.norm(one - other) for one, other in itertools.combinations(seen, 2)) > APART
 
 
-@cache
 def draw_small(name):
     """Draw a figure of the gallery from a table that needs no study."""
     use_theme()
@@ -55,8 +54,9 @@ def draw_small(name):
     return draw(name, tables[name] if name in tables else GALLERY[name].table(None))
 
 
+@cache
 def lay_out(name):
-    """Return a figure as it lies on the screen: saving it has moved its legends."""
+    """Return a figure as it lies on the screen."""
     figure = draw_small(name)
     figure.draw_without_rendering()
     return figure
