@@ -20,8 +20,8 @@ from helpers.evaluation.judge import (
     list_pairs,
     open_journal,
 )
+from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.sources import BASELINES
-from helpers.evaluation.stage import EvaluationSettings
 from helpers.paths import shown
 from helpers.prompts import ALPACA
 from helpers.provider.connection import read_key

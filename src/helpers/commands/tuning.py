@@ -13,7 +13,8 @@ import typer
 
 from helpers.commands.terminal import add_options, plain_errors, report_progress
 from helpers.errors import StudyError
-from helpers.evaluation.stage import EvaluationSettings, evaluate_adapters, prepare_task_runs, read_items
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import evaluate_adapters, prepare_task_runs, read_items
 from helpers.jsonl import read_rows
 from helpers.models.load import load_tokenizer
 from helpers.paths import check_new_folder, shown

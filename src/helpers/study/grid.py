@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import evaluate, read_items
 from helpers.progress import track
 from helpers.records import ALL, BASE, GENERAL
 from helpers.store import Run, look_up

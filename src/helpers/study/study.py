@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.adapters import SharedBase
-from helpers.evaluation.settings import SCORE, LossSettings
-from helpers.evaluation.stage import EvaluationSettings
+from helpers.evaluation.settings import SCORE, EvaluationSettings, LossSettings
 from helpers.evaluation.tasks import parse_tasks
 from helpers.jsonl import read_rows
 from helpers.models.load import check_dtype
