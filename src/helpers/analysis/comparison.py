@@ -14,6 +14,7 @@ from math import exp
 from typing import TYPE_CHECKING
 
 from helpers.analysis.hypotheses import split_clear
+from helpers.analysis.intervals import write_intervals
 from helpers.analysis.published import ablation
 from helpers.analysis.published.checks import MODEL
 from helpers.analysis.published.tables import load_source, pair_scores
@@ -185,10 +186,8 @@ def tabulate_gains(table: pd.DataFrame, title: str) -> pd.DataFrame:
         title: of the column of contrasts.
     """
     held, _ = split_clear(table)
-    texts = [
-        f"{_show(row.estimate, '+')} [{_show(row.low)}, {_show(row.high)}]{'*' * (row.Index in held.index)}"
-        for row in table.itertuples()
-    ]
+    stars = ["*" * (place in held.index) for place in table.index]
+    texts = [text + star for text, star in zip(write_intervals(table, "+"), stars, strict=True)]
     wide = table.assign(text=texts).pivot(index="contrast", columns="category", values="text")
     order = list(dict.fromkeys(table["contrast"]))
     columns = {name: f"on {PLAIN[name]}" for name in order_categories(table["category"])}
@@ -196,12 +195,6 @@ def tabulate_gains(table: pd.DataFrame, title: str) -> pd.DataFrame:
         columns=columns, index=lambda cell: cell.upper().replace("+", " + ")
     )
     return wide.rename_axis(index=title, columns=None).reset_index()
-
-
-def _show(number: float, sign: str = "") -> str:
-    """Return a number with two decimals and a true minus sign; what rounds to zero has no sign."""
-    rounded = round(number, 2)
-    return f"{rounded:{sign if rounded else ''}.2f}".replace("-0.00", "0.00").replace("-", "−")
 
 
 def count_times(nats: float) -> float:
