@@ -238,23 +238,6 @@ def list_paper(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     return table[table["source"] == PAPER].drop_duplicates(list(keys))
 
 
-def describe_directions(table: pd.DataFrame, source: str = REFERENCE) -> str:
-    """Return in a sentence for which categories of tasks the reference study's gain is clear, and whether it
-    goes the paper's way.
-    """
-    ours, theirs = table[table["source"] == source], list_paper(table, ["tested_on"])
-    clear = ours[exclude_zero(ours)]
-    if clear.empty:
-        return "No interval excludes zero."
-    both = ablation.compare_directions(clear, theirs, ["tested_on"])
-    names = [
-        ", ".join(found.str.upper()) or "none of them"
-        for found in (clear["tested_on"], both.loc[both["agrees"], "tested_on"])
-    ]
-    where = "where" if names[0] == names[1] else f"and for {names[1]}"
-    return f"The interval excludes zero for {names[0]}, {where} the direction is the paper's."
-
-
 def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REFERENCE) -> dict[str, int]:
     """Count the gains of a source that go the paper's way, and the clear ones among them.
 
