@@ -9,8 +9,8 @@ import papermill
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from helpers.book.runner import list_notebooks, read_parameters
 from helpers.book import student as editions
+from helpers.book.runner import list_notebooks, read_parameters
 from helpers.book.student import BLANK, SOLUTION, cite_works, number_exercises, write_edition, write_plainly
 from helpers.paths import BOOK, ROOT
 
