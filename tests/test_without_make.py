@@ -50,3 +50,8 @@ def test_every_command_of_the_makefile_is_listed(recipes):
 
 def test_the_settings_of_the_book_are_whole_without_make():
     assert "$" not in (ROOT / "_config.yml").read_text(encoding="utf-8")
+
+
+def test_git_keeps_the_bytes_of_stored_results_on_every_system():
+    lines = (ROOT / ".gitattributes").read_text(encoding="utf-8").splitlines()
+    assert "* text=auto eol=lf" in lines
