@@ -1,5 +1,6 @@
 """The self-check questions: four a lesson, one right option each, no option without its reason."""
 
+import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
@@ -67,3 +68,11 @@ def test_mark_up_in_a_question_is_shown_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr(questions, "QUESTIONS", path)
     assert "p &lt; 0.05" in ask_questions("01").data
     assert "<b>" not in ask_questions("01").data
+
+
+@pytest.mark.parametrize("path", list_notebooks(), ids=lambda path: path.stem)
+def test_each_lesson_asks_its_own_questions_just_before_its_exercises(path):
+    sources = [cell.source for cell in nbformat.read(path, as_version=4).cells]
+    [place] = [place for place, source in enumerate(sources) if source.startswith("## Exercises")]
+    assert f'ask_questions("{path.name[:2]}")' in sources[place - 1]
+    assert sum("ask_questions(" in source for source in sources) == 1
