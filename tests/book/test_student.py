@@ -169,6 +169,9 @@ def test_roles_and_directives_become_words():
         == "# Title\n\n> **Note**\n>\n> Read [X](x.ipynb), cells, (Abel, 2020), 1.2, "
         + rf"{BLANK}; Exercise 3."
     )
+    assert write_plainly("Stop. {doc}`data` tells, and {doc}`limits`.", {}, {}) == (
+        "Stop. The book's page *data* tells, and the book's page *limits*."
+    )
     assert write_plainly("````{exercise} How?\n:label: ex-y\n\nSo.\n````", known, {}) == (
         "### Exercise 3: How?\n\nSo."
     )

@@ -55,7 +55,9 @@ def write_edition(folder: Path) -> list[Path]:
             "run_time": describe_run_time(path.name[:2]),
             "smoke_time": describe_run_time(path.name[:2], "smoke"),
         }
-        edition = make_edition(notebook, known, times | read_values(BOOK / path.name))
+        values = read_values(BOOK / path.name)
+        edition = make_edition(notebook, known, times | values)
+        edition.cells[0].source += FILLED if values else BLANKS
         write_text(folder / path.name, nbformat.writes(edition) + "\n")
     return [folder / path.name for path in notebooks]
 
@@ -137,7 +139,6 @@ def make_edition(notebook: NotebookNode, known: Mapping[str, str], values: Mappi
             elif tags & HIDDEN:
                 cell.metadata["jupyter"] = {"source_hidden": True}
             cell.metadata.pop("mystnb", None)
-    edition.cells[0].source += FILLED if has_values() else BLANKS
     return edition
 
 
@@ -162,7 +163,8 @@ def write_plainly(text: str, known: Mapping[str, str], values: Mapping[str, Any]
     """
     text = LABEL.sub("", text)
     text = DIRECTIVE.sub(lambda found: _write_directive(*found.groups()[1:], known=known), text)
-    return ROLE.sub(lambda found: _write_role(found[1], found[2], known, values), text)
+    text = ROLE.sub(lambda found: _write_role(found[1], found[2], known, values), text)
+    return re.sub(r"((?:^|[.?!]) *)the book's page", r"\1The book's page", text, flags=re.MULTILINE)
 
 
 def name_figure(label: str) -> str:
