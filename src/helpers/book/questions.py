@@ -1,8 +1,8 @@
 """Self-check questions at the end of each lesson: read from `seeds/questions.yaml`, shown as options that
 unfold and say why they are right or wrong.
 
-Plain HTML: nothing is loaded, no script runs, a keyboard opens an option, and a page that is printed can show
-all of them.
+Plain HTML: nothing is loaded, no script runs, a keyboard opens an option, and on paper the options stand
+without their reasons.
 """
 
 from __future__ import annotations
