@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 from helpers.analysis import comparison
 from helpers.analysis.games import interaction_table, shapley_table
 from helpers.analysis.measures import compare_models
-from helpers.analysis.mixing import choice, intervals, judgement
-from helpers.analysis.mixing.losses import read_losses
+from helpers.analysis.mixing import forecast, intervals, judgement
 from helpers.analysis.published import ablation, claims
 from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
 from helpers.analysis.signal_noise import signal_table
@@ -37,7 +36,7 @@ from helpers.figures.data import (
 )
 from helpers.figures.endpoints import plot_parts, plot_signal
 from helpers.figures.evaluation import plot_differences
-from helpers.figures.mixing import plot_predictions, plot_triangle
+from helpers.figures.mixing import plot_forecast, plot_predictions, plot_size_gains, plot_triangle
 from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, plot_sizes
 from helpers.figures.outcomes import plot_gain_map, plot_intervals, plot_loss, plot_scores, plot_transfer
 from helpers.figures.published import (
@@ -57,7 +56,6 @@ from helpers.store import sha256_file, sha256_text, write_text
 from helpers.study.cells import LATTICE, SINGLES
 from helpers.study.endpoints import UNITS, choose_items, keep_tasks, take_endpoint
 from helpers.study.losses import load_losses
-from helpers.study.mixing import read_mixtures
 from helpers.synthesis.overview import (
     compare_instructions,
     count_growth,
@@ -184,17 +182,22 @@ def _reference_losses(cells: Sequence[str]) -> pd.DataFrame:
 
 
 @cache
-def _predict_mixtures() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what the law with the least error predicts of the reference run: its cells, and every
-    mixture.
+def _predict_mixtures() -> dict[str, pd.DataFrame]:
+    """Return the tables of the figures of the mixture law: of the reference run's lattice, the law with the
+    least error on mixtures left out.
     """
     tables = comparison.read_reference_losses()
-    losses = read_losses(read_mixtures(tables, SINGLES))
+    losses = forecast.read_lattice(tables)
     left_out = judgement.leave_out(losses)
-    fits = intervals.fit_losses(losses, judgement.choose_law(judgement.judge_laws(left_out)))
-    size = comparison.count_reference_rows(tables)
-    mixtures = choice.recommend(fits, SINGLES, size, choice.MEAN).mixtures
-    return judgement.tabulate_predictions(losses, fits, left_out), mixtures
+    law = judgement.choose_law(judgement.judge_laws(left_out))
+    fits = intervals.fit_losses(losses, law)
+    found = forecast.recommend_mixture(tables, fits)
+    unseen = pd.concat([left_out, forecast.foretell(tables, [law])], ignore_index=True)
+    return {
+        "mixture_predictions": judgement.tabulate_predictions(losses, fits, unseen),
+        "mixture_triangle": found.mixtures,
+        "mixture_forecast": forecast.check_forecast(tables, fits, found),
+    }
 
 
 GALLERY: dict[str, Drawing] = {
@@ -283,6 +286,12 @@ GALLERY: dict[str, Drawing] = {
         partial(plot_transfer, unit=UNITS[LOSS]),
         (6.4, 3.6),
     ),
+    "size_gains": Drawing(
+        "04_category_ablation",
+        lambda _: comparison.reference_sizes(comparison.read_reference_losses()),
+        plot_size_gains,
+        (7.0, 3.4),
+    ),
     "single_sources": Drawing(
         "04_category_ablation",
         lambda study: label_sources(comparison.single_gains(_singles(study))),
@@ -346,10 +355,16 @@ GALLERY: dict[str, Drawing] = {
         (6.4, 4.2),
     ),
     "mixture_predictions": Drawing(
-        "05_multitask_synergy", lambda _: _predict_mixtures()[0], plot_predictions, (6.4, 4.6)
+        "05_multitask_synergy",
+        lambda _: _predict_mixtures()["mixture_predictions"],
+        plot_predictions,
+        (6.4, 4.6),
     ),
     "mixture_triangle": Drawing(
-        "05_multitask_synergy", lambda _: _predict_mixtures()[1], plot_triangle, (6.4, 5.0)
+        "05_multitask_synergy", lambda _: _predict_mixtures()["mixture_triangle"], plot_triangle, (6.4, 5.0)
+    ),
+    "mixture_forecast": Drawing(
+        "05_multitask_synergy", lambda _: _predict_mixtures()["mixture_forecast"], plot_forecast, (6.4, 3.6)
     ),
     "addition_sources": Drawing(
         "05_multitask_synergy", lambda _: label_sources(comparison.addition_gains()), plot_sources, (6.4, 6.8)
