@@ -125,7 +125,7 @@ def plot_forecast(table: pd.DataFrame, ax: Axes) -> Axes:
         ax.plot(table[name], heights + 0.3, ".", color="black", markersize=5, label=label)
     label_rows(ax, [f"{row.mixture}\n{name_cell(row.cell)}" for row in table.itertuples()])
     ax.set(xlabel="Mean loss over the categories (nats a token)")
-    ax.legend(frameon=False, fontsize=10)
+    ax.legend(frameon=False, fontsize=10, loc="upper center", bbox_to_anchor=(0.4, -0.18), ncols=3)
     return ax
 
 
