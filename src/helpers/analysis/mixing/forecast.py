@@ -92,13 +92,14 @@ def _pair_later_cells(tables: LossTables) -> Iterator[tuple[str, np.ndarray, pd.
 
 
 def measure_floor(losses: Losses, n_seeds: int) -> float:
-    """Return the mean error (%) that a law without fault would show on the mean of some runs, since runs of a
-    cell differ by their training: the mean of the absolute value of a normal variable, over all targets.
+    """Return the mean error (%) that a law without fault would show on the mean of some runs of a mixture,
+    since runs differ by their training: the mean of the absolute value of a normal variable, over all
+    targets. Runs of one category alone differ more, and are left out.
     """
-    _, remainders, freedom = split_noise(losses)
+    mixed = losses.keep((losses.counts > 0).sum(axis=1) > 1)
+    _, remainders, freedom = split_noise(mixed)
     spread = np.sqrt((remainders**2).sum(axis=1) / max(freedom, 1) / n_seeds)
-    means = losses.means[:, losses.tuned].mean(axis=1)
-    return float(100 * np.mean(np.sqrt(2 / np.pi) * spread / means))
+    return float(100 * np.mean(np.sqrt(2 / np.pi) * spread / mixed.means.mean(axis=1)))
 
 
 def list_rivals(found: Recommendation) -> dict[str, dict[str, int]]:
@@ -194,18 +195,19 @@ def describe_outcome(gains: pd.DataFrame) -> str:
         return "The recommended mixture is not among the measured ones yet: the forecast is untested."
     held, open_ = split_clear(gains)
     clauses = {
-        "It is better than": held[held["estimate"] > 0],
-        "It is worse than": held[held["estimate"] < 0],
-        "The run does not tell it apart from": open_,
+        "it is better than": held[held["estimate"] > 0],
+        "it is worse than": held[held["estimate"] < 0],
+        "the run does not tell it apart from": open_,
     }
-    sentences = [f"{start} {_list_gains(rows)}." for start, rows in clauses.items() if len(rows)]
+    found = "; ".join(f"{start} {_list_gains(rows)}" for start, rows in clauses.items() if len(rows))
     n = int(gains["n_seeds"].max())
-    place = "the lowest" if (gains["estimate"] >= 0).all() else "not the lowest"
-    first = f"Under {n} training seed{'s' * (n > 1)} the recommended mixture has {place} mean loss"
-    return " ".join([f"{first} of those measured.", *sentences])
+    least = gains.loc[gains["estimate"].idxmin()]
+    lowest = f"the {least['mixture']}" if least["estimate"] < 0 else "the recommended one"
+    first = f"Under {n} training seed{'s' * (n > 1)} the mixture with the lowest measured loss is {lowest}."
+    return f"{first} As to the recommended one, {found}."
 
 
 def _list_gains(rows: pd.DataFrame) -> str:
     return ", ".join(
-        f"{row.mixture} ({row.estimate:+.3f}; foretold {row.foretold:+.3f})" for row in rows.itertuples()
+        f"{row.mixture} (gain {row.estimate:+.3f}, foretold {row.foretold:+.3f})" for row in rows.itertuples()
     )
