@@ -8,7 +8,7 @@ lattice under the cell's own seeds.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,39 +56,45 @@ def foretell(tables: LossTables, laws: Iterable[str] = tuple(LAWS)) -> pd.DataFr
     """
     import pandas as pd
 
-    rows = [
-        {"law": name, "category": target, "kind": kind}
-        | {f"n_{one}": int(count) for one, count in zip(SINGLES, counts, strict=True)}
-        | {"observed": observed[target], "n_seeds": n_seeds}
-        | {"predicted": predict_cells(lattice, name, place, counts[None])[0]}
-        for kind, counts, observed, n_seeds, lattice in _pair_later_cells(tables)
-        for name in laws
-        for place, target in enumerate(lattice.targets)
-    ]
-    counted = [f"n_{one}" for one in SINGLES]
-    columns = ["law", "category", "kind", *counted, "observed", "n_seeds", "predicted"]
-    table = pd.DataFrame(rows, columns=columns)
-    return table.assign(error=100 * (table["predicted"] / table["observed"] - 1).abs())
+    size, columns = count_reference_rows(tables), [f"n_{one}" for one in SINGLES]
+    frames = []
+    for seeds, names in _group_later_cells(tables).items():
+        lattice = read_lattice(tables, seeds)
+        counts = pd.DataFrame([count_categories(name, n_rows, SINGLES) for name, n_rows in names])
+        kinds = ["mixture" if n_rows == size else "size" for _, n_rows in names]
+        observed = [_measure_cell(tables, name, n_rows, seeds) for name, n_rows in names]
+        frames += [
+            counts.assign(law=law, category=target, kind=kinds, n_seeds=len(seeds)).assign(
+                observed=[own[target] for own in observed],
+                predicted=predict_cells(lattice, law, place, counts.to_numpy(float)),
+            )
+            for law in laws
+            for place, target in enumerate(lattice.targets)
+        ]
+    ordered = ["law", "category", "kind", *columns, "observed", "predicted", "n_seeds"]
+    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=ordered)
+    return table[ordered].assign(error=100 * (table["predicted"] / table["observed"] - 1).abs())
 
 
-def _pair_later_cells(tables: LossTables) -> Iterator[tuple[str, np.ndarray, pd.Series, int, Losses]]:
-    """Yield of each cell beside the lattice its kind ('mixture' or 'size'), training rows, loss by category,
-    number of seeds, and the lattice under them.
-    """
+def _group_later_cells(tables: LossTables) -> dict[tuple[int, ...], list[tuple[str, int]]]:
+    """Return the cells beside the lattice, name and rows, by those of their seeds that the lattice has."""
     cells, size = tables.cells, count_reference_rows(tables)
     there = cells[cells["n_rows"] == size].groupby("seed")["cell"].agg(set)
     whole = [int(seed) for seed, found in there.items() if set(LATTICE[1:]) <= found]
     later = cells[cells["seed"].isin(whole) & ~cells["cell"].map(is_control)]
     later = later[~(later["cell"].isin(LATTICE) & (later["n_rows"] == size))]
-    lattices: dict[tuple[int, ...], Losses] = {}
+    groups: dict[tuple[int, ...], list[tuple[str, int]]] = {}
     for (name, n_rows), own in later.groupby(["cell", "n_rows"], sort=False):
-        seeds = tuple(sorted(map(int, own["seed"])))
-        if seeds not in lattices:
-            lattices[seeds] = read_lattice(tables, seeds)
-        observed = read_mixtures(dataclasses.replace(tables, cells=own), SINGLES)
-        counts = np.array(list(count_categories(name, int(n_rows), SINGLES).values()), dtype=float)
-        kind = "mixture" if n_rows == size else "size"
-        yield kind, counts, observed.groupby("category")["loss"].mean(), len(seeds), lattices[seeds]
+        groups.setdefault(tuple(sorted(map(int, own["seed"]))), []).append((name, int(n_rows)))
+    return groups
+
+
+def _measure_cell(tables: LossTables, name: str, n_rows: int, seeds: Iterable[int]) -> pd.Series:
+    """Return the loss of a cell on each category of held-out rows."""
+    cells = tables.cells
+    own = (cells["cell"] == name) & (cells["n_rows"] == n_rows) & cells["seed"].isin(list(seeds))
+    rows = read_mixtures(dataclasses.replace(tables, cells=cells[own]), SINGLES)
+    return rows.groupby("category")["loss"].mean()
 
 
 def measure_floor(losses: Losses, n_seeds: int) -> float:
@@ -202,7 +208,7 @@ def describe_outcome(gains: pd.DataFrame) -> str:
     found = "; ".join(f"{start} {_list_gains(rows)}" for start, rows in clauses.items() if len(rows))
     n = int(gains["n_seeds"].max())
     least = gains.loc[gains["estimate"].idxmin()]
-    lowest = f"the {least['mixture']}" if least["estimate"] < 0 else "the recommended one"
+    lowest = f"{least['mixture']} ({least['cell']})" if least["estimate"] < 0 else "the recommended one"
     first = f"Under {n} training seed{'s' * (n > 1)} the mixture with the lowest measured loss is {lowest}."
     return f"{first} As to the recommended one, {found}."
 
