@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from helpers.figures.mixtures import color_cell, split_axes
 from helpers.figures.style import BASE_COLOR, color_categories, label_rows, name_category, name_cell
@@ -165,6 +166,7 @@ def plot_size_gains(table: pd.DataFrame, ax: Axes) -> Axes:
         panel.minorticks_off()
         panel.set_title(f"{name_category(category)} rows", fontsize=10)
         panel.set(xlabel="Training rows", ylabel="" if number else "Gain (nats a token)")
-    handles, labels = panel.get_legend_handles_labels()
-    ax.figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    cells = list(dict.fromkeys(table["trained_on"]))
+    marks = [Line2D([], [], color=color_cell(cell), marker="o", label=name_cell(cell)) for cell in cells]
+    ax.figure.legend(handles=marks, loc="outside lower center", ncols=len(cells), frameon=False)
     return ax
