@@ -11,8 +11,7 @@ from helpers.analysis.published.tables import AuditSettings
 from helpers.book.gallery import GALLERY
 from helpers.book.runner import list_notebooks, plan_parameters, read_parameters
 from helpers.book.student import SOLUTION
-from helpers.evaluation.settings import LossSettings
-from helpers.evaluation.stage import EvaluationSettings
+from helpers.evaluation.settings import EvaluationSettings, LossSettings
 from helpers.paths import BOOK
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import TYPES
