@@ -75,10 +75,14 @@ def student(
     folder: Annotated[Path, typer.Option(help="Where to write the notebooks.")] = ROOT / "_build" / "student",
 ) -> None:
     """Write the student edition: the notebooks without their solutions, ready to hand out."""
-    from helpers.book.student import write_edition
+    from helpers.book.student import has_values, write_edition
 
     with plain_errors():
         typer.echo(f"{len(write_edition(folder))} notebooks in {shown(folder)}")
+        if not has_values():
+            typer.echo(
+                "Blanks stand for the numbers in the text. Build the book first, and they are filled in."
+            )
 
 
 @app.command()

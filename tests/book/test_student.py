@@ -2,14 +2,17 @@
 
 import ast
 import builtins
+import re
 
 import nbformat
 import papermill
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from helpers.book import student as editions
 from helpers.book.runner import list_notebooks, read_parameters
-from helpers.book.student import SOLUTION, write_edition, write_plainly
-from helpers.paths import ROOT
+from helpers.book.student import BLANK, SOLUTION, cite_works, number_exercises, write_edition, write_plainly
+from helpers.paths import BOOK, ROOT
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +48,18 @@ def test_every_exercise_is_followed_by_an_empty_cell(edition, name):
         cell.source.splitlines()[0].split("} ", 1)[1] for cell in source.cells if "{exercise}" in cell.source
     ]
     places = [place for place, cell in enumerate(student.cells) if cell.id.endswith("-answer")]
-    assert [student.cells[place - 1].source.splitlines()[0] for place in places] == [
-        f"### {title}" for title in titles
-    ]
+    headings = [student.cells[place - 1].source.splitlines()[0] for place in places]
+    assert [re.sub(r"^### Exercise \d+: ", "", heading) for heading in headings] == titles
     assert all(student.cells[place].source == "# Your answer" for place in places)
 
 
 @each_notebook
 def test_a_student_needs_no_directive_and_no_role_of_the_book(edition, name):
     texts = [cell.source for cell in edition[name][1].cells if cell.cell_type == "markdown"]
-    assert not any("```{" in text or "}`" in text or ")=\n" in text for text in texts)
+    assert not any("```{" in text or "}`" in text or ")=\n" in text or "⟨" in text for text in texts)
+    keys = re.findall(r"^@\w+\{(\w+),", (BOOK / "references.bib").read_text(), re.MULTILINE)
+    assert len(keys) > 10
+    assert not [key for key in keys for text in texts if key in text]
 
 
 @each_notebook
@@ -99,12 +104,77 @@ def test_the_edition_runs(edition, tmp_path, monkeypatch):
     assert not any(output.output_type == "error" for cell in out.cells for output in cell.get("outputs", []))
 
 
+def test_exercises_keep_the_numbers_that_the_book_gives_them(edition):
+    headings = {
+        name: [
+            int(re.match(r"### Exercise (\d+): ", cell.source)[1])
+            for cell in student.cells
+            if cell.source.startswith("### Exercise ")
+        ]
+        for name, (_, student, _) in edition.items()
+    }
+    pages = re.findall(r"- file: (\d\d_\w+)", (BOOK / "_toc.yml").read_text())
+    assert set(pages) == set(headings)
+    in_order = [number for page in pages for number in headings[page]]
+    assert in_order == list(range(1, len(in_order) + 1))
+
+
+def test_numbers_come_from_the_executed_notebooks_and_are_blanks_without_them(tmp_path, monkeypatch):
+    (tmp_path / "_toc.yml").write_text((BOOK / "_toc.yml").read_text())
+    (tmp_path / "references.bib").write_text((BOOK / "references.bib").read_text())
+    monkeypatch.setattr(editions, "BOOK", tmp_path)
+
+    def read_opening_and_seeds():
+        [path] = [path for path in write_edition(tmp_path / "out") if path.name.startswith("01_")]
+        cells = nbformat.read(path, 4).cells
+        [seeds] = [cell.source for cell in cells if "answer questions" in cell.source]
+        return cells[0].source, seeds
+
+    opening, seeds = read_opening_and_seeds()
+    assert BLANK in opening
+    assert f"Of the {BLANK} seeds" in seeds
+    for path in list_notebooks():
+        cell = new_code_cell(outputs=[glued("n_seeds", "81"), glued("n_qa", "nan")])
+        nbformat.write(new_notebook(cells=[cell]), tmp_path / path.name)
+    opening, seeds = read_opening_and_seeds()
+    assert BLANK not in opening
+    assert f"Of the 81 seeds, {BLANK} answer" in seeds
+
+
+def glued(name, text):
+    prefix = "application/papermill.record/"
+    metadata = {"scrapbook": {"mime_prefix": prefix, "name": name}}
+    return new_output("display_data", data={f"{prefix}text/plain": text}, metadata=metadata)
+
+
+def test_works_are_cited_by_authors_and_year():
+    works = cite_works()
+    assert works["tran2024bioinstruct"] == "[Tran et al., 2024](https://doi.org/10.1093/jamia/ocae122)"
+    assert works["brown2017grim"].startswith("[Brown and Heathers, 2017]")
+    assert works["shapley1953value"].startswith(("Shapley, 1953", "[Shapley, 1953]"))
+
+
+def test_exercises_are_counted_over_pages_in_the_order_of_the_contents():
+    notebooks = {path.stem: nbformat.read(path, 4) for path in list_notebooks()}
+    numbers = number_exercises(notebooks)
+    assert numbers["ex-published-runs"] == "Exercise 1"
+    assert len(set(numbers.values())) == len(numbers)
+
+
 def test_roles_and_directives_become_words():
     text = (
         "(label)=\n# Title\n\n```{admonition} Note\n:class: tip\n\nRead {ref}`nb-x`, {term}`cells "
-        "<cell>`, {cite}`a2020b`, {glue:text}`n:d`.\n```"
+        "<cell>`, {cite}`a2020b`, {glue:text}`n:.1f`, {glue:text}`m`; {ref}`one <ex-y>`.\n```"
     )
+    known = {"nb-x": "[X](x.ipynb)", "a2020b": "Abel, 2020", "ex-y": "Exercise 3"}
     assert (
-        write_plainly(text, {"nb-x": "[X](x.ipynb)"})
-        == "# Title\n\n> **Note**\n>\n> Read [X](x.ipynb), cells, [a2020b], ⟨n⟩."
+        write_plainly(text, known, {"n": 1.25})
+        == "# Title\n\n> **Note**\n>\n> Read [X](x.ipynb), cells, (Abel, 2020), 1.2, "
+        + rf"{BLANK}; Exercise 3."
+    )
+    assert write_plainly("Stop. {doc}`data` tells, and {doc}`limits`.", {}, {}) == (
+        "Stop. The book's page *data* tells, and the book's page *limits*."
+    )
+    assert write_plainly("````{exercise} How?\n:label: ex-y\n\nSo.\n````", known, {}) == (
+        "### Exercise 3: How?\n\nSo."
     )

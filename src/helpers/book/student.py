@@ -1,34 +1,46 @@
 """The student edition: the notebooks without their solutions, in plain Markdown that any notebook program
 shows.
 
-The cells of a solution bear the tag `solution`. Directives and roles of the book become plain text, and a
-number that the book takes from a result becomes a blank with its name, to be read off the reader's own run.
+The cells of a solution bear the tag `solution`. Directives and roles of the book become plain text: exercises
+keep the numbers that they have in the book, citations become authors and year. A number that the book takes
+from a result comes from the executed notebooks in `book/`; where these are missing, a blank stands for it.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from helpers.book.notebook import describe_run_time
 from helpers.book.runner import list_notebooks
+from helpers.paths import BOOK
 from helpers.store import write_text
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 SOLUTION = "solution"
-BLANKS = (
-    "\n\nThis is the student edition. A name in angle brackets, ⟨like_this⟩, is a number that your own "
-    "run gives: read it off the cells above or below."
+BLANK = r"\_\_\_\_"
+FILLED = (
+    "\n\nThis is the student edition. The numbers in the text come from one run of the book. Yours stand in "
+    "the tables and figures, and some will differ."
 )
-HIDDEN = {"remove-cell", "hide-input"}
+BLANKS = (
+    f"\n\nThis is the student edition. A blank, {BLANK}, stands for a number that a run gives: look for "
+    "yours in the tables and figures."
+)
+HIDDEN = {"remove-cell", "remove-input", "hide-input"}
 LABEL = re.compile(r"^\(([\w-]+)\)=\n+", re.MULTILINE)
 TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 ROLE = re.compile(r"\{([\w:]+)\}`([^`]+)`")
-DIRECTIVE = re.compile(r"^(`{3,})\{([\w-]+)\} ?([^\n]*)\n(?::[^\n]*\n)*(.*?)^\1$", re.MULTILINE | re.DOTALL)
+EXERCISE = re.compile(r"^`{3,}\{exercise\}[^\n]*\n:label: ([\w-]+)$", re.MULTILINE)
+DIRECTIVE = re.compile(r"^(`{3,})\{([\w-]+)\} ?([^\n]*)\n((?::[^\n]*\n)*)(.*?)^\1$", re.MULTILINE | re.DOTALL)
 
 
 def write_edition(folder: Path) -> list[Path]:
@@ -36,14 +48,67 @@ def write_edition(folder: Path) -> list[Path]:
     import nbformat
 
     notebooks = {path: nbformat.read(path, as_version=4) for path in list_notebooks()}
-    links = dict(link_notebook(path, notebook) for path, notebook in notebooks.items())
+    known = dict(link_notebook(path, notebook) for path, notebook in notebooks.items())
+    known |= number_exercises({path.stem: notebook for path, notebook in notebooks.items()}) | cite_works()
     for path, notebook in notebooks.items():
         times = {
             "run_time": describe_run_time(path.name[:2]),
             "smoke_time": describe_run_time(path.name[:2], "smoke"),
         }
-        write_text(folder / path.name, nbformat.writes(make_edition(notebook, links | times)) + "\n")
+        values = read_values(BOOK / path.name)
+        edition = make_edition(notebook, known, times | values)
+        edition.cells[0].source += FILLED if values else BLANKS
+        write_text(folder / path.name, nbformat.writes(edition) + "\n")
     return [folder / path.name for path in notebooks]
+
+
+def has_values() -> bool:
+    """Say whether every notebook has an executed copy in the book, from which the numbers come."""
+    return all((BOOK / path.name).is_file() for path in list_notebooks())
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Return the values that an executed notebook makes available to the book's prose, by name; none where
+    there is no such notebook. A value that is no number and no text is left out.
+    """
+    import nbformat
+
+    if not path.is_file():
+        return {}
+    values = {}
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            if glued := output.get("metadata", {}).get("scrapbook"):
+                with suppress(ValueError):
+                    values[glued["name"]] = ast.literal_eval(output.data[f"{glued['mime_prefix']}text/plain"])
+    return values
+
+
+def number_exercises(notebooks: Mapping[str, NotebookNode]) -> dict[str, str]:
+    """Return "Exercise 1" and so on for the label of each exercise, counted in the order of the book."""
+    contents = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    pages = [chapter["file"] for part in contents["parts"] for chapter in part["chapters"]]
+    labels = [
+        label
+        for page in pages
+        if page in notebooks
+        for cell in notebooks[page].cells
+        for label in EXERCISE.findall(cell.source)
+    ]
+    return {label: f"Exercise {number}" for number, label in enumerate(labels, 1)}
+
+
+def cite_works() -> dict[str, str]:
+    """Return authors and year of each work that the book cites, by its key; linked where it has a DOI."""
+    from pybtex.database import parse_file
+
+    works = {}
+    for key, work in parse_file(str(BOOK / "references.bib")).entries.items():
+        names = [" ".join(author.prelast_names + author.last_names) for author in work.persons["author"]]
+        who = f"{names[0]} et al." if len(names) > 2 else " and ".join(names)
+        text = f"{who}, {work.fields['year']}"
+        works[key] = f"[{text}](https://doi.org/{work.fields['doi']})" if "doi" in work.fields else text
+    return works
 
 
 def link_notebook(path: Path, notebook: NotebookNode) -> tuple[str, str]:
@@ -52,13 +117,14 @@ def link_notebook(path: Path, notebook: NotebookNode) -> tuple[str, str]:
     return LABEL.search(opening)[1], f"[{TITLE.search(opening)[1]}]({path.name})"
 
 
-def make_edition(notebook: NotebookNode, known: Mapping[str, str]) -> NotebookNode:
+def make_edition(notebook: NotebookNode, known: Mapping[str, str], values: Mapping[str, Any]) -> NotebookNode:
     """Return a notebook without solutions; an empty cell follows each exercise, a caption each figure, and
     cells that only serve the book are folded.
 
     Args:
         notebook: as it is in `notebooks/`; it is left as it is.
-        known: what stands for labels of notebooks and names of results that are known beforehand.
+        known: what stands for labels of notebooks and exercises, and for keys of cited works.
+        values: the results by name.
     """
     from copy import deepcopy
 
@@ -67,17 +133,18 @@ def make_edition(notebook: NotebookNode, known: Mapping[str, str]) -> NotebookNo
     for cell in deepcopy(notebook.cells):
         tags = set(cell.metadata.get("tags", []))
         if SOLUTION not in tags:
-            edition.cells += [cell, *_follow(cell, known)]
+            edition.cells += [cell, *_follow(cell, known, values)]
             if cell.cell_type == "markdown":
-                cell.source = write_plainly(cell.source, known)
+                cell.source = write_plainly(cell.source, known, values)
             elif tags & HIDDEN:
                 cell.metadata["jupyter"] = {"source_hidden": True}
             cell.metadata.pop("mystnb", None)
-    edition.cells[0].source += BLANKS
     return edition
 
 
-def _follow(cell: NotebookNode, known: Mapping[str, str]) -> Iterator[NotebookNode]:
+def _follow(
+    cell: NotebookNode, known: Mapping[str, str], values: Mapping[str, Any]
+) -> Iterator[NotebookNode]:
     """Yield what comes after a cell in the student edition only."""
     from nbformat.v4 import new_code_cell, new_markdown_cell
 
@@ -85,17 +152,19 @@ def _follow(cell: NotebookNode, known: Mapping[str, str]) -> Iterator[NotebookNo
         yield new_code_cell("# Your answer", id=f"{cell.id}-answer")
     if figure := cell.metadata.get("mystnb", {}).get("figure"):
         yield new_markdown_cell(
-            f"Figure *{name_figure(figure['name'])}*. {write_plainly(figure['caption'], known)}",
+            f"Figure *{name_figure(figure['name'])}*. {write_plainly(figure['caption'], known, values)}",
             id=f"{cell.id}-caption",
         )
 
 
-def write_plainly(text: str, known: Mapping[str, str]) -> str:
+def write_plainly(text: str, known: Mapping[str, str], values: Mapping[str, Any]) -> str:
     """Return the book's Markdown as plain Markdown: labels dropped, directives as headings and quotes, roles
     as words.
     """
-    text = DIRECTIVE.sub(lambda found: _write_directive(found[2], found[3], found[4]), LABEL.sub("", text))
-    return ROLE.sub(lambda found: _write_role(found[1], found[2], known), text)
+    text = LABEL.sub("", text)
+    text = DIRECTIVE.sub(lambda found: _write_directive(*found.groups()[1:], known=known), text)
+    text = ROLE.sub(lambda found: _write_role(found[1], found[2], known, values), text)
+    return re.sub(r"((?:^|[.?!]) *)the book's page", r"\1The book's page", text, flags=re.MULTILINE)
 
 
 def name_figure(label: str) -> str:
@@ -103,19 +172,28 @@ def name_figure(label: str) -> str:
     return label.removeprefix("fig-")
 
 
-def _write_directive(name: str, title: str, body: str) -> str:
+def _write_directive(name: str, title: str, options: str, body: str, known: Mapping[str, str]) -> str:
     if name == "exercise":
-        return f"### {title}\n\n{body.strip()}"
+        label = re.search(r"^:label: ([\w-]+)$", options, re.MULTILINE)[1]
+        return f"### {known[label]}: {title}\n\n{body.strip()}"
     return "\n".join(f"> {line}".rstrip() for line in (f"**{title}**", "", *body.strip().splitlines()))
 
 
-def _write_role(name: str, content: str, known: Mapping[str, str]) -> str:
+def _write_role(name: str, content: str, known: Mapping[str, str], values: Mapping[str, Any]) -> str:
     word, _, target = content.removesuffix(">").partition(" <")
-    value = content.split(":", maxsplit=1)[0]
+    if name == "glue:text":
+        return _write_value(content, values)
+    if name.startswith("cite"):
+        return known[word] if name == "cite:t" else f"({known[word]})"
     plain = {
-        "glue:text": known.get(value, f"⟨{value}⟩"),
         "ref": known.get(target or word, word),
         "doc": f"the book's page *{word}*",
-        "numref": f"figure *{name_figure(word)}*",
+        "numref": f"Figure *{name_figure(word)}*",
     }
-    return plain.get(name, f"[{word}]" if name.startswith("cite") else word)
+    return plain.get(name, word)
+
+
+def _write_value(content: str, values: Mapping[str, Any]) -> str:
+    """Return a result as the book writes it: `name`, or `name:form`."""
+    name, _, form = content.partition(":")
+    return format(values[name], form) if name in values else BLANK
