@@ -124,21 +124,29 @@ def test_numbers_come_from_the_executed_notebooks_and_are_blanks_without_them(tm
     (tmp_path / "references.bib").write_text((BOOK / "references.bib").read_text())
     monkeypatch.setattr(editions, "BOOK", tmp_path)
 
-    def read_opening_and_seeds():
-        [path] = [path for path in write_edition(tmp_path / "out") if path.name.startswith("01_")]
-        cells = nbformat.read(path, 4).cells
-        [seeds] = [cell.source for cell in cells if "answer questions" in cell.source]
-        return cells[0].source, seeds
+    source, place, name = next(
+        (path, cell.id, role[1])
+        for path in list_notebooks()
+        for cell in nbformat.read(path, 4).cells[1:]
+        if SOLUTION not in cell.metadata.get("tags", [])
+        and (role := re.search(r"\{glue:text\}`(\w+)", cell.source))
+    )
 
-    opening, seeds = read_opening_and_seeds()
+    def read_opening_and_place():
+        write_edition(tmp_path / "out")
+        cells = {cell.id: cell.source for cell in nbformat.read(tmp_path / "out" / source.name, 4).cells}
+        return next(iter(cells.values())), cells[place]
+
+    opening, blank = read_opening_and_place()
     assert BLANK in opening
-    assert f"Of the {BLANK} seeds" in seeds
+    assert BLANK in blank
     for path in list_notebooks():
-        cell = new_code_cell(outputs=[glued("n_seeds", "81"), glued("n_qa", "nan")])
+        cell = new_code_cell(outputs=[glued(name, "8181"), glued("none", "nan")])
         nbformat.write(new_notebook(cells=[cell]), tmp_path / path.name)
-    opening, seeds = read_opening_and_seeds()
+    opening, filled = read_opening_and_place()
     assert BLANK not in opening
-    assert f"Of the 81 seeds, {BLANK} answer" in seeds
+    assert re.split(r"8[,.]?181", filled)[0] == blank.split(BLANK)[0]
+    assert filled.count(BLANK) < blank.count(BLANK)
 
 
 def glued(name, text):
