@@ -5,6 +5,7 @@ import pytest
 from known_scores import MEANS, make_items
 
 from helpers.analysis.games import (
+    explain_pair,
     index_table,
     interaction_table,
     interaction_weights,
@@ -79,3 +80,10 @@ def test_the_tables_hold_one_row_a_group_and_category_of_tasks():
     pairs = interaction_table(items).set_index(["contrast", "tested_on"])["estimate"]
     assert pairs["qa+ie", "qa"] == pytest.approx(0.6 - 0.5 - 0.3 + 0.1)
     assert list(index_table(items)["contrast"].unique()) == ["qa+ie", "qa+gen", "ie+gen", "qa+ie+gen"]
+
+
+def test_a_pair_can_beat_the_mean_of_its_parts_and_stay_below_their_sum():
+    values = explain_pair({"qa": 0.5, "gen": 0.25, "qa+gen": 0.5}).set_index("quantity")["estimate"]
+    assert list(values["part"]) == [0.5, 0.25]
+    assert values[["mean", "pair", "sum"]].tolist() == [0.375, 0.5, 0.75]
+    assert values[["synergy", "interaction"]].tolist() == [0.125, -0.25]

@@ -6,7 +6,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, plot_sizes
-from helpers.figures.outcomes import find_limit, plot_gain_map
+from helpers.figures.outcomes import PALE_SHARE, find_limit, plot_task_gains, plot_transfer
 from helpers.study.cells import LATTICE
 
 
@@ -71,17 +71,53 @@ def test_the_size_curve_has_a_panel_for_each_quantity_and_a_tick_for_each_size(f
         estimate=[0.1, 0.2, 0.0, 0.1],
     )
     plot_sizes(table, figure.add_subplot())
-    assert [panel.get_ylabel() for panel in figure.axes[1:]] == [
-        "gain\n(score, 0 to 1)",
-        "synergy\n(score, 0 to 1)",
-    ]
+    assert list(read_panels(figure)) == ["QA tasks: gain", "QA tasks: synergy"]
+    assert figure.get_supylabel() == "Score, 0 to 1"
     assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["12", "24"]
 
 
-def test_the_gain_map_has_a_row_for_each_task_in_the_order_of_the_table(figure):
+def read_panels(figure):
+    return {panel.get_title(loc="left"): panel for panel in figure.axes if panel.axison}
+
+
+def test_gains_by_task_stand_in_the_panel_of_their_category_with_its_own_rows_stressed(figure):
     table = table_of(
-        cell=["qa", "ie"] * 2, task=["exam_choice"] * 2 + ["broad_choice"] * 2, estimate=[0.1, 0.2, 0.3, 0.4]
+        cell=["qa", "ie"] * 2,
+        task=["exam_choice"] * 2 + ["medication_status"] * 2,
+        category=["qa"] * 2 + ["ie"] * 2,
+        estimate=[0.2, 0.05, 0.3, 0.4],
     )
-    ax = plot_gain_map(table, figure.add_subplot())
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["Exam choice", "Broad choice"]
-    assert ax.texts[0].get_text() == "+0.10\n+0.00 to\n+0.20"
+    plot_task_gains(table, figure.add_subplot())
+    panels = read_panels(figure)
+    assert list(panels) == ["Question answering tasks", "Information extraction tasks"]
+    marks = {
+        line.get_xdata()[0]: (line.get_marker(), line.get_alpha())
+        for panel in panels.values()
+        for line in panel.lines
+        if line.get_marker() in ("o", "D")
+    }
+    assert marks == {0.2: ("D", 1), 0.05: ("o", PALE_SHARE), 0.3: ("o", 1), 0.4: ("D", 1)}
+
+
+def test_a_gain_and_its_interval_stand_on_the_line_of_their_mark(figure):
+    table = table_of(
+        trained_on=["qa", "gen", "qa+gen"],
+        tested_on="qa",
+        estimate=[0.2, -0.05, 0.15],
+        p_holm=[0.01, 0.9, 0.2],
+    )
+    plot_transfer(table, figure.add_subplot())
+    [panel] = read_panels(figure).values()
+    texts = {text.get_text(): (text.get_position()[1], text.get_weight()) for text in panel.texts}
+    assert texts == {
+        "+0.200 [0.100, 0.300]": (0, "bold"),
+        "−0.050 [−0.150, 0.050]": (1, "normal"),
+        "+0.150 [0.050, 0.250]": (2, "normal"),
+    }
+    rings = [line.get_ydata()[0] for line in panel.lines if line.get_fillstyle() == "none"]
+    assert rings == [0]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "own category alone",
+        "pale: interval holds zero",
+        "p < 0.05 after Holm",
+    ]

@@ -1,11 +1,13 @@
 """The look of the figures: colours that every eye can tell apart, texts that a phone can show."""
 
 import itertools
+import re
+from functools import cache
 
 import numpy as np
-import pandas as pd
 import pytest
 from colorspacious import cspace_convert
+from made import make_tables
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
@@ -13,11 +15,20 @@ from helpers.analysis.published import ablation
 from helpers.book.gallery import GALLERY, draw
 from helpers.figures.outcomes import find_limit
 from helpers.figures.published import MODEL_COLORS
-from helpers.figures.style import CATEGORY_COLORS, SERIES_COLORS, use_theme
+from helpers.figures.style import (
+    CATEGORY_COLORS,
+    SERIES_COLORS,
+    format_end,
+    format_gain,
+    measure_contrast,
+    pick_ink,
+    use_theme,
+)
 
 APART = 11  # distance in CAM02-UCS: colours of two marks are told apart without looking twice
-PHONE = 358  # width of a figure on a screen of 390 px
-LEGIBLE = 7.5  # px
+PHONE = 360  # px: width of a figure on a screen of 390
+LEGIBLE = 10  # px
+READABLE = 4.5  # contrast of a text (Web Content Accessibility Guidelines 2.2, level AA)
 
 
 @pytest.mark.parametrize("eyes", ["all colours", "deuteranomaly", "protanomaly", "tritanomaly"])
@@ -36,55 +47,76 @@ def test_colours_differ_for_eyes_that_miss_a_cone(colors, eyes):
     assert min(np.linalg.norm(one - other) for one, other in itertools.combinations(seen, 2)) > APART
 
 
-def grid_tables():
-    """Return tables of the figures that write the most into the least room, as large as the default study
-    makes them.
-    """
-    cells, categories = (
-        ["qa", "ie", "gen", "qa+ie", "qa+gen", "ie+gen", "qa+ie+gen", "all"],
-        ["qa", "ie", "gen"],
-    )
-    gains = {"estimate": 0.1, "low": -0.1, "high": 0.2}
-    transfer = pd.DataFrame(
-        [{"trained_on": cell, "tested_on": category, **gains} for cell in cells for category in categories]
-    )
-    tasks = pd.DataFrame(
-        [
-            {"cell": cell, "task": f"some_task_{n}", "metric": "exact match", **gains}
-            for cell in ["base", "qa", "ie", "gen"]
-            for n in range(9)
-        ]
-    )
-    roots = pd.DataFrame(
-        [{"verb": f"verb{n}", "n": 40 - n, "object": "summary", "n_object": 2} for n in range(20)]
-    )
-    return {
-        "transfer": transfer,
-        "lattice": transfer[transfer["trained_on"] != "all"],
-        "panels": tasks,
-        "gains": tasks[tasks["cell"] != "base"],
-        "root_verbs": roots,
-    }
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *grid_tables(),
-        *(name for name, drawing in GALLERY.items() if drawing.notebook == "06_published_results"),
-    ],
-)
-def test_texts_of_figures_are_legible_on_a_phone(name):
+def draw_small(name):
+    """Draw a figure of the gallery from a table that needs no study."""
     use_theme()
-    figure = draw(name, grid_tables()[name] if name in grid_tables() else GALLERY[name].table(None))
-    figure.canvas.draw()
-    scale = PHONE / (figure.get_figwidth() * 72)
-    sizes = {
-        text.get_text(): text.get_fontsize() * scale
-        for text in figure.findobj(Text)
-        if text.get_text().strip() and text.get_visible()
-    }
-    assert min(sizes.values()) >= LEGIBLE, min(sizes, key=sizes.get)
+    tables = make_tables()
+    return draw(name, tables[name] if name in tables else GALLERY[name].table(None))
+
+
+@cache
+def lay_out(name):
+    """Return a figure as it lies on the screen."""
+    figure = draw_small(name)
+    figure.draw_without_rendering()
+    return figure
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_texts_of_a_figure_are_large_enough_on_a_phone(name, tmp_path):
+    draw_small(name).savefig(tmp_path / "figure.svg")
+    svg = (tmp_path / "figure.svg").read_text(encoding="utf-8")
+    width = float(re.search(r'viewBox="0 0 ([0-9.]+) ', svg)[1])
+    sizes = [float(size) for size in re.findall(r"font-size: ([0-9.]+)px", svg)]
+    assert min(sizes) * PHONE / width >= LEGIBLE
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_texts_of_a_figure_stand_out_from_what_they_stand_on(name):
+    figure = lay_out(name)
+    for text in figure.findobj(Text):
+        if text.get_text().strip() and text.get_visible():
+            ink, paper = to_rgb(text.get_color()), find_paper(text)
+            assert measure_contrast(ink, paper) >= READABLE, text.get_text()
+
+
+def find_paper(text):
+    """Return the colour of a text's box, or of the patch that it stands on; white where there is none."""
+    if text.get_bbox_patch():
+        return to_rgb(text.get_bbox_patch().get_facecolor())
+    middle = text.get_window_extent().get_points().mean(axis=0)
+    patches = text.axes.patches if text.axes else []
+    under = [patch for patch in patches if patch.contains_point(middle) and patch.get_facecolor()[3] > 0]
+    return to_rgb(under[-1].get_facecolor()) if under else to_rgb("white")
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_labels_of_ticks_do_not_collide(name):
+    for ax in lay_out(name).axes:
+        for axis in (ax.xaxis, ax.yaxis) if ax.axison else ():
+            low, high = sorted(axis.get_view_interval())
+            boxes = [
+                tick.label1.get_window_extent()
+                for tick in axis.get_major_ticks()
+                if low <= tick.get_loc() <= high and tick.label1.get_visible() and tick.label1.get_text()
+            ]
+            assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize("color", ["#ff7f50", "#add8e6", "#d55e00", "#777777", "black", "white"])
+def test_ink_stands_out_on_any_colour(color):
+    assert measure_contrast(pick_ink(color), color) >= READABLE
+    assert measure_contrast("black", "white") == pytest.approx(21)
+
+
+def test_gains_have_a_sign_and_zero_has_no_minus():
+    assert [format_gain(value) for value in (0.126, -0.126, -0.001, 0.0)] == [
+        "+0.13",
+        "−0.13",
+        "+0.00",
+        "+0.00",
+    ]
+    assert [format_end(value, 2) for value in (0.126, -0.126, -0.001)] == ["0.13", "−0.13", "0.00"]
 
 
 def test_a_colour_scale_with_empty_cells_holds_all_values():

@@ -15,7 +15,7 @@ from helpers.models.load import choose_device, load_model, load_tokenizer, quiet
 from helpers.records import Instruction
 from helpers.store import look_up
 from helpers.tuning import lengths, lora, step
-from helpers.tuning.adapter import attach_adapter
+from helpers.tuning.adapter import attach_adapter, read_matrices
 from helpers.tuning.lora import prepare_model, show_seconds, tune
 from helpers.tuning.rows import EncodedRow, collate, encode_row
 from helpers.tuning.settings import TuningSettings
@@ -171,6 +171,14 @@ def test_the_adapters_start_depends_on_the_seed_alone(settings):
         )
     assert all(torch.equal(starts[0][name], starts[1][name]) for name in starts[0])
     assert all(weight.any() == ("lora_A" in name) for name, weight in starts[0].items())
+
+
+def test_the_matrices_of_a_layer_are_those_of_the_adapter(settings, instruction_file):
+    folder = tune(settings, instruction_file).file("adapter")
+    table = read_matrices(folder).set_index("matrix")
+    rank = settings.lora_rank
+    assert table[["n_rows", "n_columns"]].to_numpy().tolist() == [[64, 32], [64, rank], [rank, 32]]
+    assert list(table["learnt"]) == [False, True, True]
 
 
 def test_the_end_of_text_is_learnt(settings, encoded):

@@ -7,16 +7,24 @@ any other contrast.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from math import factorial
 from typing import TYPE_CHECKING
 
 from helpers.analysis.statistics import contrast_by_category
+from helpers.analysis.transfer import synergy_contrasts
+from helpers.records import BASE
 from helpers.study.cells import SINGLES, name_subset
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MADE_UP = {
+    "qa": 0.06,
+    "gen": 0.02,
+    "qa+gen": 0.05,
+}  # gains of an example, over the base model
 
 
 def list_subsets(players: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -85,3 +93,26 @@ def index_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.Dat
     return contrast_by_category(
         items, {name_subset(group): interaction_weights(players, group) for group in groups}
     )
+
+
+def explain_pair(gains: Mapping[str, float] = MADE_UP) -> pd.DataFrame:
+    """Return the gains of two categories and of their pair, their mean and sum, and the pair's synergy and
+    interaction by the weights that a study's tables use.
+
+    Args:
+        gains: over the base model, by cell: two categories, then their pair.
+
+    Returns:
+        quantity ('part' twice, 'mean', 'pair', 'sum', 'synergy', 'interaction'), cell, estimate.
+    """
+    import pandas as pd
+
+    *parts, pair = gains
+    weights = {"synergy": synergy_contrasts(parts)[pair], "interaction": pair_weights(*parts)}
+    values = {BASE: 0.0, **gains}
+    rows = [("part", part, gains[part]) for part in parts]
+    total = sum(gains[part] for part in parts)
+    rows += [("mean", pair, total / len(parts)), ("pair", pair, gains[pair]), ("sum", pair, total)]
+    for name, own in weights.items():
+        rows.append((name, pair, sum(weight * values[cell] for cell, weight in own.items())))
+    return pd.DataFrame(rows, columns=["quantity", "cell", "estimate"])

@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.analysis import comparison
-from helpers.analysis.games import interaction_table, shapley_table
+from helpers.analysis.games import explain_pair, interaction_table, shapley_table
+from helpers.analysis.hypotheses import add_holm
 from helpers.analysis.measures import compare_models
 from helpers.analysis.mixing import choice, intervals, judgement
 from helpers.analysis.mixing.losses import read_losses
@@ -36,7 +37,7 @@ from helpers.figures.endpoints import plot_parts, plot_signal
 from helpers.figures.evaluation import plot_differences
 from helpers.figures.mixing import plot_predictions, plot_triangle
 from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, plot_sizes
-from helpers.figures.outcomes import plot_gain_map, plot_intervals, plot_loss, plot_scores, plot_transfer
+from helpers.figures.outcomes import plot_intervals, plot_loss, plot_scores, plot_task_gains, plot_transfer
 from helpers.figures.published import (
     plot_claims,
     plot_published_transfer,
@@ -46,14 +47,17 @@ from helpers.figures.published import (
     plot_size_curves,
     plot_two_accounts,
 )
-from helpers.figures.style import CATEGORY_NAMES, SCORE_UNIT, name_cell
+from helpers.figures.sketches import plot_lora, plot_pair, plot_pipeline
+from helpers.figures.style import CATEGORY_NAMES, SCORE_UNIT, WIDTH, name_cell
 from helpers.jsonl import read_rows
 from helpers.paths import RESULTS
 from helpers.records import BASE, Instruction
+from helpers.store import Run
 from helpers.study.cells import LATTICE, SINGLES
 from helpers.study.endpoints import UNITS, choose_items, keep_tasks, take_endpoint
 from helpers.study.losses import load_losses
 from helpers.study.mixing import read_mixtures
+from helpers.study.overview import count_stages
 from helpers.synthesis.overview import (
     compare_instructions,
     count_growth,
@@ -63,6 +67,7 @@ from helpers.synthesis.overview import (
     share_categories,
 )
 from helpers.synthesis.verbs import count_roots
+from helpers.tuning.adapter import read_matrices
 from helpers.tuning.lora import LOG
 
 if TYPE_CHECKING:
@@ -78,7 +83,7 @@ class Drawing:
     notebook: str
     table: Callable[[Study], pd.DataFrame]
     plot: Callable[..., Axes]
-    size: tuple[float, float] = (7.0, 3.6)
+    size: tuple[float, float]
     of_endpoint: bool = False  # whether it shows the study's endpoint, whose unit its axis names
 
 
@@ -119,8 +124,12 @@ def label_sources(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(label=names)
 
 
+def _tuning(study: Study) -> Run:
+    return study.run_cells([study.tuning.categories])[study.tuning.categories].tuning
+
+
 def _loss(study: Study) -> pd.DataFrame:
-    return pd.read_csv(study.run_cells([study.tuning.categories])[study.tuning.categories].tuning.file(LOG))
+    return pd.read_csv(_tuning(study).file(LOG))
 
 
 def _singles(study: Study) -> pd.DataFrame:
@@ -207,40 +216,53 @@ GALLERY: dict[str, Drawing] = {
         "01_seed_curation",
         lambda study: share_categories({"seeds": [seed.category for seed in study.seeds]}),
         plot_shares,
+        (WIDTH, 3.2),
     ),
-    "seed_lengths": Drawing("01_seed_curation", lambda study: measure_lengths(study.seeds), plot_lengths),
+    "seed_lengths": Drawing(
+        "01_seed_curation", lambda study: measure_lengths(study.seeds), plot_lengths, (WIDTH, 3.4)
+    ),
     "seed_similarity": Drawing(
-        "01_seed_curation", lambda study: compare_instructions(study.seeds), plot_similarity
+        "01_seed_curation", lambda study: compare_instructions(study.seeds), plot_similarity, (WIDTH, 3.4)
     ),
+    "pipeline": Drawing("02_instruction_synthesis", count_stages, plot_pipeline, (WIDTH, 4.4)),
     "rejections": Drawing(
         "02_instruction_synthesis",
         lambda study: count_rejections(read_parsed_tasks(study.synthesis_run)),
         plot_rejections,
+        (WIDTH, 3.4),
     ),
     "growth": Drawing(
         "02_instruction_synthesis",
         lambda study: count_growth(read_parsed_tasks(study.synthesis_run)),
         plot_growth,
+        (WIDTH, 3.2),
     ),
     "saturation": Drawing(
         "02_instruction_synthesis",
         lambda study: count_growth(read_parsed_tasks(study.synthesis_run)),
         plot_saturation,
+        (WIDTH, 3.4),
     ),
-    "kept_shares": Drawing("02_instruction_synthesis", _shares, plot_shares),
-    "root_verbs": Drawing("02_instruction_synthesis", _roots, plot_roots, (7.0, 5.6)),
-    "loss": Drawing("03_lora_training", _loss, plot_loss),
+    "kept_shares": Drawing("02_instruction_synthesis", _shares, plot_shares, (WIDTH, 3.6)),
+    "root_verbs": Drawing("02_instruction_synthesis", _roots, plot_roots, (WIDTH, 5.8)),
+    "lora": Drawing(
+        "03_lora_training",
+        lambda study: read_matrices(_tuning(study).file("adapter")),
+        plot_lora,
+        (WIDTH, 3.6),
+    ),
+    "loss": Drawing("03_lora_training", _loss, plot_loss, (WIDTH, 3.4)),
     "scores": Drawing(
         "03_lora_training",
         lambda study: score_tasks(study.collect_items([BASE, study.tuning.categories])),
         plot_scores,
-        (7.0, 4.8),
+        (WIDTH, 4.8),
     ),
     "differences": Drawing(
         "03_lora_training",
         lambda study: compare_models(study.collect_items([BASE, study.tuning.categories]), BASE),
         plot_differences,
-        (7.0, 4.0),
+        (WIDTH, 4.4),
     ),
     "tuning_sources": Drawing(
         "03_lora_training",
@@ -250,148 +272,157 @@ GALLERY: dict[str, Drawing] = {
             )
         ),
         plot_sources,
-        (7.0, 5.6),
+        (WIDTH, 6.0),
     ),
     "panels": Drawing(
-        "04_category_ablation", lambda study: score_tasks(_singles(study)), plot_panels, (6.4, 7.0)
+        "04_category_ablation", lambda study: score_tasks(_singles(study)), plot_panels, (WIDTH, 8.4)
     ),
     "gains": Drawing(
         "04_category_ablation",
         lambda study: gain_by_task(_singles(study), SINGLES),
-        plot_gain_map,
-        (6.4, 7.4),
+        plot_task_gains,
+        (WIDTH, 6.4),
     ),
     "single_transfer": Drawing(
         "04_category_ablation",
-        lambda study: transfer_table(choose_items(_single_losses(study), LOSS), SINGLES),
+        lambda study: add_holm(transfer_table(choose_items(_single_losses(study), LOSS), SINGLES)),
         partial(plot_transfer, unit=UNITS[LOSS]),
-        (6.4, 3.6),
+        (WIDTH, 4.6),
     ),
     "parts": Drawing(
-        "04_category_ablation", lambda study: list_parts(_single_losses(study)), plot_parts, (7.0, 3.6)
+        "04_category_ablation", lambda study: list_parts(_single_losses(study)), plot_parts, (WIDTH, 5.0)
     ),
     "signal": Drawing(
         "04_category_ablation",
         lambda study: list_signals(_single_losses(study), _singles(study)),
         plot_signal,
-        (6.4, 4.4),
+        (WIDTH, 4.4),
     ),
     "controls": Drawing(
         "04_category_ablation",
         lambda _: list_controls(read_controls()),
         partial(plot_parts, label="{}"),
-        (7.0, 3.6),
+        (WIDTH, 5.0),
     ),
     "reference_transfer": Drawing(
         "04_category_ablation",
-        lambda _: transfer_table(_reference_losses([BASE, *SINGLES]), SINGLES),
+        lambda _: add_holm(transfer_table(_reference_losses([BASE, *SINGLES]), SINGLES)),
         partial(plot_transfer, unit=UNITS[LOSS]),
-        (6.4, 3.6),
+        (WIDTH, 4.6),
     ),
     "single_sources": Drawing(
         "04_category_ablation",
         lambda study: label_sources(comparison.single_gains(_singles(study))),
         plot_sources,
-        (6.4, 8.0),
+        (WIDTH, 7.6),
     ),
     "lattice": Drawing(
         "05_multitask_synergy",
         lambda study: transfer_table(study.endpoint_items, study.grid.lattice_cells[1:]),
         plot_lattice,
-        (6.4, 8.4),
+        (WIDTH, 8.4),
         of_endpoint=True,
     ),
     "transfer": Drawing(
         "05_multitask_synergy",
-        lambda study: transfer_table(
-            study.endpoint_items, [*study.grid.lattice_cells[1:], *study.grid.control_cells]
+        lambda study: add_holm(
+            transfer_table(study.endpoint_items, [*study.grid.lattice_cells[1:], *study.grid.control_cells])
         ),
         plot_transfer,
-        (6.4, 6.8),
+        (WIDTH, 8.8),
         of_endpoint=True,
     ),
+    "pair": Drawing("05_multitask_synergy", lambda _: explain_pair(), plot_pair, (WIDTH, 3.6)),
     "additions": Drawing(
         "05_multitask_synergy",
-        lambda study: label_additions(addition_table(study.endpoint_items, study.grid.players)),
+        lambda study: label_additions(add_holm(addition_table(study.endpoint_items, study.grid.players))),
         plot_intervals,
-        (6.4, 3.6),
+        (WIDTH, 3.8),
         of_endpoint=True,
     ),
     "synergies": Drawing(
         "05_multitask_synergy",
-        lambda study: label_pairs(synergy_table(study.endpoint_items, study.grid.players)),
+        lambda study: label_pairs(add_holm(synergy_table(study.endpoint_items, study.grid.players))),
         plot_intervals,
-        (6.4, 4.2),
+        (WIDTH, 4.6),
         of_endpoint=True,
     ),
     "interactions": Drawing(
         "05_multitask_synergy",
-        lambda study: label_pairs(interaction_table(study.endpoint_items, study.grid.players)),
+        lambda study: label_pairs(add_holm(interaction_table(study.endpoint_items, study.grid.players))),
         plot_intervals,
-        (6.4, 4.2),
+        (WIDTH, 4.6),
         of_endpoint=True,
     ),
     "shapley": Drawing(
         "05_multitask_synergy",
         lambda study: shapley_table(study.endpoint_items, study.grid.players),
         plot_shapley,
-        (6.4, 4.2),
+        (WIDTH, 4.4),
         of_endpoint=True,
     ),
     "sizes": Drawing(
         "05_multitask_synergy",
         lambda study: size_table(study.collect_sizes(), study.grid.players),
         plot_sizes,
-        (6.4, 6.0),
+        (WIDTH, 6.4),
     ),
     "reference_synergies": Drawing(
         "05_multitask_synergy",
-        lambda _: label_pairs(synergy_table(_reference_losses(LATTICE))),
+        lambda _: label_pairs(add_holm(synergy_table(_reference_losses(LATTICE)))),
         partial(plot_intervals, unit=UNITS[LOSS]),
-        (6.4, 4.2),
+        (WIDTH, 4.6),
     ),
     "mixture_predictions": Drawing(
-        "05_multitask_synergy", lambda _: _predict_mixtures()[0], plot_predictions, (6.4, 4.6)
+        "05_multitask_synergy", lambda _: _predict_mixtures()[0], plot_predictions, (WIDTH, 4.8)
     ),
     "mixture_triangle": Drawing(
-        "05_multitask_synergy", lambda _: _predict_mixtures()[1], plot_triangle, (6.4, 5.0)
+        "05_multitask_synergy", lambda _: _predict_mixtures()[1], plot_triangle, (WIDTH, 5.6)
     ),
     "addition_sources": Drawing(
-        "05_multitask_synergy", lambda _: label_sources(comparison.addition_gains()), plot_sources, (6.4, 6.8)
+        "05_multitask_synergy",
+        lambda _: label_sources(comparison.addition_gains()),
+        plot_sources,
+        (WIDTH, 6.8),
     ),
     "published_table1": Drawing(
         PUBLISHED_RESULTS,
         lambda _: label_scores(("table1",), ("accuracy",)),
         plot_scores_of_models,
-        (7.0, 4.8),
+        (WIDTH, 5.6),
     ),
     "published_table2": Drawing(
         PUBLISHED_RESULTS,
         lambda _: label_scores(("table2",), ("precision", "recall", "f1", "conditional_accuracy")),
         plot_scores_of_models,
-        (7.0, 4.2),
+        (WIDTH, 5.2),
     ),
     "published_table3_judged": Drawing(
-        PUBLISHED_RESULTS, lambda _: label_scores(("table3",), JUDGED), plot_scores_of_models, (7.0, 3.8)
+        PUBLISHED_RESULTS,
+        lambda _: label_scores(("table3",), JUDGED),
+        partial(plot_scores_of_models, unit="points, 1 to 5"),
+        (WIDTH, 4.6),
     ),
     "published_table3_automatic": Drawing(
-        PUBLISHED_RESULTS, lambda _: label_scores(("table3",), AUTOMATIC), plot_scores_of_models, (7.0, 3.8)
+        PUBLISHED_RESULTS, lambda _: label_scores(("table3",), AUTOMATIC), plot_scores_of_models, (WIDTH, 4.6)
     ),
-    "published_claims": Drawing(PUBLISHED_RESULTS, lambda _: claims.list_all_ways(), plot_claims, (7.0, 3.6)),
+    "published_claims": Drawing(
+        PUBLISHED_RESULTS, lambda _: claims.list_all_ways(), plot_claims, (WIDTH, 3.6)
+    ),
     "published_table4": Drawing(
-        PUBLISHED_RESULTS, lambda _: ablation.compare_with_own(), plot_two_accounts, (6.4, 4.8)
+        PUBLISHED_RESULTS, lambda _: ablation.compare_with_own(), plot_two_accounts, (WIDTH, 4.8)
     ),
     "published_transfer": Drawing(
-        PUBLISHED_RESULTS, lambda _: ablation.printed_gains(), plot_published_transfer, (6.4, 5.6)
+        PUBLISHED_RESULTS, lambda _: ablation.printed_gains(), plot_published_transfer, (WIDTH, 5.6)
     ),
     "published_figure2": Drawing(
-        PUBLISHED_RESULTS, lambda _: ablation.share_of_full_gain(), plot_share_of_full_gain, (7.0, 5.6)
+        PUBLISHED_RESULTS, lambda _: ablation.share_of_full_gain(), plot_share_of_full_gain, (WIDTH, 5.8)
     ),
     "published_figure3": Drawing(
-        PUBLISHED_RESULTS, lambda _: ablation.gain_curves(), plot_size_curves, (7.0, 3.8)
+        PUBLISHED_RESULTS, lambda _: ablation.gain_curves(), plot_size_curves, (WIDTH, 7.0)
     ),
     "published_sizes": Drawing(
-        PUBLISHED_RESULTS, lambda _: ablation.share_by_size(), plot_share_by_size, (7.0, 4.0)
+        PUBLISHED_RESULTS, lambda _: ablation.share_by_size(), plot_share_by_size, (WIDTH, 4.2)
     ),
 }
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from helpers.figures.style import CATEGORY_COLORS, label_rows, list_errors
 
@@ -27,7 +28,7 @@ def plot_sources(table: pd.DataFrame, ax: Axes) -> Axes:
     measures share no axis. The category of tasks gives the colour, the source the mark.
 
     Example:
-        fig, ax = plt.subplots(figsize=(7, 5))
+        fig, ax = plt.subplots(figsize=(4.8, 5.6))
         plot_sources(pd.read_csv("book/figures/tuning_sources.csv"), ax)
 
     Args:
@@ -46,7 +47,7 @@ def plot_sources(table: pd.DataFrame, ax: Axes) -> Axes:
         Line2D([], [], color="#444444", linestyle="none", marker=marker, fillstyle=fill, label=name)
         for name, marker, fill in shown
     ]
-    ax.figure.legend(handles=marks, frameon=False, loc="outside lower center", ncols=2, fontsize="small")
+    ax.figure.legend(handles=marks, loc="outside lower center")
     return ax
 
 
@@ -63,5 +64,5 @@ def _draw_scale(panel: Axes, table: pd.DataFrame, scale: str) -> None:
     panel.axvline(0, color="black", linewidth=0.8)
     label_rows(panel, labels)
     panel.set_ylim(len(labels) - 0.5, -0.5)
-    panel.set_xlabel(f"Gain ({scale})", fontsize="small")
-    panel.tick_params(labelsize="small")
+    panel.set_xlabel(f"Gain ({scale})")
+    panel.xaxis.set_major_locator(MaxNLocator(4))

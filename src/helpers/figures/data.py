@@ -8,12 +8,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from helpers.figures.style import CATEGORY_COLORS, GREY, SERIES_COLORS, name_category
+from helpers.figures.style import BLACK, GREY, PALE, SERIES_COLORS, name_category
 from helpers.records import order_categories
 
 if TYPE_CHECKING:
     import pandas as pd
 
+SOURCE_COLORS = dict(zip(("seeds", "kept", "paper"), SERIES_COLORS, strict=True))
 THRESHOLD = 0.7  # of ROUGE-L, from which on the paper rejects an instruction
 
 
@@ -31,14 +32,14 @@ def plot_shares(table: pd.DataFrame, ax: Axes) -> Axes:
         x="share",
         hue="source",
         order=order,
-        palette=SERIES_COLORS[: table["source"].nunique()],
+        palette=SOURCE_COLORS,
         saturation=1,
         ax=ax,
     )
     ax.set(xlabel="Share of tasks", ylabel="")
     ax.set_yticks(ax.get_yticks(), [name_category(category) for category in order])
-    ax.xaxis.set_major_formatter(PercentFormatter(1))
-    ax.legend(title="", frameon=False, loc="lower right")
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.legend(title="", loc="lower center", bbox_to_anchor=(0.3, 1), ncols=3)
     return ax
 
 
@@ -53,14 +54,12 @@ def plot_similarity(matrix: pd.DataFrame, ax: Axes) -> Axes:
     import numpy as np
 
     pairs = matrix.to_numpy()[np.triu_indices(len(matrix), k=1)]
-    ax.hist(pairs, bins=np.linspace(0, 1, 51), color=CATEGORY_COLORS["qa"], edgecolor="white", linewidth=0.5)
-    ax.axvline(
-        pairs.max(), color=CATEGORY_COLORS["ie"], linestyle="--", label=f"closest pair, {pairs.max():.2f}"
-    )
-    ax.axvline(THRESHOLD, color="black", label=f"filter of new instructions, {THRESHOLD}")
-    ax.set(xlabel="ROUGE-L F1 of a pair (0 to 1)", ylabel="Pairs of seed instructions", xlim=(0, 1))
+    ax.hist(pairs, bins=np.linspace(0, 1, 51), color=PALE, edgecolor="white", linewidth=0.5)
+    ax.axvline(pairs.max(), color=BLACK, linestyle="--", label=f"closest pair, {pairs.max():.2f}")
+    ax.axvline(THRESHOLD, color=BLACK, label=f"filter of new instructions, {THRESHOLD}")
+    ax.set(xlabel="ROUGE-L F1 of a pair (0 to 1)", ylabel="Pairs of seed instructions (number)", xlim=(0, 1))
     ax.grid(visible=False, axis="x")
-    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0))
     return ax
 
 
@@ -71,9 +70,9 @@ def plot_lengths(table: pd.DataFrame, ax: Axes) -> Axes:
         table: field, words.
         ax: where to draw.
     """
-    sns.ecdfplot(table, x="words", hue="field", palette=SERIES_COLORS, ax=ax)
+    sns.ecdfplot(table, x="words", hue="field", palette=SERIES_COLORS, linewidth=2, ax=ax)
     ax.set(xlabel="Length (words)", ylabel="Share of tasks at most this long")
-    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.get_legend().set(title="", frame_on=False)
     return ax
 
@@ -85,9 +84,10 @@ def plot_rejections(table: pd.DataFrame, ax: Axes) -> Axes:
         table: reason, n.
         ax: where to draw.
     """
-    sns.barplot(table, y="reason", x="n", color=CATEGORY_COLORS["ie"], saturation=1, ax=ax)
+    sns.barplot(table, y="reason", x="n", color=PALE, saturation=1, ax=ax)
     ax.bar_label(ax.containers[0], padding=3)
-    ax.set(xlabel="Rejected tasks", ylabel="")
+    ax.margins(x=0.12)
+    ax.set(xlabel="Rejected tasks (number)", ylabel="")
     return ax
 
 
@@ -100,12 +100,17 @@ def plot_saturation(table: pd.DataFrame, ax: Axes) -> Axes:
         ax: where to draw.
     """
     window = max(1, len(table) // 6)
-    ax.scatter(table["request"], table["share_new"], s=14, color=GREY, label="one request")
+    ax.scatter(table["request"], table["share_new"], s=14, color=PALE, label="one request")
     mean = table["share_new"].rolling(window, min_periods=1).mean()
-    ax.plot(table["request"], mean, color=CATEGORY_COLORS["qa"], label=f"mean of the last {window}")
-    ax.set(xlabel="Requests to the teacher", ylabel="Novel among sound tasks", xlim=(0, None), ylim=(0, 1.05))
+    ax.plot(table["request"], mean, color=BLACK, label=f"mean of the last {window}")
+    ax.set(
+        xlabel="Requests to the teacher (number)",
+        ylabel="Novel among sound tasks (share)",
+        xlim=(0, None),
+        ylim=(0, 1.05),
+    )
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.legend(frameon=False, loc="lower left")
+    ax.legend(loc="lower left")
     return ax
 
 
@@ -121,9 +126,9 @@ def plot_roots(table: pd.DataFrame, ax: Axes) -> Axes:
         .agg(n=("n", "first"), objects=("object", lambda names: ", ".join(filter(None, names))))
         .reset_index()
     )
-    sns.barplot(verbs, y="verb", x="n", color=CATEGORY_COLORS["gen"], saturation=1, ax=ax)
-    ax.bar_label(ax.containers[0], labels=verbs["objects"], padding=4, fontsize=11, color=GREY)
-    ax.set(xlabel="Instructions with this root verb", ylabel="", xlim=(0, verbs["n"].max() * 1.9))
+    sns.barplot(verbs, y="verb", x="n", color=PALE, saturation=1, ax=ax)
+    ax.bar_label(ax.containers[0], labels=verbs["objects"], padding=4, color=GREY)
+    ax.set(xlabel="Instructions with this root verb (number)", ylabel="", xlim=(0, 2.6 * verbs["n"].max()))
     return ax
 
 
@@ -135,7 +140,7 @@ def plot_growth(table: pd.DataFrame, ax: Axes) -> Axes:
         ax: where to draw.
     """
     ax.plot(table["request"], table["parsed"], color=GREY, linestyle="--", label="parsed")
-    ax.plot(table["request"], table["kept"], color=CATEGORY_COLORS["qa"], label="kept")
-    ax.set(xlabel="Requests to the teacher", ylabel="Tasks", xlim=(0, None), ylim=(0, None))
-    ax.legend(frameon=False)
+    ax.plot(table["request"], table["kept"], color=BLACK, label="kept")
+    ax.set(xlabel="Requests to the teacher (number)", ylabel="Tasks (number)", xlim=(0, None), ylim=(0, None))
+    ax.legend()
     return ax

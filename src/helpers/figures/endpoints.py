@@ -4,31 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from helpers.figures.mixtures import split_axes
-from helpers.figures.style import color_categories, label_rows, list_errors, name_cell, name_task
+from helpers.figures.style import (
+    BLACK,
+    PALE,
+    color_categories,
+    label_rows,
+    name_cell,
+    name_task,
+    split_axes,
+)
 from helpers.records import order_categories
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PART_NAMES = {
-    "stop": "Stop\n(nats)",
-    "words": "Words\n(nats a token)",
-    "choice": "Choice\n(nats)",
-    "calibrated": "Choice,\ncalibrated (nats)",
+    "stop": "Stop (nats)",
+    "words": "Words (nats a token)",
+    "choice": "Choice (nats)",
+    "calibrated": "Choice, calibrated (nats)",
 }
-ENDPOINT_STYLES = {"loss": ("o", "#0072b2"), "words": ("^", "#56b4e9"), "score": ("s", "#595959")}
+ENDPOINT_STYLES = {"loss": ("o", BLACK, "full"), "words": ("^", BLACK, "none"), "score": ("s", PALE, "full")}
+MARKERS = "osD"
 
 
 def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axes:
-    """Draw the gains in each part of the loss side by side, each part with its own axis: one row a category
-    of tasks, one mark a category of training rows.
+    """Draw the gains in each part of the loss, each part a panel with its own axis: one row a category of
+    tasks, one mark a category of training rows, or a kind of them; the tasks' own category is filled.
 
     Example:
-        fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+        fig, ax = plt.subplots(figsize=(4.8, 5.2), layout="constrained")
         plot_parts(pd.read_csv("book/figures/parts.csv"), ax)
 
     Args:
@@ -39,32 +48,33 @@ def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axe
     parts = list(dict.fromkeys(table["part"]))
     categories = list(order_categories(table["tested_on"]))
     players = list(dict.fromkeys(table["trained_on"]))
-    colors = color_categories(players)
-    for number, (part, panel) in enumerate(zip(parts, split_axes(ax, len(parts), len(parts)), strict=True)):
-        for place, player in enumerate(players):
-            rows = table[(table["part"] == part) & (table["trained_on"] == player)]
-            shift = (place - (len(players) - 1) / 2) * 0.22
-            heights = np.array([categories.index(category) for category in rows["tested_on"]]) + shift
-            panel.errorbar(
-                rows["estimate"],
-                heights,
-                xerr=list_errors(rows),
-                linestyle="none",
-                marker="o",
-                markersize=5,
-                capsize=2,
-                color=colors[player],
-                label=label.format(name_cell(player)),
-            )
-        panel.axvline(0, color="black", linewidth=0.8)
-        label_rows(panel, [f"{name_cell(category)} tasks" for category in categories])
+    colors, kinds = color_categories(categories), not set(players) & set(categories)
+    for number, (part, panel) in enumerate(zip(parts, split_axes(ax, len(parts), 2), strict=True)):
+        for row in table[table["part"] == part].itertuples():
+            place = players.index(row.trained_on)
+            height = categories.index(row.tested_on) + (place - (len(players) - 1) / 2) * 0.25
+            color = colors[row.tested_on if kinds else row.trained_on]
+            style = {"marker": MARKERS[place % 3], "color": color, "markersize": 6}
+            fill = "full" if kinds or row.trained_on == row.tested_on else "none"
+            panel.plot([row.low, row.high], [height, height], color=color, linewidth=1.5)
+            panel.plot(row.estimate, height, fillstyle=fill, **style)
+        panel.axvline(0, color=BLACK, linewidth=0.8, zorder=0)
+        label_rows(panel, [] if number % 2 else [f"{name_cell(category)} tasks" for category in categories])
         panel.set_ylim(len(categories) - 0.5, -0.5)
-        if number:
-            panel.set_yticklabels([])
-        panel.set_xlabel(PART_NAMES[part], fontsize=11)
-        panel.tick_params(axis="x", labelsize=10)
-    handles, labels = panel.get_legend_handles_labels()
-    ax.figure.legend(handles, labels, frameon=False, loc="outside upper center", ncols=len(players))
+        panel.set_xlabel(PART_NAMES[part])
+        panel.xaxis.set_major_locator(MaxNLocator(4))
+    handles = [
+        Line2D(
+            [],
+            [],
+            linestyle="none",
+            marker=MARKERS[place % 3],
+            color=BLACK if kinds else colors[player],
+            label=label.format(name_cell(player)),
+        )
+        for place, player in enumerate(players)
+    ]
+    ax.figure.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1, handletextpad=0.2)
     return ax
 
 
@@ -72,7 +82,7 @@ def plot_signal(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the ratio of signal to noise over items of each task (rows) for each endpoint (marks).
 
     Example:
-        fig, ax = plt.subplots(figsize=(6.4, 4.4))
+        fig, ax = plt.subplots(figsize=(4.8, 4.4))
         plot_signal(pd.read_csv("book/figures/signal.csv"), ax)
 
     Args:
@@ -81,12 +91,15 @@ def plot_signal(table: pd.DataFrame, ax: Axes) -> Axes:
     """
     tasks = list(dict.fromkeys(table["task"]))
     for endpoint, rows in table.groupby("endpoint", sort=False):
-        marker, color = ENDPOINT_STYLES[endpoint]
+        marker, color, fill = ENDPOINT_STYLES[endpoint]
         heights = [tasks.index(task) for task in rows["task"]]
-        style = {"linestyle": "none", "markersize": 7, "marker": marker, "color": color}
+        style = {"linestyle": "none", "markersize": 7, "marker": marker, "color": color, "fillstyle": fill}
         ax.plot(rows["signal_to_items"], heights, label=endpoint, **style)
     ax.axvline(1, color="black", linewidth=0.8)
     label_rows(ax, [name_task(task) for task in tasks])
-    ax.set(xlabel="Signal to noise: spread between cells over the items' standard error", xlim=(0, None))
-    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    ax.set(
+        xlabel="Signal to noise (ratio): spread between\nmodels over the items' standard error",
+        xlim=(0, None),
+    )
+    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=3)
     return ax

@@ -38,6 +38,6 @@ def plot_differences(table: pd.DataFrame, ax: Axes) -> Axes:
         )
     ax.axvline(0, color="black", linewidth=0.8)
     label_rows(ax, [name_task(task) for task in table["task"]])
-    ax.set(xlabel="Difference of scores")
-    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=3)
+    ax.set(xlabel="Difference of scores (on 0 to 1)")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.3, 1))
     return ax

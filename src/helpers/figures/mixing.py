@@ -46,7 +46,7 @@ def plot_predictions(table: pd.DataFrame, ax: Axes) -> Axes:
             face = "black" if kind == "mixture" else "none"
             ax.plot([], [], marker, color="black", markerfacecolor=face, label=label)
     ax.set(xlabel="Observed loss (nats a token)", ylabel="Predicted loss (nats a token)")
-    ax.legend(frameon=False, fontsize=10)
+    ax.legend(loc="upper left", handletextpad=0.2)
     return ax
 
 
@@ -55,7 +55,7 @@ def plot_triangle(table: pd.DataFrame, ax: Axes) -> Axes:
     recommended mixture and those that may be as good.
 
     Example:
-        fig, ax = plt.subplots(figsize=(6.4, 5))
+        fig, ax = plt.subplots(figsize=(4.8, 5.4))
         plot_triangle(pd.read_csv("book/figures/mixture_triangle.csv"), ax)
 
     Args:
@@ -82,6 +82,7 @@ def plot_triangle(table: pd.DataFrame, ax: Axes) -> Axes:
     for side, name in zip(("t", "l", "r"), names, strict=True):
         getattr(panel, f"set_{side}label")(f"{name_category(name)} rows (share)")
         getattr(panel, f"{side}axis").set_label_position("tick1")
-    ax.figure.colorbar(filled, ax=panel, label="Predicted loss (nats a token)", shrink=0.8, pad=0.14)
-    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=10, facecolor="#aaaaaa")
+    bar = {"location": "bottom", "shrink": 0.8, "pad": 0.04}
+    ax.figure.colorbar(filled, ax=panel, label="Predicted loss (nats a token)", **bar)
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=True, facecolor="#aaaaaa")
     return panel

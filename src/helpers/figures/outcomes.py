@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
+from helpers.analysis.hypotheses import ALPHA
 from helpers.figures.style import (
     BASE_COLOR,
-    DIVERGING,
+    BLACK,
+    GREY,
     SCORE_UNIT,
     TUNED_COLOR,
     color_categories,
+    color_cell,
+    format_end,
+    format_gain,
     label_rows,
     list_errors,
     name_category,
     name_cell,
     name_task,
+    split_axes,
 )
 from helpers.records import BASE, order_categories
 
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MARKERS = "osD^vP*X"
+PALE_SHARE = 0.4  # of a colour, for what may be zero
 
 
 def plot_loss(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -53,7 +60,7 @@ def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the score of each model on each task with its interval.
 
     Example:
-        fig, ax = plt.subplots(figsize=(7, 4.8))
+        fig, ax = plt.subplots(figsize=(4.8, 4.8))
         plot_scores(pd.read_csv("book/figures/scores.csv"), ax)
 
     Args:
@@ -74,113 +81,141 @@ def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
         )
     label_rows(ax, [name_task(task) for task in tasks])
     ax.set(xlabel="Score (0 to 1)", xlim=(-0.02, 1))
-    ax.legend(frameon=False)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2)
     return ax
 
 
 def plot_intervals(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
-    """Draw estimates with intervals below each other (forest plot).
+    """Draw estimates with intervals below each other, one panel a category of tasks, each with its numbers on
+    the same line (forest plot). Pale: the interval holds zero. Ringed: it holds after Holm's correction.
 
     Example:
-        fig, ax = plt.subplots()
+        fig, ax = plt.subplots(figsize=(4.8, 4.2), layout="constrained")
         plot_intervals(pd.read_csv("book/figures/additions.csv"), ax)
 
     Args:
-        table: label, tested_on (category of tasks, gives the colour), estimate, low, high.
+        table: contrast (or added, a category that joins the tasks' own), tested_on (category of tasks),
+            estimate, low, high, and perhaps p_holm.
         ax: where to draw.
         unit: of the estimates.
     """
-    colors = color_categories(table["tested_on"])
-    for category, rows in table.reset_index(drop=True).groupby("tested_on", sort=False):
-        _draw_intervals(
-            ax,
-            rows,
-            rows.index.to_numpy(),
-            color=colors[category],
-            marker="o",
-            label=name_category(category),
-        )
-    ax.axvline(0, color="black", linewidth=0.8)
-    label_rows(ax, list(table["label"]))
-    ax.set(xlabel=f"Difference ({unit})")
+    names = "+ " + table["added"].map(name_cell) if "added" in table else table["contrast"].map(name_cell)
+    _draw_forest(table.assign(label=names), ax, f"Difference ({unit})")
     return ax
-
-
-def plot_gain_map(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the gain over the base model on each task (rows) of each cell (columns) as a heat map, with
-    intervals.
-
-    Example:
-        fig, ax = plt.subplots(figsize=(6.4, 5.6))
-        plot_gain_map(pd.read_csv("book/figures/gains.csv"), ax)
-
-    Args:
-        table: cell, task, estimate, low, high.
-        ax: where to draw.
-    """
-    cells, tasks = list(dict.fromkeys(table["cell"])), list(dict.fromkeys(table["task"]))
-    return draw_heat(
-        table.assign(row=table["task"].map(name_task), column=table["cell"].map(name_cell)),
-        ax,
-        map(name_task, tasks),
-        map(name_cell, cells),
-        "",
-    )
 
 
 def plot_transfer(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
-    """Draw the transfer matrix: rows are what the model was tuned on, columns the category of tasks, values
-    the gain over base with its interval.
+    """Draw the transfer matrix as panels, one a category of tasks: the gain over base of every model with
+    its interval, what was tuned on that category alone stressed.
 
     Example:
-        fig, ax = plt.subplots()
+        fig, ax = plt.subplots(figsize=(4.8, 7.6), layout="constrained")
         plot_transfer(pd.read_csv("book/figures/transfer.csv"), ax)
 
     Args:
-        table: trained_on, tested_on, estimate, low, high.
+        table: trained_on, tested_on (category of tasks), estimate, low, high, and perhaps p_holm.
         ax: where to draw.
         unit: of the gains.
     """
-    columns = {
-        category: name_category(category).replace(" ", "\n", 1)
-        for category in order_categories(table["tested_on"])
-    }
-    named = table.assign(row=table["trained_on"].map(name_cell), column=table["tested_on"].map(columns))
-    draw_heat(named, ax, dict.fromkeys(named["row"]), columns.values(), "Category of the tasks", unit)
-    ax.set(ylabel="Tuned on")
+    rows = table.assign(
+        label=table["trained_on"].map(name_cell), own=table["trained_on"] == table["tested_on"]
+    )
+    _draw_forest(rows, ax, f"Gain over base ({unit})", "own category alone" if rows["own"].any() else "")
     return ax
 
 
-def draw_heat(
-    table: pd.DataFrame,
-    ax: Axes,
-    rows: Iterable[str],
-    columns: Iterable[str],
-    title: str,
-    unit: str = SCORE_UNIT,
-) -> Axes:
-    """Draw gains as a heat map, white at zero, from the columns row, column, estimate, low and high."""
-    order = {"index": list(rows), "columns": list(columns)}
-    table = table.assign(
-        text=[f"{row.estimate:+.2f}\n{row.low:+.2f} to\n{row.high:+.2f}" for row in table.itertuples()]
-    )
-    matrix = table.pivot(index="row", columns="column", values="estimate").reindex(**order)
-    texts = table.pivot(index="row", columns="column", values="text").reindex(**order)
-    limit = find_limit(matrix.to_numpy())
-    sns.heatmap(
-        matrix,
-        annot=texts,
-        fmt="",
-        cmap=DIVERGING,
-        vmin=-limit,
-        vmax=limit,
-        annot_kws={"fontsize": 11},
-        ax=ax,
-    )
-    ax.collections[0].colorbar.set_label(f"Gain over base ({unit})")
-    ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
-    ax.set(xlabel=title, ylabel="")
+def plot_task_gains(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
+    """Draw the gain over the base model on each task, one panel a category of tasks, one mark what the model
+    was tuned on; that category's own rows are stressed.
+
+    Example:
+        fig, ax = plt.subplots(figsize=(4.8, 6.4), layout="constrained")
+        plot_task_gains(pd.read_csv("book/figures/gains.csv"), ax)
+
+    Args:
+        table: cell, task, category (of the task), estimate, low, high.
+        ax: where to draw.
+        unit: of the gains.
+    """
+    cells = list(dict.fromkeys(table["cell"]))
+    panels = _split_categories(table.rename(columns={"category": "tested_on"}), ax, "task")
+    for (category, rows), panel in panels:
+        tasks = list(dict.fromkeys(rows["task"]))
+        for row in rows.itertuples():
+            height = tasks.index(row.task) + (cells.index(row.cell) - (len(cells) - 1) / 2) * 0.25
+            _draw_mark(panel, row, height, color_cell(row.cell), row.cell == category)
+        label_rows(panel, [name_task(task) for task in tasks])
+        panel.set_ylim(len(tasks) - 0.5, -0.5)
+        panel.set_title(f"{name_category(category)} tasks", loc="left", weight="bold")
+    handles = [
+        Line2D([], [], color=color_cell(cell), marker="o", label=f"tuned on {name_cell(cell)}")
+        for cell in cells
+    ]
+    _finish_panels(ax, table, f"Gain over base ({unit})", handles, "own category")
     return ax
+
+
+def _draw_forest(table: pd.DataFrame, ax: Axes, title: str, stressed: str = "") -> None:
+    table = table if "own" in table else table.assign(own=False)
+    colors = color_categories(table["tested_on"])
+    for (category, rows), panel in _split_categories(table, ax, "label"):
+        for height, row in enumerate(rows.itertuples()):
+            _draw_mark(panel, row, height, colors[category], row.own)
+            numbers = f"{format_gain(row.estimate, 3)} [{format_end(row.low)}, {format_end(row.high)}]"
+            style = {"weight": "bold" if row.own else "normal", "color": GREY if _holds_zero(row) else BLACK}
+            panel.text(1.02, height, numbers, transform=panel.get_yaxis_transform(), va="center", **style)
+        label_rows(panel, list(rows["label"]))
+        panel.set_ylim(len(rows) - 0.5, -0.5)
+        for label, own in zip(panel.get_yticklabels(), rows["own"], strict=True):
+            label.set_weight("bold" if own else "normal")
+        panel.set_title(f"{name_category(category)} tasks", loc="left", weight="bold")
+    _finish_panels(ax, table, title, [], stressed)
+
+
+def _split_categories(table: pd.DataFrame, ax: Axes, row: str) -> list[tuple[tuple[str, pd.DataFrame], Axes]]:
+    """Give each category of tasks a panel as high as it has rows, all on one scale."""
+    names = list(order_categories(table["tested_on"]))
+    groups = [(name, table[table["tested_on"] == name]) for name in names]
+    panels = split_axes(ax, len(groups), 1, [rows[row].nunique() + 0.5 for _, rows in groups])
+    for panel in panels[1:]:
+        panel.sharex(panels[0])
+    for panel in panels[:-1]:
+        panel.tick_params(labelbottom=False)
+    return list(zip(groups, panels, strict=True))
+
+
+def _draw_mark(panel: Axes, row: tuple, height: float, color: str, own: bool) -> None:
+    ringed = getattr(row, "p_holm", 1.0) < ALPHA and not _holds_zero(row)
+    alpha = PALE_SHARE if _holds_zero(row) else 1.0
+    panel.plot([row.low, row.high], [height, height], color=color, alpha=alpha, linewidth=1.5)
+    style = {"marker": "D" if own else "o", "markersize": 6, "color": color, "alpha": alpha}
+    panel.plot(row.estimate, height, **style)
+    if ringed:
+        panel.plot(row.estimate, height, marker="o", markersize=11, color=BLACK, fillstyle="none")
+
+
+def _holds_zero(row: tuple) -> bool:
+    return row.low <= 0 <= row.high
+
+
+def _finish_panels(ax: Axes, table: pd.DataFrame, title: str, handles: list[Line2D], stressed: str) -> None:
+    panels = [panel for panel in ax.figure.axes if panel is not ax]
+    for panel in panels:
+        panel.axvline(0, color=BLACK, linewidth=0.8, zorder=0)
+        panel.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+    panels[-1].set_xlabel(title)
+    plain = {"color": GREY, "linestyle": "none", "markersize": 6}
+    if stressed:
+        handles.append(Line2D([], [], marker="D", label=stressed, **plain))
+    if any(map(_holds_zero, table.itertuples())):
+        handles.append(
+            Line2D([], [], marker="o", alpha=PALE_SHARE, label="pale: interval holds zero", **plain)
+        )
+    if "p_holm" in table:
+        ring = plain | {"color": BLACK, "markersize": 11}
+        handles.append(Line2D([], [], marker="o", fillstyle="none", label=f"p < {ALPHA} after Holm", **ring))
+    if handles:
+        ax.figure.legend(handles=handles, loc="outside lower center", ncols=2, columnspacing=1)
 
 
 def find_limit(values: np.ndarray) -> float:

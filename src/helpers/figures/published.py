@@ -7,19 +7,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from helpers.figures.outcomes import MARKERS, find_limit
 from helpers.figures.style import (
     BASE_COLOR,
+    BLACK,
     CATEGORY_COLORS,
     CATEGORY_NAMES,
     DIVERGING,
+    SMALL,
+    format_end,
+    format_gain,
     label_rows,
     list_errors,
     name_cell,
+    pick_ink,
+    split_axes,
 )
 from helpers.records import ALL, BASE
 
@@ -27,24 +34,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MODEL_COLORS = {
-    "LLaMA 1 7B": "#56b4e9",
-    "LLaMA 1 13B": "#0072b2",
-    "LLaMA 2 7B": "#e69f00",
-    "LLaMA 2 13B": "#d55e00",
-}  # Okabe and Ito's palette
+    "LLaMA 1 7B": "#9c8f28",
+    "LLaMA 1 13B": "#4f4300",
+    "LLaMA 2 7B": "#d9679f",
+    "LLaMA 2 13B": "#8a1c5c",
+}  # none of a category's
 MEASURES = {"qa": "accuracy, 0 to 100", "ie": "F1, 0 to 100", "gen": "GPT-4's score, 1 to 5"}  # Figure 2
 ZOOM = 2  # percentage points about a claim that are shown larger
-DARK = 0.6  # share of a colour scale from which on text is white
-BELOW = {"loc": "upper center", "frameon": False}
+ABOVE = {"loc": "lower center", "columnspacing": 1, "handletextpad": 0.4}
 
 
-def plot_scores_of_models(table: pd.DataFrame, ax: Axes) -> Axes:
+def plot_scores_of_models(table: pd.DataFrame, ax: Axes, unit: str = "percent") -> Axes:
     """Draw base and tuned scores of each LLaMA joined by a line, the other groups' models as grey marks, with
     the printed ± as intervals.
 
     Args:
         table: label, model, cell ('base', 'all' or 'baseline'), score, plus_minus (NaN: none printed).
         ax: where to draw.
+        unit: of the scores.
     """
     labels = list(dict.fromkeys(table["label"]))
     models = [model for model in MODEL_COLORS if model in set(table["model"])]
@@ -78,9 +85,9 @@ def plot_scores_of_models(table: pd.DataFrame, ax: Axes) -> Axes:
             ax.errorbar(
                 own["score", cell], heights, xerr=own["plus_minus", cell], elinewidth=2.5, alpha=0.95, **style
             )
-    label_rows(ax, labels)
-    ax.set(xlabel="Score as printed; hollow: base model")
-    ax.legend(**BELOW, ncols=3, bbox_to_anchor=(0.4, -0.14))
+    label_rows(ax, [label.replace(", ", ",\n", 1) for label in labels])
+    ax.set(xlabel=f"Score as printed ({unit}); hollow: base model")
+    ax.legend(**ABOVE, ncols=2, bbox_to_anchor=(0.35, 1))
     return ax
 
 
@@ -128,27 +135,30 @@ def plot_published_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
         ax: where to draw.
     """
     cells, categories = list(dict.fromkeys(table["trained_on"])), list(MEASURES)
-    colors, known = colormaps[DIVERGING], table.set_index(["trained_on", "tested_on"])
+    colors, known = DIVERGING, table.set_index(["trained_on", "tested_on"])
     for place, category in enumerate(categories):
         limit = find_limit(known.xs(category, level="tested_on")["estimate"].to_numpy())
         for height, cell in enumerate(cells):
             if (cell, category) in known.index:
                 row = known.loc[(cell, category)]
-                text = f"{row['estimate']:+.2f}\n{row['low']:+.2f} to {row['high']:+.2f}"
-                share = row["estimate"] / limit
-                style = {"facecolor": colors((1 + share) / 2)}
+                ends = f"[{format_end(row['low'], 2)}, {format_end(row['high'], 2)}]"
+                text = f"{format_gain(row['estimate'])}\n{ends}"
+                style = {"facecolor": (face := colors((1 + row["estimate"] / limit) / 2)[:3])}
             else:
-                text, share = "not reported", 0
-                style = {"facecolor": "white", "hatch": "///", "edgecolor": "#dddddd"}
+                text, face = "not reported", "white"
+                style = {"facecolor": face, "hatch": "///", "edgecolor": "#dddddd"}
             ax.add_patch(Rectangle((place - 0.5, height - 0.5), 1, 1, **style))
-            color = "white" if abs(share) > DARK else "black"
-            ax.text(place, height, text, ha="center", va="center", fontsize=10, color=color)
+            back = {} if face != "white" else {"bbox": {"facecolor": face, "edgecolor": "none", "pad": 1}}
+            ax.text(place, height, text, ha="center", va="center", color=pick_ink(face), **back)
     label_rows(ax, ["All rows" if cell == ALL else name_cell(cell) for cell in cells])
     ax.grid(visible=False)
-    names = [f"{CATEGORY_NAMES[name].replace(' ', chr(10), 1)}\n{MEASURES[name]}" for name in categories]
-    ax.set_xticks(range(len(categories)), names, fontsize=10)
+    names = [
+        f"{CATEGORY_NAMES[name].replace(' ', chr(10), 1)}\n{MEASURES[name].replace(', ', chr(10))}"
+        for name in categories
+    ]
+    ax.set_xticks(range(len(categories)), names)
     ax.set(xlim=(-0.5, len(categories) - 0.5), ylim=(len(cells) - 0.5, -0.5), ylabel="Tuned on")
-    ax.set(xlabel="Category of the tasks; gain over base in points of the measure")
+    ax.set(xlabel="Category of the tasks; gain over base\nin points of the measure, with reading error")
     return ax
 
 
@@ -183,8 +193,8 @@ def plot_two_accounts(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.plot(
         [], [], linestyle="none", marker="o", markerfacecolor="white", color="black", label="from Figure 2"
     )
-    ax.set(xlabel="Difference from tuning on the tasks' own category alone (percent)")
-    ax.legend(**BELOW, ncols=2, bbox_to_anchor=(0.35, -0.12))
+    ax.set(xlabel="Difference from tuning on the tasks'\nown category alone (percent)")
+    ax.legend(**ABOVE, ncols=2, bbox_to_anchor=(0.2, 1))
     return ax
 
 
@@ -222,35 +232,36 @@ def plot_share_of_full_gain(table: pd.DataFrame, ax: Axes) -> Axes:
     for value in (0, 1):
         ax.axvline(value, color="black", linewidth=0.8, linestyle="-" if value == 0 else "--")
     label_rows(ax, tasks)
-    ax.set(xlabel="Part of the full mixture's gain over the base model (1: all of it)", xlim=(-0.03, None))
-    ax.legend(**BELOW, ncols=6, bbox_to_anchor=(0.42, -0.1), columnspacing=1.0, handletextpad=0.2)
+    ax.set(xlabel="Part of the full mixture's gain\nover the base model (1: all of it)", xlim=(-0.03, None))
+    ax.legend(**ABOVE, ncols=3, bbox_to_anchor=(0.35, 1))
     return ax
 
 
 def plot_size_curves(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the gain over the base model against the number of training rows, one line a task.
+    """Draw the gain over the base model against the number of training rows, one small panel a task, each
+    with its own scale.
 
     Args:
         table: task, category, n_rows, gain (percent).
         ax: where to draw.
     """
-    for number, (task, rows) in enumerate(table.groupby("task", sort=False)):
+    groups = list(table.groupby("task", sort=False))
+    for (task, rows), panel in zip(groups, split_axes(ax, len(groups), 2), strict=True):
         color = CATEGORY_COLORS[rows["category"].iloc[0]]
-        ax.plot(
-            rows["n_rows"],
-            rows["gain"],
-            marker=MARKERS[number],
-            markersize=5,
-            color=color,
-            linestyle=("-", "--", ":", "-.")[number % 4],
-            label=task,
-        )
-    ax.axhline(0, color="black", linewidth=0.8)
-    _scale_rows(ax, sorted(set(table["n_rows"])))
-    ax.set(ylabel="Gain over the base model (percent)")
-    ax.set_yscale("symlog", linthresh=20)
-    ax.set_yticks([-5, 0, 5, 10, 20, 50, 100], ["-5", "0", "5", "10", "20", "50", "100"])
-    ax.legend(frameon=False, bbox_to_anchor=(1, 1), loc="upper left")
+        panel.plot(rows["n_rows"], rows["gain"], marker="o", markersize=5, color=color)
+        panel.axhline(0, color=BLACK, linewidth=0.8)
+        panel.set_title(task, loc="left")
+        panel.yaxis.set_major_locator(MaxNLocator(3))
+        _scale_rows(panel, sorted(set(table["n_rows"])))
+        panel.set_xlabel("")
+    ax.figure.supxlabel("Training rows (thousands, log scale)", fontsize=SMALL)
+    ax.figure.supylabel("Gain over the base model (percent)", fontsize=SMALL)
+    colors = {category: CATEGORY_COLORS[category] for category in dict.fromkeys(table["category"])}
+    handles = [
+        Line2D([], [], marker="o", color=color, label=f"{name_cell(category)} tasks")
+        for category, color in colors.items()
+    ]
+    ax.figure.legend(handles=handles, loc="outside upper center", ncols=3)
     return ax
 
 
@@ -291,12 +302,12 @@ def plot_share_by_size(table: pd.DataFrame, ax: Axes) -> Axes:
         color="black",
         label="on another, or on two",
     )
-    ax.legend(frameon=False, loc="lower right")
+    ax.legend(loc="lower right")
     return ax
 
 
 def _scale_rows(ax: Axes, sizes: list[int]) -> None:
     ax.set_xscale("log")
-    ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    ax.set_xticks(sizes, [f"{size / 1000:.0f}" for size in sizes])
     ax.set_xticks([], minor=True)
-    ax.set(xlabel="Training rows (log scale)")
+    ax.set(xlabel="Training rows (thousands, log scale)")

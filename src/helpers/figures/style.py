@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
 from helpers.records import ALL, BASE, GENERAL, SHUFFLED, order_categories
 
@@ -21,14 +22,18 @@ CATEGORY_NAMES = {
     "gen": "Generation",
     "other": "Other",
 }
-BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito's palette
+BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito's palette, for categories alone
 GREY = "#595959"  # dark enough to differ from the green for eyes that see no red or no green
-SERIES_COLORS = [BLUE, ORANGE, GREEN]
+BLACK, PALE = "#000000", "#b3b3b3"
+SERIES_COLORS = [PALE, BLACK, "#737373"]  # what is no category has no hue
 CATEGORY_COLORS = {"qa": BLUE, "ie": ORANGE, "gen": GREEN, "other": GREY}
 MORE_COLORS = ["#000000", "#cc79a7", "#56b4e9", "#e69f00", "#5e3c99", "#7f5539"]  # of a user's own categories
-BASE_COLOR, TUNED_COLOR = GREY, BLUE
+BASE_COLOR, TUNED_COLOR = GREY, BLACK
 SCORE_UNIT = "score, 0 to 1"
-DIVERGING = "RdBu"
+LOST, GAINED = "#7f5539", "#5e3c99"
+DIVERGING = LinearSegmentedColormap.from_list("gain", [LOST, "#ffffff", GAINED])
+WIDTH = 4.8  # inches of every figure: its smallest type is then 10 px on a phone
+SMALL = 10  # points of the smallest type
 
 
 def use_theme() -> None:
@@ -37,12 +42,21 @@ def use_theme() -> None:
     """
     sns.set_theme(context="notebook", style="whitegrid", font="DejaVu Sans")
     mpl.rcParams |= {
+        "figure.constrained_layout.use": True,
         "figure.dpi": 110,
+        "font.size": SMALL,
+        "axes.labelsize": SMALL,
+        "xtick.labelsize": SMALL,
+        "ytick.labelsize": SMALL,
+        "legend.fontsize": SMALL,
+        "legend.title_fontsize": SMALL,
+        "legend.frameon": False,
         "savefig.bbox": "tight",
+        "savefig.pad_inches": 0.03,
         "savefig.dpi": 200,
         "svg.fonttype": "none",
         "svg.hashsalt": "bioinstruct-study",
-        "axes.titlesize": "medium",
+        "axes.titlesize": SMALL,
         "axes.spines.top": False,
         "axes.spines.right": False,
     }
@@ -78,6 +92,46 @@ def name_cell(cell: str) -> str:
 def name_task(task: str) -> str:
     """Return a task's name as figures show it."""
     return task.replace("_", " ").capitalize()
+
+
+def format_gain(value: float, digits: int = 2) -> str:
+    """Return a difference as figures write it: with its sign, a minus as long as the plus, no '-0.00'."""
+    return f"{value:+z.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def format_end(value: float, digits: int = 3) -> str:
+    """Return the end of an interval as figures write it: as `format_gain`, without a plus."""
+    return format_gain(value, digits).lstrip("+")
+
+
+def pick_ink(color: str | Sequence[float]) -> str:
+    """Return black or white, whichever stands out more on a colour: at least 4.5 to 1 on any."""
+    return max(("black", "white"), key=lambda ink: measure_contrast(ink, color))
+
+
+def measure_contrast(one: str | Sequence[float], other: str | Sequence[float]) -> float:
+    """Return the contrast of two colours, from 1 to 21 (Web Content Accessibility Guidelines 2.2, "contrast
+    ratio").
+    """
+    linear = [
+        np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        for rgb in (np.array(to_rgb(color)) for color in (one, other))
+    ]
+    dark, light = sorted(float(rgb @ (0.2126, 0.7152, 0.0722)) for rgb in linear)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def color_cell(cell: str) -> str:
+    """Return the colour of a cell: grey for the base model, a category's own, black for mixtures."""
+    return BASE_COLOR if cell == BASE else CATEGORY_COLORS.get(cell, BLACK)
+
+
+def split_axes(ax: Axes, n: int, n_columns: int, heights: Sequence[float] | None = None) -> list[Axes]:
+    """Give the place of one axes to `n` panels, row by row; the axes itself shows nothing any more."""
+    ax.set_axis_off()
+    ax.figure.set_layout_engine("constrained")
+    places = ax.get_subplotspec().subgridspec(-(-n // n_columns), n_columns, height_ratios=heights)
+    return [ax.figure.add_subplot(places[number // n_columns, number % n_columns]) for number in range(n)]
 
 
 def list_errors(rows: pd.DataFrame) -> np.ndarray:

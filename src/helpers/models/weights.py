@@ -29,7 +29,7 @@ def read_shapes(files: Iterable[Path]) -> Shapes:
     shapes: Shapes = {}
     for path in files:
         try:
-            with safe_open(path, framework="pt") as file:
+            with safe_open(path, framework="np") as file:
                 for name in file.keys():  # noqa: SIM118 (safe_open is no mapping)
                     shapes[name] = tuple(file.get_slice(name).get_shape())
         except (SafetensorError, UnicodeDecodeError) as error:

@@ -17,6 +17,7 @@ from helpers.paths import shown
 from helpers.store import write_text
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
     from peft import PeftModel
 
@@ -54,6 +55,25 @@ def attach_adapter(model: torch.nn.Module, settings: TuningSettings) -> PeftMode
             "`target_modules` must be 'all-linear' or names of linear layers joined by '+', but "
             f"{settings.target_modules!r} was found: {error}"
         ) from None
+
+
+def list_matrices(n_in: int, n_out: int, rank: int) -> pd.DataFrame:
+    """Return the matrices of one layer with LoRA: matrix ('W', 'B', 'A'), n_rows, n_columns, learnt."""
+    import pandas as pd
+
+    rows = [("W", n_out, n_in, False), ("B", n_out, rank, True), ("A", rank, n_in, True)]
+    return pd.DataFrame(rows, columns=["matrix", "n_rows", "n_columns", "learnt"])
+
+
+def read_matrices(folder: Path) -> pd.DataFrame:
+    """Return `list_matrices` of a layer of a stored adapter: one that widens the hidden state inside a block,
+    or the first where no such layer was tuned.
+    """
+    shapes = read_shapes([folder / WEIGHTS])
+    down = [name for name in shapes if ".lora_A." in name]
+    name = next((name for name in down if "up_proj" in name), down[0])
+    rank, n_in = shapes[name]
+    return list_matrices(n_in, shapes[name.replace("lora_A", "lora_B")][0], rank)
 
 
 def adopt_parent(settings: TuningSettings, parent: Path) -> TuningSettings:

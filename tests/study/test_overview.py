@@ -1,0 +1,27 @@
+"""The numbers of the pipeline's picture."""
+
+from helpers.study.overview import count_stages
+from helpers.study.study import Study
+from helpers.synthesis.overview import read_parsed_tasks
+
+
+def look_up(table):
+    return table.set_index(["stage", "quantity"])["n"]
+
+
+def test_what_the_filters_keep_and_reject_is_what_the_replies_held():
+    study = Study.from_parameters({"n_requests": 6, "n_rows": 4, "n_items": 2, "tasks": "exam_choice"})
+    n, tasks = look_up(count_stages(study)), read_parsed_tasks(study.synthesis_run)
+    assert n["Seed tasks", "written by hand"] == len(study.seeds)
+    assert n["Teacher", "tasks in them"] == len(tasks)
+    assert n["Filters", "kept"] == tasks["reason"].isna().sum()
+    assert n["Filters", "rejected"] == tasks["reason"].notna().sum() > 0
+    assert (n["LoRA tuning", "training rows a model"], n["Test", "tasks"]) == (4, 1)
+
+
+def test_rows_of_a_file_take_the_place_of_seeds_teacher_and_filters(instruction_file):
+    table = count_stages(Study.from_parameters({"instructions": str(instruction_file)}))
+    assert list(dict.fromkeys(table["stage"])) == ["Instructions", "LoRA tuning", "Test"]
+    assert look_up(table)["Instructions", "rows of a file"] == len(
+        instruction_file.read_text(encoding="utf-8").splitlines()
+    )
