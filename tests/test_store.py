@@ -119,7 +119,8 @@ from helpers import store
 
 def compute(folder):
     Path(sys.argv[1]).open("a").write("computed\\n")
-    time.sleep(1)
+    while not Path(sys.argv[2]).exists():
+        time.sleep(0.01)
     store.write_text(folder / "out.txt", "result")
     return {"n": 1}
 
@@ -128,9 +129,9 @@ print(store.run_stage("toy", {"a": 1}, {}, 1, compute).reused)
 
 
 def test_of_two_processes_on_one_store_the_second_waits_says_so_and_loads(tmp_path, runs):
-    log = tmp_path / "log"
+    log, go_on = tmp_path / "log", tmp_path / "go_on"
     start = lambda: subprocess.Popen(  # noqa: E731
-        [sys.executable, "-c", MAKE_SLOWLY, str(log)],
+        [sys.executable, "-c", MAKE_SLOWLY, str(log), str(go_on)],
         env=os.environ | {"STUDY_PROGRESS": ""},
         text=True,
         stdout=subprocess.PIPE,
@@ -140,7 +141,9 @@ def test_of_two_processes_on_one_store_the_second_waits_says_so_and_loads(tmp_pa
     while not log.exists() and first.poll() is None:
         time.sleep(0.01)
     second = start()
-    (made, _), (loaded, said) = first.communicate(), second.communicate()
+    said = second.stderr.readline()
+    go_on.touch()
+    (made, _), (loaded, _) = first.communicate(), second.communicate()
     assert (made, loaded) == ("False\n", "True\n")
     assert log.read_text() == "computed\n"
     assert "Another process makes" in said
