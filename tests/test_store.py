@@ -35,16 +35,14 @@ def test_a_second_call_loads_and_computes_nothing():
     assert first.path == second.path
 
 
-def test_planning_tells_the_folder_of_a_result_and_computes_nothing():
+def test_looking_a_result_up_tells_its_folder_and_computes_nothing():
     calls = []
-    with store.planning():
-        planned = run(make=compute(calls=calls))
+    planned = store.look_up(run, make=compute(calls=calls))
     assert not calls
     assert not planned.is_stored
     assert not planned.path.exists()
     assert run().path == planned.path
-    with store.planning():
-        assert run().is_stored
+    assert store.look_up(run).is_stored
 
 
 def test_whatever_changes_the_result_changes_the_folder():
@@ -92,8 +90,7 @@ def test_a_result_with_a_damaged_manifest_is_named_and_made_again(damage, caplog
     run().file(store.MANIFEST).write_text(DAMAGED[damage])
     with store.stored_only(), pytest.raises(StudyError, match=r"manifest\.json cannot be read"):
         run()
-    with store.planning():
-        assert not run().is_stored
+    assert not store.look_up(run).is_stored
     again = run()
     assert not again.reused
     assert "manifest.json cannot be read as a manifest. It is made again." in caplog.text
@@ -129,7 +126,7 @@ print(store.run_stage("toy", {"a": 1}, {}, 1, compute).reused)
 
 
 def test_of_two_processes_on_one_store_the_second_waits_says_so_and_loads(tmp_path, runs):
-    log, go_on = tmp_path / "log", tmp_path / "go_on"
+    log, go_on = tmp_path / "log", tmp_path / "go on"
     start = lambda: subprocess.Popen(  # noqa: E731
         [sys.executable, "-c", MAKE_SLOWLY, str(log), str(go_on)],
         env=os.environ | {"STUDY_PROGRESS": ""},
