@@ -249,10 +249,11 @@ def build_pages():
 
     from helpers.paths import BOOK, ROOT
 
-    def build(folder, root, repository=""):
+    def build(folder, root, repository="", chapters=()):
         shutil.copytree(BOOK / "_static", folder / "book" / "_static")
         shutil.copy(BOOK / "references.bib", folder / "book")
-        (folder / "book" / "_toc.yml").write_text(f"format: jb-book\nroot: {root}\n")
+        listed = "chapters:\n" * bool(chapters) + "".join(f"  - file: {name}\n" for name in chapters)
+        (folder / "book" / "_toc.yml").write_text(f"format: jb-book\nroot: {root}\n{listed}")
         write = ["make", "--silent", "config", f"REPOSITORY={repository}", f"CONFIG={folder / 'config.yml'}"]
         subprocess.run(write, cwd=ROOT, check=True)
         command = [
