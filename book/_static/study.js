@@ -8,21 +8,21 @@ document.addEventListener("DOMContentLoaded", () => {
 
   // Where the repository is known, each row that shows an item offers to report an error in it.
   const issues = document.querySelector("a.btn-source-issues-button")?.href;
-  if (issues) document.querySelectorAll(".cell_output table").forEach((table) => offerReports(table, issues));
+  document.querySelectorAll(".cell_output table").forEach((table) => {
+    const heads = [...table.querySelectorAll("thead th")].map((head) => head.textContent.trim());
+    const dress = () => table.querySelectorAll("tbody tr").forEach((row) => dressRow(row, heads, issues));
+    dress();
+    new MutationObserver(dress).observe(table, { childList: true, subtree: true });  // a searchable table makes its rows anew
+  });
 });
 
-function offerReports(table, issues) {
-  const column = [...table.querySelectorAll("thead th")].findIndex((head) => ["id", "item"].includes(head.textContent.trim()));
-  if (column < 0) return;
-  const add = () => table.querySelectorAll("tbody tr").forEach(({ cells }) => {
-    const cell = cells[column];
-    if (!cell || cell.querySelector("a.report")) return;
-    const link = Object.assign(document.createElement("a"), { className: "report", textContent: "report an error" });
-    const address = new URL(issues);
-    address.search = new URLSearchParams({ title: `Item ${cell.textContent.trim()}: `, body: location.pathname.split("/").pop() });
-    link.href = address;
-    cell.append(" ", link);
-  });
-  add();
-  new MutationObserver(add).observe(table, { childList: true, subtree: true });  // a searchable table makes its rows anew
+// Label the cells of a row, which a phone shows one below the other, and link the report of an error.
+function dressRow({ cells }, heads, issues) {
+  if (cells.length < heads.length) return;  // "nothing found"
+  heads.forEach((head, place) => { cells[place].dataset.label = head; });
+  const cell = cells[heads.findIndex((head) => ["id", "item"].includes(head))];
+  if (!issues || !cell || cell.querySelector("a.report")) return;
+  const address = new URL(issues);
+  address.search = new URLSearchParams({ title: `Item ${cell.textContent.trim()}: `, body: location.pathname.split("/").pop() });
+  cell.append(" ", Object.assign(document.createElement("a"), { className: "report", textContent: "report an error", href: address }));
 }

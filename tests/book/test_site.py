@@ -36,6 +36,8 @@ def test_a_page_defines_its_terms_describes_itself_and_names_version_and_date(re
     html, page = read_pages()
     assert page.find("a", href="glossary.html#term-seed-task")["title"] == "One of eighty tasks."
     assert "Datasheets for datasets" in page.select_one(".bibtex-citation a")["title"]
+    listed = BeautifulSoup((html / "references.html").read_text(), "html.parser").select(".citation .label")
+    assert [label.text for label in listed] == ["[Gebru et al., 2021]"]
     meta = read_meta(page)
     assert meta["description"] == meta["og:description"] == "All about seeds and [Gebru et al., 2021]."
     assert page.title.text == meta["og:title"] == "A book"

@@ -5,10 +5,14 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from helpers.paths import ROOT
+from helpers.book.notebook import show_searchable, show_table
+from helpers.paths import BOOK, ROOT
 
 pytestmark = pytest.mark.slow
 HTML = ROOT / "_build" / "html"
@@ -18,6 +22,8 @@ PAGES = sorted(
     if "_static" not in path.parts and path.name != "index.html"
 )
 BUDGET = 3e6  # bytes of a page
+SMALLEST_TYPE = 9.95  # pixels: ten, save for rounding
+WITHOUT_TEXT = {"genindex.html", "search.html"}  # made by Sphinx, with no source to describe
 
 each_page = pytest.mark.parametrize("name", PAGES or ["intro.html"])
 
@@ -94,6 +100,82 @@ def test_no_serious_barrier_is_found(book, open_page, name, theme):
 @each_page
 def test_nothing_overflows_a_phone(book, open_page, name):
     assert open_page(book / name, width=390).evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@each_page
+def test_type_in_figures_is_at_least_ten_pixels_high_on_a_phone(book, open_page, name):
+    page = open_page(book / name, width=390)
+    widths = page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('figure[id^=fig-]')].map((figure) => "
+        "[figure.id, figure.querySelector('img').getBoundingClientRect().width]))"
+    )
+    smallest = {label: width * read_type(label) for label, width in widths.items()}
+    assert {label: size for label, size in smallest.items() if size < SMALLEST_TYPE} == {}
+
+
+def read_type(label):
+    """Return the size of the smallest type of a figure as a part of its width, from its SVG."""
+    svg = (BOOK / "figures" / f"{label.removeprefix('fig-').replace('-', '_')}.svg").read_text()
+    sizes = re.findall(r"font(?:-size)?: (?:[a-z0-9]+ )*?([\d.]+)px", svg)
+    return min(map(float, sizes)) / float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
+
+
+@each_page
+def test_a_page_describes_itself_and_has_the_icon_and_one_title(book, name):
+    page = read_page(book / name)
+    if name not in WITHOUT_TEXT:
+        assert 20 < len(page.find("meta", attrs={"name": "description"})["content"]) <= 200
+    assert ((book / name).parent / page.find("link", rel="icon")["href"]).resolve().is_file()
+    parts = page.title.text.split(" — ")
+    assert len(parts) == len(set(parts))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("place", ["glossary.html#term-", "references.html#id"])
+def test_a_term_and_a_reference_say_what_they_stand_for_on_hover_and_focus(book, open_page, place, theme):
+    page = open_page(book / "data.html", theme=theme)
+    link = page.locator(f'.bd-article a[href^="{place}"]').first
+    said = link.get_attribute("data-bs-original-title")
+    for act in (link.hover, link.focus):
+        act()
+        tip = page.locator(".tooltip.show")
+        tip.wait_for(timeout=3000)
+        assert tip.inner_text() == said
+        assert len(said) > 30
+        page.mouse.move(0, 0)
+        link.blur()
+        tip.wait_for(state="detached", timeout=3000)
+
+
+@pytest.fixture(scope="module")
+def items_page(tmp_path_factory, build_pages):
+    """Build a page of items, in a table and in a searchable one, for a repository; return the page."""
+    folder = tmp_path_factory.mktemp("items")
+    (folder / "book").mkdir()
+    table = pd.DataFrame({"id": [f"mcq-{n}" for n in range(9)], "question": "What & why?"})
+    shown = [show_table(table).data, show_searchable(table).data]
+    cells = [
+        new_code_cell("table", outputs=[new_output("display_data", {"text/html": text})]) for text in shown
+    ]
+    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+    cells = [new_markdown_cell("# Items\n\nAll of them."), *cells]
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / "book" / "items.ipynb")
+    return build_pages(folder, "items", "https://github.com/some-one/a-study") / "items.html"
+
+
+def test_an_error_in_an_item_can_be_reported_where_the_repository_is_known(items_page, open_page):
+    page = open_page(items_page)
+    assert page.errors == []
+    assert page.locator("table.dataframe:not(.dataTable) a.report").count() == 9
+    searchable = page.locator("div.dt-container")
+    searchable.locator(".dt-paging-button.next").click()
+    searchable.locator("a.report").first.wait_for()
+    address = searchable.locator("a.report").first.get_attribute("href")
+    assert address.startswith("https://github.com/some-one/a-study/issues/new?title=Item+mcq-5")
+
+
+def test_without_a_repository_no_link_to_report_is_shown(planted_page, open_page):
+    assert open_page(planted_page).locator("a.report").count() == 0
 
 
 def test_the_first_page_can_be_read_within_a_second(book, open_page):

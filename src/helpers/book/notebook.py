@@ -194,6 +194,7 @@ def show_searchable(table: pd.DataFrame, digits: int = 2) -> HTML:
         showIndex=False,
         maxBytes=0,
         pageLength=5,
+        autoWidth=False,  # the browser knows better how wide a column of texts is
         classes="display compact",
         style="width:100%",
         layout=layout,
