@@ -43,8 +43,8 @@ def make_gains(**rows: tuple[float, float]) -> pd.DataFrame:
     tasks.
     """
     named = [(*name.split("_"), sum(ends) / 2, *ends) for name, ends in rows.items()]
-    table = pd.DataFrame(named, columns=["source", "category", "estimate", "low", "high"])
-    return table.assign(label=table["category"] + " tasks")
+    table = pd.DataFrame(named, columns=["source", "tested_on", "estimate", "low", "high"])
+    return table.assign(label=table["tested_on"] + " tasks")
 
 
 def test_only_clear_gains_can_contradict_a_clear_gain_of_the_papers():
@@ -54,7 +54,7 @@ def test_only_clear_gains_can_contradict_a_clear_gain_of_the_papers():
     table = make_gains(**paper, **first, **second)
     assert comparison.list_contradictions(table) == "qa tasks"
     assert comparison.list_contradictions(table, comparison.SECOND) == "none"
-    assert comparison.count_agreements(table, ["category"]) == {
+    assert comparison.count_agreements(table, ["tested_on"]) == {
         "n": 2,
         "agree": 0,
         "n_clear": 1,
@@ -76,7 +76,7 @@ def make_held(**gains: tuple[float, float, float]) -> pd.DataFrame:
     (low, high, p).
     """
     named = [(*name.split("_"), (low + high) / 2, low, high, p) for name, (low, high, p) in gains.items()]
-    return pd.DataFrame(named, columns=["contrast", "category", "estimate", "low", "high", "p_holm"])
+    return pd.DataFrame(named, columns=["trained_on", "tested_on", "estimate", "low", "high", "p_holm"])
 
 
 def test_a_sentence_says_which_instructions_helped_and_which_hurt():
@@ -100,7 +100,8 @@ def test_a_sentence_says_which_instructions_helped_and_which_hurt():
 
 
 def test_a_wide_table_marks_what_holds_after_the_correction():
-    wide = comparison.tabulate_gains(make_held(qa_qa=(0.1, 0.3, 0.001), qa_gen=(0.1, 0.3, 0.2)), "tuned on")
+    held = make_held(qa_qa=(0.1, 0.3, 0.001), qa_gen=(0.1, 0.3, 0.2))
+    wide = comparison.tabulate_gains(held, "trained_on", "tuned on")
     assert wide.to_dict("records") == [
         {
             "tuned on": "QA",
@@ -111,15 +112,14 @@ def test_a_wide_table_marks_what_holds_after_the_correction():
 
 
 def test_a_number_that_rounds_to_zero_has_no_sign():
-    wide = comparison.tabulate_gains(
-        make_held(ie_gen=(-0.004, 0.001, 0.9), gen_gen=(-0.5, -0.1, 0.9)), "pair"
-    )
+    held = make_held(ie_gen=(-0.004, 0.001, 0.9), gen_gen=(-0.5, -0.1, 0.9))
+    wide = comparison.tabulate_gains(held, "trained_on", "tuned on")
     assert wide["on generation"].tolist() == ["0.00 [0.00, 0.00]", "−0.30 [−0.50, −0.10]"]
 
 
 def test_the_papers_generation_gain_of_tuning_is_given_by_its_automatic_measures():
-    table = comparison.stack_sources({comparison.PAPER: comparison._paper_tuning().assign(contrast="tuned")})
-    generated = table[table["category"] == "gen"].set_index("measure")["estimate"]
+    table = comparison.stack_sources({comparison.PAPER: comparison._paper_tuning()})
+    generated = table[table["tested_on"] == "gen"].set_index("measure")["estimate"]
     assert generated.round(3).to_dict() == {"concept F1": 0.081, "BLEURT": 0.039, "BERTScore": 0.024}
     assert set(table["scale"]) == {"accuracy", "F1", comparison.AUTOMATIC}
-    assert len(comparison.list_paper(table, ["category"])) == 3
+    assert len(comparison.list_paper(table, ["tested_on"])) == 3

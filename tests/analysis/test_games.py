@@ -75,7 +75,7 @@ def test_the_tables_hold_one_row_a_group_and_category_of_tasks():
     items = make_items(MEANS)
     shares = shapley_table(items)
     assert len(shares) == 9
-    assert shares[shares["category"] == "qa"]["estimate"].sum() == pytest.approx(0.5 - 0.1)
-    pairs = interaction_table(items).set_index(["contrast", "category"])["estimate"]
+    assert shares[shares["tested_on"] == "qa"]["estimate"].sum() == pytest.approx(0.5 - 0.1)
+    pairs = interaction_table(items).set_index(["contrast", "tested_on"])["estimate"]
     assert pairs["qa+ie", "qa"] == pytest.approx(0.6 - 0.5 - 0.3 + 0.1)
     assert list(index_table(items)["contrast"].unique()) == ["qa+ie", "qa+gen", "ie+gen", "qa+ie+gen"]

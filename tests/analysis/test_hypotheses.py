@@ -52,7 +52,7 @@ def test_an_interaction_needs_a_larger_effect_than_a_gain_and_a_flat_base_forete
     table = detectable_effects(
         base, {"gain": {"a": 1, "base": -1}, "interaction": {"ab": 1, "a": -1, "b": -1, "base": 1}}
     )
-    by_name = table[table["category"] == "qa"].set_index("contrast")["detectable"]
+    by_name = table[table["tested_on"] == "qa"].set_index("contrast")["detectable"]
     assert by_name["interaction"] == pytest.approx(np.sqrt(2) * by_name["gain"])
     assert (
         detectable_effects(make_items({"base": 0.4}), {"gain": {"a": 1, "base": -1}})["detectable"]
@@ -77,6 +77,6 @@ def test_a_category_without_stored_items_or_without_spread_has_no_correlation():
     flat = make_items({"base": 0.4, "qa": 0.5})
     assert np.isnan(measure_correlations(flat)["ie"])
     base = make_items({"base": 0.4}, noise=0.2)
-    table = detectable_effects(base, {"gain": {"qa": 1, "base": -1}}, {"qa": 0.8}).set_index("category")
+    table = detectable_effects(base, {"gain": {"qa": 1, "base": -1}}, {"qa": 0.8}).set_index("tested_on")
     assert np.isnan(table.loc["ie", "detectable_measured"])
     assert table.loc["ie", "detectable"] > 0

@@ -327,9 +327,9 @@ def test_cells_hold_their_shares_of_the_rows():
 
 def test_the_papers_transfer_matrix_has_the_form_of_ours():
     theirs = ablation.transfer_table()
-    row = theirs.query("contrast == 'qa' and category == 'ie'").iloc[0]
+    row = theirs.query("trained_on == 'qa' and tested_on == 'ie'").iloc[0]
     assert row["estimate"] == pytest.approx(((71.94 - 66.98) + (60.56 - 49.74)) / 200)
-    judged = theirs.query("contrast == 'all' and category == 'gen'")["estimate"].item()
+    judged = theirs.query("trained_on == 'all' and tested_on == 'gen'")["estimate"].item()
     assert judged == pytest.approx(((4.864 - 2.101) + (4.571 - 2.702)) / 8)
     assert len(theirs) == 18
     items = pd.DataFrame(
@@ -339,8 +339,10 @@ def test_the_papers_transfer_matrix_has_the_form_of_ours():
             for item in range(3)
         ]
     )
-    both = ablation.compare_directions(transfer_table(items, ["qa", "ie"]), theirs, ["contrast", "category"])
-    assert both.set_index("contrast")["agrees"].to_dict() == {"qa": False, "ie": True}
+    both = ablation.compare_directions(
+        transfer_table(items, ["qa", "ie"]), theirs, ["trained_on", "tested_on"]
+    )
+    assert both.set_index("trained_on")["agrees"].to_dict() == {"qa": False, "ie": True}
 
 
 def test_additions_set_the_printed_gain_beside_the_recomputed_one():

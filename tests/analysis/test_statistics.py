@@ -55,7 +55,7 @@ def test_cells_with_other_items_are_not_compared():
 
 def test_sentence_pairs_are_left_out_of_categories_and_kept_among_tasks():
     items = make_items({"base": 0.1, "qa": 0.4})
-    table = contrast_by_category(items, {"gain": {"qa": 1, "base": -1}}).set_index("category")
+    table = contrast_by_category(items, {"gain": {"qa": 1, "base": -1}}).set_index("tested_on")
     assert table.loc["qa", "n"] == 80
     assert "sentence_inference" in set(gain_by_task(items, ["qa"])["task"])
     assert set(score_tasks(items)["cell"]) == {"base", "qa"}
@@ -166,7 +166,7 @@ def test_losses_on_held_out_rows_take_their_category_from_the_table():
     items = items.assign(item=items["item"] + "-held")
     table = contrast_by_category(items, {"gain": {"qa": 1, "base": -1}})
     expected = contrast(items, {"qa": 1, "base": -1})
-    assert table["category"].tolist() == ["qa"]
+    assert table["tested_on"].tolist() == ["qa"]
     assert table.loc[0, ["estimate", "low", "high", "p"]].tolist() == [
         expected[name] for name in ("estimate", "low", "high", "p")
     ]

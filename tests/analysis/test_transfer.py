@@ -18,7 +18,7 @@ from helpers.study.cells import SINGLES
 
 def test_the_transfer_matrix_holds_gains_over_base():
     table = transfer_table(make_items(MEANS), SINGLES).pivot(
-        index="contrast", columns="category", values="estimate"
+        index="trained_on", columns="tested_on", values="estimate"
     )
     assert table.loc["qa", "qa"] == pytest.approx(0.4)
     assert table.loc["ie", "qa"] == pytest.approx(0.2)
@@ -26,7 +26,7 @@ def test_the_transfer_matrix_holds_gains_over_base():
 
 
 def test_another_category_is_measured_against_the_tasks_own():
-    table = relative_table(make_items(MEANS)).set_index(["contrast", "category"])["estimate"]
+    table = relative_table(make_items(MEANS)).set_index(["trained_on", "tested_on"])["estimate"]
     assert len(table) == 6
     assert table["ie", "qa"] == pytest.approx(0.3 - 0.5)
 
@@ -45,14 +45,14 @@ def test_the_papers_gain_of_nothing_over_nothing_is_left_empty():
 
 
 def test_a_synergy_is_what_a_pair_gives_beyond_the_mean_of_its_singles():
-    table = synergy_table(make_items(MEANS)).set_index(["contrast", "category"])["estimate"]
+    table = synergy_table(make_items(MEANS)).set_index(["contrast", "tested_on"])["estimate"]
     assert len(table) == 9
     assert table["qa+ie", "qa"] == pytest.approx(0.6 - (0.5 + 0.3) / 2)
     assert table["ie+gen", "ie"] == pytest.approx(0.4 - (0.6 + 0.2) / 2)
 
 
 def test_a_pair_is_held_against_the_better_of_its_singles():
-    table = better_table(make_items(MEANS)).set_index(["contrast", "category"])
+    table = better_table(make_items(MEANS)).set_index(["contrast", "tested_on"])
     assert table.loc[("qa+ie", "qa"), "estimate"] == pytest.approx(0.6 - 0.5)
     assert table.loc[("qa+gen", "gen"), "estimate"] == pytest.approx(0.3 - 0.4)
     assert table.loc[("qa+ie", "qa"), "low"] == pytest.approx(0.1)
@@ -68,7 +68,7 @@ def test_a_pair_is_better_where_both_steps_say_so_and_worse_where_one_does_at_ha
 
 def test_the_size_curve_holds_gain_and_mean_synergy_of_each_size():
     table = size_table({4: make_items(MEANS), 8: make_items(MEANS)})
-    rows = table[(table["size"] == 8) & (table["category"] == "qa")].set_index("quantity")["estimate"]
+    rows = table[(table["size"] == 8) & (table["tested_on"] == "qa")].set_index("quantity")["estimate"]
     assert rows["Gain of the mixture over base"] == pytest.approx(0.4)
     assert rows["Mean synergy of the pairs"] == pytest.approx((0.2 + 0.1 + 0.0) / 3)
     assert size_table({}).empty

@@ -34,7 +34,7 @@ def test_all_figures_come_with_their_data_and_are_the_same_twice(study, tmp_path
             one, two = (folder / f"{name}.{ending}" for folder in (first, second))
             assert one.stat().st_size > 50
             assert one.read_bytes() == two.read_bytes(), one.name
-    assert "contrast" in pd.read_csv(first / "transfer.csv")
+    assert {"trained_on", "tested_on"} <= set(pd.read_csv(first / "transfer.csv"))
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_figure_is_drawn_again_where_anything_differs(change, one_figure, tmp_
 
 def test_a_figure_can_be_drawn_from_a_readers_own_table():
     table = pd.DataFrame(
-        {"contrast": ["qa"], "category": ["qa"], "estimate": [0.1], "low": [0.0], "high": [0.2]}
+        {"trained_on": ["qa"], "tested_on": ["qa"], "estimate": [0.1], "low": [0.0], "high": [0.2]}
     )
     assert gallery.GALLERY["transfer"].plot is not None
     assert draw("transfer", table).axes

@@ -58,11 +58,11 @@ def test_own_categories_have_colours_and_names_and_the_studys_keep_theirs(ax):
     assert name_cell("qa:200+oncology:100") == "QA 200 + oncology 100"
     assert name_cell("qa~shuffled") == "QA, shuffled"
     table = pd.DataFrame(
-        {"contrast": ["qa", "oncology", "qa+oncology"] * 2, "category": ["qa", "oncology"] * 3}
+        {"trained_on": ["qa", "oncology", "qa+oncology"] * 2, "tested_on": ["qa", "oncology"] * 3}
     )
-    table = table.assign(estimate=0.1, low=0.0, high=0.2).sort_values(["category", "contrast"])
+    table = table.assign(estimate=0.1, low=0.0, high=0.2).sort_values(["tested_on", "trained_on"])
     plot_lattice(table, ax)
     pairs = pd.DataFrame(
-        {"contrast": ["qa", "qa", "oncology", "oncology"], "category": ["qa", "oncology"] * 2}
+        {"trained_on": ["qa", "qa", "oncology", "oncology"], "tested_on": ["qa", "oncology"] * 2}
     )
     plot_shapley(pairs.assign(estimate=0.1, low=0.0, high=0.2), plt.figure().add_subplot())

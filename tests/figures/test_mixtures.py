@@ -23,7 +23,7 @@ def table_of(**columns):
 
 def test_the_lattice_shows_every_gain_in_its_box_and_a_line_for_every_added_category(figure):
     gains = [0.01 * number for number in range(1, 8)]
-    plot_lattice(table_of(contrast=LATTICE[1:], category="qa", estimate=gains), figure.add_subplot())
+    plot_lattice(table_of(trained_on=LATTICE[1:], tested_on="qa", estimate=gains), figure.add_subplot())
     panel = figure.axes[1]
     texts = [text.get_text() for text in panel.texts]
     assert texts[0] == "Base"
@@ -55,7 +55,9 @@ def test_there_is_a_panel_for_each_task_with_every_cell_at_its_score(figure):
 
 def test_shapley_bars_are_as_long_as_the_values(figure):
     table = table_of(
-        contrast=["qa", "ie", "qa", "ie"], category=["qa", "qa", "gen", "gen"], estimate=[0.3, -0.1, 0.2, 0.0]
+        trained_on=["qa", "ie", "qa", "ie"],
+        tested_on=["qa", "qa", "gen", "gen"],
+        estimate=[0.3, -0.1, 0.2, 0.0],
     )
     ax = plot_shapley(table, figure.add_subplot())
     assert [patch.get_width() for patch in ax.patches] == pytest.approx([0.3, 0.2, -0.1, 0.0])
@@ -65,7 +67,7 @@ def test_the_size_curve_has_a_panel_for_each_quantity_and_a_tick_for_each_size(f
     table = table_of(
         quantity=["gain"] * 2 + ["synergy"] * 2,
         size=[12, 24] * 2,
-        category="qa",
+        tested_on="qa",
         estimate=[0.1, 0.2, 0.0, 0.1],
     )
     plot_sizes(table, figure.add_subplot())

@@ -21,7 +21,7 @@ def test_what_the_paper_does_not_report_is_hatched_and_says_so():
             ("ie", "qa", 6.0, 5.8, 6.2),
             ("ie", "ie", 9.0, 8.8, 9.2),
         ],
-        columns=["contrast", "category", "estimate", "low", "high"],
+        columns=["trained_on", "tested_on", "estimate", "low", "high"],
     )
     ax = plot_published_transfer(table, plt.figure().add_subplot())
     assert read_texts(ax).count("not reported") == 1
@@ -33,7 +33,7 @@ def test_gains_of_different_measures_share_no_axis():
         {
             "source": ["paper", "reference", "paper", "reference"],
             "label": ["Question answering", "Question answering", "Generation, BLEURT", "Generation"],
-            "category": ["qa", "qa", "gen", "gen"],
+            "tested_on": ["qa", "qa", "gen", "gen"],
             "scale": ["accuracy", "accuracy", "automatic", "ROUGE-L"],
             "estimate": [0.1, 0.2, 0.5, 0.02],
             "low": [0.0, 0.1, 0.4, 0.01],

@@ -46,7 +46,7 @@ def grid_tables():
     )
     gains = {"estimate": 0.1, "low": -0.1, "high": 0.2}
     transfer = pd.DataFrame(
-        [{"contrast": cell, "category": category, **gains} for cell in cells for category in categories]
+        [{"trained_on": cell, "tested_on": category, **gains} for cell in cells for category in categories]
     )
     tasks = pd.DataFrame(
         [
@@ -60,7 +60,7 @@ def grid_tables():
     )
     return {
         "transfer": transfer,
-        "lattice": transfer[transfer["contrast"] != "all"],
+        "lattice": transfer[transfer["trained_on"] != "all"],
         "panels": tasks,
         "gains": tasks[tasks["cell"] != "base"],
         "root_verbs": roots,
@@ -91,7 +91,7 @@ def test_a_colour_scale_with_empty_cells_holds_all_values():
     assert (
         find_limit(
             ablation.transfer_table()
-            .pivot(index="contrast", columns="category", values="estimate")
+            .pivot(index="trained_on", columns="tested_on", values="estimate")
             .to_numpy()
         )
         > 0.4

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 PAPER, REFERENCE, SECOND, RUN = "paper", "reference", "second", "run"
 TABLES = {REFERENCE: reference.REFERENCE, SECOND: reference.REFERENCE / "smollm2-135m"}
 MIXTURE = name_subset(SINGLES)
-TUNED = "tuned"
 LOSSES = reference.REFERENCE / "losses"
 SCALES = {"qa": "accuracy", "ie": "F1", "gen": "ROUGE-L"}  # each from 0 to 1
 JUDGE = "the paper's GPT-4 score, 0 to 1 of its span"
@@ -62,15 +61,14 @@ def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
         cell: the tuned model of this run.
 
     Returns:
-        source, contrast ('tuned'), category, measure (of the paper's generation tasks), scale, estimate, low,
-        high.
+        source, tested_on, measure (of the paper's generation tasks), scale, estimate, low, high.
     """
     tables = {
         PAPER: _paper_tuning(),
         **measure_references(lambda items: transfer_table(items, [MIXTURE])),
         RUN: transfer_table(items, [cell]),
     }
-    return stack_sources({source: table.assign(contrast=TUNED) for source, table in tables.items()})
+    return stack_sources(tables)
 
 
 def _paper_tuning() -> pd.DataFrame:
@@ -81,16 +79,17 @@ def _paper_tuning() -> pd.DataFrame:
     chosen = pairs[(pairs["model"] == MODEL) & pairs["metric"].isin(AUTOMATIC_NAMES)]
     gains = (chosen["tuned"] - chosen["base"]).groupby(chosen["metric"]).mean() / 100
     rows = [
-        {"category": "gen", "measure": name, "scale": AUTOMATIC}
+        {"tested_on": "gen", "measure": name, "scale": AUTOMATIC}
         | dict.fromkeys(("estimate", "low", "high"), gains[metric])
         for metric, name in AUTOMATIC_NAMES.items()
     ]
-    return pd.concat([figure[figure["category"] != "gen"], pd.DataFrame(rows)], ignore_index=True)
+    kept = figure.loc[figure["tested_on"] != "gen"].drop(columns="trained_on")  # one cell has all rows
+    return pd.concat([kept, pd.DataFrame(rows)], ignore_index=True)
 
 
 def single_gains(items: pd.DataFrame) -> pd.DataFrame:
-    """Return the gain over the base model of tuning on each category alone: source, contrast (the category),
-    category (of tasks), estimate, low, high.
+    """Return the gain over the base model of tuning on each category alone: source, trained_on,
+    tested_on, estimate, low, high.
     """
     tables = {
         PAPER: ablation.transfer_table(SINGLES),
@@ -102,11 +101,13 @@ def single_gains(items: pd.DataFrame) -> pd.DataFrame:
 
 def addition_gains() -> pd.DataFrame:
     """Return what a second category adds to the scores on the tasks of the first, v(AB) - v(A), in the paper
-    and in both models of the reference study: source, target, added, category (the target), estimate, low,
-    high.
+    and in both models of the reference study: source, target, added, tested_on (the target), estimate,
+    low, high.
     """
     tables = {PAPER: paper_additions(), **measure_references(addition_table)}
-    return stack_sources({source: table.assign(category=table["target"]) for source, table in tables.items()})
+    return stack_sources(
+        {source: table.assign(tested_on=table["target"]) for source, table in tables.items()}
+    )
 
 
 def paper_additions() -> pd.DataFrame:
@@ -115,7 +116,7 @@ def paper_additions() -> pd.DataFrame:
     """
     import pandas as pd
 
-    gains = ablation.transfer_table().set_index(["contrast", "category"])
+    gains = ablation.transfer_table().set_index(["trained_on", "tested_on"])
     rows = []
     for target in SINGLES:
         for added in SINGLES:
@@ -162,11 +163,11 @@ def describe_transfer(gains: pd.DataFrame) -> str:
         gains: `transfer_table` with `p_holm` (`hypotheses.add_holm`).
     """
     clauses = []
-    for name, rows in gains.groupby("contrast", sort=False):
+    for name, rows in gains.groupby("trained_on", sort=False):
         held, _ = split_clear(rows)
         found = {
-            "more likely": held.loc[held["estimate"] > 0, "category"],
-            "less likely": held.loc[held["estimate"] < 0, "category"],
+            "more likely": held.loc[held["estimate"] > 0, "tested_on"],
+            "less likely": held.loc[held["estimate"] < 0, "tested_on"],
         }
         said = [f"{how} on {name_together(on)}" for how, on in found.items() if len(on)]
         what = "them" if clauses else "right answers"
@@ -176,22 +177,23 @@ def describe_transfer(gains: pd.DataFrame) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def tabulate_gains(table: pd.DataFrame, title: str) -> pd.DataFrame:
+def tabulate_gains(table: pd.DataFrame, name: str, title: str) -> pd.DataFrame:
     """Return a corrected table of contrasts as a wide one to be read: one row a contrast, one column a
-    category, '+0.82 [0.50, 1.17]' with a star where it holds after the correction.
+    category of tasks, '+0.82 [0.50, 1.17]' with a star where it holds after the correction.
 
     Args:
-        table: contrast, category, estimate, low, high, p_holm.
-        title: of the column of contrasts.
+        table: tested_on, estimate, low, high, p_holm, and the column that names a contrast.
+        name: of that column, such as `trained_on`.
+        title: of the column in the wide table.
     """
     held, _ = split_clear(table)
     texts = [
         f"{_show(row.estimate, '+')} [{_show(row.low)}, {_show(row.high)}]{'*' * (row.Index in held.index)}"
         for row in table.itertuples()
     ]
-    wide = table.assign(text=texts).pivot(index="contrast", columns="category", values="text")
-    order = list(dict.fromkeys(table["contrast"]))
-    columns = {name: f"on {PLAIN[name]}" for name in order_categories(table["category"])}
+    wide = table.assign(text=texts).pivot(index=name, columns="tested_on", values="text")
+    order = list(dict.fromkeys(table[name]))
+    columns = {category: f"on {PLAIN[category]}" for category in order_categories(table["tested_on"])}
     wide = wide.loc[order, list(columns)].rename(
         columns=columns, index=lambda cell: cell.upper().replace("+", " + ")
     )
@@ -223,7 +225,7 @@ def stack_sources(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     keys = [
         name
-        for name in ("contrast", "target", "added", "category", "measure", "scale")
+        for name in ("trained_on", "target", "added", "tested_on", "measure", "scale")
         if name in tables[PAPER]
     ]
     stacked = pd.concat(
@@ -233,8 +235,8 @@ def stack_sources(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         ],
         ignore_index=True,
     )
-    judged = (stacked["source"] == PAPER) & (stacked["category"] == "gen")
-    usual = stacked["category"].map(SCALES).fillna("score").where(~judged, JUDGE)
+    judged = (stacked["source"] == PAPER) & (stacked["tested_on"] == "gen")
+    usual = stacked["tested_on"].map(SCALES).fillna("score").where(~judged, JUDGE)
     return stacked.assign(scale=stacked["scale"].fillna(usual) if "scale" in stacked else usual)
 
 
@@ -247,14 +249,14 @@ def describe_directions(table: pd.DataFrame, source: str = REFERENCE) -> str:
     """Return in a sentence for which categories of tasks the reference study's gain is clear, and whether it
     goes the paper's way.
     """
-    ours, theirs = table[table["source"] == source], list_paper(table, ["category"])
+    ours, theirs = table[table["source"] == source], list_paper(table, ["tested_on"])
     clear = ours[exclude_zero(ours)]
     if clear.empty:
         return "No interval excludes zero."
-    both = ablation.compare_directions(clear, theirs, ["category"])
+    both = ablation.compare_directions(clear, theirs, ["tested_on"])
     names = [
         ", ".join(found.str.upper()) or "none of them"
-        for found in (clear["category"], both.loc[both["agrees"], "category"])
+        for found in (clear["tested_on"], both.loc[both["agrees"], "tested_on"])
     ]
     where = "where" if names[0] == names[1] else f"and for {names[1]}"
     return f"The interval excludes zero for {names[0]}, {where} the direction is the paper's."

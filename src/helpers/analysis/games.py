@@ -59,16 +59,18 @@ def pair_weights(first: str, second: str) -> dict[str, float]:
 
 
 def shapley_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
-    """Return the Shapley value of each category of instructions (`contrast`) on each category of tasks.
+    """Return the Shapley value of each category of instructions (`trained_on`) on each category of tasks
+    (`tested_on`).
 
     On one category of tasks they sum to the gain of the mixture of all over the base model.
     """
-    return contrast_by_category(items, {player: shapley_weights(players, player) for player in players})
+    weights = {player: shapley_weights(players, player) for player in players}
+    return contrast_by_category(items, weights).rename(columns={"contrast": "trained_on"})
 
 
 def interaction_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
-    """Return v(AB) - v(A) - v(B) + v(0) of each pair of categories (`contrast`) on each category of tasks:
-    zero where gains add up.
+    """Return v(AB) - v(A) - v(B) + v(0) of each pair of categories (`contrast`) on each category of tasks
+    (`tested_on`): zero where gains add up.
     """
     return contrast_by_category(
         items, {name_subset(pair): pair_weights(*pair) for pair in combinations(players, 2)}
@@ -77,7 +79,7 @@ def interaction_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> 
 
 def index_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
     """Return the Shapley interaction index of every group of two or more categories (`contrast`) on each
-    category of tasks.
+    category of tasks (`tested_on`).
     """
     groups = [group for group in list_subsets(players) if len(group) > 1]
     return contrast_by_category(

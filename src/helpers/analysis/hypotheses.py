@@ -39,8 +39,8 @@ def detectable_effects(
         correlations: by category, as `measure_correlations` finds them in a study that is stored.
 
     Returns:
-        contrast, category, n (items), detectable (units of the score; empty where the base model scores alike
-        on every item); with `correlations` also correlation and detectable_measured, the same with the
+        contrast, tested_on, n (items), detectable (units of the score; empty where the base model scores
+        alike on every item); with `correlations` also correlation and detectable_measured, the same with the
         measured correlation in place of one half.
     """
     import pandas as pd
@@ -55,7 +55,7 @@ def detectable_effects(
         for name, weights in contrasts.items():
             squares = sum(weight**2 for weight in weights.values())
             effect = float(found * error * np.sqrt(n * squares))
-            row = {"contrast": name, "category": category, "n": n}
+            row = {"contrast": name, "tested_on": category, "n": n}
             row["detectable"] = effect * (1 - CORRELATION) ** 0.5
             if correlations is not None:
                 measured = correlations.get(category, np.nan)

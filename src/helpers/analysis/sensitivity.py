@@ -37,7 +37,7 @@ def pool_seeds(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
         contrasts: weights of cells by the name of the contrast.
 
     Returns:
-        contrast, category, estimate, low, high, p, n, n_seeds, low_pooled, high_pooled, p_pooled; the last
+        contrast, tested_on, estimate, low, high, p, n, n_seeds, low_pooled, high_pooled, p_pooled; the last
         three are empty with one training seed.
     """
     import pandas as pd
@@ -52,7 +52,7 @@ def pool_seeds(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
     for row in table.itertuples():
         found = [np.nan] * 3
         if row.n_seeds > 1:
-            variance, parts = pool_parts(groups[row.category], cells, contrasts[row.contrast])
+            variance, parts = pool_parts(groups[row.tested_on], cells, contrasts[row.contrast])
             low, high = t_interval(row.estimate, variance, parts)
             found = [float(low), float(high), float(student_p(row.estimate, variance, parts))]
         rows.append(dict(zip(POOLED, found, strict=True)))

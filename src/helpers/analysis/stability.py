@@ -102,7 +102,7 @@ def sign_table(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
     """Ask of each contrast on each category of tasks how firmly it has its sign.
 
     Returns:
-        contrast, category, estimate, share (of the draws of `draw_means` with the same sign, where a draw of
+        contrast, tested_on, estimate, share (of the draws of `draw_means` with the same sign, where a draw of
         zero counts one half; empty where the estimate is zero), agree (training seeds that each alone give
         the same sign), n_seeds.
     """
@@ -122,7 +122,7 @@ def sign_table(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
             rows.append(
                 {
                     "contrast": name,
-                    "category": category,
+                    "tested_on": category,
                     "estimate": estimate,
                     "share": share,
                     "agree": agree,

@@ -229,8 +229,8 @@ def keep_ablation(items: pd.DataFrame) -> pd.DataFrame:
 def contrast_by_category(
     items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]], level: float = LEVEL
 ) -> pd.DataFrame:
-    """Return each contrast on each category of tasks, sentence pairs left out: contrast, category, estimate,
-    low, high, p, n, n_seeds.
+    """Return each contrast on each category of tasks, sentence pairs left out: contrast, tested_on,
+    estimate, low, high, p, n, n_seeds.
 
     Args:
         items: rows as of `grid.collect_items` or `grid.collect_seeds`; their column `category` counts, so
@@ -246,7 +246,8 @@ def contrast_by_category(
         for category, group in keep_ablation(items).groupby("category", sort=False)
     }
     return pd.DataFrame(
-        {"contrast": name, "category": category} | estimate_sum(weigh_cells(stacks, weights, cells), n, level)
+        {"contrast": name, "tested_on": category}
+        | estimate_sum(weigh_cells(stacks, weights, cells), n, level)
         for name, weights in contrasts.items()
         for category, (stacks, n) in groups.items()
     )

@@ -20,10 +20,10 @@ STRICT = 1 - (1 - LEVEL) / 2  # Bonferroni's level for two steps
 
 
 def transfer_table(items: pd.DataFrame, cells: Iterable[str]) -> pd.DataFrame:
-    """Return the transfer matrix in long form: the gain over base on each category of tasks (column
-    `category`) of tuning on each cell (`contrast`).
+    """Return the transfer matrix in long form: the gain over base on each category of tasks
+    (`tested_on`) of tuning on each cell (`trained_on`).
     """
-    return contrast_by_category(items, gain_contrasts(cells))
+    return contrast_by_category(items, gain_contrasts(cells)).rename(columns={"contrast": "trained_on"})
 
 
 def gain_contrasts(cells: Iterable[str]) -> dict[str, dict[str, float]]:
@@ -32,8 +32,8 @@ def gain_contrasts(cells: Iterable[str]) -> dict[str, dict[str, float]]:
 
 
 def relative_table(items: pd.DataFrame) -> pd.DataFrame:
-    """Return what each single category lacks against the tasks' own: score of tuning on `contrast` minus
-    score of tuning on `category`, on its tasks.
+    """Return what each single category lacks against the tasks' own: score of tuning on `trained_on`
+    minus score of tuning on `tested_on`, on its tasks.
 
     A difference and not a quotient of gains: where the own gain is near zero, a quotient says nothing.
     """
@@ -42,7 +42,7 @@ def relative_table(items: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for category, group in keep_ablation(items).groupby("category", sort=False):
         rows += [
-            {"contrast": other, "category": category} | contrast(group, {other: 1.0, category: -1.0})
+            {"trained_on": other, "tested_on": category} | contrast(group, {other: 1.0, category: -1.0})
             for other in SINGLES
             if other != category
         ]
@@ -83,7 +83,7 @@ def synergy_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.D
     the {q, 2} simplex lattice).
 
     Returns:
-        contrast, category, estimate, low, high, p, n, n_seeds.
+        contrast (the pair), tested_on, estimate, low, high, p, n, n_seeds.
     """
     return contrast_by_category(items, synergy_contrasts(players))
 
@@ -104,7 +104,7 @@ def better_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.Da
     better part is chosen after the fact, so that the estimate leans downwards.
 
     Returns:
-        contrast, category, estimate, low, high.
+        contrast (the pair), tested_on, estimate, low, high.
     """
     pairs = list(combinations(players, 2))
     steps = [
@@ -114,7 +114,7 @@ def better_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.Da
         [contrast_by_category(items, step, level) for step in steps] for level in (LEVEL, STRICT)
     )
     least = take_least(plain, strict)
-    return plain[0][["contrast", "category"]].assign(**least)
+    return plain[0][["contrast", "tested_on"]].assign(**least)
 
 
 def take_least(plain: Sequence[Mapping[str, Any]], strict: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def size_table(items: Mapping[int, pd.DataFrame], players: Sequence[str] = SINGL
         players: categories of the lattice.
 
     Returns:
-        quantity, size, category, estimate, low, high, p, n, n_seeds; empty without sizes.
+        quantity, size, tested_on, estimate, low, high, p, n, n_seeds; empty without sizes.
     """
     import pandas as pd
 

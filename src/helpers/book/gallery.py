@@ -90,15 +90,23 @@ def label_additions(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table of additions with the labels of a forest plot."""
     return table.assign(
         label=[f"{name_cell(row.target)} tasks: + {name_cell(row.added)}" for row in table.itertuples()],
-        category=table["target"],
+        tested_on=table["target"],
     )
 
 
 def label_pairs(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of pairs, such as that of synergies, with the labels of a forest plot."""
-    return table.assign(
-        label=[f"{name_cell(row.contrast)} on {name_cell(row.category)} tasks" for row in table.itertuples()]
-    )
+    return _label(table, "contrast")
+
+
+def label_gains(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a transfer matrix in long form with the labels of a forest plot."""
+    return _label(table, "trained_on")
+
+
+def _label(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    pairs = zip(table[name], table["tested_on"], strict=True)
+    return table.assign(label=[f"{name_cell(cell)} on {name_cell(tasks)} tasks" for cell, tasks in pairs])
 
 
 def label_sources(table: pd.DataFrame) -> pd.DataFrame:
@@ -107,11 +115,12 @@ def label_sources(table: pd.DataFrame) -> pd.DataFrame:
     """
     if "added" in table:
         return label_additions(table)
-    mixed = [f"{name_cell(row.contrast)} on {name_cell(row.category)} tasks" for row in table.itertuples()]
-    names = table["category"].map(CATEGORY_NAMES)
+    if "trained_on" in table:
+        return label_gains(table)
+    names = table["tested_on"].map(CATEGORY_NAMES)
     if "measure" in table:
         names = names + table["measure"].map(", {}".format, na_action="ignore").fillna("")
-    return table.assign(label=names.where(table["contrast"] == comparison.TUNED, mixed))
+    return table.assign(label=names)
 
 
 def _loss(study: Study) -> pd.DataFrame:
@@ -149,8 +158,8 @@ def list_parts(losses: pd.DataFrame) -> pd.DataFrame:
 
 def list_controls(losses: pd.DataFrame) -> pd.DataFrame:
     """Return what each category of rows gains on its own tasks in each part of the loss, as the rows are,
-    with shuffled responses, and with matched lengths: part, contrast (which rows), category, estimate, low,
-    high.
+    with shuffled responses, and with matched lengths: part, trained_on (which rows), tested_on, estimate,
+    low, high.
     """
     answers = keep_tasks(losses)
     tables = []
@@ -162,8 +171,8 @@ def list_controls(losses: pd.DataFrame) -> pd.DataFrame:
             "matched lengths": "~lengths",
         }.items():
             table = transfer_table(items, [f"{name}{mark}" for name in SINGLES])
-            own = table[table["contrast"].str.partition("~")[0] == table["category"]]
-            tables.append(own.assign(part=part, contrast=kind))
+            own = table[table["trained_on"].str.partition("~")[0] == table["tested_on"]]
+            tables.append(own.assign(part=part, trained_on=kind))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -426,8 +435,8 @@ def save_figures(study: Study, folder: Path) -> Iterator[str]:
 
 
 def _fix_layout(figure: Figure) -> None:
-    """Lay a figure out and keep its axes there, rounded: the last digits of the layout's solver follow the order
-    of addresses in memory, and with them the names of clipping paths in an SVG.
+    """Lay a figure out and keep its axes there, rounded: the last digits of the layout's solver follow the
+    order of addresses in memory, and with them the names of clipping paths in an SVG.
     """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -31,7 +31,7 @@ def plot_sources(table: pd.DataFrame, ax: Axes) -> Axes:
         plot_sources(pd.read_csv("book/figures/tuning_sources.csv"), ax)
 
     Args:
-        table: source, label, category, scale (title of the panel), estimate, low, high.
+        table: source, label, tested_on, scale (title of the panel), estimate, low, high.
         ax: where to draw.
     """
     ax.set_axis_off()
@@ -56,7 +56,7 @@ def _draw_scale(panel: Axes, table: pd.DataFrame, scale: str) -> None:
         for _, row in table[table["source"] == source].iterrows():
             height = labels.index(row["label"]) + (number - (len(SOURCES) - 1) / 2) * STEP
             error = list_errors(row.to_frame().T.astype(dict.fromkeys(ENDS, float)))
-            style = {"color": CATEGORY_COLORS[row["category"]], "marker": marker, "fillstyle": fill}
+            style = {"color": CATEGORY_COLORS[row["tested_on"]], "marker": marker, "fillstyle": fill}
             panel.errorbar(
                 row["estimate"], height, xerr=error, linestyle="none", markersize=6, capsize=2, **style
             )

@@ -32,18 +32,19 @@ def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axe
         plot_parts(pd.read_csv("book/figures/parts.csv"), ax)
 
     Args:
-        table: part, contrast (trained on), category (of tasks), estimate, low, high.
+        table: part, trained_on, tested_on, estimate, low, high.
         ax: where to draw.
         label: of the marks in the legend, with the name of the training rows for the braces.
     """
     parts = list(dict.fromkeys(table["part"]))
-    categories, players = list(order_categories(table["category"])), list(dict.fromkeys(table["contrast"]))
+    categories = list(order_categories(table["tested_on"]))
+    players = list(dict.fromkeys(table["trained_on"]))
     colors = color_categories(players)
     for number, (part, panel) in enumerate(zip(parts, split_axes(ax, len(parts), len(parts)), strict=True)):
         for place, player in enumerate(players):
-            rows = table[(table["part"] == part) & (table["contrast"] == player)]
+            rows = table[(table["part"] == part) & (table["trained_on"] == player)]
             shift = (place - (len(players) - 1) / 2) * 0.22
-            heights = np.array([categories.index(category) for category in rows["category"]]) + shift
+            heights = np.array([categories.index(category) for category in rows["tested_on"]]) + shift
             panel.errorbar(
                 rows["estimate"],
                 heights,

@@ -86,18 +86,18 @@ def plot_lattice(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
         plot_lattice(pd.read_csv("book/figures/lattice.csv"), ax)
 
     Args:
-        table: contrast (categories joined by '+'), category, estimate.
+        table: trained_on (categories joined by '+'), tested_on, estimate.
         ax: where to draw.
         unit: of the gains.
     """
     limit = find_limit(table["estimate"].to_numpy())
     colors = ScalarMappable(Normalize(-limit, limit), DIVERGING)
     groups = [
-        (category, table[table["category"] == category]) for category in order_categories(table["category"])
+        (category, table[table["tested_on"] == category]) for category in order_categories(table["tested_on"])
     ]
     panels = split_axes(ax, len(groups), 1)
     for panel, (category, group) in zip(panels, groups, strict=True):
-        gains = {BASE: 0.0} | dict(zip(group["contrast"], group["estimate"], strict=True))
+        gains = {BASE: 0.0} | dict(zip(group["trained_on"], group["estimate"], strict=True))
         draw_lattice(panel, gains, colors)
         panel.set_title(f"{name_category(category)} tasks", fontsize=11)
     ax.figure.colorbar(colors, ax=panels, label=f"Gain over base ({unit})", shrink=0.6)
@@ -141,17 +141,17 @@ def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
         plot_shapley(pd.read_csv("book/figures/shapley.csv"), ax)
 
     Args:
-        table: contrast (category of instructions), category (of tasks), estimate, low, high.
+        table: trained_on (category of instructions), tested_on (category of tasks), estimate, low, high.
         ax: where to draw.
         unit: of the values.
     """
     players, categories = (
-        list(dict.fromkeys(table["contrast"])),
-        list(order_categories(table["category"])),
+        list(dict.fromkeys(table["trained_on"])),
+        list(order_categories(table["tested_on"])),
     )
     height, colors = 0.8 / len(players), color_categories(players)
     for number, player in enumerate(players):
-        rows = table[table["contrast"] == player].set_index("category").loc[categories]
+        rows = table[table["trained_on"] == player].set_index("tested_on").loc[categories]
         places = np.arange(len(categories)) + (number - (len(players) - 1) / 2) * height
         errors = list_errors(rows)
         ax.barh(
@@ -179,14 +179,14 @@ def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
         plot_sizes(pd.read_csv("book/figures/sizes.csv"), ax)
 
     Args:
-        table: quantity, size (rows), category, estimate, low, high.
+        table: quantity, size (rows), tested_on, estimate, low, high.
         ax: where to draw.
         unit: of the estimates.
     """
     groups = list(table.groupby("quantity", sort=False))
-    colors = color_categories(table["category"])
+    colors = color_categories(table["tested_on"])
     for (quantity, group), panel in zip(groups, split_axes(ax, len(groups), 1), strict=True):
-        for number, (category, rows) in enumerate(group.groupby("category", sort=False)):
+        for number, (category, rows) in enumerate(group.groupby("tested_on", sort=False)):
             places = rows["size"] * 1.03 ** (
                 number - 1
             )  # side by side, so that intervals do not cover each other

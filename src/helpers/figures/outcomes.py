@@ -86,12 +86,12 @@ def plot_intervals(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axe
         plot_intervals(pd.read_csv("book/figures/additions.csv"), ax)
 
     Args:
-        table: label, category, estimate, low, high; the category gives the colour.
+        table: label, tested_on (category of tasks, gives the colour), estimate, low, high.
         ax: where to draw.
         unit: of the estimates.
     """
-    colors = color_categories(table["category"])
-    for category, rows in table.reset_index(drop=True).groupby("category", sort=False):
+    colors = color_categories(table["tested_on"])
+    for category, rows in table.reset_index(drop=True).groupby("tested_on", sort=False):
         _draw_intervals(
             ax,
             rows,
@@ -137,15 +137,15 @@ def plot_transfer(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes
         plot_transfer(pd.read_csv("book/figures/transfer.csv"), ax)
 
     Args:
-        table: contrast, category, estimate, low, high.
+        table: trained_on, tested_on, estimate, low, high.
         ax: where to draw.
         unit: of the gains.
     """
     columns = {
         category: name_category(category).replace(" ", "\n", 1)
-        for category in order_categories(table["category"])
+        for category in order_categories(table["tested_on"])
     }
-    named = table.assign(row=table["contrast"].map(name_cell), column=table["category"].map(columns))
+    named = table.assign(row=table["trained_on"].map(name_cell), column=table["tested_on"].map(columns))
     draw_heat(named, ax, dict.fromkeys(named["row"]), columns.values(), "Category of the tasks", unit)
     ax.set(ylabel="Tuned on")
     return ax

@@ -124,13 +124,13 @@ def plot_published_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
     measures differ; what the paper does not report is hatched.
 
     Args:
-        table: contrast, category, estimate, low, high (units of the category's measure).
+        table: trained_on, tested_on, estimate, low, high (units of the tasks' measure).
         ax: where to draw.
     """
-    cells, categories = list(dict.fromkeys(table["contrast"])), list(MEASURES)
-    colors, known = colormaps[DIVERGING], table.set_index(["contrast", "category"])
+    cells, categories = list(dict.fromkeys(table["trained_on"])), list(MEASURES)
+    colors, known = colormaps[DIVERGING], table.set_index(["trained_on", "tested_on"])
     for place, category in enumerate(categories):
-        limit = find_limit(known.xs(category, level="category")["estimate"].to_numpy())
+        limit = find_limit(known.xs(category, level="tested_on")["estimate"].to_numpy())
         for height, cell in enumerate(cells):
             if (cell, category) in known.index:
                 row = known.loc[(cell, category)]

@@ -44,7 +44,7 @@ def transfer_table(cells: tuple[str, ...] = (*SINGLES, *PAIRS, ALL)) -> pd.DataF
     scale from 0 to 1.
 
     Returns:
-        contrast (cell), category, estimate, low and high (the reading error, not a confidence interval);
+        trained_on (cell), tested_on, estimate, low and high (the reading error, not a confidence interval);
         pairs without a bar in the figure are absent.
     """
     import pandas as pd
@@ -61,8 +61,8 @@ def transfer_table(cells: tuple[str, ...] = (*SINGLES, *PAIRS, ALL)) -> pd.DataF
             )
             rows.append(
                 {
-                    "contrast": cell,
-                    "category": category,
+                    "trained_on": cell,
+                    "tested_on": category,
                     "estimate": gain,
                     "low": gain - half,
                     "high": gain + half,
@@ -76,7 +76,7 @@ def printed_gains() -> pd.DataFrame:
     scale from 1 to 5.
     """
     table = transfer_table()
-    unit = table["category"].map({"gen": JUDGE_SPAN}).fillna(100)
+    unit = table["tested_on"].map({"gen": JUDGE_SPAN}).fillna(100)
     return table.assign(**{name: table[name] * unit for name in ("estimate", "low", "high")})
 
 
@@ -106,7 +106,7 @@ def compare_directions(ours: pd.DataFrame, theirs: pd.DataFrame, keys: list[str]
     Args:
         ours, theirs: tables with the keys and `estimate`, such as transfer tables; what only one of them has
             is left out.
-        keys: columns that name a gain, such as contrast and category.
+        keys: columns that name a gain, such as trained_on and tested_on.
     """
     both = ours[[*keys, "estimate"]].merge(
         theirs[[*keys, "estimate"]], on=keys, suffixes=("_ours", "_theirs")
