@@ -50,7 +50,8 @@ def test_an_estimate_stands_with_its_interval_in_one_column_with_true_minus_sign
 def test_a_number_is_marked_to_be_aligned_and_large_counts_are_grouped():
     shown = show_table(pd.DataFrame({"n_rows": [25005, 9], "year": [2024, 2024], "kept": [True, False]})).data
     assert '<td class="number">25,005</td><td class="number">2024</td><td>yes</td>' in shown
-    assert "<th>n rows</th>" in shown
+    assert '<th class="number">n rows</th>' in shown
+    assert "<th>kept</th>" in shown
 
 
 def test_only_a_long_table_scrolls_in_its_box():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 1000  # of a searchable table: about a megabyte of texts
 MOST_SHOWN = 15  # rows of a table that does not scroll
 INTERVAL = "estimate [95 % interval]"
+NUMBER = ' class="number"'  # of a cell
 COLUMN_NAMES = {"p_holm": "p (Holm)", "rouge_l": "ROUGE-L"}  # where an underscore is more than a space
 
 
@@ -100,8 +101,10 @@ def show_table(table: pd.DataFrame, digits: int = 2) -> HTML:
     heads, columns = [], []
     for name, values in readable.items():
         least = 10**-digits if str(name) == "p" or str(name).startswith("p_") else 0
-        columns.append([lay_out_cell(value, digits, least) for value in values])
-        heads.append(f"<th>{escape_cell(name_column(str(name)))}</th>")
+        cells = [lay_out_cell(value, digits, least) for value in values]
+        kind = NUMBER if all(NUMBER in cell for cell in cells) else ""
+        heads.append(f"<th{kind}>{escape_cell(name_column(str(name)))}</th>")
+        columns.append(cells)
     rows = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*columns, strict=True))
     size = "long" if len(table) > MOST_SHOWN else "short"
     return HTML(
@@ -144,7 +147,7 @@ def lay_out_cell(value: object, digits: int, least: float = 0) -> str:
     if not pd.api.types.is_number(value):
         return f"<td>{escape_cell(str(value))}</td>"
     text = f"<{least:.{digits}f}" if abs(value) < least / 2 else format_number(value, digits)
-    return f'<td class="number">{escape_cell(text)}</td>'
+    return f"<td{NUMBER}>{escape_cell(text)}</td>"
 
 
 def format_number(value: float, digits: int) -> str:
