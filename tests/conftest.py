@@ -277,8 +277,8 @@ def build_pages():
 
 @pytest.fixture(scope="session")
 def planted_page(tmp_path_factory, build_pages):
-    """Run what a malicious teacher and model wrote through the notebooks' own helpers and build a page of it;
-    return the page.
+    """Run what a malicious teacher and model wrote through the notebooks' own helpers and build a page of it
+    for a repository; return the page.
     """
     from textwrap import dedent
 
@@ -298,4 +298,4 @@ def planted_page(tmp_path_factory, build_pages):
         patch.setenv("STUDY_RUNS", str(folder / "runs"))
         patch.chdir(ROOT)
         run_notebook(folder / "planted.ipynb", {"planted": PLANTED}, folder / "book")
-    return build_pages(folder, "planted") / "planted.html"
+    return build_pages(folder, "planted", "https://github.com/some-one/a-study") / "planted.html"

@@ -3,15 +3,11 @@
 import gzip
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
-import nbformat
-import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from helpers.book.notebook import show_searchable, show_table
 from helpers.paths import BOOK, ROOT
 
 pytestmark = pytest.mark.slow
@@ -147,35 +143,22 @@ def test_a_term_and_a_reference_say_what_they_stand_for_on_hover_and_focus(book,
         tip.wait_for(state="detached", timeout=3000)
 
 
-@pytest.fixture(scope="module")
-def items_page(tmp_path_factory, build_pages):
-    """Build a page of items, in a table and in a searchable one, for a repository; return the page."""
-    folder = tmp_path_factory.mktemp("items")
-    (folder / "book").mkdir()
-    table = pd.DataFrame({"id": [f"mcq-{n}" for n in range(9)], "question": "What & why?"})
-    shown = [show_table(table).data, show_searchable(table).data]
-    cells = [
-        new_code_cell("table", outputs=[new_output("display_data", {"text/html": text})]) for text in shown
-    ]
-    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
-    cells = [new_markdown_cell("# Items\n\nAll of them."), *cells]
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / "book" / "items.ipynb")
-    return build_pages(folder, "items", "https://github.com/some-one/a-study") / "items.html"
+def test_an_error_in_an_item_can_be_reported_where_the_repository_is_known(planted_page, open_page):
+    page = open_page(planted_page)
+    row = page.locator("table.dataTable tbody tr").first
+    link = row.locator("a.report")
+    link.wait_for()
+    item = row.locator("td[data-label=item]").inner_text().removesuffix("report an error").strip()
+    address = urlsplit(link.get_attribute("href"))
+    assert (address.netloc, address.path) == ("github.com", "/some-one/a-study/issues/new")
+    assert parse_qs(address.query)["title"][0].strip() == f"Item {item}:"
 
 
-def test_an_error_in_an_item_can_be_reported_where_the_repository_is_known(items_page, open_page):
-    page = open_page(items_page)
-    assert page.errors == []
-    assert page.locator("table.dataframe:not(.dataTable) a.report").count() == 9
-    searchable = page.locator("div.dt-container")
-    searchable.locator(".dt-paging-button.next").click()
-    searchable.locator("a.report").first.wait_for()
-    address = searchable.locator("a.report").first.get_attribute("href")
-    assert address.startswith("https://github.com/some-one/a-study/issues/new?title=Item+mcq-5")
-
-
-def test_without_a_repository_no_link_to_report_is_shown(planted_page, open_page):
-    assert open_page(planted_page).locator("a.report").count() == 0
+def test_a_report_is_offered_only_where_it_can_be_sent(book, open_page):
+    page = open_page(book / "02_instruction_synthesis.html")
+    page.wait_for_selector("div.dt-container")
+    can_be_sent = page.locator("a.btn-source-issues-button").count() > 0
+    assert (page.locator("a.report").count() > 0) == can_be_sent
 
 
 def test_the_first_page_can_be_read_within_a_second(book, open_page):
