@@ -229,7 +229,8 @@ PLANTED_NOTEBOOK = (
     "notebook.show_table(parsed.assign(**{planted: 1.5}))",
     """
     from helpers.evaluation.answers import lay_out_answers
-    from helpers.evaluation.stage import EvaluationSettings, prepare_task_runs
+    from helpers.evaluation.settings import EvaluationSettings
+    from helpers.evaluation.stage import prepare_task_runs
 
     settings = EvaluationSettings(tasks="evidence_yesno,patient_answer", n_items=2)
     items = [(run.task.name, item.id) for run in prepare_task_runs(settings) for item in run.items]

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from helpers.evaluation import stage
-from helpers.evaluation.stage import EvaluationSettings, evaluate
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import evaluate
 from helpers.jsonl import dump_rows
 from helpers.paths import ROOT, SEEDS
 from helpers.store import sha256_file, sha256_text

@@ -35,16 +35,14 @@ def test_a_second_call_loads_and_computes_nothing():
     assert first.path == second.path
 
 
-def test_planning_tells_the_folder_of_a_result_and_computes_nothing():
+def test_looking_a_result_up_tells_its_folder_and_computes_nothing():
     calls = []
-    with store.planning():
-        planned = run(make=compute(calls=calls))
+    planned = store.look_up(run, make=compute(calls=calls))
     assert not calls
     assert not planned.is_stored
     assert not planned.path.exists()
     assert run().path == planned.path
-    with store.planning():
-        assert run().is_stored
+    assert store.look_up(run).is_stored
 
 
 def test_whatever_changes_the_result_changes_the_folder():
@@ -92,8 +90,7 @@ def test_a_result_with_a_damaged_manifest_is_named_and_made_again(damage, caplog
     run().file(store.MANIFEST).write_text(DAMAGED[damage])
     with store.stored_only(), pytest.raises(StudyError, match=r"manifest\.json cannot be read"):
         run()
-    with store.planning():
-        assert not run().is_stored
+    assert not store.look_up(run).is_stored
     again = run()
     assert not again.reused
     assert "manifest.json cannot be read as a manifest. It is made again." in caplog.text
@@ -119,7 +116,8 @@ from helpers import store
 
 def compute(folder):
     Path(sys.argv[1]).open("a").write("computed\\n")
-    time.sleep(1)
+    while not Path(sys.argv[2]).exists():
+        time.sleep(0.01)
     store.write_text(folder / "out.txt", "result")
     return {"n": 1}
 
@@ -128,9 +126,9 @@ print(store.run_stage("toy", {"a": 1}, {}, 1, compute).reused)
 
 
 def test_of_two_processes_on_one_store_the_second_waits_says_so_and_loads(tmp_path, runs):
-    log = tmp_path / "log"
+    log, go_on = tmp_path / "log", tmp_path / "go on"
     start = lambda: subprocess.Popen(  # noqa: E731
-        [sys.executable, "-c", MAKE_SLOWLY, str(log)],
+        [sys.executable, "-c", MAKE_SLOWLY, str(log), str(go_on)],
         env=os.environ | {"STUDY_PROGRESS": ""},
         text=True,
         stdout=subprocess.PIPE,
@@ -140,7 +138,9 @@ def test_of_two_processes_on_one_store_the_second_waits_says_so_and_loads(tmp_pa
     while not log.exists() and first.poll() is None:
         time.sleep(0.01)
     second = start()
-    (made, _), (loaded, said) = first.communicate(), second.communicate()
+    said = second.stderr.readline()
+    go_on.touch()
+    (made, _), (loaded, _) = first.communicate(), second.communicate()
     assert (made, loaded) == ("False\n", "True\n")
     assert log.read_text() == "computed\n"
     assert "Another process makes" in said

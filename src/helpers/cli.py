@@ -58,7 +58,7 @@ def figures(
     """Redraw every figure from stored results as SVG and PNG, with its data as CSV, and the page that shows
     them; runs no model.
     """
-    from helpers.book.gallery import save_figures
+    from helpers.book.figure_files import save_figures
     from helpers.book.gallery_page import write_gallery
     from helpers.book.runner import plan_parameters
     from helpers.store import stored_only

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 POLL_SECONDS = 0.5
+TARGET = "STUDY_PROGRESS"  # in the environment, which kernels and other processes that are started inherit
 
 
 class Advance(Protocol):
@@ -29,8 +30,7 @@ class Advance(Protocol):
 @contextmanager
 def track(title: str, total: int, unit: str) -> Iterator[Advance]:
     """Show a step of `total` units while the block runs; yields the function that reports units done."""
-    target = os.environ.get("STUDY_PROGRESS")
-    if target:
+    if target := os.environ.get(TARGET):
         yield _reporter(Path(target), title, total, unit)
         return
     from tqdm import tqdm
@@ -46,8 +46,7 @@ def track(title: str, total: int, unit: str) -> Iterator[Advance]:
 
 def tell(message: str) -> None:
     """Say something about a long step now: on the terminal under the command line, as a warning elsewhere."""
-    target = os.environ.get("STUDY_PROGRESS")
-    if target:
+    if target := os.environ.get(TARGET):
         _write_line(Path(target), {"message": message})
     else:
         logging.getLogger(__name__).warning(message)
@@ -87,8 +86,8 @@ def watch_progress(show: Callable[[dict[str, Any]], None]) -> Iterator[None]:
                     for line in file.readlines():
                         show(json.loads(line))
 
-        before = os.environ.get("STUDY_PROGRESS")
-        os.environ["STUDY_PROGRESS"] = str(path)
+        before = os.environ.get(TARGET)
+        os.environ[TARGET] = str(path)
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()
         try:
@@ -97,6 +96,6 @@ def watch_progress(show: Callable[[dict[str, Any]], None]) -> Iterator[None]:
             stop.set()
             thread.join()
             if before is None:
-                del os.environ["STUDY_PROGRESS"]
+                del os.environ[TARGET]
             else:
-                os.environ["STUDY_PROGRESS"] = before
+                os.environ[TARGET] = before

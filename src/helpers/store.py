@@ -23,12 +23,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from helpers.errors import StudyError
 from helpers.paths import ROOT, runs_folder, shown
 from helpers.progress import tell
 
+Arguments, Found = ParamSpec("Arguments"), TypeVar("Found")
 MANIFEST, LOCK = "manifest.json", ".lock"
 _way: ContextVar[Literal["compute", "load", "plan"]] = ContextVar("way", default="compute")
 LIBRARIES = ("torch", "transformers", "peft", "numpy", "pandas", "scipy", "rapidfuzz")
@@ -51,7 +52,7 @@ class Run:
 
     @property
     def is_stored(self) -> bool:
-        """Whether the result is complete; False only for one that `planning` has not found."""
+        """Whether the result is complete; False only for one that `look_up` has not found."""
         return bool(self.manifest)
 
     def file(self, name: str) -> Path:
@@ -219,13 +220,12 @@ def stored_only() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def planning() -> Iterator[None]:
-    """Within the block, compute nothing: a stage without a stored result returns a run with an empty manifest
-    and the folder it would have.
+def look_up(call: Callable[Arguments, Found], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Found:
+    """Call a stage, or a function that runs several, without computing anything: where no result is stored,
+    the stage returns a run with an empty manifest and the folder it would have (`Run.is_stored`).
     """
     with _within("plan"):
-        yield
+        return call(*args, **kwargs)
 
 
 @contextmanager

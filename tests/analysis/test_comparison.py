@@ -61,14 +61,6 @@ def test_only_clear_gains_can_contradict_a_clear_gain_of_the_papers():
         "agree_clear": 0,
         "n_unknown": 1,
     }
-    assert (
-        comparison.describe_directions(table)
-        == "The interval excludes zero for QA, GEN, and for none of them the direction is the paper's."
-    )
-    assert (
-        comparison.describe_directions(table, comparison.SECOND)
-        == "The interval excludes zero for QA, IE, GEN, where the direction is the paper's."
-    )
 
 
 def make_held(**gains: tuple[float, float, float]) -> pd.DataFrame:

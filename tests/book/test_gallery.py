@@ -5,8 +5,9 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from helpers.book import gallery
-from helpers.book.gallery import GALLERY, draw, save_figures
+from helpers.book import figure_files, gallery
+from helpers.book.figure_files import save_figures
+from helpers.book.gallery import GALLERY, draw
 from helpers.study.study import Study
 
 PARAMETERS = {
@@ -62,7 +63,7 @@ def test_a_figure_is_drawn_again_where_anything_differs(change, one_figure, tmp_
         shorter = dataclasses.replace(gallery.GALLERY["seed_shares"], table=lambda _: rows)
         monkeypatch.setattr(gallery, "GALLERY", {"seed_shares": shorter})
     elif change == "code":
-        monkeypatch.setattr(gallery, "_identify_code", lambda: "another")
+        monkeypatch.setattr(figure_files, "_identify_code", lambda: "another")
     elif change == "altered":
         picture.write_bytes(b"torn")
     else:

@@ -61,6 +61,9 @@ def test_it_says_its_cost_runs_its_cells_once_and_recommends(options, tmp_path, 
     assert "of all mixtures may be as good" in output
     made = sorted(runs.glob("tuning/*/manifest.json"))
     assert len(made) == 8
+    assert (
+        len(list(runs.glob("lengths/*/manifest.json"))) == 2
+    )  # training and held-out rows, each counted once
     tables = {path.stem: pd.read_csv(path) for path in (tmp_path / "tables").glob("*.csv")}
     assert set(tables) == {"losses", "left_out", "worths", "comparisons", "mixtures"}
     assert len(tables["losses"]) == 9 * 2

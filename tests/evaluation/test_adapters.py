@@ -10,7 +10,8 @@ import torch
 from helpers.errors import StudyError
 from helpers.evaluation import adapters as base_module
 from helpers.evaluation.adapters import SharedBase, find_adapter
-from helpers.evaluation.stage import ITEMS, EvaluationSettings, evaluate, evaluate_adapters
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import ITEMS, evaluate, evaluate_adapters
 from helpers.models.adapters import identify_adapter
 from helpers.models.load import load_model, load_tokenizer, quiet_peft
 from helpers.prompts import encode_prompt

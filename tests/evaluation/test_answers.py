@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from helpers.evaluation.answers import lay_out_answers
-from helpers.evaluation.stage import EvaluationSettings, prepare_task_runs
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import prepare_task_runs
 
 SETTINGS = EvaluationSettings(tasks="exam_choice,medication_status", n_items=2)
 

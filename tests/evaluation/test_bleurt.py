@@ -11,7 +11,8 @@ from helpers.cli import app
 from helpers.errors import StudyError
 from helpers.evaluation import stage
 from helpers.evaluation.bleurt import check_scorer, load_scorer, mark_pairs, measure_bleurt
-from helpers.evaluation.stage import EvaluationSettings, evaluate, prepare_task_runs
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import evaluate, prepare_task_runs
 from helpers.jsonl import read_json_lines
 
 

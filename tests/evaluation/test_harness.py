@@ -7,7 +7,8 @@ import pytest
 from helpers.errors import StudyError
 from helpers.evaluation.answer_loss import measure_answer_loss, read_losses
 from helpers.evaluation.harness import export_harness
-from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import evaluate, read_items
 from helpers.jsonl import read_json_lines
 
 CHOICE_TASKS = "exam_choice,broad_choice,abstract_yesnomaybe,evidence_yesno,sentence_inference"

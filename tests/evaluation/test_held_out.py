@@ -10,7 +10,7 @@ import torch
 from helpers.errors import StudyError
 from helpers.evaluation import held_out
 from helpers.evaluation.held_out import draw_held_out, measure_held_out, read_held_out
-from helpers.evaluation.stage import EvaluationSettings
+from helpers.evaluation.settings import EvaluationSettings
 from helpers.jsonl import read_rows
 from helpers.models.load import load_model, load_tokenizer
 from helpers.records import Instruction

@@ -22,7 +22,8 @@ from helpers.evaluation.judge import (
     parse_marks,
     parse_preference,
 )
-from helpers.evaluation.stage import EvaluationSettings, evaluate
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import evaluate
 from helpers.jsonl import read_json_lines
 from helpers.provider import address, live, pace
 from helpers.provider.ledger import ProviderLimits

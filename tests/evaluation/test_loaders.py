@@ -11,7 +11,7 @@ import pytest
 from helpers.errors import StudyError
 from helpers.evaluation import converters, loaders
 from helpers.evaluation.sources import SOURCES
-from helpers.evaluation.task import build_task_prompt
+from helpers.evaluation.task_prompts import build_task_prompt
 from helpers.evaluation.tasks import PUBLIC, TASKS, find_task, load_items
 
 QUESTION = {"id": "q1", "question": "Which vitamin is lacking in scurvy?"}

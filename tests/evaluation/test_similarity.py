@@ -5,8 +5,9 @@ import torch
 
 from helpers.errors import StudyError
 from helpers.evaluation import similarity
+from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.similarity import FILES, fetch_encoder, match_pieces, measure_similarity
-from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
+from helpers.evaluation.stage import evaluate, read_items
 from helpers.jsonl import read_json_lines
 
 

@@ -19,7 +19,7 @@ from helpers.evaluation.stage import (
     prepare_task_runs,
     score_answers,
 )
-from helpers.evaluation.task import build_task_prompt
+from helpers.evaluation.task_prompts import build_task_prompt
 from helpers.evaluation.tasks import TASKS, load_items, parse_tasks
 from helpers.jsonl import read_json_lines
 from helpers.models.load import describe_format

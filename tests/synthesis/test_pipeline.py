@@ -16,6 +16,7 @@ from helpers.synthesis.overview import (
     read_parsed_tasks,
     share_categories,
 )
+from helpers.synthesis.parsing import parse_reply
 from helpers.synthesis.pipeline import TaskFilter, plan_requests, synthesize
 from helpers.synthesis.settings import SynthesisSettings
 
@@ -128,4 +129,5 @@ def test_an_unlabelled_task_blocks_no_twin():
         text=text,
         categories={5: "ie"},
     )
-    assert [task["reason"] for task in TaskFilter(SynthesisSettings(), [])(reply)] == ["unlabelled", None]
+    tasks = TaskFilter(SynthesisSettings(), [])(reply, parse_reply(text))
+    assert [task["reason"] for task in tasks] == ["unlabelled", None]

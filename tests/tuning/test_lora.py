@@ -13,7 +13,7 @@ from helpers.errors import StudyError
 from helpers.jsonl import read_rows
 from helpers.models.load import choose_device, load_model, load_tokenizer, quiet_peft
 from helpers.records import Instruction
-from helpers.store import planning
+from helpers.store import look_up
 from helpers.tuning import lengths, lora, step
 from helpers.tuning.adapter import attach_adapter
 from helpers.tuning.lora import prepare_model, show_seconds, tune
@@ -254,8 +254,7 @@ def test_the_fingerprint_of_a_tuning_holds_the_device_and_number_format_that_wer
     assert tune(dataclasses.replace(settings, dtype=dtype), instruction_file).reused
     computed = {"device": "cuda", "dtype": "bfloat16", "products": "bfloat16"}
     monkeypatch.setattr(lora, "describe_format", lambda _: computed)
-    with planning():
-        assert not tune(settings, instruction_file).is_stored
+    assert not look_up(tune, settings, instruction_file).is_stored
 
 
 def test_target_modules_that_are_not_there_are_refused(settings):

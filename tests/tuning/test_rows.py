@@ -16,7 +16,6 @@ from helpers.tuning.rows import (
     collate,
     describe_labels,
     encode_row,
-    encode_rows,
     iterate_steps,
     rotate_responses,
     select_rows,
@@ -81,11 +80,6 @@ def test_padding_is_masked_in_exact_tensors(tokenizer):
     )
     assert torch.equal(batch["labels"][0], expected)
     assert batch["attention_mask"].sum(dim=1).tolist() == [n, width]
-
-
-def test_rows_whose_response_would_be_cut_are_left_out(tokenizer):
-    long = ROW.model_copy(update={"id": "2", "output": "yes " * 200})
-    assert list(encode_rows(tokenizer, [ROW, long], 120)) == ["1"]
 
 
 @pytest.mark.parametrize(

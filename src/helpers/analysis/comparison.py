@@ -14,6 +14,7 @@ from math import exp
 from typing import TYPE_CHECKING
 
 from helpers.analysis.hypotheses import split_clear
+from helpers.analysis.intervals import write_intervals
 from helpers.analysis.published import ablation
 from helpers.analysis.published.checks import MODEL
 from helpers.analysis.published.tables import load_source, pair_scores
@@ -187,10 +188,8 @@ def tabulate_gains(table: pd.DataFrame, name: str, title: str) -> pd.DataFrame:
         title: of the column in the wide table.
     """
     held, _ = split_clear(table)
-    texts = [
-        f"{_show(row.estimate, '+')} [{_show(row.low)}, {_show(row.high)}]{'*' * (row.Index in held.index)}"
-        for row in table.itertuples()
-    ]
+    stars = ["*" * (place in held.index) for place in table.index]
+    texts = [text + star for text, star in zip(write_intervals(table, "+"), stars, strict=True)]
     wide = table.assign(text=texts).pivot(index=name, columns="tested_on", values="text")
     order = list(dict.fromkeys(table[name]))
     columns = {category: f"on {PLAIN[category]}" for category in order_categories(table["tested_on"])}
@@ -198,12 +197,6 @@ def tabulate_gains(table: pd.DataFrame, name: str, title: str) -> pd.DataFrame:
         columns=columns, index=lambda cell: cell.upper().replace("+", " + ")
     )
     return wide.rename_axis(index=title, columns=None).reset_index()
-
-
-def _show(number: float, sign: str = "") -> str:
-    """Return a number with two decimals and a true minus sign; what rounds to zero has no sign."""
-    rounded = round(number, 2)
-    return f"{rounded:{sign if rounded else ''}.2f}".replace("-0.00", "0.00").replace("-", "−")
 
 
 def count_times(nats: float) -> float:
@@ -243,23 +236,6 @@ def stack_sources(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def list_paper(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """Return the paper's gains, one a combination of keys: of several measures the first."""
     return table[table["source"] == PAPER].drop_duplicates(list(keys))
-
-
-def describe_directions(table: pd.DataFrame, source: str = REFERENCE) -> str:
-    """Return in a sentence for which categories of tasks the reference study's gain is clear, and whether it
-    goes the paper's way.
-    """
-    ours, theirs = table[table["source"] == source], list_paper(table, ["tested_on"])
-    clear = ours[exclude_zero(ours)]
-    if clear.empty:
-        return "No interval excludes zero."
-    both = ablation.compare_directions(clear, theirs, ["tested_on"])
-    names = [
-        ", ".join(found.str.upper()) or "none of them"
-        for found in (clear["tested_on"], both.loc[both["agrees"], "tested_on"])
-    ]
-    where = "where" if names[0] == names[1] else f"and for {names[1]}"
-    return f"The interval excludes zero for {names[0]}, {where} the direction is the paper's."
 
 
 def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REFERENCE) -> dict[str, int]:

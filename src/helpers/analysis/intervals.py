@@ -19,8 +19,12 @@ leading axes are separate estimates.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LEVEL = 0.95
 N_RESAMPLES = 2000
@@ -192,3 +196,21 @@ def bootstrap_items(samples: Sequence[np.ndarray], level: float = LEVEL) -> tupl
         rng=np.random.default_rng(RESAMPLING_SEED),
     ).confidence_interval
     return float(interval.low), float(interval.high)
+
+
+def write_intervals(table: pd.DataFrame, sign: str = "") -> list[str]:
+    """Return estimates with their intervals as texts to be read, such as '+0.82 [0.50, 1.17]', with a true
+    minus sign; what rounds to zero has no sign.
+
+    Args:
+        table: estimate, low, high.
+        sign: '+' to give estimates above zero a sign too.
+    """
+
+    def write(number: float, sign: str = "") -> str:
+        rounded = round(number, 2) + 0  # no -0.00
+        return f"{rounded:{sign if rounded else ''}.2f}".replace("-", "−")
+
+    return [
+        f"{write(row.estimate, sign)} [{write(row.low)}, {write(row.high)}]" for row in table.itertuples()
+    ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.harness import LINE_FEED
-from helpers.evaluation.task import letter_of
+from helpers.evaluation.task_prompts import letter_of
 
 if TYPE_CHECKING:
     from helpers.evaluation.stage import TaskRun

@@ -68,7 +68,7 @@ def compare_choice() -> Pair:
     import torch
 
     from helpers.evaluation.choice import score_options
-    from helpers.evaluation.task import build_task_prompt
+    from helpers.evaluation.task_prompts import build_task_prompt
     from helpers.evaluation.tasks import TASKS, load_items
     from helpers.models.load import load_model, load_tokenizer
     from helpers.prompts import encode_prompt
@@ -100,7 +100,7 @@ def compare_generation() -> Pair:
     number of prompts.
     """
     from helpers.evaluation.generation import generate_greedily
-    from helpers.evaluation.task import build_task_prompt
+    from helpers.evaluation.task_prompts import build_task_prompt
     from helpers.evaluation.tasks import TASKS, load_items
     from helpers.models.load import load_model, load_tokenizer
 

@@ -20,7 +20,11 @@ MOST_ROWS = 1000  # of a searchable table: about a megabyte of texts
 MOST_SHOWN = 15  # rows of a table that does not scroll
 INTERVAL = "estimate [95 % interval]"
 NUMBER = ' class="number"'  # of a cell
-COLUMN_NAMES = {"p_holm": "p (Holm)", "rouge_l": "ROUGE-L", "plus_minus": "±"}  # where an underscore is more than a space
+COLUMN_NAMES = {
+    "p_holm": "p (Holm)",
+    "rouge_l": "ROUGE-L",
+    "plus_minus": "±",
+}  # where an underscore is more than a space
 
 
 def begin(parameters: Mapping[str, Any]) -> Study:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from helpers.analysis.statistics import score_tasks
-from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import evaluate, read_items
 from helpers.evaluation.tasks import TASKS, load_items
 from helpers.models.wheels import WHEEL_MODELS
 from helpers.records import BASE

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from helpers.commands.terminal import plain_errors, report_progress
+from helpers.commands.terminal import add_options, plain_errors, report_progress
 from helpers.errors import StudyError
 from helpers.evaluation.bleurt import check_scorer, measure_bleurt
 from helpers.evaluation.judge import (
@@ -20,10 +20,10 @@ from helpers.evaluation.judge import (
     list_pairs,
     open_journal,
 )
+from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.sources import BASELINES
-from helpers.evaluation.stage import EvaluationSettings
 from helpers.paths import shown
-from helpers.prompts import ALPACA, FORMAT_HELP, SYSTEM_HELP
+from helpers.prompts import ALPACA
 from helpers.provider.connection import read_key
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import pick
@@ -35,80 +35,74 @@ if TYPE_CHECKING:
 Evaluation = tuple[EvaluationSettings, Run]
 
 
+Models = Annotated[
+    list[str] | None,
+    typer.Option(help="smollm2-135m, gemma-3-270m, a hub id or a folder; may be given again."),
+]
+Adapters = Annotated[
+    list[Path] | None,
+    typer.Option(help="Folder of an adapter that PEFT reads, for the one model; may be given again."),
+]
+Baselines = Annotated[
+    bool,
+    typer.Option("--baselines", help="Evaluate the paper's baselines too (models of 7B from the hub)."),
+]
+Tasks = Annotated[
+    str, typer.Option(help="'all' nine embedded tasks, or names joined by commas, public ones included.")
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Folder of your own files, TASK.jsonl in the embedded format, or of public releases."),
+]
+NItems = Annotated[int, typer.Option(help="Test items a task, at most.")]
+Losses = Annotated[
+    bool, typer.Option("--losses", help="Measure the loss of the right answers too, without generating.")
+]
+Answers = Annotated[
+    bool, typer.Option(help="Let the models answer; without it, losses alone, which is quick.")
+]
+BertScore = Annotated[
+    bool, typer.Option("--bertscore", help="Measure BERTScore of generated texts, with a small encoder.")
+]
+Bleurt = Annotated[
+    str, typer.Option(help="Measure BLEURT of generated texts, with this checkpoint: a hub id or a folder.")
+]
+Judge = Annotated[
+    str, typer.Option(help="Model that marks generated texts; its key comes from OPENAI_API_KEY.")
+]
+JudgeUrl = Annotated[str, typer.Option(help="Address of the judge's OpenAI-compatible server.")]
+JudgeEffort = Annotated[str, typer.Option(help="Reasoning effort of a judge that reasons, such as 'none'.")]
+MaxCostUsd = Annotated[float, typer.Option(help="Hard stop on all that this judge was paid, in US dollars.")]
+MaxCostTokens = Annotated[int, typer.Option(help="The same in tokens, needed where the price is unknown.")]
+Teacher = Annotated[str, typer.Option(help="Model that wrote the training data; the judge must be another.")]
+Output = Annotated[Path | None, typer.Option(help="Folder for the tables as CSV.")]
+
+
+@add_options(EvaluationSettings, "choice_scoring", "permute_options", "prompt_format", "system_prompt")
 def evaluate(
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help="smollm2-135m, gemma-3-270m, a hub id or a folder; may be given again."),
-    ] = None,
-    adapter: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder of an adapter that PEFT reads, for the one model; may be given again."),
-    ] = None,
-    baselines: Annotated[
-        bool,
-        typer.Option("--baselines", help="Evaluate the paper's baselines too (models of 7B from the hub)."),
-    ] = False,
-    tasks: Annotated[
-        str, typer.Option(help="'all' nine embedded tasks, or names joined by commas, public ones included.")
-    ] = "all",
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of your own files, TASK.jsonl in the embedded format, or of public releases."
-        ),
-    ] = None,
-    n_items: Annotated[int, typer.Option(help="Test items a task, at most.")] = 100,
-    choice_scoring: Annotated[
-        str, typer.Option(help="Choice tasks by the options' 'text', or by the 'letter' of listed ones.")
-    ] = "text",
-    permute_options: Annotated[
-        bool, typer.Option("--permute-options", help="Show listed options in every cyclic order.")
-    ] = False,
-    losses: Annotated[
-        bool, typer.Option("--losses", help="Measure the loss of the right answers too, without generating.")
-    ] = False,
-    answers: Annotated[
-        bool, typer.Option(help="Let the models answer; without it, losses alone, which is quick.")
-    ] = True,
-    prompt_format: Annotated[str, typer.Option(help=FORMAT_HELP)] = ALPACA,
-    system_prompt: Annotated[str, typer.Option(help=SYSTEM_HELP)] = "",
-    bertscore: Annotated[
-        bool, typer.Option("--bertscore", help="Measure BERTScore of generated texts, with a small encoder.")
-    ] = False,
-    bleurt: Annotated[
-        str,
-        typer.Option(help="Measure BLEURT of generated texts, with this checkpoint: a hub id or a folder."),
-    ] = "",
-    judge: Annotated[
-        str, typer.Option(help="Model that marks generated texts; its key comes from OPENAI_API_KEY.")
-    ] = "",
-    judge_url: Annotated[str, typer.Option(help="Address of the judge's OpenAI-compatible server.")] = "",
-    judge_effort: Annotated[
-        str, typer.Option(help="Reasoning effort of a judge that reasons, such as 'none'.")
-    ] = "",
-    max_cost_usd: Annotated[
-        float, typer.Option(help="Hard stop on all that this judge was paid, in US dollars.")
-    ] = ProviderLimits.max_cost_usd,
-    max_cost_tokens: Annotated[
-        int, typer.Option(help="The same in tokens, needed where the price is unknown.")
-    ] = ProviderLimits.max_cost_tokens,
-    teacher: Annotated[
-        str, typer.Option(help="Model that wrote the training data; the judge must be another.")
-    ] = "recorded",
-    output: Annotated[Path | None, typer.Option(help="Folder for the tables as CSV.")] = None,
+    model: Models = None,
+    adapter: Adapters = None,
+    baselines: Baselines = False,
+    tasks: Tasks = "all",
+    data: Data = None,
+    n_items: NItems = 100,
+    losses: Losses = False,
+    answers: Answers = True,
+    bertscore: BertScore = False,
+    bleurt: Bleurt = "",
+    judge: Judge = "",
+    judge_url: JudgeUrl = "",
+    judge_effort: JudgeEffort = "",
+    max_cost_usd: MaxCostUsd = ProviderLimits.max_cost_usd,
+    max_cost_tokens: MaxCostTokens = ProviderLimits.max_cost_tokens,
+    teacher: Teacher = "recorded",
+    output: Output = None,
+    **parameters: Any,
 ) -> None:
     """Evaluate models and adapters on tasks: scores with intervals and, for several, paired differences to
     the first.
     """
-
-    settings = {
-        "tasks": tasks,
-        "n_items": n_items,
-        "choice_scoring": choice_scoring,
-        "permute_options": permute_options,
-        "prompt_format": prompt_format,
-        "system_prompt": system_prompt,
-    }
+    settings = parameters | {"tasks": tasks, "n_items": n_items}
     models = [*(model or ["smollm2-135m"]), *(BASELINES if baselines else [])]
     with plain_errors():
         if adapter and len(models) > 1:
@@ -117,19 +111,10 @@ def evaluate(
                 "they were tuned on."
             )
         limits = pick(ProviderLimits, {"max_cost_usd": max_cost_usd, "max_cost_tokens": max_cost_tokens})
-        further = Further(
-            bertscore,
-            bleurt,
-            JudgeSettings(judge, judge_url, judge_effort, teacher) if judge else None,
-            limits,
-            data,
-        )
-        if bleurt:
-            check_scorer(bleurt)
-        if further.judge:
-            check_judge(further.judge, limits)
-            read_key(open_journal(further.judge).model)
-        if prompt_format != ALPACA:
+        judged_by = JudgeSettings(judge, judge_url, judge_effort, teacher) if judge else None
+        further = Further(bertscore, bleurt, judged_by, limits, data)
+        further.check()
+        if settings["prompt_format"] != ALPACA:
             typer.echo(show_prompts(models, settings, data))
         tables = {}
         if losses or not answers:
@@ -179,6 +164,14 @@ class Further:
     judge: JudgeSettings | None
     limits: ProviderLimits
     data: Path | None
+
+    def check(self) -> None:
+        """Raise StudyError where something that is asked for cannot be had, before any model runs."""
+        if self.bleurt:
+            check_scorer(self.bleurt)
+        if self.judge:
+            check_judge(self.judge, self.limits)
+            read_key(open_journal(self.judge).model)
 
 
 def run_evaluations(

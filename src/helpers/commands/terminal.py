@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import inspect
 import json
 import os
 import re
@@ -19,6 +21,7 @@ from typer.exceptions import TyperException
 
 from helpers.errors import StudyError
 from helpers.paths import runs_folder, shown
+from helpers.settings import TYPES
 from helpers.store import write_text
 
 Profile = Annotated[str, typer.Option(help="Name of a file in notebooks/profiles/.")]
@@ -27,6 +30,34 @@ Assignments = Annotated[
 ]
 LOG_SECONDS = 15
 LOCKED = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR)
+
+
+def add_options(stage: type, *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one option for each parameter of a stage, or for the named ones, in place of its
+    `**parameters`.
+    """
+
+    def change(command: Callable[..., None]) -> Callable[..., None]:
+        own = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in inspect.signature(command, eval_str=True).parameters.values()
+            if parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        options = [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=Annotated[TYPES[str(field.type)], typer.Option(help=field.metadata["help"])],
+            )
+            for field in dataclasses.fields(stage)
+            if not names or field.name in names
+        ]
+        command.__signature__ = inspect.Signature([*own, *options])
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *options]}
+        return command
+
+    return change
 
 
 @contextmanager

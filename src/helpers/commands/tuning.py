@@ -5,23 +5,22 @@ is an option.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from helpers.commands.terminal import plain_errors, report_progress
+from helpers.commands.terminal import add_options, plain_errors, report_progress
 from helpers.errors import StudyError
-from helpers.evaluation.stage import EvaluationSettings, evaluate_adapters, prepare_task_runs, read_items
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import evaluate_adapters, prepare_task_runs, read_items
 from helpers.jsonl import read_rows
 from helpers.models.load import load_tokenizer
 from helpers.paths import check_new_folder, shown
 from helpers.prompts import CHAT, PromptFormat
 from helpers.records import Instruction
-from helpers.settings import TYPES, pick
+from helpers.settings import pick
 from helpers.store import Run
 from helpers.synthesis.user_rows import prepare_rows
 from helpers.tuning.adapter import adopt_parent
@@ -53,30 +52,7 @@ Start = Annotated[
 ]
 
 
-def _add_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one option for each field of TuningSettings in place of its `**parameters`."""
-    own = [
-        parameter
-        for parameter in inspect.signature(command, eval_str=True).parameters.values()
-        if parameter.kind is not parameter.VAR_KEYWORD
-    ]
-    options = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
-            annotation=Annotated[TYPES[str(field.type)], typer.Option(help=field.metadata["help"])],
-        )
-        for field in dataclasses.fields(TuningSettings)
-    ]
-    command.__signature__ = inspect.Signature(
-        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + options
-    )
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *options]}
-    return command
-
-
-@_add_options
+@add_options(TuningSettings)
 def tune_adapter(
     instructions: Instructions,
     output: Output = None,

@@ -21,7 +21,8 @@ from helpers.errors import StudyError
 from helpers.evaluation.adapters import SharedBase, find_adapter
 from helpers.evaluation.choice import score_tokens
 from helpers.evaluation.partial import PartialAnswers
-from helpers.evaluation.stage import EvaluationSettings, TaskRun, prepare_task_runs
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import TaskRun, prepare_task_runs
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models.adapters import identify_adapter
 from helpers.models.forward import check_lengths

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.evaluation.stage import EvaluationSettings, prepare_task_runs
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import prepare_task_runs
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.stage import EvaluationSettings, TaskRun, encode_options, prepare_task_runs
-from helpers.evaluation.task import LETTER, TEXT, letter_of
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import TaskRun, encode_options, prepare_task_runs
+from helpers.evaluation.task_prompts import LETTER, TEXT, letter_of
 from helpers.jsonl import dump_rows
 from helpers.models.load import load_tokenizer
 from helpers.store import write_text

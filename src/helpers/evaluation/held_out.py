@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.evaluation.adapters import SharedBase, find_adapter
 from helpers.evaluation.partial import PartialAnswers, plan_batches
-from helpers.evaluation.stage import EvaluationSettings
+from helpers.evaluation.settings import EvaluationSettings
 from helpers.jsonl import read_rows
 from helpers.models.adapters import identify_adapter
 from helpers.models.load import describe_format, identify_model

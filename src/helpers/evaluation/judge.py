@@ -17,7 +17,8 @@ from typing import Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.metrics import first_part
-from helpers.evaluation.stage import ITEMS, MEASURED, EvaluationSettings, TaskRun, prepare_task_runs
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import ITEMS, MEASURED, TaskRun, prepare_task_runs
 from helpers.jsonl import dump_rows, find_json_object, read_json_lines
 from helpers.progress import track
 from helpers.provider.address import check_address, check_name

@@ -19,7 +19,7 @@ from helpers.paths import shown
 from helpers.records import BenchmarkItem
 
 if TYPE_CHECKING:
-    from helpers.evaluation.task import Task
+    from helpers.evaluation.task_prompts import Task
 
 RawItem = dict[str, Any]
 STRANGE = (

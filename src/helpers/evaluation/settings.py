@@ -1,14 +1,35 @@
-"""Parameters of what is measured of every model."""
+"""Parameters of an evaluation, and of the losses that every model is measured by."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from helpers.errors import StudyError
+from helpers.prompts import ALPACA, FORMAT_HELP, SYSTEM_HELP
 from helpers.settings import parameter
 
 LOSS, SCORE = "loss", "score"
 ENDPOINTS = (LOSS, "words", "stop", "choice", "calibrated", SCORE)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSettings:
+    """Parameters of an evaluation; decoding is greedy for every model."""
+
+    model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
+    tasks: str = parameter("all", "'all', or task names joined by commas")
+    dtype: str = parameter(
+        "auto", "number format of the weights: float32, bfloat16, or auto (bfloat16 on a GPU)"
+    )
+    n_items: int = parameter(12, "test items a task, at most; the same for every model", minimum=2)
+    choice_scoring: str = parameter(
+        "text", "choice tasks by the options' 'text', not listed, or by the 'letter' of listed ones"
+    )
+    permute_options: bool = parameter(
+        False, "show listed options in every cyclic order; needs choice_scoring 'letter'"
+    )
+    prompt_format: str = parameter(ALPACA, FORMAT_HELP)
+    system_prompt: str = parameter("", SYSTEM_HELP)
 
 
 @dataclasses.dataclass(frozen=True)

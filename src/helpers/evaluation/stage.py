@@ -15,16 +15,23 @@ from helpers.evaluation.concepts import LEXICON
 from helpers.evaluation.generation import generate_greedily
 from helpers.evaluation.metrics import score_choice
 from helpers.evaluation.partial import PartialAnswers
-from helpers.evaluation.task import LETTER, TEXT, Task, build_letter_prompt, build_task_prompt, letter_of
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.task_prompts import (
+    LETTER,
+    TEXT,
+    Task,
+    build_letter_prompt,
+    build_task_prompt,
+    letter_of,
+)
 from helpers.evaluation.tasks import load_items, parse_tasks, select_items
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models.adapters import identify_adapter
 from helpers.models.forward import check_lengths
 from helpers.models.load import describe_format, identify_model, load_tokenizer
 from helpers.progress import track
-from helpers.prompts import ALPACA, FORMAT_HELP, PAPERS_FORMAT, SYSTEM_HELP, Prompt, PromptFormat
+from helpers.prompts import PAPERS_FORMAT, Prompt, PromptFormat
 from helpers.records import BenchmarkItem, ChoiceItem
-from helpers.settings import parameter
 from helpers.store import Run, run_stage, sha256_file, sha256_text, write_text
 
 if TYPE_CHECKING:
@@ -39,26 +46,6 @@ BATCH_SIZE = 32
 CHOICE_BATCH_SIZE = 8
 ANSWERS_VERSION = 2
 SCORES_VERSION = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluationSettings:
-    """Parameters of an evaluation; decoding is greedy for every model."""
-
-    model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
-    tasks: str = parameter("all", "'all', or task names joined by commas")
-    dtype: str = parameter(
-        "auto", "number format of the weights: float32, bfloat16, or auto (bfloat16 on a GPU)"
-    )
-    n_items: int = parameter(12, "test items a task, at most; the same for every model", minimum=2)
-    choice_scoring: str = parameter(
-        "text", "choice tasks by the options' 'text', not listed, or by the 'letter' of listed ones"
-    )
-    permute_options: bool = parameter(
-        False, "show listed options in every cyclic order; needs choice_scoring 'letter'"
-    )
-    prompt_format: str = parameter(ALPACA, FORMAT_HELP)
-    system_prompt: str = parameter("", SYSTEM_HELP)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from helpers.errors import StudyError
 from helpers.evaluation import metrics
 from helpers.evaluation.loaders import load_rows
 from helpers.evaluation.sources import SOURCES
-from helpers.evaluation.task import (
+from helpers.evaluation.task_prompts import (
     Task,
     answer_choice,
     answer_medications,

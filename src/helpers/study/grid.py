@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.evaluation.stage import EvaluationSettings, evaluate, read_items
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import evaluate, read_items
 from helpers.progress import track
 from helpers.records import ALL, BASE, GENERAL
-from helpers.store import Run, planning
+from helpers.store import Run, look_up
 from helpers.tuning.lora import tune
 from helpers.tuning.settings import TuningSettings
 
@@ -70,11 +71,10 @@ def look_up_cell(
     """Say of a cell whether the store holds all of it ('done'), its adapter alone ('tuned') or nothing
     ('missing'); computes nothing.
     """
-    with planning():
-        adapter = tune_cell(name, tuning, instructions)
-        if adapter and not adapter.is_stored:
-            return "missing"
-        found = evaluate(evaluation, adapter, data)
+    adapter = look_up(tune_cell, name, tuning, instructions)
+    if adapter and not adapter.is_stored:
+        return "missing"
+    found = look_up(evaluate, evaluation, adapter, data)
     return "done" if found.is_stored else "tuned" if adapter else "missing"
 
 

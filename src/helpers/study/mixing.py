@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 from helpers.errors import StudyError
 from helpers.evaluation.held_out import draw_held_out, split_losses
 from helpers.jsonl import read_rows
-from helpers.models.load import load_tokenizer
+from helpers.models.load import identify_model, load_tokenizer
 from helpers.progress import track
+from helpers.prompts import PromptFormat
 from helpers.records import BASE, Instruction, order_categories
+from helpers.store import sha256_file
 from helpers.study.cells import (
     MAX_CATEGORIES,
     CellPlan,
@@ -27,8 +29,9 @@ from helpers.study.cells import (
     round_shares,
 )
 from helpers.study.losses import LossTables, measure_cell, read_cell
+from helpers.tuning.lengths import keep_fitting, load_lengths
 from helpers.tuning.lora import prepare_model
-from helpers.tuning.rows import EncodedRow, encode_rows
+from helpers.tuning.rows import EncodedRow, encode_row
 from helpers.tuning.settings import TuningSettings
 from helpers.tuning.step import take_step
 
@@ -77,7 +80,8 @@ def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
             "`held_out_share` must be above 0: mixtures are judged by rows that no cell has seen."
         )
     available, held_out = (
-        _count_fitting(study, path) for path in (study.instruction_file, study.held_out_file)
+        Counter(row.category for row, _ in list_fitting(study, path))
+        for path in (study.instruction_file, study.held_out_file)
     )
     names = order_categories([*available, *held_out])
     if not 2 <= len(names) <= MAX_CATEGORIES:
@@ -98,10 +102,13 @@ def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
     return MixturePlan(dataclasses.replace(study, grid=grid, evaluation=evaluation), available)
 
 
-def _count_fitting(study: Study, path: Path) -> Counter[str]:
-    rows = read_rows(path, Instruction)
-    fitting = encode_rows(load_tokenizer(study.tuning.model), rows, study.tuning.max_tokens)
-    return Counter(row.category for row in rows if row.id in fitting)
+def list_fitting(study: Study, path: Path) -> list[tuple[Instruction, int]]:
+    """Return the rows of a file that fit into a run, each with its tokens, as the store knows them."""
+    rows, model = read_rows(path, Instruction), study.tuning.model
+    inputs = {"instructions": sha256_file(path), "model": identify_model(model)}
+    lengths = load_lengths(model, rows, PromptFormat.from_settings(study.tuning), inputs)
+    fitting = keep_fitting(study.tuning, lengths)
+    return [(row, sum(fitting[row.id])) for row in rows if row.id in fitting]
 
 
 def design_cells(available: Mapping[str, int], cell_rows: int) -> list[str]:
@@ -160,15 +167,22 @@ def estimate_cost(plan: MixturePlan) -> Cost:
     missing, study = find_missing(plan), plan.study
     if not missing:
         return Cost(0, 0, 0.0, 0.0)
-    tokenizer = load_tokenizer(study.tuning.model)
-    most, n_held_out = study.tuning.max_tokens, study.losses.n_held_out
-    training = list(encode_rows(tokenizer, read_rows(study.instruction_file, Instruction), most).values())
-    read = draw_held_out(read_rows(study.held_out_file, Instruction), n_held_out, tokenizer, most)
-    step, reading = measure_pace(study.tuning, training)
+    tokenizer, form = load_tokenizer(study.tuning.model), PromptFormat.from_settings(study.tuning)
+    training = list_fitting(study, study.instruction_file)
+    held_out, n_held_out = read_rows(study.held_out_file, Instruction), study.losses.n_held_out
+    read = draw_held_out(held_out, n_held_out, tokenizer, study.tuning.max_tokens, form)
+    typical = choose_typical(training, min(PACE_ROWS, study.tuning.batch_size))
+    step, reading = measure_pace(study.tuning, [encode_row(tokenizer, row, form) for row in typical])
     n_rows = sum(cell.n_rows for cell in missing) * study.tuning.epochs
-    mean = sum(len(row.input_ids) for row in training) / len(training)
+    mean = sum(n_tokens for _, n_tokens in training) / len(training)
     n_read = sum(len(row.input_ids) for _, row in read)
     return Cost(len(missing), n_rows, n_rows * mean / step, len(missing) * n_read / reading)
+
+
+def choose_typical(rows: Sequence[tuple[Instruction, int]], n: int) -> list[Instruction]:
+    """Return the `n` rows in the middle when all are ordered by their tokens."""
+    ordered = sorted(rows, key=lambda pair: pair[1])
+    return [row for row, _ in ordered[max(0, (len(ordered) - n) // 2) :][:n]]
 
 
 def measure_pace(settings: TuningSettings, rows: Sequence[EncodedRow]) -> tuple[float, float]:
@@ -177,15 +191,12 @@ def measure_pace(settings: TuningSettings, rows: Sequence[EncodedRow]) -> tuple[
     """
     import torch
 
-    ordered = sorted(rows, key=lambda row: len(row.input_ids))
-    n = min(PACE_ROWS, settings.batch_size)
-    chosen = ordered[max(0, (len(ordered) - n) // 2) :][:n]
-    n_tokens = sum(len(row.input_ids) for row in chosen)
+    n_tokens = sum(len(row.input_ids) for row in rows)
     model = prepare_model(settings, recompute=False)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights)
-    step = _time_second(lambda: take_step(model, optimizer, chosen, 0.0))
-    reading = _time_second(lambda: split_losses(model.get_base_model(), chosen))
+    step = _time_second(lambda: take_step(model, optimizer, rows, 0.0))
+    reading = _time_second(lambda: split_losses(model.get_base_model(), rows))
     return n_tokens / step, n_tokens / reading
 
 

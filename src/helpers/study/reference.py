@@ -16,7 +16,8 @@ import numpy as np
 from helpers.errors import StudyError
 from helpers.evaluation.loaders import find_release
 from helpers.evaluation.metrics import COUNTS, MEASURES
-from helpers.evaluation.stage import EvaluationSettings, TaskRun, prepare_task_runs
+from helpers.evaluation.settings import EvaluationSettings
+from helpers.evaluation.stage import TaskRun, prepare_task_runs
 from helpers.evaluation.tasks import find_task
 from helpers.models.load import identify_model
 from helpers.paths import RESULTS, shown

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.adapters import SharedBase
-from helpers.evaluation.settings import SCORE, LossSettings
-from helpers.evaluation.stage import EvaluationSettings
+from helpers.evaluation.settings import SCORE, EvaluationSettings, LossSettings
 from helpers.evaluation.tasks import parse_tasks
 from helpers.jsonl import read_rows
 from helpers.models.load import check_dtype
@@ -21,7 +20,7 @@ from helpers.prompts import PromptFormat
 from helpers.provider.ledger import ProviderLimits
 from helpers.records import GENERAL, Instruction, SeedTask, order_categories
 from helpers.settings import pick
-from helpers.store import Run, planning
+from helpers.store import Run, look_up
 from helpers.study.cells import CONTROLS, SINGLES, CellPlan, GridSettings, plan_cells
 from helpers.study.endpoints import OF_TASKS, choose_items
 from helpers.study.grid import Cell, collect_items, collect_seeds, look_up_cell, run_cell, run_cells_of_seed
@@ -242,8 +241,7 @@ class Study:
         """Say of a cell of the grid whether it is 'done' (losses, and answers where they are asked for),
         'tuned' or 'missing' in the store; computes nothing.
         """
-        with planning():
-            adapter, losses = measure_cell(self, plan)
+        adapter, losses = look_up(measure_cell, self, plan)
         if adapter and not adapter.is_stored:
             return "missing"
         done = all(run.is_stored for run in losses)

@@ -8,8 +8,8 @@ from typing import Any
 
 from helpers.provider.words import cut_reasoning
 from helpers.records import TeacherReply
+from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.requests import N_SHOWN, N_TASKS
-from helpers.synthesis.teacher import parse_teacher_reply
 
 N_NEW = N_TASKS - N_SHOWN
 
@@ -22,11 +22,17 @@ def count_wanted(target: int, counts: Mapping[str, int]) -> int:
     return math.ceil((target - counts["n_kept"]) / expected)
 
 
-def count_reply(reply: TeacherReply, tasks: Sequence[Mapping[str, Any]], reply_format: str) -> dict[str, int]:
+def count_reply(
+    reply: TeacherReply, parsed: Sequence[ParsedTask], tasks: Sequence[Mapping[str, Any]]
+) -> dict[str, int]:
     """Return what a reply adds to the counts of a run: itself, its tokens, and the ways in which it was not
     what was asked for, if any.
+
+    Args:
+        reply: of the teacher.
+        parsed: its tasks as they were cut out of it.
+        tasks: the same after the filters, as rows.
     """
-    parsed = parse_teacher_reply(reply.text, reply.finish_reason, reply_format)
     is_trimmed = cut_reasoning(reply.text) != reply.text or any(task.is_trimmed for task in parsed)
     lacks_labels = any(task["reason"] == "unlabelled" for task in tasks)
     return {

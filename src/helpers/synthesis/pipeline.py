@@ -101,8 +101,9 @@ def write_rows(
     with reply_file, task_file, row_file:
         for reply in replies:
             reply_file.write(dump_row(reply))
-            tasks = list(check(reply))
-            counts.update(count_reply(reply, tasks, check.settings.reply_format))
+            parsed = parse_teacher_reply(reply.text, reply.finish_reason, check.settings.reply_format)
+            tasks = list(check(reply, parsed))
+            counts.update(count_reply(reply, parsed, tasks))
             for task in tasks:
                 if target and counts["n_kept"] == target:
                     break
@@ -177,11 +178,10 @@ class TaskFilter:
 
             self._label = train_labeller()
 
-    def __call__(self, reply: TeacherReply) -> Iterator[dict[str, Any]]:
-        """Yield every task of a reply, with `reason` None for those that are kept and its highest similarity
-        to an earlier kept one.
+    def __call__(self, reply: TeacherReply, tasks: Sequence[ParsedTask]) -> Iterator[dict[str, Any]]:
+        """Yield a row for every parsed task of a reply, with `reason` None for those that are kept and its
+        highest similarity to an earlier kept one.
         """
-        tasks = parse_teacher_reply(reply.text, reply.finish_reason, self.settings.reply_format)
         labels = self._find_labels(reply, tasks)
         reasons = [
             find_fault(task, self.settings.min_words, self.settings.max_words, self._benchmark_runs)

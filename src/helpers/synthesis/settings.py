@@ -40,7 +40,7 @@ class SynthesisSettings(FilterSettings):
     labeller: str = parameter(
         "teacher", "who gives a live teacher's tasks their categories: 'teacher' or 'classifier'"
     )
-    draw_seed: int = parameter(2024, "seed of the draws of seed tasks")
+    draw_seed: int = parameter(2024, "random seed of the draws of seed tasks")
     n_requests: int = parameter(48, "requests to the teacher, 17 new tasks each", minimum=1, maximum=10**6)
     target_rows: int = parameter(0, "stop once so many rows are kept; 0: after n_requests", minimum=0)
 

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from helpers.models.load import load_tokenizer
+from helpers.models.forward import count_positions
+from helpers.models.load import load_config, load_tokenizer
 from helpers.prompts import PromptFormat
 from helpers.records import Instruction
 from helpers.store import run_stage
 from helpers.tuning.rows import encode_row
+from helpers.tuning.settings import TuningSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -58,3 +60,11 @@ def load_lengths(
         return {
             row_id: RowLength(int(prompt), int(response)) for row_id, prompt, response in csv.reader(file)
         }
+
+
+def keep_fitting(settings: TuningSettings, lengths: Mapping[str, RowLength]) -> dict[str, RowLength]:
+    """Return the lengths of the rows that a run can take: within `max_tokens`, so that no response breaks off
+    before its end, and within the model's positions.
+    """
+    longest = min(settings.max_tokens, count_positions(load_config(settings.model)) or settings.max_tokens)
+    return {row_id: length for row_id, length in lengths.items() if sum(length) <= longest}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
 from helpers.models.adapters import identify_adapter, load_adapter
-from helpers.models.forward import check_lengths, count_positions
+from helpers.models.forward import check_lengths
 from helpers.models.load import (
     choose_device,
     describe_format,
@@ -44,7 +44,7 @@ from helpers.tuning.adapter import (
 from helpers.tuning.card import CARD, describe_adapter
 from helpers.tuning.checkpoint import load_checkpoint, save_checkpoint
 from helpers.tuning.controls import draw_cell, split_control
-from helpers.tuning.lengths import RowLength, load_lengths
+from helpers.tuning.lengths import RowLength, keep_fitting, load_lengths
 from helpers.tuning.memory import (
     MemoryPlan,
     ModelSize,
@@ -190,9 +190,7 @@ def draw_rows(
         lengths: tokens of each row by id.
     """
     tokenizer, form = load_tokenizer(settings.model), PromptFormat.from_settings(settings)
-    config = load_config(settings.model)
-    longest = min(settings.max_tokens, count_positions(config) or settings.max_tokens)
-    fitting = {row_id: length for row_id, length in lengths.items() if sum(length) <= longest}
+    fitting = keep_fitting(settings, lengths)
     chosen = draw_cell(
         [row for row in rows if row.id in fitting],
         fitting,
@@ -204,7 +202,7 @@ def draw_rows(
     if split_control(settings.categories)[1] == SHUFFLED:
         encoded = rotate_responses(encoded)
     left_out = [dict(row) | {"tokens": sum(lengths[row.id])} for row in rows if row.id not in fitting]
-    check_lengths(config, [len(row.input_ids) for row in encoded], "shuffled rows")
+    check_lengths(load_config(settings.model), [len(row.input_ids) for row in encoded], "shuffled rows")
     return chosen, encoded, left_out
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -148,19 +148,6 @@ def encode_row(
     """
     prompt_ids = form.encode(tokenizer, Prompt(row.instruction, row.input))
     return EncodedRow([*prompt_ids, *form.encode_response(tokenizer, row.output)], len(prompt_ids))
-
-
-def encode_rows(
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Iterable[Instruction],
-    max_tokens: int,
-    form: PromptFormat = PAPERS_FORMAT,
-) -> dict[str, EncodedRow]:
-    """Encode rows by id and leave out those of over `max_tokens`, whose response would break off before its
-    end.
-    """
-    encoded = {row.id: encode_row(tokenizer, row, form) for row in rows}
-    return {row_id: row for row_id, row in encoded.items() if len(row.input_ids) <= max_tokens}
 
 
 def batch_indices(n_rows: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
