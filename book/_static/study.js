@@ -8,11 +8,13 @@ document.addEventListener("DOMContentLoaded", () => {
 
   // Where the repository is known, each row that shows an item offers to report an error in it.
   const issues = document.querySelector("a.btn-source-issues-button")?.href;
-  document.querySelectorAll(".cell_output table").forEach((table) => {
-    const heads = [...table.querySelectorAll("thead th")].map((head) => head.textContent.trim());
-    const dress = () => table.querySelectorAll("tbody tr").forEach((row) => dressRow(row, heads, issues));
+  document.querySelectorAll(".cell_output").forEach((output) => {
+    const dress = () => output.querySelectorAll("table").forEach((table) => {
+      const heads = [...table.querySelectorAll("thead th")].map((head) => head.textContent.trim());
+      table.querySelectorAll("tbody tr").forEach((row) => dressRow(row, heads, issues));
+    });
     dress();
-    new MutationObserver(dress).observe(table, { childList: true, subtree: true });  // a searchable table makes its rows anew
+    new MutationObserver(dress).observe(output, { childList: true, subtree: true });  // a searchable table makes its rows anew
   });
 });
 
