@@ -72,7 +72,7 @@ test: $(READY) ## Run the test suite, the linter and the spelling check.
 	$(BIN)/codespell seeds book/*.md notebooks src tests *.md
 	$(BIN)/python -m pytest --ignore tests/browser
 
-check-book: $(READY) ## Read the built book in Chromium: errors, links, search, barriers, phone width, weight.
+check-book: $(READY) ## Read the built book in Chromium: errors, links, search, barriers, hover, phone width and type, weight.
 	@$(call install,$(VENV),--constraint requirements.lock --editable '.[browser]')
 	$(BIN)/python -m pytest tests/browser -rs
 
