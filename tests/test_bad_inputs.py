@@ -56,9 +56,25 @@ BROKEN_NUMBERS = [
     "true",
     "9" * 400,
 ]
-NUMBER_PARAMETERS = ("learning_rate", "lora_dropout", "temperature", "novelty_threshold", "max_cost_usd")
-BELOW = {"n_rows": 0, "n_seeds": 0, "epochs": 0, "n_requests": 0, "lora_rank": 0, "training_seed": -1}
-ABOVE = {"n_seeds": 1001, "epochs": 10**9, "n_requests": 10**7, "training_seed": 2**32, "lora_dropout": 0.91}
+NUMBER_PARAMETERS = (
+    "learning_rate",
+    "lora_dropout",
+    "temperature",
+    "novelty_threshold",
+    "max_cost_usd",
+    "alpha",
+)
+BELOW = {"n_rows": 0, "n_seeds": 0, "epochs": 0, "n_requests": 0, "lora_rank": 0, "training_seed": -1} | {
+    "n_runs": 1,
+    "alpha": 0,
+}
+ABOVE = {
+    "n_seeds": 1001,
+    "epochs": 10**9,
+    "n_requests": 10**7,
+    "training_seed": 2**32,
+    "lora_dropout": 0.91,
+} | {"alpha": 0.6}
 CHOICES = {
     "dtype": ["float16", "int8", "FLOAT32", ""],
     "tasks": ["", ",", "medqb", "evidence_yesno,evidence_yesno", "evidence_yesno,", "all,evidence_yesno"],

@@ -1,12 +1,12 @@
 """A whole run, killed with -9 while it tunes, ends as one that was never killed."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from helpers.paths import ROOT
@@ -24,9 +24,7 @@ STUDY = [
 
 
 def start(toy_model, instructions, folder):
-    """Start notebook 03 on the toy model with enough steps to be caught tuning; kernel and runner are one
-    process group.
-    """
+    """Start notebook 03 on the toy model with enough steps to be caught tuning."""
     parameters = {
         "model": toy_model,
         "instructions": instructions,
@@ -83,8 +81,11 @@ def test_kill_minus_nine_while_tuning_loses_nothing(toy_model, instruction_file,
     process = start(toy_model, instruction_file, killed)
     wait_for_tuning(killed)
     time.sleep(0.5)
-    os.killpg(process.pid, signal.SIGKILL)
+    kernels = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
     process.wait()
+    assert kernels
+    assert not psutil.wait_procs(kernels, timeout=60)[1]  # they see that their parent is gone
     assert not list((killed / "runs" / "tuning").glob("*/manifest.json"))
     assert not (killed / "book" / "03_lora_training.ipynb").exists()
     finish(start(toy_model, instruction_file, killed))

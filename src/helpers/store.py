@@ -30,7 +30,7 @@ from helpers.paths import ROOT, runs_folder, shown
 from helpers.progress import tell
 
 Arguments, Found = ParamSpec("Arguments"), TypeVar("Found")
-MANIFEST, LOCK = "manifest.json", ".lock"
+MANIFEST, LOCK, SEAL = "manifest.json", ".lock", "sha256"
 SETTLED_SECONDS = 2.0  # no file system's clock is coarser
 _sums: dict[tuple[int, ...], str] = {}
 _way: ContextVar[Literal["compute", "load", "plan"]] = ContextVar("way", default="compute")
@@ -123,8 +123,14 @@ def _make(folder: Path, identity: dict[str, Any], compute: Callable[[Path], dict
         sums = {name: sha256_file(folder / name) for name in files}
         seconds = round(time.perf_counter() - started, 2)
         manifest = identity | {"facts": facts, "files": sums, "seconds": seconds} | describe_machine()
-        write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        write_text(folder / MANIFEST, json.dumps(_seal(manifest), indent=1) + "\n")
     return dataclasses.replace(load_run(folder), reused=False)
+
+
+def _seal(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest with the sha256 of what it says, by which a later change of it is found out."""
+    said = json.loads(json.dumps({name: value for name, value in manifest.items() if name != SEAL}))
+    return manifest | {SEAL: sha256_text(json.dumps(said, sort_keys=True))}
 
 
 def _list_files(folder: Path) -> list[str]:
@@ -182,14 +188,14 @@ def _report_full_disk(folder: Path) -> Iterator[None]:
 
 
 class DamagedManifestError(StudyError):
-    """A manifest that cannot be read: what it described can be made again."""
+    """A manifest that cannot be read or was altered: what it described can be made again."""
 
 
 def load_run(folder: Path) -> Run:
     """Load a complete result and check that its files are the ones that were written.
 
     Raises:
-        DamagedManifestError: the manifest cannot be read.
+        DamagedManifestError: the manifest cannot be read or was altered.
         StudyError: a file is missing or was altered.
     """
     manifest = _read_manifest(folder / MANIFEST)
@@ -212,6 +218,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         not isinstance(manifest.get(name), kind) for name, kind in kinds.items()
     ):
         raise DamagedManifestError(f"{shown(path)} cannot be read as a manifest.")
+    if SEAL in manifest and _seal(manifest) != manifest:
+        raise DamagedManifestError(f"{shown(path)} was altered after it was written.")
     return manifest
 
 

@@ -134,6 +134,13 @@ def test_each_notebook_gets_its_own_parameters_and_later_ones_the_instruction_fi
     assert "instructions" not in add_instructions(seeds, study)
 
 
+def test_a_live_teacher_is_asked_before_the_kernel_starts(provider):
+    limits = {"max_cost_tokens": 10**6, "reply_format": "json", "n_requests": 2}
+    given = {"teacher": "toy", "teacher_url": provider.url} | limits
+    assert add_instructions(given, Study.from_parameters(given)) == given
+    assert sum(provider.sent.values()) == 2
+
+
 def test_each_parameters_cell_is_read_once(monkeypatch):
     read = []
     monkeypatch.setattr(

@@ -8,6 +8,7 @@ import pytest
 
 from helpers.errors import StudyError
 from helpers.evaluation.stage import prepare_task_runs
+from helpers.study import reference
 from helpers.study.reference import (
     CELLS,
     MANIFEST,
@@ -60,6 +61,45 @@ def test_the_tables_give_back_the_grid_item_by_item(parameters, tmp_path):
     assert len(both) == len(made) == len(found)
     assert both["score_found"].to_numpy() == pytest.approx(both["score"].to_numpy(), abs=5e-5)
     assert (both["category"] == both["category_found"]).all()
+
+
+@pytest.mark.parametrize("n_written", [0, 1, 2])
+def test_an_export_that_was_killed_is_found_out_and_ends_as_one_that_was_not(
+    parameters, tmp_path, monkeypatch, n_written
+):
+    study = Study.from_parameters(parameters)
+    other = Study.from_parameters(parameters | {"n_rows": 5})
+    killed, whole, left = tmp_path / "killed", tmp_path / "whole", [None] * n_written
+
+    def write_or_die(*arguments):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        write_table(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(reference, "write_table", write_or_die)
+        export_grid(study, study.plan_grid(), killed)
+    with pytest.raises(StudyError, match="is not the table that its manifest names"):
+        load_reference(killed)
+    with pytest.raises(StudyError, match="another study"):
+        export_grid(other, other.plan_grid(), killed)
+    for folder in (killed, whole):
+        export_grid(study, study.plan_grid(), folder)
+    assert [(killed / name).read_bytes() for name in (SCORES, CELLS)] == [
+        (whole / name).read_bytes() for name in (SCORES, CELLS)
+    ]
+    assert load_reference(killed).manifest["files"] == load_reference(whole).manifest["files"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"files": []}'])
+def test_a_damaged_manifest_of_tables_is_named(parameters, tmp_path, text):
+    (tmp_path / MANIFEST).write_text(text)
+    study = Study.from_parameters(parameters)
+    for use in (load_reference, lambda folder: export_grid(study, study.plan_grid(), folder)):
+        with pytest.raises(StudyError, match=r"manifest\.json cannot be read"):
+            use(tmp_path)
+    assert (tmp_path / MANIFEST).read_text() == text
 
 
 def test_no_text_of_a_test_item_or_an_answer_is_in_the_tables(parameters, tmp_path):

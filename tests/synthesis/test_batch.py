@@ -9,7 +9,11 @@ from helpers.benchmarks import provider as provider_module
 from helpers.errors import StudyError
 from helpers.provider import batch as batch_module
 from helpers.provider.batch import PendingError
-from helpers.provider.ledger import ProviderLimits
+from helpers.provider.batch_answers import BatchAnswers
+from helpers.provider.batch_records import list_records, read_record, read_sent
+from helpers.provider.journal import Journal, RemoteModel
+from helpers.provider.ledger import Ledger, ProviderLimits
+from helpers.provider.request_fields import NEW, OLD
 from helpers.synthesis.costs import explain_cost
 from helpers.synthesis.pipeline import synthesize
 from helpers.synthesis.settings import SynthesisSettings
@@ -139,7 +143,7 @@ def test_a_kill_while_collecting_books_no_answer_twice(provider, monkeypatch, ru
 
     with pytest.raises(PendingError):
         synthesize(settings(provider, reply_format="json"), LIMITS)
-    book, n_booked = batch_module.BatchClient._book, []
+    book, n_booked = BatchAnswers.take, []
 
     def die_at_the_third(teacher, *arguments):
         book(teacher, *arguments)
@@ -147,10 +151,10 @@ def test_a_kill_while_collecting_books_no_answer_twice(provider, monkeypatch, ru
         if len(n_booked) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(batch_module.BatchClient, "_book", die_at_the_third)
+    monkeypatch.setattr(BatchAnswers, "take", die_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         synthesize(settings(provider, reply_format="json"), LIMITS)
-    monkeypatch.setattr(batch_module.BatchClient, "_book", book)
+    monkeypatch.setattr(BatchAnswers, "take", book)
     run, _ = advance(settings(provider, reply_format="json"), LIMITS)
     facts = run.manifest["facts"]
     assert spent().startswith(f"{facts['n_input_tokens'] + facts['n_output_tokens']:,} tokens spent")
@@ -232,3 +236,210 @@ def test_a_server_that_knows_no_batches_is_one_message(provider, monkeypatch):
     )
     with pytest.raises(StudyError, match="know"):
         synthesize(settings(provider), LIMITS)
+
+
+def change_answers(provider, monkeypatch, change):
+    """Let `change` make another response of the request's body and the response, in every batch."""
+    make = provider_module.Handler._make_batch
+
+    def make_and_change(handler, request):
+        make(handler, request)
+        asked = {line["custom_id"]: line["body"] for line in read_lines(provider, request["input_file_id"])}
+        name = next(reversed(provider.batches.values()))["output_file_id"]
+        answers = [
+            answer | {"response": change(asked[answer["custom_id"]], answer["response"])}
+            for answer in read_lines(provider, name)
+        ]
+        provider.files[name] = "".join(json.dumps(answer) + "\n" for answer in answers)
+
+    monkeypatch.setattr(provider_module.Handler, "_make_batch", make_and_change)
+
+
+def read_lines(provider, name):
+    return [json.loads(line) for line in provider.files[name].splitlines()]
+
+
+def journal_of(provider):
+    return Journal(RemoteModel("teacher", "toy", provider.url))
+
+
+def describe_account(provider):
+    return Ledger(journal_of(provider), LIMITS).describe()
+
+
+def bill(facts):
+    return f"{facts['n_input_tokens'] + facts['n_output_tokens']:,} tokens spent so far"
+
+
+@pytest.mark.parametrize("reply_format", ["json", "list"])
+def test_a_target_pays_for_few_requests_beyond_those_that_it_needs(provider, reply_format):
+    given = settings(provider, n_requests=200, target_rows=50, reply_format=reply_format)
+    run, n_waits = advance(given, LIMITS)
+    facts = run.manifest["facts"]
+    assert facts["n_kept"] == 50
+    assert len(provider.batches) == n_waits <= 6
+    n_asked = sum(provider.sent.values()) / (2 if reply_format == "list" else 1)
+    assert facts["n_replies"] <= n_asked <= facts["n_replies"] + 1
+
+
+def test_a_target_that_all_requests_do_not_reach_ends_with_what_they_give(provider):
+    run, _ = advance(settings(provider, target_rows=500, reply_format="json"), LIMITS)
+    assert run.manifest["facts"]["n_replies"] == 5
+
+
+def test_answers_longer_than_was_asked_for_are_kept_and_stop_the_asking(provider, monkeypatch):
+    def lengthen(body, response):
+        usage = {"prompt_tokens": 10, "completion_tokens": body[NEW] + 17, "total_tokens": 0}
+        return {"status_code": 200, "body": response["body"] | {"usage": usage}}
+
+    change_answers(provider, monkeypatch, lengthen)
+    given = settings(provider, reply_format="json")
+    with pytest.raises(PendingError):
+        synthesize(given, LIMITS)
+    with pytest.raises(StudyError, match="wrote 6,017 tokens where at most 6,000 were asked for.*kept"):
+        synthesize(given, LIMITS)
+    run = synthesize(given, LIMITS)
+    assert max(provider.sent.values()) == 1
+    assert describe_account(provider) == bill(run.manifest["facts"]) == "30,135 tokens spent so far"
+
+
+def refuse(words, **error):
+    return {"status_code": 400, "body": {"error": {"message": words, **error}}}
+
+
+@pytest.mark.parametrize(
+    ("known", "explain"),
+    [
+        ((NEW, "seed"), lambda name: refuse(f"Unknown field: {name}")),
+        ((OLD, "seed"), lambda name: refuse(f"Unsupported parameter: {name!r}.", param=name)),
+        ((OLD,), lambda name: refuse("Unrecognized request argument supplied: " + name)),
+    ],
+)
+def test_a_field_that_the_server_does_not_take_is_left_out_of_this_and_the_next_batch(
+    provider, monkeypatch, known, explain
+):
+    def refuse_unknown(body, response):
+        unknown = [name for name in (NEW, OLD, "seed") if name in body and name not in known]
+        return explain(unknown[0]) if unknown else response
+
+    change_answers(provider, monkeypatch, refuse_unknown)
+    run, n_waits = advance(settings(provider), LIMITS)
+    assert run.manifest["facts"]["n_replies"] == 5
+    assert n_waits == len(provider.batches) <= 4  # two that are answered, and one for each field refused
+    assert describe_account(provider) == bill(run.manifest["facts"])
+
+
+def test_a_batch_that_is_turned_down_for_a_field_is_submitted_without_it(provider):
+    given = settings(provider, reply_format="json")
+    with pytest.raises(PendingError):
+        synthesize(given, LIMITS)
+    errors = {"data": [{"message": "Unsupported parameter: 'max_tokens'", "param": "max_tokens", "line": 1}]}
+    next(iter(provider.batches.values())).update(status="failed", output_file_id=None, errors=errors)
+    run, _ = advance(given, LIMITS)
+    assert run.manifest["facts"]["n_replies"] == 5
+    assert OLD not in read_lines(provider, list(provider.batches.values())[1]["input_file_id"])[0]["body"]
+
+
+def test_an_error_in_place_of_a_completion_is_told_and_not_booked(provider, monkeypatch):
+    error = {"status_code": 200, "body": {"error": {"message": "no such model", "code": 404}}}
+    change_answers(provider, monkeypatch, lambda body, response: error)
+    with pytest.raises(PendingError):
+        synthesize(settings(provider), LIMITS)
+    with pytest.raises(StudyError, match="no completion but with an error: no such model"):
+        synthesize(settings(provider), LIMITS)
+    assert describe_account(provider) == "0 tokens spent so far"
+
+
+def test_answers_that_cannot_be_read_are_told(provider, caplog, monkeypatch):
+    monkeypatch.delenv("STUDY_PROGRESS")
+    given = settings(provider, reply_format="json")
+    with pytest.raises(PendingError):
+        synthesize(given, LIMITS)
+    change_first_answer(provider, {"status_code": 200, "body": {"choices": [{}]}})
+    advance(given, LIMITS)
+    assert "1 answers of batch batch-0 cannot be read: they stay booked" in caplog.text
+
+
+DAMAGED = {
+    "broken off": b'{"id": "ba',
+    "empty": b"",
+    "list": b"[]",
+    "deep": b"[" * 100_000,
+    "without tickets": b'{"id": "batch-0"}',
+    "tickets of another kind": b'{"id": "batch-0", "tickets": {"a": 1}}',
+    "other bytes": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_no_damage_to_a_record_raises(damage, tmp_path):
+    path = tmp_path / "batch.json"
+    for file in (path, path.with_suffix(".jsonl")):
+        file.write_bytes(DAMAGED[damage])
+    assert read_record(path) is None
+    assert read_sent(path) == {}
+
+
+@pytest.mark.parametrize("is_under_way", [True, False])
+@pytest.mark.parametrize("damaged", ["record", "requests", "both"])
+def test_a_damaged_record_is_made_again_and_nothing_is_paid_twice(
+    provider, damaged, is_under_way, caplog, monkeypatch
+):
+    monkeypatch.delenv("STUDY_PROGRESS")
+    given = settings(provider, reply_format="json", n_requests=2)
+    with pytest.raises(PendingError):
+        synthesize(given, LIMITS)
+    [record] = list_records(journal_of(provider).folder)
+    requests = record.with_suffix(".jsonl")
+    for path in {"record": [record], "requests": [requests], "both": [record, requests]}[damaged]:
+        path.write_text('{"id": "ba')
+    if is_under_way:
+        provider.batches["batch-0"]["status"] = "in_progress"
+        with pytest.raises(PendingError, match="batch batch-0: in_progress, 0 of 2 answered"):
+            synthesize(given, LIMITS)
+        provider.batches["batch-0"]["status"] = "completed"
+    run = synthesize(given, LIMITS)
+    assert len(provider.batches) == max(provider.sent.values()) == 1
+    assert describe_account(provider) == bill(run.manifest["facts"])
+    assert (f"{record.name} is damaged" in caplog.text) == (damaged != "requests")
+    assert not [*record.parent.iterdir()]
+
+
+def test_requests_that_were_damaged_before_they_left_are_asked_anew(provider, monkeypatch):
+    given = settings(provider, reply_format="json")
+    with monkeypatch.context() as patch:
+        patch.setattr(batch_module.BatchClient, "_create", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            synthesize(given, LIMITS)
+    [record] = list_records(journal_of(provider).folder)
+    assert len(read_sent(record)) == 5
+    record.with_suffix(".jsonl").write_text('{"custom_id": "x"')
+    run, _ = advance(given, LIMITS)
+    assert describe_account(provider) == bill(run.manifest["facts"])
+
+
+def test_a_batch_that_the_provider_knows_no_more_is_named_and_left_as_it_is(provider, monkeypatch):
+    with pytest.raises(PendingError):
+        synthesize(settings(provider), LIMITS)
+    [record] = list_records(journal_of(provider).folder)
+    text = record.read_text()
+    error = {"error": {"message": "No batch found", "code": None}}
+    monkeypatch.setattr(provider_module.Handler, "do_GET", lambda handler: handler._send(404, error))
+    for _ in range(2):
+        with pytest.raises(StudyError, match=rf"knows no batch batch-0, .*{record.name}.*move the rec"):
+            synthesize(settings(provider), LIMITS)
+    assert record.read_text() == text
+
+
+def test_what_is_in_a_batch_is_not_asked_singly_as_well(provider):
+    with pytest.raises(PendingError):
+        synthesize(settings(provider), LIMITS)
+    with pytest.raises(StudyError, match="in a batch already.*--batch"):
+        synthesize(settings(provider), ProviderLimits(max_cost_tokens=10**9))
+    assert max(provider.sent.values()) == 1
+
+
+def test_without_a_key_a_finished_journal_still_serves(provider, monkeypatch):
+    advance(settings(provider), LIMITS)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    synthesize(settings(provider, min_words=4), LIMITS)

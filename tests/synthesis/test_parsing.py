@@ -8,6 +8,7 @@ import pytest
 from helpers.records import CATEGORIES
 from helpers.synthesis.labels import parse_labels
 from helpers.synthesis.parsing import parse_json_reply, parse_reply
+from helpers.synthesis.requests import format_task
 
 REPLY = """4. Instruction: List the drugs.
 4. Input: Aspirin 100 mg.
@@ -24,6 +25,13 @@ def test_fields_run_to_the_next_heading():
     assert (first.number, first.instruction, first.output) == (4, "List the drugs.", "aspirin")
     assert first.input == "Aspirin 100 mg.\nSecond line of the note."
     assert (second.input, second.is_complete) == ("", True)
+
+
+def test_a_task_as_a_request_shows_it_is_read_as_it_was():
+    for given in ("", "Aspirin 100 mg."):
+        [task] = parse_reply(format_task(4, "Name the drug.", given, "aspirin"))
+        assert (task.instruction, task.input, task.output) == ("Name the drug.", given, "aspirin")
+    assert format_task(4, "Name the drug.", "", "aspirin").splitlines()[1] == "4. Input: <noinput>"
 
 
 def test_a_task_without_output_is_incomplete():

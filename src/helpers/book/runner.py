@@ -16,13 +16,14 @@ from typing import Any
 
 import yaml
 
+from helpers.analysis.published.tables import AuditSettings
 from helpers.errors import StudyError
 from helpers.paths import NOTEBOOKS, PROFILES, ROOT, runs_folder, shown
 from helpers.provider.ledger import ProviderLimits
-from helpers.settings import is_plain, shorten
+from helpers.settings import is_plain, pick, shorten
 from helpers.study.study import Study
 from helpers.synthesis.public import PUBLIC
-from helpers.synthesis.settings import SynthesisSettings
+from helpers.synthesis.settings import RECORDED, SynthesisSettings
 
 WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # 010 may mean 8 or 10
 TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -198,6 +199,7 @@ def plan_run(
     declared_by = inspect_notebooks()
     parameters = {"instructions": ""} | plan_parameters(profile, assignments, declared_by)
     study = Study.from_parameters(parameters)
+    pick(AuditSettings, parameters)  # a notebook reads them that runs after hours of others
     unknown = [
         number
         for number in only
@@ -236,7 +238,12 @@ def check_use(assignments: Mapping[str, Any], chosen: Sequence[Mapping[str, Para
 
 
 def add_instructions(parameters: Mapping[str, Any], study: Study) -> dict[str, Any]:
-    """Return a notebook's parameters with the instruction file, made now if need be, where it reads one."""
+    """Return a notebook's parameters with the instruction file, made now if need be, where it reads one.
+
+    A live teacher is asked here, not in a kernel, which dies with the runner and loses what is under way.
+    """
+    if "teacher" in parameters and not study.instructions and study.synthesis.teacher != RECORDED:
+        study.synthesis_run  # noqa: B018
     if "instructions" not in parameters or study.instructions == PUBLIC:
         return dict(parameters)
     return parameters | {"instructions": os.path.relpath(study.all_rows_file, ROOT)}

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.paths import shown
+from helpers.progress import tell
+from helpers.provider.batch_answers import Answer, BatchAnswers, as_object
+from helpers.provider.batch_records import BatchRecord, list_records, read_record, read_sent, remove_record
 from helpers.provider.connection import open_sync
-from helpers.provider.conversations import find_missing
+from helpers.provider.conversations import find_missing, replay
 from helpers.provider.failures import explain_refusal
-from helpers.provider.journal import Body, Completion, Conversation, Journal
+from helpers.provider.journal import Body, Conversation, Journal, Result
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.request_fields import RequestFields
-from helpers.provider.wire import REFUSAL_CODES, GarbledError, is_permanent, read_completion
-from helpers.provider.words import quote_line, quote_server
+from helpers.provider.wire import is_permanent
+from helpers.provider.words import quote_line
 from helpers.store import sha256_text, write_text
 
 if TYPE_CHECKING:
@@ -30,11 +37,40 @@ MAX_REQUESTS, MAX_BYTES = (
 )  # the provider's limits for one file, the second with room to spare
 FINAL = ("completed", "expired", "cancelled", "failed")
 
-Answer = dict[str, Any]
-
 
 class PendingError(StudyError):
     """Batches are under way; the same command goes on with them later."""
+
+
+def ask_batches(
+    plan: Callable[[], Iterable[Conversation[Result]]],
+    journal: Journal,
+    limits: ProviderLimits,
+    count_wanted: Callable[[], int] | None = None,
+) -> Iterator[Result]:
+    """Yield the results of conversations in their order, all answers of the journal; what it lacks is
+    collected from batches and asked for in new ones.
+
+    Args:
+        plan: returns the conversations, not begun, each time it is called.
+        journal: where the model's answers are kept and found.
+        limits: the caps.
+        count_wanted: returns how many further results the reader is likely to take, the size of the next
+            batch; None: all.
+
+    Raises:
+        PendingError: batches are under way, or the provider cannot be reached just now.
+        StudyError: the provider refuses, or the cap leaves no room for another request.
+    """
+    client, n_used = BatchClient(journal, limits), 0
+    while True:
+        begin, end = n_used, n_used + max(1, count_wanted()) if count_wanted else None
+        client.advance(lambda begin=begin, end=end: islice(plan(), begin, end))
+        for conversation in islice(plan(), begin, end):
+            n_used += 1
+            yield replay(conversation, journal)[1]
+        if end is None or n_used < end:
+            return
 
 
 class BatchClient:
@@ -42,26 +78,54 @@ class BatchClient:
 
     A batch carries the name of its record as metadata: if the process dies, or the line breaks, between the
     provider's taking of the batch and our note of it, the next run finds the batch by that name and pays for
-    nothing twice.
+    nothing twice. So it does where a record was damaged.
     """
 
     def __init__(self, journal: Journal, limits: ProviderLimits) -> None:
-        self._model, self._journal = journal.model, journal
-        self._client: OpenAI = open_sync(self._model, limits.timeout_seconds)
-        self._ledger = Ledger(journal, limits)
-        self._folder = journal.folder / "batches"
+        self._model, self._journal, self._limits = journal.model, journal, limits
+        self._fields = RequestFields(self._model)
+        self._under_way: list[str] | None = None
 
-    def advance(self, conversations: Iterable[Conversation[Any]]) -> None:
-        """Collect what is finished and submit what is missing.
+    @cached_property
+    def _client(self) -> OpenAI:
+        """The connection, opened where the journal lacks an answer."""
+        return open_sync(self._model, self._limits.timeout_seconds)
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        return Ledger(self._journal, self._limits)
+
+    def advance(self, plan: Callable[[], Iterable[Conversation[Any]]]) -> None:
+        """Collect what is finished and submit what is missing; return once the journal answers all.
 
         Raises:
             PendingError: batches are under way, or the provider cannot be reached just now.
             StudyError: the provider refuses, or the cap leaves no room for another request.
         """
+        if next(find_missing(plan(), self._journal), None) is None:
+            return
+        with self._explain_faults():
+            if self._under_way is None:
+                self._under_way = self._collect_all()
+            missing = {self._journal.key(body): body for body in find_missing(plan(), self._journal)}
+            covered = self._ledger.open_batches()
+            left = {key: body for key, body in missing.items() if key not in covered}
+            if left and (submitted := self._submit(left)):
+                self._under_way.append(submitted)
+        if missing and self._under_way:
+            raise PendingError(
+                f"{'; '.join(self._under_way)}. {self._ledger.describe()}. Run the same command again later; "
+                "answers come within a day."
+            )
+        if missing:
+            raise StudyError(self._ledger.explain_stop())
+
+    @contextmanager
+    def _explain_faults(self) -> Iterator[None]:
         from openai import APIConnectionError, APIStatusError
 
         try:
-            self._advance(conversations)
+            yield
         except (APIConnectionError, json.JSONDecodeError):
             raise PendingError(
                 "The line to the provider broke. What was submitted is on record: run the same command again."
@@ -74,38 +138,36 @@ class BatchClient:
                 "command again."
             ) from None
 
-    def _advance(self, conversations: Iterable[Conversation[Any]]) -> None:
-        self._ledger.release_batches_except(
-            {ticket for record in self._list_records() for ticket in _read_tickets(record).values()}
-        )
-        under_way = [line for record in self._list_records() if (line := self._collect(record))]
-        covered = {key for record in self._list_records() for key in _read_tickets(record)}
-        missing = {
-            key: body
-            for body in find_missing(conversations, self._journal)
-            if (key := self._journal.key(body)) not in covered
-        }
-        if missing and (submitted := self._submit(missing)):
-            under_way.append(submitted)
-        if under_way:
-            raise PendingError(
-                f"{'; '.join(under_way)}. {self._ledger.describe()}. Run the same command again later; "
-                "answers come within a day."
-            )
-        if missing:
-            raise StudyError(self._ledger.explain_stop())
+    def _collect_all(self) -> list[str]:
+        """Take every batch on record a step further; return a line on each that is under way."""
+        records = {path: read_record(path) for path in list_records(self._journal.folder)}
+        named = {ticket for record in records.values() if record for ticket in record.tickets.values()}
+        lost = {key: ticket for key, ticket in self._ledger.open_batches().items() if ticket not in named}
+        for path in [path for path, record in records.items() if record is None]:
+            tell(f"{shown(path)} is damaged: the provider is asked for the batch of that name.")
+            sent = self._restore_sent(path)
+            records[path] = BatchRecord(id=None, tickets={key: lost.pop(key) for key in sent if key in lost})
+        for ticket in lost.values():
+            self._ledger.release(ticket)  # the process died before it sent them
+        return [line for path, record in records.items() if (line := self._collect(path, record))]
 
-    def _list_records(self) -> list[Path]:
-        return sorted(self._folder.glob("*.json"))
+    def _restore_sent(self, path: Path) -> dict[str, Body]:
+        """Return what was sent for a record, from the provider's copy where ours cannot be read; none where
+        nothing was sent.
+        """
+        if not read_sent(path) and (batch := self._find(path)):
+            content = self._client.files.content(batch.input_file_id).content
+            write_text(path.with_suffix(".jsonl"), content.decode("utf-8", "replace"))
+        return read_sent(path)
 
-    def _submit(self, missing: dict[str, Body]) -> str | None:
+    def _submit(self, missing: Mapping[str, Body]) -> str | None:
         """Submit as many requests as the cap and one file can bear; return a line on it, None if there is no
         room for any.
         """
         tickets: dict[str, str] = {}
-        lines, n_bytes, fields = [], 0, RequestFields(self._model)
+        lines, n_bytes = [], 0
         for key, body in missing.items():
-            request = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": fields.apply(body)}
+            request = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": self._fields.apply(body)}
             line = json.dumps(request) + "\n"
             n_bytes += len(line)
             if len(lines) == MAX_REQUESTS or n_bytes > MAX_BYTES:
@@ -117,68 +179,86 @@ class BatchClient:
             lines.append(line)
         if not lines:
             return None
-        record = (
-            self._folder / f"{sha256_text(str([*tickets.values()]))[:16]}.json"
-        )  # tickets differ when the same requests are submitted again
-        write_text(record.with_suffix(".jsonl"), "".join(lines))
-        write_text(record, json.dumps({"id": None, "tickets": tickets}))
-        return self._collect(record) or f"{len(tickets)} requests were answered at once"
+        name = sha256_text(str([*tickets.values()]))[:16]  # another one when the same is submitted again
+        path, record = (
+            self._journal.folder / "batches" / f"{name}.json",
+            BatchRecord(id=None, tickets=tickets),
+        )
+        write_text(path.with_suffix(".jsonl"), "".join(lines))
+        write_text(path, record.model_dump_json())
+        return self._collect(path, record) or f"{len(tickets)} requests were answered at once"
 
-    def _collect(self, record: Path) -> str | None:
+    def _collect(self, path: Path, record: BatchRecord) -> str | None:
         """Take one batch a step further; return a line on its state while it is under way, None once it is
         collected.
         """
-        entry = json.loads(record.read_text(encoding="utf-8"))
-        batch = _check_batch(
-            self._client.batches.retrieve(entry["id"]) if entry["id"] else self._find_or_create(record)
-        )
-        if entry["id"] is None:
-            write_text(record, json.dumps(entry | {"id": batch.id}))
+        sent = read_sent(path)
+        self._fields.adopt(sent.values())
+        batch = self._retrieve(path, record) if record.id else self._find(path)
+        if batch is None and not sent:  # and nothing can be sent any more: it is all asked for anew
+            for ticket in record.tickets.values():
+                self._ledger.release(ticket)
+            return remove_record(path)
+        batch = _check_batch(batch or self._create(path))
+        if record.id is None:
+            write_text(path, record.model_copy(update={"id": batch.id}).model_dump_json())
         if batch.status not in FINAL:
             done = getattr(batch.request_counts, "completed", 0)
-            return f"batch {batch.id}: {batch.status}, {done} of {len(entry['tickets'])} answered"
+            return f"batch {batch.id}: {batch.status}, {done} of {len(record.tickets)} answered"
         answers, is_whole = self._read_answers(batch)
-        for key, ticket in entry["tickets"].items():
+        book = BatchAnswers(self._journal, self._ledger, self._fields)
+        for key, ticket in record.tickets.items():
             if key in answers or is_whole:
-                self._book(key, ticket, answers.get(key, {}))
+                book.take(key, ticket, answers.get(key, {}), sent.get(key))
             else:
-                self._ledger.settle(ticket, None)  # its answer may be the one that cannot be read
-        record.unlink()
-        record.with_suffix(".jsonl").unlink(missing_ok=True)
-        self._explain_failures(batch, answers.values())
+                book.lose(ticket)  # its answer may be the one that cannot be read
+        remove_record(path)
+        self._explain_failed(batch, sent)
+        book.explain(batch.id)
         return None
 
-    def _explain_failures(self, batch: Batch, answers: Iterable[Answer]) -> None:
-        """Raise StudyError if the provider turned down the batch, or a request of it for good."""
-        if batch.status == "failed":
-            found = getattr(batch.errors, "data", None) or []
-            reasons = "; ".join(str(getattr(error, "message", "")) for error in found) or "no reason given"
-            raise StudyError(
-                f"The provider turned batch {batch.id} down: {quote_line(reasons)}. Nothing was billed; fix "
-                "the cause and run the same command again."
-            )
-        refused = (
-            answer
-            for answer in answers
-            if is_permanent(_status(answer), _error(answer).get("code")) and not _is_refusal(answer)
-        )
-        if answer := next(refused, None):
-            raise StudyError(
-                f"The {self._model.label} refused a request of the batch ({_status(answer)}): "
-                f"{quote_server(answer.get('body'))}. All other answers are kept."
-            )
+    def _retrieve(self, path: Path, record: BatchRecord) -> Batch:
+        from openai import NotFoundError
 
-    def _find_or_create(self, record: Path) -> Batch:
-        name = record.stem
-        for batch in self._client.batches.list(limit=100):
-            if _as_object(getattr(batch, "metadata", None)).get("record") == name:
-                return batch
-        file = self._client.files.create(
-            file=(f"{name}.jsonl", io.BytesIO(record.with_suffix(".jsonl").read_bytes())), purpose="batch"
+        try:
+            return self._client.batches.retrieve(record.id)
+        except NotFoundError:
+            raise StudyError(
+                f"The server knows no batch {quote_line(record.id, 80)}, which {shown(path)} has on record. "
+                "Check the key's account and project. Where the batch is gone for good, move the record "
+                "elsewhere: its requests are then asked for, and paid, once more, and what it cost is no "
+                "longer counted."
+            ) from None
+
+    def _explain_failed(self, batch: Batch, sent: Mapping[str, Body]) -> None:
+        """Raise StudyError if the provider turned the batch down, for what no other form of it cures."""
+        if batch.status != "failed":
+            return
+        errors = [as_object(dict(error)) for error in getattr(batch.errors, "data", None) or []]
+        some = next(iter(sent.values()), None)
+        if some and any(self._fields.drop_refused(some, 400, error) for error in errors):
+            return
+        reasons = "; ".join(str(error.get("message", "")) for error in errors) or "no reason given"
+        raise StudyError(
+            f"The provider turned batch {batch.id} down: {quote_line(reasons)}. Nothing was billed; fix "
+            "the cause and run the same command again."
         )
+
+    def _find(self, path: Path) -> Batch | None:
+        """Return the batch that bears the name of a record, None where the provider has none."""
+        batches = self._client.batches.list(limit=100)
+        is_named = lambda batch: as_object(getattr(batch, "metadata", None)).get("record") == path.stem  # noqa: E731
+        return next(filter(is_named, batches), None)
+
+    def _create(self, path: Path) -> Batch:
+        data = io.BytesIO(path.with_suffix(".jsonl").read_bytes())
+        file = self._client.files.create(file=(f"{path.stem}.jsonl", data), purpose="batch")
         once = self._client.with_options(max_retries=0)  # a second try could pay for a second batch
         return once.batches.create(
-            input_file_id=file.id, endpoint=ENDPOINT, completion_window="24h", metadata={"record": name}
+            input_file_id=file.id,
+            endpoint=ENDPOINT,
+            completion_window="24h",
+            metadata={"record": path.stem},
         )
 
     def _read_answers(self, batch: Batch) -> tuple[dict[str, Answer], bool]:
@@ -193,50 +273,10 @@ class BatchClient:
                 except (ValueError, RecursionError):
                     answer = None
                 if isinstance(answer, dict) and isinstance(answer.get("custom_id"), str):
-                    answers[answer["custom_id"]] = _as_object(answer.get("response"))
+                    answers[answer["custom_id"]] = as_object(answer.get("response"))
                 else:
                     is_whole = False
         return answers, is_whole
-
-    def _book(self, key: str, ticket: str, answer: Answer) -> None:
-        """Keep an answer and settle it; what was not answered was not billed, and an answer in no known form
-        stays booked at its most.
-        """
-        if _is_refusal(answer):
-            self._journal.keep(
-                key, Completion(model=self._model.name, finish_reason="content_filter", text="", usage=None)
-            )
-        if _status(answer) != 200:
-            self._ledger.release(ticket)
-            return
-        try:
-            completion = read_completion(answer.get("body"), self._model.name)
-        except GarbledError:
-            self._ledger.settle(ticket, None)
-            return
-        self._journal.keep(key, completion)
-        self._ledger.settle(ticket, completion.usage)
-
-
-def _read_tickets(record: Path) -> dict[str, str]:
-    return json.loads(record.read_text(encoding="utf-8"))["tickets"]
-
-
-def _status(answer: Answer) -> int:
-    status = answer.get("status_code")
-    return status if type(status) is int else 500
-
-
-def _error(answer: Answer) -> dict[str, Any]:
-    return _as_object(_as_object(answer.get("body")).get("error"))
-
-
-def _as_object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _is_refusal(answer: Answer) -> bool:
-    return _error(answer).get("code") in REFUSAL_CODES
 
 
 def _check_batch(batch: Batch) -> Batch:

@@ -141,14 +141,20 @@ def ask_live(
             asyncio.run_coroutine_threadsafe(client.close(), loop).result()
 
 
+def replay(conversation: Conversation[Result], journal: Journal) -> tuple[Body | None, Result | None]:
+    """Carry a conversation on as far as the journal answers it; return the request that it does not answer,
+    or else what came of the conversation.
+    """
+    body = next(conversation)
+    while (answer := journal.find(body)) is not None:
+        try:
+            body = conversation.send(answer)
+        except StopIteration as end:
+            return None, end.value
+    return body, None
+
+
 def find_missing(conversations: Iterable[Conversation[Any]], journal: Journal) -> Iterator[Body]:
     """Yield the first request of each conversation that the journal does not answer yet."""
-    for conversation in conversations:
-        body = next(conversation)
-        while (answer := journal.find(body)) is not None:
-            try:
-                body = conversation.send(answer)
-            except StopIteration:
-                break
-        else:
-            yield body
+    bodies = (replay(conversation, journal)[0] for conversation in conversations)
+    return (body for body in bodies if body is not None)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import Any
 
 from helpers.provider.address import mask_address
-from helpers.provider.journal import RemoteModel
-from helpers.provider.wire import GarbledError
+from helpers.provider.journal import Completion, RemoteModel
+from helpers.provider.wire import ForeignAnswerError, GarbledError, count_tokens
 from helpers.provider.words import quote_line, quote_server
 
-if TYPE_CHECKING:
-    from openai import APIStatusError
+SLACK_TOKENS = 16  # servers differ in what they count at the end of an answer
 
 
-def explain_refusal(error: APIStatusError, model: RemoteModel) -> str:
-    """Return what a server's refusal means, in its own words, and what to do, without the request."""
-    status = error.status_code
+def explain_refusal(status: int, body: Any, model: RemoteModel, location: str = "") -> str:
+    """Return what a server's refusal means, in its own words, and what to do, without the request.
+
+    Args:
+        status: of its answer.
+        body: what the answer said.
+        model: that was asked.
+        location: another address that it named.
+    """
     remedy = {
         401: "Check OPENAI_API_KEY.",
         403: "The key has no right to use this model.",
@@ -29,13 +34,39 @@ def explain_refusal(error: APIStatusError, model: RemoteModel) -> str:
         f"Check `{model.role}`, `temperature`, `reasoning_effort`, `reply_format` and what else was asked "
         "for: a server knows its models by its own names, and not every model takes every value.",
     )
-    words = re.sub(r"(?<!\.)\.$", "", quote_server(error.body))
+    words = re.sub(r"(?<!\.)\.$", "", quote_server(body))
     if status < 400:
-        other = mask_address(quote_line(error.response.headers.get("location", "")))
+        other = mask_address(quote_line(location))
         words = f"it names another address, {other!r}"
         remedy = f"Nothing was sent there. Check it, and name it as `{model.role}_url`."
     said = words or "without a word"
     return f"The {model.label} refused ({status}): {said}. {remedy} Every reply so far is kept."
+
+
+def explain_foreign(error: ForeignAnswerError, model: RemoteModel) -> str:
+    """Return what a server answered in place of a completion, and what to do."""
+    return (
+        f"The {model.label} answered with no completion but with {error}. Check `{model.role}_url` (most "
+        "addresses end in /v1). Every reply so far is kept."
+    )
+
+
+def explain_length(answer: Completion, most: int, model: RemoteModel, account: str) -> str | None:
+    """Return what it means that an answer is longer than was asked for, None for one that is not.
+
+    Args:
+        answer: kept and booked by now.
+        most: tokens that were asked for at most.
+        model: that was asked.
+        account: what was spent, in words.
+    """
+    if (n_tokens := count_tokens(answer)) <= most + SLACK_TOKENS:
+        return None
+    return (
+        f"The {model.label} wrote {n_tokens:,} tokens where at most {most:,} were asked for: no cap can be "
+        f"kept with it ({account}). The answer is kept. Set a limit in the server's own settings (such as "
+        "`num_predict` of Ollama), and run the same command again."
+    )
 
 
 def explain_failure(error: Exception) -> str:

@@ -154,12 +154,10 @@ class Ledger:
         """Take back what was set aside for a request that the server turned down."""
         self._record({"ticket": ticket, "state": "refused"})
 
-    def release_batches_except(self, tickets: set[str]) -> None:
-        """Take back what is set aside for batches that are on no record: the process died before it sent
-        them.
-        """
-        for ticket in [ticket for ticket in self._open if ticket.startswith(BATCH) and ticket not in tickets]:
-            self.release(ticket)
+    def open_batches(self) -> dict[str, str]:
+        """Return the tickets of requests that are in batches, by the requests' names."""
+        tickets = (ticket for ticket in self._open if ticket.startswith(BATCH))
+        return {ticket.removeprefix(BATCH).rpartition("-")[0]: ticket for ticket in tickets}
 
     def abandon(self, ticket: str) -> None:
         """Leave a request without an answer behind; what was set aside for it stays booked."""

@@ -10,8 +10,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
+from helpers.paths import shown
+from helpers.provider.batch_records import list_records
 from helpers.provider.connection import open_async
-from helpers.provider.failures import explain_failure, explain_refusal, never_left
+from helpers.provider.failures import (
+    explain_failure,
+    explain_foreign,
+    explain_length,
+    explain_refusal,
+    never_left,
+)
 from helpers.provider.journal import Body, Completion, Conversation, Journal, Result
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.pace import Pace, now
@@ -20,7 +28,6 @@ from helpers.provider.wire import (
     REFUSAL_CODES,
     ForeignAnswerError,
     GarbledError,
-    count_tokens,
     is_permanent,
     read_answer,
     read_completion,
@@ -32,7 +39,6 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS = 10
 MAX_UNREACHED = 3  # attempts at a server that nothing of this process has reached yet
-SLACK_TOKENS = 16  # servers differ in what they count at the end of an answer
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 DISK_PATIENCE_SECONDS = 600.0
 DISK_POLL_SECONDS = 1.0
@@ -66,6 +72,11 @@ class LiveClient:
     @cached_property
     def _ledger(self) -> Ledger:
         return Ledger(self._journal, self._limits)
+
+    @cached_property
+    def _in_batches(self) -> dict[str, str]:
+        """Requests that batches on record hold, which are paid for."""
+        return self._ledger.open_batches() if list_records(self._journal.folder) else {}
 
     def stop(self) -> None:
         """Send nothing more; what is under way may still come in."""
@@ -103,6 +114,12 @@ class LiveClient:
 
     async def _ask(self, body: Body) -> Completion:
         key = self._journal.key(body)
+        if key in self._in_batches:
+            raise StudyError(
+                f"A request to the {self._model.label} is in a batch already, on record in "
+                f"{shown(self._journal.folder / 'batches')}. Go on with --batch to collect it, or ask for "
+                "something else; asked singly it would be paid twice."
+            )
         async with self._slots:
             attempt, began = 0, now()
             while attempt < MAX_ATTEMPTS:
@@ -126,7 +143,10 @@ class LiveClient:
             answer = await self._send(client, sent)
             await self._keep(key, answer)
             self._ledger.settle(ticket, answer.usage)
-            self._check_length(answer, body["max_completion_tokens"])
+            if fault := explain_length(
+                answer, body["max_completion_tokens"], self._model, self._ledger.describe()
+            ):
+                raise StudyError(fault)
             return answer, True
         except Exception as error:
             answer = await self._book_failure(error, ticket, key, sent, attempt)
@@ -167,15 +187,6 @@ class LiveClient:
             self._pace.tell("The disk is full, and answers that are paid for wait to be written: free space")
             await asyncio.sleep(DISK_POLL_SECONDS)
 
-    def _check_length(self, answer: Completion, most: int) -> None:
-        """Raise StudyError if an answer is longer than it may be; by then it is kept and booked."""
-        if (n_tokens := count_tokens(answer)) > most + SLACK_TOKENS:
-            raise StudyError(
-                f"The {self._model.label} wrote {n_tokens:,} tokens where at most {most:,} were asked for: "
-                f"no cap can be kept with it ({self._ledger.describe()}). The answer is kept. Set a limit in "
-                "the server's own settings (such as `num_predict` of Ollama), and run the same command again."
-            )
-
     async def _book_failure(
         self, error: Exception, ticket: str, key: str, sent: Body, attempt: int
     ) -> Completion | None:
@@ -191,14 +202,19 @@ class LiveClient:
                 answer = Completion(model=sent["model"], finish_reason="content_filter", text="", usage=None)
                 await self._keep(key, answer)
                 return answer
-            if not self._fields.drop_refused(sent, error) and is_permanent(error.status_code, error.code):
-                raise StudyError(explain_refusal(error, self._model)) from None
+            is_tried_again = self._fields.drop_refused(sent, error.status_code, error.body)
+            if not is_tried_again and is_permanent(error.status_code, error.code):
+                raise StudyError(
+                    explain_refusal(
+                        error.status_code,
+                        error.body,
+                        self._model,
+                        error.response.headers.get("location", ""),
+                    )
+                ) from None
         elif isinstance(error, ForeignAnswerError):
             (self._ledger.abandon if error.was_billed else self._ledger.release)(ticket)
-            raise StudyError(
-                f"The {self._model.label} answered with no completion but with {error}. Check "
-                f"`{self._model.role}_url` (most addresses end in /v1). Every reply so far is kept."
-            ) from None
+            raise StudyError(explain_foreign(error, self._model)) from None
         elif never_left(error):
             self._ledger.release(ticket)
             if not self._reached and attempt + 1 >= min(MAX_UNREACHED, MAX_ATTEMPTS):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from helpers.provider.journal import Body, RemoteModel
 from helpers.provider.words import quote_server
-
-if TYPE_CHECKING:
-    from openai import APIStatusError
 
 NEW, OLD = "max_completion_tokens", "max_tokens"
 FIELDS = (NEW, OLD, "seed")
@@ -38,11 +36,22 @@ class RequestFields:
             fitted.pop("seed", None)
         return fitted | dict.fromkeys(self._limits, body[NEW])
 
-    def drop_refused(self, sent: Body, error: APIStatusError) -> bool:
+    def adopt(self, bodies: Iterable[Body]) -> None:
+        """Ask as requests were asked before: what those of an earlier process leave out is left out."""
+        for body in bodies:
+            self._takes_seed = self._takes_seed and "seed" in body
+            self._limits = tuple(name for name in self._limits if name in body) or self._limits
+
+    def drop_refused(self, sent: Body, status: int, error: Any) -> bool:
         """Take from a refusal what the server does not take; returns whether the request can be sent in
         another way.
+
+        Args:
+            sent: the request.
+            status: of the answer.
+            error: what the answer says of the error.
         """
-        if error.status_code not in (400, 422, 500):  # LiteLLM has said 500
+        if status not in (400, 422, 500):  # LiteLLM has said 500
             return False
         named = _find_untaken(error, sent)
         if "seed" in named:
@@ -61,17 +70,17 @@ def _choose_limits(limits: tuple[str, ...], refused: list[str]) -> tuple[str, ..
     return (OLD,) if limits == (NEW,) else limits
 
 
-def _find_untaken(error: APIStatusError, sent: Body) -> set[str]:
+def _find_untaken(error: Any, sent: Body) -> set[str]:
     """Return the fields of a request that a refusal names as ones that the server does not take."""
-    detail: Any = error.body
+    detail = error
     for name in ("message", "detail"):
         detail = detail.get(name, detail) if isinstance(detail, dict) else detail
     if isinstance(detail, list):
         places = [entry.get("loc") for entry in detail if isinstance(entry, dict)]
         return {str(place[-1]) for place in places if isinstance(place, list) and place} & set(sent)
-    words = quote_server(error.body, 4000)
+    words = quote_server(error, 4000)
     if not UNTAKEN.search(words):
         return set()
-    if (parameter := error.body.get("param") if isinstance(error.body, dict) else None) in FIELDS:
+    if (parameter := error.get("param") if isinstance(error, dict) else None) in FIELDS:
         return {parameter} & set(sent)
     return {name for name in FIELDS if name in sent and re.search(rf"\b{name}\b", words)}

@@ -89,11 +89,21 @@ def read_answer(content: bytes, kind: str) -> Any:
         answer = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise GarbledError(f"its answer is no JSON: {quote_line(str(error), 80)}") from None
+    check_no_error(answer)
+    return answer
+
+
+def check_no_error(answer: Any) -> None:
+    """Look for an error in the value of a successful answer.
+
+    Raises:
+        ForeignAnswerError: there is one, and asking again brings the same.
+        GarbledError: there is one that may pass.
+    """
     if isinstance(answer, dict) and answer.get("error") and not answer.get("choices"):
         if _find_status(answer["error"]) in PASSING:
             raise GarbledError(f"its answer is an error: {quote_server(answer)}")
         raise ForeignAnswerError(f"an error: {quote_server(answer)}")
-    return answer
 
 
 def _find_status(error: Any) -> Any:

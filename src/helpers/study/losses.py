@@ -8,7 +8,6 @@ Held-out rows of category c are the task `held_out_c`.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from helpers.paths import shown
 from helpers.store import Run, describe_machine, sha256_file, write_text
 from helpers.study.cells import BASE, CellPlan
 from helpers.study.grid import tune_cell
-from helpers.study.tables import MANIFEST, read_manifest
+from helpers.study.tables import MANIFEST, begin_tables, parse_manifest, read_manifest, seal_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +90,8 @@ def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None
     measured = {plan: measure_cell(study, plan) for plan in plans}
     tables = {plan: read_cell(study, runs).set_index(KEYS) for plan, (_, runs) in measured.items()}
     first = next(iter(tables.values()))
+    names = sorted((ITEMS, CELLS, *(f"{value}.csv" for value in VALUES)))
+    begin_tables(folder, manifest, names)
     _write(folder / ITEMS, first[ABOUT], whole=True)
     for value in VALUES:
         wide = (
@@ -102,8 +103,7 @@ def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None
     cells = pd.concat([there, cells[~cells["id"].isin(there["id"])]], ignore_index=True)
     whole = dict.fromkeys(("seed", "n_tokens", "n_response_tokens"), "Int64")
     write_text(folder / CELLS, cells.astype(whole).to_csv(index=False))
-    files = {path.name: sha256_file(path) for path in sorted(folder.glob("*.csv"))}
-    write_text(folder / MANIFEST, json.dumps(manifest | {"files": files}, indent=1) + "\n")
+    seal_tables(folder, manifest, names)
 
 
 def _write(path: Path, table: pd.DataFrame, whole: bool = False) -> None:
@@ -154,9 +154,11 @@ def _describe(study: Study) -> dict[str, Any]:
 def _check_same(manifest: dict[str, Any], folder: Path) -> None:
     if not (folder / MANIFEST).is_file():
         return
-    there = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    there = parse_manifest(folder)
     differs = [
-        name for name in ("settings", "model", "instructions", "held_out") if there[name] != manifest[name]
+        name
+        for name in ("settings", "model", "instructions", "held_out")
+        if there.get(name) != manifest[name]
     ]
     if differs:
         raise StudyError(

@@ -5,7 +5,6 @@ reference study.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from helpers.records import ChoiceItem
 from helpers.store import describe_machine, sha256_file, write_text
 from helpers.study.cells import CellPlan, GridSettings, plan_cells
 from helpers.study.grid import Cell, collect_items
-from helpers.study.tables import MANIFEST, read_manifest
+from helpers.study.tables import MANIFEST, begin_tables, parse_manifest, read_manifest, seal_tables
 from helpers.synthesis.public import PUBLIC, REPOSITORY
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from helpers.tuning.settings import TuningSettings
 
 REFERENCE = RESULTS / "reference"
-SCORES, CELLS, FURTHER = "scores.csv", "cells.csv", "measures.csv"
+TABLES = SCORES, CELLS, FURTHER = "scores.csv", "cells.csv", "measures.csv"
 LIBRARIES = ("torch", "transformers", "peft")
 WHOLE = {"seed": "Int64", "tokens": "Int64"}
 
@@ -58,13 +57,11 @@ def export_grid(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
     check_same(manifest, folder)
     cells = {plan.id: study.run_cell(plan) for plan in plans}
     items = collect_items(cells)
+    begin_tables(folder, manifest, TABLES)
     write_table(folder / SCORES, _widen(items), ["task", "item"])
     write_table(folder / CELLS, describe_cells(plans, cells, items), None)
     write_table(folder / FURTHER, list_further(items), None)
-    files = {
-        name: sha256_file(folder / name) for name in (SCORES, CELLS, FURTHER) if (folder / name).is_file()
-    }
-    write_text(folder / MANIFEST, json.dumps(manifest | {"files": files}, indent=1) + "\n")
+    seal_tables(folder, manifest, TABLES)
 
 
 def check_same(manifest: dict[str, Any], folder: Path) -> None:
@@ -73,12 +70,12 @@ def check_same(manifest: dict[str, Any], folder: Path) -> None:
     """
     if not (folder / MANIFEST).is_file():
         return
-    there = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    differs = [name for name in ("settings", "model", "instructions") if there[name] != manifest[name]]
+    there = parse_manifest(folder)
+    differs = [name for name in ("settings", "model", "instructions") if there.get(name) != manifest[name]]
     differs += [
         task
         for task in manifest["tests"]
-        if there["tests"].get(task, {}).get("sha256") != manifest["tests"][task]["sha256"]
+        if there.get("tests", {}).get(task, {}).get("sha256") != manifest["tests"][task]["sha256"]
     ]
     if differs:
         raise StudyError(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
 from helpers.paths import shown
-from helpers.store import sha256_file
+from helpers.store import sha256_file, write_text
 
 MANIFEST = "manifest.json"
 
@@ -23,11 +24,42 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise StudyError(
             f"{shown(folder)} holds no {MANIFEST}. Restore it, or write it with `study grid export`."
         )
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest = parse_manifest(folder)
     for name, digest in manifest["files"].items():
-        if sha256_file(folder / name) != digest:
+        if not (folder / name).is_file() or sha256_file(folder / name) != digest:
             raise StudyError(
                 f"{shown(folder / name)} is not the table that its manifest names. Restore it (`git checkout "
                 f"{shown(folder)}`), or export again."
             )
     return manifest
+
+
+def parse_manifest(folder: Path) -> dict[str, Any]:
+    """Return what the manifest of a folder of tables says, whatever the tables are.
+
+    Raises:
+        StudyError: it is damaged.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        manifest = None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise StudyError(
+            f"{shown(folder / MANIFEST)} cannot be read as a manifest. Restore it, or export into another "
+            "folder."
+        )
+    return manifest
+
+
+def begin_tables(folder: Path, manifest: dict[str, Any], names: Iterable[str]) -> None:
+    """Write the manifest of tables that are to be written, so that an export that is killed between them is
+    found out by readers and taken up by the same study alone.
+    """
+    write_text(folder / MANIFEST, json.dumps(manifest | {"files": dict.fromkeys(names, "")}, indent=1) + "\n")
+
+
+def seal_tables(folder: Path, manifest: dict[str, Any], names: Iterable[str]) -> None:
+    """Write the manifest of tables that are there, with the sha256 of each."""
+    files = {name: sha256_file(folder / name) for name in names if (folder / name).is_file()}
+    write_text(folder / MANIFEST, json.dumps(manifest | {"files": files}, indent=1) + "\n")

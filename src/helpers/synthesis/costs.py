@@ -77,7 +77,7 @@ def explain_cost(settings: SynthesisSettings, limits: ProviderLimits) -> str:
     n_labels = len(bodies) - n_tasks  # tasks are there, their categories are still to be asked for
     n_input = n_tasks * whole.n_input + n_labels * (whole.n_input - tasks.n_input)
     n_output = n_tasks * whole.n_output + n_labels * (whole.n_output - tasks.n_output)
-    fewer = ", fewer if the target is reached before" if settings.target_rows and not limits.batch else ""
+    fewer = ", fewer if the target is reached before" if settings.target_rows else ""
     hint = "lower `n_requests` or `target_rows`, name a cheaper teacher, or use --batch"
     return explain_estimate(
         journal, limits, (len(bodies), settings.n_requests), (n_input, n_output), hint, fewer

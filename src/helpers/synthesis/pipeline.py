@@ -12,7 +12,7 @@ from typing import Any
 from helpers.jsonl import dump_row, read_rows
 from helpers.paths import BENCHMARK, SEED_TASKS
 from helpers.progress import Advance, track
-from helpers.provider.batch import BatchClient
+from helpers.provider.batch import ask_batches
 from helpers.provider.conversations import ask_live
 from helpers.provider.journal import Conversation, Journal
 from helpers.provider.ledger import ProviderLimits
@@ -157,9 +157,11 @@ def collect_replies(
         yield from (ask(*planned) for planned in plan_requests(settings, seeds))
         return
     journal = Journal(name_teacher(settings))
+    plan = partial(open_conversations, settings, seeds)
     if limits.batch:
-        BatchClient(journal, limits).advance(open_conversations(settings, seeds))
-    yield from ask_live(open_conversations(settings, seeds), journal, limits, wanted)
+        yield from ask_batches(plan, journal, limits, wanted)
+    else:
+        yield from ask_live(plan(), journal, limits, wanted)
 
 
 class TaskFilter:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from helpers.records import CATEGORIES, SeedTask
-from helpers.synthesis.parsing import NO_INPUT, ParsedTask
+from helpers.synthesis.parsing import ParsedTask
 
 REQUIREMENTS = (
     "Start each task with another action; do not repeat a verb that an earlier task has used.",
@@ -84,7 +84,7 @@ def build_request(seeds: Sequence[SeedTask], reply_format: str = LIST, n_tasks: 
 def format_task(number: int, instruction: str, input: str, output: str) -> str:
     """Return one task as the numbered lines of a request or reply."""
     return (
-        f"{number}. Instruction: {instruction}\n{number}. Input: {input or NO_INPUT}\n{number}. "
+        f"{number}. Instruction: {instruction}\n{number}. Input: {input or '<noinput>'}\n{number}. "
         f"Output: {output}"
     )
 

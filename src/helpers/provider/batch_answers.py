@@ -1,0 +1,103 @@
+"""The answers of a batch, each kept and booked as a single one is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from helpers.errors import StudyError
+from helpers.progress import tell
+from helpers.provider.failures import explain_foreign, explain_length, explain_refusal
+from helpers.provider.journal import Body, Completion, Journal
+from helpers.provider.ledger import Ledger
+from helpers.provider.request_fields import NEW, OLD, RequestFields
+from helpers.provider.wire import (
+    REFUSAL_CODES,
+    ForeignAnswerError,
+    GarbledError,
+    check_no_error,
+    is_permanent,
+    read_completion,
+)
+
+Answer = dict[str, Any]
+
+
+class BatchAnswers:
+    """Takes the answers of one batch, all of them, before it says what was wrong with any.
+
+    Args:
+        journal: where they are kept.
+        ledger: where they are booked.
+        fields: learns what the server does not take.
+    """
+
+    def __init__(self, journal: Journal, ledger: Ledger, fields: RequestFields) -> None:
+        self._journal, self._model, self._ledger, self._fields = journal, journal.model, ledger, fields
+        self._faults: list[str] = []
+        self._n_unread = 0
+
+    def take(self, key: str, ticket: str, answer: Answer, sent: Body | None) -> None:
+        """Keep an answer and settle it; what was not answered was not billed, and an answer in no known form
+        stays booked at its most.
+
+        Args:
+            key: the request's name in the journal.
+            ticket: its ticket in the ledger.
+            answer: status and body; empty where there is none.
+            sent: the request, where it is known.
+        """
+        if _status(answer) != 200:
+            self._take_refusal(key, ticket, answer, sent)
+            return
+        try:
+            check_no_error(answer.get("body"))
+            completion = read_completion(answer.get("body"), self._model.name)
+        except ForeignAnswerError as error:
+            self._ledger.release(ticket)
+            self._faults.append(explain_foreign(error, self._model))
+            return
+        except GarbledError:
+            self.lose(ticket)
+            return
+        self._journal.keep(key, completion)
+        self._ledger.settle(ticket, completion.usage)
+        most = sent and (sent.get(NEW) or sent.get(OLD))
+        if most and (fault := explain_length(completion, most, self._model, self._ledger.describe())):
+            self._faults.append(fault)
+
+    def lose(self, ticket: str) -> None:
+        """Book an answer that cannot be read at its most."""
+        self._ledger.settle(ticket, None)
+        self._n_unread += 1
+
+    def explain(self, batch: str) -> None:
+        """Say what could not be read; raise StudyError if an answer stops the asking."""
+        if self._n_unread:
+            tell(
+                f"{self._n_unread} answers of batch {batch} cannot be read: they stay booked at the most "
+                "that they can have cost, and their requests are asked again."
+            )
+        if self._faults:
+            raise StudyError(self._faults[0])
+
+    def _take_refusal(self, key: str, ticket: str, answer: Answer, sent: Body | None) -> None:
+        error = as_object(answer.get("body")).get("error", answer.get("body"))
+        code = as_object(error).get("code")
+        if code in REFUSAL_CODES:
+            refusal = Completion(model=self._model.name, finish_reason="content_filter", text="", usage=None)
+            self._journal.keep(key, refusal)
+        self._ledger.release(ticket)
+        if code in REFUSAL_CODES or (sent and self._fields.drop_refused(sent, _status(answer), error)):
+            return
+        if is_permanent(_status(answer), code):
+            self._faults.append(explain_refusal(_status(answer), error, self._model))
+
+
+def _status(answer: Answer) -> int:
+    status = answer.get("status_code")
+    return status if type(status) is int else 500
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """Return a value of an answer if it is an object, an empty one in place of another."""
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,51 @@
+"""Batches on record: what was sent in each, on disk until its answers are collected."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from helpers.provider.journal import Body
+from helpers.records import Row
+
+
+class BatchRecord(Row):
+    """A batch: its name at the provider, None until that is known, and the ledger's ticket of each request by
+    the request's name in the journal. The requests themselves lie in the file of the same name in `.jsonl`.
+    """
+
+    id: str | None
+    tickets: dict[str, str]
+
+
+def list_records(folder: Path) -> list[Path]:
+    """Return the records that lie beside the replies in a journal's folder."""
+    return sorted((folder / "batches").glob("*.json"))
+
+
+def read_record(path: Path) -> BatchRecord | None:
+    """Return a record; None where it is damaged."""
+    try:
+        return BatchRecord.model_validate_json(path.read_bytes())
+    except ValidationError:
+        return None
+
+
+def read_sent(path: Path) -> dict[str, Body]:
+    """Return the bodies that were sent for a record, by name; none where one of them cannot be read."""
+    file = path.with_suffix(".jsonl")
+    try:
+        lines = [json.loads(line) for line in file.read_bytes().splitlines()] if file.is_file() else []
+        bodies = {line["custom_id"]: line["body"] for line in lines}
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return {}
+    is_whole = all(isinstance(key, str) and isinstance(body, dict) for key, body in bodies.items())
+    return bodies if is_whole else {}
+
+
+def remove_record(path: Path) -> None:
+    """Forget a batch whose answers are kept and booked."""
+    path.unlink()
+    path.with_suffix(".jsonl").unlink(missing_ok=True)
