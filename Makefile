@@ -72,7 +72,7 @@ test: $(READY) ## Run the test suite, the linter and the spelling check.
 	$(BIN)/codespell seeds book/*.md notebooks src tests *.md
 	$(BIN)/python -m pytest --ignore tests/browser
 
-check-book: $(READY) ## Read the built book in Chromium: errors, links, search, barriers, phone width, weight.
+check-book: $(READY) ## Read the built book in Chromium: errors, links, search, barriers, hover, phone width and type, weight.
 	@$(call install,$(VENV),--constraint requirements.lock --editable '.[browser]')
 	$(BIN)/python -m pytest tests/browser -rs
 
@@ -80,10 +80,10 @@ bench: model ## Measure speed, each against its baseline in one run, into result
 	@$(call install,$(VENV),--constraint requirements.lock --editable '.[bench,harness]')
 	$(BIN)/study bench
 
-lock: ## Resolve the ranges of pyproject.toml anew into requirements.lock.
+lock: ## Resolve the ranges of pyproject.toml anew into requirements.lock, for any Python from 3.11.0 on.
 	rm -rf .lock
 	@$(call prepare,.lock)
-	@$(call install,.lock,'.[book,setup,test]')
+	@$(call UV,.lock) pip install --quiet --python .lock/bin/python --python-version 3.11 $(addprefix --default-index ,$(PIP_INDEX_URL)) '.[book,setup,test]'
 	.lock/bin/python -m pip freeze --exclude bioinstruct-study | sed 's/+cpu$$//' > requirements.lock
 	rm -rf .lock build
 

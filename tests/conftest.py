@@ -250,10 +250,11 @@ def build_pages():
 
     from helpers.paths import BOOK, ROOT
 
-    def build(folder, root, repository=""):
+    def build(folder, root, repository="", chapters=()):
         shutil.copytree(BOOK / "_static", folder / "book" / "_static")
         shutil.copy(BOOK / "references.bib", folder / "book")
-        (folder / "book" / "_toc.yml").write_text(f"format: jb-book\nroot: {root}\n")
+        listed = "chapters:\n" * bool(chapters) + "".join(f"  - file: {name}\n" for name in chapters)
+        (folder / "book" / "_toc.yml").write_text(f"format: jb-book\nroot: {root}\n{listed}")
         write = ["make", "--silent", "config", f"REPOSITORY={repository}", f"CONFIG={folder / 'config.yml'}"]
         subprocess.run(write, cwd=ROOT, check=True)
         command = [
@@ -277,8 +278,8 @@ def build_pages():
 
 @pytest.fixture(scope="session")
 def planted_page(tmp_path_factory, build_pages):
-    """Run what a malicious teacher and model wrote through the notebooks' own helpers and build a page of it;
-    return the page.
+    """Run what a malicious teacher and model wrote through the notebooks' own helpers and build a page of it
+    for a repository; return the page.
     """
     from textwrap import dedent
 
@@ -298,4 +299,4 @@ def planted_page(tmp_path_factory, build_pages):
         patch.setenv("STUDY_RUNS", str(folder / "runs"))
         patch.chdir(ROOT)
         run_notebook(folder / "planted.ipynb", {"planted": PLANTED}, folder / "book")
-    return build_pages(folder, "planted") / "planted.html"
+    return build_pages(folder, "planted", "https://github.com/some-one/a-study") / "planted.html"

@@ -5,14 +5,17 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from itertools import chain
 
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from helpers.paths import ROOT
 
-NAMED_OTHERWISE = {"sklearn", "yaml", "sphinx"}  # scikit-learn, PyYAML; Sphinx comes with Jupyter Book
+NAMED_OTHERWISE = {"sklearn", "yaml"}  # scikit-learn, PyYAML
+WITH_JUPYTER_BOOK = {"sphinx", "docutils", "pybtex"}
 
 
 def normalize(name):
@@ -37,10 +40,29 @@ def test_the_project_gives_ranges_and_the_lock_holds_a_version_in_each():
     assert not [str(need) for need in wanted if not need.specifier.contains(lock[normalize(need.name)])]
 
 
+def test_every_pin_takes_the_oldest_python_that_the_project_takes():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    oldest = project["requires-python"].removeprefix(">=") + ".0"
+    installed = {normalize(found.metadata["Name"]): found for found in metadata.distributions()}
+    pinned = {
+        name: installed[name] for name, version in read_lock().items() if is_at(installed, name, version)
+    }
+    assert len(pinned) > 200
+    assert not [
+        f"{name} asks for Python {found.metadata['Requires-Python']}"
+        for name, found in pinned.items()
+        if not SpecifierSet(found.metadata["Requires-Python"] or "").contains(oldest)
+    ]
+
+
+def is_at(installed, name, version):
+    return name in installed and installed[name].version.split("+")[0] == version
+
+
 def test_what_the_code_imports_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = chain(project["dependencies"], *project["optional-dependencies"].values())
-    declared = {normalize(Requirement(line).name) for line in needed} | NAMED_OTHERWISE
+    declared = {normalize(Requirement(line).name) for line in needed} | NAMED_OTHERWISE | WITH_JUPYTER_BOOK
     imported = {
         normalize(name.split(".")[0])
         for path in (ROOT / "src").rglob("*.py")

@@ -213,3 +213,23 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 def test_manifests_hold_no_path_of_the_machine(tmp_path):
     text = json.dumps(run().manifest)
     assert str(tmp_path) not in text
+
+
+def test_a_file_that_stays_is_read_once_and_one_that_changes_anew(tmp_path, monkeypatch):
+    read = []
+    digest = store.hashlib.file_digest
+    monkeypatch.setattr(store.hashlib, "file_digest", lambda file, name: read.append(1) or digest(file, name))
+    path = tmp_path / "weights"
+    path.write_text("one")
+    os.utime(path, (1, 1))
+    first = store.sha256_file(path)
+    path.write_text("two")
+    os.utime(path, (1, 1))
+    assert store.sha256_file(path) != first  # in the same moment, with the same size and time
+    monkeypatch.setattr(store, "SETTLED_SECONDS", -1.0)
+    assert store.sha256_file(path) == store.sha256_file(path) == store.sha256_text("two")
+    assert len(read) == 3
+    time.sleep(0.05)
+    path.write_text("one")
+    os.utime(path, (1, 1))
+    assert store.sha256_file(path) == first

@@ -31,6 +31,8 @@ from helpers.progress import tell
 
 Arguments, Found = ParamSpec("Arguments"), TypeVar("Found")
 MANIFEST, LOCK, SEAL = "manifest.json", ".lock", "sha256"
+SETTLED_SECONDS = 2.0  # no file system's clock is coarser
+_sums: dict[tuple[int, ...], str] = {}
 _way: ContextVar[Literal["compute", "load", "plan"]] = ContextVar("way", default="compute")
 LIBRARIES = ("torch", "transformers", "peft", "numpy", "pandas", "scipy", "rapidfuzz")
 
@@ -293,9 +295,19 @@ def sha256_text(text: str) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the hex sha256 of a file."""
+    """Return the hex sha256 of a file; a process reads it once as long as its size and times stay.
+
+    A file that changed in the last seconds is read each time: a further change could bear the same times.
+    """
+    state = path.stat()
+    key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    if key in _sums:
+        return _sums[key]
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if time.time() - max(state.st_mtime, state.st_ctime) > SETTLED_SECONDS:
+        _sums[key] = digest
+    return digest
 
 
 def describe_machine() -> dict[str, Any]:

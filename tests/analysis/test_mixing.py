@@ -15,7 +15,9 @@ from helpers.analysis.mixing.simulation import (
     NOISE,
     WORTHS,
     design_cells,
+    expect_loss,
     measure_law_coverage,
+    simulate_items,
     simulate_losses,
     true_parameters,
 )
@@ -241,3 +243,15 @@ def test_too_few_cells_and_a_missing_category_are_refused():
     alone = table[(table[["n_qa", "n_ie", "n_gen"]] > 0).sum(axis=1) < 2]
     with pytest.raises(StudyError, match="No mixture can be left out"):
         leave_out(read_losses(alone), ["null"])
+
+
+def test_simulated_items_differ_from_their_truth_by_noise_alone():
+    items = simulate_items(300, n_items=2000, seed=1)
+    means = items.groupby(["category", "cell"])[["score", "truth"]].mean()
+    assert -means.loc[("qa", "qa+ie"), "truth"] == pytest.approx(expect_loss("qa", {"qa": 150, "ie": 150}))
+    assert -means.loc[("gen", "base"), "truth"] == pytest.approx(expect_loss("gen", {}))
+    base = means.xs("base", level="cell").reindex(means.index.get_level_values("category"))
+    gains = means - base.to_numpy()
+    np.testing.assert_allclose(gains["score"], gains["truth"], atol=0.03)
+    untuned = items[items["cell"] == "base"].pivot(index=["category", "item"], columns="seed", values="score")
+    assert (untuned.nunique(axis=1) == 1).all()

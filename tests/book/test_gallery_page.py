@@ -3,11 +3,16 @@
 import re
 
 from helpers.book.gallery import GALLERY
-from helpers.book.gallery_page import label_figure, read_alternatives, write_gallery
+from helpers.book.gallery_page import TITLES, label_figure, read_alternatives, write_gallery
 
 
 def test_every_figure_of_the_gallery_stands_in_a_notebook_under_its_own_label():
     assert {label_figure(name) for name in GALLERY} == set(read_alternatives())
+
+
+def test_titles_are_those_of_figures_and_differ():
+    assert set(TITLES) <= set(GALLERY)
+    assert len(set(TITLES.values())) == len(TITLES)
 
 
 def test_the_page_shows_each_figure_with_its_text_and_links_its_three_files(tmp_path):

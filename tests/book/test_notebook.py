@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from helpers.book.notebook import show_provenance, show_table, show_text
+from helpers.book.notebook import MOST_SHOWN, show_provenance, show_table, show_text
 from helpers.store import run_stage
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">'
@@ -38,9 +38,31 @@ def test_a_p_that_rounds_to_zero_is_not_shown_as_zero():
     assert "nan" not in shown.lower()
 
 
-def test_provenance_names_result_commit_libraries_and_the_seconds_of_answers():
-    run = run_stage("toy", {}, {}, 1, lambda folder: {"answer_seconds": 4321})
-    shown = show_provenance([run]).data
+def test_an_estimate_stands_with_its_interval_in_one_column_with_true_minus_signs():
+    table = pd.DataFrame(
+        {"cell": ["qa"], "estimate": [-0.4189], "low": [-0.671], "high": [-0.0001], "n": [12]}
+    )
+    shown = show_table(table).data
+    assert "<td>−0.42 [−0.67, 0.00]</td>" in shown
+    assert "<th>low</th>" not in shown
+
+
+def test_a_number_is_marked_to_be_aligned_and_large_counts_are_grouped():
+    shown = show_table(pd.DataFrame({"n_rows": [25005, 9], "year": [2024, 2024], "kept": [True, False]})).data
+    assert '<td class="number">25,005</td><td class="number">2024</td><td>yes</td>' in shown
+    assert '<th class="number">n rows</th>' in shown
+    assert "<th>kept</th>" in shown
+
+
+def test_only_a_long_table_scrolls_in_its_box():
+    assert 'class="table short"' in show_table(pd.DataFrame({"n": range(MOST_SHOWN)})).data
+    assert 'class="table long"' in show_table(pd.DataFrame({"n": range(MOST_SHOWN + 1)})).data
+
+
+def test_provenance_names_results_the_seconds_of_answers_and_once_commit_and_libraries():
+    run, other = (run_stage("toy", {"n": n}, {}, 1, lambda folder: {"answer_seconds": 4321}) for n in (1, 2))
+    shown = show_provenance([run, other]).data
     assert run.fingerprint in shown
-    assert "python" in shown
+    assert other.fingerprint in shown
+    assert shown.count("python ") == 1
     assert "4321" in shown

@@ -7,11 +7,20 @@ import re
 import nbformat
 import papermill
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from helpers.book import student as editions
 from helpers.book.runner import list_notebooks, read_parameters
-from helpers.book.student import BLANK, SOLUTION, cite_works, number_exercises, write_edition, write_plainly
+from helpers.book.student import (
+    BLANK,
+    SOLUTION,
+    cite_works,
+    make_edition,
+    number_exercises,
+    read_values,
+    write_edition,
+    write_plainly,
+)
 from helpers.paths import BOOK, ROOT
 
 
@@ -119,26 +128,28 @@ def test_exercises_keep_the_numbers_that_the_book_gives_them(edition):
     assert in_order == list(range(1, len(in_order) + 1))
 
 
-def test_numbers_come_from_the_executed_notebooks_and_are_blanks_without_them(tmp_path, monkeypatch):
-    (tmp_path / "_toc.yml").write_text((BOOK / "_toc.yml").read_text())
-    (tmp_path / "references.bib").write_text((BOOK / "references.bib").read_text())
+def test_numbers_come_from_the_executed_notebook_and_are_blanks_where_it_has_none(tmp_path):
+    path = tmp_path / "01.ipynb"
+    assert read_values(path) == {}
+    outputs = [glued("n_seeds", "81"), glued("share", "nan"), glued("word", "'ten'")]
+    nbformat.write(new_notebook(cells=[new_code_cell(outputs=outputs)]), path)
+    values = read_values(path)
+    assert values == {"n_seeds": 81, "word": "ten"}
+    text = "Of {glue:text}`n_seeds:,`, {glue:text}`share:.1f` and {glue:text}`word:s`."
+    lesson = new_notebook(cells=[new_markdown_cell(text)])
+    assert make_edition(lesson, {}, values).cells[0].source == rf"Of 81, {BLANK} and ten."
+
+
+def test_an_edition_says_where_its_numbers_come_from(tmp_path, monkeypatch):
+    for name in ("_toc.yml", "references.bib"):
+        (tmp_path / name).write_text((BOOK / name).read_text())
+    cell = new_code_cell(outputs=[glued("run_time", "'9 seconds'")])
+    executed = list_notebooks()[0].name
+    nbformat.write(new_notebook(cells=[cell]), tmp_path / executed)
     monkeypatch.setattr(editions, "BOOK", tmp_path)
-
-    def read_opening_and_seeds():
-        [path] = [path for path in write_edition(tmp_path / "out") if path.name.startswith("01_")]
-        cells = nbformat.read(path, 4).cells
-        [seeds] = [cell.source for cell in cells if "answer questions" in cell.source]
-        return cells[0].source, seeds
-
-    opening, seeds = read_opening_and_seeds()
-    assert BLANK in opening
-    assert f"Of the {BLANK} seeds" in seeds
-    for path in list_notebooks():
-        cell = new_code_cell(outputs=[glued("n_seeds", "81"), glued("n_qa", "nan")])
-        nbformat.write(new_notebook(cells=[cell]), tmp_path / path.name)
-    opening, seeds = read_opening_and_seeds()
-    assert BLANK not in opening
-    assert f"Of the 81 seeds, {BLANK} answer" in seeds
+    openings = {path.name: nbformat.read(path, 4).cells[0].source for path in write_edition(tmp_path / "out")}
+    assert {name for name, text in openings.items() if text.endswith(editions.FILLED)} == {executed}
+    assert all(text.endswith((editions.FILLED, editions.BLANKS)) for text in openings.values())
 
 
 def glued(name, text):

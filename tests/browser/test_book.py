@@ -3,12 +3,12 @@
 import gzip
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
 
-from helpers.paths import ROOT
+from helpers.paths import BOOK, ROOT
 
 pytestmark = pytest.mark.slow
 HTML = ROOT / "_build" / "html"
@@ -18,6 +18,8 @@ PAGES = sorted(
     if "_static" not in path.parts and path.name != "index.html"
 )
 BUDGET = 3e6  # bytes of a page
+SMALLEST_TYPE = 9.95  # pixels: ten, save for rounding
+WITHOUT_TEXT = {"genindex.html", "search.html"}  # made by Sphinx, with no source to describe
 
 each_page = pytest.mark.parametrize("name", PAGES or ["intro.html"])
 
@@ -94,6 +96,69 @@ def test_no_serious_barrier_is_found(book, open_page, name, theme):
 @each_page
 def test_nothing_overflows_a_phone(book, open_page, name):
     assert open_page(book / name, width=390).evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@each_page
+def test_type_in_figures_is_at_least_ten_pixels_high_on_a_phone(book, open_page, name):
+    page = open_page(book / name, width=390)
+    widths = page.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('figure[id^=fig-]')].map((figure) => "
+        "[figure.id, figure.querySelector('img').getBoundingClientRect().width]))"
+    )
+    smallest = {label: width * read_type(label) for label, width in widths.items()}
+    assert {label: size for label, size in smallest.items() if size < SMALLEST_TYPE} == {}
+
+
+def read_type(label):
+    """Return the size of the smallest type of a figure as a part of its width, from its SVG."""
+    svg = (BOOK / "figures" / f"{label.removeprefix('fig-').replace('-', '_')}.svg").read_text()
+    sizes = re.findall(r"font(?:-size)?: (?:[a-z0-9]+ )*?([\d.]+)px", svg)
+    return min(map(float, sizes)) / float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
+
+
+@each_page
+def test_a_page_describes_itself_and_has_the_icon_and_one_title(book, name):
+    page = read_page(book / name)
+    if name not in WITHOUT_TEXT:
+        assert 20 < len(page.find("meta", attrs={"name": "description"})["content"]) <= 200
+    assert ((book / name).parent / page.find("link", rel="icon")["href"]).resolve().is_file()
+    parts = page.title.text.split(" — ")
+    assert len(parts) == len(set(parts))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("place", ["glossary.html#term-", "references.html#id"])
+def test_a_term_and_a_reference_say_what_they_stand_for_on_hover_and_focus(book, open_page, place, theme):
+    page = open_page(book / "data.html", theme=theme)
+    link = page.locator(f'.bd-article a[href^="{place}"]').first
+    said = link.get_attribute("data-bs-original-title")
+    for act in (link.hover, link.focus):
+        act()
+        tip = page.locator(".tooltip.show")
+        tip.wait_for(timeout=3000)
+        assert tip.inner_text() == said
+        assert len(said) > 30
+        page.mouse.move(0, 0)
+        link.blur()
+        tip.wait_for(state="detached", timeout=3000)
+
+
+def test_an_error_in_an_item_can_be_reported_where_the_repository_is_known(planted_page, open_page):
+    page = open_page(planted_page)
+    row = page.locator("table.dataTable tbody tr").first
+    link = row.locator("a.report")
+    link.wait_for()
+    item = row.locator("td[data-label=item]").inner_text().removesuffix("report an error").strip()
+    address = urlsplit(link.get_attribute("href"))
+    assert (address.netloc, address.path) == ("github.com", "/some-one/a-study/issues/new")
+    assert parse_qs(address.query)["title"][0].strip() == f"Item {item}:"
+
+
+def test_a_report_is_offered_only_where_it_can_be_sent(book, open_page):
+    page = open_page(book / "02_instruction_synthesis.html")
+    page.wait_for_selector("div.dt-container")
+    can_be_sent = page.locator("a.btn-source-issues-button").count() > 0
+    assert (page.locator("a.report").count() > 0) == can_be_sent
 
 
 def test_the_first_page_can_be_read_within_a_second(book, open_page):

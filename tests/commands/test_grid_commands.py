@@ -85,6 +85,12 @@ def test_status_without_instruction_rows_says_what_to_run():
     assert "No stored result of stage 'synthesis'" in result.stderr
 
 
+def test_a_manifest_in_an_empty_store_makes_the_instruction_rows_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "written:" in call("list", "--profile", "smoke", "--manifest", tmp_path / "grid.json")
+    assert done_cells(tmp_path) == []
+
+
 def test_the_manifest_marks_the_cells_that_the_store_holds(options, tmp_path, monkeypatch, runs):
     monkeypatch.chdir(tmp_path)
     call("run", *options, "--cell", "ie-n4-s1", "--done", tmp_path / "ie")

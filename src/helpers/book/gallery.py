@@ -15,8 +15,7 @@ from helpers.analysis import comparison
 from helpers.analysis.games import explain_pair, interaction_table, shapley_table
 from helpers.analysis.hypotheses import add_holm
 from helpers.analysis.measures import compare_models
-from helpers.analysis.mixing import choice, intervals, judgement
-from helpers.analysis.mixing.losses import read_losses
+from helpers.analysis.mixing import forecast, intervals, judgement
 from helpers.analysis.published import ablation, claims
 from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
 from helpers.analysis.signal_noise import signal_table
@@ -35,7 +34,7 @@ from helpers.figures.data import (
 )
 from helpers.figures.endpoints import plot_parts, plot_signal
 from helpers.figures.evaluation import plot_differences
-from helpers.figures.mixing import plot_predictions, plot_triangle
+from helpers.figures.mixing import plot_forecast, plot_predictions, plot_size_gains, plot_triangle
 from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, plot_sizes
 from helpers.figures.outcomes import plot_intervals, plot_loss, plot_scores, plot_task_gains, plot_transfer
 from helpers.figures.published import (
@@ -56,7 +55,6 @@ from helpers.store import Run
 from helpers.study.cells import LATTICE, SINGLES
 from helpers.study.endpoints import UNITS, choose_items, keep_tasks, take_endpoint
 from helpers.study.losses import load_losses
-from helpers.study.mixing import read_mixtures
 from helpers.study.overview import count_stages
 from helpers.synthesis.overview import (
     compare_instructions,
@@ -198,17 +196,22 @@ def _reference_losses(cells: Sequence[str]) -> pd.DataFrame:
 
 
 @cache
-def _predict_mixtures() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what the law with the least error predicts of the reference run: its cells, and every
-    mixture.
+def _predict_mixtures() -> dict[str, pd.DataFrame]:
+    """Return the tables of the figures of the mixture law: of the reference run's lattice, the law with the
+    least error on mixtures left out.
     """
     tables = comparison.read_reference_losses()
-    losses = read_losses(read_mixtures(tables, SINGLES))
+    losses = forecast.read_lattice(tables)
     left_out = judgement.leave_out(losses)
-    fits = intervals.fit_losses(losses, judgement.choose_law(judgement.judge_laws(left_out)))
-    size = comparison.count_reference_rows(tables)
-    mixtures = choice.recommend(fits, SINGLES, size, choice.MEAN).mixtures
-    return judgement.tabulate_predictions(losses, fits, left_out), mixtures
+    law = judgement.choose_law(judgement.judge_laws(left_out))
+    fits = intervals.fit_losses(losses, law)
+    found = forecast.recommend_mixture(tables, fits)
+    unseen = pd.concat([left_out, forecast.foretell(tables, [law])], ignore_index=True)
+    return {
+        "mixture_predictions": judgement.tabulate_predictions(losses, fits, unseen),
+        "mixture_triangle": found.mixtures,
+        "mixture_forecast": forecast.check_forecast(tables, fits, found),
+    }
 
 
 GALLERY: dict[str, Drawing] = {
@@ -310,6 +313,12 @@ GALLERY: dict[str, Drawing] = {
         partial(plot_transfer, unit=UNITS[LOSS]),
         (WIDTH, 4.6),
     ),
+    "size_gains": Drawing(
+        "04_category_ablation",
+        lambda _: comparison.reference_sizes(comparison.read_reference_losses()),
+        plot_size_gains,
+        (WIDTH, 6.0),
+    ),
     "single_sources": Drawing(
         "04_category_ablation",
         lambda study: label_sources(comparison.single_gains(_singles(study))),
@@ -374,10 +383,16 @@ GALLERY: dict[str, Drawing] = {
         (WIDTH, 4.6),
     ),
     "mixture_predictions": Drawing(
-        "05_multitask_synergy", lambda _: _predict_mixtures()[0], plot_predictions, (WIDTH, 4.8)
+        "05_multitask_synergy",
+        lambda _: _predict_mixtures()["mixture_predictions"],
+        plot_predictions,
+        (WIDTH, 4.8),
     ),
     "mixture_triangle": Drawing(
-        "05_multitask_synergy", lambda _: _predict_mixtures()[1], plot_triangle, (WIDTH, 5.6)
+        "05_multitask_synergy", lambda _: _predict_mixtures()["mixture_triangle"], plot_triangle, (WIDTH, 5.6)
+    ),
+    "mixture_forecast": Drawing(
+        "05_multitask_synergy", lambda _: _predict_mixtures()["mixture_forecast"], plot_forecast, (WIDTH, 4.4)
     ),
     "addition_sources": Drawing(
         "05_multitask_synergy",

@@ -12,8 +12,9 @@ from helpers.store import write_text
 HEAD = """(figure-gallery)=
 # The figures
 
-Every figure of the notebooks, drawn from the stored results of this run. Each comes as SVG for the web, as
-PNG for slides, and with its table; {doc}`/reproduce` tells how to draw one from a table of your own.
+This page shows each figure of the notebooks, drawn from the stored results of this run. Download it as SVG
+for the web, as PNG for slides, or as the table behind it (CSV). {doc}`/reproduce` says how to draw one from
+your own table.
 
 ::::{grid} 1 2 2 2
 :gutter: 3
@@ -31,6 +32,48 @@ CARD = """:::{{grid-item-card}} {title}
 
 """
 
+TITLES = {  # where a name alone is too short to find a figure by
+    "seed_similarity": "Similarity of all pairs of seeds",
+    "rejections": "Rejected tasks by reason",
+    "growth": "Parsed and kept tasks by request",
+    "saturation": "Novel tasks by request",
+    "kept_shares": "Shares of the categories: seeds, kept tasks, paper",
+    "root_verbs": "Root verbs and their objects",
+    "loss": "Training loss and learning rate",
+    "scores": "Scores of base and tuned model",
+    "differences": "Tuned minus base by task",
+    "tuning_sources": "Gain of tuning: paper, reference run, this run",
+    "single_transfer": "Transfer of single categories",
+    "parts": "Parts of the right answer",
+    "signal": "Signal to noise by endpoint",
+    "panels": "Scores of single categories by task",
+    "gains": "Gains of single categories by task",
+    "controls": "Controls of one category",
+    "reference_transfer": "Transfer in the reference run",
+    "single_sources": "Gain of one category: paper, reference run, this run",
+    "lattice": "Lattice of subsets",
+    "transfer": "Transfer of all subsets and controls",
+    "additions": "What a second category adds",
+    "synergies": "Synergy of pairs",
+    "interactions": "Interaction of pairs",
+    "shapley": "Shapley values",
+    "sizes": "Gain and synergy by number of rows",
+    "reference_synergies": "Synergy of pairs in the reference run",
+    "addition_sources": "What a second category adds: paper, reference run, this run",
+    "mixture_predictions": "Loss of mixtures, predicted and observed",
+    "mixture_triangle": "Predicted loss of all mixtures",
+    "published_table1": "Paper: Table 1, question answering",
+    "published_table2": "Paper: Table 2, extraction",
+    "published_table3_judged": "Paper: Table 3, judged by GPT-4",
+    "published_table3_automatic": "Paper: Table 3, automatic measures",
+    "published_claims": "Paper: ways to form the headline gains",
+    "published_table4": "Paper: Table 4 beside Figure 2",
+    "published_transfer": "Paper: Figure 2 as a transfer matrix",
+    "published_figure2": "Paper: Figure 2, subsets of categories",
+    "published_figure3": "Paper: Figure 3, number of rows",
+    "published_sizes": "Paper: gain against size",
+}
+
 
 def write_gallery(names: Iterable[str], folder: Path) -> None:
     """Write the page that shows the figures of a folder, `gallery.md`, beside them.
@@ -44,7 +87,7 @@ def write_gallery(names: Iterable[str], folder: Path) -> None:
     for name in names:
         label = label_figure(name)
         facts = {
-            "title": name.replace("_", " ").capitalize(),
+            "title": TITLES.get(name, name.replace("_", " ").capitalize()),
             "alt": alternatives[label],
             "label": label,
             "notebook": GALLERY[name].notebook,

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from IPython.display import HTML
 
 MOST_ROWS = 1000  # of a searchable table: about a megabyte of texts
+MOST_SHOWN = 15  # rows of a table that does not scroll
+INTERVAL = "estimate [95 % interval]"
+NUMBER = ' class="number"'  # of a cell
+COLUMN_NAMES = {
+    "p_holm": "p (Holm)",
+    "rouge_l": "ROUGE-L",
+    "plus_minus": "±",
+}  # where an underscore is more than a space
 
 
 def begin(parameters: Mapping[str, Any]) -> Study:
@@ -87,26 +95,80 @@ def show_text(text: str) -> HTML:
 
 
 def show_table(table: pd.DataFrame, digits: int = 2) -> HTML:
-    """Show a table with every mark-up in its cells escaped, line breaks kept and numbers rounded; a *p* that
-    rounds to zero is less than the last digit.
+    """Show a table with every mark-up in its cells escaped and line breaks kept: words for headers, numbers
+    rounded and aligned, an estimate and its interval in one column. A *p* that rounds to zero is less than
+    the last digit. A long table scrolls in a box of its own.
     """
     from IPython.display import HTML
 
-    chances = [name for name in map(str, table) if name == "p" or name.startswith("p_")]
-    shown_as = {
-        name: lambda p: f"&lt;{10**-digits:.{digits}f}" if p < 10**-digits / 2 else f"{p:.{digits}f}"
-        for name in chances
-    }
-    body = escape_table(table).to_html(
-        index=False,
-        escape=False,
-        border=0,
-        na_rep="",
-        float_format=lambda number: f"{round(number, digits) + 0:.{digits}f}",  # no -0.00
-        formatters=shown_as,
-        justify="left",
+    readable = join_intervals(table, digits)
+    heads, columns = [], []
+    for name, values in readable.items():
+        least = 10**-digits if str(name) == "p" or str(name).startswith("p_") else 0
+        cells = [lay_out_cell(value, digits, least) for value in values]
+        kind = NUMBER if all(NUMBER in cell for cell in cells) else ""
+        heads.append(f"<th{kind}>{escape_cell(name_column(str(name)))}</th>")
+        columns.append(cells)
+    rows = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*columns, strict=True))
+    size = "long" if len(table) > MOST_SHOWN else "short"
+    return HTML(
+        f'<div class="table {size}" tabindex="0" role="group" aria-label="Table"><table class="dataframe">\n'
+        f"<thead><tr>{''.join(heads)}</tr></thead>\n<tbody>{rows}</tbody>\n</table></div>"
     )
-    return HTML(f'<div style="overflow-x: auto" tabindex="0" role="group" aria-label="Table">{body}</div>')
+
+
+def join_intervals(table: pd.DataFrame, digits: int) -> pd.DataFrame:
+    """Return a table with each estimate and its interval in one column, such as '0.42 [0.17, 0.67]'."""
+    import pandas as pd
+
+    if not {"estimate", "low", "high"} <= set(table):
+        return table
+    joined = [
+        ""
+        if pd.isna(estimate)
+        else f"{format_number(estimate, digits)} [{format_number(low, digits)}, "
+        f"{format_number(high, digits)}]"
+        for estimate, low, high in table[["estimate", "low", "high"]].to_numpy(float)
+    ]
+    return table.assign(estimate=joined).drop(columns=["low", "high"]).rename(columns={"estimate": INTERVAL})
+
+
+def name_column(name: str) -> str:
+    """Return a column's name in words."""
+    return COLUMN_NAMES.get(name, name.removeprefix("is_").replace("_", " "))
+
+
+def lay_out_cell(value: object, digits: int, least: float = 0) -> str:
+    """Return a cell of a table as HTML; a number below the least one that can be told from zero says so."""
+    import pandas as pd
+
+    if isinstance(value, str):
+        return f"<td>{escape_cell(value)}</td>"
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return "<td></td>"
+    if pd.api.types.is_bool(value):
+        return f"<td>{'yes' if value else 'no'}</td>"
+    if not pd.api.types.is_number(value):
+        return f"<td>{escape_cell(str(value))}</td>"
+    text = f"<{least:.{digits}f}" if abs(value) < least / 2 else format_number(value, digits)
+    return f"<td{NUMBER}>{escape_cell(text)}</td>"
+
+
+def format_number(value: float, digits: int) -> str:
+    """Return a number as print has it: a true minus, no signed zero, thousands told apart from five digits
+    on.
+    """
+    import pandas as pd
+
+    whole = pd.api.types.is_integer(value)
+    text = (
+        f"{value:,}"
+        if whole and abs(value) >= 10_000
+        else str(value)
+        if whole
+        else f"{round(value, digits) + 0:.{digits}f}"
+    )
+    return text.replace("-", "−")
 
 
 def show_searchable(table: pd.DataFrame, digits: int = 2) -> HTML:
@@ -139,6 +201,7 @@ def show_searchable(table: pd.DataFrame, digits: int = 2) -> HTML:
         showIndex=False,
         maxBytes=0,
         pageLength=5,
+        autoWidth=False,  # the browser knows better how wide a column of texts is
         classes="display compact",
         style="width:100%",
         layout=layout,
@@ -159,18 +222,31 @@ def escape_cell(text: str) -> str:
 
 
 def show_provenance(runs: Iterable[Run]) -> HTML:
-    """Show where each result comes from: folder, code, libraries, machine, seconds."""
+    """Show where each result comes from: folder, time, seconds; then code, machine and libraries, once for
+    all results that share them.
+    """
     import pandas as pd
+    from IPython.display import HTML
 
+    listed = list(runs)
     rows = [
-        {
-            "result": shown(run.path),
-            "commit": run.manifest["commit"],
-            "made": run.manifest["created"],
-            "seconds": count_seconds(run),
-            "machine": f"{run.manifest['machine']['processor']}, {run.manifest['machine']['cores']} cores",
-            "libraries": ", ".join(f"{name} {version}" for name, version in run.manifest["versions"].items()),
-        }
-        for run in runs
+        {"result": shown(run.path), "made": run.manifest["created"], "seconds": count_seconds(run)}
+        for run in listed
     ]
-    return show_table(pd.DataFrame(rows), digits=1)
+    makers: dict[str, list[str]] = {}
+    for run in listed:
+        makers.setdefault(describe_maker(run), []).append(run.path.parent.name)
+    notes = "".join(
+        f"<p>{'' if len(makers) == 1 else ', '.join(dict.fromkeys(stages)) + ': '}{html.escape(made_by)}</p>"
+        for made_by, stages in makers.items()
+    )
+    return HTML(show_table(pd.DataFrame(rows), digits=1).data + notes)
+
+
+def describe_maker(run: Run) -> str:
+    """Return in words what code, machine and libraries made a result."""
+    machine, versions = run.manifest["machine"], run.manifest["versions"]
+    libraries = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (
+        f"Commit {run.manifest['commit']} on {machine['processor']}, {machine['cores']} cores. {libraries}."
+    )

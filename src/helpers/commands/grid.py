@@ -70,6 +70,7 @@ def write_manifest(path: Path, study: Study, plans: list[CellPlan], arguments: l
     """
     from helpers.store import write_text
 
+    study.instruction_file  # noqa: B018 (made where it is missing: cells are looked up by it)
     cells = [
         {"id": plan.id, "done": os.path.relpath(path.with_suffix("") / f"{plan.id}.done")} for plan in plans
     ]

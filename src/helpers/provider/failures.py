@@ -31,8 +31,8 @@ def explain_refusal(status: int, body: Any, model: RemoteModel, location: str = 
         429: "The quota is used up: check the account's billing.",
     }.get(
         status,
-        "Check `temperature`, `reasoning_effort`, `reply_format` and what else was asked for: not every "
-        "model takes every value.",
+        f"Check `{model.role}`, `temperature`, `reasoning_effort`, `reply_format` and what else was asked "
+        "for: a server knows its models by its own names, and not every model takes every value.",
     )
     words = re.sub(r"(?<!\.)\.$", "", quote_server(body))
     if status < 400:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.jsonl import read_json_lines
 from helpers.paths import shown
+from helpers.provider.words import name_source
 from helpers.records import CATEGORIES
 from helpers.store import Run, run_stage, sha256_file, write_text
 from helpers.synthesis.pipeline import INSTRUCTIONS
@@ -127,7 +128,8 @@ def write_card(table: pd.DataFrame, settings: dict[str, Any], licence: Licence, 
     counts = Counter(table["category"])
     size = "n<1K" if len(table) < 1_000 else "1K<n<10K" if len(table) < 10_000 else "10K<n<100K"
     lines = "\n".join(f"| {name} | {counts[name]} |" for name in CATEGORIES)
-    made = "\n".join(f"| {name} | `{value}` |" for name, value in settings.items() if name != "teacher_url")
+    told = settings | {"teacher": name_source(settings["teacher"])}  # of a path no more than its end
+    made = "\n".join(f"| {name} | `{value}` |" for name, value in told.items() if name != "teacher_url")
     return f"""---
 license: {licence.id}
 language: [en]

@@ -65,13 +65,17 @@ def _group_sizes(losses: Losses) -> list[np.ndarray]:
 
 
 def _predict_left_out(losses: Losses, name: str, place: int, cells: np.ndarray) -> np.ndarray:
-    kept = losses.keep(~cells)
-    law = build_law(name, losses.categories, losses.targets[place], kept.counts)
-    weights, means = kept.n_seeds.astype(float), kept.means[place]
+    return predict_cells(losses.keep(~cells), name, place, losses.counts[cells])
+
+
+def predict_cells(losses: Losses, name: str, place: int, counts: np.ndarray) -> np.ndarray:
+    """Return the loss that a law, fitted to the cells for one of their targets, predicts of other cells."""
+    law = build_law(name, losses.categories, losses.targets[place], losses.counts)
+    weights, means = losses.n_seeds.astype(float), losses.means[place]
     starts = law.list_starts(means)
     fits = refit_law(law, np.broadcast_to(means, (len(starts), len(means))), weights, starts)
-    errors = (weights * (law.predict(fits, kept.counts) - means) ** 2).sum(axis=1)
-    return law.predict(fits[errors.argmin()], losses.counts[cells])
+    errors = (weights * (law.predict(fits, losses.counts) - means) ** 2).sum(axis=1)
+    return law.predict(fits[errors.argmin()], counts)
 
 
 def judge_laws(left_out: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,8 @@ from helpers.analysis.mixing.choice import EQUAL, recommend, transfer_table
 from helpers.analysis.mixing.intervals import fit_losses
 from helpers.analysis.mixing.laws import build_law
 from helpers.analysis.mixing.losses import read_losses
-from helpers.study.cells import SINGLES
+from helpers.records import BASE
+from helpers.study.cells import LATTICE, SINGLES, count_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 WORTHS = {"qa": (0.3, 0.1), "ie": (0.5, 0.2), "gen": (0.15, 0.4)}  # of a row of each other category, in order
 FLOORS = {"qa": 1.0, "ie": 0.8, "gen": 1.5}
 NOISE, SEED_NOISE = 0.006, 0.004  # standard deviation (nats a token) of a run, and of a seed over all cells
+ITEM_SPREAD, REST = 0.4, 0.1  # standard deviation between held-out rows, and of what is left of each
 MIXTURES = ((2, 1, 0), (2, 0, 1), (1, 2, 1), (4, 1, 1), (1, 1, 4), (1, 3, 0), (0, 1, 2), (1, 4, 1))
 UNSEEN = np.array([[150.0, 90.0, 60.0]])
 
@@ -39,6 +41,49 @@ def design_cells(n_rows: int = 300, sizes: tuple[int, ...] = (75, 150, 600)) -> 
 def true_parameters(target: str, power: float = 0.4) -> np.ndarray:
     """Return the parameters of the law `effective` by which the simulated cells of a category lose."""
     return np.array([FLOORS[target], 0.8, np.log(40), power, *WORTHS[target]])
+
+
+def expect_loss(target: str, rows: Mapping[str, float]) -> float:
+    """Return the true loss of a simulated cell on a category, from its training rows by category."""
+    counts = np.array([[rows.get(name, 0) for name in SINGLES]], dtype=float)
+    return float(build_law("effective", SINGLES, target, counts).predict(true_parameters(target), counts)[0])
+
+
+def simulate_items(n_rows: int, n_items: int = 40, n_seeds: int = 3, seed: int = 0) -> pd.DataFrame:
+    """Return a lattice that loses by the law `effective`, item by item, as endpoints are compared.
+
+    Args:
+        n_rows: training rows of every tuned cell.
+        n_items: held-out rows of each category.
+        n_seeds: training seeds; the untuned model is the same under each.
+        seed: of the simulation.
+
+    Returns:
+        cell, seed, task, category, item, score (minus the loss), truth (the score without any noise).
+    """
+    import pandas as pd
+
+    random = np.random.default_rng(seed)
+    tuned = np.array([cell != BASE for cell in LATTICE])[:, None, None]
+    rows = [
+        {name.removeprefix("n_"): n for name, n in count_categories(cell, n_rows, SINGLES).items()}
+        for cell in LATTICE
+    ]
+    frames = []
+    for target in SINGLES:
+        truth = np.array([-expect_loss(target, own) for own in rows])
+        shape = (len(LATTICE), n_seeds, n_items)
+        rest = random.normal(0, REST, shape)
+        rest = np.where(tuned, rest, rest[:, :1])
+        run = random.normal(0, NOISE + SEED_NOISE, shape[:2])[..., None] * tuned
+        scores = truth[:, None, None] + random.normal(0, ITEM_SPREAD, n_items) + run + rest
+        names = pd.MultiIndex.from_product(
+            [LATTICE, range(1, n_seeds + 1), range(n_items)], names=["cell", "seed", "item"]
+        )
+        frame = pd.DataFrame({"score": scores.ravel()}, index=names).reset_index()
+        means = dict(zip(LATTICE, truth, strict=True))
+        frames.append(frame.assign(task=target, category=target, truth=frame["cell"].map(means)))
+    return pd.concat(frames, ignore_index=True)
 
 
 def simulate_losses(

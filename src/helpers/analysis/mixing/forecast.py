@@ -1,0 +1,219 @@
+"""A forecast and what came of it: the reference run's lattice recommended a mixture before any was tuned by
+rows; what its law foretold of mixtures and sizes that were tuned afterwards stands beside their losses.
+
+A training seed draws a cell's rows too and moves all cells alike, so that each cell is foretold from the
+lattice under the cell's own seeds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from helpers.analysis.comparison import count_reference_rows
+from helpers.analysis.hypotheses import add_holm, split_clear
+from helpers.analysis.mixing.choice import EQUAL, MEAN, NATURAL, Recommendation, combine_targets, recommend
+from helpers.analysis.mixing.intervals import Fit, split_noise
+from helpers.analysis.mixing.judgement import predict_cells
+from helpers.analysis.mixing.laws import LAWS
+from helpers.analysis.mixing.losses import Losses, read_losses
+from helpers.analysis.statistics import LEVEL, contrast
+from helpers.study.cells import LATTICE, SINGLES, count_categories, is_control, round_shares, settle_mixture
+from helpers.study.endpoints import keep_held_out, take_endpoint
+from helpers.study.losses import LossTables
+from helpers.study.mixing import read_mixtures
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEEDS = (1, 2, 3)  # of the lattice by which the mixture was recommended
+PUBLIC_ROWS = {"qa": 1452, "ie": 2051, "gen": 2038}  # public training rows by category, for natural shares
+RECOMMENDED, BEST_SINGLE = "recommended", "best single"
+
+
+def read_lattice(tables: LossTables, seeds: Iterable[int] = SEEDS) -> Losses:
+    """Return the losses of the reference run's lattice under some training seeds, with nothing else."""
+    cells, size = tables.cells, count_reference_rows(tables)
+    own = cells["cell"].isin(LATTICE) & cells["n_rows"].isin([0, size])
+    own &= cells["seed"].isna() | cells["seed"].isin(list(seeds))
+    return read_losses(read_mixtures(dataclasses.replace(tables, cells=cells[own]), SINGLES))
+
+
+def recommend_mixture(tables: LossTables, fits: Mapping[str, Fit], target: str = MEAN) -> Recommendation:
+    """Return the mixture of the lattice's number of rows that a law expects to be best."""
+    return recommend(fits, SINGLES, count_reference_rows(tables), target, PUBLIC_ROWS)
+
+
+def foretell(tables: LossTables, laws: Iterable[str] = tuple(LAWS)) -> pd.DataFrame:
+    """Predict every cell that was tuned beside the lattice, mixtures by rows and other sizes, by laws fitted
+    to the lattice alone, under the seeds that both have.
+
+    Returns:
+        As `judgement.leave_out`, with n_seeds; empty where no such cell is there.
+    """
+    import pandas as pd
+
+    size, columns = count_reference_rows(tables), [f"n_{one}" for one in SINGLES]
+    frames = []
+    for seeds, names in _group_later_cells(tables).items():
+        lattice = read_lattice(tables, seeds)
+        counts = pd.DataFrame([count_categories(name, n_rows, SINGLES) for name, n_rows in names])
+        kinds = ["mixture" if n_rows == size else "size" for _, n_rows in names]
+        observed = [_measure_cell(tables, name, n_rows, seeds) for name, n_rows in names]
+        frames += [
+            counts.assign(law=law, category=target, kind=kinds, n_seeds=len(seeds)).assign(
+                observed=[own[target] for own in observed],
+                predicted=predict_cells(lattice, law, place, counts.to_numpy(float)),
+            )
+            for law in laws
+            for place, target in enumerate(lattice.targets)
+        ]
+    ordered = ["law", "category", "kind", *columns, "observed", "predicted", "n_seeds"]
+    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=ordered)
+    return table[ordered].assign(error=100 * (table["predicted"] / table["observed"] - 1).abs())
+
+
+def _group_later_cells(tables: LossTables) -> dict[tuple[int, ...], list[tuple[str, int]]]:
+    """Return the cells beside the lattice, name and rows, by those of their seeds that the lattice has."""
+    cells, size = tables.cells, count_reference_rows(tables)
+    there = cells[cells["n_rows"] == size].groupby("seed")["cell"].agg(set)
+    whole = [int(seed) for seed, found in there.items() if set(LATTICE[1:]) <= found]
+    later = cells[cells["seed"].isin(whole) & ~cells["cell"].map(is_control)]
+    later = later[~(later["cell"].isin(LATTICE) & (later["n_rows"] == size))]
+    groups: dict[tuple[int, ...], list[tuple[str, int]]] = {}
+    for (name, n_rows), own in later.groupby(["cell", "n_rows"], sort=False):
+        groups.setdefault(tuple(sorted(map(int, own["seed"]))), []).append((name, int(n_rows)))
+    return groups
+
+
+def _measure_cell(tables: LossTables, name: str, n_rows: int, seeds: Iterable[int]) -> pd.Series:
+    """Return the loss of a cell on each category of held-out rows."""
+    cells = tables.cells
+    own = (cells["cell"] == name) & (cells["n_rows"] == n_rows) & cells["seed"].isin(list(seeds))
+    rows = read_mixtures(dataclasses.replace(tables, cells=cells[own]), SINGLES)
+    return rows.groupby("category")["loss"].mean()
+
+
+def measure_floor(losses: Losses, n_seeds: int) -> float:
+    """Return the mean error (%) that a law without fault would show on the mean of some runs of a mixture,
+    since runs differ by their training: the mean of the absolute value of a normal variable, over all
+    targets. Runs of one category alone differ more, and are left out.
+    """
+    mixed = losses.keep((losses.counts > 0).sum(axis=1) > 1)
+    _, remainders, freedom = split_noise(mixed)
+    spread = np.sqrt((remainders**2).sum(axis=1) / max(freedom, 1) / n_seeds)
+    return float(100 * np.mean(np.sqrt(2 / np.pi) * spread / mixed.means.mean(axis=1)))
+
+
+def list_rivals(found: Recommendation) -> dict[str, dict[str, int]]:
+    """Return the mixtures that are compared, recommended first, each with its rows by category."""
+    n_rows = sum(found.rows.values())
+    singles = found.table[found.table["mixture"].isin(found.rows)]
+    single = singles.loc[singles["loss"].idxmin(), "mixture"]
+    shares = {
+        EQUAL: dict.fromkeys(found.rows, 1 / len(found.rows)),
+        NATURAL: {name: count / sum(PUBLIC_ROWS.values()) for name, count in PUBLIC_ROWS.items()},
+        BEST_SINGLE: {name: float(name == single) for name in found.rows},
+    }
+    return {RECOMMENDED: found.rows} | {name: round_shares(own, n_rows) for name, own in shares.items()}
+
+
+def name_rows(rows: Mapping[str, int]) -> str:
+    """Return the name of the cell with some rows, such as 'qa+ie' or 'qa:135+gen:15'."""
+    return settle_mixture("+".join(f"{name}:{count}" for name, count in rows.items() if count))[0]
+
+
+def check_forecast(tables: LossTables, fits: Mapping[str, Fit], found: Recommendation) -> pd.DataFrame:
+    """Return the loss foretold of each mixture beside the loss measured, both as means over the categories of
+    held-out rows.
+
+    Returns:
+        mixture, cell, foretold, foretold_low, foretold_high, measured, low, high, n_seeds, then seed_* (loss
+        measured under each training seed that all measured mixtures have); nothing measured where a cell is
+        not there yet.
+    """
+    import pandas as pd
+
+    rivals = list_rivals(found)
+    counts = np.array([list(rows.values()) for rows in rivals.values()], dtype=float)
+    expected = combine_targets(np.stack([fit.predict(counts) for fit in fits.values()]), MEAN)
+    drawn = combine_targets(np.stack([fit.predict_draws(counts) for fit in fits.values()]), MEAN)
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    cells = {name: name_rows(rows) for name, rows in rivals.items()}
+    items = collect_measured(tables, cells.values())
+    table = pd.DataFrame(
+        {"mixture": list(cells), "cell": list(cells.values()), "foretold": expected}
+        | {"foretold_low": low, "foretold_high": high}
+    )
+    return table.join(pd.DataFrame([_measure_loss(items, cell) for cell in cells.values()]))
+
+
+def collect_measured(tables: LossTables, cells: Iterable[str]) -> pd.DataFrame:
+    """Return the losses of the held-out rows of those cells that are there, as endpoints are compared, under
+    the training seeds that all of them have.
+    """
+    size = count_reference_rows(tables)
+    there = set(tables.cells.loc[tables.cells["n_rows"] == size, "cell"])
+    return take_endpoint(keep_held_out(tables.collect([cell for cell in cells if cell in there], size)))
+
+
+def _measure_loss(items: pd.DataFrame, cell: str) -> dict[str, Any]:
+    own = items[items["cell"] == cell]
+    if own.empty:
+        return {}
+    found = contrast(own, {cell: -1.0})
+    by_task = (-own["score"]).groupby([own["seed"], own["task"]]).mean()
+    seeds = {f"seed_{seed}": loss for seed, loss in by_task.groupby(level=0).mean().items()}
+    interval = {name: found[name] for name in ("low", "high", "n_seeds")}
+    return {"measured": found["estimate"]} | interval | seeds
+
+
+def compare_gains(tables: LossTables, found: Recommendation) -> pd.DataFrame:
+    """Return by how much the recommended mixture's loss lies below that of each other, foretold and measured.
+
+    Returns:
+        mixture, cell, foretold (nats a token), then of the measured gain, paired on held-out rows and seeds:
+        estimate, low, high, p, p_holm (of the mixtures that are there), n, n_seeds; empty where the
+        recommended mixture is not there yet.
+    """
+    import pandas as pd
+
+    rivals = {name: name_rows(rows) for name, rows in list_rivals(found).items()}
+    best = rivals.pop(RECOMMENDED)
+    items = collect_measured(tables, [best, *rivals.values()])
+    there = set(items["cell"])
+    expected = found.table.set_index("mixture")["gain"]
+    rows = [
+        {"mixture": name, "cell": cell, "foretold": expected[cell if name == BEST_SINGLE else name]}
+        | contrast(items, {best: 1.0, cell: -1.0})
+        for name, cell in rivals.items()
+        if {best, cell} <= there and best != cell
+    ]
+    return add_holm(pd.DataFrame(rows)) if rows else pd.DataFrame(columns=["mixture"])
+
+
+def describe_outcome(gains: pd.DataFrame) -> str:
+    """Return in sentences whether the recommended mixture won, from `compare_gains`."""
+    if gains.empty:
+        return "The recommended mixture is not among the measured ones yet: the forecast is untested."
+    held, open_ = split_clear(gains)
+    clauses = {
+        "it is better than": held[held["estimate"] > 0],
+        "it is worse than": held[held["estimate"] < 0],
+        "the run does not tell it apart from": open_,
+    }
+    found = "; ".join(f"{start} {_list_gains(rows)}" for start, rows in clauses.items() if len(rows))
+    n = int(gains["n_seeds"].max())
+    least = gains.loc[gains["estimate"].idxmin()]
+    lowest = f"{least['mixture']} ({least['cell']})" if least["estimate"] < 0 else "the recommended one"
+    first = f"Under {n} training seed{'s' * (n > 1)} the mixture with the lowest measured loss is {lowest}."
+    return f"{first} As to the recommended one, {found}."
+
+
+def _list_gains(rows: pd.DataFrame) -> str:
+    return ", ".join(
+        f"{row.mixture} (gain {row.estimate:+.3f}, foretold {row.foretold:+.3f})" for row in rows.itertuples()
+    )

@@ -1,0 +1,125 @@
+"""A Sphinx extension for what a site has beside its pages: definitions on hover, descriptions, the version,
+and, where the repository is known, an address, a picture for links to the pages, and a sitemap.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+if TYPE_CHECKING:
+    from docutils.nodes import document
+    from sphinx.application import Sphinx
+    from sphinx.config import Config
+    from sphinx.environment import BuildEnvironment
+
+PICTURE = "reference_transfer"  # a figure of the first page
+MINUS, PERCENT = re.compile(r"(?<![\w.])-(?=[\d.])"), re.compile(r"(\d)%")
+
+
+def set_address(app: Sphinx, config: Config) -> None:
+    """Say the version in the footer and set the address of the pages, where it is known."""
+    options = config.html_theme_options
+    options["extra_footer"] = f"Version {version('bioinstruct-study')}. {options.get('extra_footer', '')}"
+    known = options.get("use_repository_button")  # else the address is Jupyter Book's own
+    config.html_baseurl = find_address(options["repository_url"]) if known else ""
+    picture = Path("figures", f"{PICTURE}.png")
+    if config.html_baseurl and (Path(app.srcdir) / picture).is_file():
+        config.html_extra_path.append(str(picture))
+
+
+def find_address(repository: str) -> str:
+    """Return the address at which GitHub publishes a repository's pages; empty for other hosts."""
+    place = urlsplit(repository)
+    owner, _, name = place.path.strip("/").partition("/")
+    return f"https://{owner}.github.io/{name}/" if place.hostname == "github.com" and name else ""
+
+
+def read_definitions(env: BuildEnvironment) -> dict[str, str]:
+    """Return the definition of each term of the glossary by the anchor that links to it lead to."""
+    from docutils import nodes
+
+    terms = {place for (kind, _), place in env.domaindata["std"]["objects"].items() if kind == "term"}
+    return {
+        anchor: " ".join(item.children[-1].astext().split())
+        for page in {page for page, _ in terms}
+        for item in env.get_doctree(page).findall(nodes.definition_list_item)
+        for term in item.findall(nodes.term)
+        for anchor in term["ids"]
+    }
+
+
+def print_numbers(_app: Sphinx, doctree: document, _page: str) -> None:
+    """Give the values of results that stand in prose a true minus, and a space before a percent sign."""
+    from docutils import nodes
+
+    for value in doctree.findall(
+        lambda node: "pasted-text" in getattr(node, "attributes", {}).get("classes", [])
+    ):
+        for text in list(value.findall(nodes.Text)):
+            printed = PERCENT.sub(r"\1 %", MINUS.sub("−", text.astext()))
+            text.parent.replace(text, nodes.Text(printed))
+
+
+def explain_terms(app: Sphinx, doctree: document, _page: str) -> None:
+    """Give each link to a term its definition as a title, which the page shows on hover and on focus."""
+    from docutils import nodes
+
+    definitions = read_definitions(app.env)
+    for link in doctree.findall(nodes.reference):
+        anchor = link.get("refid") or link.get("refuri", "").partition("#")[2]
+        if link.get("internal") and anchor in definitions:
+            link["reftitle"] = definitions[anchor]
+
+
+def describe_page(
+    app: Sphinx, page: str, _template: str, context: dict[str, Any], doctree: document | None
+) -> None:
+    """Describe a page by its first paragraph to search engines and to whoever shows a link to it; name the
+    first page by the book's title once, not twice.
+    """
+    from docutils import nodes
+
+    if page == app.config.root_doc:
+        context["docstitle"] = ""
+    if doctree is None:
+        return
+    first = next(doctree.findall(nodes.paragraph), None)
+    title = app.env.titles[page].astext()
+    description = shorten(first.astext(), 200, placeholder=" ...") if first else title
+    facts = {"description": description, "og:description": description, "og:title": title}
+    facts |= {"og:type": "website", "og:site_name": app.config.html_title}
+    if address := app.config.html_baseurl:
+        facts["og:url"] = urljoin(address, app.builder.get_target_uri(page))
+        if app.config.html_extra_path:
+            facts["og:image"] = urljoin(address, f"{PICTURE}.png")
+    names = {name: "property" if name.startswith("og:") else "name" for name in facts}
+    context["metatags"] += "".join(
+        f'<meta {names[name]}="{name}" content="{escape(text)}">\n' for name, text in facts.items()
+    )
+
+
+def write_sitemap(app: Sphinx, failure: Exception | None) -> None:
+    """List the pages at their address for those who index them."""
+    if failure or app.builder.name != "html" or not app.config.html_baseurl:
+        return
+    pages = [urljoin(app.config.html_baseurl, f"{page}.html") for page in sorted(app.env.found_docs)]
+    listed = "".join(f"<url><loc>{escape(page)}</loc></url>\n" for page in pages)
+    head = '<?xml version="1.0" encoding="utf-8"?>\n'
+    head += '<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">\n'
+    Path(app.outdir, "sitemap.xml").write_text(f"{head}{listed}</urlset>\n", encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx."""
+    app.connect("config-inited", set_address, priority=900)
+    app.connect("doctree-resolved", print_numbers)
+    app.connect("doctree-resolved", explain_terms)
+    app.connect("html-page-context", describe_page)
+    app.connect("build-finished", write_sitemap)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,145 @@
+"""The forecast from the lattice beside what was measured afterwards, on losses whose law is known."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers.analysis.comparison import MIXTURE, count_reference_rows, reference_sizes
+from helpers.analysis.mixing import forecast
+from helpers.analysis.mixing.choice import EQUAL, NATURAL
+from helpers.analysis.mixing.intervals import fit_losses
+from helpers.analysis.mixing.judgement import judge_laws
+from helpers.analysis.mixing.laws import build_law
+from helpers.analysis.mixing.simulation import design_cells, true_parameters
+from helpers.study.cells import BASE, LATTICE, SINGLES, count_categories
+from helpers.study.losses import ABOUT, KEYS, LossTables
+
+LATER = ("qa:39+ie:56+gen:55", "qa:100+ie:25+gen:25")
+N_ITEMS, N_TOKENS = 20, 9
+
+
+def make_tables(more=(), noise=0.001, n_rows=150, shift=0.0):
+    """Return tables of a lattice under three seeds and of some cells (name, rows, seed) more, which lose by
+    the law `effective`; `shift` is what the first seed adds to every loss.
+    """
+    random = np.random.default_rng(3)
+    items = [(f"held_out_{name}", f"{name}-{i}", name) for name in SINGLES for i in range(N_ITEMS)]
+    cells = [(BASE, 0, None)] + [(name, n_rows, seed) for seed in (1, 2, 3) for name in LATTICE[1:]]
+    ease = random.normal(0, 0.2, len(items))
+    about = pd.DataFrame(items, columns=[*KEYS, "category"]).assign(tokens=N_TOKENS, bytes=30)
+    columns, rows = {}, []
+    for name, size, seed in (*cells, *more):
+        counts = np.array([list(count_categories(name, size, SINGLES).values())], dtype=float)
+        loss = {
+            target: build_law("effective", SINGLES, target, design_cells()).predict(
+                true_parameters(target), counts
+            )[0]
+            for target in SINGLES
+        }
+        off = (shift if seed == 1 else 0.0) + random.normal(0, noise)
+        cell = name if seed is None else f"{name}-n{size}-s{seed}"
+        columns[cell] = (about["category"].map(loss).to_numpy() + ease + off) * (N_TOKENS + 1)
+        rows.append({"id": cell, "cell": name, "n_rows": size, "seed": seed})
+    words = pd.DataFrame(columns, index=pd.MultiIndex.from_frame(about[KEYS]))
+    return LossTables(
+        {"words": words, "stop": 0 * words, "choice": np.nan * words, "calibrated": np.nan * words},
+        about.set_index(KEYS)[ABOUT],
+        pd.DataFrame(rows),
+        {},
+    )
+
+
+@pytest.fixture(scope="module")
+def found():
+    tables = make_tables()
+    fits = fit_losses(forecast.read_lattice(tables), "effective", 200)
+    return fits, forecast.recommend_mixture(tables, fits)
+
+
+def name_best(found):
+    return forecast.name_rows(found[1].rows)
+
+
+def test_the_lattice_is_read_without_what_was_tuned_later():
+    plain = make_tables()
+    full = make_tables([(LATER[0], 150, 1), *((name, size, 1) for size in (75, 300) for name in SINGLES)])
+    assert count_reference_rows(full) == 150
+    np.testing.assert_array_equal(forecast.read_lattice(full).counts, forecast.read_lattice(plain).counts)
+    assert forecast.read_lattice(full, [2]).values.shape[2] == 1
+
+
+def test_cells_beside_the_lattice_are_foretold_under_their_own_seeds():
+    more = [(name, 150, 1) for name in LATER] + [(name, 75, seed) for seed in (1, 2) for name in SINGLES]
+    tables = make_tables(more, shift=0.3)
+    table = forecast.foretell(tables, ["effective", "null"])
+    ours = table[table["law"] == "effective"]
+    assert ours.groupby("kind")["n_seeds"].agg(set).to_dict() == {"mixture": {1}, "size": {2}}
+    assert ours.loc[ours["kind"] == "mixture", "error"].max() < 2  # over ten without the seed's own lattice
+    mean = judge_laws(table).query("category == 'all'").set_index(["law", "kind"])["error"]
+    assert mean["effective", "mixture"] < mean["null", "mixture"]
+    assert mean["effective", "size"] < mean["null", "size"]
+
+
+def test_nothing_is_foretold_where_nothing_was_tuned_later_or_its_seed_is_not_in_the_lattice():
+    assert forecast.foretell(make_tables(), ["null"]).empty
+    assert forecast.foretell(make_tables([(LATER[0], 150, 9)]), ["null"]).empty
+
+
+def test_what_is_not_measured_yet_is_empty_and_the_sentence_says_so(found):
+    tables = make_tables()
+    table = forecast.check_forecast(tables, *found).set_index("mixture")
+    assert table["measured"].notna().to_dict() == {
+        forecast.RECOMMENDED: False,
+        EQUAL: True,
+        NATURAL: False,
+        forecast.BEST_SINGLE: True,
+    }
+    gains = forecast.compare_gains(tables, found[1])
+    assert gains.empty
+    assert "untested" in forecast.describe_outcome(gains)
+
+
+def test_forecast_and_measurement_stand_beside_each_other(found):
+    best = name_best(found)
+    tables = make_tables([(name, 150, seed) for name in (best, LATER[0]) for seed in (1, 2)])
+    table = forecast.check_forecast(tables, *found)
+    assert table["cell"].tolist()[:3] == [best, "qa+ie+gen", LATER[0]]
+    np.testing.assert_allclose(table["foretold"], table["measured"], atol=0.1)  # items shift all alike
+    np.testing.assert_allclose(table[["seed_1", "seed_2"]].mean(axis=1), table["measured"])
+    assert (table["n_seeds"] == 2).all()
+    gains = forecast.compare_gains(tables, found[1])
+    np.testing.assert_allclose(gains["foretold"], gains["estimate"], atol=0.01)
+    assert gains["foretold"].min() >= 0
+    said = forecast.describe_outcome(gains)
+    assert "Under 2 training seeds the mixture with the lowest measured loss is the recommended one." in said
+
+
+def test_a_forecast_that_failed_is_told_as_it_is(found):
+    best = name_best(found)
+    tables = make_tables([(best, 150, seed) for seed in (1, 2, 3)], noise=0.0001)
+    worse = tables.values["words"].copy()
+    worse[[name for name in worse if name.startswith(best)]] += 0.5 * (N_TOKENS + 1)
+    failed = dataclasses.replace(tables, values=tables.values | {"words": worse})
+    said = forecast.describe_outcome(forecast.compare_gains(failed, found[1]))
+    assert "the recommended one." not in said
+    assert f"it is worse than {EQUAL} (gain -0." in said
+
+
+def test_runs_that_differ_set_a_floor_to_the_error_of_any_law():
+    quiet, loud = (forecast.read_lattice(make_tables(noise=noise)) for noise in (0.002, 0.02))
+    assert forecast.measure_floor(loud, 1) > 3 * forecast.measure_floor(quiet, 1)
+    assert forecast.measure_floor(loud, 4) == pytest.approx(forecast.measure_floor(loud, 1) / 2)
+
+
+def test_gains_by_size_take_the_seeds_that_all_sizes_have_and_leave_sizes_out_that_lack_a_model():
+    names = [*SINGLES, MIXTURE]
+    more = [(name, 75, seed) for name in names for seed in (1, 3)] + [("qa", 300, 1)]
+    table = reference_sizes(make_tables(more))
+    assert set(table["size"]) == {75, 150}
+    assert set(table["n_seeds"]) == {2}
+    own = table[(table["trained_on"] == "gen") & (table["tested_on"] == "gen")].set_index("size")["estimate"]
+    assert own[150] > own[75] > 0
+    assert reference_sizes(make_tables()).empty
+    assert reference_sizes(make_tables([(name, 75, 9) for name in names])).empty
