@@ -22,6 +22,8 @@ INTERVAL = "estimate [95 % interval]"
 NUMBER = ' class="number"'  # of a cell
 COLUMN_NAMES = {
     "p_holm": "p (Holm)",
+    "p_t": "p (t test)",
+    "p_pooled": "p (pooled)",
     "rouge_l": "ROUGE-L",
     "plus_minus": "±",
 }  # where an underscore is more than a space
