@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.analysis.comparison import MIXTURE, count_reference_rows, reference_sizes
+from helpers.analysis.comparison import count_reference_rows
 from helpers.analysis.mixing import forecast
 from helpers.analysis.mixing.choice import EQUAL, NATURAL
 from helpers.analysis.mixing.intervals import fit_losses
@@ -131,15 +131,3 @@ def test_runs_that_differ_set_a_floor_to_the_error_of_any_law():
     quiet, loud = (forecast.read_lattice(make_tables(noise=noise)) for noise in (0.002, 0.02))
     assert forecast.measure_floor(loud, 1) > 3 * forecast.measure_floor(quiet, 1)
     assert forecast.measure_floor(loud, 4) == pytest.approx(forecast.measure_floor(loud, 1) / 2)
-
-
-def test_gains_by_size_take_the_seeds_that_all_sizes_have_and_leave_sizes_out_that_lack_a_model():
-    names = [*SINGLES, MIXTURE]
-    more = [(name, 75, seed) for name in names for seed in (1, 3)] + [("qa", 300, 1)]
-    table = reference_sizes(make_tables(more))
-    assert set(table["size"]) == {75, 150}
-    assert set(table["n_seeds"]) == {2}
-    own = table[(table["trained_on"] == "gen") & (table["tested_on"] == "gen")].set_index("size")["estimate"]
-    assert own[150] > own[75] > 0
-    assert reference_sizes(make_tables()).empty
-    assert reference_sizes(make_tables([(name, 75, 9) for name in names])).empty

@@ -126,7 +126,8 @@ def test_each_notebook_gets_its_own_parameters_and_later_ones_the_instruction_fi
         notebook.stem: parameters
         for notebook, parameters in plan_run("smoke", ["02", "04"], ["n_requests=3"])[1]
     }
-    assert plan["02_instruction_synthesis"] == {"n_requests": 3}
+    assert plan["02_instruction_synthesis"]["n_requests"] == 3
+    assert "endpoint" not in plan["02_instruction_synthesis"]
     assert "n_requests" not in plan["04_category_ablation"]
     _, [(_, seeds), (_, parameters)] = plan_run("smoke", ["01", "04"], [])
     study = Study.from_parameters({"n_requests": 3})

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from helpers.analysis.mixing.choice import list_mixtures
-from helpers.figures.mixing import plot_forecast, plot_predictions, plot_size_gains, plot_triangle
+from helpers.figures.mixing import plot_forecast, plot_predictions, plot_triangle
 from helpers.figures.mixtures import plot_lattice, plot_shapley
 from helpers.figures.style import BLUE, MORE_COLORS, color_categories, name_category, name_cell
 
@@ -62,24 +62,6 @@ def test_a_forecast_stands_beside_its_measurement_and_alone_where_there_is_none(
     labels = {bar.get_label(): bar.lines[0].get_xdata() for bar in ax.containers}
     assert list(labels["foretold"]) == [1.5, 1.6]
     assert np.isnan(labels["measured"][0])
-
-
-def test_gains_by_size_have_a_panel_a_category_whose_own_rows_are_thick():
-    figure = plt.figure(figsize=(7, 3.4))
-    rows = [
-        {"trained_on": cell, "tested_on": category, "size": size, "estimate": 0.1, "low": 0.0, "high": 0.2}
-        for cell in ("qa", "gen")
-        for category in ("gen", "qa")
-        for size in (75, 150)
-    ]
-    plot_size_gains(pd.DataFrame(rows), figure.add_subplot())
-    panels = figure.axes[1:]
-    assert [panel.get_title() for panel in panels] == ["Question answering rows", "Generation rows"]
-    for panel, own in zip(panels, ("QA", "GEN"), strict=True):
-        widths = {bar.get_label(): bar.lines[0].get_linewidth() for bar in panel.containers}
-        assert max(widths, key=widths.get) == own
-        assert [text.get_text() for text in panel.get_xticklabels()] == ["75", "150"]
-    plt.close("all")
 
 
 def test_own_categories_have_colours_and_names_and_the_studys_keep_theirs(ax):

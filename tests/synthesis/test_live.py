@@ -161,7 +161,7 @@ def test_an_unknown_price_asks_for_a_cap_in_tokens(provider):
         (401, "invalid_api_key", "Check OPENAI_API_KEY"),
         (404, "model_not_found", "Check `teacher`"),
         (429, "insufficient_quota", "quota is used up"),
-        (400, "unsupported_value", "Check `temperature`"),
+        (400, "unsupported_value", "Check `teacher`, `temperature`"),
     ],
 )
 def test_what_trying_again_cannot_mend_stops_at_once(provider, monkeypatch, status, code, message):

@@ -21,7 +21,7 @@ from helpers.analysis.published.tables import load_source, pair_scores
 from helpers.analysis.statistics import exclude_zero
 from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.evaluation.settings import LOSS
-from helpers.records import BASE, order_categories
+from helpers.records import order_categories
 from helpers.study import reference
 from helpers.study.cells import SINGLES, name_subset
 from helpers.study.endpoints import ROWS, keep_held_out, take_endpoint
@@ -154,32 +154,6 @@ def choose_reference_items(
     """Return an endpoint of the reference run's cells on held-out rows, as `endpoints.take_endpoint` does."""
     found = tables.collect(cells, count_reference_rows(tables))
     return take_endpoint(keep_held_out(found), endpoint, weighting)
-
-
-def reference_sizes(tables: LossTables) -> pd.DataFrame:
-    """Return the gains over the base model of the singles and the mixture of all, for each number of rows of
-    the reference run that has all of these, under the training seeds that all such numbers have.
-
-    Returns:
-        size, then as `transfer_table`; empty where there is one number of rows only, or no common seed.
-    """
-    import pandas as pd
-
-    names, found = {*SINGLES, MIXTURE}, {}
-    for size, cells in tables.cells.groupby("n_rows"):
-        by_seed = cells.dropna(subset="seed").groupby("seed")["cell"].agg(set)
-        if seeds := {int(seed) for seed, own in by_seed.items() if names <= own}:
-            found[int(size)] = seeds
-    common = set.intersection(*found.values()) if len(found) > 1 else set()
-    if not common:
-        return pd.DataFrame(columns=["size"])
-    frames = []
-    for size in found:
-        items = take_endpoint(keep_held_out(tables.collect([BASE, *SINGLES, MIXTURE], size)))
-        gains = transfer_table(items[items["seed"].isin(common)], [*SINGLES, MIXTURE])
-        gains.insert(0, "size", size)
-        frames.append(gains)
-    return pd.concat(frames, ignore_index=True)
 
 
 def describe_transfer(gains: pd.DataFrame) -> str:

@@ -176,7 +176,9 @@ def plan_parameters(
         for parameters in (declared_by or inspect_notebooks()).values()
         for name, parameter in parameters.items()
     }
-    return check_parameters(read_profile(profile) | parse_assignments(assignments), declared)
+    parameters = check_parameters(read_profile(profile) | parse_assignments(assignments), declared)
+    pick(AuditSettings, parameters)  # a notebook reads them that runs after hours of others
+    return parameters
 
 
 def plan_run(
@@ -199,7 +201,6 @@ def plan_run(
     declared_by = inspect_notebooks()
     parameters = {"instructions": ""} | plan_parameters(profile, assignments, declared_by)
     study = Study.from_parameters(parameters)
-    pick(AuditSettings, parameters)  # a notebook reads them that runs after hours of others
     unknown = [
         number
         for number in only
@@ -278,7 +279,7 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> N
             cwd=ROOT,
             kernel_name="python3",
             progress_bar=False,
-            # a slow kernel logs the interrupt that comes before its end as an error; cells raise, they do not log
+            # a slow kernel logs the interrupt before its end as an error; what fails in a cell is raised
             extra_arguments=["--log-level=CRITICAL"],
         )
     except PapermillExecutionError as error:

@@ -128,7 +128,7 @@ def plot_roots(table: pd.DataFrame, ax: Axes) -> Axes:
     )
     sns.barplot(verbs, y="verb", x="n", color=PALE, saturation=1, ax=ax)
     ax.bar_label(ax.containers[0], labels=verbs["objects"], padding=4, color=GREY)
-    ax.set(xlabel="Instructions with this root verb (number)", ylabel="", xlim=(0, 2.6 * verbs["n"].max()))
+    ax.set(xlabel="Instructions with this root verb (number)", ylabel="", xlim=(0, 4.5 * verbs["n"].max()))
     return ax
 
 

@@ -1,5 +1,5 @@
 """Figures of the mixture law: what it predicts beside what was observed, the loss of every mixture of three
-categories on a triangle, a forecast beside its measurement; and gains by the number of rows.
+categories on a triangle, and a forecast beside its measurement.
 """
 
 from __future__ import annotations
@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
-from helpers.figures.mixtures import color_cell, split_axes
 from helpers.figures.style import BASE_COLOR, color_categories, label_rows, name_category, name_cell
-from helpers.records import order_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,47 +124,7 @@ def plot_forecast(table: pd.DataFrame, ax: Axes) -> Axes:
         ax.plot(table[name], heights + 0.3, ".", color="black", markersize=5, label=label)
     label_rows(ax, [f"{row.mixture}\n{name_cell(row.cell)}" for row in table.itertuples()])
     ax.set(xlabel="Mean loss over the categories (nats a token)")
-    ax.legend(frameon=False, fontsize=10, loc="upper center", bbox_to_anchor=(0.4, -0.18), ncols=3)
-    return ax
-
-
-def plot_size_gains(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw how the gain over the base model grows with the number of rows, one panel a category of held-out
-    rows, one line a model; that of the category's own rows is drawn thick.
-
-    Example:
-        fig, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
-        plot_size_gains(pd.read_csv("book/figures/size_gains.csv"), ax)
-
-    Args:
-        table: trained_on, tested_on, size (rows), estimate, low, high (nats a token).
-        ax: where to draw.
-    """
-    sizes, categories = sorted(set(table["size"])), order_categories(table["tested_on"])
-    for number, (category, panel) in enumerate(
-        zip(categories, split_axes(ax, len(categories), len(categories)), strict=True)
-    ):
-        rows = table[table["tested_on"] == category]
-        for place, (cell, own) in enumerate(rows.groupby("trained_on", sort=False)):
-            panel.errorbar(
-                own["size"] * 1.03 ** (place - 1.5),  # side by side, so that intervals can be told apart
-                own["estimate"],
-                yerr=np.stack([own["estimate"] - own["low"], own["high"] - own["estimate"]]).clip(min=0),
-                color=color_cell(cell),
-                linewidth=2.5 if cell == category else 1,
-                linestyle="-" if cell == category else "--",
-                marker="o",
-                markersize=4,
-                capsize=2,
-                label=name_cell(cell),
-            )
-        panel.axhline(0, color="black", linewidth=0.8)
-        panel.set_xscale("log", base=2)
-        panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
-        panel.minorticks_off()
-        panel.set_title(f"{name_category(category)} rows", fontsize=10)
-        panel.set(xlabel="Training rows", ylabel="" if number else "Gain (nats a token)")
-    cells = list(dict.fromkeys(table["trained_on"]))
-    marks = [Line2D([], [], color=color_cell(cell), marker="o", label=name_cell(cell)) for cell in cells]
-    ax.figure.legend(handles=marks, loc="outside lower center", ncols=len(cells), frameon=False)
+    ax.figure.legend(
+        frameon=False, fontsize=10, loc="outside lower center", ncols=3, columnspacing=1, handletextpad=0.4
+    )
     return ax
