@@ -198,18 +198,19 @@ def bootstrap_items(samples: Sequence[np.ndarray], level: float = LEVEL) -> tupl
     return float(interval.low), float(interval.high)
 
 
-def write_intervals(table: pd.DataFrame, sign: str = "") -> list[str]:
+def write_intervals(table: pd.DataFrame, sign: str = "", digits: int = 2) -> list[str]:
     """Return estimates with their intervals as texts to be read, such as '+0.82 [0.50, 1.17]', with a true
     minus sign; what rounds to zero has no sign.
 
     Args:
         table: estimate, low, high.
         sign: '+' to give estimates above zero a sign too.
+        digits: after the point.
     """
 
     def write(number: float, sign: str = "") -> str:
-        rounded = round(number, 2) + 0  # no -0.00
-        return f"{rounded:{sign if rounded else ''}.2f}".replace("-", "−")
+        rounded = round(number, digits) + 0  # no -0.00
+        return f"{rounded:{sign if rounded else ''}.{digits}f}".replace("-", "−")
 
     return [
         f"{write(row.estimate, sign)} [{write(row.low)}, {write(row.high)}]" for row in table.itertuples()

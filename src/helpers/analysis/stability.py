@@ -167,7 +167,7 @@ def null_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
         weights = {cell: {cell: 1.0, cell + OTHER_SEED: -1.0} for cell in cells}
         table = contrast_by_category(pd.concat([kept, other]), weights)
         table = add_holm(table.rename(columns={"contrast": "trained_on"}))
-        named = {name: "+".join(map(str, half)) for name, half in (("first", first), ("second", second))}
+        named = {name: "+".join(map(str, own)) for name, own in (("first", first), ("second", second))}
         tables.append(pd.DataFrame(named, index=table.index).join(table))
     return pd.concat(tables, ignore_index=True)
 

@@ -6,6 +6,7 @@ import html
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from helpers.analysis.intervals import write_intervals
 from helpers.figures.style import use_theme
 from helpers.paths import RESULTS, shown
 from helpers.store import Run
@@ -121,17 +122,11 @@ def show_table(table: pd.DataFrame, digits: int = 2) -> HTML:
 
 def join_intervals(table: pd.DataFrame, digits: int) -> pd.DataFrame:
     """Return a table with each estimate and its interval in one column, such as '0.42 [0.17, 0.67]'."""
-    import pandas as pd
-
-    if not {"estimate", "low", "high"} <= set(table):
+    ends = ["estimate", "low", "high"]
+    if not set(ends) <= set(table):
         return table
-    joined = [
-        ""
-        if pd.isna(estimate)
-        else f"{format_number(estimate, digits)} [{format_number(low, digits)}, "
-        f"{format_number(high, digits)}]"
-        for estimate, low, high in table[["estimate", "low", "high"]].to_numpy(float)
-    ]
+    texts = write_intervals(table[ends].astype(float), digits=digits)
+    joined = [text if known else "" for text, known in zip(texts, table["estimate"].notna(), strict=True)]
     return table.assign(estimate=joined).drop(columns=["low", "high"]).rename(columns={"estimate": INTERVAL})
 
 
