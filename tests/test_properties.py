@@ -18,6 +18,7 @@ from helpers import store
 from helpers.analysis.published.tables import AuditSettings
 from helpers.book.runner import check_parameters, parse_assignments
 from helpers.errors import StudyError
+from helpers.files import write_text
 from helpers.jsonl import read_rows, read_values
 from helpers.provider.journal import Completion, Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
@@ -300,7 +301,7 @@ def sealed(tmp_path_factory):
 def make_result():
     def compute(folder):
         for name in ("a.jsonl", "part/b.csv", "c"):
-            store.write_text(folder / name, f"{name}\n" * 3)
+            write_text(folder / name, f"{name}\n" * 3)
         return {"n": 3}
 
     return store.run_stage("toy", {"a": 1}, {}, 1, compute)

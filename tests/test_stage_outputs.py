@@ -16,9 +16,9 @@ import pytest
 from helpers.evaluation import stage
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import evaluate
+from helpers.files import sha256_file, sha256_text
 from helpers.jsonl import dump_rows
 from helpers.paths import ROOT, SEEDS
-from helpers.store import sha256_file, sha256_text
 
 RECORDED = Path(__file__).with_name("stage_outputs.json")
 COMMAND = f"STUDY_RECORD=1 python -m pytest tests/{Path(__file__).name}"

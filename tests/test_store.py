@@ -11,13 +11,14 @@ import pytest
 
 from helpers import store
 from helpers.errors import StudyError
+from helpers.files import write_text
 
 
 def compute(text="result", calls=None):
     def write(folder):
         if calls is not None:
             calls.append(folder)
-        store.write_text(folder / "out.txt", text)
+        write_text(folder / "out.txt", text)
         return {"n": 1}
 
     return write
@@ -57,7 +58,7 @@ def test_whatever_changes_the_result_changes_the_folder():
 
 def test_a_run_that_died_has_no_manifest_and_is_computed_again():
     def die(folder):
-        store.write_text(folder / "out.txt", "half")
+        write_text(folder / "out.txt", "half")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -113,12 +114,13 @@ MAKE_SLOWLY = """
 import sys, time
 from pathlib import Path
 from helpers import store
+from helpers.files import write_text
 
 def compute(folder):
     Path(sys.argv[1]).open("a").write("computed\\n")
     while not Path(sys.argv[2]).exists():
         time.sleep(0.01)
-    store.write_text(folder / "out.txt", "result")
+    write_text(folder / "out.txt", "result")
     return {"n": 1}
 
 print(store.run_stage("toy", {"a": 1}, {}, 1, compute).reused)
@@ -154,7 +156,7 @@ def test_one_of_several_processes_that_cannot_wait_apart_says_so(monkeypatch):
         with pytest.raises(StudyError, match="Another process makes"):
             run()
         monkeypatch.setenv("RANK", "1")
-        store.write_text(folder / "out.txt", "result")
+        write_text(folder / "out.txt", "result")
         return {}
 
     run(make=run_inside)
@@ -201,35 +203,6 @@ def test_within_stored_only_nothing_is_computed():
             run({"a": 3})
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "kept.txt"
-    store.write_text(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        store.write_text(path, "new \ud800")
-    assert path.read_text() == "old"
-    assert list(tmp_path.glob(".kept*")) == []
-
-
 def test_manifests_hold_no_path_of_the_machine(tmp_path):
     text = json.dumps(run().manifest)
     assert str(tmp_path) not in text
-
-
-def test_a_file_that_stays_is_read_once_and_one_that_changes_anew(tmp_path, monkeypatch):
-    read = []
-    digest = store.hashlib.file_digest
-    monkeypatch.setattr(store.hashlib, "file_digest", lambda file, name: read.append(1) or digest(file, name))
-    path = tmp_path / "weights"
-    path.write_text("one")
-    os.utime(path, (1, 1))
-    first = store.sha256_file(path)
-    path.write_text("two")
-    os.utime(path, (1, 1))
-    assert store.sha256_file(path) != first  # in the same moment, with the same size and time
-    monkeypatch.setattr(store, "SETTLED_SECONDS", -1.0)
-    assert store.sha256_file(path) == store.sha256_file(path) == store.sha256_text("two")
-    assert len(read) == 3
-    time.sleep(0.05)
-    path.write_text("one")
-    os.utime(path, (1, 1))
-    assert store.sha256_file(path) == first

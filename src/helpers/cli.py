@@ -119,8 +119,8 @@ def pilot() -> None:
     cores).
     """
     from helpers.checks.pilot import run_pilot
+    from helpers.files import write_text
     from helpers.paths import RESULTS
-    from helpers.store import write_text
 
     with plain_errors():
         path = RESULTS / "pilot" / "scores.csv"

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 POLL_SECONDS = 0.5
-TARGET = "STUDY_PROGRESS"  # in the environment, which kernels and other processes that are started inherit
+# in the environment, since a kernel inherits that alone: papermill hands it nothing before its cells run
+TARGET = "STUDY_PROGRESS"
 
 
 class Advance(Protocol):
@@ -99,3 +100,11 @@ def watch_progress(show: Callable[[dict[str, Any]], None]) -> Iterator[None]:
                 del os.environ[TARGET]
             else:
                 os.environ[TARGET] = before
+
+
+def show_seconds(seconds: float) -> str:
+    """Return a stretch of time for people: '40 s', '12 min', '3.5 h'."""
+    for size, unit, digits in ((3600, "h", 1), (60, "min", 0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"

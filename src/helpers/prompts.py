@@ -81,8 +81,8 @@ class PromptFormat:
         return cls(settings.prompt_format, settings.system_prompt)
 
     def describe(self) -> dict[str, str]:
-        """Return what a fingerprint has of the format; nothing of the paper's form, so that its results keep
-        the fingerprint that they had.
+        """Return what a fingerprint says of the format: nothing for the paper's form, so that its results
+        keep the fingerprint that they had.
         """
         return {} if self == PAPERS_FORMAT else {"prompt_format": self.name, "system_prompt": self.system}
 

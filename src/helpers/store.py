@@ -11,30 +11,28 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import hashlib
 import json
 import os
-import platform
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from helpers.errors import StudyError
-from helpers.paths import ROOT, runs_folder, shown
+from helpers.files import flush_to_disk, sha256_file, sha256_text, write_text
+from helpers.machine import describe_machine
+from helpers.paths import runs_folder, shown
 from helpers.progress import tell
 
 Arguments, Found = ParamSpec("Arguments"), TypeVar("Found")
 MANIFEST, LOCK, SEAL = "manifest.json", ".lock", "sha256"
-SETTLED_SECONDS = 2.0  # no file system's clock is coarser
-_sums: dict[tuple[int, ...], str] = {}
+# What a stage does where no result is stored. It is a context and no argument, since a cell is looked up by
+# the very calls that run it: some twenty functions between a command and its stages, properties of `Study`
+# among them, would hand an argument on that `run_stage` alone reads.
 _way: ContextVar[Literal["compute", "load", "plan"]] = ContextVar("way", default="compute")
-LIBRARIES = ("torch", "transformers", "peft", "numpy", "pandas", "scipy", "rapidfuzz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +142,8 @@ def _list_files(folder: Path) -> list[str]:
 
 @contextmanager
 def _claim(folder: Path) -> Iterator[None]:
-    """Keep other processes from making the same result while the block runs; where one is at it, wait for it.
+    """Keep other processes from making the same result while the block runs; where one makes it already,
+    wait.
 
     Of the processes that `accelerate launch` starts, the first one claims the folder for all.
 
@@ -254,102 +253,3 @@ def _within(way: Literal["compute", "load", "plan"]) -> Iterator[None]:
         yield
     finally:
         _way.reset(token)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: into a neighbour first, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    neighbour = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        neighbour.write_text(text, encoding="utf-8")
-        replace_whole(neighbour, path)
-    finally:
-        neighbour.unlink(missing_ok=True)
-
-
-def replace_whole(written: Path, path: Path) -> None:
-    """Let a written file take another one's place, so that a power cut leaves one of them whole."""
-    flush_to_disk(written)
-    written.replace(path)
-    flush_to_disk(path.parent)
-
-
-def flush_to_disk(path: Path) -> None:
-    """Have the system write a file, or the names in a folder, to the disk now (`fsync`)."""
-    try:
-        place = os.open(path, os.O_RDONLY)
-    except OSError:
-        return  # Windows opens no folders
-    try:
-        os.fsync(place)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # file systems without it
-            raise
-    finally:
-        os.close(place)
-
-
-def sha256_text(text: str) -> str:
-    """Return the hex sha256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def sha256_file(path: Path) -> str:
-    """Return the hex sha256 of a file; a process reads it once as long as its size and times stay.
-
-    A file that changed in the last seconds is read each time: a further change could bear the same times.
-    """
-    state = path.stat()
-    key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-    if key in _sums:
-        return _sums[key]
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if time.time() - max(state.st_mtime, state.st_ctime) > SETTLED_SECONDS:
-        _sums[key] = digest
-    return digest
-
-
-def describe_machine() -> dict[str, Any]:
-    """Return what a manifest says of the machine, the libraries and the project's commit."""
-    installed = {name: metadata.version(name) for name in LIBRARIES if _is_installed(name)}
-    return {
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "commit": describe_commit(),
-        "machine": {"processor": name_processor(), "cores": os.cpu_count(), "system": platform.system()},
-        "versions": {"python": platform.python_version()} | installed,
-    }
-
-
-def describe_commit() -> str:
-    """Return the checkout's commit, with `-dirty` where files differ from it, or `unknown` outside a
-    checkout.
-    """
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def name_processor() -> str:
-    """Return the processor's name as the system has it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = (
-        [
-            line.split(":", 1)[1].strip()
-            for line in cpuinfo.read_text().splitlines()
-            if line.startswith("model name")
-        ]
-        if cpuinfo.exists()
-        else []
-    )
-    return names[0] if names else platform.processor() or platform.machine()

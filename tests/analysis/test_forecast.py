@@ -70,10 +70,10 @@ def test_the_lattice_is_read_without_what_was_tuned_later():
     assert forecast.read_lattice(full, [2]).values.shape[2] == 1
 
 
-def test_cells_beside_the_lattice_are_foretold_under_their_own_seeds():
+def test_cells_beside_the_lattice_are_predicted_under_their_own_seeds():
     more = [(name, 150, 1) for name in LATER] + [(name, 75, seed) for seed in (1, 2) for name in SINGLES]
     tables = make_tables(more, shift=0.3)
-    table = forecast.foretell(tables, ["effective", "null"])
+    table = forecast.predict_later(tables, ["effective", "null"])
     ours = table[table["law"] == "effective"]
     assert ours.groupby("kind")["n_seeds"].agg(set).to_dict() == {"mixture": {1}, "size": {2}}
     assert ours.loc[ours["kind"] == "mixture", "error"].max() < 2  # over ten without the seed's own lattice
@@ -82,9 +82,9 @@ def test_cells_beside_the_lattice_are_foretold_under_their_own_seeds():
     assert mean["effective", "size"] < mean["null", "size"]
 
 
-def test_nothing_is_foretold_where_nothing_was_tuned_later_or_its_seed_is_not_in_the_lattice():
-    assert forecast.foretell(make_tables(), ["null"]).empty
-    assert forecast.foretell(make_tables([(LATER[0], 150, 9)]), ["null"]).empty
+def test_nothing_is_predicted_where_nothing_was_tuned_later_or_its_seed_is_not_in_the_lattice():
+    assert forecast.predict_later(make_tables(), ["null"]).empty
+    assert forecast.predict_later(make_tables([(LATER[0], 150, 9)]), ["null"]).empty
 
 
 def test_what_is_not_measured_yet_is_empty_and_the_sentence_says_so(found):
@@ -106,12 +106,12 @@ def test_forecast_and_measurement_stand_beside_each_other(found):
     tables = make_tables([(name, 150, seed) for name in (best, LATER[0]) for seed in (1, 2)])
     table = forecast.check_forecast(tables, *found)
     assert table["cell"].tolist()[:3] == [best, "qa+ie+gen", LATER[0]]
-    np.testing.assert_allclose(table["foretold"], table["measured"], atol=0.1)  # items shift all alike
+    np.testing.assert_allclose(table["forecast"], table["measured"], atol=0.1)  # items shift all alike
     np.testing.assert_allclose(table[["seed_1", "seed_2"]].mean(axis=1), table["measured"])
     assert (table["n_seeds"] == 2).all()
     gains = forecast.compare_gains(tables, found[1])
-    np.testing.assert_allclose(gains["foretold"], gains["estimate"], atol=0.01)
-    assert gains["foretold"].min() >= 0
+    np.testing.assert_allclose(gains["forecast"], gains["estimate"], atol=0.01)
+    assert gains["forecast"].min() >= 0
     said = forecast.describe_outcome(gains)
     assert "Under 2 training seeds the mixture with the lowest measured loss is the recommended one." in said
 

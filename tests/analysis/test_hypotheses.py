@@ -47,7 +47,7 @@ def test_the_detectable_effect_is_found_as_often_as_it_says():
     assert (ttest_1samp(draws, 0, axis=1).pvalue < 0.05).mean() == pytest.approx(POWER, abs=0.03)
 
 
-def test_an_interaction_needs_a_larger_effect_than_a_gain_and_a_flat_base_foretells_nothing():
+def test_an_interaction_needs_a_larger_effect_than_a_gain_and_a_flat_base_predicts_nothing():
     base = make_items({"base": 0.4}, noise=0.2)
     table = detectable_effects(
         base, {"gain": {"a": 1, "base": -1}, "interaction": {"ab": 1, "a": -1, "b": -1, "base": 1}}

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from known_scores import make_items
 
-from helpers.analysis.signal_noise import foretell_table, list_ratios, measure_signal, signal_table
+from helpers.analysis.signal_noise import list_ratios, measure_signal, order_table, signal_table
 
 
 def test_signal_and_noise_are_the_spreads_that_the_scores_were_made_with():
@@ -44,10 +44,10 @@ def test_one_seed_leaves_the_ratio_to_seeds_empty_and_the_figure_leaves_it_out()
     assert by_task["loss"].to_numpy() == pytest.approx(by_task["score"].to_numpy())
 
 
-def test_a_loss_that_orders_cells_as_the_scores_do_foretells_them():
+def test_a_loss_that_orders_cells_as_the_scores_do_predicts_them():
     scores = make_items({"base": 0.1, "qa": 0.4, "ie": 0.3, "gen": 0.2})
     held_out = scores.assign(task="held_out_" + scores["category"], score=2 - scores["score"])
-    table = foretell_table({"loss": scores.assign(score=-scores["score"]), "held out": held_out}, scores)
+    table = order_table({"loss": scores.assign(score=-scores["score"]), "held out": held_out}, scores)
     assert table["rho"].to_numpy() == pytest.approx(-1)
     every = table[table["task"] == "all"]
     assert every.groupby("endpoint")["category"].apply(list).to_dict() == {
@@ -57,7 +57,7 @@ def test_a_loss_that_orders_cells_as_the_scores_do_foretells_them():
     assert "exam_choice" in set(table.loc[table["endpoint"] == "loss", "task"])
 
 
-def test_nothing_is_foretold_where_scores_do_not_differ():
+def test_nothing_is_predicted_where_scores_do_not_differ():
     flat = make_items({"base": 0.1, "qa": 0.1, "ie": 0.1})
     ordered = make_items({"base": 0.1, "qa": 0.2, "ie": 0.3})
-    assert pd.isna(foretell_table({"loss": ordered}, flat)["rho"]).all()
+    assert pd.isna(order_table({"loss": ordered}, flat)["rho"]).all()

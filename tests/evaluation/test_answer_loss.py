@@ -14,7 +14,7 @@ from helpers.errors import StudyError
 from helpers.evaluation import answer_loss
 from helpers.evaluation.answer_loss import encode_answers, list_losses, measure_answer_loss, read_losses
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.stage import prepare_task_runs
+from helpers.evaluation.task_runs import prepare_task_runs
 from helpers.models.load import load_model, load_tokenizer
 from helpers.prompts import build_prompt, encode_prompt
 

@@ -5,7 +5,7 @@ import pytest
 
 from helpers.evaluation.answers import lay_out_answers
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.stage import prepare_task_runs
+from helpers.evaluation.task_runs import prepare_task_runs
 
 SETTINGS = EvaluationSettings(tasks="exam_choice,medication_status", n_items=2)
 

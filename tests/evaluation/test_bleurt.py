@@ -12,7 +12,8 @@ from helpers.errors import StudyError
 from helpers.evaluation import stage
 from helpers.evaluation.bleurt import check_scorer, load_scorer, mark_pairs, measure_bleurt
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.stage import evaluate, prepare_task_runs
+from helpers.evaluation.stage import evaluate
+from helpers.evaluation.task_runs import prepare_task_runs
 from helpers.jsonl import read_json_lines
 
 

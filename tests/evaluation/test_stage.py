@@ -6,20 +6,13 @@ import pytest
 import torch
 
 from helpers.errors import StudyError
-from helpers.evaluation import stage, tasks
-from helpers.evaluation.adapters import SharedBase
+from helpers.evaluation import stage, task_runs, tasks
+from helpers.evaluation.merging import SharedBase
 from helpers.evaluation.metrics import COUNTS
 from helpers.evaluation.partial import PartialAnswers
-from helpers.evaluation.stage import (
-    ANSWERS,
-    ITEMS,
-    EvaluationSettings,
-    evaluate,
-    list_first_prompts,
-    prepare_task_runs,
-    score_answers,
-)
+from helpers.evaluation.stage import ANSWERS, ITEMS, EvaluationSettings, evaluate, score_answers
 from helpers.evaluation.task_prompts import build_task_prompt
+from helpers.evaluation.task_runs import list_first_prompts, prepare_task_runs
 from helpers.evaluation.tasks import TASKS, load_items, parse_tasks
 from helpers.jsonl import read_json_lines
 from helpers.models.load import describe_format
@@ -164,8 +157,8 @@ def test_one_more_public_task_or_another_right_answer_discards_no_stored_answer(
     more = dataclasses.replace(tasks.PUBLIC["medquad"], name="new_task")
     monkeypatch.setitem(tasks.PUBLIC, "new_task", more)
     assert evaluate(settings).reused
-    load = stage.load_items
-    monkeypatch.setattr(stage, "load_items", lambda *args: change_answers(load(*args)))
+    load = task_runs.load_items
+    monkeypatch.setattr(task_runs, "load_items", lambda *args: change_answers(load(*args)))
     again = evaluate(settings)
     assert again.path != first.path
     assert len(list((runs / "answers").iterdir())) == 2

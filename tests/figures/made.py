@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from helpers.analysis.games import explain_pair
-from helpers.book.gallery import label_additions, label_pairs, label_sources
+from helpers.book.figure_tables import label_additions, label_pairs, label_sources
 from helpers.synthesis.filters import REASONS
 
 SINGLES = ["qa", "ie", "gen"]

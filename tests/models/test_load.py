@@ -111,7 +111,7 @@ def test_a_cached_model_that_was_altered_is_fetched_again(cache, monkeypatch, se
 def test_a_cached_model_with_a_file_more_is_fetched_again(cache, monkeypatch):
     import json
 
-    from helpers.store import sha256_file
+    from helpers.files import sha256_file
 
     folder = cache / "smollm2-135m"
     folder.mkdir(parents=True)

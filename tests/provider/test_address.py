@@ -3,7 +3,7 @@
 import pytest
 
 from helpers.errors import StudyError
-from helpers.provider.address import check_address, check_name, mask_address, settle_address
+from helpers.provider.address import check_address, check_name, mask_address, normalize_address
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_what_may_be_secret_in_an_address_is_never_shown(url):
 
 def test_one_server_has_one_account():
     forms = ["http://localhost:80/v1", "http://127.0.0.1/v1/", "HTTP://LOCALHOST//v1/", "http://[::1]/v1"]
-    assert {settle_address(form) for form in forms} == {"http://127.0.0.1/v1"}
-    assert settle_address("https://api.openai.com/v1/") == settle_address("") == ""
-    assert settle_address("http://localhost:81/v1") != settle_address("http://localhost/v1")
-    assert settle_address("http://host/a") != settle_address("http://host/b")
+    assert {normalize_address(form) for form in forms} == {"http://127.0.0.1/v1"}
+    assert normalize_address("https://api.openai.com/v1/") == normalize_address("") == ""
+    assert normalize_address("http://localhost:81/v1") != normalize_address("http://localhost/v1")
+    assert normalize_address("http://host/a") != normalize_address("http://host/b")
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\udcff", "x" * 201, "\x1b[31m"])

@@ -11,7 +11,7 @@ from helpers.synthesis.overview import (
     count_failures,
     count_growth,
     count_rejections,
-    describe_twins,
+    describe_near_duplicates,
     measure_saturation,
     read_parsed_tasks,
     share_categories,
@@ -53,7 +53,7 @@ def test_growth_ends_at_the_totals_and_its_trend_has_an_interval():
 
 
 def test_twins_are_shown_with_their_similarity():
-    text = describe_twins(read_parsed_tasks(synthesize(SynthesisSettings())))
+    text = describe_near_duplicates(read_parsed_tasks(synthesize(SynthesisSettings())))
     rejected, kept, similarity = text.split("\n")
     assert rejected.removeprefix("rejected: ") != kept.removeprefix("kept: ")
     assert float(similarity.split()[-1]) >= 0.7
@@ -62,9 +62,9 @@ def test_twins_are_shown_with_their_similarity():
 def test_a_first_task_that_copies_a_seed_has_no_twin_among_the_kept():
     rows = [("List the drugs", "not novel", 1.0), ("Name one sign of gout", None, None)]
     tasks = pd.DataFrame(rows, columns=["instruction", "reason", "similarity"])
-    assert describe_twins(tasks) == "No task was rejected for its likeness to a kept one."
+    assert describe_near_duplicates(tasks) == "No task was rejected for its likeness to a kept one."
     more = pd.DataFrame([("Name one sign of gout", "not novel", 1.0)], columns=tasks.columns)
-    text = describe_twins(pd.concat([tasks, more]))
+    text = describe_near_duplicates(pd.concat([tasks, more]))
     assert text.startswith("rejected: Name one sign of gout\nkept: Name one sign of gout")
 
 

@@ -12,11 +12,12 @@ import torch
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
 from helpers.models.load import choose_device, load_model, load_tokenizer, quiet_peft
+from helpers.progress import show_seconds
 from helpers.records import Instruction
 from helpers.store import look_up
-from helpers.tuning import lengths, lora, step
+from helpers.tuning import lengths, loop, lora, step
 from helpers.tuning.adapter import attach_adapter, read_matrices
-from helpers.tuning.lora import prepare_model, show_seconds, tune
+from helpers.tuning.lora import prepare_model, tune
 from helpers.tuning.rows import EncodedRow, collate, encode_row
 from helpers.tuning.settings import TuningSettings
 from helpers.tuning.step import learning_rate_at, response_loss, share_batch, split_batch, take_step
@@ -79,7 +80,7 @@ def test_killed_and_resumed_equals_never_killed(settings, instruction_file, monk
     settings = dataclasses.replace(settings, lora_dropout=dropout)
     undisturbed = tune(settings, instruction_file)
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "killed"))
-    monkeypatch.setattr(lora, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1)
     taken = []
 
     def die_at_fourth(*args):
@@ -88,11 +89,11 @@ def test_killed_and_resumed_equals_never_killed(settings, instruction_file, monk
         taken.append(1)
         return take_step(*args)
 
-    monkeypatch.setattr(lora, "take_step", die_at_fourth)
+    monkeypatch.setattr(loop, "take_step", die_at_fourth)
     with pytest.raises(KeyboardInterrupt):
         tune(settings, instruction_file)
     resumed_steps = []
-    monkeypatch.setattr(lora, "take_step", lambda *args: resumed_steps.append(1) or take_step(*args))
+    monkeypatch.setattr(loop, "take_step", lambda *args: resumed_steps.append(1) or take_step(*args))
     resumed = tune(settings, instruction_file)
     assert len(resumed_steps) == 6 - 3
     assert digest(resumed) == digest(undisturbed)
@@ -117,7 +118,7 @@ def test_a_damaged_checkpoint_is_named_and_the_tuning_begins_anew(
     undisturbed = tune(settings, instruction_file)
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "killed"))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(lora, "CHECKPOINT_SECONDS", -1)
+        patched.setattr(loop, "CHECKPOINT_SECONDS", -1)
         patched.setattr(lora, "save_adapter", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         tune(settings, instruction_file)
     [checkpoint] = (tmp_path / "killed").glob("tuning/*/.checkpoint.safetensors")

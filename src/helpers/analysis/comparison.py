@@ -273,7 +273,7 @@ def list_contradictions(table: pd.DataFrame, source: str = REFERENCE) -> str:
     list for the prose.
 
     Args:
-        table: labelled gains by source (`gallery.label_sources`).
+        table: labelled gains by source (`figure_tables.label_sources`).
         source: to compare with the paper.
     """
     clear = table[exclude_zero(table)]

@@ -1,4 +1,4 @@
-"""Which tasks and endpoints decide anything: how far cells lie apart against how far seeds and items throw
+"""Which tasks and endpoints decide anything: how far cells lie apart, against how far seeds and items move
 one cell (Heineman et al., 2025, "Signal and Noise").
 
 An endpoint is a table of items whose column `score` holds it. Everything here is a ratio or a rank, so that
@@ -81,8 +81,8 @@ def list_ratios(table: pd.DataFrame) -> pd.DataFrame:
     return long.dropna(subset=["ratio"]).reset_index(drop=True)
 
 
-def foretell_table(endpoints: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -> pd.DataFrame:
-    """Return how well the order of the cells by an endpoint foretells their order by score: Spearman's rank
+def order_table(endpoints: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -> pd.DataFrame:
+    """Return how well the order of the cells by an endpoint predicts their order by score: Spearman's rank
     correlation over the cells that both have, base model and controls too.
 
     A lattice has eight cells: a correlation below 0.74 in size is no surprise where there is none (5 % of
@@ -90,12 +90,12 @@ def foretell_table(endpoints: Mapping[str, pd.DataFrame], scores: pd.DataFrame) 
 
     Args:
         endpoints: items by the name of the endpoint.
-        scores: items whose score is to be foretold.
+        scores: items whose score is to be predicted.
 
     Returns:
         endpoint, category, task, n_cells, rho (empty where an endpoint or the scores are the same for all
         cells). Rows with task 'all' compare means over the tasks of a category, so that held-out rows of a
-        category foretell its tasks; the others compare the same task.
+        category predict its tasks; the others compare the same task.
     """
     import pandas as pd
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
+from helpers.files import sha256_file
 from helpers.paths import ROOT
-from helpers.store import sha256_file
 
 POLL_SECONDS = 0.02
 LONGEST_SECONDS = 1800

@@ -14,7 +14,7 @@ from helpers.evaluation.harness import LINE_FEED
 from helpers.evaluation.task_prompts import letter_of
 
 if TYPE_CHECKING:
-    from helpers.evaluation.stage import TaskRun
+    from helpers.evaluation.task_runs import TaskRun
 
 MODEL = "smollm2-135m"
 TASKS = "exam_choice,broad_choice"
@@ -39,12 +39,8 @@ def compare_with_harness(way: str) -> tuple[Callable[[], Any], Callable[[], Any]
     """
     from lm_eval.models.huggingface import HFLM
 
-    from helpers.evaluation.stage import (
-        CHOICE_BATCH_SIZE,
-        EvaluationSettings,
-        answer_items,
-        prepare_task_runs,
-    )
+    from helpers.evaluation.stage import CHOICE_BATCH_SIZE, EvaluationSettings, answer_items
+    from helpers.evaluation.task_runs import prepare_task_runs
     from helpers.models.load import load_model, load_tokenizer
 
     model, tokenizer = load_model(MODEL), load_tokenizer(MODEL)

@@ -19,8 +19,8 @@ from typing import Annotated, Any
 import typer
 
 from helpers.errors import StudyError
+from helpers.files import write_text
 from helpers.jsonl import dump_rows
-from helpers.store import write_text
 from helpers.tuning.memory import GIB
 
 SHAPES = {  # hidden, inner, layers, heads, vocabulary (Touvron et al., 2023)
@@ -31,8 +31,8 @@ MAX_GIB = 24e9 / GIB
 MAX_MISS = 0.1  # of the estimated peak
 STUDY = """
 import peft, torch, transformers
-from helpers.tuning import lora
-lora.CHECKPOINT_SECONDS = 0
+from helpers.tuning import loop
+loop.CHECKPOINT_SECONDS = 0
 from helpers.cli import main
 main()
 """

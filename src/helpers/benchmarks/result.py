@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from helpers.files import write_text
+from helpers.machine import describe_machine
 from helpers.paths import RESULTS
-from helpers.store import describe_machine, write_text
 
 
 def describe(name: str, unit: str, ours: float, baseline: float, against: str, n: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import matplotlib as mpl
 
 from helpers.book import gallery
 from helpers.figures.style import use_theme
-from helpers.store import sha256_file, sha256_text, write_text
+from helpers.files import sha256_file, sha256_text, write_text
 from helpers.study.endpoints import UNITS
 
 if TYPE_CHECKING:

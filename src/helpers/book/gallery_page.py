@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from helpers.book.gallery import GALLERY
+from helpers.files import write_text
 from helpers.paths import NOTEBOOKS
-from helpers.store import write_text
 
 HEAD = """(figure-gallery)=
 # The figures

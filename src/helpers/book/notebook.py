@@ -136,7 +136,7 @@ def name_column(name: str) -> str:
 
 
 def lay_out_cell(value: object, digits: int, least: float = 0) -> str:
-    """Return a cell of a table as HTML; a number below the least one that can be told from zero says so."""
+    """Return a cell of a table as HTML; a number that rounds to zero says so."""
     import pandas as pd
 
     if isinstance(value, str):
@@ -152,7 +152,7 @@ def lay_out_cell(value: object, digits: int, least: float = 0) -> str:
 
 
 def format_number(value: float, digits: int) -> str:
-    """Return a number as print has it: a true minus, no signed zero, thousands told apart from five digits
+    """Return a number as print has it: a true minus, no signed zero, thousands separated from five digits
     on.
     """
     import pandas as pd

@@ -80,8 +80,8 @@ def explain_terms(app: Sphinx, doctree: document, _page: str) -> None:
 def describe_page(
     app: Sphinx, page: str, _template: str, context: dict[str, Any], doctree: document | None
 ) -> None:
-    """Describe a page by its first paragraph to search engines and to whoever shows a link to it; name the
-    first page by the book's title once, not twice.
+    """Describe a page by its first paragraph to search engines and to programs that show a link to it; name
+    the first page by the book's title once, not twice.
     """
     from docutils import nodes
 

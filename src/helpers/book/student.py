@@ -19,8 +19,8 @@ import yaml
 
 from helpers.book.notebook import describe_run_time
 from helpers.book.runner import list_notebooks
+from helpers.files import write_text
 from helpers.paths import BOOK
-from helpers.store import write_text
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

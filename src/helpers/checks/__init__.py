@@ -1,1 +1,3 @@
-"""Checks of what the study is made of: the written texts, and whether the benchmark can tell models apart."""
+"""Checks of what the study is made of: the written texts, and whether the benchmark shows differences of
+models.
+"""

@@ -22,12 +22,13 @@ from helpers.evaluation.judge import (
 )
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.sources import BASELINES
+from helpers.files import write_text
 from helpers.paths import shown
 from helpers.prompts import ALPACA
 from helpers.provider.connection import read_key
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import pick
-from helpers.store import Run, write_text
+from helpers.store import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,7 +133,7 @@ def evaluate(
 
 def show_prompts(models: list[str], settings: dict, data: Path | None) -> str:
     """Return the first prompt of the first task as each model gets it, decoded from its ids."""
-    from helpers.evaluation.stage import list_first_prompts
+    from helpers.evaluation.task_runs import list_first_prompts
 
     first = {
         name: list_first_prompts(pick(EvaluationSettings, settings | {"model": name}), data).iloc[0]
@@ -194,8 +195,8 @@ def tabulate_losses(
     """Return the mean losses of the right answers of each model, and each adapter, on each task."""
     import pandas as pd
 
-    from helpers.evaluation.adapters import SharedBase
     from helpers.evaluation.answer_loss import average_losses, measure_answer_loss, read_losses
+    from helpers.evaluation.merging import SharedBase
 
     frames = []
     for name in models:

@@ -68,7 +68,7 @@ def write_manifest(path: Path, study: Study, plans: list[CellPlan], arguments: l
     """Write the cells for the Snakefile, each with the file that says that it is done; these files are
     brought to agree with the store.
     """
-    from helpers.store import write_text
+    from helpers.files import write_text
 
     study.instruction_file  # noqa: B018 (made where it is missing: cells are looked up by it)
     cells = [
@@ -95,7 +95,7 @@ def run_chosen_cells(
     """Tune and evaluate cells; what is stored is not run again, and what was killed goes on
     where it stopped.
     """
-    from helpers.store import write_text
+    from helpers.files import write_text
 
     with plain_errors():
         study = load_study(profile, parameter)

@@ -38,13 +38,13 @@ def merge_adapter(adapter: Path, output: Path, model: str = "", dtype: str = AUT
     """Write a base with an adapter merged into it; return the name of the base.
 
     Raises:
-        StudyError: the adapter names no base that is to be had, or cannot be merged into it.
+        StudyError: the adapter names no base that can be found, or cannot be merged into it.
     """
-    from helpers.evaluation.adapters import SharedBase, find_adapter
+    from helpers.evaluation.merging import SharedBase, find_adapter
+    from helpers.files import write_text
     from helpers.models.adapters import identify_adapter, read_config
     from helpers.models.load import identify_model
     from helpers.models.wheels import name_own
-    from helpers.store import write_text
     from helpers.tuning.card import CARD, describe_merged
 
     folder = find_adapter(adapter)

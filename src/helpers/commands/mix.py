@@ -48,7 +48,7 @@ def recommend_mixture(
     mixture with its uncertainty; what is stored is not run again, and what was killed goes on where it
     stopped.
     """
-    from helpers.analysis.mixing.choice import check_target, settle_mixtures
+    from helpers.analysis.mixing.choice import check_target, list_candidates
     from helpers.study.mixing import SMALL_SHARE, estimate_cost, plan_mixtures, run_mixtures
     from helpers.synthesis.public import PUBLIC
 
@@ -57,7 +57,7 @@ def recommend_mixture(
         study = load_study(profile, [*(parameter or []), f"instructions={named}"])
         mixtures = plan_mixtures(study, cell_rows or max(2, rows // SMALL_SHARE), n_seeds)
         check_target(target, mixtures.study.grid.players)
-        settle_mixtures(list(mixtures.available), rows, mixtures.available, from_file)
+        list_candidates(list(mixtures.available), rows, mixtures.available, from_file)
         with report_progress("cost"):
             cost = estimate_cost(mixtures)
         typer.echo(explain_cost(cost, len(mixtures.cells)))
@@ -72,7 +72,7 @@ def recommend_mixture(
 
 def explain_cost(cost: Cost, n_cells: int) -> str:
     """Return what the missing cells will cost, as a sentence."""
-    from helpers.tuning.lora import show_seconds
+    from helpers.progress import show_seconds
 
     if not cost.n_cells:
         return f"All {n_cells} cells are stored."
@@ -124,8 +124,8 @@ def describe_recommendation(found: Recommendation, rows: int) -> str:
     ]
     if not found.beats:
         lines.append(
-            "The data do not tell the mixtures apart: this one is not better beyond doubt than any of "
-            "those below. More training seeds or larger cells may."
+            "The data show no difference between the mixtures: this one is not better beyond doubt than any "
+            "of those below. More training seeds or larger cells may show one."
         )
     lines += [
         f"Against {row.mixture}: {row.gain:+.3f} ({row.low:+.3f} to {row.high:+.3f}) nats a token saved."
@@ -143,7 +143,7 @@ def describe_recommendation(found: Recommendation, rows: int) -> str:
 
 def write_tables(tables: dict[str, pd.DataFrame], folder: Path) -> None:
     """Write each table as CSV into a folder."""
-    from helpers.store import write_text
+    from helpers.files import write_text
 
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.round(5).to_csv(index=False))

@@ -70,8 +70,8 @@ def synthesize(
             f"{facts['n_kept']} rows kept of {facts['n_tasks']} tasks in {facts['n_replies']} replies "
             f"({shown(run.path)})."
         )
-        if amiss := list_failures(facts):
-            typer.echo(f"Replies that were not what was asked for: {amiss}. They stand in replies.jsonl.")
+        if failures := list_failures(facts):
+            typer.echo(f"Replies that were not what was asked for: {failures}. They are in replies.jsonl.")
         if study.synthesis.target_rows > facts["n_kept"]:
             typer.echo(
                 f"`target_rows` ({study.synthesis.target_rows}) was not reached: raise `n_requests` and run "
@@ -134,7 +134,7 @@ def filter_rows(
     """
     import pandas as pd
 
-    from helpers.store import sha256_file, write_text
+    from helpers.files import sha256_file, write_text
     from helpers.synthesis import filter_files
 
     with plain_errors():
@@ -168,7 +168,7 @@ def label_rows(
     """Give every row its category by the offline classifier, or say how far it agrees with labels that are
     there.
     """
-    from helpers.store import write_text
+    from helpers.files import write_text
     from helpers.synthesis import filter_files
 
     with plain_errors():

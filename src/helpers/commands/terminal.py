@@ -20,9 +20,9 @@ import typer
 from typer.exceptions import TyperException
 
 from helpers.errors import StudyError
+from helpers.files import write_text
 from helpers.paths import runs_folder, shown
 from helpers.settings import TYPES
-from helpers.store import write_text
 
 Profile = Annotated[str, typer.Option(help="Name of a file in notebooks/profiles/.")]
 Assignments = Annotated[
@@ -76,7 +76,7 @@ def plain_errors() -> Iterator[None]:
         _fail(f"{error}.{hint}" if hint else str(error))
     except (typer.Exit, typer.Abort, TyperException):
         raise
-    except Exception as error:  # the one place where what nobody thought of ends
+    except Exception as error:  # the one place where unforeseen errors end
         _fail(f"{type(error).__name__}: {str(error).strip() or 'no message'}\n{_keep_traceback(error)}")
 
 

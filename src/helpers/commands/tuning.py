@@ -14,7 +14,8 @@ import typer
 from helpers.commands.terminal import add_options, plain_errors, report_progress
 from helpers.errors import StudyError
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.stage import evaluate_adapters, prepare_task_runs, read_items
+from helpers.evaluation.stage import evaluate_adapters, read_items
+from helpers.evaluation.task_runs import prepare_task_runs
 from helpers.jsonl import read_rows
 from helpers.models.load import load_tokenizer
 from helpers.paths import check_new_folder, shown
@@ -24,7 +25,8 @@ from helpers.settings import pick
 from helpers.store import Run
 from helpers.synthesis.user_rows import prepare_rows
 from helpers.tuning.adapter import adopt_parent
-from helpers.tuning.lora import ADAPTER, join_processes, tune, write_card
+from helpers.tuning.lora import ADAPTER, tune, write_card
+from helpers.tuning.processes import join_processes
 from helpers.tuning.rows import encode_row, parse_categories
 from helpers.tuning.settings import TuningSettings
 

@@ -4,7 +4,7 @@ answer?
 One forward pass an item and no generation. A score is coarse where models are small; the likelihood of the
 right answer moves with every row of training (Heineman et al., 2025, "Signal and Noise"). It is kept in
 parts: the *words* of the answer, the *stop* (the end of text after it), and for choice tasks the *choice*
-among the options. Form (when to stop) and content (which words) can so be told apart.
+among the options. This separates form (when to stop) from content (which words).
 
 The reference is the item's ideal response, as a demonstration would show it: of several references the first.
 """
@@ -18,18 +18,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.adapters import SharedBase, find_adapter
 from helpers.evaluation.choice import score_tokens
+from helpers.evaluation.merging import SharedBase, find_adapter
 from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.stage import TaskRun, prepare_task_runs
+from helpers.evaluation.task_runs import TaskRun, prepare_task_runs
+from helpers.files import write_text
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models.adapters import identify_adapter
 from helpers.models.forward import check_lengths
 from helpers.models.load import describe_format, identify_model
 from helpers.progress import track
 from helpers.prompts import Prompt
-from helpers.store import Run, run_stage, write_text
+from helpers.store import Run, run_stage
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.stage import prepare_task_runs
+from helpers.evaluation.task_runs import prepare_task_runs
 
 if TYPE_CHECKING:
     import pandas as pd

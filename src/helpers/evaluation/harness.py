@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.stage import TaskRun, encode_options, prepare_task_runs
 from helpers.evaluation.task_prompts import LETTER, TEXT, letter_of
+from helpers.evaluation.task_runs import TaskRun, encode_options, prepare_task_runs
+from helpers.files import write_text
 from helpers.jsonl import dump_rows
 from helpers.models.load import load_tokenizer
-from helpers.store import write_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

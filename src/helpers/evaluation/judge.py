@@ -18,7 +18,9 @@ from typing import Any
 from helpers.errors import StudyError
 from helpers.evaluation.metrics import first_part
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.stage import ITEMS, MEASURED, TaskRun, prepare_task_runs
+from helpers.evaluation.stage import ITEMS, MEASURED
+from helpers.evaluation.task_runs import TaskRun, prepare_task_runs
+from helpers.files import write_text
 from helpers.jsonl import dump_rows, find_json_object, read_json_lines
 from helpers.progress import track
 from helpers.provider.address import check_address, check_name
@@ -31,7 +33,7 @@ from helpers.provider.wire import build_body
 from helpers.provider.words import cut_reasoning, quote_line
 from helpers.records import BenchmarkItem
 from helpers.settings import parameter
-from helpers.store import Run, run_stage, write_text
+from helpers.store import Run, run_stage
 
 ASPECTS = ("coherence", "completeness", "naturalness")
 MAX_REPLY_TOKENS = 400

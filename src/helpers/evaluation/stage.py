@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.errors import StudyError
-from helpers.evaluation.adapters import SharedBase, find_adapter
 from helpers.evaluation.choice import score_options
 from helpers.evaluation.concepts import LEXICON
 from helpers.evaluation.generation import generate_greedily
+from helpers.evaluation.merging import SharedBase, find_adapter
 from helpers.evaluation.metrics import score_choice
 from helpers.evaluation.partial import PartialAnswers
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.task_prompts import (
-    LETTER,
-    TEXT,
-    Task,
-    build_letter_prompt,
-    build_task_prompt,
-    letter_of,
-)
-from helpers.evaluation.tasks import load_items, parse_tasks, select_items
+from helpers.evaluation.task_prompts import Task
+from helpers.evaluation.task_runs import TaskRun, encode_options, prepare_task_runs
+from helpers.files import sha256_file, write_text
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models.adapters import identify_adapter
 from helpers.models.forward import check_lengths
-from helpers.models.load import describe_format, identify_model, load_tokenizer
+from helpers.models.load import describe_format, identify_model
 from helpers.progress import track
-from helpers.prompts import PAPERS_FORMAT, Prompt, PromptFormat
-from helpers.records import BenchmarkItem, ChoiceItem
-from helpers.store import Run, run_stage, sha256_file, sha256_text, write_text
+from helpers.records import BenchmarkItem
+from helpers.store import Run, run_stage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,116 +37,6 @@ BATCH_SIZE = 32
 CHOICE_BATCH_SIZE = 8
 ANSWERS_VERSION = 2
 SCORES_VERSION = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskRun:
-    """A task as it is put to a model: the items drawn, the solved example before them, and the way options
-    are scored.
-    """
-
-    task: Task
-    items: list[BenchmarkItem]
-    demonstration: BenchmarkItem | None
-    by_letter: bool
-    permute: bool
-    form: PromptFormat = PAPERS_FORMAT
-
-    @cached_property
-    def digest(self) -> str:
-        """The sha256 of the items and the demonstration."""
-        return sha256_text(dump_rows([*self.items, *([self.demonstration] if self.demonstration else [])]))
-
-    @cached_property
-    def shown_digest(self) -> str:
-        """The sha256 of all that the model is given: the prompts and the options of each item."""
-        options = self.task.is_choice and not self.by_letter
-        return sha256_text(
-            dump_rows(
-                {
-                    "id": item.id,
-                    "prompts": [prompt.text for prompt in self.build_prompts(item)],
-                    "options": item.options if options else None,
-                }
-                for item in self.items
-            )
-        )
-
-    def count_turns(self, item: ChoiceItem) -> int:
-        """Return in how many orders the options of an item are shown."""
-        return len(item.options) if self.permute else 1
-
-    def build_prompts(self, item: BenchmarkItem) -> list[Prompt]:
-        """Return the prompts of one item: one, or one for each order of its options."""
-        if not self.by_letter:
-            return [build_task_prompt(self.task, item, self.demonstration)]
-        return [build_letter_prompt(self.task, item, turn) for turn in range(self.count_turns(item))]
-
-
-def prepare_task_runs(settings: EvaluationSettings, data: Path | None = None) -> list[TaskRun]:
-    """Return the tasks that the settings name, with their items.
-
-    Args:
-        settings: tasks, number of items, way of scoring.
-        data: folder of the user's files (`tasks.load_items`); None for the embedded files, or the hub.
-
-    Raises:
-        StudyError: a task or its items are not to be had, or settings contradict each other.
-    """
-    check_scoring(settings)
-    form = PromptFormat.from_settings(settings)
-    task_runs = []
-    for task in parse_tasks(settings.tasks, public=True):
-        items, demonstration = load_items(task, data)
-        if len(items) < 2:
-            raise StudyError(
-                f"Task {task.name!r} must have two test items at least, but one was found. No interval can "
-                "be drawn from it; add more."
-            )
-        by_letter = task.is_choice and settings.choice_scoring == LETTER
-        task_runs.append(
-            TaskRun(
-                task,
-                select_items(items, settings.n_items),
-                demonstration,
-                by_letter,
-                by_letter and settings.permute_options,
-                form,
-            )
-        )
-    return task_runs
-
-
-def check_scoring(settings: EvaluationSettings) -> None:
-    """Raise StudyError where the way of scoring choices is unknown, or options that are not listed are to be
-    permuted.
-    """
-    if settings.choice_scoring not in (TEXT, LETTER):
-        raise StudyError(
-            f"`choice_scoring` must be '{TEXT}' or '{LETTER}', but {settings.choice_scoring!r} was found."
-        )
-    if settings.permute_options and settings.choice_scoring == TEXT:
-        raise StudyError(
-            "`permute_options` has no effect where options are not listed. Use it with choice_scoring = "
-            "'letter'."
-        )
-
-
-def list_first_prompts(settings: EvaluationSettings, data: Path | None = None) -> pd.DataFrame:
-    """Return the first prompt of each task as the model gets it, decoded from its ids: task,
-    tokens, prompt.
-    """
-    import pandas as pd
-
-    tokenizer = load_tokenizer(settings.model)
-    task_runs = prepare_task_runs(settings, data)
-    encoded = {
-        task_run.task.name: task_run.form.encode(tokenizer, task_run.build_prompts(task_run.items[0])[0])
-        for task_run in task_runs
-    }
-    return pd.DataFrame(
-        {"task": name, "tokens": len(ids), "prompt": tokenizer.decode(ids)} for name, ids in encoded.items()
-    )
 
 
 def evaluate(
@@ -277,20 +158,6 @@ def answer_items(
     check_lengths(model.config, lengths, what)
     scores = iter(score_options(model, branches, CHOICE_BATCH_SIZE, partial))
     return [{"loglikelihoods": [next(scores) for _ in turns]} for turns in prompts]
-
-
-def encode_options(
-    tokenizer: PreTrainedTokenizerBase, task_run: TaskRun, item: ChoiceItem, turn: int
-) -> list[list[int]]:
-    """Return the ids of what stands for each option in the response: its text, or its letter in
-    this order.
-    """
-    shown = (
-        [letter_of(index, item, turn) for index in range(len(item.options))]
-        if task_run.by_letter
-        else item.options
-    )
-    return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in shown]
 
 
 def score_answers(task_run: TaskRun, answers: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Figures of the endpoints: the loss in its parts, and which measure can tell cells apart."""
+"""Figures of the endpoints: the loss in its parts, and which measure shows differences of cells."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ ARROW = {"arrowstyle": "-|>", "color": BLACK, "linewidth": 1.2, "shrinkA": 0, "s
 
 
 def plot_pipeline(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the stages of a study below each other with what each puts out; what is rejected leaves to the
-    side.
+    """Draw the stages of a study below each other with what each puts out; an arrow to the side shows what
+    is rejected.
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 4.6))

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.files import sha256_file, sha256_text
 from helpers.models.hub import first_line
 from helpers.models.load import quiet_peft
 from helpers.models.weights import Shapes, check_finite, name_some, read_shapes
 from helpers.paths import shown
-from helpers.store import sha256_file, sha256_text
 
 if TYPE_CHECKING:
     from peft import PeftModel

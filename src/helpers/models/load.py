@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.files import sha256_file, sha256_text
 from helpers.models.hub import explain_folder_error, explain_hub_error, split_revision
 from helpers.models.products import name_products, use_fast_products
 from helpers.models.weights import check_config, check_finite, check_loaded
 from helpers.models.wheels import WHEEL_MODELS, fetch_model
 from helpers.paths import shown
-from helpers.store import sha256_file, sha256_text
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

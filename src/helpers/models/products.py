@@ -20,8 +20,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from helpers.files import sha256_text, write_text
+from helpers.machine import name_processor
 from helpers.paths import model_cache
-from helpers.store import name_processor, sha256_text, write_text
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +48,7 @@ def use_fast_products() -> str:
     to.
 
     Returns:
-        'bfloat16' where they round, else 'float32'. It changes results, and so belongs into fingerprints.
+        'bfloat16' where they round, else 'float32'. It changes results, so that fingerprints hold it.
     """
     import torch
 

@@ -18,9 +18,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from helpers.errors import StudyError
+from helpers.files import sha256_file, write_text
 from helpers.paths import model_cache
 from helpers.progress import track
-from helpers.store import sha256_file, write_text
 
 
 @dataclasses.dataclass(frozen=True)

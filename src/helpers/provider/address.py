@@ -75,18 +75,18 @@ def mask_address(url: str) -> str:
     return re.sub(r"[?#].*", "?***", re.sub(r"[^/\s]*@", "***@", url), flags=re.DOTALL)
 
 
-def settle_address(url: str) -> str:
+def normalize_address(url: str) -> str:
     """Return the one form of an address that names an account: `/v1/` and `/v1`, `localhost` and `127.0.0.1`
     are the same, and so are the provider's own address and an empty one.
     """
     if _find_fault(url):
         return url
     parts = urlsplit(url)
-    settled = f"{parts.scheme}://{_settle_host(parts)}{re.sub('/+', '/', parts.path).rstrip('/')}"
-    return "" if settled == PROVIDER_URL else settled
+    normal = f"{parts.scheme}://{_normalize_host(parts)}{re.sub('/+', '/', parts.path).rstrip('/')}"
+    return "" if normal == PROVIDER_URL else normal
 
 
-def _settle_host(parts: SplitResult) -> str:
+def _normalize_host(parts: SplitResult) -> str:
     host = (parts.hostname or "").rstrip(".")
     host = "127.0.0.1" if host in THIS_MACHINE else f"[{host}]" if ":" in host else host
     return host if parts.port in (None, PORTS[parts.scheme]) else f"{host}:{parts.port}"

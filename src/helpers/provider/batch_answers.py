@@ -38,7 +38,7 @@ class BatchAnswers:
 
     def take(self, key: str, ticket: str, answer: Answer, sent: Body | None) -> None:
         """Keep an answer and settle it; what was not answered was not billed, and an answer in no known form
-        stays booked at its most.
+        stays booked at the most that it can have cost.
 
         Args:
             key: the request's name in the journal.
@@ -66,7 +66,7 @@ class BatchAnswers:
             self._faults.append(fault)
 
     def lose(self, ticket: str) -> None:
-        """Book an answer that cannot be read at its most."""
+        """Book an answer that cannot be read at the most that it can have cost."""
         self._ledger.settle(ticket, None)
         self._n_unread += 1
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from helpers.errors import StudyError
+from helpers.files import sha256_text, write_text
 from helpers.jsonl import dump_row, read_rows
 from helpers.paths import runs_folder, shown
-from helpers.provider.address import mask_address, settle_address
+from helpers.provider.address import mask_address, normalize_address
 from helpers.records import Row, Usage
-from helpers.store import sha256_text, write_text
 
 FinishReason = Literal["stop", "length", "content_filter", "other"]
 Body = dict[str, Any]
@@ -39,7 +39,7 @@ class RemoteModel:
     @property
     def account(self) -> str:
         """The address in the one form that names the account; empty for the provider's own."""
-        return settle_address(self.url)
+        return normalize_address(self.url)
 
     @property
     def label(self) -> str:

@@ -28,7 +28,7 @@ def name_subset(categories: Iterable[str]) -> str:
     return "+".join(order_categories(categories)) or BASE
 
 
-def settle_mixture(mixture: str) -> tuple[str, int]:
+def normalize_mixture(mixture: str) -> tuple[str, int]:
     """Return the name and the rows of a cell given by rows, such as 'qa:200+gen:100', in the one way that
     cells are stored: a mixture in equal parts is the lattice's cell.
 
@@ -151,7 +151,7 @@ class GridSettings:
         """The cells given by rows, as `mixtures` names them."""
         names = tuple(name.strip() for name in self.mixtures.split(",") if name.strip())
         for name in names:
-            settle_mixture(name)
+            normalize_mixture(name)
         return names
 
     @property
@@ -193,7 +193,9 @@ def plan_cells(names: Iterable[str], grid: GridSettings, n_rows: int, first_seed
     """Return the cells of some names under every training seed; the base model comes once, since it has none.
     A mixture has the rows that it names.
     """
-    sizes = [settle_mixture(name) if ":" in name else (name, grid.count_rows(name, n_rows)) for name in names]
+    sizes = [
+        normalize_mixture(name) if ":" in name else (name, grid.count_rows(name, n_rows)) for name in names
+    ]
     plans = (
         CellPlan(name) if name == BASE else CellPlan(name, rows, seed)
         for seed in range(first_seed, first_seed + grid.n_seeds)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
 from helpers.evaluation.held_out import draw_held_out, split_losses
+from helpers.files import sha256_file
 from helpers.jsonl import read_rows
 from helpers.models.load import identify_model, load_tokenizer
 from helpers.progress import track
 from helpers.prompts import PromptFormat
 from helpers.records import BASE, Instruction, order_categories
-from helpers.store import sha256_file
 from helpers.study.cells import (
     MAX_CATEGORIES,
     CellPlan,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.adapters import SharedBase
+from helpers.evaluation.merging import SharedBase
 from helpers.evaluation.settings import SCORE, EvaluationSettings, LossSettings
 from helpers.evaluation.tasks import parse_tasks
 from helpers.jsonl import read_rows
@@ -235,7 +235,7 @@ class Study:
 
     def run_cell(self, plan: CellPlan) -> Cell:
         """Run or load one cell of the grid."""
-        return run_cell(*self.settle(plan))
+        return run_cell(*self.describe_cell(plan))
 
     def look_up_cell(self, plan: CellPlan) -> str:
         """Say of a cell of the grid whether it is 'done' (losses, and answers where they are asked for),
@@ -246,7 +246,7 @@ class Study:
             return "missing"
         done = all(run.is_stored for run in losses)
         if done and self.grid.asks_for_answers(plan.name):
-            done = look_up_cell(*self.settle(plan)) == "done"
+            done = look_up_cell(*self.describe_cell(plan)) == "done"
         return "done" if done else "tuned" if adapter else "missing"
 
     def complete_cell(self, plan: CellPlan) -> list[Run]:
@@ -255,8 +255,12 @@ class Study:
         answers = [self.run_cell(plan).evaluation] if self.grid.asks_for_answers(plan.name) else []
         return [*([adapter] if adapter else []), *losses, *answers]
 
-    def settle(self, plan: CellPlan) -> tuple[str, TuningSettings, EvaluationSettings, Path, Path | None]:
-        """Return what makes a cell: name, settings of tuning and evaluation, rows, folder of the tests."""
+    def describe_cell(
+        self, plan: CellPlan
+    ) -> tuple[str, TuningSettings, EvaluationSettings, Path, Path | None]:
+        """Return what a cell is made from: name, settings of tuning and evaluation, rows, folder of the
+        tests.
+        """
         rows = self.general_file if plan.name == GENERAL else self.instruction_file
         return (
             plan.name,

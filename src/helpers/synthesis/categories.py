@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.files import sha256_file, write_text
 from helpers.jsonl import read_rows
 from helpers.paths import SEED_TASKS, SEEDS
 from helpers.records import SeedTask, TeacherReply
-from helpers.store import Run, run_stage, sha256_file, write_text
+from helpers.store import Run, run_stage
 from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.parsing import ParsedTask, parse_reply
 from helpers.synthesis.settings import FilterSettings
@@ -31,8 +32,8 @@ SEED = 2024
 
 
 def load_examples() -> pd.DataFrame:
-    """Return the labelled tasks that the classifier learns from, near twins aside: id, group (the request it
-    came from), category, text.
+    """Return the labelled tasks that the classifier learns from, without near-duplicates: id, group (the
+    request it came from), category, text.
     """
     import pandas as pd
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.files import sha256_file, write_text
 from helpers.jsonl import read_json_lines
 from helpers.paths import shown
 from helpers.provider.words import name_source
 from helpers.records import CATEGORIES
-from helpers.store import Run, run_stage, sha256_file, write_text
+from helpers.store import Run, run_stage
 from helpers.synthesis.pipeline import INSTRUCTIONS
 from helpers.synthesis.settings import RECORDED
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.files import sha256_file, write_text
 from helpers.jsonl import dump_row, dump_rows, read_objects
 from helpers.paths import shown
 from helpers.rouge import TIE_SLACK
 from helpers.settings import check_settings
-from helpers.store import Run, run_stage, sha256_file, write_text
+from helpers.store import Run, run_stage
 from helpers.synthesis.categories import measure_agreement, train_labeller
 from helpers.synthesis.filters import REASONS, find_fault, read_benchmark_runs
 from helpers.synthesis.novelty import NoveltyIndex

@@ -1,5 +1,5 @@
-"""Novelty: which instructions are unlike all that were kept before, with the decisions of `rouge_score` and a
-sliver of its cost.
+"""Novelty: which instructions are unlike all that were kept before, with the decisions of `rouge_score` at a
+small part of its cost.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from helpers.rouge import TIE_SLACK, TokenCodes
 
 
 class NoveltyIndex:
-    """The instructions kept so far; tells of each new one whether its ROUGE-L F1 against every KEPT one lies
+    """The instructions kept so far; says of each new one whether its ROUGE-L F1 against every KEPT one lies
     below a threshold.
 
-    Only kept ones count, so that of two near twins the first stays. Two savings, both exact. First, texts of
-    a and b words reach a threshold t only with t (a + b) / 2 words in common, whatever their order: an
-    inverted index counts common words, leaving out the commonest few of the new text and asking for as many
-    fewer (as prefix filters do; Chaudhuri et al., ICDE 2006), and what cannot reach the threshold is not
+    Only kept ones count, so that the first of two near-duplicates stays. Two savings, both exact. First,
+    texts of a and b words reach a threshold t only with t (a + b) / 2 words in common, whatever their order:
+    an inverted index counts common words, leaving out the commonest few of the new text and asking for as
+    many fewer (as prefix filters do; Chaudhuri et al., ICDE 2006), and what cannot reach the threshold is not
     compared. Second, what is left is compared by bit-parallel arithmetic.
     """
 
@@ -35,8 +35,8 @@ class NoveltyIndex:
         """Decide on instructions in order and remember the new ones.
 
         Returns:
-            Of each, whether it is new; and for those that are not, the highest ROUGE-L F1 (0..1) against
-            those kept before.
+            For each, whether it is new; and if it is not, its highest ROUGE-L F1 (0..1) against those kept
+            before.
         """
         return [self._decide(self._encoder.encode(text)) for text in instructions]
 

@@ -134,7 +134,7 @@ def count_failures(run: Run) -> pd.DataFrame:
     )
 
 
-def describe_twins(tasks: pd.DataFrame) -> str:
+def describe_near_duplicates(tasks: pd.DataFrame) -> str:
     """Return the first instruction that was rejected for its likeness to a kept one, that one, and their
     ROUGE-L F1, as a text. What is nearer to a seed task is passed over.
     """

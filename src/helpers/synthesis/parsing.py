@@ -171,7 +171,7 @@ def _is_around(lines: list[str], following: int | None) -> bool:
 
 
 def parse_json_reply(text: str, first_number: int) -> tuple[list[ParsedTask], dict[int, str]]:
-    """Return the items of a reply in JSON, and their categories by number; of a reply that breaks off, the
+    """Return the items of a reply in JSON, and their categories by number; where the reply breaks off, the
     items before the break.
 
     Args:

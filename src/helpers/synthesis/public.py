@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
+from helpers.files import sha256_file, sha256_text, write_text
 from helpers.jsonl import dump_rows, read_objects, scrub_text
 from helpers.paths import shown
 from helpers.records import Instruction
-from helpers.store import Run, run_stage, sha256_file, sha256_text, write_text
+from helpers.store import Run, run_stage
 from helpers.synthesis.split import HELD_OUT, TRAINING
 
 PUBLIC = "public"
@@ -72,7 +73,7 @@ def find_mirror(data: Path) -> Path:
 
 
 def split_mirror(rows: Iterable[RawRow]) -> Rows:
-    """Return training and held-out rows of the mirror, told apart by the files that each row was found in."""
+    """Return training and held-out rows of the mirror, by the files that each row was found in."""
     parts: dict[str, list[tuple[RawRow, str]]] = {part: [] for part in FILES}
     for row in rows:
         paths = [
@@ -80,12 +81,12 @@ def split_mirror(rows: Iterable[RawRow]) -> Rows:
         ]
         for part, files in FILES.items():
             parts[part] += [(row, files[path]) for path in paths if path in files][:1]
-    return part_rows(parts)
+    return separate_rows(parts)
 
 
 def fetch_rows() -> Rows:
     """Return training and held-out rows from the repository itself."""
-    return part_rows(
+    return separate_rows(
         {
             part: [(row, category) for path, category in files.items() for row in _fetch(REPOSITORY + path)]
             for part, files in FILES.items()
@@ -93,7 +94,7 @@ def fetch_rows() -> Rows:
     )
 
 
-def part_rows(labelled: Mapping[str, Sequence[tuple[RawRow, str]]]) -> Rows:
+def separate_rows(labelled: Mapping[str, Sequence[tuple[RawRow, str]]]) -> Rows:
     """Return the rows of each part; a row that is to tune on is not held out."""
     training = build_rows(labelled[TRAINING])
     known = {row.id for row in training}

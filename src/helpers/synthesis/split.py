@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
+from helpers.files import sha256_file, write_text
 from helpers.jsonl import dump_rows, name_rows, read_objects
-from helpers.store import Run, computing, run_stage, sha256_file, write_text
+from helpers.store import Run, computing, run_stage
 
 TRAINING, HELD_OUT = "training.jsonl", "held_out.jsonl"
 VERSION = 1

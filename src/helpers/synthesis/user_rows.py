@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
+from helpers.files import sha256_file, write_text
 from helpers.jsonl import dump_rows, name_rows, read_objects, validate_row
 from helpers.paths import SEEDS, shown
 from helpers.progress import tell
 from helpers.records import Instruction
-from helpers.store import computing, run_stage, sha256_file, write_text
+from helpers.store import computing, run_stage
 from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.teacher import REPLIES
 
@@ -71,7 +72,7 @@ def label_rows(rows: Sequence[UserRow]) -> list[UserRow]:
 def prepare_rows(path: Path) -> Path:
     """Return a file of rows to train on that a user named: the file itself where every row can be trained on,
     else one of the store, in which rows that lack a category have that of the offline classifier, and rows
-    without instruction or output are left out. Both are counted and said.
+    without instruction or output are left out. Both are counted and reported.
 
     Raises:
         StudyError: the file is missing, or a row is wrong in another way; names file and line.

@@ -83,7 +83,9 @@ def _is_base_form(word: str) -> bool:
 
 
 def _is_subject(words: Sequence[str], index: int) -> bool:
-    """Say whether a word that can be a verb is a noun here: a verb or "of" follows ("Water is", "Use of")."""
+    """Say whether a word that can be a verb is a noun here, since a verb or "of" follows ("Water is", "Use
+    of").
+    """
     following = words[index + 1] if index + 1 < len(words) else ""
     return following in ("of", "is", "are", "was", "were", "has", "have", "can", "should", "and")
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
+from helpers.files import write_text
 from helpers.models.adapters import WEIGHTS, check_folder, is_plain, read_config
 from helpers.models.load import quiet_peft
 from helpers.models.weights import read_shapes
 from helpers.models.wheels import name_upstream
 from helpers.paths import shown
-from helpers.store import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,17 +145,3 @@ def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
         config["target_modules"].sort()
     write_text(folder / "adapter_config.json", json.dumps(config, indent=1, sort_keys=True) + "\n")
     (folder / "README.md").unlink(missing_ok=True)
-
-
-def shard_layers(model: PeftModel) -> None:
-    """Split the frozen weights of the model's layers over all processes; each layer is put together for as
-    long as it computes (FSDP).
-
-    The adapter stays whole in every process, so that gradients, checkpoints and the saved adapter are as
-    without sharding.
-    """
-    from torch.distributed.fsdp import fully_shard
-
-    learnt = {weight for weight in model.parameters() if weight.requires_grad}
-    for layer in model.get_base_model().base_model.layers:
-        fully_shard(layer, ignored_params=learnt)

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.files import replace_whole
 from helpers.paths import shown
 from helpers.progress import tell
-from helpers.store import replace_whole
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ def load_checkpoint(
     path: Path, model: PeftModel, optimizer: torch.optim.Optimizer
 ) -> tuple[list[dict[str, Any]], float]:
     """Restore adapter and optimiser from a checkpoint; return its log, one entry a finished step, and its
-    seconds; nothing without a checkpoint, or where it is damaged, which is said.
+    seconds; nothing without a checkpoint, or where it is damaged, which is reported.
     """
     if not path.is_file():
         return [], 0.0

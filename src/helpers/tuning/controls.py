@@ -1,9 +1,9 @@
-"""Controls of a cell: what else than its content could have made its gain?
+"""Controls of a cell: what other than its content could explain its gain?
 
 A control is named after the cell that it belongs to, such as 'qa~shuffled':
 
-- *shuffled*: each prompt gets the response of another row: length, form and the end of text stay, what the
-  answer says is taken away (Kung and Peng, 2023).
+- *shuffled*: each prompt gets the response of another row: length, form and the end of text stay, but the
+  answer no longer fits (Kung and Peng, 2023).
 - *lengths*: every category draws its rows from the same bins of response length, so that no category answers
   longer than another.
 - *tokens*: every category draws as many response tokens, instead of as many rows.

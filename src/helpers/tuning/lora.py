@@ -10,14 +10,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import os
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.files import sha256_file, write_text
 from helpers.jsonl import read_rows
 from helpers.models.adapters import identify_adapter, load_adapter
 from helpers.models.forward import check_lengths
@@ -29,22 +27,19 @@ from helpers.models.load import (
     load_model,
     load_tokenizer,
 )
-from helpers.progress import Advance, track
 from helpers.prompts import PromptFormat
 from helpers.records import SHUFFLED, Instruction
-from helpers.store import Run, run_stage, sha256_file, write_text
+from helpers.store import Run, run_stage
 from helpers.tuning.adapter import (
     adopt_parent,
     attach_adapter,
-    check_loss,
     measure_adapter,
     save_adapter,
-    shard_layers,
 )
 from helpers.tuning.card import CARD, describe_adapter
-from helpers.tuning.checkpoint import load_checkpoint, save_checkpoint
 from helpers.tuning.controls import draw_cell, split_control
 from helpers.tuning.lengths import RowLength, keep_fitting, load_lengths
+from helpers.tuning.loop import Steps, take_steps
 from helpers.tuning.memory import (
     MemoryPlan,
     ModelSize,
@@ -53,6 +48,7 @@ from helpers.tuning.memory import (
     measure_free_memory,
     measure_model,
 )
+from helpers.tuning.processes import join_processes, shard_layers, shards_weights
 from helpers.tuning.rows import (
     EncodedRow,
     encode_row,
@@ -60,11 +56,9 @@ from helpers.tuning.rows import (
     rotate_responses,
 )
 from helpers.tuning.settings import TuningSettings
-from helpers.tuning.step import MICRO_BATCH_TOKENS, learning_rate_at, share_batch, take_step
+from helpers.tuning.step import MICRO_BATCH_TOKENS, share_batch
 
 if TYPE_CHECKING:
-    import torch
-    from accelerate import PartialState
     from peft import PeftModel
 
 ADAPTER = "adapter"
@@ -72,10 +66,8 @@ LOG = "log.csv"
 ROWS = "rows.csv"
 LEFT_OUT = "left_out.csv"
 CHECKPOINT = ".checkpoint.safetensors"
-CHECKPOINT_SECONDS = 20
 PROMPT_FIELDS = ("prompt_format", "system_prompt")
 VERSION = 2
-Steps = list[tuple[int, list[EncodedRow]]]
 
 
 def tune(settings: TuningSettings, instructions: Path, parent: Path | None = None) -> Run:
@@ -120,8 +112,8 @@ def tune(settings: TuningSettings, instructions: Path, parent: Path | None = Non
 def write_card(
     run: Run, settings: TuningSettings, folder: Path, scores: Sequence[Mapping[str, Any]] = ()
 ) -> None:
-    """Write the card of a run's adapter into a folder: it tells of the result and is no part of it, so that
-    other words in it make nobody tune again.
+    """Write the card of a run's adapter into a folder: it describes the result and is no part of it, so
+    that other words in it make no tuning run again.
     """
     import pandas as pd
 
@@ -152,7 +144,7 @@ def _train(
     optimizer = torch.optim.AdamW(
         [weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0
     )
-    log, seconds = _take_steps(settings, model, optimizer, steps, folder / CHECKPOINT, processes)
+    log, seconds = take_steps(settings, model, optimizer, steps, folder / CHECKPOINT, processes)
     if not processes.is_main_process:
         processes.wait_for_everyone()
         return None
@@ -204,19 +196,6 @@ def draw_rows(
     left_out = [dict(row) | {"tokens": sum(lengths[row.id])} for row in rows if row.id not in fitting]
     check_lengths(load_config(settings.model), [len(row.input_ids) for row in encoded], "shuffled rows")
     return chosen, encoded, left_out
-
-
-def join_processes() -> PartialState:
-    """Return what `accelerate launch` says of this process and the others; without it, a single process."""
-    import torch
-    from accelerate import PartialState
-
-    return PartialState(cpu=not torch.cuda.is_available())
-
-
-def shards_weights() -> bool:
-    """Say whether `accelerate launch --use_fsdp` started this process."""
-    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
 
 def plan_memory(settings: TuningSettings, size: ModelSize, steps: Steps, n_processes: int) -> MemoryPlan:
@@ -274,60 +253,6 @@ def prepare_model(settings: TuningSettings, recompute: bool, parent: Path | None
         shard_layers(model)
         model.to(choose_device()[0])
     return model
-
-
-def _take_steps(
-    settings: TuningSettings,
-    model: PeftModel,
-    optimizer: torch.optim.Optimizer,
-    steps: Steps,
-    checkpoint: Path,
-    processes: PartialState,
-) -> tuple[list[dict[str, Any]], float]:
-    import torch
-
-    rank, n = processes.process_index, processes.num_processes
-    log, seconds = load_checkpoint(checkpoint, model, optimizer)
-    sizes = [sum(len(row.input_ids) for row in rows) for _, rows in steps]
-    resumed, saved, started = len(log), time.monotonic(), time.monotonic()
-    with show_steps(settings, len(steps), rank) as advance:
-        advance(resumed)
-        for step, (epoch, rows) in enumerate(steps[resumed:], resumed):
-            rate = learning_rate_at(step, len(steps), settings.learning_rate)
-            torch.manual_seed(
-                (settings.training_seed * 1_000_003 + step) * n + rank
-            )  # dropout depends on the step alone, so that a resumed run repeats it
-            loss, n_tokens = take_step(model, optimizer, rows, rate, rank, n)
-            check_loss(loss, step, rate)
-            log.append(
-                {"step": step, "epoch": epoch, "learning_rate": rate, "loss": loss, "tokens": n_tokens}
-            )
-            speed = sum(sizes[resumed : step + 1]) / (time.monotonic() - started)
-            advance(
-                note=f"loss {loss:.2f}, {speed:.0f} tokens/s, {show_seconds(sum(sizes[step + 1 :]) / speed)} "
-                "left"
-            )
-            if rank == 0 and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save_checkpoint(checkpoint, model, optimizer, log, seconds + time.monotonic() - started)
-                saved = time.monotonic()
-    return log, seconds + time.monotonic() - started
-
-
-def show_steps(settings: TuningSettings, n_steps: int, rank: int) -> AbstractContextManager[Advance]:
-    """Show progress in the first process; the others are silent."""
-    return (
-        nullcontext(lambda *_, **__: None)
-        if rank
-        else track(f"tune on {settings.categories}", n_steps, "steps")
-    )
-
-
-def show_seconds(seconds: float) -> str:
-    """Return a stretch of time for people: '40 s', '12 min', '3.5 h'."""
-    for size, unit, digits in ((3600, "h", 1), (60, "min", 0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.{digits}f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _to_csv(rows: Sequence[dict[str, Any]], columns: list[str]) -> str:

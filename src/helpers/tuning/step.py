@@ -72,8 +72,8 @@ def share_batch(
 ) -> list[tuple[list[EncodedRow], int]]:
     """Return a process's micro-batches of a batch, each with 1, or with 0 where it only keeps pace.
 
-    Rows of like length are dealt out in turn. Every process goes through the model equally often, as sharded
-    weights ask for; one that has less to do repeats a micro-batch that does not count.
+    Rows of like length go to the processes in turn. Every process goes through the model equally often, as
+    sharded weights ask for; one that has less to do repeats a micro-batch that does not count.
     """
     ordered = sorted(rows, key=lambda row: len(row.input_ids))
     shares = [split_batch(ordered[number::n_processes], n_tokens) for number in range(n_processes)]

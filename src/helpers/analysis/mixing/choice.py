@@ -126,7 +126,7 @@ def recommend(
     import pandas as pd
 
     check_target(target, fits)
-    shares, named = settle_mixtures(categories, n_rows, available, limited)
+    shares, named = list_candidates(categories, n_rows, available, limited)
     chosen = [fits[target]] if target in fits else list(fits.values())
     counts = np.vstack([shares, *named.values()]) * n_rows
     losses = combine_targets(np.stack([fit.predict(counts) for fit in chosen]), target)
@@ -162,7 +162,7 @@ def check_target(target: str, categories: Iterable[str]) -> None:
         raise StudyError(f"`target` must be one of {', '.join(known)}, but {target!r} was found.")
 
 
-def settle_mixtures(
+def list_candidates(
     categories: Sequence[str], n_rows: int, available: Mapping[str, int] | None, limited: bool
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the shares of the mixtures to choose from, and of those to compare with by name.

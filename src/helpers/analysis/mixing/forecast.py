@@ -1,7 +1,7 @@
 """A forecast and what came of it: the reference run's lattice recommended a mixture before any was tuned by
-rows; what its law foretold of mixtures and sizes that were tuned afterwards stands beside their losses.
+rows; what its law predicts for mixtures and sizes that were tuned afterwards stands beside their losses.
 
-A training seed draws a cell's rows too and moves all cells alike, so that each cell is foretold from the
+A training seed draws a cell's rows too and moves all cells alike, so that each cell is predicted from the
 lattice under the cell's own seeds.
 """
 
@@ -21,7 +21,14 @@ from helpers.analysis.mixing.judgement import predict_cells
 from helpers.analysis.mixing.laws import LAWS
 from helpers.analysis.mixing.losses import Losses, read_losses
 from helpers.analysis.statistics import LEVEL, contrast
-from helpers.study.cells import LATTICE, SINGLES, count_categories, is_control, round_shares, settle_mixture
+from helpers.study.cells import (
+    LATTICE,
+    SINGLES,
+    count_categories,
+    is_control,
+    normalize_mixture,
+    round_shares,
+)
 from helpers.study.endpoints import keep_held_out, take_endpoint
 from helpers.study.losses import LossTables
 from helpers.study.mixing import read_mixtures
@@ -47,7 +54,7 @@ def recommend_mixture(tables: LossTables, fits: Mapping[str, Fit], target: str =
     return recommend(fits, SINGLES, count_reference_rows(tables), target, PUBLIC_ROWS)
 
 
-def foretell(tables: LossTables, laws: Iterable[str] = tuple(LAWS)) -> pd.DataFrame:
+def predict_later(tables: LossTables, laws: Iterable[str] = tuple(LAWS)) -> pd.DataFrame:
     """Predict every cell that was tuned beside the lattice, mixtures by rows and other sizes, by laws fitted
     to the lattice alone, under the seeds that both have.
 
@@ -123,15 +130,15 @@ def list_rivals(found: Recommendation) -> dict[str, dict[str, int]]:
 
 def name_rows(rows: Mapping[str, int]) -> str:
     """Return the name of the cell with some rows, such as 'qa+ie' or 'qa:135+gen:15'."""
-    return settle_mixture("+".join(f"{name}:{count}" for name, count in rows.items() if count))[0]
+    return normalize_mixture("+".join(f"{name}:{count}" for name, count in rows.items() if count))[0]
 
 
 def check_forecast(tables: LossTables, fits: Mapping[str, Fit], found: Recommendation) -> pd.DataFrame:
-    """Return the loss foretold of each mixture beside the loss measured, both as means over the categories of
-    held-out rows.
+    """Return the loss forecast for each mixture beside the loss measured, both as means over the categories
+    of held-out rows.
 
     Returns:
-        mixture, cell, foretold, foretold_low, foretold_high, measured, low, high, n_seeds, then seed_* (loss
+        mixture, cell, forecast, forecast_low, forecast_high, measured, low, high, n_seeds, then seed_* (loss
         measured under each training seed that all measured mixtures have); nothing measured where a cell is
         not there yet.
     """
@@ -145,8 +152,8 @@ def check_forecast(tables: LossTables, fits: Mapping[str, Fit], found: Recommend
     cells = {name: name_rows(rows) for name, rows in rivals.items()}
     items = collect_measured(tables, cells.values())
     table = pd.DataFrame(
-        {"mixture": list(cells), "cell": list(cells.values()), "foretold": expected}
-        | {"foretold_low": low, "foretold_high": high}
+        {"mixture": list(cells), "cell": list(cells.values()), "forecast": expected}
+        | {"forecast_low": low, "forecast_high": high}
     )
     return table.join(pd.DataFrame([_measure_loss(items, cell) for cell in cells.values()]))
 
@@ -172,10 +179,10 @@ def _measure_loss(items: pd.DataFrame, cell: str) -> dict[str, Any]:
 
 
 def compare_gains(tables: LossTables, found: Recommendation) -> pd.DataFrame:
-    """Return by how much the recommended mixture's loss lies below that of each other, foretold and measured.
+    """Return by how much the recommended mixture's loss lies below that of each other, forecast and measured.
 
     Returns:
-        mixture, cell, foretold (nats a token), then of the measured gain, paired on held-out rows and seeds:
+        mixture, cell, forecast (nats a token), then of the measured gain, paired on held-out rows and seeds:
         estimate, low, high, p, p_holm (of the mixtures that are there), n, n_seeds; empty where the
         recommended mixture is not there yet.
     """
@@ -187,7 +194,7 @@ def compare_gains(tables: LossTables, found: Recommendation) -> pd.DataFrame:
     there = set(items["cell"])
     expected = found.table.set_index("mixture")["gain"]
     rows = [
-        {"mixture": name, "cell": cell, "foretold": expected[cell if name == BEST_SINGLE else name]}
+        {"mixture": name, "cell": cell, "forecast": expected[cell if name == BEST_SINGLE else name]}
         | contrast(items, {best: 1.0, cell: -1.0})
         for name, cell in rivals.items()
         if {best, cell} <= there and best != cell
@@ -203,7 +210,7 @@ def describe_outcome(gains: pd.DataFrame) -> str:
     clauses = {
         "it is better than": held[held["estimate"] > 0],
         "it is worse than": held[held["estimate"] < 0],
-        "the run does not tell it apart from": open_,
+        "the run shows no difference from": open_,
     }
     found = "; ".join(f"{start} {_list_gains(rows)}" for start, rows in clauses.items() if len(rows))
     n = int(gains["n_seeds"].max())
@@ -215,5 +222,5 @@ def describe_outcome(gains: pd.DataFrame) -> str:
 
 def _list_gains(rows: pd.DataFrame) -> str:
     return ", ".join(
-        f"{row.mixture} (gain {row.estimate:+.3f}, foretold {row.foretold:+.3f})" for row in rows.itertuples()
+        f"{row.mixture} (gain {row.estimate:+.3f}, forecast {row.forecast:+.3f})" for row in rows.itertuples()
     )

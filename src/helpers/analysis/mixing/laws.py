@@ -9,7 +9,7 @@ so that thousands of refits cost little.
   category s has a coefficient k_ts and an exponent a_ts of its own, and N_t stands for what the untuned model
   knows, so that its loss is part of the law: L_t = E_t + C_t (N_t + n_t + sum of k_ts n_s^a_ts)^-b_t. No
   coefficient is negative: a category that harms another one is beyond this law. (Worths down to -1, with
-  effective rows kept above zero, fitted the reference run's harm and foretold left-out mixtures no better.)
+  effective rows kept above zero, fitted the reference run's harm and predicted left-out mixtures no better.)
 - `effective` is the same with every exponent a_ts at one.
 - `exponential` is the law of Ye et al. (2024, arXiv 2403.16952), c_t + exp(k_t + sum of t_ts r_s) in the
   shares r_s, with a term d_t log(1 + n) for the number of rows n, which is fixed in theirs.

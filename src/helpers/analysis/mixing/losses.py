@@ -71,7 +71,7 @@ def read_losses(table: pd.DataFrame) -> Losses:
     """
     columns = [f"n_{name}" for name in order_categories(c[2:] for c in table if c.startswith("n_"))]
     targets = order_categories(table["category"])
-    wide = settle_seeds(table, columns).pivot_table("loss", [*columns, "seed"], "category")[list(targets)]
+    wide = place_base(table, columns).pivot_table("loss", [*columns, "seed"], "category")[list(targets)]
     if wide.isna().any(axis=None):
         raise StudyError(
             "Each cell must have a loss for each category of held-out rows, but some lack one. Measure them "
@@ -89,8 +89,8 @@ def read_losses(table: pd.DataFrame) -> Losses:
     return Losses(tuple(name[2:] for name in columns), targets, counts, values, known)
 
 
-def settle_seeds(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Return a table with the untuned model under the first seed alone, since it has none."""
+def place_base(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Return a table in which the untuned model, which has no seed, stands under the first seed alone."""
     tuned = table[columns].sum(axis=1) > 0
     first = table.loc[tuned, "seed"].min() if tuned.any() else 0
     return table.assign(seed=table["seed"].where(tuned, first).astype(int))
@@ -102,7 +102,7 @@ def stack_items(table: pd.DataFrame, columns: list[str], target: str) -> np.ndar
     Raises:
         StudyError: cells differ in their held-out rows.
     """
-    rows = settle_seeds(table[table["category"] == target], columns)
+    rows = place_base(table[table["category"] == target], columns)
     wide = rows.pivot_table("loss", [*columns, "seed"], "id")
     if wide.isna().any(axis=None):
         raise StudyError(

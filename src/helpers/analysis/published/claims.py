@@ -145,7 +145,7 @@ def choose_models(present: set[str]) -> dict[str, tuple[str, ...]]:
 def list_ways(claim: str) -> pd.DataFrame:
     """Compute one headline gain in every way: source x models x tasks x metrics x average.
 
-    Ways that come to the same because there is only one model, task or metric to average over stand once.
+    Ways that are the same because there is only one model, task or metric to average over are listed once.
 
     Args:
         claim: 'qa', 'ie' or 'gen'.

@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
+from helpers.files import sha256_file
 from helpers.paths import RESULTS, shown
 from helpers.records import BASE
 from helpers.settings import parameter
-from helpers.store import sha256_file
 from helpers.study.cells import PAIRS, SINGLES
 
 if TYPE_CHECKING:

@@ -1,11 +1,11 @@
-"""Figures of mixtures show the numbers of their table."""
+"""Figures of the lattice and its cells show the numbers of their table."""
 
 import pandas as pd
 import pytest
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from helpers.figures.mixtures import plot_lattice, plot_panels, plot_shapley, plot_sizes
+from helpers.figures.lattice import plot_lattice, plot_panels, plot_shapley, plot_sizes
 from helpers.figures.outcomes import PALE_SHARE, find_limit, plot_task_gains, plot_transfer
 from helpers.study.cells import LATTICE
 

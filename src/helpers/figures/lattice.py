@@ -1,5 +1,5 @@
-"""Figures of the grid: cells beside each other, the lattice of subsets, what each category adds, how it grows
-with size.
+"""Figures of the lattice: its cells beside each other, its subsets, what each category adds, how gains grow
+with the number of rows.
 """
 
 from __future__ import annotations

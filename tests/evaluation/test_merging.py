@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from helpers.errors import StudyError
-from helpers.evaluation import adapters as base_module
-from helpers.evaluation.adapters import SharedBase, find_adapter
+from helpers.evaluation import merging
+from helpers.evaluation.merging import SharedBase, find_adapter
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import ITEMS, evaluate, evaluate_adapters
 from helpers.models.adapters import identify_adapter
@@ -87,7 +87,7 @@ def test_adapters_on_one_base_score_as_each_alone_and_the_base_is_loaded_once(
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "together"))
     loaded = []
     monkeypatch.setattr(
-        base_module, "load_model", lambda name, **options: loaded.append(name) or load_model(name, **options)
+        merging, "load_model", lambda name, **options: loaded.append(name) or load_model(name, **options)
     )
     runs = evaluate_adapters(settings, {"base": None, "qa": adapters[0], "gen": adapters[1]})
     assert [run.file(ITEMS).read_bytes() for run in runs.values()] == alone
@@ -97,9 +97,7 @@ def test_adapters_on_one_base_score_as_each_alone_and_the_base_is_loaded_once(
 
 def test_stored_answers_need_no_model(settings, adapters, monkeypatch):
     first = evaluate_adapters(settings, {"base": None, "qa": adapters[0]})
-    monkeypatch.setattr(
-        base_module, "load_model", lambda name, **options: pytest.fail("the model was loaded")
-    )
+    monkeypatch.setattr(merging, "load_model", lambda name, **options: pytest.fail("the model was loaded"))
     assert all(run.reused for run in evaluate_adapters(settings, {"base": None, "qa": adapters[0]}).values())
     assert not any(run.reused for run in first.values())
 

@@ -1,0 +1,165 @@
+"""Tables of the figures, where these take more than one call, and the labels of their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from helpers.analysis import comparison
+from helpers.analysis.mixing import forecast, intervals, judgement
+from helpers.analysis.signal_noise import signal_table
+from helpers.analysis.transfer import transfer_table
+from helpers.evaluation.settings import LOSS, SCORE
+from helpers.figures.style import CATEGORY_NAMES, name_cell
+from helpers.jsonl import read_rows
+from helpers.paths import RESULTS
+from helpers.records import BASE, Instruction
+from helpers.store import Run
+from helpers.study.cells import SINGLES
+from helpers.study.endpoints import keep_tasks, take_endpoint
+from helpers.study.losses import load_losses
+from helpers.synthesis.overview import share_categories
+from helpers.synthesis.verbs import count_roots
+from helpers.tuning.lora import LOG
+
+if TYPE_CHECKING:
+    from helpers.study.study import Study
+
+
+def label_additions(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of additions with the labels of a forest plot."""
+    return table.assign(
+        label=[f"{name_cell(row.target)} tasks: + {name_cell(row.added)}" for row in table.itertuples()],
+        tested_on=table["target"],
+    )
+
+
+def label_pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of pairs, such as that of synergies, with the labels of a forest plot."""
+    return _label(table, "contrast")
+
+
+def label_gains(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a transfer matrix in long form with the labels of a forest plot."""
+    return _label(table, "trained_on")
+
+
+def _label(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    pairs = zip(table[name], table["tested_on"], strict=True)
+    return table.assign(label=[f"{name_cell(cell)} on {name_cell(tasks)} tasks" for cell, tasks in pairs])
+
+
+def label_sources(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of gains by source with the labels of its figure: of tuning, of a category alone, or of
+    a second one.
+    """
+    if "added" in table:
+        return label_additions(table)
+    if "trained_on" in table:
+        return label_gains(table)
+    names = table["tested_on"].map(CATEGORY_NAMES)
+    if "measure" in table:
+        names = names + table["measure"].map(", {}".format, na_action="ignore").fillna("")
+    return table.assign(label=names)
+
+
+def find_tuning(study: Study) -> Run:
+    """Return the tuning of the cell that the study's parameters name."""
+    return study.run_cells([study.tuning.categories])[study.tuning.categories].tuning
+
+
+def read_loss(study: Study) -> pd.DataFrame:
+    """Return the log of that tuning, one row a step."""
+    return pd.read_csv(find_tuning(study).file(LOG))
+
+
+def collect_singles(study: Study) -> pd.DataFrame:
+    """Return the scores of the base model and the single categories."""
+    return study.collect_grid([BASE, *SINGLES])
+
+
+def share_kept(study: Study) -> pd.DataFrame:
+    """Return the shares of the categories among the seeds and the rows to tune on."""
+    kept = read_rows(study.instruction_file, Instruction)
+    return share_categories(
+        {"seeds": [seed.category for seed in study.seeds], "kept": [row.category for row in kept]}
+    )
+
+
+def count_kept_roots(study: Study) -> pd.DataFrame:
+    """Return the commonest root verbs of the rows to tune on."""
+    return count_roots(row.instruction for row in read_rows(study.instruction_file, Instruction))
+
+
+def collect_single_losses(study: Study) -> pd.DataFrame:
+    """Return the losses of the base model, the single categories and the controls."""
+    return study.collect_losses([BASE, *SINGLES, *study.grid.control_cells])
+
+
+def list_parts(losses: pd.DataFrame) -> pd.DataFrame:
+    """Return the gains of the singles in each part of the loss of the right answers to the tasks: `part`,
+    then as `transfer_table`.
+    """
+    answers = keep_tasks(losses)
+    parts = ("stop", "words", "choice", "calibrated")
+    tables = {part: transfer_table(take_endpoint(answers, part), SINGLES).assign(part=part) for part in parts}
+    return pd.concat(tables.values(), ignore_index=True)
+
+
+def list_controls(losses: pd.DataFrame) -> pd.DataFrame:
+    """Return what each category of rows gains on its own tasks in each part of the loss, as the rows are,
+    with shuffled responses, and with matched lengths: part, trained_on (which rows), tested_on, estimate,
+    low, high.
+    """
+    answers = keep_tasks(losses)
+    tables = []
+    for part in ("stop", "words", "choice", "calibrated"):
+        items = take_endpoint(answers, part)
+        for kind, mark in {
+            "rows as they are": "",
+            "shuffled responses": "~shuffled",
+            "matched lengths": "~lengths",
+        }.items():
+            table = transfer_table(items, [f"{name}{mark}" for name in SINGLES])
+            own = table[table["trained_on"].str.partition("~")[0] == table["tested_on"]]
+            tables.append(own.assign(part=part, trained_on=kind))
+    return pd.concat(tables, ignore_index=True)
+
+
+def read_controls() -> pd.DataFrame:
+    """Return the losses of the singles and their controls that `results/controls` keeps."""
+    tables = load_losses(RESULTS / "controls")
+    return tables.collect(tables.cells["cell"], int(tables.cells["n_rows"].max()))
+
+
+def list_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Return signal and noise of the loss, its words, and the scores on each task, as `signal_table`."""
+    sources = {name: take_endpoint(keep_tasks(losses), name) for name in (LOSS, "words")}
+    return signal_table(sources | {SCORE: scores})
+
+
+def choose_reference_losses(cells: Sequence[str]) -> pd.DataFrame:
+    """Return the endpoint of some cells of the reference run on held-out rows."""
+    return comparison.choose_reference_items(comparison.read_reference_losses(), cells)
+
+
+@cache
+def predict_mixtures() -> dict[str, pd.DataFrame]:
+    """Return the tables of the figures of the mixture law: of the reference run's lattice, the law with the
+    least error on mixtures left out.
+    """
+    tables = comparison.read_reference_losses()
+    losses = forecast.read_lattice(tables)
+    left_out = judgement.leave_out(losses)
+    law = judgement.choose_law(judgement.judge_laws(left_out))
+    fits = intervals.fit_losses(losses, law)
+    found = forecast.recommend_mixture(tables, fits)
+    unseen = pd.concat([left_out, forecast.predict_later(tables, [law])], ignore_index=True)
+    return {
+        "mixture_predictions": judgement.tabulate_predictions(losses, fits, unseen),
+        "mixture_triangle": found.mixtures,
+        "mixture_forecast": forecast.check_forecast(tables, fits, found),
+    }

@@ -1,0 +1,60 @@
+"""What made a result: the machine, the libraries, the project's commit."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from helpers.paths import ROOT
+
+LIBRARIES = ("torch", "transformers", "peft", "numpy", "pandas", "scipy", "rapidfuzz")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return what a manifest says of the machine, the libraries and the project's commit."""
+    installed = {name: metadata.version(name) for name in LIBRARIES if _is_installed(name)}
+    return {
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": describe_commit(),
+        "machine": {"processor": name_processor(), "cores": os.cpu_count(), "system": platform.system()},
+        "versions": {"python": platform.python_version()} | installed,
+    }
+
+
+def describe_commit() -> str:
+    """Return the checkout's commit, with `-dirty` where files differ from it, or `unknown` outside a
+    checkout.
+    """
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def name_processor() -> str:
+    """Return the processor's name as the system has it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = (
+        [
+            line.split(":", 1)[1].strip()
+            for line in cpuinfo.read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        if cpuinfo.exists()
+        else []
+    )
+    return names[0] if names else platform.processor() or platform.machine()
