@@ -5,9 +5,9 @@ people; a bad row is named by file and line.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from helpers.errors import StudyError
 from helpers.paths import shown
-from helpers.settings import shorten
+from helpers.settings import is_plain, shorten
 
 AnyRow = TypeVar("AnyRow", bound=BaseModel)
 
@@ -155,9 +155,9 @@ def name_rows(rows: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, dic
     """
     own = [_own_id(row.get("id")) for _, row in rows]
     _check_unique("id", [(place, name) for (place, _), name in zip(rows, own, strict=True)])
-    taken, named = set(own), []
+    taken, numbers, named = set(own), Counter[str](), []
     for name, (place, row) in zip(own, rows, strict=True):
-        new = name or _make_id(row, taken)
+        new = name or _make_id(row, taken, numbers)
         taken.add(new)
         named.append((place, {"id": new} | row | {"id": new}))
     return named
@@ -182,15 +182,22 @@ def _own_id(value: Any) -> str | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # as pandas writes a column of numbers that has gaps
     is_name = isinstance(value, str | int) and not isinstance(value, bool)
-    return str(value).strip() or None if is_name else None
+    line = "".join(letter if is_plain(letter) else " " for letter in str(value))  # ids are cells of tables
+    return line.strip() or None if is_name else None
 
 
-def _make_id(row: dict[str, Any], taken: set[str]) -> str:
+def _make_id(row: dict[str, Any], taken: set[str | None], numbers: Counter[str]) -> str:
+    """Return an id made of a row's text that no other row has; `numbers` says how far earlier equal rows have
+    counted.
+    """
     texts = [row.get(name) or "" for name in ("instruction", "input", "output")]
     text = texts if any(texts) else {name: value for name, value in row.items() if name != "id"}
     name = f"row-{hashlib.sha256(json.dumps(text, sort_keys=True).encode()).hexdigest()[:12]}"
-    number = next(n for n in itertools.count(1) if (name if n == 1 else f"{name}-{n}") not in taken)
-    return name if number == 1 else f"{name}-{number}"
+    while True:
+        numbers[name] += 1
+        new = name if numbers[name] == 1 else f"{name}-{numbers[name]}"
+        if new not in taken:
+            return new
 
 
 def validate_row(place: str, row: dict[str, Any], schema: type[AnyRow]) -> AnyRow:
