@@ -1,5 +1,7 @@
 """The account of a model."""
 
+import os
+
 import pytest
 
 from helpers.errors import StudyError
@@ -59,6 +61,41 @@ def test_the_account_outlives_the_process_and_a_line_that_was_broken_off(runs):
     assert "0.30 US dollars" in again.describe()
     again.reserve("lost", 0, 10_000)
     assert ledger().spent.usd == pytest.approx(0.63)  # the first one may have been billed
+
+
+def test_entries_that_are_gathered_are_flushed_once_and_outlive_the_process(runs, monkeypatch):
+    flushed = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda place: flushed.append(place) or fsync(place))
+    account = ledger()
+    with account.gather():
+        tickets = [account.reserve(str(n), 0, 100) for n in range(300)]
+    assert len(flushed) == 1
+    again = ledger()
+    assert again.spent == account.spent
+    again.settle(tickets[0], Usage(input_tokens=0, output_tokens=0))
+    assert len(flushed) == 2
+    assert ledger().spent.tokens == 299 * 100
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.4, 0.999])
+def test_of_gathered_entries_that_a_kill_cuts_off_those_that_are_whole_count(runs, kept):
+    account = ledger()
+    with account.gather():
+        for n in range(50):
+            account.reserve(str(n), 0, 100)
+    path = next(runs.glob("replies/*/ledger.jsonl"))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data))])
+    assert ledger().spent.tokens == 100 * path.read_bytes().count(b"\n")
+
+
+def test_what_a_block_that_fails_has_gathered_is_on_the_disk(runs):
+    account = ledger()
+    with pytest.raises(KeyboardInterrupt), account.gather():
+        account.reserve("a", 0, 100)
+        raise KeyboardInterrupt
+    assert ledger().spent.tokens == 100
 
 
 def test_a_batch_costs_half():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.files import sha256_text, write_text
 from helpers.paths import shown
 from helpers.progress import tell
 from helpers.provider.batch_answers import Answer, BatchAnswers, as_object
@@ -24,7 +25,6 @@ from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.request_fields import RequestFields
 from helpers.provider.wire import is_permanent
 from helpers.provider.words import quote_line
-from helpers.store import sha256_text, write_text
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -164,6 +164,21 @@ class BatchClient:
         """Submit as many requests as the cap and one file can bear; return a line on it, None if there is no
         room for any.
         """
+        with self._ledger.gather():  # on the disk before anything is sent: fifty thousand take minutes singly
+            tickets, lines = self._reserve_all(missing)
+        if not lines:
+            return None
+        name = sha256_text(str([*tickets.values()]))[:16]  # another one when the same is submitted again
+        path, record = (
+            self._journal.folder / "batches" / f"{name}.json",
+            BatchRecord(id=None, tickets=tickets),
+        )
+        write_text(path.with_suffix(".jsonl"), "".join(lines))
+        write_text(path, record.model_dump_json())
+        return self._collect(path, record) or f"{len(tickets)} requests were answered at once"
+
+    def _reserve_all(self, missing: Mapping[str, Body]) -> tuple[dict[str, str], list[str]]:
+        """Return tickets by name and lines of as many requests as the cap and one file can bear."""
         tickets: dict[str, str] = {}
         lines, n_bytes = [], 0
         for key, body in missing.items():
@@ -177,16 +192,7 @@ class BatchClient:
                 break
             tickets[key] = ticket
             lines.append(line)
-        if not lines:
-            return None
-        name = sha256_text(str([*tickets.values()]))[:16]  # another one when the same is submitted again
-        path, record = (
-            self._journal.folder / "batches" / f"{name}.json",
-            BatchRecord(id=None, tickets=tickets),
-        )
-        write_text(path.with_suffix(".jsonl"), "".join(lines))
-        write_text(path, record.model_dump_json())
-        return self._collect(path, record) or f"{len(tickets)} requests were answered at once"
+        return tickets, lines
 
     def _collect(self, path: Path, record: BatchRecord) -> str | None:
         """Take one batch a step further; return a line on its state while it is under way, None once it is

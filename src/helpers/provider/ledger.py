@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from helpers.errors import StudyError
@@ -87,6 +89,7 @@ class Ledger:
         entries, self._n_bytes = self._read_account()
         self._n_entries = len(entries)
         self._file: TextIO | None = None
+        self._gathers = False
 
     def _read_account(self) -> tuple[list[dict[str, Any]], int]:
         """Apply the entries on disk; return them and the bytes that they take.
@@ -116,7 +119,7 @@ class Ledger:
 
     @property
     def spent(self) -> Amount:
-        """What is settled and what is open, the latter at its most."""
+        """What is settled, and the most that the open requests can cost."""
         return self.settled + self._at_risk
 
     def reserve(self, key: str, n_input: int, n_output: int) -> str | None:
@@ -216,6 +219,18 @@ class Ledger:
                 else reserved
             )
 
+    @contextmanager
+    def gather(self) -> Iterator[None]:
+        """Put the entries of the block on the disk at its end, all at once. Nothing that they set money aside
+        for may be sent within the block.
+        """
+        self._gathers = True
+        try:
+            yield
+        finally:
+            self._gathers = False
+            self._flush()
+
     def _record(self, entry: dict[str, Any]) -> None:
         self._apply(entry)
         self._n_entries += 1
@@ -225,5 +240,10 @@ class Ledger:
                 os.truncate(self._path, self._n_bytes)  # a line that a kill broke off
             self._file = self._path.open("a", encoding="utf-8")
         self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        if not self._gathers:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
