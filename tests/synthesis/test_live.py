@@ -367,5 +367,5 @@ def test_an_interrupt_waits_for_what_is_under_way_and_no_longer(provider, monkey
         assert time.monotonic() - started < 2
         asyncio.run_coroutine_threadsafe(client.close(), loop).result()
     kept = len(list(journal_of(provider).folder.glob("*.jsonl"))) - 1
-    assert first.request == 0
+    assert first.reply.request == 0
     assert kept == sum(provider.sent.values()) >= before

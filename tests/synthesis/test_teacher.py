@@ -7,7 +7,7 @@ from helpers.provider.journal import Completion
 from helpers.records import Usage
 from helpers.synthesis.labels import parse_labels
 from helpers.synthesis.settings import SynthesisSettings
-from helpers.synthesis.teacher import converse, replay_teacher
+from helpers.synthesis.teacher import converse, parse_teacher_reply, replay_teacher
 
 TWO_TASKS = "".join(
     f"{n}. Instruction: Name drug {n}\n{n}. Input: case {n}\n{n}. Output: drug\n" for n in (4, 5)
@@ -28,19 +28,19 @@ def completion(text, n_output=10, finish_reason="stop"):
 
 
 def hold(settings, *answers):
-    """Carry a conversation to its end with given answers; return what was asked and the reply."""
+    """Carry a conversation to its end with given answers; return what was asked, the reply and its tasks."""
     conversation, asked = converse(settings, 7, ("seed-001",), "prompt"), []
     asked.append(next(conversation))
     for answer in answers:
         try:
             asked.append(conversation.send(answer))
         except StopIteration as end:
-            return asked, end.value
+            return asked, *end.value
     raise AssertionError("the conversation went on")
 
 
 def test_a_list_is_asked_for_tasks_then_for_their_categories():
-    asked, reply = hold(
+    asked, reply, tasks = hold(
         SynthesisSettings(teacher="toy"),
         completion(TWO_TASKS),
         completion('{"4": "qa", "5": "ie"}', n_output=3),
@@ -48,22 +48,26 @@ def test_a_list_is_asked_for_tasks_then_for_their_categories():
     assert asked[0]["messages"][0]["content"] == "prompt"
     assert "4. Name drug 4" in asked[1]["messages"][0]["content"]
     assert reply.categories == {4: "qa", 5: "ie"}
+    assert tasks == parse_teacher_reply(reply.text, reply.finish_reason, "list")
+    assert [task.instruction for task in tasks] == ["Name drug 4", "Name drug 5"]
     assert reply.source == "toy-2026-01-01"
     assert reply.usage == Usage(input_tokens=10, output_tokens=13)
 
 
 def test_json_is_asked_once_by_a_schema_and_survives_a_break():
-    asked, reply = hold(
+    asked, reply, tasks = hold(
         SynthesisSettings(teacher="toy", reply_format="json"), completion(IN_JSON, finish_reason="length")
     )
     assert asked[0]["response_format"]["json_schema"]["strict"]
     assert reply.categories == {4: "qa"}
     assert reply.finish_reason == "length"
+    assert [task.instruction for task in tasks] == ["Name it"]
 
 
 def test_with_the_classifier_no_categories_are_asked_for():
-    asked, reply = hold(SynthesisSettings(teacher="toy", labeller="classifier"), completion(TWO_TASKS))
+    asked, reply, tasks = hold(SynthesisSettings(teacher="toy", labeller="classifier"), completion(TWO_TASKS))
     assert len(asked) == 1
+    assert len(tasks) == 2
     assert reply.categories == {}
 
 

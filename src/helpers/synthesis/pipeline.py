@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from helpers.files import sha256_file
 from helpers.jsonl import dump_row, read_rows
 from helpers.paths import BENCHMARK, SEED_TASKS
 from helpers.progress import Advance, track
@@ -17,7 +18,7 @@ from helpers.provider.conversations import ask_live
 from helpers.provider.journal import Conversation, Journal
 from helpers.provider.ledger import ProviderLimits
 from helpers.records import SeedTask, TeacherReply
-from helpers.store import Run, run_stage, sha256_file
+from helpers.store import Run, run_stage
 from helpers.synthesis.counts import count_reply, count_wanted
 from helpers.synthesis.draws import draw_seeds
 from helpers.synthesis.filters import find_fault, read_benchmark_runs
@@ -25,7 +26,14 @@ from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.requests import N_SHOWN, build_request
 from helpers.synthesis.settings import RECORDED, SynthesisSettings, check_choices
-from helpers.synthesis.teacher import REPLIES, converse, name_teacher, parse_teacher_reply, replay_teacher
+from helpers.synthesis.teacher import (
+    REPLIES,
+    ReadReply,
+    converse,
+    name_teacher,
+    parse_teacher_reply,
+    replay_teacher,
+)
 
 INSTRUCTIONS = "instructions.jsonl"
 BENCHMARK_FILES = tuple(sorted(BENCHMARK.glob("*.jsonl")))
@@ -88,7 +96,7 @@ def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None
 def write_rows(
     folder: Path,
     check: TaskFilter,
-    replies: Iterator[TeacherReply],
+    replies: Iterator[ReadReply],
     counts: Counter[str],
     advance: Advance,
 ) -> dict[str, Any]:
@@ -99,9 +107,8 @@ def write_rows(
     names = ("replies.jsonl", "tasks.jsonl", INSTRUCTIONS)
     reply_file, task_file, row_file = ((folder / name).open("w", encoding="utf-8") for name in names)
     with reply_file, task_file, row_file:
-        for reply in replies:
+        for reply, parsed in replies:
             reply_file.write(dump_row(reply))
-            parsed = parse_teacher_reply(reply.text, reply.finish_reason, check.settings.reply_format)
             tasks = list(check(reply, parsed))
             counts.update(count_reply(reply, parsed, tasks))
             for task in tasks:
@@ -135,7 +142,7 @@ def plan_requests(
 
 def open_conversations(
     settings: SynthesisSettings, seeds: Mapping[str, SeedTask]
-) -> Iterator[Conversation[TeacherReply]]:
+) -> Iterator[Conversation[ReadReply]]:
     """Yield the conversation of each request with a live teacher, not begun."""
     return (
         converse(settings, request, seed_ids, prompt)
@@ -148,13 +155,16 @@ def collect_replies(
     limits: ProviderLimits,
     seeds: Mapping[str, SeedTask],
     wanted: Callable[[], int] | None = None,
-) -> Iterator[TeacherReply]:
-    """Yield the reply to each request in order; a live teacher's answers come from the journal where they are
-    there already, and no more are asked for ahead than `wanted` says.
+) -> Iterator[ReadReply]:
+    """Yield the reply to each request in order, with its tasks; a live teacher's answers come from the
+    journal where they are there already, and no more are asked for ahead than `wanted` says.
     """
     if settings.teacher == RECORDED:
         ask = replay_teacher()
-        yield from (ask(*planned) for planned in plan_requests(settings, seeds))
+        for reply in (ask(*planned) for planned in plan_requests(settings, seeds)):
+            yield ReadReply(
+                reply, parse_teacher_reply(reply.text, reply.finish_reason, settings.reply_format)
+            )
         return
     journal = Journal(name_teacher(settings))
     plan = partial(open_conversations, settings, seeds)

@@ -1,19 +1,18 @@
-"""The teacher: what is asked of it for one request, and the recorded replies that answer in its stead by
-default.
-"""
+"""The teacher: what it is asked for one request, and the recorded replies that take its place by default."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
 from helpers.paths import SEEDS
 from helpers.provider.journal import Body, Conversation, RemoteModel
 from helpers.provider.wire import build_body
-from helpers.records import TeacherReply, Usage
+from helpers.records import Category, TeacherReply, Usage
 from helpers.synthesis.labels import parse_labels
 from helpers.synthesis.parsing import ParsedTask, parse_json_reply, parse_reply
 from helpers.synthesis.requests import JSON, LIST, N_SHOWN, REPLY_SCHEMA, build_label_request, prompt_sha256
@@ -26,6 +25,13 @@ MAX_LABEL_TOKENS = 2000
 Ask = Callable[[int, tuple[str, ...], str], TeacherReply]
 
 
+class ReadReply(NamedTuple):
+    """A reply, and the tasks that were cut out of it."""
+
+    reply: TeacherReply
+    tasks: list[ParsedTask]
+
+
 def name_teacher(settings: SynthesisSettings) -> RemoteModel:
     """Return the live teacher that `SynthesisSettings` name."""
     return RemoteModel("teacher", settings.teacher, settings.teacher_url)
@@ -34,8 +40,7 @@ def name_teacher(settings: SynthesisSettings) -> RemoteModel:
 def replay_teacher(path: Path = REPLIES) -> Ask:
     """Return a teacher that looks replies up by the sha256 of the prompt they were written for.
 
-    The recorded replies were written for this project in the teacher's stead; no language model of a provider
-    wrote them.
+    The recorded replies were written for this project; no language model of a provider wrote them.
     """
     replies = {reply.prompt_sha256: reply for reply in read_rows(path, TeacherReply)}
 
@@ -56,12 +61,12 @@ def replay_teacher(path: Path = REPLIES) -> Ask:
 
 def converse(
     settings: SynthesisSettings, request: int, seed_ids: tuple[str, ...], prompt: str
-) -> Conversation[TeacherReply]:
-    """Yield what a live teacher is asked for one request, take each answer, return the reply.
+) -> Conversation[ReadReply]:
+    """Yield what a live teacher is asked for one request, take each answer, return the reply with its tasks.
 
     First come the tasks; then, in the 'list' format, their categories, unless the classifier of `categories`
-    is to give them. Whoever drives the conversation decides how the answers are had: from the journal, one by
-    one, or in a batch.
+    is to give them. The caller decides where the answers come from: the journal, single requests,
+    or a batch.
 
     Args:
         settings: `SynthesisSettings`.
@@ -70,21 +75,17 @@ def converse(
         prompt: what is asked.
     """
     answer = yield build_teacher_body(settings, prompt, request, MAX_REPLY_TOKENS)
-    bills, labels, label_finish_reason = [answer.usage], {}, None
-    if settings.reply_format == JSON:
-        labels = parse_json_reply(answer.text, N_SHOWN + 1)[1]
-    else:
-        complete = [
-            task for task in parse_teacher_reply(answer.text, answer.finish_reason, LIST) if task.is_complete
-        ]
-        if complete and settings.labeller == "teacher":
-            labelled = yield build_teacher_body(
-                settings, build_label_request(complete), request, MAX_LABEL_TOKENS, wants_tasks=False
-            )
-            labels = parse_labels(labelled.text, [task.number for task in complete])
-            label_finish_reason = labelled.finish_reason
-            bills.append(labelled.usage)
-    return TeacherReply(
+    tasks, labels = _split_reply(answer.text, answer.finish_reason, settings.reply_format)
+    bills, label_finish_reason = [answer.usage], None
+    complete = [task for task in tasks if task.is_complete]
+    if complete and settings.reply_format == LIST and settings.labeller == "teacher":
+        labelled = yield build_teacher_body(
+            settings, build_label_request(complete), request, MAX_LABEL_TOKENS, wants_tasks=False
+        )
+        labels = parse_labels(labelled.text, [task.number for task in complete])
+        label_finish_reason = labelled.finish_reason
+        bills.append(labelled.usage)
+    reply = TeacherReply(
         request=request,
         seed_ids=seed_ids,
         prompt_sha256=prompt_sha256(prompt),
@@ -95,6 +96,7 @@ def converse(
         usage=_add_usage(bills),
         label_finish_reason=label_finish_reason,
     )
+    return ReadReply(reply, tasks)
 
 
 def build_teacher_body(
@@ -120,8 +122,20 @@ def parse_teacher_reply(text: str, finish_reason: str, reply_format: str) -> lis
     An item whose number is that of a shown seed, or comes a second time, counts as incomplete: the teacher
     repeats the list instead of going on with it.
     """
-    tasks = parse_reply(text, finish_reason) if reply_format == LIST else []
-    tasks = tasks or parse_json_reply(text, N_SHOWN + 1)[0]  # some answer a list in JSON
+    return _split_reply(text, finish_reason, reply_format)[0]
+
+
+def _split_reply(
+    text: str, finish_reason: str, reply_format: str
+) -> tuple[list[ParsedTask], dict[int, Category]]:
+    """Return the tasks of a reply, and their categories where the format has both in one reply."""
+    if reply_format == LIST and (tasks := parse_reply(text, finish_reason)):
+        return _refuse_repeats(tasks), {}
+    tasks, labels = parse_json_reply(text, N_SHOWN + 1)  # some answer a list in JSON
+    return _refuse_repeats(tasks), labels if reply_format == JSON else {}
+
+
+def _refuse_repeats(tasks: Iterable[ParsedTask]) -> list[ParsedTask]:
     seen = set(range(N_SHOWN + 1))
     sound = []
     for task in tasks:
