@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -51,7 +52,7 @@ def test_one_command_makes_an_adapter_that_plain_peft_loads_and_that_changes_the
 
 
 def test_the_card_says_what_the_adapter_is_made_of(toy_model, instruction_file, tmp_path, runs):
-    from helpers.store import sha256_file
+    from helpers.files import sha256_file
 
     run(
         "--model",
@@ -65,6 +66,9 @@ def test_the_card_says_what_the_adapter_is_made_of(toy_model, instruction_file, 
         *OPTIONS,
     )
     card = (tmp_path / "out" / "README.md").read_text()
+    assert str(Path(toy_model).parent) not in card  # whose machine it was is nobody's concern
+    assert f"A LoRA adapter for {Path(toy_model).name}, tuned on" in card
+    assert "`base_model_name_or_path`" in card
     assert card.startswith("---\nlibrary_name: peft\n")
     assert sha256_file(instruction_file) in card
     assert "| lora_rank | `2` |" in card

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from helpers.models.hub import split_revision
@@ -14,7 +15,7 @@ from helpers.tuning.settings import TuningSettings
 CARD = "README.md"
 LIMITS = """Not for clinical use. The adapter was made for a study of methods: a model tuned with it gives
 wrong and unsafe answers in fluent sentences. It was tuned once, with one seed; neither its rows nor its
-answers were checked for bias or safety. Whoever uses it also keeps to the terms of the model below it and
+answers were checked for bias or safety. Who uses it must also keep to the terms of the model below it and
 of the rows it was tuned on."""
 
 
@@ -41,8 +42,8 @@ def describe_adapter(
             *_front_matter(settings.model, "peft", "[lora, biomedical, not-for-clinical-use]"),
             "# LoRA adapter of the BioInstruct study",
             "",
-            f"A LoRA adapter for {settings.model}, tuned on biomedical instructions; the loss counts on "
-            "responses only.",
+            f"A LoRA adapter for {_name(settings.model)}, tuned on biomedical instructions; the loss counts "
+            "on responses only.",
             "",
             "## Load it",
             "",
@@ -55,6 +56,7 @@ def describe_adapter(
             "```",
             "",
             *_weights_note(settings.model),
+            *_folder_note(settings.model),
             *_data(settings, inputs, facts),
             *_parameters(settings, facts),
             "## Scores",
@@ -95,9 +97,10 @@ def _data(settings: TuningSettings, inputs: Mapping[str, str], facts: Mapping[st
 
 
 def _parameters(settings: TuningSettings, facts: Mapping[str, Any]) -> list[str]:
+    shown = dataclasses.replace(settings, model=_name(settings.model))
     rows = [
-        [field.name, f"`{getattr(settings, field.name)}`", field.metadata["help"]]
-        for field in dataclasses.fields(settings)
+        [field.name, f"`{getattr(shown, field.name)}`", field.metadata["help"]]
+        for field in dataclasses.fields(shown)
     ]
     return [
         "## Parameters",
@@ -123,7 +126,7 @@ def describe_merged(model: str, identity: str, adapter: str) -> str:
             *_front_matter(model, "transformers", "[biomedical, not-for-clinical-use]"),
             "# Tuned model of the BioInstruct study",
             "",
-            f"{name_upstream(model)} with a LoRA adapter merged into its weights.",
+            f"{name_upstream(_name(model))} with a LoRA adapter merged into its weights.",
             "",
             "- transformers: `AutoModelForCausalLM.from_pretrained(FOLDER)`",
             "- vLLM: `vllm serve FOLDER`",
@@ -152,9 +155,30 @@ def _weights_note(model: str) -> list[str]:
     ]
 
 
+def _is_folder(model: str) -> bool:
+    return model not in WHEEL_MODELS and Path(model).is_dir()
+
+
+def _name(model: str) -> str:
+    """Return a model's name as a card may show it: of a folder the last part, since the others say whose
+    machine it lay on.
+    """
+    return Path(model).resolve().name if _is_folder(model) else model
+
+
+def _folder_note(model: str) -> list[str]:
+    if not _is_folder(model):
+        return []
+    return [
+        "The base lay in a folder, which `base_model_name_or_path` in `adapter_config.json` names: set it to "
+        "where others find that model before you publish the adapter.",
+        "",
+    ]
+
+
 def _front_matter(model: str, library: str, tags: str) -> list[str]:
     name = name_upstream(model)
-    on_hub = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    on_hub = name.count("/") == 1 and not _is_folder(model)
     return [
         "---",
         *([f"base_model: {split_revision(name)[0]}"] if on_hub else []),
@@ -167,7 +191,9 @@ def _front_matter(model: str, library: str, tags: str) -> list[str]:
 
 
 def _place(model: str) -> str:
-    return f"folder that `study fetch {model}` names" if model in WHEEL_MODELS else model
+    if model in WHEEL_MODELS:
+        return f"folder that `study fetch {model}` names"
+    return f"path/of/{_name(model)}" if _is_folder(model) else model
 
 
 def _scores(scores: Sequence[Mapping[str, Any]]) -> list[str]:
