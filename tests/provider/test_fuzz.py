@@ -1,5 +1,5 @@
-"""Odd answers, drawn with a fixed seed, through the real client: each gives a completion or one message, the
-cap holds, and what was paid for is found again.
+"""Odd answers through the real client, known ones by name and others drawn with a fixed seed: each gives a
+completion or one message, the cap holds, and what was paid for is found again.
 """
 
 import copy
@@ -15,8 +15,9 @@ from helpers.provider.conversations import ask_live
 from helpers.provider.journal import Completion, Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.wire import GarbledError, build_body, ordered_delay, parse_duration, read_completion
+from helpers.records import Usage
 
-N_ANSWERS = 120
+N_ANSWERS, N_VALUES = 120, 5_000
 KEY = "sk-fuzz-0123456789abcdef"
 MODEL = RemoteModel("teacher", "toy", "http://fuzz.example/v1")
 LIMITS = ProviderLimits(max_cost_tokens=10**7, n_parallel=1, timeout_seconds=5)
@@ -70,6 +71,86 @@ WAITS = (
     "Wed, 21 Oct 2015 07:28:00 GMT",
     "9" * 400,
 )
+
+
+def whole(usage=WHOLE["usage"], finish_reason="stop", model="m", more=None, **message):
+    """Return the JSON of a completion with another message, usage or model."""
+    said = {"role": "assistant", "content": "hm"} | message
+    choice = {"index": 0, "finish_reason": finish_reason, "message": said}
+    return json.dumps(WHOLE | {"choices": [choice], "usage": usage, "model": model} | (more or {})).encode()
+
+
+def count(prompt, completion):
+    return {"prompt_tokens": prompt, "completion_tokens": completion}
+
+
+NO_JSON, NO_MESSAGE, BILLED = "its answer is no JSON", "its answer has no message", {"usage": (9, 9)}
+CALL = {"id": "x", "type": "function", "function": {"name": "label", "arguments": "{}"}}
+SHAPES = {
+    "a stream of events": (b'data: {"choices": []}\n\ndata: [DONE]\n', "a stream of events"),
+    "a named event": (b"event: delta\ndata: 1\n\n", "a stream of events"),
+    "a page": (b"<html><title>Sign in</title></html>", "a web page (Sign in)"),
+    "a page after blank lines": (b"\r\n\t <!DOCTYPE html>", "a web page"),
+    "nothing": (b"", NO_JSON),
+    "half of it": (whole()[:40], NO_JSON),
+    "two in one": (whole() * 2, NO_JSON),
+    "no UTF-8": (b"\xff\xfe\x00", NO_JSON),
+    "deep and open": (b'{"choices": ' + b"[" * 50_000, NO_JSON),
+    "deep and closed": (b'{"choices": ' + b"[" * 50_000 + b"]" * 50_000 + b"}", NO_JSON),
+    "a number of 5,000 digits": (whole()[:-1] + b', "n": ' + b"9" * 5_000 + b"}", NO_JSON),
+    "a list": (b"[]", NO_MESSAGE),
+    "null": (b"null", NO_MESSAGE),
+    "no choices": (whole(more={"choices": []}), NO_MESSAGE),
+    "choices that are null": (whole(more={"choices": None}), NO_MESSAGE),
+    "choices that are an object": (whole(more={"choices": {"0": {}}}), NO_MESSAGE),
+    "a choice that is null": (whole(more={"choices": [None]}), NO_MESSAGE),
+    "a message that is a text": (whole(more={"choices": [{"message": "hm"}]}), NO_MESSAGE),
+    "an error": (b'{"error": {"message": "no such model"}}', "an error: no such model"),
+    "an error that is a text": (b'{"error": "out of memory"}', "an error: out of memory"),
+    "an error that may pass": (
+        b'{"error": {"code": 502, "message": "gone"}}',
+        "an error: gone",
+    ),
+    "more tokens than there are": (whole(usage=count(9, 10**30)), "where at most 100 were asked for"),
+    "a longer text than was asked for": (whole(usage=None, content="x" * 9_000), "where at most 100"),
+    "a mark of UTF-8": (b"\xef\xbb\xbf" + whole(), BILLED),
+    "UTF-16": (whole().decode().encode("utf-16"), BILLED),
+    "an error that is null": (whole(more={"error": None}), BILLED),
+    "an error beside an answer": (whole(more={"error": {"message": "slow"}}), BILLED),
+    "content that is null": (whole(content=None), BILLED | {"text": ""}),
+    "content that is a number": (whole(content=7), BILLED | {"text": ""}),
+    "content in parts": (
+        whole(content=[{"type": "text", "text": "h"}, None, {"text": "m"}, {"text": 7}]),
+        BILLED | {"text": "hm"},
+    ),
+    "half a letter": (whole(content="h\ud800m"), BILLED | {"text": "h?m"}),
+    "a refusal": (
+        whole(content=None, refusal="No."),
+        BILLED | {"text": "", "finish_reason": "content_filter"},
+    ),
+    "a call of a tool": (
+        whole(content=None, tool_calls=[CALL], finish_reason="tool_calls"),
+        BILLED | {"text": "", "finish_reason": "other"},
+    ),
+    "a reason in capitals": (whole(finish_reason="LENGTH"), BILLED | {"finish_reason": "length"}),
+    "a reason that is null": (whole(finish_reason=None), BILLED | {"finish_reason": "other"}),
+    "a reason that is a list": (whole(finish_reason=["stop"]), BILLED | {"finish_reason": "other"}),
+    "no usage": (whole(usage=None), {"usage": None}),
+    "usage in digits as texts": (whole(usage=count("9", "9")), BILLED),
+    "usage in words": (whole(usage=count("nine", "nine")), {"usage": None}),
+    "usage that is a list": (whole(usage=[9, 9]), {"usage": None}),
+    "usage below zero": (whole(usage=count(-9, 9)), {"usage": None}),
+    "usage in fractions": (whole(usage=count(9.5, 9)), {"usage": None}),
+    "usage without an end": (
+        whole().replace(b": 9,", b": 1e999,"),
+        {"usage": None},
+    ),
+    "usage that is no number": (whole().replace(b": 9,", b": NaN,"), {"usage": None}),
+    "half a usage": (whole(usage={"prompt_tokens": 9}), {"usage": None}),
+    "a model that is a path": (whole(model="/home/someone/models/toy"), BILLED | {"model": "toy"}),
+    "a model that is a list": (whole(model=["m"]), BILLED | {"model": "toy"}),
+    "a model of two lines": (whole(model="m\n\x1b[31m"), BILLED | {"model": "m [31m"}),
+}
 
 
 def spoil(value, draw):
@@ -156,9 +237,27 @@ def test_no_answer_is_too_odd_to_be_taken(server):
     assert 0 < Ledger(journal, LIMITS).spent.tokens <= LIMITS.max_cost_tokens
 
 
+@pytest.mark.parametrize("name", SHAPES)
+def test_answers_of_known_shapes_are_read_or_refused_as_they_should_be(server, name):
+    content, expected = SHAPES[name]
+    server((200, {"content-type": "application/json"}, content))
+    body, journal = build_body("toy", "prompt", 0, 100, 1), Journal(MODEL)
+    if isinstance(expected, str):
+        with pytest.raises(StudyError) as found:
+            list(ask_live([converse(body)], journal, LIMITS))
+        assert expected in str(found.value)
+        return
+    [answer] = ask_live([converse(body)], journal, LIMITS)
+    usage = expected.get("usage") and Usage(input_tokens=9, output_tokens=9)
+    plain = {"model": "m", "finish_reason": "stop", "text": "hm"} | expected | {"usage": usage}
+    assert answer == journal.find(body) == Completion(**plain)
+    spent = Ledger(journal, LIMITS).spent.tokens
+    assert spent == 18 if usage else spent > 100  # no bill counts as the most that it can have been
+
+
 def test_no_value_is_too_odd_for_the_readers():
     draw = random.Random(8)
-    for _ in range(5_000):
+    for _ in range(N_VALUES):
         value = WHOLE
         for _ in range(draw.randint(1, 5)):
             value = spoil(value, draw) if isinstance(value, dict | list) else value
@@ -170,3 +269,10 @@ def test_no_value_is_too_odd_for_the_readers():
         for text in (*WAITS, "1m" * 500, "\ud800", "9" * 5_000 + "s"):
             assert ordered_delay({name: text}) >= 0
             assert parse_duration(text) >= 0
+
+
+def test_how_many_odd_answers_there_are(capsys):
+    counts = {"of known shapes": len(SHAPES), "drawn": N_ANSWERS, "values for the readers": N_VALUES}
+    with capsys.disabled():
+        print(" odd answers: " + ", ".join(f"{n:,} {what}" for what, n in counts.items()), end=" ")  # noqa: T201
+    assert len(SHAPES) >= 40
