@@ -9,7 +9,6 @@ import dataclasses
 import difflib
 import os
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import yaml
 
 from helpers.analysis.published.tables import AuditSettings
 from helpers.errors import StudyError
+from helpers.files import write_text
 from helpers.paths import NOTEBOOKS, PROFILES, ROOT, runs_folder, shown
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import is_plain, pick, shorten
@@ -296,8 +296,8 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> N
         ) from None
     places = {"input_path": notebook, "output_path": published}
     executed.metadata.papermill.update({name: os.path.relpath(path, ROOT) for name, path in places.items()})
-    nbformat.write(executed, partial)
-    shutil.move(partial, published)
+    write_text(published, nbformat.writes(executed) + "\n")
+    partial.unlink()
 
 
 def report_failure(

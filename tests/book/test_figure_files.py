@@ -1,0 +1,58 @@
+"""The files of the figures, killed at any moment of their writing."""
+
+import pytest
+from matplotlib.figure import Figure
+
+from helpers.book import figure_files, gallery
+from helpers.book.figure_files import save_figures
+from helpers.study.study import Study
+
+NAMES = ("pair", "published_table4")  # drawn from what the repository holds
+
+
+@pytest.fixture
+def die_at(monkeypatch):
+    """Let the writing of figures die at a file, of which a part is written if it is a picture; returns what
+    sets its number.
+    """
+    monkeypatch.setattr(gallery, "GALLERY", {name: gallery.GALLERY[name] for name in NAMES})
+    write, save, left = figure_files.write_text, Figure.savefig, []
+
+    def count():
+        left[0] -= 1
+        return left[0] < 0
+
+    def write_text(path, text):
+        if count():
+            raise KeyboardInterrupt
+        write(path, text)
+
+    def savefig(figure, path, **options):
+        save(figure, path, **options)
+        if count():
+            path.write_bytes(path.read_bytes()[:1000])
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(figure_files, "write_text", write_text)
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return lambda number: left.insert(0, number)
+
+
+def read_all(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_figures_killed_at_any_file_are_the_same_after_a_rerun(die_at, tmp_path):
+    study, n_files = Study.from_parameters({}), 4 * len(NAMES)
+    die_at(n_files)
+    assert list(save_figures(study, tmp_path / "whole")) == list(NAMES)
+    whole = read_all(tmp_path / "whole")
+    assert len(whole) == n_files
+    for number in range(n_files):
+        folder = tmp_path / str(number)
+        die_at(number)
+        with pytest.raises(KeyboardInterrupt):
+            list(save_figures(study, folder))
+        die_at(n_files)
+        assert list(save_figures(study, folder)) == list(NAMES)
+        assert read_all(folder) == whole
