@@ -1,10 +1,13 @@
 """Losses of the grid's cells: measured, written as tables without text, read back the same."""
 
+import json
+
 import pandas as pd
 import pytest
 
 from helpers.analysis.statistics import contrast
 from helpers.errors import StudyError
+from helpers.jsonl import dump_rows
 from helpers.study.endpoints import keep_held_out, keep_tasks, take_endpoint
 from helpers.study.losses import export_losses, load_losses
 from helpers.study.study import Study
@@ -154,3 +157,33 @@ def test_averages_by_rows_and_by_tokens_are_kept_apart():
 def test_the_gain_of_a_cell_is_a_contrast_like_any_other():
     items = take_endpoint(pd.concat([LOSSES, LOSSES.assign(item=lambda t: t["item"] + "2")]).assign(seed=1))
     assert contrast(items, {"qa": 1, "base": -1})["estimate"] == pytest.approx(2 / 3)
+
+
+def test_names_that_could_be_numbers_or_missing_values_stay_names(toy_model, tmp_path):
+    names = ("NA", "1e5", "null")
+    rows = [
+        {"id": f"{n}e{place}", "category": name, "instruction": f"Name drug {n}", "output": f"drug {n}"}
+        for place, name in enumerate(names)
+        for n in range(8)
+    ]
+    rows += [{"id": name, "category": "NA", "instruction": f"Say {name}", "output": name} for name in names]
+    (tmp_path / "rows.jsonl").write_text(dump_rows(rows))
+    parameters = {
+        "model": toy_model,
+        "instructions": str(tmp_path / "rows.jsonl"),
+        "lattice": "+".join(names),
+    }
+    parameters |= {"n_rows": 3, "tasks": "evidence_yesno", "n_loss_items": 2, "held_out_share": 0.5}
+    study = Study.from_parameters(parameters | {"answers": "none", "controls": ""})
+    held_out = [json.loads(line) for line in study.held_out_file.read_text().splitlines()]
+    table = study.collect_losses(["base", "NA"])
+    measured = table[table["cell"] == "NA"]
+    assert sorted(measured["item"]) == sorted(row["id"] for row in held_out)
+    assert set(measured["task"]) == {f"held_out_{name}" for name in names}
+    export_losses(study, study.plan_cells(["base", "NA", "1e5"]), tmp_path / "tables")
+    export_losses(study, study.plan_cells(["null"]), tmp_path / "tables")
+    tables = load_losses(tmp_path / "tables")
+    assert list(tables.cells["cell"]) == ["base", "NA", "1e5", "null"]
+    read = tables.collect(["NA"], 3)
+    assert sorted(read["item"]) == sorted(measured["item"])
+    assert set(read["category"]) == set(names)

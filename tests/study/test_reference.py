@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from helpers.errors import StudyError
-from helpers.evaluation.stage import prepare_task_runs
+from helpers.evaluation.task_runs import prepare_task_runs
 from helpers.study import reference
 from helpers.study.reference import (
     CELLS,
@@ -15,7 +15,7 @@ from helpers.study.reference import (
     SCORES,
     export_grid,
     load_reference,
-    read_table,
+    read_whole_table,
     write_table,
 )
 from helpers.study.study import Study
@@ -145,7 +145,7 @@ def test_ids_of_items_stay_as_they_are(tmp_path):
             index=pd.MultiIndex.from_tuples([("medqa", "0592"), ("medqa", "1")], names=["task", "item"]),
         )
         write_table(tmp_path / SCORES, table, ["task", "item"])
-    found = read_table(tmp_path / SCORES)
+    found = read_whole_table(tmp_path / SCORES)
     assert found["item"].tolist() == ["0592", "1"]
     assert found["qa-n4-s1"].tolist() == [0.5, 1.0]
 
@@ -175,7 +175,7 @@ def test_every_row_carries_the_id_of_its_cell(parameters, tmp_path):
         for plan in study.plan_grid()
         if plan.name in study.grid.lattice_cells and plan.n_rows in (0, 4)
     }
-    scores = read_table(tmp_path / SCORES).set_index(["task", "item"])
+    scores = read_whole_table(tmp_path / SCORES).set_index(["task", "item"])
     for cell_id, rows in found.items.groupby("id"):
         assert (
             rows["score"].tolist()

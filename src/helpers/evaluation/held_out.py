@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.adapters import SharedBase, find_adapter
+from helpers.evaluation.merging import SharedBase, find_adapter
 from helpers.evaluation.partial import PartialAnswers, plan_batches
 from helpers.evaluation.settings import EvaluationSettings
+from helpers.files import sha256_file
 from helpers.jsonl import read_rows
 from helpers.models.adapters import identify_adapter
 from helpers.models.load import describe_format, identify_model
 from helpers.progress import track
 from helpers.prompts import PAPERS_FORMAT, PromptFormat
 from helpers.records import Instruction
-from helpers.store import Run, run_stage, sha256_file
+from helpers.store import Run, run_stage
 from helpers.tuning.rows import IGNORED, EncodedRow, collate, encode_row
 from helpers.tuning.step import predict_responses
 
@@ -156,5 +157,6 @@ def read_held_out(run: Run) -> pd.DataFrame:
     """
     import pandas as pd
 
-    table = pd.read_csv(run.file(LOSSES), dtype={"id": str, "category": str})
+    names = {"id": str, "category": str}
+    table = pd.read_csv(run.file(LOSSES), dtype=names, keep_default_na=False)  # a name may be "NA"
     return table.rename(columns={"id": "item"}).assign(task="held_out_" + table["category"])

@@ -15,12 +15,21 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.evaluation.answer_loss import measure_answer_loss, read_losses
 from helpers.evaluation.held_out import measure_held_out, read_held_out
+from helpers.files import sha256_file, write_text
+from helpers.machine import describe_machine
 from helpers.models.load import identify_model
 from helpers.paths import shown
-from helpers.store import Run, describe_machine, sha256_file, write_text
+from helpers.store import Run
 from helpers.study.cells import BASE, CellPlan
 from helpers.study.grid import tune_cell
-from helpers.study.tables import MANIFEST, begin_tables, parse_manifest, read_manifest, seal_tables
+from helpers.study.tables import (
+    MANIFEST,
+    begin_tables,
+    parse_manifest,
+    read_manifest,
+    read_table,
+    seal_tables,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +47,7 @@ def measure_cell(study: Study, plan: CellPlan, with_tasks: bool = True) -> tuple
     of the held-out rows first. Where no rows are held out, or no task is named or wanted, those are left out;
     where the cell is only looked for and not tuned yet, there are none.
     """
-    name, tuning, evaluation, instructions, data = study.settle(plan)
+    name, tuning, evaluation, instructions, data = study.describe_cell(plan)
     adapter = tune_cell(name, tuning, instructions)
     if adapter and not adapter.is_stored:
         return adapter, []
@@ -99,7 +108,7 @@ def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None
         )
         _write(folder / f"{value}.csv", wide)
     cells = pd.DataFrame([_describe_cell(plan, *found) for plan, found in measured.items()])
-    there = pd.read_csv(folder / CELLS) if (folder / CELLS).is_file() else cells.iloc[:0]
+    there = read_table(folder / CELLS) if (folder / CELLS).is_file() else cells.iloc[:0]
     cells = pd.concat([there, cells[~cells["id"].isin(there["id"])]], ignore_index=True)
     whole = dict.fromkeys(("seed", "n_tokens", "n_response_tokens"), "Int64")
     write_text(folder / CELLS, cells.astype(whole).to_csv(index=False))
@@ -112,10 +121,8 @@ def _write(path: Path, table: pd.DataFrame, whole: bool = False) -> None:
     Raises:
         StudyError: the file holds other items.
     """
-    import pandas as pd
-
     if path.is_file():
-        there = pd.read_csv(path, dtype={"item": str}).set_index(KEYS)
+        there = read_table(path).set_index(KEYS)
         if not there.index.equals(table.index):
             raise StudyError(f"{shown(path)} holds other items. Name another folder.")
         table = there if whole else there.join(table.drop(columns=[c for c in table if c in there]))
@@ -208,12 +215,10 @@ def load_losses(folder: Path) -> LossTables:
     Raises:
         StudyError: there are none, or one was altered since it was written.
     """
-    import pandas as pd
-
     manifest = read_manifest(folder)
 
     def read(name: str) -> pd.DataFrame:
-        return pd.read_csv(folder / name, dtype={"item": str}).set_index(KEYS)
+        return read_table(folder / name).set_index(KEYS)
 
     values = {name: read(f"{name}.csv") for name in VALUES}
-    return LossTables(values, read(ITEMS), pd.read_csv(folder / CELLS), manifest)
+    return LossTables(values, read(ITEMS), read_table(folder / CELLS), manifest)

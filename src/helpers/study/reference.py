@@ -16,15 +16,23 @@ from helpers.errors import StudyError
 from helpers.evaluation.loaders import find_release
 from helpers.evaluation.metrics import COUNTS, MEASURES
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.stage import TaskRun, prepare_task_runs
+from helpers.evaluation.task_runs import TaskRun, prepare_task_runs
 from helpers.evaluation.tasks import find_task
+from helpers.files import sha256_file, write_text
+from helpers.machine import describe_machine
 from helpers.models.load import identify_model
 from helpers.paths import RESULTS, shown
 from helpers.records import ChoiceItem
-from helpers.store import describe_machine, sha256_file, write_text
 from helpers.study.cells import CellPlan, GridSettings, plan_cells
 from helpers.study.grid import Cell, collect_items
-from helpers.study.tables import MANIFEST, begin_tables, parse_manifest, read_manifest, seal_tables
+from helpers.study.tables import (
+    MANIFEST,
+    begin_tables,
+    parse_manifest,
+    read_manifest,
+    read_table,
+    seal_tables,
+)
 from helpers.synthesis.public import PUBLIC, REPOSITORY
 
 if TYPE_CHECKING:
@@ -93,7 +101,7 @@ def write_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> Non
     import pandas as pd
 
     if path.is_file() and index:
-        there = read_table(path).set_index(index)
+        there = read_whole_table(path).set_index(index)
         both = [name for name in table if name in there]
         if not table.index.equals(there.index) or not np.allclose(
             table[both], there[both], atol=2e-4, equal_nan=True
@@ -104,19 +112,15 @@ def write_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> Non
             )
         table = there.join(table.drop(columns=both))
     elif path.is_file():
-        there = read_table(path)
+        there = read_whole_table(path)
         table = pd.concat([there, table[~table["id"].isin(there["id"])]], ignore_index=True)
         table = table.astype({name: kind for name, kind in WHOLE.items() if name in table})
     write_text(path, table.to_csv(index=bool(index)))
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a table as it was written: ids of items stay texts, whole numbers stay whole."""
-    import pandas as pd
-
-    table = pd.read_csv(
-        path, dtype={"item": str, "id": str, "task": str, "cell": str}, keep_default_na=False, na_values=[""]
-    )
+def read_whole_table(path: Path) -> pd.DataFrame:
+    """Read a table as it was written, whole numbers included."""
+    table = read_table(path)
     return table.astype({name: kind for name, kind in WHOLE.items() if name in table and path.name == CELLS})
 
 
@@ -250,8 +254,10 @@ def load_reference(folder: Path = REFERENCE) -> Reference:
         StudyError: a table was altered since it was written.
     """
     manifest = read_manifest(folder)
-    cells = read_table(folder / CELLS)
-    return Reference(_lengthen(read_table(folder / SCORES), cells, manifest["settings"]), cells, manifest)
+    cells = read_whole_table(folder / CELLS)
+    return Reference(
+        _lengthen(read_whole_table(folder / SCORES), cells, manifest["settings"]), cells, manifest
+    )
 
 
 def _lengthen(scores: pd.DataFrame, cells: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFrame:

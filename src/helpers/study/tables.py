@@ -5,13 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.files import sha256_file, write_text
 from helpers.paths import shown
-from helpers.store import sha256_file, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MANIFEST = "manifest.json"
+NAMES = ("id", "cell", "task", "item", "category", "commit")  # columns of names
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table as it was written: names stay texts, also those that could be a number or a missing value,
+    such as the category `NA` or the commit `12e4567`.
+    """
+    import pandas as pd
+
+    return pd.read_csv(path, dtype=dict.fromkeys(NAMES, str), keep_default_na=False, na_values=[""])
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
