@@ -117,6 +117,22 @@ def toy_model(tmp_path_factory):
     return str(folder)
 
 
+@pytest.fixture
+def tied_model(toy_model, tmp_path):
+    """Save a toy model whose output embeddings are its input embeddings."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from helpers.models.load import load_config, load_tokenizer
+
+    config = load_config(toy_model)
+    config.tie_word_embeddings = True
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "tied")
+    load_tokenizer(toy_model).save_pretrained(tmp_path / "tied")
+    return str(tmp_path / "tied")
+
+
 @pytest.fixture(scope="session")
 def shared_instruction_file(tmp_path_factory):
     """Write forty instruction rows, ten a category; return the file, which no test changes."""
@@ -152,7 +168,7 @@ def encoder(tmp_path, monkeypatch):
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     from helpers.evaluation import similarity
-    from helpers.store import sha256_file
+    from helpers.files import sha256_file
 
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
     folder = tmp_path / "models" / "all-minilm-l6-v2"
@@ -230,7 +246,7 @@ PLANTED_NOTEBOOK = (
     """
     from helpers.evaluation.answers import lay_out_answers
     from helpers.evaluation.settings import EvaluationSettings
-    from helpers.evaluation.stage import prepare_task_runs
+    from helpers.evaluation.task_runs import prepare_task_runs
 
     settings = EvaluationSettings(tasks="evidence_yesno,patient_answer", n_items=2)
     items = [(run.task.name, item.id) for run in prepare_task_runs(settings) for item in run.items]

@@ -103,12 +103,17 @@ class Instruction(BaseModel):
     output: Text
 
 
-class ChoiceItem(Row):
-    """A benchmark item with listed options; `answer` is the 0-based index of the right one."""
+class Item(Row):
+    """What every item of a benchmark says of itself."""
 
     id: Text
     split: Split
     difficulty: ItemDifficulty = "unrated"
+
+
+class ChoiceItem(Item):
+    """A benchmark item with listed options; `answer` is the 0-based index of the right one."""
+
     context: str
     question: Text
     options: Annotated[list[Text], Field(min_length=2, max_length=52)]  # as many as there are letters
@@ -129,12 +134,9 @@ class Mention(Row):
     forms: Annotated[list[Text], Field(min_length=1)]
 
 
-class MentionsItem(Row):
+class MentionsItem(Item):
     """A text and every mention of one kind in it, such as its diseases."""
 
-    id: Text
-    split: Split
-    difficulty: ItemDifficulty = "unrated"
     text: Text
     gold: Annotated[list[Mention], Field(min_length=1)]
 
@@ -159,12 +161,9 @@ class MedicationItem(MentionsItem):
     gold: Annotated[list[Medication], Field(min_length=1)]
 
 
-class PronounItem(Row):
+class PronounItem(Item):
     """A note snippet, a pronoun in it and what the pronoun stands for."""
 
-    id: Text
-    split: Split
-    difficulty: ItemDifficulty = "unrated"
     text: Text
     pronoun: Text
     gold: Mention
@@ -176,23 +175,17 @@ class PronounItem(Row):
         return self
 
 
-class DialogueItem(Row):
+class DialogueItem(Item):
     """A dialogue and the note section that a clinician would write from it."""
 
-    id: Text
-    split: Split
-    difficulty: ItemDifficulty = "unrated"
     section: Text
     text: Text
     references: Annotated[list[Text], Field(min_length=1)]
 
 
-class QuestionItem(Row):
+class QuestionItem(Item):
     """A patient's question and one or more good answers."""
 
-    id: Text
-    split: Split
-    difficulty: ItemDifficulty = "unrated"
     text: Text
     references: Annotated[list[Text], Field(min_length=1)]
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from helpers.cli import app
 from helpers.errors import StudyError
-from helpers.evaluation.adapters import SharedBase
-from helpers.models.load import identify_model, load_config, load_model, load_tokenizer, quiet_peft
+from helpers.evaluation.merging import SharedBase
+from helpers.models.load import identify_model, load_model, quiet_peft
 
 IDS = torch.tensor([[0, 9, 8, 7, 399]])
 
@@ -135,19 +135,6 @@ def make_adapter(toy_model, folder, spread=0.3, **options):
 def adapter(toy_model, tmp_path):
     make_adapter(toy_model, tmp_path / "adapter")
     return tmp_path / "adapter"
-
-
-@pytest.fixture
-def tied_model(toy_model, tmp_path):
-    """Save a toy model whose output embeddings are its input embeddings."""
-    from transformers import LlamaForCausalLM
-
-    config = load_config(toy_model)
-    config.tie_word_embeddings = True
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(tmp_path / "tied")
-    load_tokenizer(toy_model).save_pretrained(tmp_path / "tied")
-    return str(tmp_path / "tied")
 
 
 ADAPTERS = {

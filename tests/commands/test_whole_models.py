@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from helpers.cli import app
-from helpers.models.load import load_config, load_tokenizer, quiet_peft
+from helpers.models.load import load_tokenizer, quiet_peft
 from helpers.prompts import Prompt, PromptFormat
 
 IDS = torch.tensor([[0, 9, 8, 7, 399]])
@@ -54,19 +54,6 @@ def tuned(toy_model, instruction_file, tmp_path):
     folder = tmp_path / "adapter"
     succeed("tune", "--model", toy_model, "--instructions", instruction_file, "--output", folder, *OPTIONS)
     return folder
-
-
-@pytest.fixture
-def tied_model(toy_model, tmp_path):
-    """Save a toy model whose output embeddings are its input embeddings."""
-    from transformers import LlamaForCausalLM
-
-    config = load_config(toy_model)
-    config.tie_word_embeddings = True
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(tmp_path / "tied")
-    load_tokenizer(toy_model).save_pretrained(tmp_path / "tied")
-    return str(tmp_path / "tied")
 
 
 @pytest.fixture
