@@ -1,6 +1,7 @@
 """`study evaluate` on models and adapters as other people save them: right, or refused by name."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from helpers.cli import app
 from helpers.errors import StudyError
 from helpers.evaluation.merging import SharedBase
 from helpers.models.load import identify_model, load_model, quiet_peft
+from helpers.tuning.adapter import adopt_parent
+from helpers.tuning.settings import TuningSettings
 
 IDS = torch.tensor([[0, 9, 8, 7, 399]])
 
@@ -192,6 +195,7 @@ def test_an_adapter_that_is_not_whole_is_refused(toy_model, adapter, change, tol
         ("[" * 100_000, "is no JSON"),
         ("{", "is no JSON"),
         ('{"peft_type": "MAGIC"}', "but 'MAGIC' was found"),
+        ('{"peft_type": ["LORA"]}', "but ['LORA'] was found"),
         ('{"peft_type": "PROMPT_TUNING"}', "adapter"),
     ],
 )
@@ -226,3 +230,47 @@ def test_a_refused_adapter_leaves_the_base_clean(toy_model, adapter):
         with pytest.raises(StudyError, match="lacks"):
             base.merge(adapter)
     assert torch.equal(base.merge(None)(IDS).logits, before)
+
+
+def test_an_adapter_beside_a_models_weights_is_not_read_with_them(folder, adapter):
+    for file in adapter.glob("adapter_*"):
+        shutil.copy(file, folder)
+    assert "has an adapter beside its weights" in refuse("--model", folder)
+
+
+@pytest.mark.parametrize("change", [{"lora_alpha": 0}, {}])
+def test_an_adapter_that_changes_nothing_is_scored_and_named(toy_model, adapter, caplog, monkeypatch, change):
+    monkeypatch.delenv("STUDY_PROGRESS")
+    edit(adapter / "adapter_config.json", **change)
+    if not change:
+        rewrite(
+            adapter / "adapter_model.safetensors", lambda tensors: [each.zero_() for each in tensors.values()]
+        )
+    base = SharedBase(toy_model)
+    assert torch.equal(base.merge(adapter)(IDS).logits, load_model(toy_model)(IDS).logits)
+    assert f"{adapter} changes nothing" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"r": "2"}, "`lora_rank` must be int"),
+        ({"r": None}, "`lora_rank` must be int"),
+        ({"r": 2.0}, "`lora_rank` must be int"),
+        ({"lora_alpha": "32"}, "`lora_alpha` must be int"),
+        ({"lora_alpha": None}, "`lora_alpha` must be int"),
+        ({"lora_alpha": 0.4}, "`lora_alpha` must be int"),
+        ({"lora_alpha": math.nan}, "`lora_alpha` must be int"),
+        ({"lora_dropout": "x"}, "`lora_dropout` must be float"),
+        ({"lora_dropout": 2}, "`lora_dropout` must be at most 0.9"),
+    ],
+)
+def test_tuning_does_not_go_on_from_settings_that_a_run_cannot_have(adapter, changes, told):
+    edit(adapter / "adapter_config.json", **changes)
+    with pytest.raises(StudyError, match=f"cannot go on from the adapter in .*{told}"):
+        adopt_parent(TuningSettings(), adapter)
+
+
+def test_tuning_goes_on_from_a_scale_that_is_written_as_a_fraction(adapter):
+    edit(adapter / "adapter_config.json", lora_alpha=8.0)
+    assert adopt_parent(TuningSettings(), adapter).lora_alpha == 8

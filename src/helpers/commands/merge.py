@@ -43,6 +43,7 @@ def merge_adapter(adapter: Path, output: Path, model: str = "", dtype: str = AUT
     from helpers.evaluation.merging import SharedBase, find_adapter
     from helpers.files import write_text
     from helpers.models.adapters import identify_adapter, read_config
+    from helpers.models.hub import first_line
     from helpers.models.load import identify_model
     from helpers.models.wheels import name_own
     from helpers.tuning.card import CARD, describe_merged
@@ -52,7 +53,14 @@ def merge_adapter(adapter: Path, output: Path, model: str = "", dtype: str = AUT
     if not name:
         raise StudyError(f"The adapter in {shown(folder)} names no base. Name it with `--model`.")
     base = SharedBase(name, dtype, keeps_weights=False)
-    base.merge(folder).save_pretrained(output)
+    merged = base.merge(folder)
+    try:
+        merged.save_pretrained(output)
+    except RuntimeError as error:  # such as layers that share their weights
+        raise StudyError(
+            f"{name!r} with the adapter in {shown(folder)} cannot be saved as safetensors: "
+            f"{first_line(error)} Load the adapter beside its base instead (plain peft)."
+        ) from None
     base.tokenizer.save_pretrained(output)
     write_text(output / CARD, describe_merged(name, identify_model(name), identify_adapter(folder)))
     return name

@@ -13,6 +13,7 @@ from helpers.models.adapters import check_folder, is_plain, load_adapter, read_c
 from helpers.models.forward import SHORT, is_close, is_exact
 from helpers.models.load import AUTO, load_model, load_tokenizer
 from helpers.paths import shown
+from helpers.progress import tell
 from helpers.store import Run
 from helpers.tuning.lora import ADAPTER
 
@@ -66,6 +67,7 @@ class SharedBase:
         return self._model
 
     def _merge_adapter(self, adapter: Path) -> None:
+        import torch
         from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 
         self._altered = True  # until the adapter is found to be a plain one
@@ -86,6 +88,8 @@ class SharedBase:
                     for weight in module.get_base_layer().parameters()
                 ]
             beside = _read_probe(wrapped)
+            if torch.equal(beside, before):
+                tell(f"The adapter in {shown(adapter)} changes nothing: its model scores as the base does.")
             wrapped.merge_and_unload().eval()
             self._check_merge(adapter, before, beside)
         except BaseException:

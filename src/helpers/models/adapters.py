@@ -67,7 +67,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise StudyError(f"{shown(path)} must hold a JSON object, but a {type(config).__name__} was found.")
     kinds = {kind.value: made for kind, made in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
     kind = config.get("peft_type")
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise StudyError(
             f"`peft_type` in {shown(path)} must be a kind that peft knows, such as 'LORA', but {kind!r} was "
             "found. Update peft, or use another adapter."

@@ -102,7 +102,7 @@ def load_model(
 
     Raises:
         StudyError: the model cannot be had, its weights are not all there, not those of its architecture or
-            not finite, or four bits are asked for without bitsandbytes.
+            not finite, an adapter comes with them, or four bits are asked for without bitsandbytes.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -128,6 +128,11 @@ def load_model(
         ignore_mismatched_sizes=True,  # `check_loaded` names them
         **options,
     )
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise StudyError(
+            f"Model {name!r} has an adapter beside its weights, which would be read with them. Move the "
+            "files `adapter_*` elsewhere; an adapter is named apart from its model."
+        )
     check_loaded(name, info)
     check_finite(f"The model {name!r}", model.named_parameters())
     return (model if quantize else model.to(device or usual)).eval()

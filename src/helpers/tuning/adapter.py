@@ -15,6 +15,7 @@ from helpers.models.load import quiet_peft
 from helpers.models.weights import read_shapes
 from helpers.models.wheels import name_upstream
 from helpers.paths import shown
+from helpers.settings import check_settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +81,7 @@ def adopt_parent(settings: TuningSettings, parent: Path) -> TuningSettings:
     """Return settings with the rank, the scale, the dropout and the layers of an adapter to go on from.
 
     Raises:
-        StudyError: the adapter is no plain LoRA.
+        StudyError: the adapter is no plain LoRA, or a setting of it is none that a run can have.
     """
     check_folder(parent)
     config = read_config(parent)
@@ -91,13 +92,19 @@ def adopt_parent(settings: TuningSettings, parent: Path) -> TuningSettings:
             "model."
         )
     names = {key.split(".lora_")[0].rsplit(".", 1)[-1] for key in read_shapes([parent / WEIGHTS])}
-    return dataclasses.replace(
+    alpha = config.get("lora_alpha")
+    adopted = dataclasses.replace(
         settings,
-        lora_rank=config["r"],
-        lora_alpha=round(config["lora_alpha"]),
-        lora_dropout=float(config.get("lora_dropout") or 0),
+        lora_rank=config.get("r"),
+        lora_alpha=int(alpha) if isinstance(alpha, float) and alpha.is_integer() else alpha,
+        lora_dropout=config.get("lora_dropout") or 0.0,
         target_modules="+".join(sorted(names)),
     )
+    try:
+        check_settings(adopted)
+    except StudyError as error:
+        raise StudyError(f"Tuning cannot go on from the adapter in {shown(parent)}: {error}") from None
+    return adopted
 
 
 def check_loss(loss: float, step: int, rate: float) -> None:
