@@ -559,6 +559,9 @@ OPTIONS = {
     "words below zero": (["filter", "FILE", "--min-words", "-1"], 1, "at least 1"),
     "no such benchmark": (["filter", "FILE", "--against", "nowhere.jsonl"], 1, "No file at"),
     "no such field": (["label", "FILE", "--compare", "label"], 1, "in the field 'label'"),
+    "a file without a name": (["label", ""], 1, "No file at"),
+    "no name to write to": (["label", "FILE", "--out", ""], 1, "must have a name"),
+    "no name for the counts": (["filter", "FILE", "--counts", ""], 1, "must have a name"),
     "no command": (["tuna"], 2, "No such command"),
     "no such cell": (["grid", "run", "--profile", "smoke", "--cell", "x"], 1, "`cell` must be one of"),
     "no such profile": (["grid", "list", "--profile", "../smoke/x"], 1, "`profile` must be one of"),
@@ -633,7 +636,7 @@ def test_a_clone_with_a_space_another_folder_no_home_and_the_locale_c_change_not
     (odd_place.elsewhere / "rows é.jsonl").write_text(
         json.dumps(OTHER, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    for runs, place in (({}, "runs"), ({"STUDY_RUNS": ""}, "runs"), ({"STUDY_RUNS": "my runs"}, "my runs")):
+    for runs, place in (({}, "runs"), ({"STUDY_RUNS": " "}, "runs"), ({"STUDY_RUNS": "my runs"}, "my runs")):
         process = odd_place("filter", "rows é.jsonl", **runs)
         output, errors = process.communicate()
         assert process.returncode == 0, errors

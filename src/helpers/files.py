@@ -8,12 +8,20 @@ import os
 import time
 from pathlib import Path
 
+from helpers.errors import StudyError
+
 SETTLED_SECONDS = 2.0  # no file system's clock is coarser
 _sums: dict[tuple[int, ...], str] = {}
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: into a neighbour first, then renamed."""
+    """Write a file whole or not at all: into a neighbour first, then renamed.
+
+    Raises:
+        StudyError: the path names no file, such as an empty one.
+    """
+    if not path.name:
+        raise StudyError(f"A file to write must have a name, but {str(path)!r} was found. Name a file.")
     path.parent.mkdir(parents=True, exist_ok=True)
     neighbour = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -23,12 +23,12 @@ def runs_folder() -> Path:
     """Return the folder of all stored results: `runs/`, or the one that `STUDY_RUNS` names (a relative one
     from the project's folder, wherever the command is called).
     """
-    return ROOT / Path(os.environ.get("STUDY_RUNS") or "runs").expanduser()
+    return ROOT / Path(os.environ.get("STUDY_RUNS", "").strip() or "runs").expanduser()
 
 
 def model_cache() -> Path:
     """Return the folder of converted models, shared by all checkouts; `STUDY_CACHE` moves it."""
-    named = os.environ.get("STUDY_CACHE")
+    named = os.environ.get("STUDY_CACHE", "").strip()
     return (ROOT / Path(named).expanduser() if named else user_cache_path("bioinstruct-study")) / "models"
 
 

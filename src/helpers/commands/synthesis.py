@@ -178,7 +178,7 @@ def label_rows(
             if agreement:
                 write_text(agreement, table.to_csv(index=False))
             return
-        target = out or file.with_suffix(".labelled.jsonl")
+        target = out or file.parent / f"{file.stem}.labelled.jsonl"
         n_rows, n_left_out = filter_files.label_file(file, target)
         typer.echo(f"{n_rows} rows labelled in {shown(target)}")
         if n_left_out:
