@@ -173,7 +173,7 @@ def test_names_that_could_be_numbers_or_missing_values_stay_names(toy_model, tmp
         "instructions": str(tmp_path / "rows.jsonl"),
         "lattice": "+".join(names),
     }
-    parameters |= {"n_rows": 3, "tasks": "evidence_yesno", "n_loss_items": 2, "held_out_share": 0.5}
+    parameters |= {"n_rows": 3, "tasks": "evidence_yesno", "n_loss_items": 2, "held_out_share": 0.4}
     study = Study.from_parameters(parameters | {"answers": "none", "controls": ""})
     held_out = [json.loads(line) for line in study.held_out_file.read_text().splitlines()]
     table = study.collect_losses(["base", "NA"])

@@ -1,4 +1,4 @@
-"""Figures of what tuning does: losses, scores, differences with their intervals."""
+"""Figures of what tuning does: losses, scores, gains with their intervals."""
 
 from __future__ import annotations
 
