@@ -11,6 +11,7 @@ from helpers.analysis.stability import (
     describe_seeds,
     draw_means,
     null_table,
+    pair_sets,
     share_best,
     sign_table,
     winner_table,
@@ -83,7 +84,7 @@ def test_the_base_model_has_no_seeds_to_draw():
     assert draws[:, 0].std() > 0.01
 
 
-def test_a_cell_whose_seeds_differ_gives_false_alarms_one_seed_at_a_time_and_none_by_halves():
+def test_a_cell_whose_seeds_differ_gives_false_alarms_one_seed_at_a_time_and_none_by_like_halves():
     means = [0.1, 0.9, 0.2, 0.8]
     items = pd.concat(
         make_items({"qa": mean}, n=20, noise=0.05, seed=1).assign(seed=seed)
@@ -95,9 +96,17 @@ def test_a_cell_whose_seeds_differ_gives_false_alarms_one_seed_at_a_time_and_non
     halves = table[table["n_seeds"] == 2]
     assert len(pairs) == 6 * 3
     assert len(split_clear(pairs)[0]) == len(pairs)
-    assert (halves["first"] + halves["second"]).tolist() == ["0+12+3"] * 3
-    assert halves["estimate"].tolist() == pytest.approx([0.5 - 0.5] * 3)
-    assert split_clear(halves)[0].empty
+    assert halves["first"].unique().tolist() == ["0+1", "0+2", "0+3"]
+    assert halves["second"].unique().tolist() == ["2+3", "1+3", "1+2"]
+    assert halves["estimate"].tolist() == pytest.approx([0.0] * 3 + [-0.7] * 3 + [-0.1] * 3)
+    assert split_clear(halves[halves["first"] == "0+1"])[0].empty
+
+
+def test_sets_of_seeds_share_none_and_come_once():
+    assert pair_sets([1, 2, 3], 1) == [((1,), (2,)), ((1,), (3,)), ((2,), (3,))]
+    assert len(pair_sets(range(5), 2)) == 15
+    assert len(pair_sets(range(6), 3)) == 10
+    assert pair_sets([1], 0) == []
 
 
 def test_seeds_that_agree_give_no_false_alarm():

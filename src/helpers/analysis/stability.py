@@ -141,7 +141,8 @@ def null_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
     holds here is a false alarm.
 
     Each seed stands against each other one, judged as a run of one seed would be. With four seeds or more
-    the first half of them stands against the second half as well.
+    half of them stand against as many others as well, in every way to choose them, judged as a run of
+    several seeds would be.
 
     Args:
         items: as `statistics.contrast_by_category` takes them, of two training seeds or more.
@@ -149,16 +150,13 @@ def null_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
 
     Returns:
         first, second (the seeds, joined by '+'), trained_on, tested_on, estimate, low, high, p, p_holm (of
-        one pair of seeds), n, n_seeds.
+        one pair of seeds, or of sets of seeds), n, n_seeds.
     """
     import pandas as pd
 
     seeds = sorted(items["seed"].unique())
-    pairs = [((one,), (other,)) for one, other in combinations(seeds, 2)]
-    if (half := len(seeds) // 2) > 1:
-        pairs.append((tuple(seeds[:half]), tuple(seeds[half : 2 * half])))
     tables = []
-    for first, second in pairs:
+    for first, second in [pair for size in sorted({1, len(seeds) // 2}) for pair in pair_sets(seeds, size)]:
         kept = items[items["seed"].isin(first)]
         other = items[items["seed"].isin(second)]
         other = other.assign(
@@ -170,6 +168,15 @@ def null_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
         named = {name: "+".join(map(str, own)) for name, own in (("first", first), ("second", second))}
         tables.append(pd.DataFrame(named, index=table.index).join(table))
     return pd.concat(tables, ignore_index=True)
+
+
+def pair_sets(seeds: Sequence[int], size: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return every two sets of so many seeds that share none, each pair once."""
+    return [
+        (first, second)
+        for first, second in combinations(combinations(seeds, size), 2)
+        if not set(first) & set(second)
+    ]
 
 
 def find_sign(values: np.ndarray | float) -> np.ndarray:
