@@ -8,6 +8,7 @@ from scipy.stats import t, ttest_1samp
 
 from helpers.analysis.hypotheses import split_clear
 from helpers.analysis.stability import (
+    count_by_seeds,
     describe_seeds,
     draw_means,
     null_table,
@@ -107,6 +108,24 @@ def test_sets_of_seeds_share_none_and_come_once():
     assert len(pair_sets(range(5), 2)) == 15
     assert len(pair_sets(range(6), 3)) == 10
     assert pair_sets([1], 0) == []
+
+
+def test_more_seeds_keep_the_gain_and_lose_the_false_alarms():
+    tuned = [0.6, 0.9, 0.7, 0.8]
+    items = pd.concat(
+        make_items({"base": 0.1, "qa": mean}, n=20, noise=0.05).assign(seed=seed)
+        for seed, mean in enumerate(tuned)
+    )
+    table = count_by_seeds(items, ["qa"])
+    assert table["n_seeds"].tolist() == [1, 2, 4]
+    assert table["runs"].tolist() == [4, 6, 1]
+    assert table["null_runs"].tolist() == [6, 3, 0]
+    assert (table["of"] == 3).all()
+    assert table["gains"].iloc[[0, 2]].tolist() == [3, 3]
+    assert table["alarms"].iloc[0] == 3
+    assert table["families"].iloc[0] == 1
+    assert table["alarms"].iloc[1] < 3
+    assert table["alarms"].isna().iloc[2]
 
 
 def test_seeds_that_agree_give_no_false_alarm():

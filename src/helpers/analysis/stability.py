@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.hypotheses import add_holm
+from helpers.analysis.hypotheses import add_holm, split_clear
 from helpers.analysis.intervals import N_RESAMPLES, RESAMPLING_SEED, ROUNDING
 from helpers.analysis.statistics import contrast_by_category, keep_ablation, list_cells, stack_scores
+from helpers.analysis.transfer import transfer_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,6 +169,48 @@ def null_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
         named = {name: "+".join(map(str, own)) for name, own in (("first", first), ("second", second))}
         tables.append(pd.DataFrame(named, index=table.index).join(table))
     return pd.concat(tables, ignore_index=True)
+
+
+def count_by_seeds(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
+    """Count what holds after Holm's correction by the number of training seeds that a run has: gains over the
+    base model, and false alarms, where a cell is compared with itself under other seeds.
+
+    Every choice of so many seeds among those there are is one run; runs share seeds, so that their means are
+    surer than one run and less sure than as many independent ones.
+
+    Args:
+        items: as `null_table` takes them, with the base model.
+        cells: tuned ones.
+
+    Returns:
+        n_seeds, runs, gains (that hold, mean of the runs), of (gains a run); null_runs, alarms (mean of
+        those), families (share of those with an alarm or more); the last three are empty where there are too
+        few seeds to set a run against another.
+    """
+    import pandas as pd
+
+    seeds = sorted(items["seed"].unique())
+    null = null_table(items, cells)
+    rows = []
+    for size in sorted({1, len(seeds) // 2, len(seeds)}):
+        runs = [
+            add_holm(transfer_table(items[items["seed"].isin(chosen)], cells))
+            for chosen in combinations(seeds, size)
+        ]
+        own = null[null["n_seeds"] == size]
+        alarms = [len(split_clear(family)[0]) for _, family in own.groupby(["first", "second"])]
+        rows.append(
+            {
+                "n_seeds": size,
+                "runs": len(runs),
+                "gains": float(np.mean([len(split_clear(run)[0]) for run in runs])),
+                "of": len(runs[0]),
+                "null_runs": len(alarms),
+                "alarms": float(np.mean(alarms)) if alarms else np.nan,
+                "families": float(np.mean([n > 0 for n in alarms])) if alarms else np.nan,
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def pair_sets(seeds: Sequence[int], size: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
