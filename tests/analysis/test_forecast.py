@@ -99,6 +99,7 @@ def test_what_is_not_measured_yet_is_empty_and_the_sentence_says_so(found):
     gains = forecast.compare_gains(tables, found[1])
     assert gains.empty
     assert "untested" in forecast.describe_outcome(gains)
+    assert "not tuned yet" in forecast.summarise_outcome(found[1], gains)
 
 
 def test_forecast_and_measurement_stand_beside_each_other(found):
@@ -112,6 +113,7 @@ def test_forecast_and_measurement_stand_beside_each_other(found):
     gains = forecast.compare_gains(tables, found[1])
     np.testing.assert_allclose(gains["forecast"], gains["estimate"], atol=0.01)
     assert gains["forecast"].min() >= 0
+    assert "clearly lost to 0 of 3 other" in forecast.summarise_outcome(found[1], gains)
     said = forecast.describe_outcome(gains)
     assert "Under 2 training seeds the mixture with the lowest measured loss is the recommended one." in said
 
@@ -122,7 +124,9 @@ def test_a_forecast_that_failed_is_told_as_it_is(found):
     worse = tables.values["words"].copy()
     worse[[name for name in worse if name.startswith(best)]] += 0.5 * (N_TOKENS + 1)
     failed = dataclasses.replace(tables, values=tables.values | {"words": worse})
-    said = forecast.describe_outcome(forecast.compare_gains(failed, found[1]))
+    gains = forecast.compare_gains(failed, found[1])
+    said = forecast.describe_outcome(gains)
+    assert "beat 0 and clearly lost to 2 of 2 other" in forecast.summarise_outcome(found[1], gains)
     assert "the recommended one." not in said
     assert f"it is worse than {EQUAL} (gain -0." in said
 

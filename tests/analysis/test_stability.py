@@ -6,11 +6,9 @@ import pytest
 from known_scores import MEANS, make_items, make_seeds
 from scipy.stats import t, ttest_1samp
 
-from helpers.analysis.hypotheses import split_clear
 from helpers.analysis.stability import (
     describe_seeds,
     draw_means,
-    null_table,
     share_best,
     sign_table,
     winner_table,
@@ -81,27 +79,3 @@ def test_the_base_model_has_no_seeds_to_draw():
     draws = draw_means(list(stack_scores(items, ["qa", "base"]).values()))
     assert draws[:, 1] == pytest.approx(np.full(len(draws), 0.5))
     assert draws[:, 0].std() > 0.01
-
-
-def test_a_cell_whose_seeds_differ_gives_false_alarms_one_seed_at_a_time_and_none_by_halves():
-    means = [0.1, 0.9, 0.2, 0.8]
-    items = pd.concat(
-        make_items({"qa": mean}, n=20, noise=0.05, seed=1).assign(seed=seed)
-        for seed, mean in enumerate(means)
-    )
-    table = null_table(items, ["qa"])
-    table["estimate"] = table["estimate"].round(6)
-    pairs = table[table["n_seeds"] == 1]
-    halves = table[table["n_seeds"] == 2]
-    assert len(pairs) == 6 * 3
-    assert len(split_clear(pairs)[0]) == len(pairs)
-    assert (halves["first"] + halves["second"]).tolist() == ["0+12+3"] * 3
-    assert halves["estimate"].tolist() == pytest.approx([0.5 - 0.5] * 3)
-    assert split_clear(halves)[0].empty
-
-
-def test_seeds_that_agree_give_no_false_alarm():
-    items = make_items({"qa": 0.5}, n=20, noise=0.1)
-    table = null_table(pd.concat([items.assign(seed=seed) for seed in (1, 2)]), ["qa"])
-    assert len(table) == 3
-    assert (table["p_holm"] == 1).all()

@@ -7,19 +7,15 @@ it covers other items alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.hypotheses import add_holm
 from helpers.analysis.intervals import N_RESAMPLES, RESAMPLING_SEED, ROUNDING
-from helpers.analysis.statistics import contrast_by_category, keep_ablation, list_cells, stack_scores
+from helpers.analysis.statistics import keep_ablation, list_cells, stack_scores
 
 if TYPE_CHECKING:
     import pandas as pd
-
-OTHER_SEED = "'"  # marks a cell under the other seed
 
 
 def winner_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
@@ -134,42 +130,6 @@ def sign_table(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
                 }
             )
     return pd.DataFrame(rows)
-
-
-def null_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
-    """Compare each cell with itself under other training seeds, where there is no difference to find: what
-    holds here is a false alarm.
-
-    Each seed stands against each other one, judged as a run of one seed would be. With four seeds or more
-    the first half of them stands against the second half as well.
-
-    Args:
-        items: as `statistics.contrast_by_category` takes them, of two training seeds or more.
-        cells: tuned ones.
-
-    Returns:
-        first, second (the seeds, joined by '+'), trained_on, tested_on, estimate, low, high, p, p_holm (of
-        one pair of seeds), n, n_seeds.
-    """
-    import pandas as pd
-
-    seeds = sorted(items["seed"].unique())
-    pairs = [((one,), (other,)) for one, other in combinations(seeds, 2)]
-    if (half := len(seeds) // 2) > 1:
-        pairs.append((tuple(seeds[:half]), tuple(seeds[half : 2 * half])))
-    tables = []
-    for first, second in pairs:
-        kept = items[items["seed"].isin(first)]
-        other = items[items["seed"].isin(second)]
-        other = other.assign(
-            cell=other["cell"] + OTHER_SEED, seed=other["seed"].map(dict(zip(second, first, strict=True)))
-        )
-        weights = {cell: {cell: 1.0, cell + OTHER_SEED: -1.0} for cell in cells}
-        table = contrast_by_category(pd.concat([kept, other]), weights)
-        table = add_holm(table.rename(columns={"contrast": "trained_on"}))
-        named = {name: "+".join(map(str, own)) for name, own in (("first", first), ("second", second))}
-        tables.append(pd.DataFrame(named, index=table.index).join(table))
-    return pd.concat(tables, ignore_index=True)
 
 
 def find_sign(values: np.ndarray | float) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.analysis.comparison import count_reference_rows
+from helpers.analysis.comparison import PLAIN, count_reference_rows
 from helpers.analysis.hypotheses import add_holm, split_clear
 from helpers.analysis.mixing.choice import EQUAL, MEAN, NATURAL, Recommendation, combine_targets, recommend
 from helpers.analysis.mixing.intervals import Fit, split_noise
@@ -218,6 +218,22 @@ def describe_outcome(gains: pd.DataFrame) -> str:
     lowest = f"{least['mixture']} ({least['cell']})" if least["estimate"] < 0 else "the recommended one"
     first = f"Under {n} training seed{'s' * (n > 1)} the mixture with the lowest measured loss is {lowest}."
     return f"{first} As to the recommended one, {found}."
+
+
+def summarise_outcome(found: Recommendation, gains: pd.DataFrame) -> str:
+    """Return what was recommended and how it fared, in two sentences for the first page."""
+    rows = " and ".join(
+        f"{count} {PLAIN[name].replace(' ', '-')}" for name, count in found.rows.items() if count
+    )
+    recommended = f"A law fitted to these models recommended {rows} rows"
+    if gains.empty:
+        return f"{recommended}; that mixture is not tuned yet."
+    held, _ = split_clear(gains)
+    better, worse = int((held["estimate"] > 0).sum()), int((held["estimate"] < 0).sum())
+    return (
+        f"{recommended}. Tuned afterwards, that mixture clearly beat {better} and clearly lost to {worse} of "
+        f"{len(gains)} other mixtures."
+    )
 
 
 def _list_gains(rows: pd.DataFrame) -> str:

@@ -1,0 +1,132 @@
+"""What a training seed does to a model and to a claim: false alarms, gains that hold, recipes compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from helpers.analysis.hypotheses import add_holm, split_clear
+from helpers.analysis.statistics import contrast_by_category
+from helpers.analysis.transfer import transfer_table
+from helpers.records import BASE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OTHER_SEED = "'"  # marks a cell under the other seed
+
+
+def null_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
+    """Compare each cell with itself under other training seeds, where there is no difference to find: what
+    holds here is a false alarm.
+
+    Each seed stands against each other one, judged as a run of one seed would be. With four seeds or more
+    half of them stand against as many others as well, in every way to choose them, judged as a run of
+    several seeds would be.
+
+    Args:
+        items: as `statistics.contrast_by_category` takes them, of two training seeds or more.
+        cells: tuned ones.
+
+    Returns:
+        first, second (the seeds, joined by '+'), trained_on, tested_on, estimate, low, high, p, p_holm (of
+        one pair of seeds, or of sets of seeds), n, n_seeds.
+    """
+    import pandas as pd
+
+    seeds = sorted(items["seed"].unique())
+    tables = []
+    for first, second in [pair for size in sorted({1, len(seeds) // 2}) for pair in pair_sets(seeds, size)]:
+        kept = items[items["seed"].isin(first)]
+        other = items[items["seed"].isin(second)]
+        other = other.assign(
+            cell=other["cell"] + OTHER_SEED, seed=other["seed"].map(dict(zip(second, first, strict=True)))
+        )
+        weights = {cell: {cell: 1.0, cell + OTHER_SEED: -1.0} for cell in cells}
+        table = contrast_by_category(pd.concat([kept, other]), weights)
+        table = add_holm(table.rename(columns={"contrast": "trained_on"}))
+        named = {name: "+".join(map(str, own)) for name, own in (("first", first), ("second", second))}
+        tables.append(pd.DataFrame(named, index=table.index).join(table))
+    return pd.concat(tables, ignore_index=True)
+
+
+def count_by_seeds(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
+    """Count what holds after Holm's correction by the number of training seeds that a run has: gains over the
+    base model, and false alarms, where a cell is compared with itself under other seeds.
+
+    Every choice of so many seeds among those there are is one run; runs share seeds, so that their means are
+    surer than one run and less sure than as many independent ones.
+
+    Args:
+        items: as `null_table` takes them, with the base model.
+        cells: tuned ones.
+
+    Returns:
+        n_seeds, runs, gains (that hold, mean of the runs), of (gains a run); null_runs, alarms (mean of
+        those), families (share of those with an alarm or more); the last three are empty where there are too
+        few seeds to set a run against another.
+    """
+    import pandas as pd
+
+    seeds = sorted(items["seed"].unique())
+    null = null_table(items, cells)
+    rows = []
+    for size in sorted({1, len(seeds) // 2, len(seeds)}):
+        runs = [
+            add_holm(transfer_table(items[items["seed"].isin(chosen)], cells))
+            for chosen in combinations(seeds, size)
+        ]
+        own = null[null["n_seeds"] == size]
+        alarms = [len(split_clear(family)[0]) for _, family in own.groupby(["first", "second"])]
+        rows.append(
+            {
+                "n_seeds": size,
+                "runs": len(runs),
+                "gains": float(np.mean([len(split_clear(run)[0]) for run in runs])),
+                "of": len(runs[0]),
+                "null_runs": len(alarms),
+                "alarms": float(np.mean(alarms)) if alarms else np.nan,
+                "families": float(np.mean([n > 0 for n in alarms])) if alarms else np.nan,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def spread_by_recipe(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return by recipe of training how far models of the same rows lie apart under several training seeds,
+    beside what tuning gains: on held-out rows of the category tuned on, or of all for a mixture.
+
+    Args:
+        runs: one row a model: batches, batch_size, learning_rate (the recipe), cell, seed, and the loss on
+            held-out rows of each category (`<category>_rows`, nats a token); one row for the base model.
+
+    Returns:
+        The recipe, trained_on, n_seeds, gain (the base model's loss minus the mean of the seeds), spread
+        (standard deviation over seeds) and their quotient; recipes under one seed are left out.
+    """
+    import pandas as pd
+
+    recipe = ["batches", "batch_size", "learning_rate"]
+    tables = []
+    for cell in runs.loc[runs["cell"] != BASE, "cell"].unique():
+        losses = runs[[f"{category}_rows" for category in cell.split("+")]].mean(axis=1)
+        untuned = losses[runs["cell"] == BASE].iloc[0]
+        own = runs.assign(loss=losses)[runs["cell"] == cell]
+        found = own.groupby(recipe, sort=False)["loss"].agg(n_seeds="size", mean="mean", spread="std")
+        found = found.assign(trained_on=cell, gain=untuned - found["mean"])
+        tables.append(found[found["n_seeds"] > 1].reset_index())
+    table = pd.concat(tables, ignore_index=True)
+    table["spread_over_gain"] = table["spread"] / table["gain"].abs()
+    return table[[*recipe, "trained_on", "n_seeds", "gain", "spread", "spread_over_gain"]]
+
+
+def pair_sets(seeds: Sequence[int], size: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return every two sets of so many seeds that share none, each pair once."""
+    return [
+        (first, second)
+        for first, second in combinations(combinations(seeds, size), 2)
+        if not set(first) & set(second)
+    ]

@@ -1,0 +1,77 @@
+"""False alarms, gains that hold and spreads, on models whose seeds are known."""
+
+import pandas as pd
+import pytest
+from known_scores import make_items
+
+from helpers.analysis.hypotheses import split_clear
+from helpers.analysis.training_seeds import count_by_seeds, null_table, pair_sets, spread_by_recipe
+
+
+def test_a_cell_whose_seeds_differ_gives_false_alarms_one_seed_at_a_time_and_none_by_like_halves():
+    means = [0.1, 0.9, 0.2, 0.8]
+    items = pd.concat(
+        make_items({"qa": mean}, n=20, noise=0.05, seed=1).assign(seed=seed)
+        for seed, mean in enumerate(means)
+    )
+    table = null_table(items, ["qa"])
+    table["estimate"] = table["estimate"].round(6)
+    pairs = table[table["n_seeds"] == 1]
+    halves = table[table["n_seeds"] == 2]
+    assert len(pairs) == 6 * 3
+    assert len(split_clear(pairs)[0]) == len(pairs)
+    assert halves["first"].unique().tolist() == ["0+1", "0+2", "0+3"]
+    assert halves["second"].unique().tolist() == ["2+3", "1+3", "1+2"]
+    assert halves["estimate"].tolist() == pytest.approx([0.0] * 3 + [-0.7] * 3 + [-0.1] * 3)
+    assert split_clear(halves[halves["first"] == "0+1"])[0].empty
+
+
+def test_sets_of_seeds_share_none_and_come_once():
+    assert pair_sets([1, 2, 3], 1) == [((1,), (2,)), ((1,), (3,)), ((2,), (3,))]
+    assert len(pair_sets(range(5), 2)) == 15
+    assert len(pair_sets(range(6), 3)) == 10
+    assert pair_sets([1], 0) == []
+
+
+def test_more_seeds_keep_the_gain_and_lose_the_false_alarms():
+    tuned = [0.6, 0.9, 0.7, 0.8]
+    items = pd.concat(
+        make_items({"base": 0.1, "qa": mean}, n=20, noise=0.05).assign(seed=seed)
+        for seed, mean in enumerate(tuned)
+    )
+    table = count_by_seeds(items, ["qa"])
+    assert table["n_seeds"].tolist() == [1, 2, 4]
+    assert table["runs"].tolist() == [4, 6, 1]
+    assert table["null_runs"].tolist() == [6, 3, 0]
+    assert (table["of"] == 3).all()
+    assert table["gains"].iloc[[0, 2]].tolist() == [3, 3]
+    assert table["alarms"].iloc[0] == 3
+    assert table["families"].iloc[0] == 1
+    assert table["alarms"].iloc[1] < 3
+    assert table["alarms"].isna().iloc[2]
+
+
+def test_the_spread_of_a_recipe_stands_beside_its_gain():
+    runs = pd.DataFrame(
+        [
+            ("", 0, 0.0, "base", 0, 3.0, 2.0),
+            ("random", 8, 0.001, "qa", 1, 2.0, 2.0),
+            ("random", 8, 0.001, "qa", 2, 2.2, 2.0),
+            ("random", 8, 0.001, "qa+ie", 1, 2.0, 1.0),
+            ("random", 8, 0.001, "qa+ie", 2, 2.0, 2.0),
+            ("random", 4, 0.001, "qa", 1, 2.0, 2.0),
+        ],
+        columns=["batches", "batch_size", "learning_rate", "cell", "seed", "qa_rows", "ie_rows"],
+    )
+    table = spread_by_recipe(runs).set_index("trained_on")
+    assert (table["batch_size"] == 8).all()  # one seed has no spread
+    assert table.loc["qa", ["n_seeds", "gain", "spread"]].tolist() == pytest.approx([2, 0.9, 0.02**0.5])
+    assert table.loc["qa+ie", ["gain", "spread"]].tolist() == pytest.approx([0.75, 0.125**0.5])
+    assert table.loc["qa", "spread_over_gain"] == pytest.approx(0.02**0.5 / 0.9)
+
+
+def test_seeds_that_agree_give_no_false_alarm():
+    items = make_items({"qa": 0.5}, n=20, noise=0.1)
+    table = null_table(pd.concat([items.assign(seed=seed) for seed in (1, 2)]), ["qa"])
+    assert len(table) == 3
+    assert (table["p_holm"] == 1).all()
