@@ -118,6 +118,6 @@ def test_a_gain_and_its_interval_stand_on_the_line_of_their_mark(figure):
     assert rings == [0]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "own category alone",
-        "pale: interval holds zero",
+        "pale: interval includes zero",
         "p < 0.05 after Holm",
     ]

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from helpers.analysis.intervals import write_intervals
+from helpers.analysis.intervals import write_intervals, write_number
 from helpers.figures.style import use_theme
 from helpers.paths import RESULTS, shown
 from helpers.store import Run
@@ -157,15 +157,9 @@ def format_number(value: float, digits: int) -> str:
     """
     import pandas as pd
 
-    whole = pd.api.types.is_integer(value)
-    text = (
-        f"{value:,}"
-        if whole and abs(value) >= 10_000
-        else str(value)
-        if whole
-        else f"{round(value, digits) + 0:.{digits}f}"
-    )
-    return text.replace("-", "−")
+    if not pd.api.types.is_integer(value):
+        return write_number(value, digits=digits)
+    return (f"{value:,}" if abs(value) >= 10_000 else str(value)).replace("-", "−")
 
 
 def show_searchable(table: pd.DataFrame, digits: int = 2) -> HTML:

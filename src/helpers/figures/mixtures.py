@@ -12,6 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
+from helpers.analysis.intervals import write_number
 from helpers.figures.outcomes import find_limit
 from helpers.figures.style import (
     BASE_COLOR,
@@ -20,7 +21,6 @@ from helpers.figures.style import (
     SMALL,
     color_categories,
     color_cell,
-    format_gain,
     label_rows,
     list_errors,
     name_category,
@@ -114,7 +114,7 @@ def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -
             "edgecolor": "#555555",
             "linewidth": 0.8,
         }
-        text = name_cell(cell) if cell == BASE else f"{name_cell(cell)}\n{format_gain(gains[cell], 3)}"
+        text = name_cell(cell) if cell == BASE else f"{name_cell(cell)}\n{write_number(gains[cell], '+', 3)}"
         panel.text(*place, text, ha="center", va="center", color=pick_ink(face), fontsize=size, bbox=box)
     heights = [height for _, height in places.values()]
     panel.set(xlim=(-0.4, max(map(len, parts.values())) + 0.5), ylim=(min(heights) - 0.5, max(heights) + 0.5))

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from helpers.analysis.intervals import write_interval
 from helpers.figures.outcomes import MARKERS, find_limit
 from helpers.figures.style import (
     BASE_COLOR,
@@ -20,8 +21,6 @@ from helpers.figures.style import (
     CATEGORY_NAMES,
     DIVERGING,
     SMALL,
-    format_end,
-    format_gain,
     label_rows,
     list_errors,
     name_cell,
@@ -141,8 +140,7 @@ def plot_published_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
         for height, cell in enumerate(cells):
             if (cell, category) in known.index:
                 row = known.loc[(cell, category)]
-                ends = f"[{format_end(row['low'], 2)}, {format_end(row['high'], 2)}]"
-                text = f"{format_gain(row['estimate'])}\n{ends}"
+                text = write_interval(row["estimate"], row["low"], row["high"], "+").replace(" ", "\n", 1)
                 style = {"facecolor": (face := colors((1 + row["estimate"] / limit) / 2)[:3])}
             else:
                 text, face = "not reported", "white"

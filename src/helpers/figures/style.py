@@ -94,16 +94,6 @@ def name_task(task: str) -> str:
     return task.replace("_", " ").capitalize()
 
 
-def format_gain(value: float, digits: int = 2) -> str:
-    """Return a difference as figures write it: with its sign, a minus as long as the plus, no '-0.00'."""
-    return f"{value:+z.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def format_end(value: float, digits: int = 3) -> str:
-    """Return the end of an interval as figures write it: as `format_gain`, without a plus."""
-    return format_gain(value, digits).lstrip("+")
-
-
 def pick_ink(color: str | Sequence[float]) -> str:
     """Return black or white, whichever stands out more on a colour: at least 4.5 to 1 on any."""
     return max(("black", "white"), key=lambda ink: measure_contrast(ink, color))
