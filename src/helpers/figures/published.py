@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from helpers.analysis.intervals import write_interval
+from helpers.analysis.published.claims import REPRODUCES
 from helpers.figures.outcomes import MARKERS, find_limit
 from helpers.figures.style import (
     BASE_COLOR,
@@ -117,7 +118,7 @@ def plot_claims(ways: pd.DataFrame, ax: Axes) -> Axes:
 def _draw_ways(ax: Axes, group: pd.DataFrame, values: pd.Series, claimed: float, height: int) -> None:
     color, values = CATEGORY_COLORS[group["claim"].iloc[0]], values.to_numpy()
     spread = height + ((np.arange(len(group)) * 0.618) % 1 - 0.5) * 0.5
-    hits = (group["verdict"] == "reproduces").to_numpy()
+    hits = (group["verdict"] == REPRODUCES).to_numpy()
     dots = {"linestyle": "none", "marker": "o"}
     ax.plot(values, spread, markersize=3, color=color, alpha=0.35, **dots)
     ax.plot(values[hits], spread[hits], markersize=7, markerfacecolor="none", color="black", **dots)
