@@ -34,6 +34,10 @@ COLUMN_NAMES = {
     "n_seeds": "training seeds",
     "n_cells": "models",
     "trained_on": "tuned on",
+    "usd_per_million_in": "USD per million tokens in",
+    "usd_per_million_out": "USD per million tokens out",
+    "usd_live": "USD, live",
+    "usd_batch": "USD, batch",
     "plus_minus": "±",
 }  # where words for a column are others than its name
 

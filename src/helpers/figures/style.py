@@ -91,7 +91,8 @@ def name_cell(cell: str) -> str:
 
 def name_task(task: str) -> str:
     """Return a task's name as figures show it."""
-    return task.replace("_", " ").capitalize()
+    words = task.replace("yesnomaybe", "yes/no/maybe").replace("yesno", "yes/no")
+    return words.replace("_", " ").capitalize()
 
 
 def pick_ink(color: str | Sequence[float]) -> str:
