@@ -54,11 +54,12 @@ book: model config ## Run the study and build the book into _build/html (PROFILE
 	$(RENDER)
 	@echo "The book is at _build/html/index.html"
 
-pdf: book ## Print the book into _build/book.pdf; needs Chromium or Chrome.
+pdf: book ## Print the book into _build/book.pdf and link it on the first page; needs Chromium or Chrome.
 	@test -n "$(CHROMIUM)" || { echo "No browser was found to print with. Install Chromium, or set CHROMIUM=/path/to/chrome." >&2; exit 1; }
 	$(RENDER) --builder singlehtml
 	"$(CHROMIUM)" --headless $(ROOT_FLAGS) --disable-gpu --virtual-time-budget=20000 --no-pdf-header-footer \
 	  --generate-pdf-document-outline --print-to-pdf=_build/book.pdf "file://$(CURDIR)/_build/singlehtml/intro.html"
+	$(RENDER)
 
 figures: $(READY) ## Redraw every figure from stored results into book/figures (SVG, PNG, CSV).
 	$(BIN)/study figures --profile $(PROFILE) $(PARAMETERS)

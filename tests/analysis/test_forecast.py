@@ -107,12 +107,12 @@ def test_forecast_and_measurement_stand_beside_each_other(found):
     tables = make_tables([(name, 150, seed) for name in (best, LATER[0]) for seed in (1, 2)])
     table = forecast.check_forecast(tables, *found)
     assert table["cell"].tolist()[:3] == [best, "qa+ie+gen", LATER[0]]
-    np.testing.assert_allclose(table["forecast"], table["measured"], atol=0.1)  # items shift all alike
+    np.testing.assert_allclose(table["predicted"], table["measured"], atol=0.1)  # items shift all alike
     np.testing.assert_allclose(table[["seed_1", "seed_2"]].mean(axis=1), table["measured"])
     assert (table["n_seeds"] == 2).all()
     gains = forecast.compare_gains(tables, found[1])
-    np.testing.assert_allclose(gains["forecast"], gains["estimate"], atol=0.01)
-    assert gains["forecast"].min() >= 0
+    np.testing.assert_allclose(gains["predicted"], gains["estimate"], atol=0.01)
+    assert gains["predicted"].min() >= 0
     assert "clearly lost to 0 of 3 other" in forecast.summarise_outcome(found[1], gains)
     said = forecast.describe_outcome(gains)
     assert "Under 2 training seeds the mixture with the lowest measured loss is the recommended one." in said
@@ -128,7 +128,7 @@ def test_a_forecast_that_failed_is_told_as_it_is(found):
     said = forecast.describe_outcome(gains)
     assert "beat 0 and clearly lost to 2 of 2 other" in forecast.summarise_outcome(found[1], gains)
     assert "the recommended one." not in said
-    assert f"it is worse than {EQUAL} (gain -0." in said
+    assert f"it is worse than {EQUAL} (gain −0." in said
 
 
 def test_runs_that_differ_set_a_floor_to_the_error_of_any_law():

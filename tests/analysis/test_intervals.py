@@ -19,6 +19,8 @@ from helpers.analysis.intervals import (
     pool_variance,
     student_p,
     t_interval,
+    write_interval,
+    write_number,
 )
 from helpers.analysis.statistics import contrast, stack_scores
 
@@ -137,3 +139,10 @@ def test_percentiles_of_few_items_reach_as_far_as_students_t():
 
 def test_items_that_all_agree_have_an_interval_without_width():
     assert bootstrap_items([np.full((1, 12), 0.3)]) == pytest.approx((0.3, 0.3))
+
+
+def test_numbers_have_a_true_minus_and_zero_has_no_sign():
+    values = (0.126, -0.126, -0.001, 0.001, 0.0)
+    assert [write_number(value, "+") for value in values] == ["+0.13", "−0.13", "0.00", "0.00", "0.00"]
+    assert [write_number(value) for value in values] == ["0.13", "−0.13", "0.00", "0.00", "0.00"]
+    assert write_interval(np.float32(0.1264), -0.0004, 0.25, "+", 3) == "+0.126 [0.000, 0.250]"

@@ -1,5 +1,8 @@
 """What a site has beside its pages: definitions on hover, descriptions, and an address where one is known."""
 
+import os
+import shutil
+
 import pytest
 from bs4 import BeautifulSoup
 
@@ -45,6 +48,22 @@ def test_a_page_defines_its_terms_describes_itself_and_names_version_and_date(re
     assert "Version 0." in footer
     assert "Last updated on" in footer
     assert page.find("link", rel="icon")["href"] == "_static/favicon.svg"
+
+
+def test_the_first_page_offers_the_pdf_only_if_it_was_printed_from_these_notebooks(tmp_path, build_pages):
+    book, printed = tmp_path / "book", tmp_path / "_build" / "book.pdf"
+    book.mkdir()
+    (book / "first.md").write_text("# A book\n\nWith a text.\n")
+    printed.parent.mkdir(exist_ok=True)
+    printed.write_bytes(b"%PDF")
+    html = build_pages(tmp_path, "first", "")
+    assert 'href="book.pdf"' in (html / "first.html").read_text()
+    assert (html / "book.pdf").read_bytes() == b"%PDF"
+    (book / "later.ipynb").write_text("{}")
+    os.utime(printed, (0, 0))
+    shutil.rmtree(book / "_static")  # `build_pages` brings it again
+    html = build_pages(tmp_path, "first", "")
+    assert "book.pdf" not in (html / "first.html").read_text()
 
 
 def test_pages_without_a_repository_claim_no_address(read_pages):

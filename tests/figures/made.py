@@ -118,7 +118,7 @@ def make_tables():
         "seed_similarity": pd.DataFrame(similar + similar.T + np.eye(80)),
         "pipeline": pd.DataFrame(
             [
-                ("Seed tasks", "written by hand", 80),
+                ("Seed tasks", "written for this study", 80),
                 ("Teacher", "replies", 1048),
                 ("Teacher", "tasks in them", 25816),
                 ("Filters", "kept", 22731),

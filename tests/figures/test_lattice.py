@@ -1,5 +1,7 @@
 """Figures of the lattice and its cells show the numbers of their table."""
 
+from itertools import combinations
+
 import pandas as pd
 import pytest
 from matplotlib.colors import Normalize
@@ -7,6 +9,8 @@ from matplotlib.figure import Figure
 
 from helpers.figures.lattice import plot_lattice, plot_panels, plot_shapley, plot_sizes
 from helpers.figures.outcomes import PALE_SHARE, find_limit, plot_task_gains, plot_transfer
+from helpers.figures.style import SMALL, WIDTH, use_theme
+from helpers.records import CATEGORIES
 from helpers.study.cells import LATTICE
 
 
@@ -30,6 +34,20 @@ def test_the_lattice_shows_every_gain_in_its_box_and_a_line_for_every_added_cate
     assert texts[-1] == "QA + IE + GEN\n+0.070"
     assert len(texts) == 8
     assert len(panel.lines) == 12
+
+
+def test_the_boxes_of_sixteen_subsets_have_legible_type_and_do_not_overlap():
+    use_theme()
+    figure = Figure(figsize=(WIDTH, 8.4), layout="constrained")
+    names = ["+".join(some) for size in (1, 2, 3, 4) for some in combinations(CATEGORIES, size)]
+    table = table_of(trained_on=names, tested_on="qa", estimate=0.1)
+    plot_lattice(pd.concat([table, table.assign(tested_on="ie")]), figure.add_subplot())
+    figure.draw_without_rendering()
+    for panel in figure.axes[1:3]:
+        assert {text.get_fontsize() for text in panel.texts} == {SMALL}
+        boxes = [text.get_bbox_patch().get_window_extent() for text in panel.texts]
+        assert len(boxes) == 16
+        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_colours_are_white_at_zero_on_both_sides_alike():
@@ -118,6 +136,6 @@ def test_a_gain_and_its_interval_stand_on_the_line_of_their_mark(figure):
     assert rings == [0]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "own category alone",
-        "pale: interval holds zero",
+        "pale: interval includes zero",
         "p < 0.05 after Holm",
     ]

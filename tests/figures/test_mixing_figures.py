@@ -51,7 +51,7 @@ def test_left_out_cells_are_marked_beside_those_of_the_fit(ax):
 
 def test_a_forecast_stands_beside_its_measurement_and_alone_where_there_is_none(ax):
     table = pd.DataFrame({"mixture": ["recommended", "equal parts"], "cell": ["qa:9+gen:1", "qa+ie+gen"]})
-    table = table.assign(forecast=[1.5, 1.6], forecast_low=1.4, forecast_high=1.7, measured=[np.nan, 1.62])
+    table = table.assign(predicted=[1.5, 1.6], predicted_low=1.4, predicted_high=1.7, measured=[np.nan, 1.62])
     plot_forecast(table.assign(low=[np.nan, 1.5], high=[np.nan, 1.7], seed_1=[np.nan, 1.62]), ax)
     assert [text.get_text() for text in ax.get_yticklabels()] == [
         "recommended\nQA 9 + GEN 1",
@@ -60,7 +60,7 @@ def test_a_forecast_stands_beside_its_measurement_and_alone_where_there_is_none(
     drawn = {line.get_label(): line.get_xdata() for line in ax.lines}
     assert np.isfinite(drawn["each training seed"]).sum() == 1
     labels = {bar.get_label(): bar.lines[0].get_xdata() for bar in ax.containers}
-    assert list(labels["forecast"]) == [1.5, 1.6]
+    assert list(labels["predicted"]) == [1.5, 1.6]
     assert np.isnan(labels["measured"][0])
 
 

@@ -18,8 +18,6 @@ from helpers.figures.published import MODEL_COLORS
 from helpers.figures.style import (
     CATEGORY_COLORS,
     SERIES_COLORS,
-    format_end,
-    format_gain,
     measure_contrast,
     pick_ink,
     use_theme,
@@ -107,16 +105,6 @@ def test_labels_of_ticks_do_not_collide(name):
 def test_ink_stands_out_on_any_colour(color):
     assert measure_contrast(pick_ink(color), color) >= READABLE
     assert measure_contrast("black", "white") == pytest.approx(21)
-
-
-def test_gains_have_a_sign_and_zero_has_no_minus():
-    assert [format_gain(value) for value in (0.126, -0.126, -0.001, 0.0)] == [
-        "+0.13",
-        "−0.13",
-        "+0.00",
-        "+0.00",
-    ]
-    assert [format_end(value, 2) for value in (0.126, -0.126, -0.001)] == ["0.13", "−0.13", "0.00"]
 
 
 def test_a_colour_scale_with_empty_cells_holds_all_values():

@@ -23,7 +23,7 @@ from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.evaluation.settings import LOSS
 from helpers.records import order_categories
 from helpers.study import reference
-from helpers.study.cells import SINGLES, name_subset
+from helpers.study.cells import LATTICE, SINGLES, name_subset
 from helpers.study.endpoints import ROWS, keep_held_out, take_endpoint
 from helpers.study.losses import LossTables, load_losses
 
@@ -192,9 +192,11 @@ def tabulate_gains(table: pd.DataFrame, name: str, title: str) -> pd.DataFrame:
     texts = [text + star for text, star in zip(write_intervals(table, "+"), stars, strict=True)]
     wide = table.assign(text=texts).pivot(index=name, columns="tested_on", values="text")
     order = list(dict.fromkeys(table[name]))
-    columns = {category: f"on {PLAIN[category]}" for category in order_categories(table["tested_on"])}
+    columns = {
+        category: f"on {PLAIN.get(category, category)}" for category in order_categories(table["tested_on"])
+    }
     wide = wide.loc[order, list(columns)].rename(
-        columns=columns, index=lambda cell: cell.upper().replace("+", " + ")
+        columns=columns, index=lambda cell: cell.upper().replace("+", " + ") if cell in LATTICE else cell
     )
     return wide.rename_axis(index=title, columns=None).reset_index()
 

@@ -199,19 +199,25 @@ def bootstrap_items(samples: Sequence[np.ndarray], level: float = LEVEL) -> tupl
 
 
 def write_intervals(table: pd.DataFrame, sign: str = "", digits: int = 2) -> list[str]:
-    """Return estimates with their intervals as texts to be read, such as '+0.82 [0.50, 1.17]', with a true
-    minus sign; what rounds to zero has no sign.
+    """Return estimates with their intervals as texts to be read, such as '+0.82 [0.50, 1.17]'.
 
     Args:
         table: estimate, low, high.
         sign: '+' to give estimates above zero a sign too.
         digits: after the point.
     """
+    return [write_interval(row.estimate, row.low, row.high, sign, digits) for row in table.itertuples()]
 
-    def write(number: float, sign: str = "") -> str:
-        rounded = round(number, digits) + 0  # no -0.00
-        return f"{rounded:{sign if rounded else ''}.{digits}f}".replace("-", "−")
 
-    return [
-        f"{write(row.estimate, sign)} [{write(row.low)}, {write(row.high)}]" for row in table.itertuples()
-    ]
+def write_interval(estimate: float, low: float, high: float, sign: str = "", digits: int = 2) -> str:
+    """Return one estimate with its interval, as `write_intervals` does."""
+    ends = ", ".join(write_number(end, digits=digits) for end in (low, high))
+    return f"{write_number(estimate, sign, digits)} [{ends}]"
+
+
+def write_number(value: float, sign: str = "", digits: int = 2) -> str:
+    """Return a number as tables, texts and figures write it: a true minus sign, and no sign before what
+    rounds to zero; `sign` is '+' to give numbers above zero a sign too.
+    """
+    rounded = round(float(value), digits) + 0  # no -0.00
+    return f"{rounded:{sign if rounded else ''}.{digits}f}".replace("-", "−")

@@ -23,7 +23,7 @@ import numpy as np
 from helpers.analysis.intervals import LEVEL, ROUNDING, bootstrap_items, compute_p, pool_variance, t_interval
 from helpers.errors import StudyError
 from helpers.evaluation.tasks import PUBLIC, TASKS, find_task
-from helpers.records import BASE
+from helpers.records import BASE, order_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -219,11 +219,13 @@ def exclude_zero(table: pd.DataFrame) -> pd.Series:
 
 
 def keep_ablation(items: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the ablation's tasks: sentence pairs are left out as in the paper's. Held-out rows
-    stay.
+    """Return the rows of the ablation's tasks, one category after the other in the study's order: sentence
+    pairs are left out as in the paper's. Held-out rows stay.
     """
     left_out = [name for name, task in (TASKS | PUBLIC).items() if not task.in_ablation]
-    return items[~items["task"].isin(left_out)]
+    kept = items[~items["task"].isin(left_out)]
+    places = {name: place for place, name in enumerate(order_categories(kept["category"]))}
+    return kept.sort_values("category", key=lambda names: names.map(places), kind="stable")
 
 
 def contrast_by_category(

@@ -34,6 +34,10 @@ CARD = """:::{{grid-item-card}} {title}
 
 TITLES = {  # where a name alone is too short to find a figure by
     "seed_similarity": "Similarity of all pairs of seeds",
+    "pipeline": "From seed tasks to scores",
+    "lora": "LoRA's matrices",
+    "pair": "Synergy and interaction of a pair",
+    "mixture_forecast": "Loss of four mixtures, predicted and measured",
     "rejections": "Rejected tasks by reason",
     "growth": "Parsed and kept tasks by request",
     "saturation": "Novel tasks by request",

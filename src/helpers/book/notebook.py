@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from helpers.analysis.intervals import write_intervals
+from helpers.analysis.intervals import write_intervals, write_number
 from helpers.figures.style import use_theme
 from helpers.paths import RESULTS, shown
 from helpers.store import Run
@@ -26,8 +26,20 @@ COLUMN_NAMES = {
     "p_t": "p (t test)",
     "p_pooled": "p (pooled)",
     "rouge_l": "ROUGE-L",
+    "rouge_at_length": "ROUGE-L at length",
+    "concept_f1": "concept F1",
+    "micro_f1": "F1 of all mentions",
+    "brier": "Brier",
+    "n_words": "words",
+    "n_seeds": "training seeds",
+    "n_cells": "models",
+    "trained_on": "tuned on",
+    "usd_per_million_in": "USD per million tokens in",
+    "usd_per_million_out": "USD per million tokens out",
+    "usd_live": "USD, live",
+    "usd_batch": "USD, batch",
     "plus_minus": "±",
-}  # where an underscore is more than a space
+}  # where words for a column are others than its name
 
 
 def begin(parameters: Mapping[str, Any]) -> Study:
@@ -97,18 +109,24 @@ def show_text(text: str) -> HTML:
     return HTML(f'<pre class="untrusted" style="white-space: pre-wrap">{html.escape(text)}</pre>')
 
 
-def show_table(table: pd.DataFrame, digits: int = 2) -> HTML:
+def show_table(table: pd.DataFrame, digits: int = 2, **digits_of: int) -> HTML:
     """Show a table with every mark-up in its cells escaped and line breaks kept: words for headers, numbers
     rounded and aligned, an estimate and its interval in one column. A *p* that rounds to zero is less than
     the last digit. A long table scrolls in a box of its own.
+
+    Args:
+        table: what is shown.
+        digits: after the point.
+        digits_of: the digits of single columns, by their names.
     """
     from IPython.display import HTML
 
     readable = join_intervals(table, digits)
     heads, columns = [], []
     for name, values in readable.items():
-        least = 10**-digits if str(name) == "p" or str(name).startswith("p_") else 0
-        cells = [lay_out_cell(value, digits, least) for value in values]
+        own = digits_of.get(str(name), digits)
+        least = 10**-own if str(name) == "p" or str(name).startswith("p_") else 0
+        cells = [lay_out_cell(value, own, least) for value in values]
         kind = NUMBER if all(NUMBER in cell for cell in cells) else ""
         heads.append(f"<th{kind}>{escape_cell(name_column(str(name)))}</th>")
         columns.append(cells)
@@ -157,15 +175,9 @@ def format_number(value: float, digits: int) -> str:
     """
     import pandas as pd
 
-    whole = pd.api.types.is_integer(value)
-    text = (
-        f"{value:,}"
-        if whole and abs(value) >= 10_000
-        else str(value)
-        if whole
-        else f"{round(value, digits) + 0:.{digits}f}"
-    )
-    return text.replace("-", "−")
+    if not pd.api.types.is_integer(value):
+        return write_number(value, digits=digits)
+    return (f"{value:,}" if abs(value) >= 10_000 else str(value)).replace("-", "−")
 
 
 def show_searchable(table: pd.DataFrame, digits: int = 2) -> HTML:

@@ -1,5 +1,6 @@
 """A Sphinx extension for what a site has beside its pages: definitions on hover, descriptions, the version,
-and, where the repository is known, an address, a picture for links to the pages, and a sitemap.
+the book as one PDF where it was printed, and, where the repository is known, an address, a picture for links
+to the pages, and a sitemap.
 """
 
 from __future__ import annotations
@@ -31,6 +32,15 @@ def set_address(app: Sphinx, config: Config) -> None:
     picture = Path("figures", f"{PICTURE}.png")
     if config.html_baseurl and (Path(app.srcdir) / picture).is_file():
         config.html_extra_path.append(str(picture))
+    if printed := find_pdf(app):
+        config.html_extra_path.append(str(printed))
+
+
+def find_pdf(app: Sphinx) -> Path | None:
+    """Return the book as one PDF, if it was printed after the notebooks were run last."""
+    printed = Path(app.outdir).with_name("book.pdf")
+    runs = [path.stat().st_mtime for path in Path(app.srcdir).glob("*.ipynb")]
+    return printed if printed.is_file() and printed.stat().st_mtime > max(runs, default=0) else None
 
 
 def find_address(repository: str) -> str:
@@ -80,13 +90,15 @@ def explain_terms(app: Sphinx, doctree: document, _page: str) -> None:
 def describe_page(
     app: Sphinx, page: str, _template: str, context: dict[str, Any], doctree: document | None
 ) -> None:
-    """Describe a page by its first paragraph to search engines and to programs that show a link to it; name
-    the first page by the book's title once, not twice.
+    """Describe a page by its first paragraph to search engines and to whoever shows a link to it; name the
+    first page by the book's title once, not twice, and offer the PDF there.
     """
     from docutils import nodes
 
     if page == app.config.root_doc:
         context["docstitle"] = ""
+        if app.builder.name == "html" and (printed := find_pdf(app)):
+            context["body"] += f'<p><a href="{printed.name}">This book as one PDF</a></p>'
     if doctree is None:
         return
     first = next(doctree.findall(nodes.paragraph), None)

@@ -38,7 +38,7 @@ def plot_shares(table: pd.DataFrame, ax: Axes) -> Axes:
     )
     ax.set(xlabel="Share of tasks", ylabel="")
     ax.set_yticks(ax.get_yticks(), [name_category(category) for category in order])
-    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     ax.legend(title="", loc="lower center", bbox_to_anchor=(0.3, 1), ncols=3)
     return ax
 
@@ -72,7 +72,7 @@ def plot_lengths(table: pd.DataFrame, ax: Axes) -> Axes:
     """
     sns.ecdfplot(table, x="words", hue="field", palette=SERIES_COLORS, linewidth=2, ax=ax)
     ax.set(xlabel="Length (words)", ylabel="Share of tasks at most this long")
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     ax.get_legend().set(title="", frame_on=False)
     return ax
 
@@ -109,7 +109,7 @@ def plot_saturation(table: pd.DataFrame, ax: Axes) -> Axes:
         xlim=(0, None),
         ylim=(0, 1.05),
     )
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     ax.legend(loc="lower left")
     return ax
 

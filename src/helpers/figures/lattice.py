@@ -4,6 +4,7 @@ with the number of rows.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
+from helpers.analysis.intervals import write_number
 from helpers.figures.outcomes import find_limit
 from helpers.figures.style import (
     BASE_COLOR,
@@ -20,7 +22,6 @@ from helpers.figures.style import (
     SMALL,
     color_categories,
     color_cell,
-    format_gain,
     label_rows,
     list_errors,
     name_category,
@@ -33,6 +34,9 @@ from helpers.records import BASE, order_categories
 
 if TYPE_CHECKING:
     import pandas as pd
+
+FEW_SUBSETS = 8  # of three categories: their names fit beside each other
+TALL_BOX = 0.85  # inches of the place of a box whose names take a line each
 
 
 def plot_panels(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -69,7 +73,8 @@ def plot_panels(table: pd.DataFrame, ax: Axes) -> Axes:
 
 def plot_lattice(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
     """Draw the lattice of subsets, one panel a category of tasks: from the base model on the left, each line
-    adds a category; colours are gains over base.
+    adds a category; colours are gains over base. With more than three categories the names take a line each
+    and the figure becomes as high as they need.
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 8.4), layout="constrained")
@@ -86,6 +91,9 @@ def plot_lattice(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
         (category, table[table["tested_on"] == category]) for category in order_categories(table["tested_on"])
     ]
     panels = split_axes(ax, len(groups), 1)
+    if table["trained_on"].nunique() >= FEW_SUBSETS:
+        most = table["trained_on"].drop_duplicates().str.count(r"\+").value_counts().max()
+        ax.figure.set_figheight(len(groups) * most * TALL_BOX)
     for panel, (category, group) in zip(panels, groups, strict=True):
         gains = {BASE: 0.0} | dict(zip(group["trained_on"], group["estimate"], strict=True))
         draw_lattice(panel, gains, colors)
@@ -99,23 +107,26 @@ def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -
     subset of another.
     """
     parts = {cell: frozenset() if cell == BASE else frozenset(cell.split("+")) for cell in gains}
+    joint = " + " if len(parts) <= FEW_SUBSETS else "\n+ "
     places: dict[str, tuple[float, float]] = {}
-    for size in range(max(map(len, parts.values())) + 1):
+    by_size = Counter(map(len, parts.values()))
+    for size in sorted(by_size):
         level = [cell for cell in gains if len(parts[cell]) == size]
-        places |= {cell: (size, (len(level) - 1) / 2 - height) for height, cell in enumerate(level)}
+        step = max(by_size.values()) / len(level)
+        places |= {cell: (size, ((len(level) - 1) / 2 - height) * step) for height, cell in enumerate(level)}
     for cell, place in places.items():
         for other in places:
             if parts[cell] < parts[other] and len(parts[other]) == len(parts[cell]) + 1:
                 panel.plot(*zip(place, places[other], strict=True), color="#bbbbbb", linewidth=1, zorder=1)
-        size = 10 if len(parts) <= 8 else 6
         box = {
             "boxstyle": "round,pad=0.4",
             "facecolor": (face := colors.to_rgba(gains[cell])[:3]),
             "edgecolor": "#555555",
             "linewidth": 0.8,
         }
-        text = name_cell(cell) if cell == BASE else f"{name_cell(cell)}\n{format_gain(gains[cell], 3)}"
-        panel.text(*place, text, ha="center", va="center", color=pick_ink(face), fontsize=size, bbox=box)
+        name = name_cell(cell).replace(" + ", joint)
+        text = name if cell == BASE else f"{name}\n{write_number(gains[cell], '+', 3)}"
+        panel.text(*place, text, ha="center", va="center", color=pick_ink(face), fontsize=SMALL, bbox=box)
     heights = [height for _, height in places.values()]
     panel.set(xlim=(-0.4, max(map(len, parts.values())) + 0.5), ylim=(min(heights) - 0.5, max(heights) + 0.5))
     panel.set_axis_off()

@@ -89,22 +89,22 @@ def plot_triangle(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_forecast(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the loss forecast for each mixture (grey, with its interval) above the loss measured (black),
-    whose small dots are the training seeds. A mixture that was not measured has its forecast alone.
+    """Draw the predicted loss of each mixture (grey, with its interval) above the measured one (black), whose
+    small dots are the training seeds. A mixture that was not measured has its forecast alone.
 
     Example:
         fig, ax = plt.subplots()
         plot_forecast(pd.read_csv("book/figures/mixture_forecast.csv"), ax)
 
     Args:
-        table: mixture, cell, forecast, forecast_low, forecast_high, measured, low, high (nats a token), and
-            seed_* (of each training seed).
+        table: mixture, cell, predicted, predicted_low, predicted_high, measured, low, high (nats a token),
+            and seed_* (of each training seed).
         ax: where to draw.
     """
     seeds = [name for name in table if name.startswith("seed_")]
     heights = np.arange(len(table))
     kinds = {
-        "forecast": ("forecast", "forecast_low", "forecast_high", -0.12, BASE_COLOR, "D"),
+        "predicted": ("predicted", "predicted_low", "predicted_high", -0.12, BASE_COLOR, "D"),
         "measured": ("measured", "low", "high", 0.12, "black", "o"),
     }
     for label, (value, low, high, shift, color, marker) in kinds.items():

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from helpers.analysis.hypotheses import ALPHA
+from helpers.analysis.intervals import write_interval
 from helpers.figures.style import (
     BASE_COLOR,
     BLACK,
@@ -18,8 +19,6 @@ from helpers.figures.style import (
     TUNED_COLOR,
     color_categories,
     color_cell,
-    format_end,
-    format_gain,
     label_rows,
     list_errors,
     name_category,
@@ -87,7 +86,7 @@ def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
 
 def plot_intervals(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
     """Draw estimates with intervals below each other, one panel a category of tasks, each with its numbers on
-    the same line (forest plot). Pale: the interval holds zero. Ringed: it holds after Holm's correction.
+    the same line (forest plot). Pale: the interval includes zero. Ringed: it holds after Holm's correction.
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 4.2), layout="constrained")
@@ -161,7 +160,7 @@ def _draw_forest(table: pd.DataFrame, ax: Axes, title: str, stressed: str = "") 
     for (category, rows), panel in _split_categories(table, ax, "label"):
         for height, row in enumerate(rows.itertuples()):
             _draw_mark(panel, row, height, colors[category], row.own)
-            numbers = f"{format_gain(row.estimate, 3)} [{format_end(row.low)}, {format_end(row.high)}]"
+            numbers = write_interval(row.estimate, row.low, row.high, "+", 3)
             style = {"weight": "bold" if row.own else "normal", "color": GREY if _holds_zero(row) else BLACK}
             panel.text(1.02, height, numbers, transform=panel.get_yaxis_transform(), va="center", **style)
         label_rows(panel, list(rows["label"]))
@@ -209,7 +208,7 @@ def _finish_panels(ax: Axes, table: pd.DataFrame, title: str, handles: list[Line
         handles.append(Line2D([], [], marker="D", label=stressed, **plain))
     if any(map(_holds_zero, table.itertuples())):
         handles.append(
-            Line2D([], [], marker="o", alpha=PALE_SHARE, label="pale: interval holds zero", **plain)
+            Line2D([], [], marker="o", alpha=PALE_SHARE, label="pale: interval includes zero", **plain)
         )
     if "p_holm" in table:
         ring = plain | {"color": BLACK, "markersize": 11}

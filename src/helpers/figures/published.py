@@ -12,6 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from helpers.analysis.intervals import write_interval
+from helpers.analysis.published.claims import REPRODUCES
 from helpers.figures.outcomes import MARKERS, find_limit
 from helpers.figures.style import (
     BASE_COLOR,
@@ -20,8 +22,6 @@ from helpers.figures.style import (
     CATEGORY_NAMES,
     DIVERGING,
     SMALL,
-    format_end,
-    format_gain,
     label_rows,
     list_errors,
     name_cell,
@@ -118,7 +118,7 @@ def plot_claims(ways: pd.DataFrame, ax: Axes) -> Axes:
 def _draw_ways(ax: Axes, group: pd.DataFrame, values: pd.Series, claimed: float, height: int) -> None:
     color, values = CATEGORY_COLORS[group["claim"].iloc[0]], values.to_numpy()
     spread = height + ((np.arange(len(group)) * 0.618) % 1 - 0.5) * 0.5
-    hits = (group["verdict"] == "reproduces").to_numpy()
+    hits = (group["verdict"] == REPRODUCES).to_numpy()
     dots = {"linestyle": "none", "marker": "o"}
     ax.plot(values, spread, markersize=3, color=color, alpha=0.35, **dots)
     ax.plot(values[hits], spread[hits], markersize=7, markerfacecolor="none", color="black", **dots)
@@ -141,8 +141,7 @@ def plot_published_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
         for height, cell in enumerate(cells):
             if (cell, category) in known.index:
                 row = known.loc[(cell, category)]
-                ends = f"[{format_end(row['low'], 2)}, {format_end(row['high'], 2)}]"
-                text = f"{format_gain(row['estimate'])}\n{ends}"
+                text = write_interval(row["estimate"], row["low"], row["high"], "+").replace(" ", "\n", 1)
                 style = {"facecolor": (face := colors((1 + row["estimate"] / limit) / 2)[:3])}
             else:
                 text, face = "not reported", "white"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from helpers.figures.style import BLACK, GREY, color_categories, format_gain, name_cell
+from helpers.analysis.intervals import write_number
+from helpers.figures.style import BLACK, GREY, color_categories, name_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,7 +113,7 @@ def plot_pair(table: pd.DataFrame, ax: Axes) -> Axes:
         side = 3 + (place - 3) * 0.4
         ax.annotate("", (side, pair), (side, goal), arrowprops=ARROW)
         at = max(pair, goal) + 0.04 * gains["sum"]
-        ax.text(side, at, f"{name}\n{format_gain(gains[name])}", ha="center", va="bottom")
+        ax.text(side, at, f"{name}\n{write_number(gains[name], '+')}", ha="center", va="bottom")
     labels += ["mean\nof both", name_cell(table.loc[table["quantity"] == "pair", "cell"].iloc[0])]
     ax.set_xticks(range(5), [*labels, "sum\nof both"])
     ax.grid(visible=False, axis="x")

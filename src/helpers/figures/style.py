@@ -91,17 +91,8 @@ def name_cell(cell: str) -> str:
 
 def name_task(task: str) -> str:
     """Return a task's name as figures show it."""
-    return task.replace("_", " ").capitalize()
-
-
-def format_gain(value: float, digits: int = 2) -> str:
-    """Return a difference as figures write it: with its sign, a minus as long as the plus, no '-0.00'."""
-    return f"{value:+z.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def format_end(value: float, digits: int = 3) -> str:
-    """Return the end of an interval as figures write it: as `format_gain`, without a plus."""
-    return format_gain(value, digits).lstrip("+")
+    words = task.replace("yesnomaybe", "yes/no/maybe").replace("yesno", "yes/no")
+    return words.replace("_", " ").capitalize()
 
 
 def pick_ink(color: str | Sequence[float]) -> str:

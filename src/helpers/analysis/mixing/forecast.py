@@ -15,6 +15,7 @@ import numpy as np
 
 from helpers.analysis.comparison import PLAIN, count_reference_rows
 from helpers.analysis.hypotheses import add_holm, split_clear
+from helpers.analysis.intervals import write_number
 from helpers.analysis.mixing.choice import EQUAL, MEAN, NATURAL, Recommendation, combine_targets, recommend
 from helpers.analysis.mixing.intervals import Fit, split_noise
 from helpers.analysis.mixing.judgement import predict_cells
@@ -134,13 +135,13 @@ def name_rows(rows: Mapping[str, int]) -> str:
 
 
 def check_forecast(tables: LossTables, fits: Mapping[str, Fit], found: Recommendation) -> pd.DataFrame:
-    """Return the loss forecast for each mixture beside the loss measured, both as means over the categories
-    of held-out rows.
+    """Return the predicted loss of each mixture beside the measured one, both as means over the categories of
+    held-out rows.
 
     Returns:
-        mixture, cell, forecast, forecast_low, forecast_high, measured, low, high, n_seeds, then seed_* (loss
-        measured under each training seed that all measured mixtures have); nothing measured where a cell is
-        not there yet.
+        mixture, cell, predicted, predicted_low, predicted_high, measured, low, high, n_seeds, then seed_*
+        (loss measured under each training seed that all measured mixtures have); nothing measured where a
+        cell is not there yet.
     """
     import pandas as pd
 
@@ -152,8 +153,8 @@ def check_forecast(tables: LossTables, fits: Mapping[str, Fit], found: Recommend
     cells = {name: name_rows(rows) for name, rows in rivals.items()}
     items = collect_measured(tables, cells.values())
     table = pd.DataFrame(
-        {"mixture": list(cells), "cell": list(cells.values()), "forecast": expected}
-        | {"forecast_low": low, "forecast_high": high}
+        {"mixture": list(cells), "cell": list(cells.values()), "predicted": expected}
+        | {"predicted_low": low, "predicted_high": high}
     )
     return table.join(pd.DataFrame([_measure_loss(items, cell) for cell in cells.values()]))
 
@@ -179,10 +180,11 @@ def _measure_loss(items: pd.DataFrame, cell: str) -> dict[str, Any]:
 
 
 def compare_gains(tables: LossTables, found: Recommendation) -> pd.DataFrame:
-    """Return by how much the recommended mixture's loss lies below that of each other, forecast and measured.
+    """Return by how much the recommended mixture's loss lies below that of each other, predicted and
+    measured.
 
     Returns:
-        mixture, cell, forecast (nats a token), then of the measured gain, paired on held-out rows and seeds:
+        mixture, cell, predicted (nats a token), then of the measured gain, paired on held-out rows and seeds:
         estimate, low, high, p, p_holm (of the mixtures that are there), n, n_seeds; empty where the
         recommended mixture is not there yet.
     """
@@ -194,7 +196,7 @@ def compare_gains(tables: LossTables, found: Recommendation) -> pd.DataFrame:
     there = set(items["cell"])
     expected = found.table.set_index("mixture")["gain"]
     rows = [
-        {"mixture": name, "cell": cell, "forecast": expected[cell if name == BEST_SINGLE else name]}
+        {"mixture": name, "cell": cell, "predicted": expected[cell if name == BEST_SINGLE else name]}
         | contrast(items, {best: 1.0, cell: -1.0})
         for name, cell in rivals.items()
         if {best, cell} <= there and best != cell
@@ -238,5 +240,7 @@ def summarise_outcome(found: Recommendation, gains: pd.DataFrame) -> str:
 
 def _list_gains(rows: pd.DataFrame) -> str:
     return ", ".join(
-        f"{row.mixture} (gain {row.estimate:+.3f}, forecast {row.forecast:+.3f})" for row in rows.itertuples()
+        f"{row.mixture} (gain {write_number(row.estimate, '+', 3)}, "
+        f"predicted {write_number(row.predicted, '+', 3)})"
+        for row in rows.itertuples()
     )

@@ -31,7 +31,7 @@ MODELS = {
     "LLaMA 1": ("LLaMA 1 7B", "LLaMA 1 13B"),
     "LLaMA 2": ("LLaMA 2 7B", "LLaMA 2 13B"),
 }
-REPRODUCES, READING, FAILS = "reproduces", "within reading error", "does not"
+REPRODUCES, READING, FAILS = "gives it", "within reading error", "does not"
 RECOMPUTES, SINGLE, NOT_FOUND = "recomputes", "for single models only", "not found"
 
 
