@@ -81,14 +81,16 @@ class SharedBase:
                 )
             added = [module for module in wrapped.modules() if isinstance(module, BaseTunerLayer)]
             untied = _untie(wrapped)
-            if self.keeps_weights and not untied and is_plain(read_config(adapter)):
+            plain = is_plain(read_config(adapter))
+            if self.keeps_weights and not untied and plain:
                 self._kept = [
                     (weight, weight.data.to("cpu", copy=True))
                     for module in added
                     for weight in module.get_base_layer().parameters()
                 ]
             beside = _read_probe(wrapped)
-            if torch.equal(beside, before):
+            # what is trained of single tokens may not show on those of the probe
+            if plain and torch.equal(beside, before) and not _has_embeddings(wrapped):
                 tell(f"The adapter in {shown(adapter)} changes nothing: its model scores as the base does.")
             wrapped.merge_and_unload().eval()
             self._check_merge(adapter, before, beside)
@@ -140,6 +142,10 @@ def _read_probe(model: PreTrainedModel | PeftModel) -> torch.Tensor:
     ids = torch.linspace(0, n_tokens - 1, SHORT, device=model.device).long()[None]
     with torch.inference_mode():
         return model(input_ids=ids).logits.float()
+
+
+def _has_embeddings(wrapped: PeftModel) -> bool:
+    return any("lora_embedding" in name for name, _ in wrapped.named_parameters())
 
 
 def _untie(wrapped: PeftModel) -> bool:
