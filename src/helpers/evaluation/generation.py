@@ -21,6 +21,7 @@ from helpers.models.forward import (
     probe_length,
     project_logits,
 )
+from helpers.models.products import turn_weights
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +49,7 @@ def generate_greedily(
     """
     import torch
 
+    turn_weights(model)
     results = PartialAnswers() if partial is None else partial
     batches = plan_batches([len(prompt) for prompt in prompts], batch_size)
     way = _choose_way(model, prompts, max_new_tokens, end_id)
@@ -78,6 +80,8 @@ def _continue(
     """
     import torch
 
+    from helpers.evaluation.cache import make_room
+
     longest = max(map(len, prompts))
     width = longest - shared.length
     own = [[end_id] * (width - len(prompt)) + prompt[-width:] for prompt in prompts]
@@ -91,10 +95,12 @@ def _continue(
     cache = shared.repeat(longest - len(prompt) for prompt in prompts)
     results: list[list[int]] = [[] for _ in prompts]
     rows = torch.arange(len(prompts), device=model.device)
-    for _ in range(max_new_tokens):
+    for step in range(max_new_tokens):
         hidden = model.base_model(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         ).last_hidden_state
+        if step == 0:
+            make_room(cache)
         logits = project_logits(model, hidden[:, -1])
         if observe:
             observe(logits)
