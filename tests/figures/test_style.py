@@ -17,6 +17,7 @@ from helpers.figures.outcomes import find_limit
 from helpers.figures.published import MODEL_COLORS
 from helpers.figures.style import (
     CATEGORY_COLORS,
+    DIVERGING,
     SERIES_COLORS,
     measure_contrast,
     pick_ink,
@@ -105,6 +106,23 @@ def test_labels_of_ticks_do_not_collide(name):
 def test_ink_stands_out_on_any_colour(color):
     assert measure_contrast(pick_ink(color), color) >= READABLE
     assert measure_contrast("black", "white") == pytest.approx(21)
+
+
+def turn_dark(color):
+    """Return a colour as `study.css` shows it in the dark: invert(0.93), then hue-rotate(180deg), by the
+    matrix of the W3C's Filter Effects.
+    """
+    luminance = np.array([0.213, 0.715, 0.072])
+    turned = 2 * luminance - np.eye(3)
+    return np.clip(turned @ (0.93 - 0.86 * np.array(to_rgb(color))), 0, 1)
+
+
+@pytest.mark.parametrize("place", np.linspace(0, 1, 21))
+def test_numbers_on_the_colour_scale_stand_out_in_the_light_and_in_the_dark(place):
+    face = DIVERGING(place)[:3]
+    ink = pick_ink(face)
+    assert measure_contrast(ink, face) >= READABLE
+    assert measure_contrast(turn_dark(ink), turn_dark(face)) >= READABLE
 
 
 def test_a_colour_scale_with_empty_cells_holds_all_values():
