@@ -1,15 +1,20 @@
-"""What a site has beside its pages: definitions on hover, descriptions, and an address where one is known."""
+"""What a site has beside its pages: definitions on hover, descriptions, and, where its repository is known,
+an address and links that launch a notebook.
+"""
 
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from helpers.book.runner import list_notebooks
 from helpers.book.site import find_address
+from helpers.paths import ROOT
 
+NAME = list_notebooks()[0].stem
 PAGES = {
     "first.md": "# A book\n\nAll about {term}`seeds <seed task>` and {cite}`gebru2021datasheets`.\n",
-    "glossary.md": "# Glossary\n\nOf {glue:text}`lesson.ipynb::n_seeds:d`.\n\n"
+    "glossary.md": f"# Glossary\n\nOf {{glue:text}}`{NAME}.ipynb::n_seeds:d`.\n\n"
     "```{glossary}\nseed task\n  One of *eighty* tasks.\n```\n",
     "references.md": "# References\n\n```{bibliography}\n```\n",
 }
@@ -19,7 +24,9 @@ KERNEL = {"kernelspec": {"name": "python3", "language": "python", "display_name"
 
 @pytest.fixture(scope="module")
 def build_site(tmp_path_factory, build_pages):
-    """Return a function that builds the pages for a repository and returns their folder and the first."""
+    """Return a function that builds the pages for a repository and returns their folder and the one of their
+    sources.
+    """
 
     def build(repository=""):
         folder = tmp_path_factory.mktemp("site")
@@ -27,7 +34,7 @@ def build_site(tmp_path_factory, build_pages):
         for name, text in PAGES.items():
             (folder / "book" / name).write_text(text)
         write_value(folder / "book", "80")
-        chapters = ["glossary", "references", "lesson"]
+        chapters = ["glossary", "references", NAME]
         return build_pages(folder, "first", repository, chapters), folder
 
     return build
@@ -35,8 +42,14 @@ def build_site(tmp_path_factory, build_pages):
 
 @pytest.fixture(scope="module")
 def site(build_site):
-    """Build the pages for no repository, once."""
+    """Build the pages for no repository, once; return their folder and the one of their sources."""
     return build_site()
+
+
+@pytest.fixture(scope="module")
+def published_site(build_site):
+    """Build the pages for a repository, once; return the folder of the pages."""
+    return build_site("https://github.com/some-one/a-study")[0]
 
 
 def write_value(book, value):
@@ -45,7 +58,7 @@ def write_value(book, value):
     metadata = {"scrapbook": {"mime_prefix": prefix, "name": "n_seeds"}}
     made = new_output("display_data", data={f"{prefix}text/plain": value}, metadata=metadata)
     cells = [new_markdown_cell("# Lesson"), new_code_cell("n_seeds", outputs=[made])]
-    nbformat.write(new_notebook(cells=cells, metadata=KERNEL), book / "lesson.ipynb")
+    nbformat.write(new_notebook(cells=cells, metadata=KERNEL), book / f"{NAME}.ipynb")
 
 
 def read_page(html, name="first"):
@@ -80,13 +93,36 @@ def test_pages_without_a_repository_claim_no_address(site):
     assert not (html / "sitemap.xml").exists()
 
 
-def test_pages_of_a_repository_know_their_address_and_are_listed(build_site):
-    html, _ = build_site("https://github.com/some-one/a-study")
-    page = read_page(html)
+def test_pages_of_a_repository_know_their_address_and_are_listed(published_site):
+    html, page = published_site, read_page(published_site)
     address = "https://some-one.github.io/a-study"
     assert read_meta(page)["og:url"] == f"{address}/first.html"
     assert page.find("link", rel="canonical")["href"] == f"{address}/first.html"
     assert f"<loc>{address}/glossary.html</loc>" in (html / "sitemap.xml").read_text()
+
+
+def list_links(html):
+    return [link["href"] for link in read_page(html, NAME).find_all("a", href=True)]
+
+
+def test_published_pages_launch_the_notebook_as_it_stands_in_the_repository(published_site):
+    links = list_links(published_site)
+    assert (
+        f"https://mybinder.org/v2/gh/some-one/a-study/main?urlpath=lab/tree/notebooks/{NAME}.ipynb" in links
+    )
+    assert (
+        f"https://colab.research.google.com/github/some-one/a-study/blob/main/notebooks/{NAME}.ipynb" in links
+    )
+    assert "https://github.com/some-one/a-study" in links
+    assert (ROOT / "notebooks" / f"{NAME}.ipynb").is_file()
+
+
+def test_pages_without_a_repository_offer_their_file_and_no_dead_link(site):
+    links = list_links(site[0])
+    assert not [link for link in links if "mybinder" in link or "colab" in link]
+    assert f"_sources/{NAME}.ipynb" in links
+    footer = read_page(site[0], NAME).find("footer", class_="bd-footer-content").text
+    assert "Not for clinical use" in footer
 
 
 @pytest.mark.parametrize(
