@@ -26,10 +26,12 @@ def write_notebook(path, *sources):
 def published(tmp_path):
     """Publish a notebook that reads a file and a stored result; return what `update_notebook` was given."""
     (tmp_path / "rows.txt").write_text("a row")
-    notebook = write_notebook(tmp_path / "01_toy.ipynb", "x: int = 1  # a number\nrows = ''", READS_A_RESULT)
+    notebook = write_notebook(
+        tmp_path / "01_toy.ipynb", "x: int = 1  # a number\ngeneral = ''", READS_A_RESULT
+    )
     given = (
         notebook,
-        {"x": 7, "rows": str(tmp_path / "rows.txt")},
+        {"x": 7, "general": str(tmp_path / "rows.txt")},
         Study.from_parameters({}),
         tmp_path / "book",
     )

@@ -19,6 +19,8 @@ from helpers.store import MANIFEST, describe_machine, load_run, sha256_file, sha
 if TYPE_CHECKING:
     from helpers.study.study import Study
 
+PLACES = ("instructions", "general", "data")  # parameters that name a file or folder, from the project's
+
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
@@ -112,10 +114,8 @@ def identify_model_of(study: Study) -> str:
 
 
 def identify_parameters(parameters: Mapping[str, Any]) -> str:
-    """Return what stands for parameters; one that names a file or a folder, from the project's folder, stands
-    for what lies there too.
-    """
-    named = [ROOT / value for value in parameters.values() if isinstance(value, str) and value]
+    """Return what stands for parameters and for what lies in the files and folders that they name."""
+    named = [ROOT / parameters[name] for name in PLACES if parameters.get(name)]
     files = [path for path in named if path.is_file()]
     folders = [path for path in named if path.is_dir()]
     contents = [*map(sha256_file, files), *(line for path in folders for line in _identify_files(path))]
