@@ -71,7 +71,7 @@ test: $(READY) ## Run the test suite, the linter and the spelling check.
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
 	$(BIN)/codespell seeds book/*.md notebooks src tests *.md
-	$(BIN)/python -m pytest --ignore tests/browser
+	$(BIN)/python -m pytest --ignore tests/browser --numprocesses 2 --dist loadfile
 
 check-book: $(READY) ## Read the built book in Chromium: errors, links, search, barriers, hover, phone width and type, weight.
 	@$(call install,$(VENV),--constraint requirements.lock --editable '.[browser]')
@@ -89,6 +89,6 @@ lock: ## Resolve the ranges of pyproject.toml anew into requirements.lock, for a
 	rm -rf .lock build
 
 clean: ## Delete the built book and the executed notebooks; results in runs/ stay.
-	rm -rf _build book/*.ipynb book/figures runs/partial
+	rm -rf _build book/*.ipynb book/.[0-9]* book/figures runs/partial
 
 .PHONY: help setup model config book pdf figures student test check-book bench lock clean

@@ -64,22 +64,6 @@ def provider(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def found_parameters():
-    """Read the parameters that the notebooks declare, which takes papermill seconds."""
-    from helpers.book.runner import inspect_notebooks
-
-    return inspect_notebooks()
-
-
-@pytest.fixture
-def declared_parameters(found_parameters, monkeypatch):
-    """Let commands find the notebooks' parameters at once."""
-    from helpers.book import runner
-
-    monkeypatch.setattr(runner, "inspect_notebooks", lambda: found_parameters)
-
-
-@pytest.fixture(scope="session")
 def toy_model(tmp_path_factory):
     """Save a two-layer random LLaMA with a tokenizer trained on a few sentences; return its folder."""
     import torch
@@ -257,12 +241,30 @@ PLANTED_NOTEBOOK = (
 
 
 @pytest.fixture(scope="session")
-def build_pages():
+def render_pages():
+    """Return a function that renders the pages of a folder that `build_pages` has prepared and returns the
+    folder of the pages.
+    """
+    import subprocess
+    import sys
+
+    def render(folder):
+        jupyter_book = Path(sys.executable).with_name("jupyter-book")
+        command = [jupyter_book, "build", "book", "--config", "config.yml", "--path-output", "."]
+        command += ["-n", "-W", "--keep-going"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return folder / "_build" / "html"
+
+    return render
+
+
+@pytest.fixture(scope="session")
+def build_pages(render_pages):
     """Return a function that builds the pages of a folder's `book/` by the project's own settings and returns
     the folder of the pages.
     """
     import subprocess
-    import sys
 
     from helpers.paths import BOOK, ROOT
 
@@ -273,21 +275,7 @@ def build_pages():
         (folder / "book" / "_toc.yml").write_text(f"format: jb-book\nroot: {root}\n{listed}")
         write = ["make", "--silent", "config", f"REPOSITORY={repository}", f"CONFIG={folder / 'config.yml'}"]
         subprocess.run(write, cwd=ROOT, check=True)
-        command = [
-            Path(sys.executable).with_name("jupyter-book"),
-            "build",
-            "book",
-            "--config",
-            "config.yml",
-            "--path-output",
-            ".",
-            "-n",
-            "-W",
-            "--keep-going",
-        ]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return folder / "_build" / "html"
+        return render_pages(folder)
 
     return build
 

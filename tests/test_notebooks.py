@@ -1,11 +1,13 @@
 """The contract of the notebooks in git."""
 
+import ast
 import dataclasses
 import re
 import sys
 
 import nbformat
 import pytest
+from papermill import inspect_notebook
 
 from helpers.analysis.published.tables import AuditSettings
 from helpers.book.gallery import GALLERY
@@ -66,6 +68,20 @@ def test_parameters_have_one_cell_of_their_own_first_among_the_code(path):
     assert tagged == [0]
     lines = code_cells(path)[0].source.splitlines()
     assert all(re.fullmatch(r"\w+: (str|int|float|bool) = .+  # .+", line) for line in lines)
+
+
+@each_notebook
+def test_parameters_are_those_that_papermill_reads(path):
+    found = inspect_notebook(str(path))
+    assert {name: vars(parameter) for name, parameter in read_parameters(path).items()} == {
+        name: {
+            "name": name,
+            "type": facts["inferred_type_name"],
+            "default": ast.literal_eval(facts["default"]),
+            "help": facts["help"],
+        }
+        for name, facts in found.items()
+    }
 
 
 @each_notebook

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from helpers import store
 from helpers.analysis.published.tables import AuditSettings
-from helpers.book.runner import check_parameters, parse_assignments
+from helpers.book.runner import check_parameters, inspect_notebooks, parse_assignments
 from helpers.errors import StudyError
 from helpers.files import write_text
 from helpers.jsonl import read_rows, read_values
@@ -121,16 +121,16 @@ def test_a_reply_written_anew_from_what_was_read_gives_the_same(text):
 TEXTS = st.text(max_size=30) | st.sampled_from(
     ["1", "-1", "1e999", "nan", "true", "null", "[1]", "9" * 5000, "1_0"]
 )
+DECLARED = {name: each for found in inspect_notebooks().values() for name, each in found.items()}
 
 
 @bounded
 @given(data=st.data())
-def test_any_text_as_a_parameter_is_a_value_or_an_error_in_words(found_parameters, data):
-    declared = {name: each for parameters in found_parameters.values() for name, each in parameters.items()}
-    name = data.draw(st.sampled_from(sorted(declared)))
+def test_any_text_as_a_parameter_is_a_value_or_an_error_in_words(data):
+    name = data.draw(st.sampled_from(sorted(DECLARED)))
     text = data.draw(TEXTS)
     try:
-        value = check_parameters(parse_assignments([f"{name}={text}"]), declared)[name]
+        value = check_parameters(parse_assignments([f"{name}={text}"]), DECLARED)[name]
         Study.from_parameters({name: value})
         pick(AuditSettings, {name: value})
     except StudyError as error:

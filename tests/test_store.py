@@ -46,6 +46,16 @@ def test_looking_a_result_up_tells_its_folder_and_computes_nothing():
     assert store.look_up(run).is_stored
 
 
+def test_what_a_block_loads_or_makes_is_listed_once_it_has_ended():
+    with store.list_loaded() as outer:
+        first = run()
+        with store.list_loaded() as loaded:
+            assert (run().reused, run({"a": 2}).reused) == (True, False)
+            store.look_up(run, {"a": 3})
+    assert loaded == {run().path, run({"a": 2}).path}
+    assert outer == {first.path}
+
+
 def test_whatever_changes_the_result_changes_the_folder():
     paths = {
         run().path,

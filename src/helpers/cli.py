@@ -34,8 +34,11 @@ def run(
     parameter: Assignments = None,
     book: Annotated[Path, typer.Option(help="Where to publish the executed notebooks.")] = BOOK,
 ) -> None:
-    """Execute the notebooks and publish them into the book; stored results are reused."""
-    from helpers.book.runner import add_instructions, plan_run, run_notebook
+    """Execute the notebooks and publish them into the book; stored results are reused, and a published
+    notebook stays as it is where nothing that it was made from has changed.
+    """
+    from helpers.book.runner import plan_run
+    from helpers.book.update import update_notebook
     from helpers.synthesis.costs import explain_cost
 
     with plain_errors():
@@ -45,8 +48,11 @@ def run(
         for notebook, parameters in plan:
             started = time.monotonic()
             with report_progress(notebook.stem):
-                run_notebook(notebook, add_instructions(parameters, study), book)
-            typer.echo(f"{notebook.stem}: finished in {time.monotonic() - started:.0f} s")
+                has_run = update_notebook(notebook, parameters, study, book)
+            seconds = time.monotonic() - started
+            typer.echo(
+                f"{notebook.stem}: {f'finished in {seconds:.0f} s' if has_run else 'nothing has changed'}"
+            )
 
 
 @app.command()
@@ -58,16 +64,16 @@ def figures(
     """Redraw every figure from stored results as SVG and PNG, with its data as CSV, and the page that shows
     them; runs no model.
     """
-    from helpers.book.figure_files import save_figures
-    from helpers.book.gallery_page import write_gallery
     from helpers.book.runner import plan_parameters
+    from helpers.book.update import update_figures
     from helpers.store import stored_only
     from helpers.study.study import Study
 
     with plain_errors(), stored_only():
-        names = list(save_figures(Study.from_parameters(plan_parameters(profile, parameter or [])), folder))
-        write_gallery(names, folder)
-        typer.echo(f"{len(names)} figures in {shown(folder)}: {', '.join(names)}")
+        parameters = plan_parameters(profile, parameter or [])
+        names = update_figures(parameters, Study.from_parameters(parameters), folder)
+        made = f"{len(names)} figures in {shown(folder)}: {', '.join(names)}"
+        typer.echo(made if names else f"{shown(folder)}: nothing has changed")
 
 
 @app.command()

@@ -63,7 +63,7 @@ def test_a_figure_is_drawn_again_where_anything_differs(change, one_figure, tmp_
         shorter = dataclasses.replace(gallery.GALLERY["seed_shares"], table=lambda _: rows)
         monkeypatch.setattr(gallery, "GALLERY", {"seed_shares": shorter})
     elif change == "code":
-        monkeypatch.setattr(figure_files, "_identify_code", lambda: "another")
+        monkeypatch.setattr(figure_files, "identify_code", lambda: "another")
     elif change == "altered":
         picture.write_bytes(b"torn")
     else:

@@ -9,7 +9,6 @@ from helpers.benchmarks import provider as provider_module
 from helpers.cli import app
 from helpers.jsonl import read_json_lines
 
-pytestmark = pytest.mark.usefixtures("declared_parameters")
 DIRTY = """<think>
 4. Instruction: A draft that nobody should see
 4. Input: d

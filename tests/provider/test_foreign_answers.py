@@ -22,9 +22,6 @@ def short_delays(monkeypatch):
     monkeypatch.setattr(pace, "LONGEST_DELAY_SECONDS", 0.05)
 
 
-pytestmark = pytest.mark.usefixtures("declared_parameters")
-
-
 def synthesize(url, *arguments, cap=CAP, **more):
     given = {"teacher": "toy", "teacher_url": url, "max_cost_tokens": cap, "n_requests": 3} | more
     assignments = [f"-p{name}={value}" for name, value in given.items()]

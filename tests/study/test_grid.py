@@ -1,6 +1,8 @@
 """The grid's cells: which there are, what each is tuned with, what the store says of them."""
 
 import dataclasses
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -35,6 +37,28 @@ def parameters(toy_model, instruction_file):
         "tasks": tasks,
         "learning_rate": 1e-2,
     }
+
+
+READ_CELLS = """
+import sys
+from helpers.store import stored_only
+from helpers.study.study import Study
+
+study = Study.from_parameters({parameters})
+with stored_only():
+    study.run_cells(["base", "qa"])
+    study.collect_losses(["base", "qa"])
+sys.exit("torch" in sys.modules)
+"""
+
+
+def test_stored_cells_are_read_without_pytorch(parameters):
+    parameters |= {"tasks": "evidence_yesno", "held_out_share": 0.4, "n_held_out": 2, "n_loss_items": 2}
+    study = Study.from_parameters(parameters)
+    study.run_cells(["base", "qa"])
+    study.collect_losses(["base", "qa"])
+    ask = READ_CELLS.replace("{parameters}", repr(parameters))
+    subprocess.run([sys.executable, "-c", ask], check=True)
 
 
 def test_the_lattice_holds_every_subset_once_from_none_to_all():

@@ -9,6 +9,7 @@ from helpers.book.gallery import GALLERY
 from helpers.files import write_text
 from helpers.paths import NOTEBOOKS
 
+PAGE = "gallery.md"
 HEAD = """(figure-gallery)=
 # The figures
 
@@ -97,7 +98,7 @@ def write_gallery(names: Iterable[str], folder: Path) -> None:
             "notebook": GALLERY[name].notebook,
         }
         cards.append(CARD.format(name=name, **facts))
-    write_text(folder / "gallery.md", HEAD + "".join(cards) + "::::\n")
+    write_text(folder / PAGE, HEAD + "".join(cards) + "::::\n")
 
 
 def label_figure(name: str) -> str:

@@ -1,6 +1,6 @@
 """A Sphinx extension for what a site has beside its pages: definitions on hover, descriptions, the version,
 the book as one PDF where it was printed, and, where the repository is known, an address, a picture for links
-to the pages, and a sitemap.
+to the pages, and a sitemap. It also has pages written again whose values have changed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
 
 PICTURE = "reference_transfer"  # a figure of the first page
+GLUED = re.compile(r"\{glue:\w+\}`([\w/]+)\.ipynb::")
 MINUS, PERCENT = re.compile(r"(?<![\w.])-(?=[\d.])"), re.compile(r"(\d)%")
+
+
+def find_showing(
+    _app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], _removed: set[str]
+) -> set[str]:
+    """Return the pages that show values of notebooks that have changed: they are written again too."""
+    sources = {page: Path(env.doc2path(page)).read_text(encoding="utf-8") for page in env.found_docs}
+    return {page for page, text in sources.items() if {*GLUED.findall(text)} & (added | changed)}
 
 
 def set_address(app: Sphinx, config: Config) -> None:
@@ -130,6 +139,7 @@ def write_sitemap(app: Sphinx, failure: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("config-inited", set_address, priority=900)
+    app.connect("env-get-outdated", find_showing)
     app.connect("doctree-resolved", print_numbers)
     app.connect("doctree-resolved", explain_terms)
     app.connect("html-page-context", describe_page)

@@ -122,16 +122,17 @@ class SharedBase:
 
 
 def find_adapter(adapter: Run | Path | None) -> Path | None:
-    """Return the folder of an adapter, whether a tuning run or a folder is given.
+    """Return the folder of an adapter, whether a tuning run or a folder is given; that of a run is the
+    study's own and needs no check, for which peft and PyTorch would have to be imported.
 
     Raises:
         StudyError: the folder does not hold an adapter as `save_pretrained` writes it with safetensors.
     """
-    if adapter is None:
-        return None
-    folder = adapter.file(ADAPTER) if isinstance(adapter, Run) else Path(adapter)
-    check_folder(folder)
-    return folder
+    if isinstance(adapter, Run):
+        return adapter.file(ADAPTER)
+    if adapter:
+        check_folder(adapter)
+    return adapter
 
 
 def _read_probe(model: PreTrainedModel | PeftModel) -> torch.Tensor:

@@ -1,0 +1,47 @@
+"""Bring what is published up to date: what was made from the same things before stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from helpers.book.marks import mark_figures, mark_notebook
+from helpers.book.runner import add_instructions, run_notebook
+from helpers.store import list_loaded
+from helpers.study.study import Study
+
+
+def update_notebook(notebook: Path, parameters: Mapping[str, Any], study: Study, book: Path) -> bool:
+    """Run a notebook and publish it, unless the published copy was made from the same notebook, parameters,
+    code and stored results; returns whether it was run. To run it all the same, delete the copy.
+
+    Raises:
+        StudyError: as `run_notebook`.
+    """
+    given = add_instructions(parameters, study)
+    mark = mark_notebook(notebook, given, study, book)
+    if mark.holds():
+        return False
+    with list_loaded() as loaded:
+        run_notebook(notebook, given, book)
+    mark.write([book / notebook.name], loaded)
+    return True
+
+
+def update_figures(parameters: Mapping[str, Any], study: Study, folder: Path) -> list[str]:
+    """Write every figure of a study and the page that shows them, unless they were made from the same
+    parameters, code and stored results; returns the names of the figures, none where they stay as they are.
+    """
+    mark = mark_figures(parameters, study, folder)
+    if mark.holds():
+        return []
+    from helpers.book.figure_files import ENDINGS, save_figures
+    from helpers.book.gallery_page import PAGE, write_gallery
+
+    with list_loaded() as loaded:
+        names = list(save_figures(study, folder))
+    write_gallery(names, folder)
+    files = [folder / f"{name}.{ending}" for name in names for ending in ENDINGS]
+    mark.write([folder / PAGE, *files], loaded)
+    return names

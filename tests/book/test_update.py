@@ -1,0 +1,96 @@
+"""What is published stays as it is while nothing that it was made from changes, and no longer."""
+
+import shutil
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from helpers.book import gallery, marks
+from helpers.book.marks import Mark, mark_notebook
+from helpers.book.update import update_figures, update_notebook
+from helpers.study.study import Study
+
+READS_A_RESULT = "from helpers.store import run_stage; run_stage('toy', {}, {}, 1, lambda folder: {'n': x})"
+
+
+def write_notebook(path, *sources):
+    cells = [new_code_cell(source) for source in sources]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
+    return path
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Publish a notebook that reads a file and a stored result; return what `update_notebook` was given."""
+    (tmp_path / "rows.txt").write_text("a row")
+    notebook = write_notebook(
+        tmp_path / "01_toy.ipynb", "x: int = 1  # a number\ngeneral = ''", READS_A_RESULT
+    )
+    given = (
+        notebook,
+        {"x": 7, "general": str(tmp_path / "rows.txt")},
+        Study.from_parameters({}),
+        tmp_path / "book",
+    )
+    assert update_notebook(*given)
+    return given
+
+
+def test_a_notebook_is_run_again_where_anything_that_it_was_made_from_differs_and_only_there(
+    published, runs, monkeypatch
+):
+    notebook, parameters, study, book = published
+    before = (book / notebook.name).stat()
+    assert not update_notebook(*published)
+    assert (book / notebook.name).stat() == before
+    holds = lambda **others: mark_notebook(notebook, parameters | others, study, book).holds()  # noqa: E731
+    assert holds()
+    assert not holds(x=8)
+    [result] = (runs / "toy").iterdir()
+    for path in (notebook, book / notebook.name, result / "manifest.json", notebook.with_name("rows.txt")):
+        before = path.read_bytes()
+        path.write_bytes(before + b"\n")
+        assert not holds(), path.name
+        path.write_bytes(before)
+        assert holds()
+    monkeypatch.setattr(marks, "identify_code", lambda: "another")
+    assert not holds()
+    monkeypatch.undo()
+    monkeypatch.setenv("STUDY_RUNS", str(runs))
+    shutil.rmtree(result)
+    assert not holds()
+
+
+def test_the_model_counts_where_a_notebook_reads_instructions(toy_model, tmp_path):
+    notebook = write_notebook(tmp_path / "03_toy.ipynb", "x = 1")
+    folder = shutil.copytree(toy_model, tmp_path / "model")
+    study = Study.from_parameters({"model": str(folder)})
+    mark = lambda given: mark_notebook(notebook, given, study, tmp_path)  # noqa: E731
+    with_model, without = mark({"instructions": ""}), mark({})
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    assert mark({"instructions": ""}) != with_model
+    assert mark({}) == without
+
+
+def test_a_torn_mark_holds_nothing(tmp_path):
+    (tmp_path / "page").write_text("a page")
+    mark = Mark(tmp_path / ".page", "source")
+    mark.write([tmp_path / "page"])
+    assert mark.holds()
+    for text in ("", "{", "[]", '{"source": "source", "files": [{}], "results": {}}'):
+        (tmp_path / ".page").write_text(text)
+        assert not mark.holds()
+
+
+def test_figures_of_which_nothing_has_changed_are_left_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "GALLERY", {"seed_shares": gallery.GALLERY["seed_shares"]})
+    study = Study.from_parameters({})
+    assert update_figures({}, study, tmp_path) == ["seed_shares"]
+    assert update_figures({}, study, tmp_path) == []
+    assert update_figures({"n_rows": 4}, study, tmp_path) == ["seed_shares"]
+    (tmp_path / "gallery.md").unlink()
+    assert update_figures({"n_rows": 4}, study, tmp_path) == ["seed_shares"]
+    assert (tmp_path / "gallery.md").is_file()
