@@ -78,6 +78,8 @@ def _continue(
     """
     import torch
 
+    from helpers.evaluation.cache import make_room
+
     longest = max(map(len, prompts))
     width = longest - shared.length
     own = [[end_id] * (width - len(prompt)) + prompt[-width:] for prompt in prompts]
@@ -91,10 +93,12 @@ def _continue(
     cache = shared.repeat(longest - len(prompt) for prompt in prompts)
     results: list[list[int]] = [[] for _ in prompts]
     rows = torch.arange(len(prompts), device=model.device)
-    for _ in range(max_new_tokens):
+    for step in range(max_new_tokens):
         hidden = model.base_model(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         ).last_hidden_state
+        if step == 0:
+            make_room(cache)
         logits = project_logits(model, hidden[:, -1])
         if observe:
             observe(logits)
