@@ -6,7 +6,14 @@ import sys
 import pytest
 import torch
 
-from helpers.models.products import _finding_file, _read_finding, name_products, use_fast_products
+from helpers.models.load import load_model
+from helpers.models.products import (
+    _finding_file,
+    _read_finding,
+    name_products,
+    turn_weights,
+    use_fast_products,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +79,24 @@ def test_they_are_on_where_the_processor_has_them_and_differ_by_rounding_alone(p
     exact = x.double() @ weight.double().T
     error = ((x @ weight.T) - exact).abs().max() / exact.abs().max()
     assert error < (1e-5 if factors == "float32" else 2e-2)
+
+
+def test_turned_weights_give_the_same_logits_and_save_as_they_were(toy_model, tmp_path, precision):
+    model, ids = load_model(toy_model), torch.arange(12)[None]
+    before, weights = model(ids).logits, {name: w.clone() for name, w in model.named_parameters()}
+    precision.fp32_precision = "bf16" if torch.cpu._is_avx512_bf16_supported() else "ieee"
+    turn_weights(model)
+    assert torch.allclose(model(ids).logits, before, atol=1e-5)
+    model.save_pretrained(tmp_path / "saved")
+    saved = dict(load_model(str(tmp_path / "saved")).named_parameters())
+    assert all(torch.equal(saved[name], weight) for name, weight in weights.items())
+
+
+def test_weights_are_turned_where_onednn_multiplies_and_nowhere_else(toy_model, monkeypatch, precision):
+    model = load_model(toy_model)
+    layers = [layer for layer in model.base_model.modules() if type(layer) is torch.nn.Linear]
+    for setting, turned in (("ieee", False), ("bf16", True)):
+        precision.fp32_precision = setting
+        turn_weights(model)
+        assert all(layer.weight.T.is_contiguous() is turned for layer in layers)
+    assert model.get_output_embeddings().weight.is_contiguous()

@@ -21,6 +21,7 @@ from helpers.models.forward import (
     probe_length,
     project_logits,
 )
+from helpers.models.products import turn_weights
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +49,7 @@ def generate_greedily(
     """
     import torch
 
+    turn_weights(model)
     results = PartialAnswers() if partial is None else partial
     batches = plan_batches([len(prompt) for prompt in prompts], batch_size)
     way = _choose_way(model, prompts, max_new_tokens, end_id)

@@ -25,6 +25,7 @@ from helpers.store import name_processor, sha256_text, write_text
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
 SHAPE = (512, 576, 1536)  # rows, in, out: a layer of the default model
 TRIALS = 5
@@ -60,6 +61,25 @@ def use_fast_products() -> str:
     if switched_on:
         torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     return products
+
+
+def turn_weights(model: PreTrainedModel) -> None:
+    """Lay the weights of a model's linear layers out column by column where oneDNN multiplies: for few rows,
+    as in generation, it reads them so a third faster. Shapes and numbers stay.
+
+    Weights that layers share, such as those of the vocabulary, stay as they are.
+    """
+    import torch
+
+    if model.device.type != "cpu" or torch.backends.mkldnn.matmul.fp32_precision != "bf16":
+        return
+    for layer in model.modules():
+        if (
+            type(layer) is torch.nn.Linear
+            and layer.weight.dtype is torch.float32
+            and layer is not model.get_output_embeddings()
+        ):
+            layer.weight.data = layer.weight.data.T.contiguous().T
 
 
 def _finding_file() -> Path:
