@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from helpers.evaluation.adapters import SharedBase
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import evaluate, read_items
 from helpers.progress import track
@@ -37,6 +38,7 @@ def run_cell(
     evaluation: EvaluationSettings,
     instructions: Path,
     data: Path | None = None,
+    base: SharedBase | None = None,
 ) -> Cell:
     """Tune (unless `name` is 'base') and evaluate one cell, or load it from the store.
 
@@ -47,9 +49,11 @@ def run_cell(
         instructions: the instruction file; for 'general' that of the other domain, of which every row may be
             drawn.
         data: folder of the test sets' files; None for the embedded files, or the hub.
+        base: the loaded model, shared by several cells; None to load it where it is needed.
     """
     adapter = tune_cell(name, tuning, instructions)
-    return Cell(name, evaluate(evaluation, adapter, data), adapter, tuning.training_seed if adapter else None)
+    answers = evaluate(evaluation, adapter, data, base)
+    return Cell(name, answers, adapter, tuning.training_seed if adapter else None)
 
 
 def tune_cell(name: str, tuning: TuningSettings, instructions: Path) -> Run | None:
@@ -84,6 +88,7 @@ def run_cells_of_seed(
     evaluation: EvaluationSettings,
     instructions: Path,
     data: Path | None = None,
+    base: SharedBase | None = None,
 ) -> dict[str, Cell]:
     """Run or load several cells of one training seed; each is stored on its own, so that an interrupted grid
     goes on where it stopped.
@@ -92,7 +97,7 @@ def run_cells_of_seed(
     cells = {}
     with track("cells of the grid", len(names), "cells") as advance:
         for name in names:
-            cells[name] = run_cell(name, tuning, evaluation, instructions, data)
+            cells[name] = run_cell(name, tuning, evaluation, instructions, data, base)
             advance(note=name)
     return cells
 

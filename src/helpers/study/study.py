@@ -192,7 +192,14 @@ class Study:
         """Run or load cells of the grid of the study's number of rows: 'base', 'all', or categories joined by
         '+'.
         """
-        return run_cells_of_seed(names, self.tuning, self.evaluation, self.instruction_file, self.data_folder)
+        return run_cells_of_seed(
+            names,
+            self.tuning,
+            self.evaluation,
+            self.instruction_file,
+            self.data_folder,
+            self.shared_base,
+        )
 
     def collect_items(self, names: Iterable[str]) -> pd.DataFrame:
         """Return the scores of all items of several cells, one row an item and cell."""
@@ -235,7 +242,7 @@ class Study:
 
     def run_cell(self, plan: CellPlan) -> Cell:
         """Run or load one cell of the grid."""
-        return run_cell(*self.settle(plan))
+        return run_cell(*self.settle(plan), self.shared_base)
 
     def look_up_cell(self, plan: CellPlan) -> str:
         """Say of a cell of the grid whether it is 'done' (losses, and answers where they are asked for),
