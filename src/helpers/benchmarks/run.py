@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -95,9 +96,9 @@ def compare_choice() -> Pair:
     return lambda: score_options(model, list(zip(prompts, options, strict=True)), 8), plainly, len(items)
 
 
-def compare_generation() -> Pair:
-    """Greedy generation with a shared prefix, against `transformers.generate` on the same batch; n is the
-    number of prompts.
+def compare_generation(n_rows: int) -> Pair:
+    """Greedy generation with a shared prefix, against `transformers.generate` on the same batch of `n_rows`
+    prompts; n is their number.
     """
     from helpers.evaluation.generation import generate_greedily
     from helpers.evaluation.task_prompts import build_task_prompt
@@ -106,7 +107,7 @@ def compare_generation() -> Pair:
 
     model, tokenizer, task = load_model(MODEL), load_tokenizer(MODEL), TASKS["dialogue_to_note"]
     items, demonstration = load_items(task)
-    texts = [build_task_prompt(task, item, demonstration).text for item in items[:16]]
+    texts = [build_task_prompt(task, item, demonstration).text for item in items[:n_rows]]
     tokenizer.padding_side = "left"
     batch = tokenizer(texts, padding=True, return_tensors="pt")
     ids = [tokenizer(text)["input_ids"] for text in texts]
@@ -164,7 +165,8 @@ def compare_tuning() -> Pair:
 COMPARISONS: dict[str, tuple[Callable[[], Pair], str]] = {
     "rouge_pairs": (compare_rouge, "rouge_score, pair by pair"),
     "choice_items": (compare_choice, "one forward pass an option"),
-    "generation_prompts": (compare_generation, "transformers generate"),
+    "generation_prompts": (partial(compare_generation, 16), "transformers generate"),
+    "generation_prompts_32": (partial(compare_generation, 32), "transformers generate"),
     "tuning_tokens": (compare_tuning, "loss from all logits"),
 }
 
