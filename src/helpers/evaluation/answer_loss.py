@@ -12,6 +12,7 @@ The reference is the item's ideal response, as a demonstration would show it: of
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LOSSES = "losses.jsonl"
-PARTIAL = ".losses.jsonl"  # hidden: the manifest leaves it out
+PARTIAL = ".tokens.jsonl"  # hidden: the manifest leaves it out
 BATCH_SIZE = 8
 VERSION = 1
 
@@ -105,27 +106,37 @@ def list_losses(
 ) -> list[dict[str, Any]]:
     """Return the losses of a task's items, as `measure_answer_loss` stores them.
 
-    The first half of what is asked are the items; choice tasks ask for their options again after an empty
-    question, whose shares are the options' prior (contextual calibration; Zhao et al., 2021).
+    Choice tasks also ask for the options after an empty question: their shares there are the options' prior
+    (contextual calibration; Zhao et al., 2021).
     """
-    asked = [
-        (
-            task_run.form.encode(tokenizer, task_run.build_prompts(item)[0]),
-            encode_answers(tokenizer, task_run, item),
-        )
-        for item in task_run.items
-    ]
-    if task_run.task.is_choice:
-        empty = task_run.form.encode(tokenizer, Prompt(task_run.task.instruction))
-        asked += [(empty, answers) for _, answers in asked]
-    lengths = [len(prompt) + max(map(len, answers)) for prompt, answers in asked]
+    prompts = [task_run.form.encode(tokenizer, task_run.build_prompts(item)[0]) for item in task_run.items]
+    answers = [encode_answers(tokenizer, task_run, item) for item in task_run.items]
+    asked = list(zip(prompts, answers, strict=True))
+    lengths = [len(prompt) + max(map(len, options)) for prompt, options in asked]
     check_lengths(model.config, lengths, f"prompts with answers of {task_run.task.name!r}")
     found = score_tokens(model, asked, BATCH_SIZE, partial)
-    priors = found[len(task_run.items) :] or [None] * len(task_run.items)
+    priors = [None] * len(asked)
+    if task_run.task.is_choice:
+        empty = task_run.form.encode(tokenizer, Prompt(task_run.task.instruction))
+        priors = _score_priors(model, empty, answers)
     return [
         _describe_item(task_run, item, scores, prior)
-        for item, scores, prior in zip(task_run.items, found, priors, strict=False)
+        for item, scores, prior in zip(task_run.items, found, priors, strict=True)
     ]
+
+
+def _score_priors(
+    model: PreTrainedModel, empty: list[int], answers: Sequence[list[list[int]]]
+) -> list[list[list[float]]]:
+    """Return the log-likelihoods of the options' tokens after an empty question, equal options scored once.
+
+    They are asked for apart from the items, so that these share all that they begin with.
+    """
+    keys = [json.dumps(options) for options in answers]
+    different = dict(zip(keys, answers, strict=True))
+    scores = score_tokens(model, [(empty, options) for options in different.values()], BATCH_SIZE)
+    by_key = dict(zip(different, scores, strict=True))
+    return [by_key[key] for key in keys]
 
 
 def encode_answers(tokenizer: PreTrainedTokenizerBase, task_run: TaskRun, item: Any) -> list[list[int]]:
