@@ -83,6 +83,7 @@ def test_a_page_defines_its_terms_describes_itself_and_names_version_and_date(si
     meta = read_meta(page)
     assert meta["description"] == meta["og:description"] == "All about seeds and [Gebru et al., 2021]."
     assert page.title.text == meta["og:title"] == "A book"
+    assert page.select_one("a.navbar-brand").text.strip() == meta["og:site_name"]
     footer = page.find("footer", class_="bd-footer-content").text
     assert "Version 0." in footer
     assert "Last updated on" in footer

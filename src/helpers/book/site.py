@@ -33,9 +33,12 @@ def find_showing(
 
 
 def set_address(app: Sphinx, config: Config) -> None:
-    """Say the version in the footer and set the address of the pages, where it is known."""
+    """Name the book above its contents on every page, say the version in the footer, and set the address of
+    the pages, where it is known.
+    """
     options = config.html_theme_options
     options["extra_footer"] = f"Version {version('bioinstruct-study')}. {options.get('extra_footer', '')}"
+    options["logo"] = {"text": config.html_title} | (options.get("logo") or {})
     known = options.get("use_repository_button")  # else the address is Jupyter Book's own
     config.html_baseurl = find_address(options["repository_url"]) if known else ""
     picture = Path("figures", f"{PICTURE}.png")
