@@ -95,7 +95,7 @@ def run_stage(
         )
     with _report_full_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with _claim(folder):
+        with claim_folder(folder):
             return _find(folder) or _make(folder, identity, compute)
 
 
@@ -143,14 +143,14 @@ def _list_files(folder: Path) -> list[str]:
 
 
 @contextmanager
-def _claim(folder: Path) -> Iterator[None]:
-    """Keep other processes from making the same result while the block runs; where one makes it already,
+def claim_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into the same folder while the block runs; where one does already,
     wait.
 
     Of the processes that `accelerate launch` starts, the first one claims the folder for all.
 
     Raises:
-        StudyError: another process makes the result, and this one is one of several that cannot wait apart.
+        StudyError: another process writes into it, and this one is one of several that cannot wait apart.
     """
     from filelock import FileLock, Timeout
 

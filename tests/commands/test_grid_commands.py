@@ -10,10 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 from typer.testing import CliRunner
 
 from helpers.cli import app
 from helpers.paths import ROOT
+from helpers.store import LOCK
+from helpers.study import losses
 
 
 @pytest.fixture
@@ -54,6 +57,16 @@ def test_a_mixture_is_listed_run_and_exported_like_the_other_cells(options, tmp_
     assert call("status", *options).endswith("1 of 5 cells are done\n")
     call("export", tmp_path / "tables", *options)
     assert "qa.1+ie.3-n4-s1,qa:1+ie:3,4,1" in (tmp_path / "tables" / "cells.csv").read_text()
+
+
+def test_two_exports_into_one_folder_wait_for_each_other(options, tmp_path, monkeypatch):
+    def export_losses(study, plans, folder):
+        with pytest.raises(Timeout):
+            FileLock(folder.parent / LOCK).acquire(blocking=False)
+
+    monkeypatch.setattr(losses, "export_losses", export_losses)
+    call("run", *options, "-p", "answers=none", "--cell", "base")
+    assert "1 of" in call("export", tmp_path / "tables", *options, "-p", "answers=none")
 
 
 def test_list_run_and_status_agree_on_the_cells(options, runs):

@@ -3,9 +3,11 @@
 import csv
 import dataclasses
 import hashlib
+import io
 import json
 from importlib.util import find_spec
 
+import pandas as pd
 import pytest
 import torch
 
@@ -330,3 +332,13 @@ def test_the_rows_of_a_file_are_counted_once_for_all_cells(settings, instruction
     for categories in ("qa", "ie"):
         tune(dataclasses.replace(settings, categories=categories, n_rows=8), instruction_file)
     assert (len(counted), len(drawn)) == (40, 16)
+
+
+def test_a_row_is_listed_as_one_row_whatever_ends_its_lines():
+    ends = ("\r", "\n", "\r\n")
+    rows = [
+        Instruction(id=str(n), category="qa", instruction=f"Say{end}it", output="It")
+        for n, end in enumerate(ends)
+    ]
+    table = pd.read_csv(io.StringIO(lora.list_rows(rows), newline=""))
+    assert table["instruction"].tolist() == ["Say\nit"] * 3

@@ -150,6 +150,7 @@ def export_cells(
     """Write the losses and scores of all stored cells, item by item and without any text, as tables small
     enough to be kept: losses into `losses/`, scores beside it; cells in the folder stay.
     """
+    from helpers.store import claim_folder
     from helpers.study.losses import export_losses
     from helpers.study.reference import export_grid
 
@@ -163,7 +164,8 @@ def export_cells(
                 "No cell of this grid is stored. Run `study grid run` with the same profile and parameters "
                 "first."
             )
-        with report_progress("export"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with report_progress("export"), claim_folder(folder):
             export_losses(study, done, folder / "losses")
             if answered:
                 export_grid(study, answered, folder)

@@ -164,7 +164,7 @@ def _train(
     }
     save_adapter(model, settings.model, folder / ADAPTER)
     write_text(folder / LOG, _to_csv(log, list(log[0])))
-    write_text(folder / ROWS, _to_csv([dict(row) for row in chosen], ["id", "category", "instruction"]))
+    write_text(folder / ROWS, list_rows(chosen))
     write_text(folder / LEFT_OUT, _to_csv(left_out, ["id", "category", "tokens"]))
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return facts
@@ -253,6 +253,14 @@ def prepare_model(settings: TuningSettings, recompute: bool, parent: Path | None
         shard_layers(model)
         model.to(choose_device()[0])
     return model
+
+
+def list_rows(rows: Sequence[Instruction]) -> str:
+    """Return id, category and instruction of rows as CSV, each a row of the table whatever ends its lines."""
+    lines = [
+        dict(row) | {"instruction": row.instruction.replace("\r\n", "\n").replace("\r", "\n")} for row in rows
+    ]
+    return _to_csv(lines, ["id", "category", "instruction"])
 
 
 def _to_csv(rows: Sequence[dict[str, Any]], columns: list[str]) -> str:
