@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from known_scores import make_items, make_seeds
 from scipy.stats import ttest_1samp
+from statsmodels.stats.multitest import multipletests
 
 from helpers.analysis.hypotheses import (
     POWER,
@@ -19,6 +20,13 @@ from helpers.analysis.hypotheses import (
 def test_holm_multiplies_the_smallest_p_by_the_size_of_the_family():
     assert correct_holm([0.01, 0.04, 0.5]) == pytest.approx([0.03, 0.08, 0.5])
     assert correct_holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_holms_correction_is_that_of_statsmodels():
+    random = np.random.default_rng(0)
+    for size in (1, 2, 9, 27):
+        p = random.uniform(size=size).round(1)  # rounded: ties
+        np.testing.assert_allclose(correct_holm(p), multipletests(p, method="holm")[1], rtol=1e-12)
     table = add_holm(
         pd.DataFrame(
             {"estimate": [1.0, 1.0], "low": [0.5, 0.5], "high": [2, 2], "p": [0.01, 0.04], "n": [3, 3]}
