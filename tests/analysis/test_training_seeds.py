@@ -5,7 +5,7 @@ import pytest
 from known_scores import make_items
 
 from helpers.analysis.hypotheses import split_clear
-from helpers.analysis.training_seeds import count_by_seeds, null_table, pair_sets, spread_by_recipe
+from helpers.analysis.training_seeds import SPREAD, count_by_seeds, null_table, pair_sets, spread_by_recipe
 
 
 def test_a_cell_whose_seeds_differ_gives_false_alarms_one_seed_at_a_time_and_none_by_like_halves():
@@ -40,15 +40,30 @@ def test_more_seeds_keep_the_gain_and_lose_the_false_alarms():
         for seed, mean in enumerate(tuned)
     )
     table = count_by_seeds(items, ["qa"])
-    assert table["n_seeds"].tolist() == [1, 2, 4]
-    assert table["runs"].tolist() == [4, 6, 1]
-    assert table["null_runs"].tolist() == [6, 3, 0]
+    assert table["n_seeds"].tolist() == [1, 1, 2, 4]
+    assert table["covers"].tolist() == ["items", SPREAD, *["items and seeds"] * 2]
+    table = table.set_index(["n_seeds", "covers"])
+    assert table["runs"].tolist() == [4, 4, 6, 1]
+    assert table["null_runs"].tolist() == [6, 6, 3, 0]
     assert (table["of"] == 3).all()
-    assert table["gains"].iloc[[0, 2]].tolist() == [3, 3]
+    assert table["gains"].iloc[[0, 3]].tolist() == [3, 3]
     assert table["alarms"].iloc[0] == 3
     assert table["families"].iloc[0] == 1
-    assert table["alarms"].iloc[1] < 3
-    assert table["alarms"].isna().iloc[2]
+    assert table["alarms"].loc[1, SPREAD] == 0
+    assert table["alarms"].loc[2].item() < 3
+    assert table["alarms"].isna().iloc[3]
+
+
+def test_the_spread_of_other_seeds_keeps_large_gains():
+    tuned = [0.88, 0.9, 0.86, 0.89, 0.91, 0.87]
+    items = pd.concat(
+        make_items({"base": 0.1, "qa": mean}, n=20, noise=0.05).assign(seed=seed)
+        for seed, mean in enumerate(tuned)
+    )
+    table = count_by_seeds(items, ["qa"]).set_index("covers")
+    assert table.loc[SPREAD, "gains"] == 3
+    assert table.loc[SPREAD, "alarms"] == 0
+    assert table.loc["items", "alarms"] > 0
 
 
 def test_the_spread_of_a_recipe_stands_beside_its_gain():

@@ -45,6 +45,18 @@ def test_one_seed_is_told_from_others(few):
     assert 0 <= value <= 1
 
 
+def test_a_measured_spread_takes_the_false_alarms_of_one_seed_away(few, monkeypatch):
+    monkeypatch.setattr(coverage, "N_ONE", 60)
+    errors = coverage.count_spread_errors(Case(HEAVY, 12, 2.8))
+    assert errors["without"] > 0.8
+    assert errors["gains"] < 0.15
+    assert errors["synergies"] < 0.15
+    *_, value, baseline, _, n, more = coverage.measure_spread()
+    assert value < baseline
+    assert n == 60
+    assert len(more["cases"]) == 10
+
+
 def test_better_parts_and_shares_are_measured(few):
     for measured in (coverage.measure_better(), coverage.measure_shares()):
         assert 0 <= measured[2] <= 1
@@ -55,6 +67,14 @@ def test_the_stored_errors_keep_their_level_in_every_case_that_the_book_relies_o
     stored = json.loads((RESULTS / "benchmarks" / "family_error.json").read_text(encoding="utf-8"))
     assert {row["n_seeds"] for row in stored["cases"]} == set(coverage.SEEDS)
     assert {row["case"] for row in stored["cases"]} == {case.name for case in coverage.list_cases()}
+    worst = max(max(row["gains"], row["synergies"]) for row in stored["cases"])
+    assert worst == pytest.approx(stored["ours"], abs=1e-4)
+    assert worst <= 0.06
+    assert stored["baseline"] > 0.1
+
+
+def test_the_stored_errors_of_one_seed_with_a_measured_spread_keep_their_level():
+    stored = json.loads((RESULTS / "benchmarks" / "family_error_spread.json").read_text(encoding="utf-8"))
     worst = max(max(row["gains"], row["synergies"]) for row in stored["cases"])
     assert worst == pytest.approx(stored["ours"], abs=1e-4)
     assert worst <= 0.06

@@ -33,10 +33,11 @@ ROUNDING = 1e-9  # scores nearer than this are alike
 FEW_UNITS = 10  # with fewer, every way to flip the signs of the units is tried
 TINY = 1e-300
 
-Parts = Sequence[tuple[np.ndarray | float, np.ndarray | float]]
+Part = tuple[np.ndarray | float, np.ndarray | float]  # variance and its degrees of freedom
+Parts = Sequence[Part]
 
 
-def pool_variance(samples: Sequence[np.ndarray]) -> tuple[np.ndarray, Parts]:
+def pool_variance(samples: Sequence[np.ndarray], of_seeds: Part | None = None) -> tuple[np.ndarray, Parts]:
     """Return the variance of the mean of several tasks' means, seeds and items both taken as drawn by chance,
     and its parts as pairs of variance and degrees of freedom: that of the seeds (if there are several), then
     what the items add.
@@ -48,14 +49,17 @@ def pool_variance(samples: Sequence[np.ndarray]) -> tuple[np.ndarray, Parts]:
 
     Args:
         samples: one array of shape (..., seeds, units) a task.
+        of_seeds: the part of the seeds, measured elsewhere, for samples of one seed; the items' part of one
+            seed holds the remainder as well.
     """
     n_seeds = samples[0].shape[-2]
     of_items, freedom = sum_items(samples)
     if n_seeds == 1:
-        return of_items, [(of_items, freedom)]
-    of_seeds = np.mean([sample.mean(axis=-1) for sample in samples], axis=0).var(axis=-1, ddof=1) / n_seeds
-    variance = cross_variance(of_seeds, of_items, sum_remainders(samples))
-    return variance, [(of_seeds, n_seeds - 1), (variance - of_seeds, freedom)]
+        parts = [*([of_seeds] if of_seeds else []), (of_items, freedom)]
+        return sum(part for part, _ in parts), parts
+    between = np.mean([sample.mean(axis=-1) for sample in samples], axis=0).var(axis=-1, ddof=1) / n_seeds
+    variance = cross_variance(between, of_items, sum_remainders(samples))
+    return variance, [(between, n_seeds - 1), (variance - between, freedom)]
 
 
 def sum_items(samples: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -134,17 +138,18 @@ def student_p(estimate: np.ndarray | float, variance: np.ndarray, parts: Parts) 
     return np.where(flat, np.where(np.abs(estimate) < ROUNDING, 1.0, 0.0), np.minimum(2 * tails[0], 1.0))
 
 
-def compute_p(samples: Sequence[np.ndarray]) -> float:
+def compute_p(samples: Sequence[np.ndarray], of_seeds: Part | None = None) -> float:
     """Return the two-sided p that the mean of the tasks' means is zero, by one rule for every number of
     units.
 
     With fewer than ten units the signs of the units are flipped in every way (`flip_signs`), which supposes
-    nothing of their spread; several seeds add `student_p`, and the larger of the two counts. From ten units
-    on it is `student_p`. It is never less than flips of the signs could show, 2^(1 - n), so that units that
-    all agree are no more proof than units that nearly do.
+    nothing of their spread; where the seeds' part is known, `student_p` is added, and the larger of the two
+    counts. From ten units on it is `student_p`. It is never less than flips of the signs could show,
+    2^(1 - n), so that units that all agree are no more proof than units that nearly do.
 
     Args:
         samples: one array of shape (seeds, units) a task.
+        of_seeds: as of `pool_variance`.
     """
     estimate = float(np.mean([sample.mean() for sample in samples]))
     n_units = sum(sample.shape[-1] for sample in samples)
@@ -152,9 +157,9 @@ def compute_p(samples: Sequence[np.ndarray]) -> float:
         least = 1.0 if abs(estimate) < ROUNDING else 2.0 ** (1 - n_units)
     else:
         least = flip_signs([sample.mean(axis=-2) for sample in samples])
-        if len(samples[0]) == 1:
+        if len(samples[0]) == 1 and not of_seeds:
             return least
-    return max(float(student_p(estimate, *pool_variance(samples))), least)
+    return max(float(student_p(estimate, *pool_variance(samples, of_seeds))), least)
 
 
 def flip_signs(samples: Sequence[np.ndarray]) -> float:

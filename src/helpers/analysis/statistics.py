@@ -10,7 +10,9 @@ a token (`study.endpoints`).
 
 With one training seed the interval is a percentile bootstrap over the items of each task (Efron and
 Tibshirani, 1993, chapters 8 and 13). It covers what other items would have shown to the models of this one
-seed, and says nothing of another seed. With several, seeds and items both count (see `intervals`).
+seed, and says nothing of another seed. With several, seeds and items both count (see `intervals`). Between
+the two lies one seed of models whose spread over seeds was measured before: then items carry
+`seed_variance` and `seed_freedom` (`seed_spread.add_spread`), and both parts count.
 """
 
 from __future__ import annotations
@@ -20,7 +22,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.intervals import LEVEL, ROUNDING, bootstrap_items, compute_p, pool_variance, t_interval
+from helpers.analysis.intervals import (
+    LEVEL,
+    ROUNDING,
+    Part,
+    bootstrap_items,
+    compute_p,
+    pool_variance,
+    t_interval,
+)
 from helpers.errors import StudyError
 from helpers.evaluation.tasks import PUBLIC, TASKS, find_task
 from helpers.records import BASE, order_categories
@@ -40,6 +50,8 @@ def describe_interval(items: pd.DataFrame) -> str:
     """Return what the intervals of a table cover, as words for a caption."""
     if count_seeds(items) > 1:
         return f"over the items and {count_seeds(items)} training seeds"
+    if "seed_variance" in items:
+        return "over the items and one training seed, with the spread over seeds that was measured before"
     return "over the items alone (one training seed)"
 
 
@@ -112,7 +124,7 @@ def contrast(items: pd.DataFrame, weights: Mapping[str, float], level: float = L
         StudyError: a cell is missing, or cells differ in their items.
     """
     samples = weigh_cells(stack_scores(items, list(weights)), weights)
-    return estimate_sum(samples, count_items(items, next(iter(weights))), level)
+    return estimate_sum(samples, count_items(items, next(iter(weights))), level, weigh_spread(items, weights))
 
 
 def weigh_cells(
@@ -134,24 +146,46 @@ def count_items(items: pd.DataFrame, cell: str) -> int:
     return len(items.loc[items["cell"] == cell, ["task", "item"]].drop_duplicates())
 
 
-def estimate_sum(samples: Sequence[np.ndarray], n: int, level: float = LEVEL) -> dict[str, float]:
+def weigh_spread(items: pd.DataFrame, weights: Mapping[str, float]) -> Part | None:
+    """Return the seeds' part of the variance of a weighted sum of cells, and its degrees of freedom, from the
+    spread over seeds that the items carry; None where they carry none, or have several seeds of their own.
+
+    Seeds are taken to move cells apart from each other and the tasks of one cell together, so that standard
+    deviations of tasks are averaged.
+
+    Args:
+        items: as `contrast` takes them.
+        weights: weight of each cell.
+    """
+    if "seed_variance" not in items or count_seeds(items) > 1:
+        return None
+    own = items[items["cell"].isin(weights)].drop_duplicates(["task", "cell"])
+    weighted = own["seed_variance"] * own["cell"].map(weights) ** 2
+    deviation = np.sqrt(weighted.groupby(own["task"]).sum()).mean()
+    return float(deviation**2), float(own["seed_freedom"].min())
+
+
+def estimate_sum(
+    samples: Sequence[np.ndarray], n: int, level: float = LEVEL, of_seeds: Part | None = None
+) -> dict[str, float]:
     """Return estimate, low, high, p, n and n_seeds of the mean of several tasks' means.
 
     Args:
         samples: one array of shape (seeds, units) a task.
         n: the number of items.
         level: of the interval.
+        of_seeds: the seeds' part of the variance where there is one seed and it was measured elsewhere.
     """
     estimate, n_seeds = float(np.mean([sample.mean() for sample in samples])), len(samples[0])
-    if n_seeds == 1:
+    if n_seeds == 1 and not of_seeds:
         low, high = bootstrap_items(samples, level)
     else:
-        low, high = map(float, t_interval(estimate, *pool_variance(samples), level))
+        low, high = map(float, t_interval(estimate, *pool_variance(samples, of_seeds), level))
     return {
         "estimate": estimate,
         "low": low,
         "high": high,
-        "p": compute_p(samples),
+        "p": compute_p(samples, of_seeds),
         "n": n,
         "n_seeds": n_seeds,
     }
@@ -244,14 +278,14 @@ def contrast_by_category(
 
     cells = list_cells(contrasts)
     groups = {
-        category: (stack_scores(group, cells), count_items(group, cells[0]))
+        category: (group, stack_scores(group, cells), count_items(group, cells[0]))
         for category, group in keep_ablation(items).groupby("category", sort=False)
     }
     return pd.DataFrame(
         {"contrast": name, "tested_on": category}
-        | estimate_sum(weigh_cells(stacks, weights, cells), n, level)
+        | estimate_sum(weigh_cells(stacks, weights, cells), n, level, weigh_spread(group, weights))
         for name, weights in contrasts.items()
-        for category, (stacks, n) in groups.items()
+        for category, (group, stacks, n) in groups.items()
     )
 
 

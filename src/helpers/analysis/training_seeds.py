@@ -12,14 +12,17 @@ from helpers.analysis.hypotheses import add_holm, split_clear
 from helpers.analysis.statistics import contrast_by_category
 from helpers.analysis.transfer import transfer_table
 from helpers.records import BASE
+from helpers.study.seed_spread import add_spread
 
 if TYPE_CHECKING:
     import pandas as pd
 
 OTHER_SEED = "'"  # marks a cell under the other seed
+LEAST_SEEDS = 2  # that have a spread
+SPREAD = "items and measured spread"  # what an interval covers
 
 
-def null_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
+def null_table(items: pd.DataFrame, cells: Sequence[str], with_spread: bool = False) -> pd.DataFrame:
     """Compare each cell with itself under other training seeds, where there is no difference to find: what
     holds here is a false alarm.
 
@@ -30,6 +33,8 @@ def null_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
     Args:
         items: as `statistics.contrast_by_category` takes them, of two training seeds or more.
         cells: tuned ones.
+        with_spread: judge single seeds with the spread of the seeds that are in neither of the two, and
+            nothing else.
 
     Returns:
         first, second (the seeds, joined by '+'), trained_on, tested_on, estimate, low, high, p, p_holm (of
@@ -39,9 +44,10 @@ def null_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
 
     seeds = sorted(items["seed"].unique())
     tables = []
-    for first, second in [pair for size in sorted({1, len(seeds) // 2}) for pair in pair_sets(seeds, size)]:
-        kept = items[items["seed"].isin(first)]
-        other = items[items["seed"].isin(second)]
+    sizes = {1} if with_spread else {1, len(seeds) // 2}
+    for first, second in [pair for size in sorted(sizes) for pair in pair_sets(seeds, size)]:
+        measured = items[~items["seed"].isin((*first, *second))] if with_spread else None
+        kept, other = (add_spread(items[items["seed"].isin(own)], measured) for own in (first, second))
         other = other.assign(
             cell=other["cell"] + OTHER_SEED, seed=other["seed"].map(dict(zip(second, first, strict=True)))
         )
@@ -55,7 +61,8 @@ def null_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
 
 def count_by_seeds(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
     """Count what holds after Holm's correction by the number of training seeds that a run has: gains over the
-    base model, and false alarms, where a cell is compared with itself under other seeds.
+    base model, and false alarms, where a cell is compared with itself under other seeds. A run of one seed is
+    judged twice: by its items alone, and with the spread of the seeds that it does not have.
 
     Every choice of so many seeds among those there are is one run; runs share seeds, so that their means are
     surer than one run and less sure than as many independent ones.
@@ -65,25 +72,29 @@ def count_by_seeds(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
         cells: tuned ones.
 
     Returns:
-        n_seeds, runs, gains (that hold, mean of the runs), of (gains a run); null_runs, alarms (mean of
-        those), families (share of those with an alarm or more); the last three are empty where there are too
-        few seeds to set a run against another.
+        n_seeds, covers (what the intervals cover), runs, gains (that hold, mean of the runs), of (gains a
+        run); null_runs, alarms (mean of those), families (share of those with an alarm or more); the last
+        three are empty where there are too few seeds to set a run against another.
     """
     import pandas as pd
 
     seeds = sorted(items["seed"].unique())
     null = null_table(items, cells)
+    ways = [(size, "items and seeds" if size > 1 else "items") for size in {1, len(seeds) // 2, len(seeds)}]
+    ways += [(1, SPREAD)] if len(seeds) >= 2 + LEAST_SEEDS else []
     rows = []
-    for size in sorted({1, len(seeds) // 2, len(seeds)}):
-        runs = [
-            add_holm(transfer_table(items[items["seed"].isin(chosen)], cells))
-            for chosen in combinations(seeds, size)
-        ]
-        own = null[null["n_seeds"] == size]
+    for size, covers in sorted(ways):
+        runs = []
+        for chosen in combinations(seeds, size):
+            within = items["seed"].isin(chosen)
+            own = add_spread(items[within], items[~within] if covers == SPREAD else None)
+            runs.append(add_holm(transfer_table(own, cells)))
+        own = null_table(items, cells, True) if covers == SPREAD else null[null["n_seeds"] == size]
         alarms = [len(split_clear(family)[0]) for _, family in own.groupby(["first", "second"])]
         rows.append(
             {
                 "n_seeds": size,
+                "covers": covers,
                 "runs": len(runs),
                 "gains": float(np.mean([len(split_clear(run)[0]) for run in runs])),
                 "of": len(runs[0]),

@@ -24,6 +24,7 @@ N_ONE, N_BETTER, N_DRAWN = 2000, 1000, 300  # lattices of the other measures
 SEEDS = (3, 5)
 EFFECTS = dict(zip(CELLS, (0.0, 0.1, 0.04, -0.02, 0.12, 0.03, 0.0), strict=True))
 FAMILY = 1 - ALPHA / len(SINGLES) ** 2  # level at which the first of nine holds after Holm's correction
+N_MEASURED = 6  # training seeds of the models whose spread a run of one seed takes
 SPREADS = ({"seed_ratio": 0.0}, {"seed_ratio": 1.0}, {"seed_ratio": 2.8})
 UNLIKE = ({"seed_ratio": 2.8, "shared": True}, {"seed_ratio": 2.8, "uneven": True})
 
@@ -38,6 +39,7 @@ def measure_coverage() -> Iterator[Measured]:
     yield measure_families()
     yield measure_gains()
     yield measure_one_seed()
+    yield measure_spread()
     yield measure_better()
     yield measure_shares()
 
@@ -195,6 +197,53 @@ def measure_one_seed() -> Measured:
     against = "the truth over all training seeds, which it does not cover"
     more = {"level": LEVEL, "cases": rows}
     return "coverage_one_seed", "share", worst["this_seed"], worst["other_seeds"], against, N_ONE, more
+
+
+def measure_spread() -> Measured:
+    """Return how often a family of nine contrasts of losses finds something where nothing is, at most, under
+    one training seed with the spread of six others (`seed_spread.add_spread`); against one seed without it.
+    """
+    kinds = product((HEAVY, SKEWED), (*SPREADS, *UNLIKE))
+    rows = [count_spread_errors(Case(kind, 12, **spread)) for kind, spread in kinds]
+    worst = {name: max(row[name] for row in rows) for name in ("gains", "synergies", "without")}
+    ours, against = max(worst["gains"], worst["synergies"]), "gains of one seed without the spread"
+    more = {"level": ALPHA, "worst": worst, "cases": rows}
+    return "family_error_spread", "share", ours, worst["without"], against, N_ONE, more
+
+
+def count_spread_errors(case: Case) -> dict[str, Any]:
+    """Return the share of lattices without effects in which a run of one seed finds something: among gains
+    and among synergies with the spread of six other seeds, and among gains without it.
+    """
+    found: dict[str, list[np.ndarray]] = {"gains": [], "synergies": [], "without": []}
+    families = {"gains": gain_contrasts(SINGLES), "synergies": synergy_contrasts()}
+    for stacks, _ in simulate_batches(case, 1 + N_MEASURED, N_ONE):
+        own = {task: stack[..., :1, :] for task, stack in stacks.items()}
+        variances = take_variances({task: stack[..., 1:, :] for task, stack in stacks.items()})
+
+        def split(stacks: Stacks, cells: tuple[str, ...], weights: Mapping[str, float]) -> Any:
+            squares = np.array([weights.get(cell, 0.0) ** 2 for cell in cells])
+            deviation = np.mean(np.tensordot(squares, variances, axes=1) ** 0.5, axis=0)  # noqa: B023
+            return pool_variance(weigh_cells(stacks, weights, cells), (deviation**2, N_MEASURED - 1))
+
+        ways = [(name, contrasts, split) for name, contrasts in families.items()]
+        for name, contrasts, way in [*ways, ("without", families["gains"], split_own)]:
+            wrong = [exclude_truth(own, weights, way, FAMILY) for weights in contrasts.values()]
+            found[name].append(np.any(wrong, axis=(0, 2)))
+    shares = {name: round(float(np.concatenate(wrong).mean()), 4) for name, wrong in found.items()}
+    return {"case": case.name} | shares
+
+
+def take_variances(stacks: Stacks) -> np.ndarray:
+    """Return variances over seeds of the cells' means, shape (cells, tasks, simulations, categories): none of
+    the base model, those of singles as measured, and the largest of these for pairs.
+    """
+    measured = np.stack([stack.mean(axis=-1).var(axis=-1, ddof=1) for stack in stacks.values()], axis=1)
+    singles = [CELLS.index(cell) for cell in SINGLES]
+    variances = np.broadcast_to(measured[singles].max(axis=0), measured.shape).copy()
+    variances[singles] = measured[singles]
+    variances[CELLS.index(BASE)] = 0.0
+    return variances
 
 
 def bootstrap_gains(stacks: Stacks) -> np.ndarray:

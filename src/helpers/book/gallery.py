@@ -65,7 +65,7 @@ from helpers.figures.sketches import plot_lora, plot_pair, plot_pipeline
 from helpers.figures.style import SCORE_UNIT, WIDTH
 from helpers.records import BASE
 from helpers.study.cells import LATTICE, SINGLES
-from helpers.study.endpoints import UNITS, choose_items
+from helpers.study.endpoints import UNITS
 from helpers.study.overview import count_stages
 from helpers.synthesis.overview import (
     compare_instructions,
@@ -150,7 +150,9 @@ GALLERY: dict[str, Drawing] = {
     ),
     "single_transfer": Drawing(
         ABLATION,
-        lambda study: add_holm(transfer_table(choose_items(collect_single_losses(study), LOSS), SINGLES)),
+        lambda study: add_holm(
+            transfer_table(study.choose_items(collect_single_losses(study), LOSS), SINGLES)
+        ),
         partial(plot_transfer, unit=UNITS[LOSS]),
         4.6,
     ),

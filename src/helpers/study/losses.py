@@ -94,7 +94,7 @@ def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None
     """
     import pandas as pd
 
-    manifest = _describe(study)
+    manifest = describe_losses(study)
     _check_same(manifest, folder)
     measured = {plan: measure_cell(study, plan) for plan in plans}
     tables = {plan: read_cell(study, runs).set_index(KEYS) for plan, (_, runs) in measured.items()}
@@ -137,7 +137,8 @@ def _describe_cell(plan: CellPlan, adapter: Run | None, runs: Sequence[Run]) -> 
     return own | cost | {name: runs[0].manifest[name] for name in ("commit", "created")}
 
 
-def _describe(study: Study) -> dict[str, Any]:
+def describe_losses(study: Study) -> dict[str, Any]:
+    """Return what the losses of all cells of a study rest on, as the manifest of their tables has it."""
     tuning = dataclasses.asdict(study.tuning)
     for name in ("categories", "training_seed", "n_rows"):
         del tuning[name]  # each cell has its own

@@ -25,6 +25,7 @@ from helpers.study.cells import CONTROLS, SINGLES, CellPlan, GridSettings, plan_
 from helpers.study.endpoints import OF_TASKS, choose_items
 from helpers.study.grid import Cell, collect_items, collect_seeds, look_up_cell, run_cell, run_cells_of_seed
 from helpers.study.losses import measure_cell, read_cell, stack_seeds
+from helpers.study.seed_spread import add_spread, read_measured_seeds
 from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
 from helpers.synthesis.public import PUBLIC, load_public_rows
 from helpers.synthesis.settings import SynthesisSettings, check_choices
@@ -328,7 +329,13 @@ class Study:
                 f"The endpoint {endpoint!r} needs held-out rows, but `held_out_share` is 0. Set it above 0, "
                 "or take the endpoint choice or score."
             )
-        return choose_items(self.collect_losses(names, n_rows, endpoint in OF_TASKS), endpoint)
+        return self.choose_items(self.collect_losses(names, n_rows, endpoint in OF_TASKS), endpoint)
+
+    def choose_items(self, losses: pd.DataFrame, endpoint: str) -> pd.DataFrame:
+        """Return the items of losses that an endpoint is compared on (`endpoints.choose_items`); under one
+        training seed with the spread over seeds, where it was measured before (`seed_spread.add_spread`).
+        """
+        return add_spread(choose_items(losses, endpoint), read_measured_seeds(self, endpoint))
 
     @cached_property
     def endpoint_items(self) -> pd.DataFrame:

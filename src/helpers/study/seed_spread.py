@@ -1,0 +1,56 @@
+"""How far training seeds move a model, measured once for the notebooks' defaults, for runs of one seed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from helpers.evaluation.settings import SCORE
+from helpers.paths import RESULTS
+from helpers.records import BASE
+from helpers.study.cells import SINGLES
+from helpers.study.endpoints import OF_TASKS, take_endpoint
+from helpers.study.losses import describe_losses, load_losses
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from helpers.study.study import Study
+
+MEASURED_SEEDS = RESULTS / "training_seeds"
+
+
+def read_measured_seeds(study: Study, endpoint: str) -> pd.DataFrame | None:
+    """Return an endpoint of the base model and the single categories under several training seeds on held-out
+    rows, as `results/training_seeds` holds it; None where these were tuned on other rows, in another way or
+    from another model than the study's, or have no such endpoint.
+    """
+    kept, own = load_losses(MEASURED_SEEDS), describe_losses(study)
+    same = all(kept.manifest[name] == own[name] for name in ("model", "instructions", "held_out"))
+    same &= kept.manifest["settings"]["tuning"] == own["settings"]["tuning"]
+    same &= kept.manifest["settings"]["losses"]["n_held_out"] == study.losses.n_held_out
+    if not same or study.tuning.n_rows not in set(kept.cells["n_rows"]) or endpoint in (*OF_TASKS, SCORE):
+        return None
+    return take_endpoint(kept.collect([BASE, *SINGLES], study.tuning.n_rows), endpoint)
+
+
+def add_spread(items: pd.DataFrame, measured: pd.DataFrame | None) -> pd.DataFrame:
+    """Return items of one training seed with `seed_variance`, how far seeds move the cell's mean on the task
+    (variance, squared units of the score), and `seed_freedom`, its degrees of freedom: what
+    `statistics.weigh_spread` takes for the seeds' part of an interval.
+
+    A cell that was not measured takes the largest variance of those that were. The variance is one of means
+    over items, and holds the noise of the items of each seed as well, so that intervals are rather too wide.
+
+    Args:
+        items: of one seed, as `statistics.contrast` takes them; those of several come back as they are.
+        measured: the same endpoint of cells tuned in the same way under several seeds; None, or another
+            endpoint than that of the items: there is no spread to add.
+    """
+    if measured is None or items["seed"].nunique() > 1 or not set(items["task"]) <= set(measured["task"]):
+        return items
+    means = measured[measured["cell"] != BASE].groupby(["task", "cell", "seed"])["score"].mean()
+    variances = means.unstack("seed").var(axis=1, ddof=1)
+    largest = items["task"].map(variances.groupby("task").max())
+    own = variances.reindex(list(zip(items["task"], items["cell"], strict=True)))
+    own = own.set_axis(items.index).fillna(largest).where(items["cell"] != BASE, 0.0)
+    return items.assign(seed_variance=own, seed_freedom=measured["seed"].nunique() - 1)

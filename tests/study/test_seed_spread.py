@@ -1,0 +1,131 @@
+"""The spread over training seeds that a run of one seed takes from models measured before."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t
+
+from helpers.analysis.statistics import contrast, contrast_by_category, describe_interval
+from helpers.study import seed_spread
+from helpers.study.losses import load_losses
+from helpers.study.seed_spread import MEASURED_SEEDS, add_spread, read_measured_seeds
+from helpers.study.study import Study
+
+
+def make_losses(means, n=20):
+    """Return losses of cells by seed, the same on every item: nothing but seeds moves them."""
+    return pd.DataFrame(
+        {
+            "cell": cell,
+            "seed": seed,
+            "task": "held_out_qa",
+            "category": "qa",
+            "item": f"i{item}",
+            "score": value + 0.01 * item,
+        }
+        for cell, values in means.items()
+        for seed, value in enumerate(values, 1)
+        for item in range(n)
+    )
+
+
+MEASURED = make_losses({"base": [0.0] * 4, "qa": [0.8, 1.0, 1.2, 1.0], "ie": [0.5, 0.9, 0.1, 0.5]})
+
+
+def test_a_run_of_one_seed_takes_the_spread_that_others_show():
+    run = add_spread(make_losses({"base": [0.0], "qa": [1.0]}), MEASURED)
+    row = contrast(run, {"qa": 1.0, "base": -1.0})
+    deviation = np.std([0.8, 1.0, 1.2, 1.0], ddof=1)
+    assert (row["low"], row["high"]) == pytest.approx(t.interval(0.95, 3, loc=1.0, scale=deviation))
+    assert row["p"] == pytest.approx(2 * t.sf(1 / deviation, 3))
+    assert row["n_seeds"] == 1
+    by_category = contrast_by_category(run, {"gain": {"qa": 1.0, "base": -1.0}}).iloc[0]
+    assert by_category[["low", "high", "p"]].tolist() == [row[name] for name in ("low", "high", "p")]
+    assert "measured before" in describe_interval(run)
+
+
+def test_cells_move_apart_and_one_that_was_not_measured_takes_the_largest_spread():
+    run = add_spread(make_losses({"base": [0.0], "qa": [1.0], "qa+ie": [1.0]}), MEASURED)
+    variances = run.groupby("cell")["seed_variance"].first()
+    of_qa, of_ie = np.var([0.8, 1.0, 1.2, 1.0], ddof=1), np.var([0.5, 0.9, 0.1, 0.5], ddof=1)
+    assert variances.to_dict() == pytest.approx({"base": 0.0, "qa": of_qa, "qa+ie": of_ie})
+    row = contrast(run, {"qa+ie": 1.0, "qa": -0.5, "base": -0.5})
+    half = t.ppf(0.975, 3) * (of_ie + of_qa / 4) ** 0.5
+    assert row["high"] - row["estimate"] == pytest.approx(half)
+
+
+def test_several_tasks_of_a_cell_move_together():
+    second = MEASURED.assign(task="held_out_ie", score=3 * MEASURED["score"])
+    one = make_losses({"base": [0.0], "qa": [1.0]})
+    run = pd.concat([one, one.assign(task="held_out_ie")])
+    row = contrast(add_spread(run, pd.concat([MEASURED, second])), {"qa": 1.0, "base": -1.0})
+    deviation = 2 * np.std([0.8, 1.0, 1.2, 1.0], ddof=1)  # the mean of one and three times
+    assert row["high"] - row["estimate"] == pytest.approx(t.ppf(0.975, 3) * deviation)
+
+
+@pytest.mark.parametrize(
+    ("run", "measured"),
+    [
+        (make_losses({"base": [0.0, 0.0], "qa": [1.0, 1.1]}), MEASURED),
+        (make_losses({"base": [0.0], "qa": [1.0]}).assign(task="exam_choice"), MEASURED),
+        (make_losses({"base": [0.0], "qa": [1.0]}), None),
+    ],
+    ids=["several seeds", "another task", "nothing measured"],
+)
+def test_there_is_nothing_to_add(run, measured):
+    pd.testing.assert_frame_equal(add_spread(run, measured), run)
+
+
+@pytest.fixture
+def defaults(monkeypatch):
+    """A study whose model and rows are those that were measured."""
+    monkeypatch.setattr(seed_spread, "describe_losses", lambda study: load_losses(MEASURED_SEEDS).manifest)
+    return Study.from_parameters({})
+
+
+def test_the_defaults_have_a_measured_spread(defaults):
+    found = read_measured_seeds(defaults, "loss")
+    assert found["seed"].nunique() >= 5
+    assert set(found["cell"]) == {"base", "qa", "ie", "gen"}
+    words = read_measured_seeds(defaults, "words")
+    assert not np.allclose(words["score"], found["score"])
+
+
+@pytest.mark.parametrize("endpoint", ["choice", "calibrated", "score"])
+def test_an_endpoint_of_the_tasks_has_none(defaults, endpoint):
+    assert read_measured_seeds(defaults, endpoint) is None
+
+
+@pytest.mark.parametrize("changed", [{"n_rows": 96}, {"n_held_out": 20}], ids=["rows", "held-out rows"])
+def test_another_study_has_none(defaults, changed):
+    assert read_measured_seeds(Study.from_parameters(changed), "loss") is None
+
+
+def test_another_model_or_recipe_has_none(toy_model, instruction_file):
+    study = Study.from_parameters({"model": toy_model, "instructions": str(instruction_file)})
+    assert read_measured_seeds(study, "loss") is None
+
+
+def test_the_recorded_rows_are_still_those_that_were_measured():
+    """Else the notebooks' intervals would lose the spread without a word."""
+    from helpers.files import sha256_file
+
+    study, kept = Study.from_parameters({}), load_losses(MEASURED_SEEDS).manifest
+    assert sha256_file(study.instruction_file) == kept["instructions"]
+    assert sha256_file(study.held_out_file) == kept["held_out"]
+
+
+def test_mixtures_of_the_reference_run_move_about_as_far_as_its_single_categories():
+    """Why a cell that was not measured takes the largest spread of the singles."""
+    from helpers.study.cells import LATTICE, SINGLES
+    from helpers.study.endpoints import choose_items
+    from helpers.study.reference import REFERENCE
+
+    tables = load_losses(REFERENCE / "losses")
+    losses = choose_items(tables.collect(LATTICE, 150), "loss")
+    means = losses.groupby(["task", "cell", "seed"])["score"].mean().unstack("seed")
+    spread = means.std(axis=1, ddof=1).unstack("cell")
+    mixtures = [cell for cell in LATTICE if "+" in cell]
+    quotient = spread[mixtures].max(axis=1) / spread[list(SINGLES)].max(axis=1)
+    assert len(quotient) == len(SINGLES)
+    assert quotient.max() < 1.2
