@@ -1,4 +1,4 @@
-"""What made a result: the machine, the libraries, the project's commit."""
+"""What made a result: the machine, the libraries, the project's commit; and what memory is free."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from helpers.paths import ROOT
 
+GIB = 2**30
 LIBRARIES = ("torch", "transformers", "peft", "numpy", "pandas", "scipy", "rapidfuzz")
 
 
@@ -58,3 +59,17 @@ def name_processor() -> str:
         else []
     )
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def measure_free_memory() -> int:
+    """Return the free bytes of the GPU that this process uses, or of the main memory where it uses none."""
+    import torch
+
+    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else measure_main_memory()
+
+
+def measure_main_memory() -> int:
+    """Return the free bytes of the main memory."""
+    import psutil
+
+    return psutil.virtual_memory().available

@@ -40,6 +40,16 @@ def weights(model):
     return {name: weight.clone() for name, weight in model.state_dict().items()}
 
 
+def test_without_room_for_a_copy_the_base_is_loaded_again(toy_model, adapters, monkeypatch):
+    base, ids = SharedBase(toy_model), torch.tensor([[0, 9, 8, 7]])
+    untouched, model = base.merge(None)(ids).logits, base.merge(None)
+    monkeypatch.setattr(merging, "measure_main_memory", lambda: 1)
+    assert not torch.equal(base.merge(adapters[0])(ids).logits, untouched)
+    assert not base._kept
+    assert torch.equal(base.merge(None)(ids).logits, untouched)
+    assert base.merge(None) is not model
+
+
 @pytest.mark.parametrize("keeps_weights", [True, False])
 def test_an_adapter_is_merged_as_peft_merges_it_and_leaves_no_trace(toy_model, adapters, keeps_weights):
     from peft import PeftModel

@@ -21,7 +21,7 @@ import typer
 from helpers.errors import StudyError
 from helpers.files import write_text
 from helpers.jsonl import dump_rows
-from helpers.tuning.memory import GIB
+from helpers.machine import GIB
 
 SHAPES = {  # hidden, inner, layers, heads, vocabulary (Touvron et al., 2023)
     "7b": (4096, 11008, 32, 32, 32000),
@@ -152,7 +152,7 @@ def go_through(folder: Path, shape: str) -> list[dict[str, Any]]:
     if not (model / "config.json").exists():
         write_model(model, shape)
     tune = ["tune", "--model", model, "--instructions", rows, *TUNED]
-    tasks = ["--tasks", "evidence_yesno", "--n-items", "2"]
+    tasks = ["--tasks", "evidence_yesno", "--n-items", "2", "--dtype", "bfloat16"]
     steps = [
         measure("libraries alone", ["--help"]),
         measure("killed", tune, "tuning/*/.checkpoint.safetensors"),

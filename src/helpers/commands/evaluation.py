@@ -79,7 +79,9 @@ Teacher = Annotated[str, typer.Option(help="Model that wrote the training data; 
 Output = Annotated[Path | None, typer.Option(help="Folder for the tables as CSV.")]
 
 
-@add_options(EvaluationSettings, "choice_scoring", "permute_options", "prompt_format", "system_prompt")
+@add_options(
+    EvaluationSettings, "dtype", "choice_scoring", "permute_options", "prompt_format", "system_prompt"
+)
 def evaluate(
     model: Models = None,
     adapter: Adapters = None,

@@ -4,11 +4,13 @@ weights put back to the last bit.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
+from helpers.machine import measure_main_memory
 from helpers.models.adapters import check_folder, is_plain, load_adapter, read_config
 from helpers.models.forward import SHORT, is_close, is_exact
 from helpers.models.load import AUTO, load_model, load_tokenizer
@@ -20,6 +22,7 @@ from helpers.tuning.lora import ADAPTER
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -28,8 +31,9 @@ class SharedBase:
 
     An adapter is merged into the weights, so that base and tuned models run the very same layers. Taking it
     off again by subtraction would leave rounding errors behind; the weights that it changes are therefore
-    kept and copied back (on a GPU they are kept in the main memory). Where they are not kept, and after an
-    adapter that touches more than the layers it is added to, or that was refused, the base is loaded again.
+    kept and copied back (on a GPU they are kept in the main memory). Where they are not kept, for want of
+    room or since one adapter alone needs no copy, and after an adapter that touches more than the layers it
+    is added to, or that was refused, the base is loaded again.
 
     Attributes:
         name: the model, as `load_model` takes it.
@@ -83,11 +87,7 @@ class SharedBase:
             untied = _untie(wrapped)
             plain = is_plain(read_config(adapter))
             if self.keeps_weights and not untied and plain:
-                self._kept = [
-                    (weight, weight.data.to("cpu", copy=True))
-                    for module in added
-                    for weight in module.get_base_layer().parameters()
-                ]
+                self._keep_weights(added)
             beside = _read_probe(wrapped)
             # what is trained of single tokens may not show on those of the probe
             if plain and torch.equal(beside, before) and not _has_embeddings(wrapped):
@@ -99,6 +99,12 @@ class SharedBase:
             self._restore_base()
             raise
         self._altered = not self._kept
+
+    def _keep_weights(self, layers: Iterable[BaseTunerLayer]) -> None:
+        """Copy the weights that an adapter changes, where the main memory has room for them."""
+        weights = [weight for layer in layers for weight in layer.get_base_layer().parameters()]
+        if sum(weight.nbytes for weight in weights) < measure_main_memory():
+            self._kept = [(weight, weight.data.to("cpu", copy=True)) for weight in weights]
 
     def _check_merge(self, adapter: Path, before: torch.Tensor, beside: torch.Tensor) -> None:
         """Raise StudyError where a model into which an adapter was merged is not the one that has it beside

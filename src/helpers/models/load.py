@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.files import sha256_file, sha256_text
+from helpers.machine import GIB, measure_free_memory
 from helpers.models.hub import explain_folder_error, explain_hub_error, split_revision
 from helpers.models.products import name_products, use_fast_products
 from helpers.models.weights import check_config, check_finite, check_loaded
@@ -101,8 +102,9 @@ def load_model(
         dtype: number format of the weights, as `choose_device` takes it.
 
     Raises:
-        StudyError: the model cannot be had, its weights are not all there, not those of its architecture or
-            not finite, an adapter comes with them, or four bits are asked for without bitsandbytes.
+        StudyError: the model cannot be had or does not fit into memory, its weights are not all there, not
+            those of its architecture or not finite, an adapter comes with them, or four bits are asked for
+            without bitsandbytes.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -115,9 +117,11 @@ def load_model(
     options: dict[str, Any] = (
         {"quantization_config": _four_bits(dtype), "device_map": {"": device or usual}} if quantize else {}
     )
-    place = Path(resolve_model(name))
+    place, config = Path(resolve_model(name)), load_config(name)
     if place.is_dir():
-        check_config(place, load_config(name))
+        check_config(place, config)
+    if not quantize:
+        check_room(name, config, dtype)
     model, info = _from_place(
         name,
         AutoModelForCausalLM.from_pretrained,
@@ -136,6 +140,29 @@ def load_model(
     check_loaded(name, info)
     check_finite(f"The model {name!r}", model.named_parameters())
     return (model if quantize else model.to(device or usual)).eval()
+
+
+def check_room(name: str, config: PretrainedConfig, dtype: str) -> None:
+    """Raise StudyError where the weights of a model need more memory than is free, before any is loaded.
+
+    Args:
+        name: of the model.
+        config: its configuration.
+        dtype: number format of the weights, not 'auto'.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):  # where weights have a shape and take no room
+        model = _from_place(name, lambda _place, **_options: AutoModelForCausalLM.from_config(config))
+    needed = sum(weight.numel() for weight in model.parameters()) * getattr(torch, dtype).itemsize
+    free = measure_free_memory()
+    if needed > free:
+        narrower = "set `dtype` to bfloat16, " if dtype == "float32" else ""
+        raise StudyError(
+            f"The weights of {name!r} need {needed / GIB:.1f} GiB in {dtype}, but {free / GIB:.1f} GiB are "
+            f"free. Free some, {narrower}or take a smaller model."
+        )
 
 
 def choose_device(dtype: str = AUTO) -> tuple[str, str]:

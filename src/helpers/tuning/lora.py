@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.files import sha256_file, write_text
 from helpers.jsonl import read_rows
+from helpers.machine import measure_free_memory
 from helpers.models.adapters import identify_adapter, load_adapter
 from helpers.models.forward import check_lengths
 from helpers.models.load import (
@@ -45,7 +46,6 @@ from helpers.tuning.memory import (
     ModelSize,
     check_memory,
     estimate_memory,
-    measure_free_memory,
     measure_model,
 )
 from helpers.tuning.processes import join_processes, shard_layers, shards_weights

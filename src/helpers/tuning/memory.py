@@ -8,13 +8,13 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
+from helpers.machine import GIB
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from helpers.tuning.settings import TuningSettings
 
-GIB = 2**30
 PARTS = ("weights", "adapter", "activations", "logits", "working")
 FOUR_BIT_BYTES = (
     0.5 + 1 / 64 + 4 / (64 * 256)
@@ -166,19 +166,6 @@ def count_kept_bytes(size: ModelSize, bytes_each: int) -> int:
     if bytes_each == 4:
         return 4 * (4 * h + 2 * q + 2 * k + 4 * m + r)
     return 4 * (7 * h + q + m + r) + 2 * (2 * q + 2 * k + 3 * m)
-
-
-def measure_free_memory() -> int:
-    """Return the free bytes of the GPU that this process uses, or of the machine's memory where
-    it uses none.
-    """
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[0]
-    import psutil
-
-    return psutil.virtual_memory().available
 
 
 def check_memory(plan: MemoryPlan, model: str) -> None:
