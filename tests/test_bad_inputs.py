@@ -264,7 +264,7 @@ def seen(monkeypatch):
     returns the latter.
     """
     from helpers.synthesis import categories, filter_files
-    from helpers.tuning import lora
+    from helpers.tuning import stage
 
     rows = []
 
@@ -274,7 +274,7 @@ def seen(monkeypatch):
 
     monkeypatch.setattr(categories, "train_labeller", lambda: lambda tasks: ["qa" for _ in tasks])
     monkeypatch.setattr(filter_files, "read_benchmark_runs", lambda files: frozenset())
-    monkeypatch.setattr(lora, "_train", stop)
+    monkeypatch.setattr(stage, "_train", stop)
     return rows
 
 

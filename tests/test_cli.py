@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.cli import app
-from helpers.tuning.lora import ADAPTER, tune
 from helpers.tuning.settings import TuningSettings
+from helpers.tuning.stage import ADAPTER, tune
 
 
 @pytest.mark.parametrize(

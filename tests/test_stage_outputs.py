@@ -121,8 +121,8 @@ class Toys:
         return [load_public_rows(self.get("tmp_path"))]
 
     def tuning(self):
-        from helpers.tuning.lora import tune
         from helpers.tuning.settings import TuningSettings
+        from helpers.tuning.stage import tune
 
         model = self.get("toy_model")
         settings = TuningSettings(

@@ -9,12 +9,12 @@ from helpers.jsonl import read_rows
 from helpers.models.load import load_model, load_tokenizer
 from helpers.prompts import PAPERS_FORMAT
 from helpers.records import Instruction
-from helpers.tuning.adapter import attach_adapter
 from helpers.tuning.lengths import count_tokens
-from helpers.tuning.lora import draw_rows
+from helpers.tuning.lora import attach_adapter
 from helpers.tuning.rows import batch_indices
+from helpers.tuning.schedule import learning_rate_at
 from helpers.tuning.settings import TuningSettings
-from helpers.tuning.step import learning_rate_at
+from helpers.tuning.stage import draw_rows
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from helpers.cli import app
 from helpers.errors import StudyError
 from helpers.evaluation.merging import SharedBase
 from helpers.models.load import identify_model, load_model, quiet_peft
-from helpers.tuning.adapter import adopt_parent
+from helpers.tuning.lora import adopt_parent
 from helpers.tuning.settings import TuningSettings
 
 IDS = torch.tensor([[0, 9, 8, 7, 399]])

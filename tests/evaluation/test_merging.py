@@ -15,8 +15,8 @@ from helpers.evaluation.stage import ITEMS, evaluate, evaluate_adapters
 from helpers.models.adapters import identify_adapter
 from helpers.models.load import load_model, load_tokenizer, quiet_peft
 from helpers.prompts import encode_prompt
-from helpers.tuning.lora import ADAPTER, tune
 from helpers.tuning.settings import TuningSettings
+from helpers.tuning.stage import ADAPTER, tune
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from helpers.models import forward
 from helpers.models.forward import check_lengths, count_positions, list_reaches
 from helpers.models.load import load_tokenizer
 from helpers.records import Instruction
-from helpers.tuning.lora import tune
 from helpers.tuning.rows import EncodedRow, collate, encode_row
 from helpers.tuning.settings import TuningSettings
+from helpers.tuning.stage import tune
 from helpers.tuning.step import predict_responses
 
 PROMPTS = [

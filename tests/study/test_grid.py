@@ -21,7 +21,7 @@ from helpers.study.cells import (
     plan_cells,
 )
 from helpers.study.study import Study
-from helpers.tuning.lora import ROWS, tune
+from helpers.tuning.stage import ROWS, tune
 
 
 @pytest.fixture

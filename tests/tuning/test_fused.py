@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from helpers.models.load import load_model
-from helpers.tuning.adapter import attach_adapter
 from helpers.tuning.fused import LoraProduct, fuse_layers
+from helpers.tuning.lora import attach_adapter
 from helpers.tuning.settings import TuningSettings
 
 

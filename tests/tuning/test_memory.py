@@ -10,9 +10,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from helpers.errors import StudyError
 from helpers.models.load import load_config, load_model
-from helpers.tuning import lora
-from helpers.tuning.adapter import attach_adapter
-from helpers.tuning.lora import prepare_model, tune
+from helpers.tuning import stage
+from helpers.tuning.lora import attach_adapter
 from helpers.tuning.memory import (
     GIB,
     MemoryPlan,
@@ -23,6 +22,7 @@ from helpers.tuning.memory import (
 )
 from helpers.tuning.rows import EncodedRow
 from helpers.tuning.settings import TuningSettings
+from helpers.tuning.stage import prepare_model, tune
 
 PAPER = TuningSettings(
     model="meta-llama/Llama-2-7b-hf", lora_dropout=0.05, target_modules="q_proj+k_proj+v_proj+o_proj"
@@ -138,19 +138,19 @@ def test_what_does_not_fit_is_refused_with_the_numbers_and_what_to_do():
 
 def test_a_run_that_cannot_fit_never_loads_the_model(toy_model, instruction_file, monkeypatch):
     loaded = []
-    monkeypatch.setattr(lora, "measure_free_memory", lambda: 1000)
-    monkeypatch.setattr(lora, "prepare_model", lambda *args: loaded.append(args))
+    monkeypatch.setattr(stage, "measure_free_memory", lambda: 1000)
+    monkeypatch.setattr(stage, "prepare_model", lambda *args: loaded.append(args))
     with pytest.raises(StudyError, match=r"but 0\.0 GiB are free"):
         tune(TuningSettings(model=toy_model, n_rows=8, lora_rank=2), instruction_file)
     assert not loaded
 
 
 def test_the_plan_of_several_processes_is_that_of_the_one_with_the_longest_rows(toy_model, monkeypatch):
-    monkeypatch.setattr(lora, "estimate_memory", lambda size, **needs: needs)
-    monkeypatch.setattr(lora, "check_memory", lambda *args: None)
+    monkeypatch.setattr(stage, "estimate_memory", lambda size, **needs: needs)
+    monkeypatch.setattr(stage, "check_memory", lambda *args: None)
     settings = TuningSettings(model=toy_model, dtype="float32")
     steps = [(0, [EncodedRow([1] * n_tokens, 1) for n_tokens in (20, 900)])]
-    assert lora.plan_memory(settings, None, steps, 2)["n_tokens"] == 900
+    assert stage.plan_memory(settings, None, steps, 2)["n_tokens"] == 900
 
 
 def test_recomputed_activations_change_no_loss(toy_model, instruction_file, monkeypatch, tmp_path):
@@ -158,9 +158,9 @@ def test_recomputed_activations_change_no_loss(toy_model, instruction_file, monk
     kept = tune(settings, instruction_file)
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "recomputed"))
     asked = []
-    monkeypatch.setattr(lora, "plan_memory", lambda *args: MemoryPlan(0, 0, 0, 0, free=1, recompute=True))
+    monkeypatch.setattr(stage, "plan_memory", lambda *args: MemoryPlan(0, 0, 0, 0, free=1, recompute=True))
     monkeypatch.setattr(
-        lora,
+        stage,
         "prepare_model",
         lambda settings, recompute, parent: asked.append(recompute) or prepare_model(settings, recompute),
     )

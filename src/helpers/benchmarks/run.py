@@ -136,9 +136,9 @@ def compare_tuning() -> Pair:
     from helpers.records import Instruction
     from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
     from helpers.synthesis.settings import SynthesisSettings
-    from helpers.tuning.lora import prepare_model
     from helpers.tuning.rows import collate, encode_row, select_rows
     from helpers.tuning.settings import TuningSettings
+    from helpers.tuning.stage import prepare_model
     from helpers.tuning.step import take_step
 
     settings = TuningSettings(model=MODEL)

@@ -62,10 +62,10 @@ def plan_work() -> Work:
     from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
     from helpers.synthesis.settings import SynthesisSettings
     from helpers.tuning.lengths import count_tokens
-    from helpers.tuning.lora import draw_rows
     from helpers.tuning.rows import batch_indices
+    from helpers.tuning.schedule import learning_rate_at
     from helpers.tuning.settings import TuningSettings
-    from helpers.tuning.step import learning_rate_at
+    from helpers.tuning.stage import draw_rows
 
     settings = TuningSettings(model=MODEL)
     rows = read_rows(synthesize(SynthesisSettings()).file(INSTRUCTIONS), Instruction)
@@ -80,7 +80,7 @@ def train_ours(work: Work) -> tuple[float, list[float]]:
     """Tune with our own loop; return seconds and the loss of each step."""
     import torch
 
-    from helpers.tuning.lora import prepare_model
+    from helpers.tuning.stage import prepare_model
     from helpers.tuning.step import take_step
 
     model = prepare_model(work.settings, recompute=False)
@@ -104,7 +104,7 @@ def train_with_trl(work: Work) -> tuple[float, list[float]]:
     from trl import SFTConfig, SFTTrainer
 
     from helpers.models.load import load_model, load_tokenizer
-    from helpers.tuning.adapter import attach_adapter
+    from helpers.tuning.lora import attach_adapter
 
     model = attach_adapter(load_model(work.settings.model), work.settings)
     rows = [row for batch in work.batches for row in batch]
@@ -248,7 +248,7 @@ def print_peak() -> None:
     """
     import psutil
 
-    from helpers.tuning.lora import plan_memory
+    from helpers.tuning.stage import plan_memory
 
     work = plan_work()
     largest = sorted(work.batches, key=lambda batch: sum(len(row.input_ids) for row in batch))[-2:]

@@ -23,7 +23,7 @@ from helpers.study.endpoints import keep_tasks, take_endpoint
 from helpers.study.losses import load_losses
 from helpers.synthesis.overview import share_categories
 from helpers.synthesis.verbs import count_roots
-from helpers.tuning.lora import LOG
+from helpers.tuning.stage import LOG
 
 if TYPE_CHECKING:
     from helpers.study.study import Study

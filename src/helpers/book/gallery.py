@@ -75,7 +75,7 @@ from helpers.synthesis.overview import (
     read_parsed_tasks,
     share_categories,
 )
-from helpers.tuning.adapter import read_matrices
+from helpers.tuning.lora import read_matrices
 
 if TYPE_CHECKING:
     from helpers.study.study import Study

@@ -24,11 +24,11 @@ from helpers.records import Instruction
 from helpers.settings import pick
 from helpers.store import Run
 from helpers.synthesis.user_rows import prepare_rows
-from helpers.tuning.adapter import adopt_parent
-from helpers.tuning.lora import ADAPTER, tune, write_card
+from helpers.tuning.lora import adopt_parent
 from helpers.tuning.processes import join_processes
 from helpers.tuning.rows import encode_row, parse_categories
 from helpers.tuning.settings import TuningSettings
+from helpers.tuning.stage import ADAPTER, tune, write_card
 
 if TYPE_CHECKING:
     import pandas as pd

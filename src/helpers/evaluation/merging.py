@@ -17,7 +17,7 @@ from helpers.models.load import AUTO, load_model, load_tokenizer
 from helpers.paths import shown
 from helpers.progress import tell
 from helpers.store import Run
-from helpers.tuning.lora import ADAPTER
+from helpers.tuning.stage import ADAPTER
 
 if TYPE_CHECKING:
     import torch

@@ -15,8 +15,8 @@ from helpers.evaluation.stage import evaluate, read_items
 from helpers.progress import track
 from helpers.records import ALL, BASE, GENERAL
 from helpers.store import Run, look_up
-from helpers.tuning.lora import tune
 from helpers.tuning.settings import TuningSettings
+from helpers.tuning.stage import tune
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -30,9 +30,9 @@ from helpers.study.cells import (
 )
 from helpers.study.losses import LossTables, measure_cell, read_cell
 from helpers.tuning.lengths import keep_fitting, load_lengths
-from helpers.tuning.lora import prepare_model
 from helpers.tuning.rows import EncodedRow, encode_row
 from helpers.tuning.settings import TuningSettings
+from helpers.tuning.stage import prepare_model
 from helpers.tuning.step import take_step
 
 if TYPE_CHECKING:

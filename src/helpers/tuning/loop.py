@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.errors import StudyError
 from helpers.progress import Advance, show_seconds, track
-from helpers.tuning.adapter import check_loss
 from helpers.tuning.checkpoint import load_checkpoint, save_checkpoint
 from helpers.tuning.rows import EncodedRow
+from helpers.tuning.schedule import learning_rate_at
 from helpers.tuning.settings import TuningSettings
-from helpers.tuning.step import learning_rate_at, take_step
+from helpers.tuning.step import take_step
 
 if TYPE_CHECKING:
     import torch
@@ -70,3 +72,12 @@ def show_steps(settings: TuningSettings, n_steps: int, rank: int) -> AbstractCon
         if rank
         else track(f"tune on {settings.categories}", n_steps, "steps")
     )
+
+
+def check_loss(loss: float, step: int, rate: float) -> None:
+    """Raise StudyError where a step's loss is no finite number: nothing after it can be sound."""
+    if not math.isfinite(loss):
+        raise StudyError(
+            f"The loss of step {step} is {loss}, which is no finite number (learning rate {rate:.3g}). Lower "
+            "`learning_rate`; nothing was stored."
+        )

@@ -1,271 +1,147 @@
-"""LoRA tuning: the loss counts on responses only, and a run killed and resumed ends as one never killed.
-
-The same code runs on a CPU (float32), on a GPU (bfloat16, four bits on request) and in several processes that
-`accelerate launch` starts, which share each batch. A process of its own per GPU holds the whole model, or
-with `--use_fsdp` a share of its frozen weights.
+"""The LoRA adapter: the layers that get one, its fresh weights from a seed, and its folder, which plain peft
+loads.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-from collections.abc import Mapping, Sequence
+import json
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
-from helpers.files import sha256_file, write_text
-from helpers.jsonl import read_rows
-from helpers.machine import measure_free_memory
-from helpers.models.adapters import identify_adapter, load_adapter
-from helpers.models.forward import check_lengths
-from helpers.models.load import (
-    choose_device,
-    describe_format,
-    identify_model,
-    load_config,
-    load_model,
-    load_tokenizer,
-)
-from helpers.prompts import PromptFormat
-from helpers.records import SHUFFLED, Instruction
-from helpers.store import Run, run_stage
-from helpers.tuning.adapter import (
-    adopt_parent,
-    attach_adapter,
-    measure_adapter,
-    save_adapter,
-)
-from helpers.tuning.card import CARD, describe_adapter
-from helpers.tuning.controls import draw_cell, split_control
-from helpers.tuning.lengths import RowLength, keep_fitting, load_lengths
-from helpers.tuning.loop import Steps, take_steps
-from helpers.tuning.memory import (
-    MemoryPlan,
-    ModelSize,
-    check_memory,
-    estimate_memory,
-    measure_model,
-)
-from helpers.tuning.processes import join_processes, shard_layers, shards_weights
-from helpers.tuning.rows import (
-    EncodedRow,
-    encode_row,
-    iterate_steps,
-    rotate_responses,
-)
-from helpers.tuning.settings import TuningSettings
-from helpers.tuning.step import MICRO_BATCH_TOKENS, share_batch
+from helpers.files import write_text
+from helpers.models.adapters import WEIGHTS, check_folder, is_plain, read_config
+from helpers.models.load import quiet_peft
+from helpers.models.weights import read_shapes
+from helpers.models.wheels import name_upstream
+from helpers.paths import shown
+from helpers.settings import check_settings
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import torch
     from peft import PeftModel
 
-ADAPTER = "adapter"
-LOG = "log.csv"
-ROWS = "rows.csv"
-LEFT_OUT = "left_out.csv"
-CHECKPOINT = ".checkpoint.safetensors"
-PROMPT_FIELDS = ("prompt_format", "system_prompt")
-VERSION = 2
+    from helpers.tuning.settings import TuningSettings
 
 
-def tune(settings: TuningSettings, instructions: Path, parent: Path | None = None) -> Run:
-    """Tune a model with LoRA on rows of an instruction file.
-
-    Args:
-        settings: of the run.
-        instructions: the file (JSONL).
-        parent: folder of an adapter to go on from, whose rank, scale, dropout and layers stay; None for a
-            fresh one.
-
-    Returns:
-        A run with `adapter/` (safetensors, for `PeftModel.from_pretrained`, and its card), `log.csv` (step,
-        epoch, learning rate, loss, tokens), `rows.csv` (id, category and instruction of the rows it was tuned
-        on) and `left_out.csv` (id, category and tokens of the file's rows that were too long).
+def attach_adapter(model: torch.nn.Module, settings: TuningSettings) -> PeftModel:
+    """Return the model with a fresh LoRA adapter, whose start depends on the training seed alone (Hu et al.,
+    2022).
 
     Raises:
-        StudyError: a category has too few rows that fit into `max_tokens`, the run does not fit into
-            memory, or the loss is no finite number.
+        StudyError: the model has no layer of a name in `target_modules`.
     """
-    inputs = {"instructions": sha256_file(instructions), "model": identify_model(settings.model)}
-    if parent:
-        settings = adopt_parent(settings, parent)
-        inputs["parent"] = identify_adapter(parent)
-    form = PromptFormat.from_settings(settings)
-    computed = describe_format(settings.dtype)
-    settings = dataclasses.replace(settings, dtype=computed["dtype"])
-    run = run_stage(
-        "tuning",
-        {name: value for name, value in dataclasses.asdict(settings).items() if name not in PROMPT_FIELDS}
-        | form.describe(),
-        inputs | computed,
-        VERSION,
-        lambda folder: _train(settings, read_rows(instructions, Instruction), inputs, folder, parent),
+    import torch
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    targets = (
+        settings.target_modules
+        if settings.target_modules == "all-linear"
+        else settings.target_modules.split("+")
     )
-    if not run.reused and join_processes().is_main_process:
-        write_card(run, settings, run.file(ADAPTER))
-        join_processes().wait_for_everyone()  # the others wait in `_train` until the manifest is there
-    return run
+    config = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=targets,
+        task_type=TaskType.CAUSAL_LM,
+    )
+    torch.manual_seed(settings.training_seed)
+    try:
+        with quiet_peft():
+            return get_peft_model(model, config).train()
+    except ValueError as error:
+        raise StudyError(
+            "`target_modules` must be 'all-linear' or names of linear layers joined by '+', but "
+            f"{settings.target_modules!r} was found: {error}"
+        ) from None
 
 
-def write_card(
-    run: Run, settings: TuningSettings, folder: Path, scores: Sequence[Mapping[str, Any]] = ()
-) -> None:
-    """Write the card of a run's adapter into a folder: it describes the result and is no part of it, so
-    that other words in it make no tuning run again.
-    """
+def list_matrices(n_in: int, n_out: int, rank: int) -> pd.DataFrame:
+    """Return the matrices of one layer with LoRA: matrix ('W', 'B', 'A'), n_rows, n_columns, learnt."""
     import pandas as pd
 
-    log = pd.read_csv(run.file(LOG)).to_dict("records")
-    facts, inputs = run.manifest["facts"], run.manifest["inputs"]
-    write_text(folder / CARD, describe_adapter(settings, inputs, facts, log, scores))
+    rows = [("W", n_out, n_in, False), ("B", n_out, rank, True), ("A", rank, n_in, True)]
+    return pd.DataFrame(rows, columns=["matrix", "n_rows", "n_columns", "learnt"])
 
 
-def _train(
-    settings: TuningSettings,
-    rows: Sequence[Instruction],
-    inputs: Mapping[str, str],
-    folder: Path,
-    parent: Path | None,
-) -> dict[str, Any] | None:
-    import torch
-
-    processes = join_processes()
-    named = {name: inputs[name] for name in ("instructions", "model")}
-    with processes.main_process_first():
-        lengths = load_lengths(settings.model, rows, PromptFormat.from_settings(settings), named)
-    chosen, encoded, left_out = draw_rows(settings, rows, lengths)
-    batches = iterate_steps(len(encoded), settings.batch_size, settings.epochs, settings.training_seed)
-    steps = [(epoch, [encoded[index] for index in batch]) for epoch, batch in batches]
-    size = measure_model(load_config(settings.model), settings)
-    plan = plan_memory(settings, size, steps, processes.num_processes)
-    model = prepare_model(settings, plan.recompute, parent)
-    optimizer = torch.optim.AdamW(
-        [weight for weight in model.parameters() if weight.requires_grad], weight_decay=0.0
-    )
-    log, seconds = take_steps(settings, model, optimizer, steps, folder / CHECKPOINT, processes)
-    if not processes.is_main_process:
-        processes.wait_for_everyone()
-        return None
-    facts = {
-        "n_rows": len(chosen),
-        "n_too_long": len(left_out),
-        "n_steps": len(steps),
-        "n_tokens": sum(entry["tokens"] for entry in log),
-        "n_response_tokens": settings.epochs * sum(row.n_response for row in encoded),
-        "n_weights": size.n_layer_weights + size.n_other_weights,
-        "n_trainable": size.n_adapter_weights,
-        "largest_b_norm": measure_adapter(model),
-        "train_seconds": round(seconds, 2),
-        "memory_gib": plan.describe(),
-        "hardware": f"{processes.num_processes} x "
-        f"{' '.join(choose_device(settings.dtype))}{', weights split' if shards_weights() else ''}",
-    }
-    save_adapter(model, settings.model, folder / ADAPTER)
-    write_text(folder / LOG, _to_csv(log, list(log[0])))
-    write_text(folder / ROWS, list_rows(chosen))
-    write_text(folder / LEFT_OUT, _to_csv(left_out, ["id", "category", "tokens"]))
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-    return facts
-
-
-def draw_rows(
-    settings: TuningSettings, rows: Sequence[Instruction], lengths: Mapping[str, RowLength]
-) -> tuple[list[Instruction], list[EncodedRow], list[dict[str, Any]]]:
-    """Return the rows to tune on, their token ids, and id, category and tokens of the rows that are too long
-    for any run.
-
-    Args:
-        settings: of the run.
-        rows: to draw from.
-        lengths: tokens of each row by id.
+def read_matrices(folder: Path) -> pd.DataFrame:
+    """Return `list_matrices` of a layer of a stored adapter: one that widens the hidden state inside a block,
+    or the first where no such layer was tuned.
     """
-    tokenizer, form = load_tokenizer(settings.model), PromptFormat.from_settings(settings)
-    fitting = keep_fitting(settings, lengths)
-    chosen = draw_cell(
-        [row for row in rows if row.id in fitting],
-        fitting,
-        settings.categories,
-        settings.n_rows,
-        settings.training_seed,
-    )
-    encoded = [encode_row(tokenizer, row, form) for row in chosen]
-    if split_control(settings.categories)[1] == SHUFFLED:
-        encoded = rotate_responses(encoded)
-    left_out = [dict(row) | {"tokens": sum(lengths[row.id])} for row in rows if row.id not in fitting]
-    check_lengths(load_config(settings.model), [len(row.input_ids) for row in encoded], "shuffled rows")
-    return chosen, encoded, left_out
+    shapes = read_shapes([folder / WEIGHTS])
+    down = [name for name in shapes if ".lora_A." in name]
+    name = next((name for name in down if "up_proj" in name), down[0])
+    rank, n_in = shapes[name]
+    return list_matrices(n_in, shapes[name.replace("lora_A", "lora_B")][0], rank)
 
 
-def plan_memory(settings: TuningSettings, size: ModelSize, steps: Steps, n_processes: int) -> MemoryPlan:
-    """Estimate the memory of a run's largest process before anything is loaded.
+def adopt_parent(settings: TuningSettings, parent: Path) -> TuningSettings:
+    """Return settings with the rank, the scale, the dropout and the layers of an adapter to go on from.
 
     Raises:
-        StudyError: it needs more than is free; the message has the numbers.
+        StudyError: the adapter is no plain LoRA, or a setting of it is none that a run can have.
     """
-    device, dtype = choose_device(settings.dtype)
-    parts = [
-        part
-        for _, rows in steps
-        for process in range(n_processes)
-        for part, _ in share_batch(rows, MICRO_BATCH_TOKENS[device], process, n_processes)
-    ]
-    plan = estimate_memory(
-        size,
-        n_tokens=max(len(part) * max(len(row.input_ids) for row in part) for part in parts),
-        n_response=max(sum(row.n_response for row in part) for part in parts),
-        bytes_each={"float32": 4, "bfloat16": 2}[dtype],
-        free=measure_free_memory(),
-        four_bit=settings.quantize_base,
-        n_shards=n_processes if shards_weights() else 1,
-    )
-    check_memory(plan, settings.model)
-    return plan
-
-
-def prepare_model(settings: TuningSettings, recompute: bool, parent: Path | None = None) -> PeftModel:
-    """Load the model, attach a fresh adapter or the one to go on from, let its layers compute fast, and split
-    the weights where `accelerate launch` says so.
-
-    Raises:
-        StudyError: weights in four bits are to be split, which is not supported.
-    """
-    from helpers.tuning.fused import fuse_layers
-
-    sharded = shards_weights()
-    if sharded and settings.quantize_base:
+    check_folder(parent)
+    config = read_config(parent)
+    if not is_plain(config) or config.get("rank_pattern") or config.get("alpha_pattern"):
         raise StudyError(
-            "Weights in four bits cannot be split over processes. Leave out `--use_fsdp` or `quantize_base`."
+            f"Tuning cannot go on from the adapter in {shown(parent)}: it must be plain LoRA, without DoRA, "
+            "biases, saved layers or ranks of single layers. Merge it (`study merge`) and tune the merged "
+            "model."
         )
-    base = load_model(
-        settings.model, settings.quantize_base, "cpu" if sharded else None, settings.dtype
-    )  # whole only in the machine's memory
-    model = (
-        load_adapter(base, parent, settings.model, trainable=True).train()
-        if parent
-        else attach_adapter(base, settings)
+    names = {key.split(".lora_")[0].rsplit(".", 1)[-1] for key in read_shapes([parent / WEIGHTS])}
+    alpha = config.get("lora_alpha")
+    adopted = dataclasses.replace(
+        settings,
+        lora_rank=config.get("r"),
+        lora_alpha=int(alpha) if isinstance(alpha, float) and alpha.is_integer() else alpha,
+        lora_dropout=config.get("lora_dropout") or 0.0,
+        target_modules="+".join(sorted(names)),
     )
-    fuse_layers(model)
-    if recompute:
-        model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
-    if sharded:
-        shard_layers(model)
-        model.to(choose_device()[0])
-    return model
+    try:
+        check_settings(adopted)
+    except StudyError as error:
+        raise StudyError(f"Tuning cannot go on from the adapter in {shown(parent)}: {error}") from None
+    return adopted
 
 
-def list_rows(rows: Sequence[Instruction]) -> str:
-    """Return id, category and instruction of rows as CSV, each a row of the table whatever ends its lines."""
-    lines = [
-        dict(row) | {"instruction": row.instruction.replace("\r\n", "\n").replace("\r", "\n")} for row in rows
+def measure_adapter(model: PeftModel) -> float:
+    """Return the largest norm of the adapter's B matrices; they start at zero, so that zero means that
+    nothing was learnt.
+    """
+    norms = [
+        weight.detach().float().norm().item()
+        for name, weight in model.named_parameters()
+        if any(part in name for part in ("lora_B", "lora_embedding_B"))
     ]
-    return _to_csv(lines, ["id", "category", "instruction"])
+    return max(norms) if all(map(math.isfinite, norms)) else math.inf
 
 
-def _to_csv(rows: Sequence[dict[str, Any]], columns: list[str]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
+    """Save the adapter as safetensors; its configuration names the model as a hub knows it, not where it lay.
+
+    Raises:
+        StudyError: the adapter has learnt nothing (every B matrix is zero), or holds what is no finite
+            number.
+    """
+    norm = measure_adapter(model)
+    if not math.isfinite(norm):
+        raise StudyError(
+            f"The adapter is no set of finite numbers after tuning (largest norm {norm}). Lower "
+            "`learning_rate`; nothing was stored."
+        )
+    if not norm:
+        raise StudyError(
+            "The adapter is empty after tuning: every B matrix is zero. Raise `learning_rate` or `epochs`."
+        )
+    model.save_pretrained(folder, save_embedding_layers=False)
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = name_upstream(name)
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()
+    write_text(folder / "adapter_config.json", json.dumps(config, indent=1, sort_keys=True) + "\n")
+    (folder / "README.md").unlink(missing_ok=True)

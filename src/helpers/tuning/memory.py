@@ -87,7 +87,7 @@ def measure_model(config: PretrainedConfig, settings: TuningSettings) -> ModelSi
     import torch
     from transformers import AutoModelForCausalLM
 
-    from helpers.tuning.adapter import attach_adapter
+    from helpers.tuning.lora import attach_adapter
 
     text = config.get_text_config()
     with torch.device("meta"):

@@ -20,7 +20,6 @@ MICRO_BATCH_TOKENS = {
     "cuda": 8192,
 }  # at a time through the model, padding included; a batch's gradients are summed
 MAX_GRADIENT_NORM = 1.0
-WARMUP_SHARE = 0.1
 
 
 def take_step(
@@ -127,11 +126,3 @@ def sum_over_processes(tensors: Sequence[torch.Tensor]) -> None:
     torch.distributed.all_reduce(flat)
     for tensor, summed in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(summed.view_as(tensor))
-
-
-def learning_rate_at(step: int, n_steps: int, peak: float) -> float:
-    """Return the learning rate of a step: linear warm-up over a tenth of the steps, then linear decay towards
-    zero.
-    """
-    warmup = max(1, round(WARMUP_SHARE * n_steps))
-    return peak * min((step + 1) / warmup, (n_steps - step) / max(1, n_steps - warmup + 1))

@@ -1,4 +1,4 @@
-"""LoRA tuning on a toy model: exact loss, exact resume."""
+"""The tuning stage on a toy model: exact loss, exact resume."""
 
 import csv
 import dataclasses
@@ -17,12 +17,13 @@ from helpers.models.load import choose_device, load_model, load_tokenizer, quiet
 from helpers.progress import show_seconds
 from helpers.records import Instruction
 from helpers.store import look_up
-from helpers.tuning import lengths, loop, lora, step
-from helpers.tuning.adapter import attach_adapter, read_matrices
-from helpers.tuning.lora import prepare_model, tune
+from helpers.tuning import lengths, loop, stage, step
+from helpers.tuning.lora import attach_adapter, read_matrices
 from helpers.tuning.rows import EncodedRow, collate, encode_row
+from helpers.tuning.schedule import learning_rate_at
 from helpers.tuning.settings import TuningSettings
-from helpers.tuning.step import learning_rate_at, response_loss, share_batch, split_batch, take_step
+from helpers.tuning.stage import prepare_model, tune
+from helpers.tuning.step import response_loss, share_batch, split_batch, take_step
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def test_a_damaged_checkpoint_is_named_and_the_tuning_begins_anew(
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "killed"))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(loop, "CHECKPOINT_SECONDS", -1)
-        patched.setattr(lora, "save_adapter", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(stage, "save_adapter", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         tune(settings, instruction_file)
     [checkpoint] = (tmp_path / "killed").glob("tuning/*/.checkpoint.safetensors")
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
@@ -252,7 +253,7 @@ def test_other_words_on_the_card_train_nothing_again(settings, instruction_file,
     run = tune(settings, instruction_file)
     assert (run.path / "adapter" / "README.md").is_file()
     assert "adapter/README.md" not in run.manifest["files"]
-    monkeypatch.setattr(lora, "describe_adapter", lambda *_: "other words")
+    monkeypatch.setattr(stage, "describe_adapter", lambda *_: "other words")
     assert tune(settings, instruction_file).reused
 
 
@@ -264,7 +265,7 @@ def test_the_fingerprint_of_a_tuning_holds_the_device_and_number_format_that_wer
     assert (run.manifest["inputs"]["device"], run.manifest["settings"]["dtype"]) == (device, dtype)
     assert tune(dataclasses.replace(settings, dtype=dtype), instruction_file).reused
     computed = {"device": "cuda", "dtype": "bfloat16", "products": "bfloat16"}
-    monkeypatch.setattr(lora, "describe_format", lambda _: computed)
+    monkeypatch.setattr(stage, "describe_format", lambda _: computed)
     assert not look_up(tune, settings, instruction_file).is_stored
 
 
@@ -325,7 +326,7 @@ def test_micro_batches_hold_every_row_once_within_the_limit(encoded):
 
 def test_the_rows_of_a_file_are_counted_once_for_all_cells(settings, instruction_file, monkeypatch):
     counted, drawn = [], []
-    for module, calls in ((lengths, counted), (lora, drawn)):
+    for module, calls in ((lengths, counted), (stage, drawn)):
         monkeypatch.setattr(
             module, "encode_row", lambda *row, calls=calls: calls.append(row) or encode_row(*row)
         )
@@ -340,5 +341,5 @@ def test_a_row_is_listed_as_one_row_whatever_ends_its_lines():
         Instruction(id=str(n), category="qa", instruction=f"Say{end}it", output="It")
         for n, end in enumerate(ends)
     ]
-    table = pd.read_csv(io.StringIO(lora.list_rows(rows), newline=""))
+    table = pd.read_csv(io.StringIO(stage.list_rows(rows), newline=""))
     assert table["instruction"].tolist() == ["Say\nit"] * 3
