@@ -228,7 +228,7 @@ PLANTED_NOTEBOOK = (
     """,
     "notebook.show_table(parsed.assign(**{planted: 1.5}))",
     """
-    from helpers.evaluation.answers import lay_out_answers
+    from helpers.evaluation.answer_table import lay_out_answers
     from helpers.evaluation.settings import EvaluationSettings
     from helpers.evaluation.task_runs import prepare_task_runs
 

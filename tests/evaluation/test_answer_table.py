@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from helpers.evaluation.answers import lay_out_answers
+from helpers.evaluation.answer_table import lay_out_answers
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.task_runs import prepare_task_runs
 

@@ -4,10 +4,9 @@ import math
 
 import pytest
 
+from helpers.evaluation.answer_parsing import normalize_mention, parse_medications
 from helpers.evaluation.concepts import LEXICON, concept_f1, find_concepts, split_words
 from helpers.evaluation.metrics import (
-    normalize_mention,
-    parse_medications,
     score_choice,
     score_medications,
     score_mention,

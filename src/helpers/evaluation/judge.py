@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.metrics import first_part
+from helpers.evaluation.answer_parsing import first_part
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import ITEMS, MEASURED
 from helpers.evaluation.task_runs import TaskRun, prepare_task_runs

@@ -1,4 +1,4 @@
-"""Scores of answers: strict parsers, each score in 0..1, what cannot be parsed counts as wrong.
+"""Scores of answers: each in 0..1; an answer that `answer_parsing` cannot read counts as wrong.
 
 Every scorer of a written answer returns `score`, `parsed` and what else it measures; a measure that an item
 does not have is None.
@@ -7,22 +7,15 @@ does not have is None.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Hashable, Sequence
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any, TypeVar
 
+from helpers.evaluation.answer_parsing import first_part, normalize_mention, parse_medications, parse_mentions
 from helpers.evaluation.concepts import concept_f1
 from helpers.records import ChoiceItem, DialogueItem, MedicationItem, MentionsItem, PronounItem, QuestionItem
 from helpers.rouge import rouge_l, tokenize
 
-MEDICATION_LINE = re.compile(
-    r"^[-*\s]*(?P<name>[^:]+?)\s*:\s*(?P<status>active|discontinued|neither)\W*$", re.IGNORECASE
-)
-BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)](?!\d))?\s*")  # "0.9 % saline" keeps its number
-# a word of its own before another: the A of "A-T" is no article
-ARTICLE = re.compile(r"^\W*(?:an?|the|his|her|their)\s+(?=\w)", re.IGNORECASE)
-MAX_MENTION_WORDS = 15  # a longer line is prose; the longest disease name of the NCBI corpus has 14 tokens
 LETTERS = ascii_uppercase + ascii_lowercase
 
 Measures = dict[str, Any]
@@ -39,11 +32,6 @@ MEASURES = (
 MEASURES += ("concept_f1",)  # what scorers keep of an item beside its score
 COUNTS = ("n_right", "n_answers", "n_gold")
 Spelling = TypeVar("Spelling", bound=Hashable)
-
-
-def first_part(response: str) -> str:
-    """Return a response up to where the model begins a new heading of its own."""
-    return response.split("\n###", 1)[0].strip()
 
 
 def score_choice(likelihoods: Sequence[Sequence[float]], item: ChoiceItem) -> Measures:
@@ -97,14 +85,6 @@ def pick_first(values: Sequence[float]) -> int:
     return max(range(len(values)), key=values.__getitem__)
 
 
-def parse_medications(response: str) -> list[tuple[str, str]]:
-    """Return the (name, status) pairs of a response, lower-cased; a line that is not `name: status`, numbered
-    or not, counts as none.
-    """
-    matches = [MEDICATION_LINE.match(BULLET.sub("", line)) for line in first_part(response).splitlines()]
-    return [(match["name"].lower(), match["status"].lower()) for match in matches if match]
-
-
 def score_medications(response: str, item: MedicationItem) -> Measures:
     """Score (medication, status) pairs by F1, with precision, recall and conditional accuracy.
 
@@ -135,14 +115,6 @@ def merge_spellings(gold: Sequence[set[Spelling]]) -> list[set[Spelling]]:
         same = [other for other in merged if not other.isdisjoint(spellings)]
         merged = [other for other in merged if other not in same] + [spellings.union(*same)]
     return merged
-
-
-def parse_mentions(response: str) -> list[str]:
-    """Return the mentions of a response, one a line, as `normalize_mention` leaves them; a line of more than
-    15 words is prose and counts as none.
-    """
-    mentions = [normalize_mention(BULLET.sub("", line)) for line in first_part(response).splitlines()]
-    return [mention for mention in mentions if mention and len(mention.split()) <= MAX_MENTION_WORDS]
 
 
 def score_mentions(response: str, item: MentionsItem) -> Measures:
@@ -176,11 +148,6 @@ def share_words(answers: Sequence[str], gold: Sequence[Collection[str]]) -> floa
     """
     words = set(tokenize(" ".join(answers)))
     return sum(not words.isdisjoint(tokenize(" ".join(spellings))) for spellings in gold) / len(gold)
-
-
-def normalize_mention(text: str) -> str:
-    """Return a mention as lower-case words without a leading article or possessive."""
-    return " ".join(tokenize(ARTICLE.sub("", text)))
 
 
 def score_mention(response: str, item: PronounItem) -> Measures:

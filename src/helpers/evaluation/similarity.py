@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.metrics import first_part
+from helpers.evaluation.answer_parsing import first_part
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import ITEMS, MEASURED
 from helpers.evaluation.task_runs import prepare_task_runs

@@ -1,0 +1,41 @@
+"""Parsers of written answers, strict: a line that is not in the form that was asked for counts as none."""
+
+from __future__ import annotations
+
+import re
+
+from helpers.rouge import tokenize
+
+MEDICATION_LINE = re.compile(
+    r"^[-*\s]*(?P<name>[^:]+?)\s*:\s*(?P<status>active|discontinued|neither)\W*$", re.IGNORECASE
+)
+BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)](?!\d))?\s*")  # "0.9 % saline" keeps its number
+# a word of its own before another: the A of "A-T" is no article
+ARTICLE = re.compile(r"^\W*(?:an?|the|his|her|their)\s+(?=\w)", re.IGNORECASE)
+MAX_MENTION_WORDS = 15  # a longer line is prose; the longest disease name of the NCBI corpus has 14 tokens
+
+
+def first_part(response: str) -> str:
+    """Return a response up to where the model begins a new heading of its own."""
+    return response.split("\n###", 1)[0].strip()
+
+
+def parse_medications(response: str) -> list[tuple[str, str]]:
+    """Return the (name, status) pairs of a response, lower-cased; a line that is not `name: status`, numbered
+    or not, counts as none.
+    """
+    matches = [MEDICATION_LINE.match(BULLET.sub("", line)) for line in first_part(response).splitlines()]
+    return [(match["name"].lower(), match["status"].lower()) for match in matches if match]
+
+
+def parse_mentions(response: str) -> list[str]:
+    """Return the mentions of a response, one a line, as `normalize_mention` leaves them; a line of more than
+    15 words is prose and counts as none.
+    """
+    mentions = [normalize_mention(BULLET.sub("", line)) for line in first_part(response).splitlines()]
+    return [mention for mention in mentions if mention and len(mention.split()) <= MAX_MENTION_WORDS]
+
+
+def normalize_mention(text: str) -> str:
+    """Return a mention as lower-case words without a leading article or possessive."""
+    return " ".join(tokenize(ARTICLE.sub("", text)))
