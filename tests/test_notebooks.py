@@ -13,11 +13,12 @@ from helpers.analysis.published.tables import AuditSettings
 from helpers.book.gallery import GALLERY
 from helpers.book.runner import list_notebooks, plan_parameters, read_parameters
 from helpers.book.student import SOLUTION
-from helpers.evaluation.settings import EvaluationSettings, LossSettings
+from helpers.evaluation.settings import EvaluationSettings
 from helpers.paths import BOOK
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import TYPES
 from helpers.study.cells import GridSettings
+from helpers.study.endpoints import LossSettings
 from helpers.synthesis.settings import SynthesisSettings
 from helpers.tuning.settings import TuningSettings
 

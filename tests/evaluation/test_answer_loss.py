@@ -12,7 +12,12 @@ from typer.testing import CliRunner
 from helpers.cli import app
 from helpers.errors import StudyError
 from helpers.evaluation import answer_loss
-from helpers.evaluation.answer_loss import encode_answers, list_losses, measure_answer_loss, read_losses
+from helpers.evaluation.answer_loss import (
+    encode_answers,
+    list_losses,
+    measure_answer_loss,
+    read_answer_losses,
+)
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.task_runs import prepare_task_runs
 from helpers.models.load import load_model, load_tokenizer
@@ -40,7 +45,7 @@ def score_plainly(model, prompt, answer):
 
 def test_losses_equal_plain_transformers_one_item_at_a_time(toy_model, model, tokenizer):
     settings = EvaluationSettings(model=toy_model, tasks=TASKS)
-    table = read_losses(measure_answer_loss(settings, 3)).set_index(["task", "item"])
+    table = read_answer_losses(measure_answer_loss(settings, 3)).set_index(["task", "item"])
     for task_run in prepare_task_runs(EvaluationSettings(tasks=TASKS, n_items=3)):
         for item in task_run.items:
             row = table.loc[(task_run.task.name, item.id)]
@@ -57,7 +62,7 @@ def test_the_choice_is_the_right_options_share_and_calibration_takes_the_prior_o
     toy_model, model, tokenizer
 ):
     settings = EvaluationSettings(model=toy_model, tasks="exam_choice")
-    table = read_losses(measure_answer_loss(settings, 2)).set_index("item")
+    table = read_answer_losses(measure_answer_loss(settings, 2)).set_index("item")
     (task_run,) = prepare_task_runs(EvaluationSettings(tasks="exam_choice", n_items=2))
     empty = encode_prompt(tokenizer, build_prompt(task_run.task.instruction))
     for item in task_run.items:
@@ -76,7 +81,9 @@ def test_the_choice_is_the_right_options_share_and_calibration_takes_the_prior_o
 
 
 def test_tasks_without_options_have_no_choice(toy_model):
-    table = read_losses(measure_answer_loss(EvaluationSettings(model=toy_model, tasks="patient_answer"), 2))
+    table = read_answer_losses(
+        measure_answer_loss(EvaluationSettings(model=toy_model, tasks="patient_answer"), 2)
+    )
     assert table[["choice", "calibrated"]].isna().all(axis=None)
 
 
@@ -124,7 +131,7 @@ def test_the_command_line_shows_losses_alone_and_writes_them(toy_model, tmp_path
     assert result.exit_code == 0, result.output
     table = pd.read_csv(tmp_path / "losses.csv").set_index("task")
     settings = EvaluationSettings(model=toy_model, tasks="evidence_yesno,patient_answer")
-    items = read_losses(measure_answer_loss(settings, 3))
+    items = read_answer_losses(measure_answer_loss(settings, 3))
     first = items[items["task"] == "evidence_yesno"]
     assert table.loc["evidence_yesno", "stop"] == pytest.approx(first["stop"].mean(), abs=1e-4)
     bits = (first["words"] / first["bytes"]).mean() / math.log(2)

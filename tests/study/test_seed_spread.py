@@ -118,11 +118,11 @@ def test_the_recorded_rows_are_still_those_that_were_measured():
 def test_mixtures_of_the_reference_run_move_about_as_far_as_its_single_categories():
     """Why a cell that was not measured takes the largest spread of the singles."""
     from helpers.study.cells import LATTICE, SINGLES
-    from helpers.study.endpoints import choose_items
+    from helpers.study.endpoints import select_endpoint_items
     from helpers.study.reference import REFERENCE
 
     tables = load_losses(REFERENCE / "losses")
-    losses = choose_items(tables.collect(LATTICE, 150), "loss")
+    losses = select_endpoint_items(tables.collect(LATTICE, 150), "loss")
     means = losses.groupby(["task", "cell", "seed"])["score"].mean().unstack("seed")
     spread = means.std(axis=1, ddof=1).unstack("cell")
     mixtures = [cell for cell in LATTICE if "+" in cell]

@@ -20,11 +20,10 @@ from helpers.analysis.published.checks import MODEL
 from helpers.analysis.published.tables import load_source, pair_scores
 from helpers.analysis.statistics import exclude_zero
 from helpers.analysis.transfer import addition_table, transfer_table
-from helpers.evaluation.settings import LOSS
 from helpers.records import order_categories
 from helpers.study import reference
 from helpers.study.cells import LATTICE, SINGLES, name_subset
-from helpers.study.endpoints import ROWS, keep_held_out, take_endpoint
+from helpers.study.endpoints import LOSS, ROWS, keep_held_out, loss_to_score
 from helpers.study.losses import LossTables, load_losses
 
 if TYPE_CHECKING:
@@ -151,9 +150,9 @@ def count_reference_rows(tables: LossTables) -> int:
 def choose_reference_items(
     tables: LossTables, cells: Iterable[str], endpoint: str = LOSS, weighting: str = ROWS
 ) -> pd.DataFrame:
-    """Return an endpoint of the reference run's cells on held-out rows, as `endpoints.take_endpoint` does."""
+    """Return an endpoint of the reference run's cells on held-out rows, as `endpoints.loss_to_score` does."""
     found = tables.collect(cells, count_reference_rows(tables))
-    return take_endpoint(keep_held_out(found), endpoint, weighting)
+    return loss_to_score(keep_held_out(found), endpoint, weighting)
 
 
 def describe_transfer(gains: pd.DataFrame) -> str:

@@ -12,7 +12,7 @@ from helpers.book import gallery
 from helpers.book.marks import Mark, identify_code
 from helpers.figures.style import use_theme
 from helpers.files import sha256_text, write_text
-from helpers.study.endpoints import UNITS
+from helpers.study.endpoints import ENDPOINTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +30,7 @@ def save_figures(study: Study, folder: Path) -> Iterator[str]:
     """
     use_theme()
     mpl.use("agg")
-    code, unit = identify_code(), UNITS[study.losses.endpoint]
+    code, unit = identify_code(), ENDPOINTS[study.losses.endpoint].unit
     for name, drawing in gallery.GALLERY.items():
         table = drawing.table(study)
         if table.empty:

@@ -12,14 +12,13 @@ from helpers.analysis import comparison
 from helpers.analysis.mixing import forecast, intervals, judgement
 from helpers.analysis.signal_noise import signal_table
 from helpers.analysis.transfer import transfer_table
-from helpers.evaluation.settings import LOSS, SCORE
 from helpers.figures.style import CATEGORY_NAMES, name_cell
 from helpers.jsonl import read_rows
 from helpers.paths import RESULTS
 from helpers.records import BASE, Instruction
 from helpers.store import Run
 from helpers.study.cells import SINGLES
-from helpers.study.endpoints import keep_tasks, take_endpoint
+from helpers.study.endpoints import LOSS, PARTS, SCORE, keep_tasks, loss_to_score
 from helpers.study.losses import load_losses
 from helpers.synthesis.overview import share_categories
 from helpers.synthesis.verbs import count_roots
@@ -104,8 +103,7 @@ def list_parts(losses: pd.DataFrame) -> pd.DataFrame:
     then as `transfer_table`.
     """
     answers = keep_tasks(losses)
-    parts = ("stop", "words", "choice", "calibrated")
-    tables = {part: transfer_table(take_endpoint(answers, part), SINGLES).assign(part=part) for part in parts}
+    tables = {part: transfer_table(loss_to_score(answers, part), SINGLES).assign(part=part) for part in PARTS}
     return pd.concat(tables.values(), ignore_index=True)
 
 
@@ -116,8 +114,8 @@ def list_controls(losses: pd.DataFrame) -> pd.DataFrame:
     """
     answers = keep_tasks(losses)
     tables = []
-    for part in ("stop", "words", "choice", "calibrated"):
-        items = take_endpoint(answers, part)
+    for part in PARTS:
+        items = loss_to_score(answers, part)
         for kind, mark in {
             "rows as they are": "",
             "shuffled responses": "~shuffled",
@@ -137,7 +135,7 @@ def read_controls() -> pd.DataFrame:
 
 def list_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """Return signal and noise of the loss, its words, and the scores on each task, as `signal_table`."""
-    sources = {name: take_endpoint(keep_tasks(losses), name) for name in (LOSS, "words")}
+    sources = {name: loss_to_score(keep_tasks(losses), name) for name in (LOSS, "words")}
     return signal_table(sources | {SCORE: scores})
 
 

@@ -36,7 +36,6 @@ from helpers.book.figure_tables import (
     read_loss,
     share_kept,
 )
-from helpers.evaluation.settings import LOSS
 from helpers.figures.comparison import plot_sources
 from helpers.figures.data import (
     plot_growth,
@@ -65,7 +64,7 @@ from helpers.figures.sketches import plot_lora, plot_pair, plot_pipeline
 from helpers.figures.style import SCORE_UNIT, WIDTH
 from helpers.records import BASE
 from helpers.study.cells import LATTICE, SINGLES
-from helpers.study.endpoints import UNITS
+from helpers.study.endpoints import ENDPOINTS, LOSS
 from helpers.study.overview import count_stages
 from helpers.synthesis.overview import (
     compare_instructions,
@@ -151,9 +150,9 @@ GALLERY: dict[str, Drawing] = {
     "single_transfer": Drawing(
         ABLATION,
         lambda study: add_holm(
-            transfer_table(study.choose_items(collect_single_losses(study), LOSS), SINGLES)
+            transfer_table(study.select_endpoint_items(collect_single_losses(study), LOSS), SINGLES)
         ),
-        partial(plot_transfer, unit=UNITS[LOSS]),
+        partial(plot_transfer, unit=ENDPOINTS[LOSS].unit),
         4.6,
     ),
     "parts": Drawing(ABLATION, lambda study: list_parts(collect_single_losses(study)), plot_parts, 5.0),
@@ -169,7 +168,7 @@ GALLERY: dict[str, Drawing] = {
     "reference_transfer": Drawing(
         ABLATION,
         lambda _: add_holm(transfer_table(choose_reference_losses([BASE, *SINGLES]), SINGLES)),
-        partial(plot_transfer, unit=UNITS[LOSS]),
+        partial(plot_transfer, unit=ENDPOINTS[LOSS].unit),
         4.6,
     ),
     "single_sources": Drawing(
@@ -229,7 +228,7 @@ GALLERY: dict[str, Drawing] = {
     "reference_synergies": Drawing(
         SYNERGY,
         lambda _: label_pairs(add_holm(synergy_table(choose_reference_losses(LATTICE)))),
-        partial(plot_intervals, unit=UNITS[LOSS]),
+        partial(plot_intervals, unit=ENDPOINTS[LOSS].unit),
         4.6,
     ),
     "mixture_predictions": Drawing(

@@ -197,7 +197,7 @@ def tabulate_losses(
     """Return the mean losses of the right answers of each model, and each adapter, on each task."""
     import pandas as pd
 
-    from helpers.evaluation.answer_loss import average_losses, measure_answer_loss, read_losses
+    from helpers.evaluation.answer_loss import average_losses, measure_answer_loss, read_answer_losses
     from helpers.evaluation.merging import SharedBase
 
     frames = []
@@ -206,7 +206,7 @@ def tabulate_losses(
         base = SharedBase(own.model, own.dtype)
         for label, adapter in ({name: None} | {str(adapter): adapter for adapter in adapters}).items():
             runs = measure_answer_loss(own, own.n_items, adapter, data, base)
-            frames.append(read_losses(runs).assign(cell=label))
+            frames.append(read_answer_losses(runs).assign(cell=label))
     return average_losses(pd.concat(frames, ignore_index=True))
 
 

@@ -185,7 +185,7 @@ def _describe_item(
     return row | {name: round(-float(log_softmax(values)[item.answer]), 5) for name, values in losses.items()}
 
 
-def read_losses(runs: Sequence[Run]) -> pd.DataFrame:
+def read_answer_losses(runs: Sequence[Run]) -> pd.DataFrame:
     """Return one row an item of several runs: task, category, item, words, stop, tokens, bytes, choice,
     calibrated.
     """
@@ -201,7 +201,7 @@ def average_losses(losses: pd.DataFrame) -> pd.DataFrame:
     stop, choice, calibrated (nats), n.
 
     Args:
-        losses: rows of `read_losses` with the model's name in the column `cell`.
+        losses: rows of `read_answer_losses` with the model's name in the column `cell`.
     """
     table = losses.assign(
         loss=(losses["words"] + losses["stop"]) / (losses["tokens"] + 1),

@@ -152,8 +152,8 @@ def _split_batch(model: PreTrainedModel, rows: Sequence[EncodedRow]) -> torch.Te
 
 
 def read_held_out(run: Run) -> pd.DataFrame:
-    """Return the losses in the form of `answer_loss.read_losses`: the rows of category c are the items of the
-    task `held_out_c`.
+    """Return the losses in the form of `answer_loss.read_answer_losses`: the rows of category c are the items
+    of the task `held_out_c`.
     """
     import pandas as pd
 

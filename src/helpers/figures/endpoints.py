@@ -18,16 +18,11 @@ from helpers.figures.style import (
     split_axes,
 )
 from helpers.records import order_categories
+from helpers.study.endpoints import ENDPOINTS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PART_NAMES = {
-    "stop": "Stop (nats)",
-    "words": "Words (nats a token)",
-    "choice": "Choice (nats)",
-    "calibrated": "Choice, calibrated (nats)",
-}
 ENDPOINT_STYLES = {"loss": ("o", BLACK, "full"), "words": ("^", BLACK, "none"), "score": ("s", PALE, "full")}
 MARKERS = "osD"
 
@@ -61,7 +56,7 @@ def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axe
         panel.axvline(0, color=BLACK, linewidth=0.8, zorder=0)
         label_rows(panel, [] if number % 2 else [f"{name_cell(category)} tasks" for category in categories])
         panel.set_ylim(len(categories) - 0.5, -0.5)
-        panel.set_xlabel(PART_NAMES[part])
+        panel.set_xlabel(f"{ENDPOINTS[part].label} ({ENDPOINTS[part].unit})")
         panel.xaxis.set_major_locator(MaxNLocator(4))
     handles = [
         Line2D(

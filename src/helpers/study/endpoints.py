@@ -8,28 +8,77 @@ gain of 0.1 is a loss that fell by 0.1.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
-from helpers.evaluation.settings import ENDPOINTS, LOSS, SCORE
+from helpers.settings import parameter
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROWS, TOKENS = "rows", "tokens"
-UNITS = dict.fromkeys(ENDPOINTS, "nats a token") | {
-    "stop": "nats",
-    "choice": "nats",
-    "calibrated": "nats",
-    SCORE: "score, 0 to 1",
-}
 HELD_OUT = "held_out_"
-OF_TASKS = ("choice", "calibrated")  # endpoints that held-out rows do not have
+LOSS, SCORE = "loss", "score"
 
 
-def take_endpoint(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = ROWS) -> pd.DataFrame:
-    """Return losses with minus the endpoint's value of each item in the column `score`, as all statistics
-    take it: the log-likelihood, of which more is better.
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """A loss that cells can be compared by, or the score of their answers.
+
+    Attributes:
+        label: its name in a figure.
+        unit: of its axis.
+        columns: of a table of losses (nats) that are summed; none for the score.
+        per_token: whether the sum is divided by the tokens that the columns cover.
+        tasks_only: whether only the tasks have it, and held-out rows do not.
+    """
+
+    label: str
+    unit: str
+    columns: tuple[str, ...] = ()
+    per_token: bool = False
+    tasks_only: bool = False
+
+
+ENDPOINTS = {
+    LOSS: Endpoint("Loss", "nats a token", ("words", "stop"), per_token=True),
+    "stop": Endpoint("Stop", "nats", ("stop",)),
+    "words": Endpoint("Words", "nats a token", ("words",), per_token=True),
+    "choice": Endpoint("Choice", "nats", ("choice",), tasks_only=True),
+    "calibrated": Endpoint("Choice, calibrated", "nats", ("calibrated",), tasks_only=True),
+    SCORE: Endpoint("Score", "score, 0 to 1", tasks_only=True),
+}
+LOSSES = tuple(name for name, endpoint in ENDPOINTS.items() if endpoint.columns)
+PARTS = tuple(name for name in LOSSES if ENDPOINTS[name].columns == (name,))  # measured, and kept as columns
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSettings:
+    """Parameters of the losses, which every cell of the grid is measured by."""
+
+    endpoint: str = parameter(
+        LOSS, "what cells are compared by: loss, words, stop, choice, calibrated, score"
+    )
+    held_out_share: float = parameter(
+        0.15, "share of the requests (of the rows, in a file of one's own) kept out of training", 0, 0.5
+    )
+    n_held_out: int = parameter(40, "held-out rows a category, at most, whose loss is measured", minimum=2)
+    n_loss_items: int = parameter(
+        12, "test items a task, at most, whose right answer's loss is measured", minimum=2
+    )
+
+    def check_names(self) -> None:
+        """Raise StudyError where the endpoint is unknown."""
+        if self.endpoint not in ENDPOINTS:
+            raise StudyError(
+                f"`endpoint` must be one of {', '.join(ENDPOINTS)}, but {self.endpoint!r} was found."
+            )
+
+
+def loss_to_score(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = ROWS) -> pd.DataFrame:
+    """Return losses with a further column `score`: minus the endpoint's value of each item. All statistics
+    take this column: it is the log-likelihood, of which more is better.
 
     Args:
         losses: one row an item and model with words, stop (nats), tokens (of the words), choice, calibrated.
@@ -39,16 +88,18 @@ def take_endpoint(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = R
             same, so that an item counts by its length.
 
     Raises:
-        StudyError: the endpoint is no loss, or no item has it.
+        StudyError: the endpoint is not a loss, or no item has it.
     """
-    if endpoint not in UNITS or endpoint == SCORE:
-        raise StudyError(f"`endpoint` must be a loss, one of {ENDPOINTS[:-1]}, but {endpoint!r} was found.")
-    tokens = {LOSS: losses["tokens"] + 1, "words": losses["tokens"]}.get(endpoint)
-    nats = losses["words"] + losses["stop"] if endpoint == LOSS else losses[endpoint]
-    values = nats if tokens is None else nats / tokens
-    if weighting == TOKENS and tokens is not None:
-        keys = [losses[name] for name in ("task", "cell", "seed") if name in losses]
-        values = values * tokens / tokens.groupby(keys).transform("mean")
+    if endpoint not in LOSSES:
+        raise StudyError(f"`endpoint` must be a loss, one of {LOSSES}, but {endpoint!r} was found.")
+    columns = list(ENDPOINTS[endpoint].columns)
+    values = losses[columns].sum(axis=1, skipna=False)
+    if ENDPOINTS[endpoint].per_token:
+        tokens = losses["tokens"] * ("words" in columns) + ("stop" in columns)
+        values = values / tokens
+        if weighting == TOKENS:
+            keys = [losses[name] for name in ("task", "cell", "seed") if name in losses]
+            values = values * tokens / tokens.groupby(keys).transform("mean")
     table = losses.assign(score=-values, parsed=True).dropna(subset="score")
     if table.empty:
         raise StudyError(f"No item has the endpoint {endpoint!r}: only tasks with options have a choice.")
@@ -65,9 +116,9 @@ def keep_tasks(losses: pd.DataFrame) -> pd.DataFrame:
     return losses[~losses["task"].str.startswith(HELD_OUT)]
 
 
-def choose_items(losses: pd.DataFrame, endpoint: str) -> pd.DataFrame:
-    """Return the items that a loss is compared on: held-out instructions, or for the choice among options the
-    tasks that have some.
+def select_endpoint_items(losses: pd.DataFrame, endpoint: str) -> pd.DataFrame:
+    """Return the items that cells are compared on by a loss, in the form of `loss_to_score`: held-out
+    instructions, or for the choice among options the tasks that have some.
     """
-    own = keep_tasks(losses) if endpoint in OF_TASKS else keep_held_out(losses)
-    return take_endpoint(own, endpoint)
+    own = keep_tasks(losses) if ENDPOINTS[endpoint].tasks_only else keep_held_out(losses)
+    return loss_to_score(own, endpoint)

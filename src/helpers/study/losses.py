@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.answer_loss import measure_answer_loss, read_losses
+from helpers.evaluation.answer_loss import measure_answer_loss, read_answer_losses
 from helpers.evaluation.held_out import measure_held_out, read_held_out
 from helpers.files import sha256_file, write_text
 from helpers.machine import describe_machine
@@ -21,6 +21,7 @@ from helpers.models.load import identify_model
 from helpers.paths import shown
 from helpers.store import Run
 from helpers.study.cells import BASE, CellPlan
+from helpers.study.endpoints import PARTS
 from helpers.study.grid import tune_cell
 from helpers.study.tables import (
     MANIFEST,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from helpers.study.study import Study
 
-VALUES = ("words", "stop", "choice", "calibrated")
 ITEMS, CELLS = "items.csv", "cells.csv"
 KEYS = ["task", "item"]
 ABOUT = ["category", "tokens", "bytes"]
@@ -64,10 +64,10 @@ def read_cell(study: Study, runs: Sequence[Run]) -> pd.DataFrame:
     """Return the losses of one cell, one row an item; rows of categories outside the lattice are left out."""
     import pandas as pd
 
-    n_held_out = bool(study.held_out_file)
-    frames = [read_held_out(run) for run in runs[:n_held_out]]
-    frames += [read_losses(runs[n_held_out:])] if runs[n_held_out:] else []
-    table = pd.concat(frames, ignore_index=True).reindex(columns=[*KEYS, *ABOUT, *VALUES])
+    of_rows, of_tasks = (runs[:1], runs[1:]) if study.held_out_file else ([], runs)
+    frames = [read_held_out(run) for run in of_rows]
+    frames += [read_answer_losses(of_tasks)] if of_tasks else []
+    table = pd.concat(frames, ignore_index=True).reindex(columns=[*KEYS, *ABOUT, *PARTS])
     return table[table["category"].isin(study.grid.players)]
 
 
@@ -99,10 +99,10 @@ def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None
     measured = {plan: measure_cell(study, plan) for plan in plans}
     tables = {plan: read_cell(study, runs).set_index(KEYS) for plan, (_, runs) in measured.items()}
     first = next(iter(tables.values()))
-    names = sorted((ITEMS, CELLS, *(f"{value}.csv" for value in VALUES)))
+    names = sorted((ITEMS, CELLS, *(f"{value}.csv" for value in PARTS)))
     begin_tables(folder, manifest, names)
     _write(folder / ITEMS, first[ABOUT], whole=True)
-    for value in VALUES:
+    for value in PARTS:
         wide = (
             pd.DataFrame({plan.id: table[value] for plan, table in tables.items()}).dropna(how="all").round(4)
         )
@@ -221,5 +221,5 @@ def load_losses(folder: Path) -> LossTables:
     def read(name: str) -> pd.DataFrame:
         return read_table(folder / name).set_index(KEYS)
 
-    values = {name: read(f"{name}.csv") for name in VALUES}
+    values = {name: read(f"{name}.csv") for name in PARTS}
     return LossTables(values, read(ITEMS), read_table(folder / CELLS), manifest)

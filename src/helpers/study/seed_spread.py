@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from helpers.evaluation.settings import SCORE
 from helpers.paths import RESULTS
 from helpers.records import BASE
 from helpers.study.cells import SINGLES
-from helpers.study.endpoints import OF_TASKS, take_endpoint
+from helpers.study.endpoints import ENDPOINTS, loss_to_score
 from helpers.study.losses import describe_losses, load_losses
 
 if TYPE_CHECKING:
@@ -28,9 +27,9 @@ def read_measured_seeds(study: Study, endpoint: str) -> pd.DataFrame | None:
     same = all(kept.manifest[name] == own[name] for name in ("model", "instructions", "held_out"))
     same &= kept.manifest["settings"]["tuning"] == own["settings"]["tuning"]
     same &= kept.manifest["settings"]["losses"]["n_held_out"] == study.losses.n_held_out
-    if not same or study.tuning.n_rows not in set(kept.cells["n_rows"]) or endpoint in (*OF_TASKS, SCORE):
+    if not same or study.tuning.n_rows not in set(kept.cells["n_rows"]) or ENDPOINTS[endpoint].tasks_only:
         return None
-    return take_endpoint(kept.collect([BASE, *SINGLES], study.tuning.n_rows), endpoint)
+    return loss_to_score(kept.collect([BASE, *SINGLES], study.tuning.n_rows), endpoint)
 
 
 def add_spread(items: pd.DataFrame, measured: pd.DataFrame | None) -> pd.DataFrame:

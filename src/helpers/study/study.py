@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.merging import SharedBase
-from helpers.evaluation.settings import SCORE, EvaluationSettings, LossSettings
+from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.tasks import parse_tasks
 from helpers.jsonl import read_rows
 from helpers.models.load import check_dtype
@@ -22,7 +22,7 @@ from helpers.records import GENERAL, Instruction, SeedTask, order_categories
 from helpers.settings import pick
 from helpers.store import Run, look_up
 from helpers.study.cells import CONTROLS, SINGLES, CellPlan, GridSettings, plan_cells
-from helpers.study.endpoints import OF_TASKS, choose_items
+from helpers.study.endpoints import ENDPOINTS, SCORE, LossSettings, select_endpoint_items
 from helpers.study.grid import Cell, collect_items, collect_seeds, look_up_cell, run_cell, run_cells_of_seed
 from helpers.study.losses import measure_cell, read_cell, stack_seeds
 from helpers.study.seed_spread import add_spread, read_measured_seeds
@@ -324,18 +324,20 @@ class Study:
         endpoint = self.losses.endpoint
         if endpoint == SCORE:
             return self.collect_grid(names, n_rows)
-        if endpoint not in OF_TASKS and not self.held_out_file:
+        of_tasks = ENDPOINTS[endpoint].tasks_only
+        if not of_tasks and not self.held_out_file:
             raise StudyError(
                 f"The endpoint {endpoint!r} needs held-out rows, but `held_out_share` is 0. Set it above 0, "
                 "or take the endpoint choice or score."
             )
-        return self.choose_items(self.collect_losses(names, n_rows, endpoint in OF_TASKS), endpoint)
+        return self.select_endpoint_items(self.collect_losses(names, n_rows, of_tasks), endpoint)
 
-    def choose_items(self, losses: pd.DataFrame, endpoint: str) -> pd.DataFrame:
-        """Return the items of losses that an endpoint is compared on (`endpoints.choose_items`); under one
-        training seed with the spread over seeds, where it was measured before (`seed_spread.add_spread`).
+    def select_endpoint_items(self, losses: pd.DataFrame, endpoint: str) -> pd.DataFrame:
+        """Return the items of losses that an endpoint is compared on (`endpoints.select_endpoint_items`);
+        under one training seed with the spread over seeds, where it was measured before
+        (`seed_spread.add_spread`).
         """
-        return add_spread(choose_items(losses, endpoint), read_measured_seeds(self, endpoint))
+        return add_spread(select_endpoint_items(losses, endpoint), read_measured_seeds(self, endpoint))
 
     @cached_property
     def endpoint_items(self) -> pd.DataFrame:

@@ -30,7 +30,7 @@ from helpers.study.cells import (
     normalize_mixture,
     round_shares,
 )
-from helpers.study.endpoints import keep_held_out, take_endpoint
+from helpers.study.endpoints import keep_held_out, loss_to_score
 from helpers.study.losses import LossTables
 from helpers.study.mixing import read_mixtures
 
@@ -165,7 +165,7 @@ def collect_measured(tables: LossTables, cells: Iterable[str]) -> pd.DataFrame:
     """
     size = count_reference_rows(tables)
     there = set(tables.cells.loc[tables.cells["n_rows"] == size, "cell"])
-    return take_endpoint(keep_held_out(tables.collect([cell for cell in cells if cell in there], size)))
+    return loss_to_score(keep_held_out(tables.collect([cell for cell in cells if cell in there], size)))
 
 
 def _measure_loss(items: pd.DataFrame, cell: str) -> dict[str, Any]:
