@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.analysis.mixing.choice import list_mixtures, recommend, transfer_table
+from helpers.analysis.mixing.choice import list_mixtures, recommend, worth_table
 from helpers.analysis.mixing.fitting import fit_law, refit_law
 from helpers.analysis.mixing.intervals import fit_losses, split_noise
 from helpers.analysis.mixing.judgement import choose_law, judge_laws, leave_out, tabulate_predictions
 from helpers.analysis.mixing.laws import LAWS, build_law
-from helpers.analysis.mixing.losses import read_losses
+from helpers.analysis.mixing.losses import build_loss_arrays
 from helpers.analysis.mixing.simulation import (
     FLOORS,
     NOISE,
@@ -42,7 +42,7 @@ TRUTHS = {
 
 
 def simulate(law="effective", n_seeds=3, seed=0, noise=1.0):
-    return read_losses(simulate_losses(law, TRUTHS[law], n_seeds, seed, noise))
+    return build_loss_arrays(simulate_losses(law, TRUTHS[law], n_seeds, seed, noise))
 
 
 @pytest.mark.parametrize("name", LAWS)
@@ -84,7 +84,7 @@ def test_thousands_of_refits_at_once_end_where_scipy_ends(name):
 def test_the_worth_of_rows_is_found_with_an_interval_that_more_noise_makes_wider():
     widths = []
     for noise in (1.0, 3.0):
-        table = transfer_table(fit_losses(simulate(noise=noise), "effective", 300), SINGLES)
+        table = worth_table(fit_losses(simulate(noise=noise), "effective", 300), SINGLES)
         others = table[table["source"] != table["target"]]
         truth = [worth for target in SINGLES for worth in WORTHS[target]]
         assert (np.abs(others["estimate"] - truth) < 0.05 * noise).all()
@@ -113,7 +113,7 @@ def test_what_is_left_out_is_predicted_without_it():
     table = simulate_losses("effective", TRUTHS["effective"], 1, 0, 0.0)
     odd = (table["n_qa"] == 200) & (table["n_ie"] == 100)
     table.loc[odd, "loss"] += 1
-    left_out = leave_out(read_losses(table), ["effective"]).query("kind == 'mixture'")
+    left_out = leave_out(build_loss_arrays(table), ["effective"]).query("kind == 'mixture'")
     wrong = (left_out["n_qa"] == 200) & (left_out["n_ie"] == 100)
     assert (left_out.loc[wrong, "observed"] - left_out.loc[wrong, "predicted"]).to_numpy() == pytest.approx(
         [1, 1, 1], abs=1e-3
@@ -173,7 +173,7 @@ def test_the_worst_category_gets_what_it_needs():
 
 def test_cells_that_differ_by_noise_alone_are_not_told_apart():
     flat = {target: np.array([*own[:4], 1.0, 1.0]) for target, own in TRUTHS["effective"].items()}
-    losses = read_losses(simulate_losses("effective", flat, 3, 1, 3.0))
+    losses = build_loss_arrays(simulate_losses("effective", flat, 3, 1, 3.0))
     for law in ("effective", "null"):
         found = recommend(fit_losses(losses, law, 200), SINGLES, 300)
         assert found.beats == []
@@ -193,7 +193,7 @@ def test_noise_is_split_into_seeds_and_the_remainder():
         table["n_qa"] + table["n_ie"] > 0
     )
     kept = table[(table["n_qa"] + table["n_ie"] > 0) | (table["n_gen"] == 0)]
-    effects, remainders, freedom = split_noise(read_losses(kept))
+    effects, remainders, freedom = split_noise(build_loss_arrays(kept))
     np.testing.assert_allclose(effects[0], [-0.2, -0.1, 0, 0.1, 0.2], atol=1e-9)
     np.testing.assert_allclose(remainders, 0, atol=1e-9)
     n_cells = len(kept.drop_duplicates(["n_qa", "n_ie", "n_gen"])) - 1
@@ -213,23 +213,25 @@ def test_held_out_rows_drawn_anew_widen_the_interval():
     )
     keys = ["n_qa", "n_ie", "n_gen", "seed", "category"]
     means = items.groupby(keys, as_index=False)["loss"].mean()
-    losses = [read_losses(means), read_losses(items)]
+    losses = [build_loss_arrays(means), build_loss_arrays(items)]
     np.testing.assert_allclose(losses[0].means, losses[1].means)
     widths = [np.ptp(fit_losses(own, "effective", 200)["qa"].predict_draws(CELLS[:1])) for own in losses]
     assert widths[1] > 3 * widths[0]
     with pytest.raises(StudyError, match="same held-out rows of 'qa'"):
-        read_losses(items.iloc[1:])
+        build_loss_arrays(items.iloc[1:])
 
 
 def test_categories_have_any_names_and_a_target_may_be_trained_on_by_no_row():
     names = {"n_qa": "n_oncology", "n_ie": "n_cardiology", "n_gen": "n_notes"}
     table = simulate_losses("effective", TRUTHS["effective"], 2, 0).rename(columns=names)
-    losses = read_losses(table.replace({"category": {"qa": "oncology", "ie": "cardiology", "gen": "other"}}))
+    losses = build_loss_arrays(
+        table.replace({"category": {"qa": "oncology", "ie": "cardiology", "gen": "other"}})
+    )
     assert losses.categories == ("cardiology", "notes", "oncology")
     assert losses.targets == ("other", "cardiology", "oncology")
     fits = fit_losses(losses, "effective", 50)
     assert np.isfinite(fits["other"].draws).all()
-    assert set(transfer_table(fits, losses.categories)["target"]) == {"cardiology", "oncology"}
+    assert set(worth_table(fits, losses.categories)["target"]) == {"cardiology", "oncology"}
     with pytest.raises(StudyError, match="`target` must be one of other, cardiology, oncology, mean, worst"):
         recommend(fits, losses.categories, 100, "qa")
 
@@ -237,12 +239,12 @@ def test_categories_have_any_names_and_a_target_may_be_trained_on_by_no_row():
 def test_too_few_cells_and_a_missing_category_are_refused():
     table = simulate_losses("effective", TRUTHS["effective"], 1, 0)
     with pytest.raises(StudyError, match="needs 7 cells or more, but 5 were found"):
-        read_losses(table[table["n_qa"] + table["n_ie"] == 0])
+        build_loss_arrays(table[table["n_qa"] + table["n_ie"] == 0])
     with pytest.raises(StudyError, match="some lack one"):
-        read_losses(table.iloc[1:])
+        build_loss_arrays(table.iloc[1:])
     alone = table[(table[["n_qa", "n_ie", "n_gen"]] > 0).sum(axis=1) < 2]
     with pytest.raises(StudyError, match="No mixture can be left out"):
-        leave_out(read_losses(alone), ["null"])
+        leave_out(build_loss_arrays(alone), ["null"])
 
 
 def test_simulated_items_differ_from_their_truth_by_noise_alone():

@@ -128,7 +128,7 @@ def test_numbers_on_the_colour_scale_stand_out_in_the_light_and_in_the_dark(plac
 def test_a_colour_scale_with_empty_cells_holds_all_values():
     assert (
         find_limit(
-            ablation.transfer_table()
+            ablation.published_transfer_table()
             .pivot(index="trained_on", columns="tested_on", values="estimate")
             .to_numpy()
         )

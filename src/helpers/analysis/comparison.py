@@ -74,7 +74,7 @@ def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
 def _paper_tuning() -> pd.DataFrame:
     import pandas as pd
 
-    figure = ablation.transfer_table((ablation.ALL,))
+    figure = ablation.published_transfer_table((ablation.ALL,))
     pairs = pair_scores(load_source("table3"))
     chosen = pairs[(pairs["model"] == MODEL) & pairs["metric"].isin(AUTOMATIC_NAMES)]
     gains = (chosen["tuned"] - chosen["base"]).groupby(chosen["metric"]).mean() / 100
@@ -92,7 +92,7 @@ def single_gains(items: pd.DataFrame) -> pd.DataFrame:
     tested_on, estimate, low, high.
     """
     tables = {
-        PAPER: ablation.transfer_table(SINGLES),
+        PAPER: ablation.published_transfer_table(SINGLES),
         **measure_references(lambda items: transfer_table(items, SINGLES)),
         RUN: transfer_table(items, SINGLES),
     }
@@ -116,7 +116,7 @@ def paper_additions() -> pd.DataFrame:
     """
     import pandas as pd
 
-    gains = ablation.transfer_table().set_index(["trained_on", "tested_on"])
+    gains = ablation.published_transfer_table().set_index(["trained_on", "tested_on"])
     rows = []
     for target in SINGLES:
         for added in SINGLES:

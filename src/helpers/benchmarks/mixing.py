@@ -16,11 +16,11 @@ def measure_mixing() -> Iterator[tuple[str, str, float, float, str, int]]:
     """
     from helpers.analysis.mixing.fitting import fit_law
     from helpers.analysis.mixing.intervals import N_DRAWS, draw_losses, fit_losses
-    from helpers.analysis.mixing.losses import read_losses
+    from helpers.analysis.mixing.losses import build_loss_arrays
     from helpers.analysis.mixing.simulation import measure_law_coverage, simulate_losses, true_parameters
     from helpers.study.cells import SINGLES
 
-    losses = read_losses(
+    losses = build_loss_arrays(
         simulate_losses("effective", {name: true_parameters(name) for name in SINGLES}, 3, 0)
     )
     started = time.perf_counter()

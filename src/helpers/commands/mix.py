@@ -88,18 +88,18 @@ def choose(
     table: pd.DataFrame, rows: int, target: str, available: dict[str, int], from_file: bool
 ) -> dict[str, pd.DataFrame]:
     """Judge the laws, print what the best of them recommends, and return the tables by name."""
-    from helpers.analysis.mixing.choice import recommend, transfer_table
+    from helpers.analysis.mixing.choice import recommend, worth_table
     from helpers.analysis.mixing.intervals import fit_losses
     from helpers.analysis.mixing.judgement import choose_law, judge_laws, leave_out
-    from helpers.analysis.mixing.losses import read_losses
+    from helpers.analysis.mixing.losses import build_loss_arrays
 
-    losses = read_losses(table)
+    losses = build_loss_arrays(table)
     left_out = leave_out(losses)
     judged = judge_laws(left_out)
     law = choose_law(judged)
     fits = fit_losses(losses, law)
     found = recommend(fits, losses.categories, rows, target, available, from_file)
-    worths = transfer_table(fits, losses.categories)
+    worths = worth_table(fits, losses.categories)
     errors = judged[(judged["kind"] == "mixture") & (judged["category"] == "all")]
     typer.echo("\nError on mixtures left out (% of the loss): ", nl=False)
     typer.echo(", ".join(f"{row.law} {row.error:.2f}" for row in errors.itertuples()))

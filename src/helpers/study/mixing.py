@@ -208,8 +208,8 @@ def _time_second(call: Callable[[], object]) -> float:
 
 
 def run_mixtures(plan: MixturePlan) -> pd.DataFrame:
-    """Run or load every cell; return the losses of the held-out rows as `analysis.mixing.losses.read_losses`
-    takes them.
+    """Run or load every cell; return the losses of the held-out rows as
+    `analysis.mixing.losses.build_loss_arrays` takes them.
     """
     import pandas as pd
 

@@ -25,7 +25,7 @@ MAX_MIXTURES = 4000
 STEPS = (20, 10, 6, 4, 2)  # parts into which the whole is divided: the finest that gives few enough mixtures
 
 
-def transfer_table(fits: Mapping[str, Fit], categories: Sequence[str]) -> pd.DataFrame:
+def worth_table(fits: Mapping[str, Fit], categories: Sequence[str]) -> pd.DataFrame:
     """Return what a row of each category is worth, in rows of the category of held-out rows.
 
     Args:

@@ -20,7 +20,7 @@ from helpers.analysis.mixing.choice import EQUAL, MEAN, NATURAL, Recommendation,
 from helpers.analysis.mixing.intervals import Fit, split_noise
 from helpers.analysis.mixing.judgement import predict_cells
 from helpers.analysis.mixing.laws import LAWS
-from helpers.analysis.mixing.losses import Losses, read_losses
+from helpers.analysis.mixing.losses import Losses, build_loss_arrays
 from helpers.analysis.statistics import LEVEL, contrast
 from helpers.study.cells import (
     LATTICE,
@@ -47,7 +47,7 @@ def read_lattice(tables: LossTables, seeds: Iterable[int] = SEEDS) -> Losses:
     cells, size = tables.cells, count_reference_rows(tables)
     own = cells["cell"].isin(LATTICE) & cells["n_rows"].isin([0, size])
     own &= cells["seed"].isna() | cells["seed"].isin(list(seeds))
-    return read_losses(read_mixtures(dataclasses.replace(tables, cells=cells[own]), SINGLES))
+    return build_loss_arrays(read_mixtures(dataclasses.replace(tables, cells=cells[own]), SINGLES))
 
 
 def recommend_mixture(tables: LossTables, fits: Mapping[str, Fit], target: str = MEAN) -> Recommendation:

@@ -57,7 +57,7 @@ class Losses:
         return dataclasses.replace(self, counts=self.counts[cells], values=self.values[:, cells], items=items)
 
 
-def read_losses(table: pd.DataFrame) -> Losses:
+def build_loss_arrays(table: pd.DataFrame) -> Losses:
     """Return the losses of cells from a table; cells with the same training rows are one cell.
 
     Args:

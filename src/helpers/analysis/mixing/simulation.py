@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.analysis.mixing.choice import EQUAL, recommend, transfer_table
+from helpers.analysis.mixing.choice import EQUAL, recommend, worth_table
 from helpers.analysis.mixing.intervals import fit_losses
 from helpers.analysis.mixing.laws import build_law
-from helpers.analysis.mixing.losses import read_losses
+from helpers.analysis.mixing.losses import build_loss_arrays
 from helpers.records import BASE
 from helpers.study.cells import LATTICE, SINGLES, count_categories
 
@@ -89,7 +89,7 @@ def simulate_items(n_rows: int, n_items: int = 40, n_seeds: int = 3, seed: int =
 def simulate_losses(
     law: str, parameters: Mapping[str, np.ndarray], n_seeds: int, seed: int, noise: float = 1.0
 ) -> pd.DataFrame:
-    """Return losses of the cells of `design_cells` as `read_losses` takes them.
+    """Return losses of the cells of `design_cells` as `build_loss_arrays` takes them.
 
     Args:
         law: by which the cells lose.
@@ -124,11 +124,13 @@ def measure_law_coverage(n_simulations: int, n_draws: int = 400, n_seeds: int = 
     for seed in range(n_simulations):
         fits, null = (
             fit_losses(
-                read_losses(simulate_losses("effective", parameters, n_seeds, seed)), "effective", n_draws
+                build_loss_arrays(simulate_losses("effective", parameters, n_seeds, seed)),
+                "effective",
+                n_draws,
             )
             for parameters in (truth, flat)
         )
-        for row in transfer_table(fits, SINGLES).query("source != target").itertuples():
+        for row in worth_table(fits, SINGLES).query("source != target").itertuples():
             others = [name for name in SINGLES if name != row.target]
             held["worths"].append(row.low <= WORTHS[row.target][others.index(row.source)] <= row.high)
         for target, fit in fits.items():

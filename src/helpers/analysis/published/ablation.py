@@ -39,7 +39,7 @@ def rescale(scores: pd.Series, categories: pd.Series) -> pd.Series:
     return ((scores - JUDGE_FLOOR) / JUDGE_SPAN).where(categories == "gen", scores / 100)
 
 
-def transfer_table(cells: tuple[str, ...] = (*SINGLES, *PAIRS, ALL)) -> pd.DataFrame:
+def published_transfer_table(cells: tuple[str, ...] = (*SINGLES, *PAIRS, ALL)) -> pd.DataFrame:
     """Return the paper's Figure 2 as the transfer matrix of `helpers.analysis.transfer`: gains over base on a
     scale from 0 to 1.
 
@@ -72,10 +72,10 @@ def transfer_table(cells: tuple[str, ...] = (*SINGLES, *PAIRS, ALL)) -> pd.DataF
 
 
 def printed_gains() -> pd.DataFrame:
-    """Return `transfer_table` in the units of the paper: points of 100 (accuracy, F1), and points of GPT-4's
-    scale from 1 to 5.
+    """Return `published_transfer_table` in the units of the paper: points of 100 (accuracy, F1), and points
+    of GPT-4's scale from 1 to 5.
     """
-    table = transfer_table()
+    table = published_transfer_table()
     unit = table["tested_on"].map({"gen": JUDGE_SPAN}).fillna(100)
     return table.assign(**{name: table[name] * unit for name in ("estimate", "low", "high")})
 
