@@ -38,12 +38,12 @@ def test_a_second_call_loads_and_computes_nothing():
 
 def test_looking_a_result_up_tells_its_folder_and_computes_nothing():
     calls = []
-    planned = store.look_up(run, make=compute(calls=calls))
+    planned = store.plan_only(run, make=compute(calls=calls))
     assert not calls
     assert not planned.is_stored
     assert not planned.path.exists()
     assert run().path == planned.path
-    assert store.look_up(run).is_stored
+    assert store.plan_only(run).is_stored
 
 
 def test_what_a_block_loads_or_makes_is_listed_once_it_has_ended():
@@ -51,7 +51,7 @@ def test_what_a_block_loads_or_makes_is_listed_once_it_has_ended():
         first = run()
         with store.list_loaded() as loaded:
             assert (run().reused, run({"a": 2}).reused) == (True, False)
-            store.look_up(run, {"a": 3})
+            store.plan_only(run, {"a": 3})
     assert loaded == {run().path, run({"a": 2}).path}
     assert outer == {first.path}
 
@@ -99,9 +99,9 @@ DAMAGED = {
 def test_a_result_with_a_damaged_manifest_is_named_and_made_again(damage, caplog, monkeypatch):
     monkeypatch.delenv("STUDY_PROGRESS")
     run().file(store.MANIFEST).write_text(DAMAGED[damage])
-    with store.stored_only(), pytest.raises(StudyError, match=r"manifest\.json cannot be read"):
+    with store.load_only(), pytest.raises(StudyError, match=r"manifest\.json cannot be read"):
         run()
-    assert not store.look_up(run).is_stored
+    assert not store.plan_only(run).is_stored
     again = run()
     assert not again.reused
     assert "manifest.json cannot be read as a manifest. It is made again." in caplog.text
@@ -205,9 +205,9 @@ def test_other_disk_errors_are_not_hidden():
         run(make=refuse)
 
 
-def test_within_stored_only_nothing_is_computed():
+def test_within_load_only_nothing_is_computed():
     run()
-    with store.stored_only():
+    with store.load_only():
         assert run().reused
         with pytest.raises(StudyError, match="No stored result"):
             run({"a": 3})

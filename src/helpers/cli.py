@@ -66,10 +66,10 @@ def figures(
     """
     from helpers.book.runner import plan_parameters
     from helpers.book.update import update_figures
-    from helpers.store import stored_only
+    from helpers.store import load_only
     from helpers.study.study import Study
 
-    with plain_errors(), stored_only():
+    with plain_errors(), load_only():
         parameters = plan_parameters(profile, parameter or [])
         names = update_figures(parameters, Study.from_parameters(parameters), folder)
         made = f"{len(names)} figures in {shown(folder)}: {', '.join(names)}"

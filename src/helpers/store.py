@@ -34,7 +34,7 @@ LOADED = "STUDY_LOADED"  # in the environment, which kernels and other processes
 # What a stage does where no result is stored. It is a context and no argument, since a cell is looked up by
 # the very calls that run it: some twenty functions between a command and its stages, properties of `Study`
 # among them, would hand an argument on that `run_stage` alone reads.
-_way: ContextVar[Literal["compute", "load", "plan"]] = ContextVar("way", default="compute")
+_mode: ContextVar[Literal["compute", "load", "plan"]] = ContextVar("mode", default="compute")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Run:
 
     @property
     def is_stored(self) -> bool:
-        """Whether the result is complete; False only for one that `look_up` has not found."""
+        """Whether the result is complete; False only for one that `plan_only` has not found."""
         return bool(self.manifest)
 
     def file(self, name: str) -> Path:
@@ -86,9 +86,9 @@ def run_stage(
     described = dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else dict(settings)
     identity = {"stage": stage, "version": version, "settings": described, "inputs": dict(inputs)}
     folder = runs_folder() / stage / sha256_text(json.dumps(identity, sort_keys=True))[:16]
-    if (run := _find(folder)) or _way.get() == "plan":
+    if (run := _find(folder)) or _mode.get() == "plan":
         return run or Run(folder, {})
-    if _way.get() == "load":
+    if _mode.get() == "load":
         raise StudyError(
             f"No stored result of stage {stage!r} has these settings, on this kind of device. Run "
             "`make book` (or `study run`) with the same profile first."
@@ -106,9 +106,9 @@ def _find(folder: Path) -> Run | None:
     try:
         return load_run(folder) if (folder / MANIFEST).is_file() else None
     except DamagedManifestError as error:
-        if _way.get() == "load":
+        if _mode.get() == "load":
             raise
-        if _way.get() == "compute":
+        if _mode.get() == "compute":
             tell(f"{error} It is made again.")
         return None
 
@@ -248,13 +248,13 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def stored_only() -> Iterator[None]:
+def load_only() -> Iterator[None]:
     """Within the block, load results and compute none: a stage without a stored one raises StudyError."""
     with _within("load"):
         yield
 
 
-def look_up(call: Callable[Arguments, Found], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Found:
+def plan_only(call: Callable[Arguments, Found], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Found:
     """Call a stage, or a function that runs several, without computing anything: where no result is stored,
     the stage returns a run with an empty manifest and the folder it would have (`Run.is_stored`).
     """
@@ -263,18 +263,18 @@ def look_up(call: Callable[Arguments, Found], *args: Arguments.args, **kwargs: A
 
 
 @contextmanager
-def computing() -> Iterator[None]:
-    """Within the block, compute what is not stored, whatever is wanted around it: for what takes no time and
-    others need to be looked up by.
+def compute_missing() -> Iterator[None]:
+    """Always compute inside the block what is not stored, even under `load_only` and `plan_only`. Use it for
+    quick results whose path other stages need for their own fingerprints.
     """
     with _within("compute"):
         yield
 
 
 @contextmanager
-def _within(way: Literal["compute", "load", "plan"]) -> Iterator[None]:
-    token = _way.set(way)
+def _within(mode: Literal["compute", "load", "plan"]) -> Iterator[None]:
+    token = _mode.set(mode)
     try:
         yield
     finally:
-        _way.reset(token)
+        _mode.reset(token)

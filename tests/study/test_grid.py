@@ -41,11 +41,11 @@ def parameters(toy_model, instruction_file):
 
 READ_CELLS = """
 import sys
-from helpers.store import stored_only
+from helpers.store import load_only
 from helpers.study.study import Study
 
 study = Study.from_parameters({parameters})
-with stored_only():
+with load_only():
     study.run_cells(["base", "qa"])
     study.collect_losses(["base", "qa"])
 sys.exit("torch" in sys.modules)

@@ -16,7 +16,7 @@ from helpers.jsonl import read_rows
 from helpers.models.load import choose_device, load_model, load_tokenizer, quiet_peft
 from helpers.progress import show_seconds
 from helpers.records import Instruction
-from helpers.store import look_up
+from helpers.store import plan_only
 from helpers.tuning import lengths, loop, stage, step
 from helpers.tuning.lora import attach_adapter, read_matrices
 from helpers.tuning.rows import EncodedRow, collate, encode_row
@@ -266,7 +266,7 @@ def test_the_fingerprint_of_a_tuning_holds_the_device_and_number_format_that_wer
     assert tune(dataclasses.replace(settings, dtype=dtype), instruction_file).reused
     computed = {"device": "cuda", "dtype": "bfloat16", "products": "bfloat16"}
     monkeypatch.setattr(stage, "describe_format", lambda _: computed)
-    assert not look_up(tune, settings, instruction_file).is_stored
+    assert not plan_only(tune, settings, instruction_file).is_stored
 
 
 def test_target_modules_that_are_not_there_are_refused(settings):

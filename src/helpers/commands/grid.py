@@ -127,11 +127,11 @@ def choose_cells(plans: list[CellPlan], ids: list[str]) -> list[CellPlan]:
 @app.command("status")
 def show_status(profile: Profile = "laptop", parameter: Assignments = None) -> None:
     """Say of every cell whether it is done, tuned only, or missing; reads the store and computes nothing."""
-    from helpers.store import stored_only
+    from helpers.store import load_only
 
     with plain_errors():
         study = load_study(profile, parameter)
-        with stored_only():
+        with load_only():
             study.instruction_file  # noqa: B018 (without it no cell can be looked up)
         states = {plan.id: study.look_up_cell(plan) for plan in study.plan_grid()}
         for name, state in states.items():

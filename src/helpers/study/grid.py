@@ -14,7 +14,7 @@ from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import evaluate, read_items
 from helpers.progress import track
 from helpers.records import ALL, BASE, GENERAL
-from helpers.store import Run, look_up
+from helpers.store import Run, plan_only
 from helpers.tuning.settings import TuningSettings
 from helpers.tuning.stage import tune
 
@@ -75,10 +75,10 @@ def look_up_cell(
     """Say of a cell whether the store holds all of it ('done'), its adapter alone ('tuned') or nothing
     ('missing'); computes nothing.
     """
-    adapter = look_up(tune_cell, name, tuning, instructions)
+    adapter = plan_only(tune_cell, name, tuning, instructions)
     if adapter and not adapter.is_stored:
         return "missing"
-    found = look_up(evaluate, evaluation, adapter, data)
+    found = plan_only(evaluate, evaluation, adapter, data)
     return "done" if found.is_stored else "tuned" if adapter else "missing"
 
 

@@ -20,7 +20,7 @@ from helpers.prompts import PromptFormat
 from helpers.provider.ledger import ProviderLimits
 from helpers.records import GENERAL, Instruction, SeedTask, order_categories
 from helpers.settings import pick
-from helpers.store import Run, look_up
+from helpers.store import Run, plan_only
 from helpers.study.cells import CONTROLS, SINGLES, CellPlan, GridSettings, plan_cells
 from helpers.study.endpoints import ENDPOINTS, SCORE, LossSettings, select_endpoint_items
 from helpers.study.grid import Cell, collect_items, collect_seeds, look_up_cell, run_cell, run_cells_of_seed
@@ -249,7 +249,7 @@ class Study:
         """Say of a cell of the grid whether it is 'done' (losses, and answers where they are asked for),
         'tuned' or 'missing' in the store; computes nothing.
         """
-        adapter, losses = look_up(measure_cell, self, plan)
+        adapter, losses = plan_only(measure_cell, self, plan)
         if adapter and not adapter.is_stored:
             return "missing"
         done = all(run.is_stored for run in losses)

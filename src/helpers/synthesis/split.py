@@ -13,7 +13,7 @@ from typing import Any
 from helpers.errors import StudyError
 from helpers.files import sha256_file, write_text
 from helpers.jsonl import dump_rows, name_rows, read_objects
-from helpers.store import Run, computing, run_stage
+from helpers.store import Run, compute_missing, run_stage
 
 TRAINING, HELD_OUT = "training.jsonl", "held_out.jsonl"
 VERSION = 1
@@ -52,7 +52,7 @@ def hold_out(instructions: Path, share: float) -> Run:
         return {name.split(".")[0]: len(part) for name, part in parts.items()}
 
     inputs = {"instructions": sha256_file(instructions)}
-    with computing():
+    with compute_missing():
         return run_stage("split", {"share": share}, inputs, VERSION, compute)
 
 

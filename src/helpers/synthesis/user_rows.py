@@ -12,7 +12,7 @@ from helpers.jsonl import dump_rows, name_rows, read_objects, validate_row
 from helpers.paths import SEEDS, shown
 from helpers.progress import tell
 from helpers.records import Instruction
-from helpers.store import computing, run_stage
+from helpers.store import compute_missing, run_stage
 from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.teacher import REPLIES
 
@@ -96,7 +96,7 @@ def prepare_rows(path: Path) -> Path:
             "n_left_out": len(left_out),
         }
 
-    with computing():  # others are looked up by it
+    with compute_missing():  # other stages name this file in their fingerprints
         run = run_stage("rows", {}, {"rows": sha256_file(path)} | sources, VERSION, compute)
     _tell_changes(path, run.manifest["facts"])
     return run.file(ROWS)
