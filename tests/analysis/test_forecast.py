@@ -133,5 +133,5 @@ def test_a_forecast_that_failed_is_told_as_it_is(found):
 
 def test_runs_that_differ_set_a_floor_to_the_error_of_any_law():
     quiet, loud = (forecast.read_lattice(make_tables(noise=noise)) for noise in (0.002, 0.02))
-    assert forecast.measure_floor(loud, 1) > 3 * forecast.measure_floor(quiet, 1)
-    assert forecast.measure_floor(loud, 4) == pytest.approx(forecast.measure_floor(loud, 1) / 2)
+    assert forecast.measure_noise_floor(loud, 1) > 3 * forecast.measure_noise_floor(quiet, 1)
+    assert forecast.measure_noise_floor(loud, 4) == pytest.approx(forecast.measure_noise_floor(loud, 1) / 2)

@@ -6,7 +6,7 @@ from known_scores import MEANS, make_items
 
 from helpers.analysis.games import (
     explain_pair,
-    index_table,
+    interaction_index_table,
     interaction_table,
     interaction_weights,
     list_subsets,
@@ -79,7 +79,12 @@ def test_the_tables_hold_one_row_a_group_and_category_of_tasks():
     assert shares[shares["tested_on"] == "qa"]["estimate"].sum() == pytest.approx(0.5 - 0.1)
     pairs = interaction_table(items).set_index(["contrast", "tested_on"])["estimate"]
     assert pairs["qa+ie", "qa"] == pytest.approx(0.6 - 0.5 - 0.3 + 0.1)
-    assert list(index_table(items)["contrast"].unique()) == ["qa+ie", "qa+gen", "ie+gen", "qa+ie+gen"]
+    assert list(interaction_index_table(items)["contrast"].unique()) == [
+        "qa+ie",
+        "qa+gen",
+        "ie+gen",
+        "qa+ie+gen",
+    ]
 
 
 def test_a_pair_can_beat_the_mean_of_its_parts_and_stay_below_their_sum():

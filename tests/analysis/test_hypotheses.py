@@ -13,7 +13,7 @@ from helpers.analysis.hypotheses import (
     correct_holm,
     detectable_effects,
     measure_correlations,
-    split_clear,
+    split_significant,
 )
 
 
@@ -33,7 +33,7 @@ def test_holms_correction_is_that_of_statsmodels():
         )
     )
     assert list(table.columns) == ["estimate", "low", "high", "p", "p_holm", "n"]
-    held, left = split_clear(table.assign(low=[0.5, -0.1]))
+    held, left = split_significant(table.assign(low=[0.5, -0.1]))
     assert (len(held), len(left)) == (1, 1)
 
 

@@ -287,13 +287,13 @@ def test_a_gain_far_beyond_its_spread_survives_and_one_within_does_not():
     gains = pd.DataFrame(
         {"base": [30.0, 30.0], "tuned": [40.0, 30.1], "base_pm": [0.5, 0.5], "tuned_pm": [0.5, 0.5]}
     )
-    p_values = precision.test_over_runs(gains, "standard deviation over runs", 5)
+    p_values = precision.compute_p_over_runs(gains, "standard deviation over runs", 5)
     assert p_values[0] < 1e-6
     assert p_values[1] > 0.5
 
 
 def test_a_difference_over_questions_has_the_p_value_of_two_proportions():
-    p_value = precision.test_over_items(np.array([50.0]), np.array([60.0]), np.array([100]))
+    p_value = precision.compute_p_over_items(np.array([50.0]), np.array([60.0]), np.array([100]))
     z = 0.1 / math.sqrt(0.5 * 0.5 / 100 + 0.6 * 0.4 / 100)
     assert p_value[0] == pytest.approx(math.erfc(z / math.sqrt(2)))
 
@@ -379,4 +379,4 @@ def test_table_4_is_set_beside_the_figure_relative_to_the_own_category():
 
 
 def test_differences_between_cells_do_not_survive_the_questions():
-    assert ablation.test_cells(0.05) == {"tests": 16, "single": 2, "holm": 0}
+    assert ablation.count_cell_differences(0.05) == {"tests": 16, "single": 2, "holm": 0}

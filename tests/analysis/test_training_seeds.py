@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from known_scores import make_items
 
-from helpers.analysis.hypotheses import split_clear
+from helpers.analysis.hypotheses import split_significant
 from helpers.analysis.training_seeds import SPREAD, count_by_seeds, null_table, pair_sets, spread_by_recipe
 
 
@@ -19,11 +19,11 @@ def test_a_cell_whose_seeds_differ_gives_false_alarms_one_seed_at_a_time_and_non
     pairs = table[table["n_seeds"] == 1]
     halves = table[table["n_seeds"] == 2]
     assert len(pairs) == 6 * 3
-    assert len(split_clear(pairs)[0]) == len(pairs)
+    assert len(split_significant(pairs)[0]) == len(pairs)
     assert halves["first"].unique().tolist() == ["0+1", "0+2", "0+3"]
     assert halves["second"].unique().tolist() == ["2+3", "1+3", "1+2"]
     assert halves["estimate"].tolist() == pytest.approx([0.0] * 3 + [-0.7] * 3 + [-0.1] * 3)
-    assert split_clear(halves[halves["first"] == "0+1"])[0].empty
+    assert split_significant(halves[halves["first"] == "0+1"])[0].empty
 
 
 def test_sets_of_seeds_share_none_and_come_once():
@@ -45,13 +45,13 @@ def test_more_seeds_keep_the_gain_and_lose_the_false_alarms():
     table = table.set_index(["n_seeds", "covers"])
     assert table["runs"].tolist() == [4, 4, 6, 1]
     assert table["null_runs"].tolist() == [6, 6, 3, 0]
-    assert (table["of"] == 3).all()
+    assert (table["gains_tested"] == 3).all()
     assert table["gains"].iloc[[0, 3]].tolist() == [3, 3]
-    assert table["alarms"].iloc[0] == 3
-    assert table["families"].iloc[0] == 1
-    assert table["alarms"].loc[1, SPREAD] == 0
-    assert table["alarms"].loc[2].item() < 3
-    assert table["alarms"].isna().iloc[3]
+    assert table["false_alarms"].iloc[0] == 3
+    assert table["family_error_rate"].iloc[0] == 1
+    assert table["false_alarms"].loc[1, SPREAD] == 0
+    assert table["false_alarms"].loc[2].item() < 3
+    assert table["false_alarms"].isna().iloc[3]
 
 
 def test_the_spread_of_other_seeds_keeps_large_gains():
@@ -62,8 +62,8 @@ def test_the_spread_of_other_seeds_keeps_large_gains():
     )
     table = count_by_seeds(items, ["qa"]).set_index("covers")
     assert table.loc[SPREAD, "gains"] == 3
-    assert table.loc[SPREAD, "alarms"] == 0
-    assert table.loc["items", "alarms"] > 0
+    assert table.loc[SPREAD, "false_alarms"] == 0
+    assert table.loc["items", "false_alarms"] > 0
 
 
 def test_the_spread_of_a_recipe_stands_beside_its_gain():

@@ -6,11 +6,11 @@ from known_scores import MEANS, make_items
 
 from helpers.analysis.transfer import (
     addition_table,
-    better_table,
-    relative_table,
+    best_part_table,
+    combine_min,
+    own_category_difference_table,
     size_table,
     synergy_table,
-    take_least,
     transfer_table,
 )
 from helpers.study.cells import SINGLES
@@ -26,7 +26,9 @@ def test_the_transfer_matrix_holds_gains_over_base():
 
 
 def test_another_category_is_measured_against_the_tasks_own():
-    table = relative_table(make_items(MEANS)).set_index(["trained_on", "tested_on"])["estimate"]
+    table = own_category_difference_table(make_items(MEANS)).set_index(["trained_on", "tested_on"])[
+        "estimate"
+    ]
     assert len(table) == 6
     assert table["ie", "qa"] == pytest.approx(0.3 - 0.5)
 
@@ -52,7 +54,7 @@ def test_a_synergy_is_what_a_pair_gives_beyond_the_mean_of_its_singles():
 
 
 def test_a_pair_is_held_against_the_better_of_its_singles():
-    table = better_table(make_items(MEANS)).set_index(["contrast", "tested_on"])
+    table = best_part_table(make_items(MEANS)).set_index(["contrast", "tested_on"])
     assert table.loc[("qa+ie", "qa"), "estimate"] == pytest.approx(0.6 - 0.5)
     assert table.loc[("qa+gen", "gen"), "estimate"] == pytest.approx(0.3 - 0.4)
     assert table.loc[("qa+ie", "qa"), "low"] == pytest.approx(0.1)
@@ -63,7 +65,7 @@ def test_a_pair_is_better_where_both_steps_say_so_and_worse_where_one_does_at_ha
         [{"estimate": 0.3, "low": 0.1, "high": 0.5}, {"estimate": 0.2, "low": 0.15, "high": 0.25}],
         [{"estimate": 0.3, "low": 0.0, "high": 0.6}, {"estimate": 0.2, "low": 0.12, "high": 0.28}],
     )
-    assert take_least(plain, strict) == {"estimate": 0.2, "low": 0.1, "high": 0.28}
+    assert combine_min(plain, strict) == {"estimate": 0.2, "low": 0.1, "high": 0.28}
 
 
 def test_the_size_curve_holds_gain_and_mean_synergy_of_each_size():

@@ -13,7 +13,7 @@ from functools import cache
 from math import exp
 from typing import TYPE_CHECKING
 
-from helpers.analysis.hypotheses import split_clear
+from helpers.analysis.hypotheses import split_significant
 from helpers.analysis.intervals import write_intervals
 from helpers.analysis.published import ablation
 from helpers.analysis.published.checks import MODEL
@@ -164,7 +164,7 @@ def describe_transfer(gains: pd.DataFrame) -> str:
     """
     clauses = []
     for name, rows in gains.groupby("trained_on", sort=False):
-        held, _ = split_clear(rows)
+        held, _ = split_significant(rows)
         found = {
             "more likely": held.loc[held["estimate"] > 0, "tested_on"],
             "less likely": held.loc[held["estimate"] < 0, "tested_on"],
@@ -186,7 +186,7 @@ def tabulate_gains(table: pd.DataFrame, name: str, title: str) -> pd.DataFrame:
         name: of that column, such as `trained_on`.
         title: of the column in the wide table.
     """
-    held, _ = split_clear(table)
+    held, _ = split_significant(table)
     stars = ["*" * (place in held.index) for place in table.index]
     texts = [text + star for text, star in zip(write_intervals(table, "+"), stars, strict=True)]
     wide = table.assign(text=texts).pivot(index=name, columns="tested_on", values="text")
@@ -200,8 +200,8 @@ def tabulate_gains(table: pd.DataFrame, name: str, title: str) -> pd.DataFrame:
     return wide.rename_axis(index=title, columns=None).reset_index()
 
 
-def count_times(nats: float) -> float:
-    """Return how many times as likely a token became by a gain in nats a token."""
+def likelihood_ratio(nats: float) -> float:
+    """Return how many times as likely a token became by a gain in nats per token."""
     return exp(nats)
 
 

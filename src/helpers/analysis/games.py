@@ -85,7 +85,7 @@ def interaction_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> 
     )
 
 
-def index_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
+def interaction_index_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
     """Return the Shapley interaction index of every group of two or more categories (`contrast`) on each
     category of tasks (`tested_on`).
     """

@@ -1,4 +1,4 @@
-"""What can be found before one looks, and tests of a whole family of comparisons."""
+"""Minimal detectable effects, and the correction of p-values for many comparisons (Holm)."""
 
 from __future__ import annotations
 
@@ -111,9 +111,9 @@ def add_holm(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def split_clear(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows of a corrected table that hold (`p_holm` below 0.05 and an interval without zero), and
-    the others.
+def split_significant(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of a corrected table that are significant (`p_holm` below 0.05 and an interval without
+    zero), and the others.
     """
-    holds = (table["p_holm"] < ALPHA) & exclude_zero(table)
-    return table[holds], table[~holds]
+    significant = (table["p_holm"] < ALPHA) & exclude_zero(table)
+    return table[significant], table[~significant]

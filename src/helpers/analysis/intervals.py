@@ -3,14 +3,13 @@ training seeds.
 
 All seeds answer the same items, so that the two draws cross, and the variance of a mean has three parts:
 seeds, items, and the remainder (Owen, 2007). A few seeds may agree by luck. Degrees of freedom that follow
-the share of each part (Satterthwaite, 1946) then rise into the hundreds, and a family of nine contrasts finds
-something where nothing is in 12 to 20 of 100 studies with three seeds. Here each part keeps its own degrees
-of freedom: the critical value is the mean of the quantiles of Student's t for seeds and for items, weighted
-by the share of the variance (Cochran and Cox, 1950). It is that of the items alone only where seeds make no
+the share of each part (Satterthwaite, 1946) then rise into the hundreds, and the family-wise error rate of
+nine contrasts is 12 to 20 % with three seeds, where 5 % is meant. Here each part keeps its own degrees of
+freedom: the critical value is the mean of the quantiles of Student's t for seeds and for items, weighted by
+the share of the variance (Cochran and Cox, 1950). It is that of the items alone only where seeds make no
 difference, and that of the seeds alone where they make all of it. `study bench` measures how well that keeps
-its level (`results/benchmarks/family_error.json`): with three and five seeds a family finds something in at
-most 6 of 100 studies without effects. It is up to 9 with two seeds, or where three seeds' effects are uniform
-and not normal.
+its level (`results/benchmarks/family_error.json`): with three and five seeds the family-wise error rate is at
+most 6 %. It is up to 9 % with two seeds, or where three seeds' effects are uniform and not normal.
 
 Samples are arrays of shape (..., seeds, units), one a task, where units are items or clusters of items;
 leading axes are separate estimates.

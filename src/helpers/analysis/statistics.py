@@ -72,7 +72,7 @@ def stack_scores(items: pd.DataFrame, cells: Sequence[str]) -> dict[str, np.ndar
     import pandas as pd
 
     wanted = items[items["cell"].isin(cells)]
-    refuse_empty(wanted)
+    check_finite_scores(wanted)
     wanted = wanted if "seed" in wanted else wanted.assign(seed=0)
     table = wanted.pivot(index=["task", "item"], columns=["cell", "seed"], values="score")
     columns = pd.MultiIndex.from_product([list(cells), sorted(wanted["seed"].unique())])
@@ -96,8 +96,8 @@ def stack_scores(items: pd.DataFrame, cells: Sequence[str]) -> dict[str, np.ndar
     return stacks
 
 
-def refuse_empty(items: pd.DataFrame) -> None:
-    """Raise StudyError where a score is no finite number."""
+def check_finite_scores(items: pd.DataFrame) -> None:
+    """Raise StudyError where a score is not finite."""
     bad = items[~np.isfinite(items["score"].astype(float))]
     if len(bad):
         first = bad.iloc[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.hypotheses import add_holm, split_clear
+from helpers.analysis.hypotheses import add_holm, split_significant
 from helpers.analysis.statistics import contrast_by_category
 from helpers.analysis.transfer import transfer_table
 from helpers.records import BASE
@@ -72,9 +72,9 @@ def count_by_seeds(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
         cells: tuned ones.
 
     Returns:
-        n_seeds, covers (what the intervals cover), runs, gains (that hold, mean of the runs), of (gains a
-        run); null_runs, alarms (mean of those), families (share of those with an alarm or more); the last
-        three are empty where there are too few seeds to set a run against another.
+        n_seeds, covers (what the intervals cover), runs, gains (that hold, mean of the runs), gains_tested
+        (per run); null_runs, false_alarms (mean of those), family_error_rate (share of those with a false
+        alarm or more); the last two are empty where there are too few seeds to set a run against another.
     """
     import pandas as pd
 
@@ -90,17 +90,17 @@ def count_by_seeds(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
             own = add_spread(items[within], items[~within] if covers == SPREAD else None)
             runs.append(add_holm(transfer_table(own, cells)))
         own = null_table(items, cells, True) if covers == SPREAD else null[null["n_seeds"] == size]
-        alarms = [len(split_clear(family)[0]) for _, family in own.groupby(["first", "second"])]
+        alarms = [len(split_significant(family)[0]) for _, family in own.groupby(["first", "second"])]
         rows.append(
             {
                 "n_seeds": size,
                 "covers": covers,
                 "runs": len(runs),
-                "gains": float(np.mean([len(split_clear(run)[0]) for run in runs])),
-                "of": len(runs[0]),
+                "gains": float(np.mean([len(split_significant(run)[0]) for run in runs])),
+                "gains_tested": len(runs[0]),
                 "null_runs": len(alarms),
-                "alarms": float(np.mean(alarms)) if alarms else np.nan,
-                "families": float(np.mean([n > 0 for n in alarms])) if alarms else np.nan,
+                "false_alarms": float(np.mean(alarms)) if alarms else np.nan,
+                "family_error_rate": float(np.mean([n > 0 for n in alarms])) if alarms else np.nan,
             }
         )
     return pd.DataFrame(rows)

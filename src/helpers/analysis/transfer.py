@@ -31,7 +31,7 @@ def gain_contrasts(cells: Iterable[str]) -> dict[str, dict[str, float]]:
     return {cell: {cell: 1.0, BASE: -1.0} for cell in cells}
 
 
-def relative_table(items: pd.DataFrame) -> pd.DataFrame:
+def own_category_difference_table(items: pd.DataFrame) -> pd.DataFrame:
     """Return what each single category lacks against the tasks' own: score of tuning on `trained_on`
     minus score of tuning on `tested_on`, on its tasks.
 
@@ -96,11 +96,11 @@ def synergy_contrasts(players: Sequence[str] = SINGLES) -> dict[str, dict[str, f
     }
 
 
-def better_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
+def best_part_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
     """Return v(AB) - max(v(A), v(B)) of each pair on each category of tasks: whether a mixture is worth more
     than the better of its parts.
 
-    It is the lesser of the steps v(AB) - v(A) and v(AB) - v(B), and its interval that of `take_least`. The
+    It is the lesser of the steps v(AB) - v(A) and v(AB) - v(B), and its interval that of `combine_min`. The
     better part is chosen after the fact, so that the estimate leans downwards.
 
     Returns:
@@ -113,11 +113,11 @@ def better_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.Da
     plain, strict = (
         [contrast_by_category(items, step, level) for step in steps] for level in (LEVEL, STRICT)
     )
-    least = take_least(plain, strict)
+    least = combine_min(plain, strict)
     return plain[0][["contrast", "tested_on"]].assign(**least)
 
 
-def take_least(plain: Sequence[Mapping[str, Any]], strict: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def combine_min(plain: Sequence[Mapping[str, Any]], strict: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return estimate, low and high of the least of several steps, such as those from both parts to a pair.
 
     The pair is better than both parts only where every step says so, which needs no correction (an

@@ -14,7 +14,7 @@ from helpers.analysis.sensitivity import pool_parts
 from helpers.analysis.simulation import CELLS, HEAVY, RIGHT, SKEWED, ZEROS, Case, simulate_scores
 from helpers.analysis.stability import draw_means, find_sign, share_best
 from helpers.analysis.statistics import weigh_cells
-from helpers.analysis.transfer import STRICT, gain_contrasts, synergy_contrasts, take_least
+from helpers.analysis.transfer import STRICT, combine_min, gain_contrasts, synergy_contrasts
 from helpers.records import BASE
 from helpers.study.cells import PAIRS, SINGLES
 
@@ -277,7 +277,7 @@ def measure_better() -> Measured:
 def cover_better(
     case: Case, n_seeds: int, effects: Mapping[str, float]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield for batches of lattices whether the interval of `transfer.better_table` holds the truth, and
+    """Yield for batches of lattices whether the interval of `transfer.best_part_table` holds the truth, and
     whether a naive one does.
     """
     pair, parts = PAIRS[0], SINGLES[:2]
@@ -286,7 +286,7 @@ def cover_better(
         plain, strict = (
             [reach_step(stacks, pair, part, level) for part in parts] for level in (LEVEL, STRICT)
         )
-        found = take_least(plain, strict)
+        found = combine_min(plain, strict)
         first = plain[0]["estimate"] < plain[1]["estimate"]
         naive = {end: np.where(first, plain[0][end], plain[1][end]) for end in ("low", "high")}
         yield tuple((ends["low"] <= truth) & (truth <= ends["high"]) for ends in (found, naive))

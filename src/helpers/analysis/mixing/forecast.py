@@ -1,5 +1,6 @@
-"""A forecast and what came of it: the reference run's lattice recommended a mixture before any was tuned by
-rows; what its law predicts for mixtures and sizes that were tuned afterwards stands beside their losses.
+"""A forecast and what came of it: the reference run's lattice recommended a mixture before any mixture with
+given row counts was tuned; what its law predicts for mixtures and sizes that were tuned afterwards stands
+beside their losses.
 
 A training seed draws a cell's rows too and moves all cells alike, so that each cell is predicted from the
 lattice under the cell's own seeds.
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from helpers.analysis.comparison import PLAIN, count_reference_rows
-from helpers.analysis.hypotheses import add_holm, split_clear
+from helpers.analysis.hypotheses import add_holm, split_significant
 from helpers.analysis.intervals import write_number
 from helpers.analysis.mixing.choice import EQUAL, MEAN, NATURAL, Recommendation, combine_targets, recommend
 from helpers.analysis.mixing.intervals import Fit, split_noise
@@ -105,8 +106,8 @@ def _measure_cell(tables: LossTables, name: str, n_rows: int, seeds: Iterable[in
     return rows.groupby("category")["loss"].mean()
 
 
-def measure_floor(losses: Losses, n_seeds: int) -> float:
-    """Return the mean error (%) that a law without fault would show on the mean of some runs of a mixture,
+def measure_noise_floor(losses: Losses, n_seeds: int) -> float:
+    """Return the mean error (%) that a perfect law would show on the mean of some runs of a mixture,
     since runs differ by their training: the mean of the absolute value of a normal variable, over all
     targets. Runs of one category alone differ more, and are left out.
     """
@@ -208,7 +209,7 @@ def describe_outcome(gains: pd.DataFrame) -> str:
     """Return in sentences whether the recommended mixture won, from `compare_gains`."""
     if gains.empty:
         return "The recommended mixture is not among the measured ones yet: the forecast is untested."
-    held, open_ = split_clear(gains)
+    held, open_ = split_significant(gains)
     clauses = {
         "it is better than": held[held["estimate"] > 0],
         "it is worse than": held[held["estimate"] < 0],
@@ -230,7 +231,7 @@ def summarise_outcome(found: Recommendation, gains: pd.DataFrame) -> str:
     recommended = f"A law fitted to these models recommended {rows} rows"
     if gains.empty:
         return f"{recommended}; that mixture is not tuned yet."
-    held, _ = split_clear(gains)
+    held, _ = split_significant(gains)
     better, worse = int((held["estimate"] > 0).sum()), int((held["estimate"] < 0).sum())
     return (
         f"{recommended}. Tuned afterwards, that mixture clearly beat {better} and clearly lost to {worse} of "

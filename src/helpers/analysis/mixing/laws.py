@@ -1,5 +1,5 @@
-"""Laws of the loss: what a model loses on held-out rows of one category, from the rows of every category that
-it was tuned on.
+"""Laws of the loss: the loss of a model on held-out rows of one category, from the numbers of rows of every
+category that it was tuned on.
 
 Each law gives predictions and their derivatives for many parameter vectors at once, shape (..., parameters),
 so that thousands of refits cost little.
@@ -7,9 +7,12 @@ so that thousands of refits cost little.
 - `transfer` follows Li, Liu and Xing (ICML 2025, arXiv 2508.11953): a power law of the effective rows, which
   are the category's own and what rows of the others transfer, less than in proportion. Departures: each other
   category s has a coefficient k_ts and an exponent a_ts of its own, and N_t stands for what the untuned model
-  knows, so that its loss is part of the law: L_t = E_t + C_t (N_t + n_t + sum of k_ts n_s^a_ts)^-b_t. No
-  coefficient is negative: a category that harms another one is beyond this law. (Worths down to -1, with
-  effective rows kept above zero, fitted the reference run's harm and predicted left-out mixtures no better.)
+  knows, so its loss is part of the law: L_t = E_t + C_t (N_t + m_t)^-b_t with the effective rows
+  m_t = n_t + sum of k_ts n_s^a_ts. The code has it as L_t = E_t + drop_t (1 + m_t / N_t)^-b_t, where
+  drop_t = C_t N_t^-b_t is the untuned model's loss minus E_t, and k_ts = w_ts r^(1 - a_ts), where w_ts is the
+  worth of a row of s when there are r of them (`Law.reference`). No coefficient is negative: a category that
+  harms another one is beyond this law. (Worths down to -1, with effective rows kept above zero, fitted the
+  reference run's harm and predicted left-out mixtures no better.)
 - `effective` is the same with every exponent a_ts at one.
 - `exponential` is the law of Ye et al. (2024, arXiv 2403.16952), c_t + exp(k_t + sum of t_ts r_s) in the
   shares r_s, with a term d_t log(1 + n) for the number of rows n, which is fixed in theirs.
@@ -65,7 +68,7 @@ class Law:
 
 
 class Effective(Law):
-    """A power law of effective rows; parameters: E, drop (from the untuned model's loss to E), log N, b, then
+    """A power law of effective rows; parameters: E, drop (the untuned model's loss minus E), log N, b, then
     the worth of a row of each other category.
     """
 

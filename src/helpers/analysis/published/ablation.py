@@ -8,7 +8,7 @@ import numpy as np
 
 from helpers.analysis.hypotheses import correct_holm
 from helpers.analysis.published.checks import gain_of_pairs, mean_figure2, reading_error
-from helpers.analysis.published.precision import test_over_items
+from helpers.analysis.published.precision import compute_p_over_items
 from helpers.analysis.published.tables import ALL, BASE, load_facts, load_source, load_test_sets
 from helpers.study.cells import PAIRS, SINGLES
 
@@ -231,7 +231,7 @@ def count_above_curve() -> dict[str, int]:
     }
 
 
-def test_cells(alpha: float) -> dict[str, int]:
+def count_cell_differences(alpha: float) -> dict[str, int]:
     """Count the differences between cells on the question-answering tasks of Figure 2 that their questions
     can show.
 
@@ -247,7 +247,7 @@ def test_cells(alpha: float) -> dict[str, int]:
     n_items = load_test_sets()[figure.index].to_numpy()
     others = [cell for cell in figure.columns if cell not in {BASE, ALL, "qa"}]
     p_values = np.concatenate(
-        [test_over_items(figure["qa"].to_numpy(), figure[cell].to_numpy(), n_items) for cell in others]
+        [compute_p_over_items(figure["qa"].to_numpy(), figure[cell].to_numpy(), n_items) for cell in others]
     )
     return {
         "tests": len(p_values),

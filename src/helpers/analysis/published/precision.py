@@ -157,7 +157,7 @@ def list_gains() -> pd.DataFrame:
     )
 
 
-def test_over_runs(gains: pd.DataFrame, reading: str, n_runs: int) -> np.ndarray:
+def compute_p_over_runs(gains: pd.DataFrame, reading: str, n_runs: int) -> np.ndarray:
     """Return two-sided p-values of Welch's t test for each gain, the printed ± taken in one reading.
 
     Args:
@@ -176,7 +176,7 @@ def test_over_runs(gains: pd.DataFrame, reading: str, n_runs: int) -> np.ndarray
     ).pvalue
 
 
-def test_over_items(base: np.ndarray, tuned: np.ndarray, n_items: np.ndarray) -> np.ndarray:
+def compute_p_over_items(base: np.ndarray, tuned: np.ndarray, n_items: np.ndarray) -> np.ndarray:
     """Return two-sided p-values for differences of accuracies (percent) over the draw of the questions.
 
     The two models answer the same questions, but which ones each got right is not published: they are taken
@@ -200,13 +200,13 @@ def count_survivors(settings: AuditSettings) -> pd.DataFrame:
     accuracy = gains[gains["metric"] == "accuracy"]
     rows = []
     for reading in READINGS:
-        p_values = test_over_runs(gains, reading, settings.n_runs)
+        p_values = compute_p_over_runs(gains, reading, settings.n_runs)
         rows.append((f"± is {reading}", p_values, count_too_small(reading, settings.n_runs)))
     n_items = load_test_sets()[accuracy["task"]].to_numpy()
     rows.append(
         (
             "new questions, Table 1 only",
-            test_over_items(accuracy["base"].to_numpy(), accuracy["tuned"].to_numpy(), n_items),
+            compute_p_over_items(accuracy["base"].to_numpy(), accuracy["tuned"].to_numpy(), n_items),
             None,
         )
     )
