@@ -12,7 +12,7 @@ from helpers.evaluation.choice import score_options
 from helpers.evaluation.generation import generate_greedily
 from helpers.jsonl import read_rows
 from helpers.models import forward
-from helpers.models.forward import check_lengths, count_positions, list_reaches
+from helpers.models.forward import check_lengths, count_positions, list_windows
 from helpers.models.load import load_tokenizer
 from helpers.records import Instruction
 from helpers.tuning.rows import EncodedRow, collate, encode_row
@@ -143,7 +143,7 @@ def test_eight_bits_of_rounding_are_told_from_another_way_of_computing(name, way
 
 def test_windows_and_the_like_are_found_at_any_depth_of_a_configuration():
     settings = {"sliding_window": 6, "rope": {"original_max_position_embeddings": 9}, "hidden_size": 5}
-    assert list(list_reaches(settings | {"window_size": None, "use_window": True})) == [6, 9]
+    assert list(list_windows(settings | {"window_size": None, "use_window": True})) == [6, 9]
 
 
 def test_weights_that_are_no_numbers_are_refused():

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from helpers.errors import StudyError
 from helpers.evaluation.partial import PartialAnswers, plan_batches
 from helpers.evaluation.prefix import SharedPrefix
-from helpers.models.forward import agree, choose_way, predict_places, probe_length, project_logits
+from helpers.models.forward import (
+    outputs_match,
+    predict_places,
+    probe_length,
+    project_logits,
+    select_forward_method,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -84,9 +90,9 @@ def _can_branch(model: PreTrainedModel, items: Sequence[Branches]) -> bool:
             own = [(ids[shared.length :], branches) for ids, branches in tried]
             return list(chain(*chain(*_score_batch(model, shared, own))))
 
-        return agree(model, score_beside, torch.tensor(list(chain(*chain(*plain)))))
+        return outputs_match(model, score_beside, torch.tensor(list(chain(*chain(*plain)))))
 
-    return choose_way(model, ("branches", length), find)
+    return select_forward_method(model, ("branches", length), find)
 
 
 def _score_plainly(model: PreTrainedModel, item: Branches) -> list[list[float]]:

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from helpers.errors import StudyError
 from helpers.evaluation.partial import PartialAnswers, plan_batches
 from helpers.evaluation.prefix import SharedPrefix
+from helpers.models.fast_matmul import transpose_weight_layout
 from helpers.models.forward import (
     REFUSALS,
-    choose_way,
     is_close,
     predict_next,
     probe_length,
     project_logits,
+    select_forward_method,
 )
-from helpers.models.products import turn_weights
 
 if TYPE_CHECKING:
     import torch
@@ -49,10 +49,10 @@ def generate_greedily(
     """
     import torch
 
-    turn_weights(model)
+    transpose_weight_layout(model)
     results = PartialAnswers() if partial is None else partial
     batches = plan_batches([len(prompt) for prompt in prompts], batch_size)
-    way = _choose_way(model, prompts, max_new_tokens, end_id)
+    way = _select_method(model, prompts, max_new_tokens, end_id)
     with torch.inference_mode():
         if way is not _continue:
             return results.fill(
@@ -119,7 +119,7 @@ def _continue(
     return results
 
 
-def _choose_way(
+def _select_method(
     model: PreTrainedModel, prompts: Sequence[list[int]], max_new_tokens: int, end_id: int
 ) -> Callable[..., list]:
     """Return the fastest way of generation that gives what the model's own `forward` gives, tried on the
@@ -138,7 +138,7 @@ def _choose_way(
             return _read_again
         return _generate_alone if tokens == _read_again(model, start, 3, end_id) else _read_again
 
-    return choose_way(model, ("continuations", length), find)
+    return select_forward_method(model, ("continuations", length), find)
 
 
 def _agrees_in_batches(model: PreTrainedModel, prompts: Sequence[list[int]], end_id: int) -> bool:

@@ -1,7 +1,8 @@
 """How a model is asked for logits: in the fastest way that gives what its own `forward` gives.
 
 A way is tried on one short input before the first number that counts, and compared with the model's own
-`forward` on each sequence alone. What differs is not used; a model that no way serves is refused by name.
+`forward` on each sequence alone. What differs is not used; a model that cannot be asked with token ids alone
+is refused with its name.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from helpers.errors import StudyError
-from helpers.models.products import use_fast_products
+from helpers.models.fast_matmul import enable_fast_matmul
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 # relative to its size; in bfloat16, which has 8 bits, all of them on average, relative to their spread
 TOLERANCE, RELATIVE_TOLERANCE, BFLOAT16_TOLERANCE = 1e-4, 1e-5, 0.1
 SHORT = 12  # tokens of the input on which ways are compared
-NAMES_OF_REACHES = ("window", "chunk", "local", "block_size", "original_max_position")
+WINDOW_KEYS = ("window", "chunk", "local", "block_size", "original_max_position")
 # what a model raises that is asked in a way it does not know
 REFUSALS = (
     AssertionError,
@@ -66,11 +67,13 @@ def predict_places(model: PreTrainedModel, input_ids: torch.Tensor, wanted: torc
     Raises:
         StudyError: the model cannot be asked with token ids alone, or looks at later tokens.
     """
-    return choose_way(model, "rows", lambda: _find_row_way(model, input_ids[0]))(model, input_ids, wanted)
+    return select_forward_method(model, "rows", lambda: _find_row_way(model, input_ids[0]))(
+        model, input_ids, wanted
+    )
 
 
-def choose_way(model: PreTrainedModel, purpose: Any, find: Callable[[], Any]) -> Any:
-    """Return the way that a model is asked in for a purpose; it is found once for each loaded model."""
+def select_forward_method(model: PreTrainedModel, purpose: Any, find: Callable[[], Any]) -> Any:
+    """Return the method by which a model is asked for a purpose; it is found once for each loaded model."""
     ways = _found.setdefault(model, {})
     if purpose not in ways:
         with _undisturbed(model):
@@ -78,8 +81,9 @@ def choose_way(model: PreTrainedModel, purpose: Any, find: Callable[[], Any]) ->
     return ways[purpose]
 
 
-def agree(model: PreTrainedModel, compute: Callable[[], Any], expected: torch.Tensor) -> bool:
-    """Say whether a way gives the expected numbers, up to rounding; False where the model does not know it.
+def outputs_match(model: PreTrainedModel, compute: Callable[[], Any], expected: torch.Tensor) -> bool:
+    """Say whether a method gives the expected numbers, up to rounding; False where the model does not know
+    it.
 
     Args:
         model: whose number format sets the tolerance.
@@ -109,7 +113,7 @@ def is_exact(model: PreTrainedModel) -> bool:
     """Say whether a model computes in float32, its matrix products included."""
     import torch
 
-    rounded = model.device.type == "cpu" and use_fast_products() != "float32"
+    rounded = model.device.type == "cpu" and enable_fast_matmul() != "float32"
     return model.dtype == torch.float32 and not rounded
 
 
@@ -124,16 +128,16 @@ def probe_length(model: PreTrainedModel, longest: int) -> int:
     """Return how many tokens an input must have that shows whether two ways agree: few, or all of the longest
     where the configuration names a window or the like that is shorter.
     """
-    reaches = list_reaches(model.config.get_text_config().to_dict())
-    return longest if any(reach < longest for reach in reaches) else min(SHORT, longest)
+    windows = list_windows(model.config.get_text_config().to_dict())
+    return longest if any(window < longest for window in windows) else min(SHORT, longest)
 
 
-def list_reaches(settings: Mapping[str, Any]) -> Iterator[int]:
+def list_windows(settings: Mapping[str, Any]) -> Iterator[int]:
     """Yield the lengths of windows, chunks and the like that a configuration names, at any depth."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            yield from list_reaches(value)
-        elif type(value) is int and value > 0 and any(part in name for part in NAMES_OF_REACHES):
+            yield from list_windows(value)
+        elif type(value) is int and value > 0 and any(part in name for part in WINDOW_KEYS):
             yield value
 
 
@@ -189,7 +193,8 @@ def _find_row_way(model: PreTrainedModel, ids: torch.Tensor) -> Callable[..., to
         )
     ways = (_read_heads, _read_padded)
     return next(
-        (way for way in ways if agree(model, partial(way, model, input_ids, wanted), expected)), _read_alone
+        (way for way in ways if outputs_match(model, partial(way, model, input_ids, wanted), expected)),
+        _read_alone,
     )
 
 

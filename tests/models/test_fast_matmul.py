@@ -6,14 +6,14 @@ import sys
 import pytest
 import torch
 
-from helpers.models.load import load_model
-from helpers.models.products import (
+from helpers.models.fast_matmul import (
     _finding_file,
     _read_finding,
-    name_products,
-    turn_weights,
-    use_fast_products,
+    enable_fast_matmul,
+    find_matmul_dtype,
+    transpose_weight_layout,
 )
+from helpers.models.load import load_model
 
 
 @pytest.fixture(autouse=True)
@@ -22,29 +22,29 @@ def precision(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
     backend = torch.backends.mkldnn.matmul
     before = backend.fp32_precision
-    use_fast_products.cache_clear()
+    enable_fast_matmul.cache_clear()
     yield backend
     backend.fp32_precision = before
-    use_fast_products.cache_clear()
+    enable_fast_matmul.cache_clear()
 
 
 def test_they_stay_off_where_the_processor_lacks_the_instruction(monkeypatch, precision):
     precision.fp32_precision = "ieee"
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    assert use_fast_products() == "float32"
+    assert enable_fast_matmul() == "float32"
     assert precision.fp32_precision == "ieee"
 
 
 def test_they_go_off_again_where_a_trial_finds_a_missing_kernel(monkeypatch, precision):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     seconds = iter((1.0, 50.0))
-    monkeypatch.setattr("helpers.models.products._time_product", lambda x, weight: (next(seconds), x))
-    assert use_fast_products() == "float32"
+    monkeypatch.setattr("helpers.models.fast_matmul._time_product", lambda x, weight: (next(seconds), x))
+    assert enable_fast_matmul() == "float32"
     assert precision.fp32_precision == "ieee"
 
 
 def test_what_was_found_is_known_without_pytorch(tmp_path, precision):
-    found = use_fast_products()
+    found = enable_fast_matmul()
     ask = (
         "import sys; from helpers.models.load import describe_format;"
         "print(describe_format(), 'torch' in sys.modules)"
@@ -55,17 +55,17 @@ def test_what_was_found_is_known_without_pytorch(tmp_path, precision):
 
 
 def test_a_torn_finding_is_found_anew(monkeypatch, precision):
-    found = use_fast_products()
+    found = enable_fast_matmul()
     _finding_file().write_text('[true, "fl')
-    use_fast_products.cache_clear()
-    assert name_products() == found
+    enable_fast_matmul.cache_clear()
+    assert find_matmul_dtype() == found
     assert _read_finding()[1] == found
 
 
 def test_a_finding_is_kept_for_its_processor_alone(monkeypatch, precision):
-    use_fast_products()
+    enable_fast_matmul()
     assert _read_finding()
-    monkeypatch.setattr("helpers.models.products.name_processor", lambda: "another")
+    monkeypatch.setattr("helpers.models.fast_matmul.name_processor", lambda: "another")
     assert not _read_finding()
 
 
@@ -73,7 +73,7 @@ def test_a_finding_is_kept_for_its_processor_alone(monkeypatch, precision):
     not torch.cpu._is_avx512_bf16_supported(), reason="the processor has no bfloat16 products"
 )
 def test_they_are_on_where_the_processor_has_them_and_differ_by_rounding_alone(precision):
-    factors = use_fast_products()
+    factors = enable_fast_matmul()
     assert precision.fp32_precision == "bf16"
     x, weight = torch.randn(64, 256), torch.randn(128, 256)
     exact = x.double() @ weight.double().T
@@ -85,7 +85,7 @@ def test_turned_weights_give_the_same_logits_and_save_as_they_were(toy_model, tm
     model, ids = load_model(toy_model), torch.arange(12)[None]
     before, weights = model(ids).logits, {name: w.clone() for name, w in model.named_parameters()}
     precision.fp32_precision = "bf16" if torch.cpu._is_avx512_bf16_supported() else "ieee"
-    turn_weights(model)
+    transpose_weight_layout(model)
     assert torch.allclose(model(ids).logits, before, atol=1e-5)
     model.save_pretrained(tmp_path / "saved")
     saved = dict(load_model(str(tmp_path / "saved")).named_parameters())
@@ -97,6 +97,6 @@ def test_weights_are_turned_where_onednn_multiplies_and_nowhere_else(toy_model, 
     layers = [layer for layer in model.base_model.modules() if type(layer) is torch.nn.Linear]
     for setting, turned in (("ieee", False), ("bf16", True)):
         precision.fp32_precision = setting
-        turn_weights(model)
+        transpose_weight_layout(model)
         assert all(layer.weight.T.is_contiguous() is turned for layer in layers)
     assert model.get_output_embeddings().weight.is_contiguous()

@@ -37,14 +37,14 @@ EXACT = 1e-4  # largest difference, relative to the largest value, of products t
 LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # keep libraries off instructions
 
 
-def name_products() -> str:
-    """Return the same as `use_fast_products`, without PyTorch where it was found before."""
+def find_matmul_dtype() -> str:
+    """Return the same as `enable_fast_matmul`, without PyTorch where it was found before."""
     kept = _read_finding()
-    return kept[1] if kept else use_fast_products()
+    return kept[1] if kept else enable_fast_matmul()
 
 
 @lru_cache
-def use_fast_products() -> str:
+def enable_fast_matmul() -> str:
     """Switch oneDNN's products on where the processor has them; return the format that factors are rounded
     to.
 
@@ -64,7 +64,7 @@ def use_fast_products() -> str:
     return products
 
 
-def turn_weights(model: PreTrainedModel) -> None:
+def transpose_weight_layout(model: PreTrainedModel) -> None:
     """Lay the weights of a model's linear layers out column by column where oneDNN multiplies: for few rows,
     as in generation, it reads them so a third faster. Shapes and numbers stay.
 
