@@ -53,10 +53,10 @@ def provider(monkeypatch):
     """Serve an OpenAI-compatible server in a thread, well-behaved unless a test makes it misbehave; set a
     key.
     """
-    from helpers.benchmarks.provider import Provider
+    from helpers.benchmarks.fake_server import FaultyServer
 
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-key-that-must-not-be-written")
-    server = Provider()
+    server = FaultyServer()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()

@@ -202,7 +202,7 @@ class Toys:
 
     def _judge(self, reply):
         """Return a judge that always says the same and the sha256 of what it was asked as its name."""
-        from helpers.benchmarks import provider
+        from helpers.benchmarks import fake_server
         from helpers.evaluation.judge import JudgeSettings
 
         def complete(body):
@@ -212,7 +212,7 @@ class Toys:
             facts = {"id": "x", "object": "chat.completion", "created": 0, "model": asked}
             return facts | {"choices": [choice], "usage": usage}
 
-        self.get("monkeypatch").setattr(provider, "complete", complete)
+        self.get("monkeypatch").setattr(fake_server, "complete", complete)
         return JudgeSettings(judge="toy-judge", judge_url=self.get("provider").url)
 
     def _limits(self):

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from helpers.benchmarks import provider as provider_module
+from helpers.benchmarks import fake_server
 from helpers.cli import app
 from helpers.jsonl import read_json_lines
 
@@ -48,7 +48,7 @@ def answer(provider, monkeypatch):
             usage = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20}
             return {"choices": [{"finish_reason": "stop", "message": message}], "usage": usage, "model": "m"}
 
-        monkeypatch.setattr(provider_module, "complete", complete)
+        monkeypatch.setattr(fake_server, "complete", complete)
         given = [
             "-pteacher=toy",
             f"-pteacher_url={provider.url}",

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.analysis.measures import share_preferences
-from helpers.benchmarks import provider as provider_module
+from helpers.benchmarks import fake_server
 from helpers.cli import app
 from helpers.errors import StudyError
 from helpers.evaluation import stage
@@ -25,7 +25,7 @@ from helpers.evaluation.judge import (
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import evaluate
 from helpers.jsonl import read_json_lines
-from helpers.provider import address, live, pace
+from helpers.provider import live, rate_limit, urls
 from helpers.provider.ledger import ProviderLimits
 
 LIMITS = ProviderLimits(max_cost_tokens=10**6, n_parallel=2, timeout_seconds=1)
@@ -57,8 +57,8 @@ def judging(provider, monkeypatch):
             "usage": usage,
         }
 
-    monkeypatch.setattr(provider_module, "complete", complete)
-    monkeypatch.setattr(pace, "FIRST_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr(fake_server, "complete", complete)
+    monkeypatch.setattr(rate_limit, "FIRST_DELAY_SECONDS", 0.01)
     provider.seen = seen
     return provider
 
@@ -123,7 +123,7 @@ def test_a_judge_killed_half_way_is_not_asked_again_for_what_it_has_answered(jud
 
 def test_faults_of_the_line_change_no_mark_and_pay_for_nothing_twice(judging, settings, monkeypatch):
     judging.fault_rate = 0.6
-    monkeypatch.setattr(provider_module, "STALL_SECONDS", 1.2)
+    monkeypatch.setattr(fake_server, "STALL_SECONDS", 1.2)
     monkeypatch.setattr(live, "MAX_ATTEMPTS", 100)
     answer_with(monkeypatch, "kind words", "rude words")
     run = judge_texts(judge_of(judging), settings, evaluate(settings), limits=LIMITS)
@@ -159,7 +159,7 @@ def test_a_server_of_ones_own_needs_a_cap_in_tokens(judging, settings, monkeypat
 def test_no_variable_of_the_environment_sends_a_judge_elsewhere(judging, settings, monkeypatch):
     answer_with(monkeypatch, "kind words", "rude words")
     monkeypatch.setenv("OPENAI_BASE_URL", judging.url)
-    monkeypatch.setattr(address, "PROVIDER_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setattr(urls, "PROVIDER_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setattr(live, "MAX_ATTEMPTS", 1)
     with pytest.raises(StudyError, match="The judge 'gpt-5.5' cannot be reached"):
         judge_texts(JudgeSettings(judge="gpt-5.5"), settings, evaluate(settings))
@@ -224,7 +224,7 @@ def test_the_command_says_what_judging_costs_before_it_asks(judging, settings, t
 
 def judge_through_the_command(judging, toy_model, monkeypatch, reply):
     """Have four texts judged, the first of them by the reply that is given; return what the command said."""
-    complete, seen = provider_module.complete, []
+    complete, seen = fake_server.complete, []
 
     def judge(body):
         answer = complete(body)
@@ -233,7 +233,7 @@ def judge_through_the_command(judging, toy_model, monkeypatch, reply):
             answer["choices"][0]["message"]["content"] = reply or "I would give it four stars."
         return answer
 
-    monkeypatch.setattr(provider_module, "complete", judge)
+    monkeypatch.setattr(fake_server, "complete", judge)
     arguments = ["evaluate", "--model", toy_model, "--tasks", "patient_answer", "--n-items", "4"]
     arguments += ["--judge", "toy-judge", "--judge-url", judging.url, "--max-cost-tokens", "1000000"]
     return CliRunner().invoke(app, arguments)

@@ -7,9 +7,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from helpers.benchmarks import provider as provider_module
+from helpers.benchmarks import fake_server
 from helpers.cli import app
-from helpers.provider import pace
+from helpers.provider import rate_limit
 from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
 
@@ -18,8 +18,8 @@ CAP = 1_000_000
 
 @pytest.fixture(autouse=True)
 def short_delays(monkeypatch):
-    monkeypatch.setattr(pace, "FIRST_DELAY_SECONDS", 0.01)
-    monkeypatch.setattr(pace, "LONGEST_DELAY_SECONDS", 0.05)
+    monkeypatch.setattr(rate_limit, "FIRST_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr(rate_limit, "LONGEST_DELAY_SECONDS", 0.05)
 
 
 def synthesize(url, *arguments, cap=CAP, **more):
@@ -56,7 +56,7 @@ def answer(provider, monkeypatch):
             text = content if isinstance(content, str) else json.dumps(content)
             handler._send_bytes(status, text.encode("utf-8", "surrogatepass"), kind, headers)
 
-        monkeypatch.setattr(provider_module.Handler, "_complete", complete)
+        monkeypatch.setattr(fake_server.Handler, "_complete", complete)
         return asked
 
     return set_answer
@@ -254,9 +254,9 @@ def test_half_a_letter_in_the_name_of_a_model_is_stored_without_it(provider, ans
 
 
 def test_waiting_is_told_with_cause_and_address(provider, answer, monkeypatch):
-    monkeypatch.setattr(pace, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(rate_limit, "TELL_SECONDS", 0.0)
     asked = answer(429, {"error": {"message": "slow down", "code": "rate_limit_exceeded"}})
-    monkeypatch.setattr(pace, "LONGEST_ORDERED_DELAY_SECONDS", 0.3)
+    monkeypatch.setattr(rate_limit, "LONGEST_ORDERED_DELAY_SECONDS", 0.3)
     result = synthesize(provider.url, n_requests=1)
     assert_refused(result, "gave no usable answer in 10 attempts (429: slow down)")
     assert f"'toy' at {provider.url} gave no answer (429: slow down). Trying again in" in result.stderr
@@ -265,9 +265,9 @@ def test_waiting_is_told_with_cause_and_address(provider, answer, monkeypatch):
 
 @pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}, {"Retry-After": "soon"}])
 def test_refusals_without_a_usable_wait_make_the_client_slower(provider, monkeypatch, headers):
-    monkeypatch.setattr(pace, "LONGEST_DELAY_SECONDS", 60.0)
-    answer, asked, waits = provider_module.Handler._complete, [], []
-    monkeypatch.setattr(pace.Pace, "_hold_back", lambda self, seconds: waits.append(seconds))
+    monkeypatch.setattr(rate_limit, "LONGEST_DELAY_SECONDS", 60.0)
+    answer, asked, waits = fake_server.Handler._complete, [], []
+    monkeypatch.setattr(rate_limit.Pace, "_hold_back", lambda self, seconds: waits.append(seconds))
 
     def limited(handler, data):
         asked.append(data)
@@ -276,6 +276,6 @@ def test_refusals_without_a_usable_wait_make_the_client_slower(provider, monkeyp
         else:
             answer(handler, data)
 
-    monkeypatch.setattr(provider_module.Handler, "_complete", limited)
+    monkeypatch.setattr(fake_server.Handler, "_complete", limited)
     assert synthesize(provider.url, n_requests=1, n_parallel=1, reply_format="json").exit_code == 0
     assert waits == pytest.approx([0.02, 0.04, 0.08, 0.16, 0.32])

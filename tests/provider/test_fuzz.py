@@ -10,11 +10,17 @@ import httpx2
 import pytest
 
 from helpers.errors import StudyError
-from helpers.provider import connection, live, pace
+from helpers.provider import connection, live, rate_limit
 from helpers.provider.conversations import ask_live
 from helpers.provider.journal import Completion, Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
-from helpers.provider.wire import GarbledError, build_body, ordered_delay, parse_duration, read_completion
+from helpers.provider.responses import (
+    GarbledError,
+    build_body,
+    ordered_delay,
+    parse_duration,
+    read_completion,
+)
 from helpers.records import Usage
 
 N_ANSWERS, N_VALUES = 120, 5_000
@@ -194,8 +200,8 @@ def write_answer(draw):
 def server(monkeypatch):
     """Answer through the client's own transport, without a socket; return what sets the answer."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setattr(pace, "FIRST_DELAY_SECONDS", 0.0)
-    monkeypatch.setattr(pace, "LONGEST_ORDERED_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr(rate_limit, "FIRST_DELAY_SECONDS", 0.0)
+    monkeypatch.setattr(rate_limit, "LONGEST_ORDERED_DELAY_SECONDS", 0.01)
     monkeypatch.setattr(live, "MAX_ATTEMPTS", 2)
     now = []
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from helpers.benchmarks import provider as provider_module
+from helpers.benchmarks import fake_server
 from helpers.cli import app
-from helpers.provider import pace
+from helpers.provider import rate_limit
 from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
 
@@ -20,7 +20,7 @@ FOLDER = "/models/smollm2-135m"
 
 @pytest.fixture(autouse=True)
 def short_delays(monkeypatch):
-    monkeypatch.setattr(pace, "FIRST_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr(rate_limit, "FIRST_DELAY_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def replay(provider, monkeypatch):
             asked.append(json.loads(data))
             handler._send_bytes(recorded["status"], recorded["body"].encode(), recorded["kind"])
 
-        monkeypatch.setattr(provider_module.Handler, "_complete", complete)
+        monkeypatch.setattr(fake_server.Handler, "_complete", complete)
         values = {"teacher": FOLDER, "teacher_url": provider.url, "n_requests": 1, "max_cost_tokens": 99_999}
         given = [part for name, value in values.items() for part in ("-p", f"{name}={value}")]
         result = CliRunner().invoke(app, ["synthesize", "--profile", "smoke", *given])

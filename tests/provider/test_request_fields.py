@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from helpers.benchmarks import provider as provider_module
+from helpers.benchmarks import fake_server
 from helpers.errors import StudyError
-from helpers.provider import pace
+from helpers.provider import rate_limit
 from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.request_fields import NEW, OLD
@@ -23,7 +23,7 @@ TASK = json.dumps(
 
 @pytest.fixture(autouse=True)
 def short_delays(monkeypatch):
-    monkeypatch.setattr(pace, "FIRST_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr(rate_limit, "FIRST_DELAY_SECONDS", 0.01)
 
 
 def settings(provider):
@@ -44,7 +44,7 @@ def extra(*names):
 
 def refuse_unknown(monkeypatch, known, explain):
     """Let the provider refuse fields that it does not know, in words that `explain` makes of their names."""
-    answer, sent = provider_module.Handler._complete, []
+    answer, sent = fake_server.Handler._complete, []
 
     def complete(handler, data):
         body = json.loads(data)
@@ -54,7 +54,7 @@ def refuse_unknown(monkeypatch, known, explain):
         else:
             answer(handler, data)
 
-    monkeypatch.setattr(provider_module.Handler, "_complete", complete)
+    monkeypatch.setattr(fake_server.Handler, "_complete", complete)
     return sent
 
 
@@ -130,7 +130,7 @@ def test_a_field_that_a_server_does_not_take_is_left_out_and_nothing_is_lost(
 
 
 def test_two_names_at_once_become_one_where_a_server_takes_one_only(provider, monkeypatch):
-    answer, sent = provider_module.Handler._complete, []
+    answer, sent = fake_server.Handler._complete, []
     words = f"Setting '{OLD}' and '{NEW}' at the same time is not supported."
 
     def complete(handler, data):
@@ -142,7 +142,7 @@ def test_two_names_at_once_become_one_where_a_server_takes_one_only(provider, mo
         else:
             answer(handler, data)
 
-    monkeypatch.setattr(provider_module.Handler, "_complete", complete)
+    monkeypatch.setattr(fake_server.Handler, "_complete", complete)
     assert synthesize(settings(provider), LIMITS).manifest["facts"]["n_replies"] == 2
     assert NEW in sent[-1]
     assert OLD not in sent[-1]
@@ -225,7 +225,7 @@ USAGE = {"prompt_tokens": 700, "completion_tokens": 20, "total_tokens": 720}
 )
 def test_answers_of_other_servers_are_read(provider, monkeypatch, answer, source, is_counted):
     monkeypatch.setattr(
-        provider_module.Handler, "_complete", lambda handler, data: handler._send(200, COMPLETE | answer)
+        fake_server.Handler, "_complete", lambda handler, data: handler._send(200, COMPLETE | answer)
     )
     run = synthesize(settings(provider), LIMITS)
     [row] = [json.loads(line) for line in run.file("instructions.jsonl").read_text().splitlines()]
@@ -235,9 +235,9 @@ def test_answers_of_other_servers_are_read(provider, monkeypatch, answer, source
 
 
 def test_the_providers_own_server_gets_the_one_name_that_it_takes(provider, monkeypatch):
-    from helpers.provider import address
+    from helpers.provider import urls
 
-    monkeypatch.setattr(address, "PROVIDER_URL", provider.url)
+    monkeypatch.setattr(urls, "PROVIDER_URL", provider.url)
     sent = refuse_unknown(monkeypatch, (NEW, "seed"), lambda names: (400, {}))
     synthesize(SynthesisSettings(teacher="gpt-5.5", n_requests=1, reply_format="json"), LIMITS)
     assert [set(body) & {NEW, OLD} for body in sent] == [{NEW}]

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from helpers.benchmarks import provider as provider_module
+from helpers.benchmarks import fake_server
 from helpers.errors import StudyError
 from helpers.provider import batch as batch_module
 from helpers.provider.batch import PendingError
@@ -122,15 +122,15 @@ def test_odd_answers_can_be_collected(provider):
 
 
 def test_a_line_that_breaks_after_the_batch_was_taken_pays_for_it_once(provider, monkeypatch):
-    make = provider_module.Handler._make_batch
+    make = fake_server.Handler._make_batch
 
     def make_and_drop(handler, request):
-        monkeypatch.setattr(provider_module.Handler, "_make_batch", make)
+        monkeypatch.setattr(fake_server.Handler, "_make_batch", make)
         monkeypatch.setattr(handler, "_send_bytes", lambda *args: None)
         make(handler, request)
         handler.close_connection = True
 
-    monkeypatch.setattr(provider_module.Handler, "_make_batch", make_and_drop)
+    monkeypatch.setattr(fake_server.Handler, "_make_batch", make_and_drop)
     run, _ = advance(settings(provider, reply_format="json"), LIMITS)
     assert run.manifest["facts"]["n_replies"] == 5
     assert len(provider.batches) == 1
@@ -232,7 +232,7 @@ def test_no_line_of_a_batchs_answers_is_too_odd_to_be_collected(provider, runs):
 
 def test_a_server_that_knows_no_batches_is_one_message(provider, monkeypatch):
     monkeypatch.setattr(
-        provider_module.Handler, "do_GET", lambda handler: handler._send_bytes(200, b"<html>", "text/html")
+        fake_server.Handler, "do_GET", lambda handler: handler._send_bytes(200, b"<html>", "text/html")
     )
     with pytest.raises(StudyError, match="know"):
         synthesize(settings(provider), LIMITS)
@@ -240,7 +240,7 @@ def test_a_server_that_knows_no_batches_is_one_message(provider, monkeypatch):
 
 def change_answers(provider, monkeypatch, change):
     """Let `change` make another response of the request's body and the response, in every batch."""
-    make = provider_module.Handler._make_batch
+    make = fake_server.Handler._make_batch
 
     def make_and_change(handler, request):
         make(handler, request)
@@ -252,7 +252,7 @@ def change_answers(provider, monkeypatch, change):
         ]
         provider.files[name] = "".join(json.dumps(answer) + "\n" for answer in answers)
 
-    monkeypatch.setattr(provider_module.Handler, "_make_batch", make_and_change)
+    monkeypatch.setattr(fake_server.Handler, "_make_batch", make_and_change)
 
 
 def read_lines(provider, name):
@@ -424,7 +424,7 @@ def test_a_batch_that_the_provider_knows_no_more_is_named_and_left_as_it_is(prov
     [record] = list_records(journal_of(provider).folder)
     text = record.read_text()
     error = {"error": {"message": "No batch found", "code": None}}
-    monkeypatch.setattr(provider_module.Handler, "do_GET", lambda handler: handler._send(404, error))
+    monkeypatch.setattr(fake_server.Handler, "do_GET", lambda handler: handler._send(404, error))
     for _ in range(2):
         with pytest.raises(StudyError, match=rf"knows no batch batch-0, .*{record.name}.*move the rec"):
             synthesize(settings(provider), LIMITS)

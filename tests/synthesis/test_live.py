@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from helpers.benchmarks import provider as provider_module
+from helpers.benchmarks import fake_server
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
 from helpers.paths import SEED_TASKS
-from helpers.provider import address, live, pace
+from helpers.provider import live, rate_limit, urls
 from helpers.provider.conversations import hold_conversations, running_loop
 from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import ProviderLimits
@@ -28,8 +28,8 @@ LIMITS = ProviderLimits(max_cost_tokens=10**9, n_parallel=4, timeout_seconds=1)
 
 @pytest.fixture(autouse=True)
 def short_delays(monkeypatch):
-    monkeypatch.setattr(pace, "FIRST_DELAY_SECONDS", 0.01)
-    monkeypatch.setattr(pace, "LONGEST_DELAY_SECONDS", 0.05)
+    monkeypatch.setattr(rate_limit, "FIRST_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr(rate_limit, "LONGEST_DELAY_SECONDS", 0.05)
 
 
 def settings(provider, **changes):
@@ -59,7 +59,7 @@ def test_each_row_names_where_it_comes_from_and_no_file_holds_the_key(provider, 
 def test_faults_of_the_line_change_nothing_but_the_time(provider, monkeypatch, tmp_path):
     calm = synthesize(settings(provider), LIMITS)
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "rough"))
-    monkeypatch.setattr(provider_module, "STALL_SECONDS", 1.2)
+    monkeypatch.setattr(fake_server, "STALL_SECONDS", 1.2)
     provider.fault_rate = 0.4
     rough = synthesize(settings(provider), LIMITS)
     assert sum(provider.met.values()) >= 3
@@ -171,7 +171,7 @@ def test_what_trying_again_cannot_mend_stops_at_once(provider, monkeypatch, stat
         asked.append(data)
         handler._send(status, {"error": {"message": "no", "code": code}})
 
-    monkeypatch.setattr(provider_module.Handler, "_complete", refuse)
+    monkeypatch.setattr(fake_server.Handler, "_complete", refuse)
     with pytest.raises(StudyError, match=message):
         synthesize(settings(provider), ProviderLimits(max_cost_tokens=10**9, n_parallel=1))
     assert len(asked) == 1
@@ -179,7 +179,7 @@ def test_what_trying_again_cannot_mend_stops_at_once(provider, monkeypatch, stat
 
 def test_a_refused_prompt_is_a_failed_reply_not_the_end(provider, monkeypatch):
     monkeypatch.setattr(
-        provider_module.Handler,
+        fake_server.Handler,
         "_complete",
         lambda handler, data: handler._send(
             400, {"error": {"message": "no", "code": "content_policy_violation"}}
@@ -210,7 +210,7 @@ def test_without_a_key_the_message_says_what_to_set(monkeypatch):
 
 
 def test_all_requests_wait_when_the_server_says_so(provider, monkeypatch):
-    answer = provider_module.Handler._complete
+    answer = fake_server.Handler._complete
     times = []
 
     def limited(handler, data):
@@ -224,7 +224,7 @@ def test_all_requests_wait_when_the_server_says_so(provider, monkeypatch):
         else:
             answer(handler, data)
 
-    monkeypatch.setattr(provider_module.Handler, "_complete", limited)
+    monkeypatch.setattr(fake_server.Handler, "_complete", limited)
     synthesize(settings(provider), ProviderLimits(max_cost_tokens=10**9, n_parallel=1))
     assert times[1] - times[0] >= 0.55
 
@@ -233,7 +233,7 @@ def test_a_storm_of_rate_limits_wears_nobody_out(provider, monkeypatch):
     """One request a twentieth of a second gets through, the others are told to wait exactly that long: more
     refusals than attempts.
     """
-    answer, lock, free_at = provider_module.Handler._complete, threading.Lock(), [0.0]
+    answer, lock, free_at = fake_server.Handler._complete, threading.Lock(), [0.0]
 
     def limited(handler, data):
         with lock:
@@ -250,7 +250,7 @@ def test_a_storm_of_rate_limits_wears_nobody_out(provider, monkeypatch):
             answer(handler, data)
 
     monkeypatch.setattr(live, "MAX_ATTEMPTS", 3)
-    monkeypatch.setattr(provider_module.Handler, "_complete", limited)
+    monkeypatch.setattr(fake_server.Handler, "_complete", limited)
     facts = synthesize(
         settings(provider, n_requests=20, labeller="classifier"),
         ProviderLimits(max_cost_tokens=10**9, n_parallel=8),
@@ -279,7 +279,7 @@ def reply_with(monkeypatch, text, usage=None, finish_reason="stop"):
         asked.append(data)
         handler._send(200, body)
 
-    monkeypatch.setattr(provider_module.Handler, "_complete", answer)
+    monkeypatch.setattr(fake_server.Handler, "_complete", answer)
     return asked
 
 
@@ -346,7 +346,7 @@ def test_labels_that_are_cut_off_are_counted(provider, monkeypatch):
 
 def test_no_variable_of_the_environment_sends_requests_elsewhere(provider, monkeypatch):
     monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
-    monkeypatch.setattr(address, "PROVIDER_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setattr(urls, "PROVIDER_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setattr(live, "MAX_ATTEMPTS", 1)
     with pytest.raises(StudyError, match="The teacher 'gpt-5.5' cannot be reached"):
         synthesize(SynthesisSettings(teacher="gpt-5.5", n_requests=1))

@@ -23,14 +23,14 @@ from helpers.evaluation.task_runs import TaskRun, prepare_task_runs
 from helpers.files import write_text
 from helpers.jsonl import dump_rows, find_json_object, read_json_lines
 from helpers.progress import track
-from helpers.provider.address import check_address, check_name
 from helpers.provider.conversations import ask_live
 from helpers.provider.estimate import explain_estimate
 from helpers.provider.journal import Body, Conversation, Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.prices import BYTES_PER_TOKEN, name_family
-from helpers.provider.wire import build_body
-from helpers.provider.words import cut_reasoning, quote_line
+from helpers.provider.responses import build_body
+from helpers.provider.text_cleaning import cut_reasoning, quote_line
+from helpers.provider.urls import check_address, check_name
 from helpers.records import BenchmarkItem
 from helpers.settings import parameter
 from helpers.store import Run, run_stage

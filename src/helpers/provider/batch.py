@@ -23,8 +23,8 @@ from helpers.provider.failures import explain_refusal
 from helpers.provider.journal import Body, Conversation, Journal, Result
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.request_fields import RequestFields
-from helpers.provider.wire import is_permanent
-from helpers.provider.words import quote_line
+from helpers.provider.responses import is_permanent
+from helpers.provider.text_cleaning import quote_line
 
 if TYPE_CHECKING:
     from openai import OpenAI

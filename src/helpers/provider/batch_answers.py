@@ -10,7 +10,7 @@ from helpers.provider.failures import explain_foreign, explain_length, explain_r
 from helpers.provider.journal import Body, Completion, Journal
 from helpers.provider.ledger import Ledger
 from helpers.provider.request_fields import NEW, OLD, RequestFields
-from helpers.provider.wire import (
+from helpers.provider.responses import (
     REFUSAL_CODES,
     ForeignAnswerError,
     GarbledError,

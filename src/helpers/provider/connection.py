@@ -8,10 +8,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.provider import address
-from helpers.provider.address import check_address
+from helpers.provider import urls
 from helpers.provider.journal import RemoteModel
-from helpers.provider.words import quote_line
+from helpers.provider.text_cleaning import quote_line
+from helpers.provider.urls import check_address
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -78,7 +78,7 @@ def _check(model: RemoteModel) -> str:
 
 
 def _describe(model: RemoteModel, key: str, timeout_seconds: float) -> dict[str, Any]:
-    return {"base_url": model.url or address.PROVIDER_URL, "api_key": key, "timeout": timeout_seconds}
+    return {"base_url": model.url or urls.PROVIDER_URL, "api_key": key, "timeout": timeout_seconds}
 
 
 def check_object(response: Any) -> None:

@@ -6,10 +6,10 @@ import os
 import re
 from typing import Any
 
-from helpers.provider.address import mask_address
 from helpers.provider.journal import Completion, RemoteModel
-from helpers.provider.wire import ForeignAnswerError, GarbledError, count_tokens
-from helpers.provider.words import quote_line, quote_server
+from helpers.provider.responses import ForeignAnswerError, GarbledError, count_tokens
+from helpers.provider.text_cleaning import quote_line, quote_server
+from helpers.provider.urls import mask_address
 
 SLACK_TOKENS = 16  # servers differ in what they count at the end of an answer
 
@@ -88,7 +88,7 @@ def explain_failure(error: Exception) -> str:
     return quote_line(spoken or f"{type(named).__name__}: {named}".removesuffix(": "), 120)
 
 
-def never_left(error: Exception) -> bool:
+def was_not_sent(error: Exception) -> bool:
     """Say whether a request failed before anything of it was sent."""
     import httpx2
 

@@ -1,4 +1,11 @@
-"""The journal: every answer that was paid for, on disk before it is used, found again by what was asked."""
+"""The journal: every answer that was paid for, on disk before it is used, found again by what was asked.
+
+Where it is decided that a paid request is not sent again: `live.LiveClient.hold` (single requests: the
+    journal
+first; what an open batch holds is refused) and `batch.BatchClient.advance` (batches: what neither the journal
+nor an open batch holds). A request whose answer never came to disk, since the run was killed, is sent and
+paid again.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +20,7 @@ from helpers.errors import StudyError
 from helpers.files import sha256_text, write_text
 from helpers.jsonl import dump_row, read_rows
 from helpers.paths import runs_folder, shown
-from helpers.provider.address import mask_address, normalize_address
+from helpers.provider.urls import mask_address, normalize_address
 from helpers.records import Row, Usage
 
 FinishReason = Literal["stop", "length", "content_filter", "other"]

@@ -12,9 +12,9 @@ from typing import Any, TextIO
 from helpers.errors import StudyError
 from helpers.jsonl import read_whole_lines
 from helpers.paths import shown
-from helpers.provider.address import mask_address
 from helpers.provider.journal import Journal
 from helpers.provider.prices import BATCH_DISCOUNT, Price, find_price
+from helpers.provider.urls import mask_address
 from helpers.records import Usage
 from helpers.settings import parameter
 

@@ -18,13 +18,13 @@ from helpers.provider.failures import (
     explain_foreign,
     explain_length,
     explain_refusal,
-    never_left,
+    was_not_sent,
 )
 from helpers.provider.journal import Body, Completion, Conversation, Journal, Result
 from helpers.provider.ledger import Ledger, ProviderLimits
-from helpers.provider.pace import Pace, now
+from helpers.provider.rate_limit import Pace, now
 from helpers.provider.request_fields import RequestFields
-from helpers.provider.wire import (
+from helpers.provider.responses import (
     REFUSAL_CODES,
     ForeignAnswerError,
     GarbledError,
@@ -88,7 +88,10 @@ class LiveClient:
             await self._client.close()
 
     async def hold(self, conversation: Conversation[Result]) -> tuple[Result, bool]:
-        """Carry a conversation to its end, answers of the journal first; an error in it stops all others too.
+        """Carry a conversation to its end; an error in it stops all others too.
+
+        Here a request that was paid for before is kept from being sent again: what the journal answers is not
+        asked.
 
         Returns:
             What came of it, and whether the server was asked.
@@ -215,7 +218,7 @@ class LiveClient:
         elif isinstance(error, ForeignAnswerError):
             (self._ledger.abandon if error.was_billed else self._ledger.release)(ticket)
             raise StudyError(explain_foreign(error, self._model)) from None
-        elif never_left(error):
+        elif was_not_sent(error):
             self._ledger.release(ticket)
             if not self._reached and attempt + 1 >= min(MAX_UNREACHED, MAX_ATTEMPTS):
                 raise StudyError(

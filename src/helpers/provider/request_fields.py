@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from helpers.provider.journal import Body, RemoteModel
-from helpers.provider.words import quote_server
+from helpers.provider.text_cleaning import quote_server
 
 NEW, OLD = "max_completion_tokens", "max_tokens"
 FIELDS = (NEW, OLD, "seed")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from helpers.provider.words import cut_reasoning
+from helpers.provider.text_cleaning import cut_reasoning
 from helpers.records import TeacherReply
 from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.requests import N_SHOWN, N_TASKS

@@ -13,7 +13,7 @@ from helpers.errors import StudyError
 from helpers.files import sha256_file, write_text
 from helpers.jsonl import read_json_lines
 from helpers.paths import shown
-from helpers.provider.words import name_source
+from helpers.provider.text_cleaning import name_source
 from helpers.records import CATEGORIES
 from helpers.store import Run, run_stage
 from helpers.synthesis.pipeline import INSTRUCTIONS

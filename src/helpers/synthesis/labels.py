@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from helpers.provider.words import cut_reasoning
+from helpers.provider.text_cleaning import cut_reasoning
 
 NAMES = {
     "qa": "qa",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from helpers.jsonl import scrub_text
-from helpers.provider.words import cut_reasoning
+from helpers.provider.text_cleaning import cut_reasoning
 from helpers.synthesis.labels import read_label
 
 FIRST_NUMBER = 4  # of an item without one: what the request asks to go on with

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from helpers.errors import StudyError
-from helpers.provider.address import check_address, check_name
+from helpers.provider.urls import check_address, check_name
 from helpers.settings import parameter
 from helpers.synthesis.requests import LIST, REPLY_FORMATS
 

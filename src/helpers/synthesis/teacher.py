@@ -11,7 +11,7 @@ from helpers.errors import StudyError
 from helpers.jsonl import read_rows
 from helpers.paths import SEEDS
 from helpers.provider.journal import Body, Conversation, RemoteModel
-from helpers.provider.wire import build_body
+from helpers.provider.responses import build_body
 from helpers.records import Category, TeacherReply, Usage
 from helpers.synthesis.labels import parse_labels
 from helpers.synthesis.parsing import ParsedTask, parse_json_reply, parse_reply

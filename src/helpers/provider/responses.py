@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from helpers.jsonl import scrub_text
 from helpers.provider.journal import Body, Completion
-from helpers.provider.words import name_source, quote_line, quote_server
+from helpers.provider.text_cleaning import name_source, quote_line, quote_server
 from helpers.records import Usage
 
 FINISH_REASONS = {

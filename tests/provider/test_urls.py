@@ -3,7 +3,7 @@
 import pytest
 
 from helpers.errors import StudyError
-from helpers.provider.address import check_address, check_name, mask_address, normalize_address
+from helpers.provider.urls import check_address, check_name, mask_address, normalize_address
 
 
 @pytest.mark.parametrize(

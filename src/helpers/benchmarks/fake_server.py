@@ -1,5 +1,5 @@
-"""A provider that misbehaves: a local OpenAI-compatible server for tests and benchmarks, with latency and
-faults to order.
+"""A fake provider that misbehaves: a local OpenAI-compatible server for tests and benchmarks, with latency
+and faults to order.
 
 It writes nonsense in the right form. What it answers is a function of the request alone; which requests meet
 a fault of the line is drawn at random. It counts the answers it sent in full, so that a test can tell whether
@@ -27,7 +27,7 @@ STALL_SECONDS = 2.5
 FIRST, LAST = 4, 20
 
 
-class Provider(ThreadingHTTPServer):
+class FaultyServer(ThreadingHTTPServer):
     """The server: `latency_seconds` before each answer, a fault for a share `fault_rate` of the requests."""
 
     daemon_threads = True
@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = (
         True  # headers and body leave apart: waiting for each other would add 40 ms to every answer
     )
-    server: Provider
+    server: FaultyServer
 
     def do_POST(self) -> None:
         """Answer a completion, take a file, or make a batch."""
@@ -255,7 +255,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--latency-seconds", type=float, default=0.0)
     parser.add_argument("--fault-rate", type=float, default=0.0)
-    provider = Provider(**vars(parser.parse_args()))
+    provider = FaultyServer(**vars(parser.parse_args()))
     print(provider.url, flush=True)  # noqa: T201
     provider.serve_forever()
 

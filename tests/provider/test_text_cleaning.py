@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.provider.words import LONGEST_LINE, cut_reasoning, name_source, quote_server
+from helpers.provider.text_cleaning import LONGEST_LINE, cut_reasoning, name_source, quote_server
 
 KEY = "sk-test-1234567890abcdef"
 

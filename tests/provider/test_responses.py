@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from helpers.provider.wire import build_body, ordered_delay, parse_duration
+from helpers.provider.responses import build_body, ordered_delay, parse_duration
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from contextlib import suppress
 from helpers.errors import StudyError
 from helpers.progress import tell
 from helpers.provider.failures import explain_failure
-from helpers.provider.wire import ordered_delay, parse_duration
+from helpers.provider.responses import ordered_delay, parse_duration
 
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 60.0
