@@ -6,8 +6,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers.book import gallery, marks
-from helpers.book.marks import Mark, mark_notebook
+from helpers.book import build_stamps, gallery
+from helpers.book.build_stamps import BuildStamp, stamp_notebook
 from helpers.book.update import update_figures, update_notebook
 from helpers.study.study import Study
 
@@ -46,43 +46,43 @@ def test_a_notebook_is_run_again_where_anything_that_it_was_made_from_differs_an
     before = (book / notebook.name).stat()
     assert not update_notebook(*published)
     assert (book / notebook.name).stat() == before
-    holds = lambda **others: mark_notebook(notebook, parameters | others, study, book).holds()  # noqa: E731
-    assert holds()
-    assert not holds(x=8)
+    is_current = lambda **others: stamp_notebook(notebook, parameters | others, study, book).is_current()  # noqa: E731
+    assert is_current()
+    assert not is_current(x=8)
     [result] = (runs / "toy").iterdir()
     for path in (notebook, book / notebook.name, result / "manifest.json", notebook.with_name("rows.txt")):
         before = path.read_bytes()
         path.write_bytes(before + b"\n")
-        assert not holds(), path.name
+        assert not is_current(), path.name
         path.write_bytes(before)
-        assert holds()
-    monkeypatch.setattr(marks, "identify_code", lambda: "another")
-    assert not holds()
+        assert is_current()
+    monkeypatch.setattr(build_stamps, "identify_code", lambda: "another")
+    assert not is_current()
     monkeypatch.undo()
     monkeypatch.setenv("STUDY_RUNS", str(runs))
     shutil.rmtree(result)
-    assert not holds()
+    assert not is_current()
 
 
 def test_the_model_counts_where_a_notebook_reads_instructions(toy_model, tmp_path):
     notebook = write_notebook(tmp_path / "03_toy.ipynb", "x = 1")
     folder = shutil.copytree(toy_model, tmp_path / "model")
     study = Study.from_parameters({"model": str(folder)})
-    mark = lambda given: mark_notebook(notebook, given, study, tmp_path)  # noqa: E731
-    with_model, without = mark({"instructions": ""}), mark({})
+    stamp = lambda given: stamp_notebook(notebook, given, study, tmp_path)  # noqa: E731
+    with_model, without = stamp({"instructions": ""}), stamp({})
     (folder / "chat_template.jinja").write_text("{{ messages }}")
-    assert mark({"instructions": ""}) != with_model
-    assert mark({}) == without
+    assert stamp({"instructions": ""}) != with_model
+    assert stamp({}) == without
 
 
 def test_a_torn_mark_holds_nothing(tmp_path):
     (tmp_path / "page").write_text("a page")
-    mark = Mark(tmp_path / ".page", "source")
-    mark.write([tmp_path / "page"])
-    assert mark.holds()
+    stamp = BuildStamp(tmp_path / ".page", "source")
+    stamp.write([tmp_path / "page"])
+    assert stamp.is_current()
     for text in ("", "{", "[]", '{"source": "source", "files": [{}], "results": {}}'):
         (tmp_path / ".page").write_text(text)
-        assert not mark.holds()
+        assert not stamp.is_current()
 
 
 def test_figures_of_which_nothing_has_changed_are_left_as_they_are(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 
 from helpers.book import gallery
-from helpers.book.marks import Mark, identify_code
+from helpers.book.build_stamps import BuildStamp, identify_code
 from helpers.figures.style import use_theme
 from helpers.files import sha256_text, write_text
 from helpers.study.endpoints import ENDPOINTS
@@ -37,14 +37,14 @@ def save_figures(study: Study, folder: Path) -> Iterator[str]:
             continue
         text = table.to_csv(index=name == "seed_similarity")
         files = [folder / f"{name}.{ending}" for ending in ENDINGS]
-        mark = Mark(folder / f".{name}", sha256_text("\n".join((code, unit, text))))
-        if not mark.holds():
+        stamp = BuildStamp(folder / f".{name}", sha256_text("\n".join((code, unit, text))))
+        if not stamp.is_current():
             write_text(files[0], text)
             figure = gallery.draw(name, table, unit)
             _fix_layout(figure)
             figure.savefig(files[1], metadata={"Date": None})
             figure.savefig(files[2], metadata={"Software": None})
-            mark.write(files)
+            stamp.write(files)
         yield name
 
 

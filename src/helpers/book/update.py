@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from helpers.book.marks import mark_figures, mark_notebook
+from helpers.book.build_stamps import stamp_figures, stamp_notebook
 from helpers.book.runner import add_instructions, run_notebook
 from helpers.store import list_loaded
 from helpers.study.study import Study
@@ -20,12 +20,12 @@ def update_notebook(notebook: Path, parameters: Mapping[str, Any], study: Study,
         StudyError: as `run_notebook`.
     """
     given = add_instructions(parameters, study)
-    mark = mark_notebook(notebook, given, study, book)
-    if mark.holds():
+    stamp = stamp_notebook(notebook, given, study, book)
+    if stamp.is_current():
         return False
     with list_loaded() as loaded:
         run_notebook(notebook, given, book)
-    mark.write([book / notebook.name], loaded)
+    stamp.write([book / notebook.name], loaded)
     return True
 
 
@@ -33,8 +33,8 @@ def update_figures(parameters: Mapping[str, Any], study: Study, folder: Path) ->
     """Write every figure of a study and the page that shows them, unless they were made from the same
     parameters, code and stored results; returns the names of the figures, none where they stay as they are.
     """
-    mark = mark_figures(parameters, study, folder)
-    if mark.holds():
+    stamp = stamp_figures(parameters, study, folder)
+    if stamp.is_current():
         return []
     from helpers.book.figure_files import ENDINGS, save_figures
     from helpers.book.gallery_page import PAGE, write_gallery
@@ -43,5 +43,5 @@ def update_figures(parameters: Mapping[str, Any], study: Study, folder: Path) ->
         names = list(save_figures(study, folder))
     write_gallery(names, folder)
     files = [folder / f"{name}.{ending}" for name in names for ending in ENDINGS]
-    mark.write([folder / PAGE, *files], loaded)
+    stamp.write([folder / PAGE, *files], loaded)
     return names

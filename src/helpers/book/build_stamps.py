@@ -1,4 +1,4 @@
-"""Marks: what a page or a figure was made from, so that it is made again only where something differs."""
+"""Stamps: what a page or a figure was made from, so that it is made again only where something differs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLACES = ("instructions", "general", "data")  # parameters that name a file or f
 
 
 @dataclasses.dataclass(frozen=True)
-class Mark:
+class BuildStamp:
     """A small file beside others that says what they were made from.
 
     Attributes:
@@ -36,7 +36,7 @@ class Mark:
     path: Path
     source: str
 
-    def holds(self) -> bool:
+    def is_current(self) -> bool:
         """Return whether the files were made from this source, they are as they were, and so are the stored
         results that were read for them.
         """
@@ -47,10 +47,10 @@ class Mark:
             return False
 
     def write(self, files: Iterable[Path], results: Iterable[Path] = ()) -> None:
-        """Write the mark of files that were made just now.
+        """Write the stamp of files that were made just now.
 
         Args:
-            files: in the mark's folder or below.
+            files: in the stamp's folder or below.
             results: folders of the stored results that were read for them.
         """
         names = [path.relative_to(self.path.parent).as_posix() for path in files]
@@ -66,8 +66,8 @@ class Mark:
         }
 
 
-def mark_notebook(notebook: Path, parameters: Mapping[str, Any], study: Study, book: Path) -> Mark:
-    """Return the mark of a notebook's published copy, of its text, its parameters and the project now.
+def stamp_notebook(notebook: Path, parameters: Mapping[str, Any], study: Study, book: Path) -> BuildStamp:
+    """Return the stamp of a notebook's published copy, of its text, its parameters and the project now.
 
     Args:
         notebook: its source.
@@ -77,11 +77,11 @@ def mark_notebook(notebook: Path, parameters: Mapping[str, Any], study: Study, b
     """
     model = identify_model_of(study) if "instructions" in parameters else ""
     things = [sha256_file(notebook), identify_parameters(parameters), identify_project(), model]
-    return Mark(book / f".{notebook.stem}", _identify(things))
+    return BuildStamp(book / f".{notebook.stem}", _identify(things))
 
 
-def mark_figures(parameters: Mapping[str, Any], study: Study, folder: Path) -> Mark:
-    """Return the mark of the files of all figures of a study and of the page that shows them, which takes
+def stamp_figures(parameters: Mapping[str, Any], study: Study, folder: Path) -> BuildStamp:
+    """Return the stamp of the files of all figures of a study and of the page that shows them, which takes
     texts from the notebooks.
 
     Args:
@@ -91,7 +91,7 @@ def mark_figures(parameters: Mapping[str, Any], study: Study, folder: Path) -> M
     """
     texts = _identify_files(NOTEBOOKS, "*.ipynb")
     things = [*texts, identify_parameters(parameters), identify_project(), identify_model_of(study)]
-    return Mark(folder / ".all", _identify(things))
+    return BuildStamp(folder / ".all", _identify(things))
 
 
 @cache
