@@ -6,7 +6,7 @@ import pytest
 
 from helpers.analysis.hypotheses import ALPHA
 from helpers.analysis.intervals import pool_variance, student_p
-from helpers.analysis.simulation import CELLS, HEAVY, ZEROS, Case
+from helpers.analysis.simulation import CELLS, HEAVY, ZEROS, Scenario
 from helpers.benchmarks import coverage
 from helpers.paths import RESULTS
 
@@ -21,7 +21,7 @@ def few(monkeypatch):
 
 def test_the_level_of_a_family_is_that_of_holms_first_step():
     """An interval at this level leaves zero out where p times nine is below 0.05."""
-    [(stacks, _)] = coverage.simulate_batches(Case(ZEROS, 12, 2.8), 3, 60)
+    [(stacks, _)] = coverage.simulate_batches(Scenario(ZEROS, 12, 2.8), 3, 60)
     weights = {"qa": 1.0, "base": -1.0}
     held = coverage.exclude_truth(stacks, weights, coverage.split_own, coverage.FAMILY)
     samples = [stack[CELLS.index("qa")] - stack[CELLS.index("base")] for stack in stacks.values()]
@@ -30,7 +30,7 @@ def test_the_level_of_a_family_is_that_of_holms_first_step():
 
 
 def test_seeds_that_vary_mislead_satterthwaite_more_often_than_the_weighted_quantiles(few):
-    errors = coverage.count_errors(Case(HEAVY, 12, 2.8), 3)
+    errors = coverage.count_errors(Scenario(HEAVY, 12, 2.8), 3)
     assert errors["satterthwaite"] > errors["gains"]
     assert 0 <= errors["gains"] < 0.15
     assert errors["single"] < 0.15
@@ -47,7 +47,7 @@ def test_one_seed_is_told_from_others(few):
 
 def test_a_measured_spread_takes_the_false_alarms_of_one_seed_away(few, monkeypatch):
     monkeypatch.setattr(coverage, "N_ONE", 60)
-    errors = coverage.count_spread_errors(Case(HEAVY, 12, 2.8))
+    errors = coverage.count_spread_errors(Scenario(HEAVY, 12, 2.8))
     assert errors["without"] > 0.8
     assert errors["gains"] < 0.15
     assert errors["synergies"] < 0.15
@@ -66,7 +66,9 @@ def test_better_parts_and_shares_are_measured(few):
 def test_the_stored_errors_keep_their_level_in_every_case_that_the_book_relies_on():
     stored = json.loads((RESULTS / "benchmarks" / "family_error.json").read_text(encoding="utf-8"))
     assert {row["n_seeds"] for row in stored["cases"]} == set(coverage.SEEDS)
-    assert {row["case"] for row in stored["cases"]} == {case.name for case in coverage.list_cases()}
+    assert {row["case"] for row in stored["cases"]} == {
+        scenario.name for scenario in coverage.list_scenarios()
+    }
     worst = max(max(row["gains"], row["synergies"]) for row in stored["cases"])
     assert worst == pytest.approx(stored["ours"], abs=1e-4)
     assert worst <= 0.06

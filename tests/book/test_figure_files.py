@@ -3,7 +3,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from helpers.book import figure_files, gallery, marks
+from helpers.book import build_stamps, figure_files, gallery
 from helpers.book.figure_files import save_figures
 from helpers.study.study import Study
 
@@ -33,7 +33,7 @@ def die_at(monkeypatch):
             path.write_bytes(path.read_bytes()[:1000])
             raise KeyboardInterrupt
 
-    for module in (figure_files, marks):
+    for module in (figure_files, build_stamps):
         monkeypatch.setattr(module, "write_text", write_text)
     monkeypatch.setattr(Figure, "savefig", savefig)
     return lambda number: left.insert(0, number)

@@ -18,7 +18,7 @@ from helpers.evaluation.judge import (
     explain_judging,
     judge_pairs,
     judge_texts,
-    list_marks,
+    list_mark_requests,
     parse_marks,
     parse_preference,
 )
@@ -135,16 +135,16 @@ def test_faults_of_the_line_change_no_mark_and_pay_for_nothing_twice(judging, se
 def test_the_cap_holds_and_the_estimate_counts_what_is_missing(judging, settings, monkeypatch):
     answer_with(monkeypatch, "kind words", "rude " * 300)
     evaluation, judge = evaluate(settings), judge_of(judging)
-    cases = list_marks(settings, evaluation)
+    requests = list_mark_requests(settings, evaluation)
     most = (
-        len(cases[0].prompts[0]) + 1_000
+        len(requests[0].prompts[0]) + 1_000
     )  # room for the first request at its most, not for the second, which is longer
-    assert len(cases[1].prompts[0]) > most
+    assert len(requests[1].prompts[0]) > most
     with pytest.raises(StudyError, match="could break the cap"):
         judge_texts(judge, settings, evaluation, limits=ProviderLimits(max_cost_tokens=most))
     assert len(judging.seen) == 1
-    assert explain_judging(judge, LIMITS, cases).startswith("1 of 2 requests are still to be asked")
-    assert "110 tokens spent so far" in explain_judging(judge, LIMITS, cases)
+    assert explain_judging(judge, LIMITS, requests).startswith("1 of 2 requests are still to be asked")
+    assert "110 tokens spent so far" in explain_judging(judge, LIMITS, requests)
     judge_texts(judge, settings, evaluation, limits=LIMITS)
     assert len(judging.seen) == 2
 

@@ -2,8 +2,8 @@
 
 A score is what its cell is worth, plus effects of the item, of the item under this cell, of the item under
 this cell and seed, and of the training seed. The base model is one model: it answers alike under every seed.
-`Case` names what could lead intervals astray: scores that are mostly zero, losses with heavy tails or a long
-one to one side, few items, seeds that vary more than items, one seed that moves all cells, one cell that
+`Scenario` names what could lead intervals astray: scores that are mostly zero, losses with heavy tails or a
+long one to one side, few items, seeds that vary more than items, one seed that moves all cells, one cell that
 varies alone.
 """
 
@@ -26,7 +26,7 @@ SHARES = {"item": 0.5, "cell_item": 0.35, "rest": 0.15}  # of the variance withi
 
 
 @dataclass(frozen=True)
-class Case:
+class Scenario:
     """One way to simulate a lattice.
 
     Args:
@@ -60,13 +60,17 @@ class Case:
 
 
 def simulate_scores(
-    case: Case, n_seeds: int, n_simulations: int, seed: int, effects: Sequence[float] = (0.0,) * len(CELLS)
+    scenario: Scenario,
+    n_seeds: int,
+    n_simulations: int,
+    seed: int,
+    effects: Sequence[float] = (0.0,) * len(CELLS),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scores of shape (simulations, categories, cells, tasks, seeds, items), cells in the order of
     `CELLS`, and the effects of the seeds that are in them, of shape (simulations, categories, cells, seeds).
 
     Args:
-        case: how to simulate.
+        scenario: how to simulate.
         n_seeds: training seeds of every tuned cell.
         n_simulations: separate lattices.
         seed: seed of the simulation.
@@ -74,17 +78,17 @@ def simulate_scores(
     """
     random = np.random.default_rng(seed)
     width = (n_simulations, len(SINGLES))
-    shape = (n_simulations, 1, 1, n_seeds) if case.shared else (*width, len(CELLS), n_seeds)
-    drawn = random.uniform(-(3**0.5), 3**0.5, shape) if case.bounded else random.normal(size=shape)
-    of_seeds = case.seed_ratio * measure_noise(case) * drawn
-    moved = [cell != BASE and (not case.uneven or cell == SINGLES[0]) for cell in CELLS]
+    shape = (n_simulations, 1, 1, n_seeds) if scenario.shared else (*width, len(CELLS), n_seeds)
+    drawn = random.uniform(-(3**0.5), 3**0.5, shape) if scenario.bounded else random.normal(size=shape)
+    of_seeds = scenario.seed_ratio * measure_noise(scenario) * drawn
+    moved = [cell != BASE and (not scenario.uneven or cell == SINGLES[0]) for cell in CELLS]
     of_seeds = of_seeds * np.reshape(moved, (-1, 1)) + np.zeros((*width, len(CELLS), n_seeds))
-    within = draw_within(case, random, (*width, len(CELLS), N_TASKS, n_seeds, case.n_items))
+    within = draw_within(scenario, random, (*width, len(CELLS), N_TASKS, n_seeds, scenario.n_items))
     shift = of_seeds[:, :, :, None, :, None] + np.reshape(effects, (-1, 1, 1, 1))
-    return add_shift(case, random, within, shift), of_seeds
+    return add_shift(scenario, random, within, shift), of_seeds
 
 
-def draw_within(case: Case, random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def draw_within(scenario: Scenario, random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Return the effects of items, of variance one, without those of seeds."""
     simulations, categories, cells, tasks, seeds, items = shape
     parts = {
@@ -92,41 +96,43 @@ def draw_within(case: Case, random: np.random.Generator, shape: tuple[int, ...])
         "cell_item": (simulations, categories, cells, tasks, 1, items),
         "rest": (simulations, categories, cells, tasks, seeds, items),
     }
-    drawn = {name: draw_effect(case, random, size) for name, size in parts.items()}
+    drawn = {name: draw_effect(scenario, random, size) for name, size in parts.items()}
     base = CELLS.index(BASE)
     drawn["rest"][:, :, base] = drawn["rest"][:, :, base, :, :1]
-    if case.kind == SKEWED:  # tuning changes few items by much, so that differences are skewed too
+    if scenario.kind == SKEWED:  # tuning changes few items by much, so that differences are skewed too
         drawn["cell_item"][:, :, base] = 0.0
     return sum(SHARES[name] ** 0.5 * effect for name, effect in drawn.items())
 
 
-def draw_effect(case: Case, random: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+def draw_effect(scenario: Scenario, random: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
     """Return effects of mean zero and variance one: normal, with the tails of Student's t with three degrees
     of freedom, or with the one long tail of an exponential distribution.
     """
-    if case.kind == HEAVY:
+    if scenario.kind == HEAVY:
         return random.standard_t(3, size) / 3**0.5
-    return random.exponential(1.0, size) - 1 if case.kind == SKEWED else random.standard_normal(size)
+    return random.exponential(1.0, size) - 1 if scenario.kind == SKEWED else random.standard_normal(size)
 
 
-def add_shift(case: Case, random: np.random.Generator, within: np.ndarray, shift: np.ndarray) -> np.ndarray:
+def add_shift(
+    scenario: Scenario, random: np.random.Generator, within: np.ndarray, shift: np.ndarray
+) -> np.ndarray:
     """Return scores: for losses the sum of all effects (nats a token); for the others whether the chance of a
     score, moved by seed and cell, is reached, times what a score is worth.
     """
     from scipy.special import ndtr
 
-    if case.kind not in WORTH:
+    if scenario.kind not in WORTH:
         return 2 + within + shift
-    least, most = WORTH[case.kind]
+    least, most = WORTH[scenario.kind]
     worth = random.uniform(least, most, (*within.shape[:4], 1, within.shape[5]))
     return (ndtr(within) < CHANCE + 2 * shift / (least + most)) * worth
 
 
-def measure_noise(case: Case) -> float:
+def measure_noise(scenario: Scenario) -> float:
     """Return the standard error over items of a cell's mean on a category of tasks."""
     variance = 1.0
-    if case.kind in WORTH:
-        least, most = WORTH[case.kind]
+    if scenario.kind in WORTH:
+        least, most = WORTH[scenario.kind]
         mean, square = (least + most) / 2, (least**2 + least * most + most**2) / 3
         variance = CHANCE * square - (CHANCE * mean) ** 2
-    return (variance / (N_TASKS * case.n_items)) ** 0.5
+    return (variance / (N_TASKS * scenario.n_items)) ** 0.5

@@ -11,7 +11,7 @@ import numpy as np
 from helpers.analysis.hypotheses import ALPHA
 from helpers.analysis.intervals import LEVEL, Parts, bootstrap_items, pool_variance, t_interval
 from helpers.analysis.sensitivity import pool_parts
-from helpers.analysis.simulation import CELLS, HEAVY, RIGHT, SKEWED, ZEROS, Case, simulate_scores
+from helpers.analysis.simulation import CELLS, HEAVY, RIGHT, SKEWED, ZEROS, Scenario, simulate_scores
 from helpers.analysis.stability import draw_means, find_sign, share_best
 from helpers.analysis.statistics import weigh_cells
 from helpers.analysis.transfer import STRICT, combine_min, gain_contrasts, synergy_contrasts
@@ -44,13 +44,15 @@ def measure_coverage() -> Iterator[Measured]:
     yield measure_shares()
 
 
-def list_cases() -> list[Case]:
-    """Return the cases that families are tested on: every kind of scores and spread of seeds with a dozen
+def list_scenarios() -> list[Scenario]:
+    """Return the scenarios that families are tested on: every kind of scores and spread of seeds with a dozen
     items a task, the hard ones with more.
     """
-    few = [Case(kind, 12, **spread) for kind in (RIGHT, ZEROS, HEAVY, SKEWED) for spread in SPREADS + UNLIKE]
-    more = [Case(kind, 48, **spread) for kind in (ZEROS, SKEWED) for spread in (*SPREADS[2:], *UNLIKE)]
-    return [*few, *more, *(Case(HEAVY, 200, **spread) for spread in SPREADS[::2])]
+    few = [
+        Scenario(kind, 12, **spread) for kind in (RIGHT, ZEROS, HEAVY, SKEWED) for spread in SPREADS + UNLIKE
+    ]
+    more = [Scenario(kind, 48, **spread) for kind in (ZEROS, SKEWED) for spread in (*SPREADS[2:], *UNLIKE)]
+    return [*few, *more, *(Scenario(HEAVY, 200, **spread) for spread in SPREADS[::2])]
 
 
 def stack_tasks(scores: np.ndarray) -> Stacks:
@@ -58,10 +60,12 @@ def stack_tasks(scores: np.ndarray) -> Stacks:
     return {str(task): np.moveaxis(scores[:, :, :, task], 2, 0) for task in range(scores.shape[3])}
 
 
-def simulate_batches(case: Case, n_seeds: int, n: int, **more: Any) -> Iterator[tuple[Stacks, np.ndarray]]:
+def simulate_batches(
+    scenario: Scenario, n_seeds: int, n: int, **more: Any
+) -> Iterator[tuple[Stacks, np.ndarray]]:
     """Yield stacks of simulated lattices and the effects of their seeds, a hundred lattices at a time."""
     for number in range(-(-n // BATCH)):
-        scores, of_seeds = simulate_scores(case, n_seeds, min(BATCH, n), seed=number, **more)
+        scores, of_seeds = simulate_scores(scenario, n_seeds, min(BATCH, n), seed=number, **more)
         yield stack_tasks(scores), of_seeds
 
 
@@ -69,10 +73,10 @@ def measure_families() -> Measured:
     """Return how often a family of nine contrasts finds something where nothing is, at most: three singles
     over base, or three pairs over the mean of their parts, on three categories of tasks.
     """
-    rows = [describe_errors(case, n_seeds) for case in list_cases() for n_seeds in SEEDS]
+    rows = [describe_errors(scenario, n_seeds) for scenario in list_scenarios() for n_seeds in SEEDS]
     beyond = [
-        describe_errors(Case(HEAVY, 12, 2.8), 2),
-        *(describe_errors(Case(RIGHT, 12, 2.8, bounded=True), n_seeds) for n_seeds in SEEDS),
+        describe_errors(Scenario(HEAVY, 12, 2.8), 2),
+        *(describe_errors(Scenario(RIGHT, 12, 2.8, bounded=True), n_seeds) for n_seeds in SEEDS),
     ]
     worst = {
         name: max(row[name] for row in rows) for name in ("gains", "synergies", "satterthwaite", "pooled")
@@ -82,17 +86,17 @@ def measure_families() -> Measured:
     return "family_error", "share", ours, worst["satterthwaite"], against, N_LATTICES[12], more
 
 
-def describe_errors(case: Case, n_seeds: int) -> dict[str, Any]:
+def describe_errors(scenario: Scenario, n_seeds: int) -> dict[str, Any]:
     """Return the errors of `count_errors` with what was simulated."""
-    return {"case": case.name, "n_seeds": n_seeds} | count_errors(case, n_seeds)
+    return {"case": scenario.name, "n_seeds": n_seeds} | count_errors(scenario, n_seeds)
 
 
-def count_errors(case: Case, n_seeds: int) -> dict[str, float]:
+def count_errors(scenario: Scenario, n_seeds: int) -> dict[str, float]:
     """Return the share of lattices without effects in which at least one of nine contrasts holds after Holm's
     correction, by family; for gains also with Satterthwaite's degrees of freedom and with pooled seeds; and
     the share of single gains that differ from zero uncorrected.
     """
-    n = N_LATTICES[case.n_items]
+    n = N_LATTICES[scenario.n_items]
     ways: dict[str, tuple[Mapping[str, Mapping[str, float]], Callable[..., Any], float]] = {
         "gains": (gain_contrasts(SINGLES), split_own, FAMILY),
         "synergies": (synergy_contrasts(), split_own, FAMILY),
@@ -101,7 +105,7 @@ def count_errors(case: Case, n_seeds: int) -> dict[str, float]:
         "single": (gain_contrasts(SINGLES), split_own, LEVEL),
     }
     found: dict[str, list[np.ndarray]] = {name: [] for name in ways}
-    for stacks, _ in simulate_batches(case, n_seeds, n):
+    for stacks, _ in simulate_batches(scenario, n_seeds, n):
         for name, (contrasts, split, level) in ways.items():
             wrong = [exclude_truth(stacks, weights, split, level) for weights in contrasts.values()]
             found[name].append(np.stack(wrong, axis=1).reshape(len(wrong[0]), -1))
@@ -152,15 +156,17 @@ def split_satterthwaite(
 
 def measure_gains() -> Measured:
     """Return how often the interval of a gain holds the truth with five training seeds, against one."""
-    case, truth = Case(RIGHT), EFFECTS["qa"] - EFFECTS[BASE]
+    scenario, truth = Scenario(RIGHT), EFFECTS["qa"] - EFFECTS[BASE]
     shares = {}
     for n_seeds in (1, *SEEDS):
         missed = [
             exclude_truth(stacks, {"qa": 1.0, BASE: -1.0}, split_own, LEVEL, truth)
-            for stacks, _ in simulate_batches(case, n_seeds, N_LATTICES[12], effects=list(EFFECTS.values()))
+            for stacks, _ in simulate_batches(
+                scenario, n_seeds, N_LATTICES[12], effects=list(EFFECTS.values())
+            )
         ]
         shares[n_seeds] = 1 - float(np.concatenate(missed).mean())
-    more = {"case": case.name, "three_seeds": round(shares[3], 4)}
+    more = {"case": scenario.name, "three_seeds": round(shares[3], 4)}
     against = "the interval of one training seed"
     return "coverage_gain", "share", shares[5], shares[1], against, N_LATTICES[12], more
 
@@ -172,11 +178,11 @@ def measure_one_seed() -> Measured:
     """
     rows = []
     for kind in (RIGHT, ZEROS, HEAVY, SKEWED):
-        case = Case(kind)
+        scenario = Scenario(kind)
         found: dict[str, list[np.ndarray]] = {
             name: [] for name in ("this_seed", "other_seeds", "family_this_seed", "family_other_seeds")
         }
-        for stacks, of_seeds in simulate_batches(case, 1, N_ONE):
+        for stacks, of_seeds in simulate_batches(scenario, 1, N_ONE):
             ends = bootstrap_gains(stacks)
             own = of_seeds[:, 0, CELLS.index("qa"), 0]
             for name, truth in {"this_seed": own, "other_seeds": 0.0}.items():
@@ -190,7 +196,7 @@ def measure_one_seed() -> Measured:
                 ]
                 found[name].append(np.any(wrong, axis=(0, 2)))
         rows.append(
-            {"case": case.name}
+            {"case": scenario.name}
             | {name: round(float(np.concatenate(hits).mean()), 4) for name, hits in found.items()}
         )
     worst = {name: min(row[name] for row in rows) for name in ("this_seed", "other_seeds")}
@@ -204,20 +210,20 @@ def measure_spread() -> Measured:
     one training seed with the spread of six others (`seed_spread.add_spread`); against one seed without it.
     """
     kinds = product((HEAVY, SKEWED), (*SPREADS, *UNLIKE))
-    rows = [count_spread_errors(Case(kind, 12, **spread)) for kind, spread in kinds]
+    rows = [count_spread_errors(Scenario(kind, 12, **spread)) for kind, spread in kinds]
     worst = {name: max(row[name] for row in rows) for name in ("gains", "synergies", "without")}
     ours, against = max(worst["gains"], worst["synergies"]), "gains of one seed without the spread"
     more = {"level": ALPHA, "worst": worst, "cases": rows}
     return "family_error_spread", "share", ours, worst["without"], against, N_ONE, more
 
 
-def count_spread_errors(case: Case) -> dict[str, Any]:
+def count_spread_errors(scenario: Scenario) -> dict[str, Any]:
     """Return the share of lattices without effects in which a run of one seed finds something: among gains
     and among synergies with the spread of six other seeds, and among gains without it.
     """
     found: dict[str, list[np.ndarray]] = {"gains": [], "synergies": [], "without": []}
     families = {"gains": gain_contrasts(SINGLES), "synergies": synergy_contrasts()}
-    for stacks, _ in simulate_batches(case, 1 + N_MEASURED, N_ONE):
+    for stacks, _ in simulate_batches(scenario, 1 + N_MEASURED, N_ONE):
         own = {task: stack[..., :1, :] for task, stack in stacks.items()}
         variances = take_variances({task: stack[..., 1:, :] for task, stack in stacks.items()})
 
@@ -231,7 +237,7 @@ def count_spread_errors(case: Case) -> dict[str, Any]:
             wrong = [exclude_truth(own, weights, way, FAMILY) for weights in contrasts.values()]
             found[name].append(np.any(wrong, axis=(0, 2)))
     shares = {name: round(float(np.concatenate(wrong).mean()), 4) for name, wrong in found.items()}
-    return {"case": case.name} | shares
+    return {"case": scenario.name} | shares
 
 
 def take_variances(stacks: Stacks) -> np.ndarray:
@@ -262,9 +268,11 @@ def measure_better() -> Measured:
     """
     rows = []
     for name, effects in {"equal parts": dict.fromkeys(CELLS, 0.0), "unequal parts": EFFECTS}.items():
-        for case, n_seeds in product((Case(RIGHT), Case(HEAVY, 48), Case(HEAVY, 48, 2.8)), SEEDS):
-            ours, naive = zip(*cover_better(case, n_seeds, effects), strict=True)
-            row = {"case": case.name, "effects": name, "n_seeds": n_seeds}
+        for scenario, n_seeds in product(
+            (Scenario(RIGHT), Scenario(HEAVY, 48), Scenario(HEAVY, 48, 2.8)), SEEDS
+        ):
+            ours, naive = zip(*cover_better(scenario, n_seeds, effects), strict=True)
+            row = {"case": scenario.name, "effects": name, "n_seeds": n_seeds}
             rows.append(
                 row | {"ours": round(float(np.mean(ours)), 4), "naive": round(float(np.mean(naive)), 4)}
             )
@@ -275,14 +283,14 @@ def measure_better() -> Measured:
 
 
 def cover_better(
-    case: Case, n_seeds: int, effects: Mapping[str, float]
+    scenario: Scenario, n_seeds: int, effects: Mapping[str, float]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield for batches of lattices whether the interval of `transfer.best_part_table` holds the truth, and
     whether a naive one does.
     """
     pair, parts = PAIRS[0], SINGLES[:2]
     truth = effects[pair] - max(effects[part] for part in parts)
-    for stacks, _ in simulate_batches(case, n_seeds, N_BETTER, effects=list(effects.values())):
+    for stacks, _ in simulate_batches(scenario, n_seeds, N_BETTER, effects=list(effects.values())):
         plain, strict = (
             [reach_step(stacks, pair, part, level) for part in parts] for level in (LEVEL, STRICT)
         )
@@ -305,9 +313,9 @@ def measure_shares() -> Measured:
     often all seeds agree on a sign. Also how often one of three equal cells wins in at least 95 % of draws.
     """
     rows = []
-    for case, n_seeds in product((Case(ZEROS), Case(HEAVY, 12, 2.8)), SEEDS):
+    for scenario, n_seeds in product((Scenario(ZEROS), Scenario(HEAVY, 12, 2.8)), SEEDS):
         signs, agreed, winners = [], [], []
-        for stacks, _ in simulate_batches(case, n_seeds, N_DRAWN):
+        for stacks, _ in simulate_batches(scenario, n_seeds, N_DRAWN):
             for number in range(len(next(iter(stacks.values()))[0])):
                 cells = [stack[: len(SINGLES) + 1, number, 0] for stack in stacks.values()]
                 draws, by_seed = draw_means(cells), np.mean([stack.mean(axis=2) for stack in cells], axis=0)
@@ -316,7 +324,7 @@ def measure_shares() -> Measured:
                 agreed.append(abs(gain.sum()) == n_seeds)
                 winners.append(share_best(draws[:, 1:]).max() >= LEVEL)
         shares = {"signs": signs, "seeds_agree": agreed, "winners": winners}
-        row = {"case": case.name, "n_seeds": n_seeds}
+        row = {"case": scenario.name, "n_seeds": n_seeds}
         rows.append(row | {name: round(float(np.mean(hits)), 4) for name, hits in shares.items()})
     worst = {name: max(row[name] for row in rows) for name in ("signs", "seeds_agree", "winners")}
     against = "all training seeds agree on the sign"

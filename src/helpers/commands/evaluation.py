@@ -16,8 +16,8 @@ from helpers.evaluation.judge import (
     JudgeSettings,
     check_judge,
     explain_judging,
-    list_marks,
-    list_pairs,
+    list_mark_requests,
+    list_pair_requests,
     open_journal,
 )
 from helpers.evaluation.settings import EvaluationSettings
@@ -115,8 +115,8 @@ def evaluate(
             )
         limits = pick(ProviderLimits, {"max_cost_usd": max_cost_usd, "max_cost_tokens": max_cost_tokens})
         judged_by = JudgeSettings(judge, judge_url, judge_effort, teacher) if judge else None
-        further = Further(bertscore, bleurt, judged_by, limits, data)
-        further.check()
+        extra = ExtraMeasures(bertscore, bleurt, judged_by, limits, data)
+        extra.check()
         if settings["prompt_format"] != ALPACA:
             typer.echo(show_prompts(models, settings, data))
         tables = {}
@@ -126,10 +126,10 @@ def evaluate(
         if answers:
             with report_progress("evaluate"):
                 evaluations = run_evaluations(models, adapter or [], settings, data)
-            if further.judge:
-                typer.echo(estimate_judging(evaluations, further))
+            if extra.judge:
+                typer.echo(estimate_judging(evaluations, extra))
             with report_progress("measure"):
-                tables |= tabulate(evaluations, further)
+                tables |= tabulate(evaluations, extra)
         show_tables(tables, output)
 
 
@@ -157,7 +157,7 @@ def show_tables(tables: dict[str, pd.DataFrame], output: Path | None) -> None:
 
 
 @dataclass(frozen=True)
-class Further:
+class ExtraMeasures:
     """What is measured beyond the scores, the limits of the judge, and the folder of the user's files, which
     holds the references.
     """
@@ -210,20 +210,26 @@ def tabulate_losses(
     return average_losses(pd.concat(frames, ignore_index=True))
 
 
-def estimate_judging(evaluations: dict[str, Evaluation], further: Further) -> str:
+def estimate_judging(evaluations: dict[str, Evaluation], extra: ExtraMeasures) -> str:
     """Return what the judgements will cost: marks of every model's texts, and each later model's texts
     against the first one's.
     """
     (_, first), *others = evaluations.values()
-    cases = [
-        case for settings, run in evaluations.values() for case in list_marks(settings, run, further.data)
+    requests = [
+        request
+        for settings, run in evaluations.values()
+        for request in list_mark_requests(settings, run, extra.data)
     ]
-    cases += [case for settings, run in others for case in list_pairs(settings, run, first, further.data)]
-    return explain_judging(further.judge, further.limits, cases)
+    requests += [
+        request
+        for settings, run in others
+        for request in list_pair_requests(settings, run, first, extra.data)
+    ]
+    return explain_judging(extra.judge, extra.limits, requests)
 
 
-def tabulate(evaluations: dict[str, Evaluation], further: Further) -> dict[str, pd.DataFrame]:
-    """Return the tables by name: scores, differences to the first model, further measures, the judge's
+def tabulate(evaluations: dict[str, Evaluation], extra: ExtraMeasures) -> dict[str, pd.DataFrame]:
+    """Return the tables by name: scores, differences to the first model, extra measures, the judge's
     replies, letters chosen, the judge's preferences, each where it applies.
     """
     from helpers.analysis.measures import (
@@ -237,42 +243,42 @@ def tabulate(evaluations: dict[str, Evaluation], further: Further) -> dict[str, 
     from helpers.evaluation.stage import read_items
 
     first = next(iter(evaluations))
-    measured = {name: list(measure_further(*evaluation, further)) for name, evaluation in evaluations.items()}
+    measured = {name: list(measure_extra(*evaluation, extra)) for name, evaluation in evaluations.items()}
     items = read_items({name: run for name, (_, run) in evaluations.items()}, measured)
     tables = {"scores": score_tasks(items)}
     if len(evaluations) > 1:
         tables["differences"] = compare_models(items, first)
     tables["measures"] = average_measures(items)
-    if further.judge:
+    if extra.judge:
         tables["judgements"] = count_judgements({name: runs[-1] for name, runs in measured.items()})
     if "letters" in items:
         tables["letters"] = rate_letters(items)
-    if further.judge and len(evaluations) > 1:
+    if extra.judge and len(evaluations) > 1:
         tables["preferences"] = share_preferences(
-            {name: judge_against(evaluations, name, first, further) for name in list(evaluations)[1:]}
+            {name: judge_against(evaluations, name, first, extra) for name in list(evaluations)[1:]}
         )
     return tables
 
 
-def measure_further(settings: EvaluationSettings, run: Run, further: Further) -> Iterator[Run]:
-    """Yield the runs that measure an evaluation's generated texts further."""
+def measure_extra(settings: EvaluationSettings, run: Run, extra: ExtraMeasures) -> Iterator[Run]:
+    """Yield the runs of the extra measures of an evaluation's generated texts."""
     from helpers.evaluation.judge import judge_texts
     from helpers.evaluation.similarity import measure_similarity
 
-    if further.bertscore:
-        yield measure_similarity(settings, run, further.data)
-    if further.bleurt:
-        yield measure_bleurt(further.bleurt, settings, run, further.data)
-    if further.judge:
-        yield judge_texts(further.judge, settings, run, further.data, further.limits)
+    if extra.bertscore:
+        yield measure_similarity(settings, run, extra.data)
+    if extra.bleurt:
+        yield measure_bleurt(extra.bleurt, settings, run, extra.data)
+    if extra.judge:
+        yield judge_texts(extra.judge, settings, run, extra.data, extra.limits)
 
 
-def judge_against(evaluations: dict[str, Evaluation], name: str, first: str, further: Further) -> Run:
+def judge_against(evaluations: dict[str, Evaluation], name: str, first: str, extra: ExtraMeasures) -> Run:
     """Have a model's texts compared with the first model's."""
     from helpers.evaluation.judge import judge_pairs
 
     settings, run = evaluations[name]
-    return judge_pairs(further.judge, settings, run, evaluations[first][1], further.data, further.limits)
+    return judge_pairs(extra.judge, settings, run, evaluations[first][1], extra.data, extra.limits)
 
 
 def export_harness(

@@ -68,7 +68,7 @@ class JudgeSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
+class JudgeRequest:
     """What is asked of one item: a request for marks, or the two orders of a pair."""
 
     task: str
@@ -112,25 +112,25 @@ def build_judge_body(settings: JudgeSettings, prompt: str) -> Body:
     )
 
 
-def converse(settings: JudgeSettings, case: Case) -> Conversation[list[str]]:
-    """Ask for one case, a prompt after the other, so that two equal ones are paid for once; return the texts
+def converse(settings: JudgeSettings, request: JudgeRequest) -> Conversation[list[str]]:
+    """Make one request, a prompt after the other, so that two equal ones are paid for once; return the texts
     of the replies.
     """
     texts = []
-    for prompt in case.prompts:
+    for prompt in request.prompts:
         answer = yield build_judge_body(settings, prompt)
         texts.append(answer.text)
     return texts
 
 
-def explain_judging(settings: JudgeSettings, limits: ProviderLimits, cases: Sequence[Case]) -> str:
+def explain_judging(settings: JudgeSettings, limits: ProviderLimits, requests: Sequence[JudgeRequest]) -> str:
     """Return in a few lines what the judgements that are still to be asked for will cost.
 
     Raises:
         StudyError: the price is unknown and no cap in tokens is given.
     """
     journal = open_journal(settings)
-    prompts = {prompt for case in cases for prompt in case.prompts}
+    prompts = {prompt for request in requests for prompt in request.prompts}
     missing = [prompt for prompt in prompts if journal.find(build_judge_body(settings, prompt)) is None]
     tokens = (
         sum(len(prompt.encode()) for prompt in missing) / BYTES_PER_TOKEN,
@@ -154,7 +154,7 @@ def parse_preference(reply: str) -> str | None:
     return better if better in ("A", "B", "tie") else None
 
 
-def show_case(task_run: TaskRun, item: BenchmarkItem) -> str:
+def show_item_asked(task_run: TaskRun, item: BenchmarkItem) -> str:
     """Return task, input and first reference of an item, as the judge sees them."""
     task = task_run.task
     return f"Task: {task.instruction}\n\nInput:\n{task.show(item)}\n\nReference:\n{item.references[0]}"
@@ -175,8 +175,12 @@ def judge_texts(
     """
 
     def compute(folder: Path) -> dict[str, Any]:
-        return judge_cases(
-            folder, judge, limits, list_marks(settings, evaluation, data), lambda texts: parse_marks(*texts)
+        return ask_judge(
+            folder,
+            judge,
+            limits,
+            list_mark_requests(settings, evaluation, data),
+            lambda texts: parse_marks(*texts),
         )
 
     return run_stage("judge", judge, {"evaluation": evaluation.fingerprint}, VERSION, compute)
@@ -199,11 +203,11 @@ def judge_pairs(
     """
 
     def compute(folder: Path) -> dict[str, Any]:
-        return judge_cases(
+        return ask_judge(
             folder,
             judge,
             limits,
-            list_pairs(settings, first, second, data),
+            list_pair_requests(settings, first, second, data),
             lambda texts: combine_orders(*map(parse_preference, texts)),
         )
 
@@ -211,22 +215,22 @@ def judge_pairs(
     return run_stage("judge_pairs", judge, inputs, VERSION, compute)
 
 
-def judge_cases(
+def ask_judge(
     folder: Path,
     judge: JudgeSettings,
     limits: ProviderLimits | None,
-    cases: list[Case],
+    requests: list[JudgeRequest],
     read: Callable[[list[str]], Row],
 ) -> dict[str, Any]:
     """Ask the judge and write what `read` makes of its replies; returns the facts for the manifest."""
     limits = limits or ProviderLimits()
     check_judge(judge, limits)
     journal, rows = open_journal(judge), []
-    replies = ask_live((converse(judge, case) for case in cases), journal, limits)
-    steps = track(f"ask {judge.judge}", len(cases), "judgements")
+    replies = ask_live((converse(judge, request) for request in requests), journal, limits)
+    steps = track(f"ask {judge.judge}", len(requests), "judgements")
     with journal.claim(), steps as advance, closing(replies):
-        for case, texts in zip(cases, replies, strict=True):
-            rows.append({"task": case.task, "item": case.item} | read(texts))
+        for request, texts in zip(requests, replies, strict=True):
+            rows.append({"task": request.task, "item": request.item} | read(texts))
             advance()
     n_unparsed = sum(None in row.values() for row in rows)
     if rows and n_unparsed == len(rows):
@@ -239,21 +243,25 @@ def judge_cases(
     return {"n_items": len(rows), "n_unparsed": n_unparsed}
 
 
-def list_marks(settings: EvaluationSettings, evaluation: Run, data: Path | None = None) -> list[Case]:
+def list_mark_requests(
+    settings: EvaluationSettings, evaluation: Run, data: Path | None = None
+) -> list[JudgeRequest]:
     """Return the request for marks of every generated text."""
     texts = read_texts(evaluation)
     return [
-        Case(*key, (f"{MARKS_REQUEST}{show_case(task_run, item)}\n\nText:\n{texts[key]}",))
+        JudgeRequest(*key, (f"{MARKS_REQUEST}{show_item_asked(task_run, item)}\n\nText:\n{texts[key]}",))
         for task_run, item in list_items(settings, data)
         for key in [(task_run.task.name, item.id)]
     ]
 
 
-def list_pairs(settings: EvaluationSettings, first: Run, second: Run, data: Path | None = None) -> list[Case]:
+def list_pair_requests(
+    settings: EvaluationSettings, first: Run, second: Run, data: Path | None = None
+) -> list[JudgeRequest]:
     """Return the requests that compare two generated texts of every item, in both orders."""
     texts, others = read_texts(first), read_texts(second)
     return [
-        Case(
+        JudgeRequest(
             *key,
             (
                 _show_pair(task_run, item, texts[key], others[key]),
@@ -266,7 +274,7 @@ def list_pairs(settings: EvaluationSettings, first: Run, second: Run, data: Path
 
 
 def _show_pair(task_run: TaskRun, item: BenchmarkItem, text: str, other: str) -> str:
-    return f"{PREFERENCE_REQUEST}{show_case(task_run, item)}\n\nText A:\n{text}\n\nText B:\n{other}"
+    return f"{PREFERENCE_REQUEST}{show_item_asked(task_run, item)}\n\nText A:\n{text}\n\nText B:\n{other}"
 
 
 def combine_orders(straight: str | None, turned: str | None) -> Row:

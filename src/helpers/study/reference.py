@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from helpers.tuning.settings import TuningSettings
 
 REFERENCE = RESULTS / "reference"
-TABLES = SCORES, CELLS, FURTHER = "scores.csv", "cells.csv", "measures.csv"
+TABLES = SCORES, CELLS, MEASURE_TABLE = "scores.csv", "cells.csv", "measures.csv"
 LIBRARIES = ("torch", "transformers", "peft")
 WHOLE = {"seed": "Int64", "tokens": "Int64"}
 
@@ -55,7 +55,7 @@ def export_grid(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
     Args:
         study: of the grid.
         plans: stored cells.
-        folder: gets `scores.csv` (task, item, then a column a cell), `measures.csv` (further measures of each
+        folder: gets `scores.csv` (task, item, then a column a cell), `measures.csv` (all measures of each
             item), `cells.csv`, and `manifest.json`.
 
     Raises:
@@ -68,7 +68,7 @@ def export_grid(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
     begin_tables(folder, manifest, TABLES)
     write_table(folder / SCORES, _widen(items), ["task", "item"])
     write_table(folder / CELLS, describe_cells(plans, cells, items), None)
-    write_table(folder / FURTHER, list_further(items), None)
+    write_table(folder / MEASURE_TABLE, list_measures(items), None)
     seal_tables(folder, manifest, TABLES)
 
 
@@ -124,9 +124,9 @@ def read_whole_table(path: Path) -> pd.DataFrame:
     return table.astype({name: kind for name, kind in WHOLE.items() if name in table and path.name == CELLS})
 
 
-def list_further(items: pd.DataFrame) -> pd.DataFrame:
-    """Return the further measures of each item: id (of the cell), task, item, parsed, then one column a
-    measure that any task has.
+def list_measures(items: pd.DataFrame) -> pd.DataFrame:
+    """Return the measures of each item beside its score: id (of the cell), task, item, parsed, then one
+    column a measure that any task has.
     """
     known = (name for name in (*MEASURES, *COUNTS) if name in items)
     present = [name for name in known if items[name].notna().any()]
