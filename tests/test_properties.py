@@ -23,7 +23,7 @@ from helpers.jsonl import read_rows, read_values
 from helpers.provider.journal import Completion, Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.records import Instruction, SeedTask, TeacherReply, Usage
-from helpers.settings import MOST_LETTERS, pick
+from helpers.settings import MOST_CHARACTERS, build_settings
 from helpers.study.study import Study
 from helpers.synthesis.filters import find_fault
 from helpers.synthesis.labels import parse_labels
@@ -132,13 +132,13 @@ def test_any_text_as_a_parameter_is_a_value_or_an_error_in_words(data):
     try:
         value = check_parameters(parse_assignments([f"{name}={text}"]), DECLARED)[name]
         Study.from_parameters({name: value})
-        pick(AuditSettings, {name: value})
+        build_settings(AuditSettings, {name: value})
     except StudyError as error:
         assert str(error)
         return
     assert type(value) in (str, int, float, bool)
     assert not isinstance(value, float) or math.isfinite(value)
-    assert not isinstance(value, str) or len(value) <= MOST_LETTERS
+    assert not isinstance(value, str) or len(value) <= MOST_CHARACTERS
 
 
 # ---- rows of people --------------------------------------------------------------------------------------

@@ -3,16 +3,16 @@
 import pytest
 
 from helpers.errors import StudyError
-from helpers.settings import pick
+from helpers.settings import build_settings
 from helpers.tuning.settings import TuningSettings
 
 
 def test_same_named_parameters_are_picked_and_others_left_aside():
-    assert pick(TuningSettings, {"lora_rank": 4, "unrelated": object()}).lora_rank == 4
+    assert build_settings(TuningSettings, {"lora_rank": 4, "unrelated": object()}).lora_rank == 4
 
 
 def test_a_whole_number_serves_as_a_float():
-    settings = pick(TuningSettings, {"learning_rate": 1})
+    settings = build_settings(TuningSettings, {"learning_rate": 1})
     assert isinstance(settings.learning_rate, float)
 
 
@@ -22,4 +22,4 @@ def test_a_whole_number_serves_as_a_float():
 )
 def test_wrong_values_are_refused_with_what_was_found(name, value, message):
     with pytest.raises(StudyError, match=message):
-        pick(TuningSettings, {name: value})
+        build_settings(TuningSettings, {name: value})

@@ -246,7 +246,7 @@ def _explain(error: ValidationError, place: str) -> str:
 
 
 def dump_row(row: BaseModel | dict) -> str:
-    """Return a row as one line of JSON, letters kept as they are."""
+    """Return a row as one line of JSON, characters kept as they are."""
     data = row.model_dump(mode="json") if isinstance(row, BaseModel) else row
     return json.dumps(data, ensure_ascii=False) + "\n"
 

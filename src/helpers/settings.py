@@ -15,7 +15,7 @@ from helpers.errors import StudyError
 Settings = TypeVar("Settings")
 TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 LARGEST = 10**9  # of a whole number without a limit of its own
-MOST_LETTERS = 1000  # of a text
+MOST_CHARACTERS = 1000  # of a text
 
 
 def parameter(default: Any, help: str, minimum: float | None = None, maximum: float | None = None) -> Any:
@@ -23,7 +23,7 @@ def parameter(default: Any, help: str, minimum: float | None = None, maximum: fl
     return dataclasses.field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
 
 
-def pick(stage: type[Settings], parameters: Mapping[str, Any]) -> Settings:
+def build_settings(stage: type[Settings], parameters: Mapping[str, Any]) -> Settings:
     """Build a stage's settings from same-named parameters; others are left aside, absent ones keep their
     default.
 
@@ -54,8 +54,8 @@ def check_settings(settings: Any) -> None:
         if maximum is None and wanted == "int":
             maximum = LARGEST
         found = f"but {shorten(value)} was found. {field.metadata['help']}."
-        if isinstance(value, str) and len(value) > MOST_LETTERS:
-            raise StudyError(f"`{field.name}` must have at most {MOST_LETTERS:,} letters, {found}")
+        if isinstance(value, str) and len(value) > MOST_CHARACTERS:
+            raise StudyError(f"`{field.name}` must have at most {MOST_CHARACTERS:,} characters, {found}")
         if isinstance(value, str) and not is_plain(value):
             raise StudyError(f"`{field.name}` must be a text that can be written, {found}")
         if isinstance(value, float) and not math.isfinite(value):
@@ -67,12 +67,12 @@ def check_settings(settings: Any) -> None:
 
 
 def is_plain(text: str) -> bool:
-    """Say whether a text has neither control characters nor bytes that are no letters."""
-    return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
+    """Say whether a text has neither control characters nor bytes that are not characters."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
 def shorten(value: Any) -> str:
-    """Return a value as an error message shows it, in 80 letters at most."""
+    """Return a value as an error message shows it, in 80 characters at most."""
     try:
         text = repr(value)
     except (RecursionError, ValueError):  # deep, or a number of thousands of digits

@@ -9,7 +9,7 @@ import pytest
 
 from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_json_lines
-from helpers.settings import pick
+from helpers.settings import build_settings
 from helpers.study.cells import (
     LATTICE,
     PAIRS,
@@ -226,7 +226,7 @@ def test_general_rows_come_from_their_own_file(parameters, instruction_file):
 
 
 def test_the_defaults_of_the_grid_are_valid():
-    pick(GridSettings, {}).check_names()
+    build_settings(GridSettings, {}).check_names()
 
 
 def test_rows_by_category_of_a_cell_are_columns_of_the_mixture_law():

@@ -21,7 +21,7 @@ from helpers.errors import StudyError
 from helpers.files import write_text
 from helpers.paths import NOTEBOOKS, PROFILES, ROOT, runs_folder, shown
 from helpers.provider.ledger import ProviderLimits
-from helpers.settings import is_plain, pick, shorten
+from helpers.settings import build_settings, is_plain, shorten
 from helpers.study.study import Study
 from helpers.synthesis.public import PUBLIC
 from helpers.synthesis.settings import RECORDED, SynthesisSettings
@@ -177,7 +177,7 @@ def plan_parameters(
         for name, parameter in parameters.items()
     }
     parameters = check_parameters(read_profile(profile) | parse_assignments(assignments), declared)
-    pick(AuditSettings, parameters)  # a notebook reads them that runs after hours of others
+    build_settings(AuditSettings, parameters)  # a notebook reads them that runs after hours of others
     return parameters
 
 

@@ -27,7 +27,7 @@ from helpers.paths import shown
 from helpers.prompts import ALPACA
 from helpers.provider.connection import read_key
 from helpers.provider.ledger import ProviderLimits
-from helpers.settings import pick
+from helpers.settings import build_settings
 from helpers.store import Run
 
 if TYPE_CHECKING:
@@ -113,7 +113,9 @@ def evaluate(
                 f"Adapters belong to one model, but {len(models)} models were named. Name the model that "
                 "they were tuned on."
             )
-        limits = pick(ProviderLimits, {"max_cost_usd": max_cost_usd, "max_cost_tokens": max_cost_tokens})
+        limits = build_settings(
+            ProviderLimits, {"max_cost_usd": max_cost_usd, "max_cost_tokens": max_cost_tokens}
+        )
         judged_by = JudgeSettings(judge, judge_url, judge_effort, teacher) if judge else None
         extra = ExtraMeasures(bertscore, bleurt, judged_by, limits, data)
         extra.check()
@@ -138,7 +140,7 @@ def show_prompts(models: list[str], settings: dict, data: Path | None) -> str:
     from helpers.evaluation.task_runs import list_first_prompts
 
     first = {
-        name: list_first_prompts(pick(EvaluationSettings, settings | {"model": name}), data).iloc[0]
+        name: list_first_prompts(build_settings(EvaluationSettings, settings | {"model": name}), data).iloc[0]
         for name in models
     }
     return "\n".join(
@@ -185,7 +187,7 @@ def run_evaluations(
 
     evaluations = {}
     for name in models:
-        own = pick(EvaluationSettings, settings | {"model": name})
+        own = build_settings(EvaluationSettings, settings | {"model": name})
         runs = evaluate_adapters(own, {name: None} | {str(adapter): adapter for adapter in adapters}, data)
         evaluations |= {label: (own, run) for label, run in runs.items()}
     return evaluations
@@ -202,7 +204,7 @@ def tabulate_losses(
 
     frames = []
     for name in models:
-        own = pick(EvaluationSettings, settings | {"model": name})
+        own = build_settings(EvaluationSettings, settings | {"model": name})
         base = SharedBase(own.model, own.dtype)
         for label, adapter in ({name: None} | {str(adapter): adapter for adapter in adapters}).items():
             runs = measure_answer_loss(own, own.n_items, adapter, data, base)

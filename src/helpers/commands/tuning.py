@@ -21,7 +21,7 @@ from helpers.models.load import load_tokenizer
 from helpers.paths import check_new_folder, shown
 from helpers.prompts import CHAT, PromptFormat
 from helpers.records import Instruction
-from helpers.settings import pick
+from helpers.settings import build_settings
 from helpers.store import Run
 from helpers.synthesis.user_rows import prepare_rows
 from helpers.tuning.lora import adopt_parent
@@ -69,7 +69,7 @@ def tune_adapter(
     `--multi_gpu` to split the frozen weights.
     """
     with plain_errors():
-        settings = pick(TuningSettings, parameters)
+        settings = build_settings(TuningSettings, parameters)
         parse_categories(settings.categories)
         if not instructions.is_file():
             raise StudyError(
@@ -79,7 +79,7 @@ def tune_adapter(
             check_new_folder(output, "output")
         if start:
             settings = adopt_parent(settings, start)
-        evaluation = pick(
+        evaluation = build_settings(
             EvaluationSettings, dataclasses.asdict(settings) | {"tasks": tasks, "n_items": n_items}
         )
         if tasks:

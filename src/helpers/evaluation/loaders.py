@@ -137,7 +137,7 @@ def read_release(source: Source, data: Path) -> Iterator[RawItem]:
 
 
 def describe(error: Exception) -> str:
-    """Return the kind of an error and the first line of its message, at most 120 letters."""
+    """Return the kind of an error and the first line of its message, at most 120 characters."""
     return f"{type(error).__name__}: {error}".splitlines()[0][:120]
 
 

@@ -51,7 +51,7 @@ class Task:
 
     @property
     def is_choice(self) -> bool:
-        """Whether the model ranks listed options; otherwise it writes."""
+        """Whether the model ranks given options; otherwise it writes."""
         return self.score is None
 
     @property

@@ -25,7 +25,7 @@ def quote_server(body: Any, most: int = LONGEST_LINE) -> str:
 
 
 def quote_line(text: str, most: int = LONGEST_LINE) -> str:
-    """Return a foreign text as one printable line of at most `most` letters, keys and passwords masked."""
+    """Return a foreign text as one printable line of at most `most` characters, keys and passwords masked."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 20 * most]).split())
     key = os.environ.get("OPENAI_API_KEY", "").strip()
     line = SECRET.sub("***", line.replace(key, "***") if len(key) > 3 else line)

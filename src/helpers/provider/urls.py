@@ -38,8 +38,8 @@ def check_name(parameter: str, name: str) -> None:
     """Raise StudyError if the name of a model cannot be sent and shown."""
     if not name.isprintable() or len(name) > LONGEST_NAME:
         raise StudyError(
-            f"`{parameter}` must be the name of a model, on one line of at most {LONGEST_NAME} letters, but "
-            f"{name[:LONGEST_NAME]!a} was found."
+            f"`{parameter}` must be the name of a model, on one line of at most {LONGEST_NAME} characters, "
+            f"but {name[:LONGEST_NAME]!a} was found."
         )
 
 

@@ -29,7 +29,7 @@ from helpers.study.cells import (
     round_shares,
 )
 from helpers.study.losses import LossTables, measure_cell, read_cell
-from helpers.tuning.lengths import keep_fitting, load_lengths
+from helpers.tuning.lengths import keep_within_limit, load_lengths
 from helpers.tuning.rows import EncodedRow, encode_row
 from helpers.tuning.settings import TuningSettings
 from helpers.tuning.stage import prepare_model
@@ -107,7 +107,7 @@ def list_fitting(study: Study, path: Path) -> list[tuple[Instruction, int]]:
     rows, model = read_rows(path, Instruction), study.tuning.model
     inputs = {"instructions": sha256_file(path), "model": identify_model(model)}
     lengths = load_lengths(model, rows, PromptFormat.from_settings(study.tuning), inputs)
-    fitting = keep_fitting(study.tuning, lengths)
+    fitting = keep_within_limit(study.tuning, lengths)
     return [(row, sum(fitting[row.id])) for row in rows if row.id in fitting]
 
 

@@ -19,7 +19,7 @@ from helpers.progress import track
 from helpers.prompts import PromptFormat
 from helpers.provider.ledger import ProviderLimits
 from helpers.records import GENERAL, Instruction, SeedTask, order_categories
-from helpers.settings import pick
+from helpers.settings import build_settings
 from helpers.store import Run, plan_only
 from helpers.study.cells import CONTROLS, SINGLES, CellPlan, GridSettings, plan_cells
 from helpers.study.endpoints import ENDPOINTS, SCORE, LossSettings, select_endpoint_items
@@ -95,7 +95,9 @@ class Study:
             GridSettings,
             LossSettings,
         )
-        synthesis, tuning, evaluation, limits, grid, losses = (pick(stage, parameters) for stage in stages)
+        synthesis, tuning, evaluation, limits, grid, losses = (
+            build_settings(stage, parameters) for stage in stages
+        )
         losses.check_names()
         check_choices(synthesis)
         parse_categories(tuning.categories)

@@ -27,7 +27,7 @@ TASK_LINE = re.compile(
 )
 FIELDS = ("instruction", "input", "output")
 FOLLOWED_BY = {field: FIELDS[index:] for index, field in enumerate(FIELDS)}
-LONGEST_NO_INPUT = 60  # letters
+LONGEST_NO_INPUT = 60  # characters
 FENCE = re.compile(r"[ \t]*(?:```|~~~)[\w-]*[ \t]*")
 PLAIN_FENCE = re.compile(r"\A(```|~~~)(?:text|markdown|md|plaintext)?\n(.*)\n\1\Z", re.DOTALL)
 RULE = re.compile(r"[ \t]*(?:[-*_=][ \t]*){3,}")

@@ -41,7 +41,7 @@ def split_control(categories: str) -> tuple[str, str]:
     return (ALL, SHUFFLED) if categories == SHUFFLED else (cell, kind)
 
 
-def draw_cell(
+def draw_cell_rows(
     rows: Sequence[Instruction], lengths: Mapping[str, RowLength], categories: str, n_rows: int, seed: int
 ) -> list[Instruction]:
     """Draw the training rows of a cell or of its control, by hash, so that a smaller draw is part of a

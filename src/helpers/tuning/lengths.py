@@ -62,7 +62,7 @@ def load_lengths(
         }
 
 
-def keep_fitting(settings: TuningSettings, lengths: Mapping[str, RowLength]) -> dict[str, RowLength]:
+def keep_within_limit(settings: TuningSettings, lengths: Mapping[str, RowLength]) -> dict[str, RowLength]:
     """Return the lengths of the rows that a run can take: within `max_tokens`, so that no response breaks off
     before its end, and within the model's positions.
     """

@@ -32,8 +32,8 @@ from helpers.prompts import PromptFormat
 from helpers.records import SHUFFLED, Instruction
 from helpers.store import Run, run_stage
 from helpers.tuning.card import CARD, describe_adapter
-from helpers.tuning.controls import draw_cell, split_control
-from helpers.tuning.lengths import RowLength, keep_fitting, load_lengths
+from helpers.tuning.controls import draw_cell_rows, split_control
+from helpers.tuning.lengths import RowLength, keep_within_limit, load_lengths
 from helpers.tuning.loop import Steps, take_steps
 from helpers.tuning.lora import adopt_parent, attach_adapter, measure_adapter, save_adapter
 from helpers.tuning.memory import (
@@ -177,8 +177,8 @@ def draw_rows(
         lengths: tokens of each row by id.
     """
     tokenizer, form = load_tokenizer(settings.model), PromptFormat.from_settings(settings)
-    fitting = keep_fitting(settings, lengths)
-    chosen = draw_cell(
+    fitting = keep_within_limit(settings, lengths)
+    chosen = draw_cell_rows(
         [row for row in rows if row.id in fitting],
         fitting,
         settings.categories,
