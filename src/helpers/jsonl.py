@@ -97,7 +97,7 @@ def read_values(path: Path) -> Iterator[tuple[str, Any]]:
         try:
             whole = _parse(text)
         except StudyError:
-            whole = None  # not one array but a list a line, or damaged
+            whole = None  # not one array but a list per line, or damaged
         if isinstance(whole, list):
             yield from ((f"row {number} of {shown(path)}", value) for number, value in enumerate(whole, 1))
             return

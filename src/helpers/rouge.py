@@ -27,13 +27,13 @@ def tokenize(text: str) -> list[str]:
 
 
 class TokenCodes:
-    """Map texts to strings with one code point a token; one object serves all texts that are compared."""
+    """Map texts to strings with one code point per token; one object serves all texts that are compared."""
 
     def __init__(self) -> None:
         self._codes: dict[str, str] = {}
 
     def encode(self, text: str) -> str:
-        """Return `text` as one code point a token."""
+        """Return `text` as one code point per token."""
         codes = self._codes
         return "".join(
             codes.setdefault(token, chr(FIRST_CODE_POINT + len(codes))) for token in tokenize(text)

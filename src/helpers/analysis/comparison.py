@@ -178,7 +178,7 @@ def describe_transfer(gains: pd.DataFrame) -> str:
 
 
 def tabulate_gains(table: pd.DataFrame, name: str, title: str) -> pd.DataFrame:
-    """Return a corrected table of contrasts as a wide one to be read: one row a contrast, one column a
+    """Return a corrected table of contrasts as a wide one to be read: one row per contrast, one column per
     category of tasks, '+0.82 [0.50, 1.17]' with a star where it holds after the correction.
 
     Args:

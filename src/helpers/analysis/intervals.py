@@ -11,7 +11,7 @@ difference, and that of the seeds alone where they make all of it. `study bench`
 its level (`results/benchmarks/family_error.json`): with three and five seeds the family-wise error rate is at
 most 6 %. It is up to 9 % with two seeds, or where three seeds' effects are uniform and not normal.
 
-Samples are arrays of shape (..., seeds, units), one a task, where units are items or clusters of items;
+Samples are arrays of shape (..., seeds, units), one per task, where units are items or clusters of items;
 leading axes are separate estimates.
 """
 

@@ -71,8 +71,8 @@ def measure_signal(stack: np.ndarray) -> dict[str, float]:
 
 
 def list_ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of `signal_table` in long form for a figure, one row a ratio: endpoint, task, category,
-    against ('seeds' or 'items'), ratio; empty ratios are left out.
+    """Return a table of `signal_table` in long form for a figure, one row per ratio: endpoint, task,
+    category, against ('seeds' or 'items'), ratio; empty ratios are left out.
     """
     names = {column: name for name, column in RATIOS.items()}
     long = table.rename(columns=names).melt(

@@ -116,8 +116,8 @@ def draw_effect(scenario: Scenario, random: np.random.Generator, size: tuple[int
 def add_shift(
     scenario: Scenario, random: np.random.Generator, within: np.ndarray, shift: np.ndarray
 ) -> np.ndarray:
-    """Return scores: for losses the sum of all effects (nats a token); for the others whether the chance of a
-    score, moved by seed and cell, is reached, times what a score is worth.
+    """Return scores: for losses the sum of all effects (nats per token); for the others whether the chance of
+    a score, moved by seed and cell, is reached, times what a score is worth.
     """
     from scipy.special import ndtr
 

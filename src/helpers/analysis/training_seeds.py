@@ -111,8 +111,8 @@ def spread_by_recipe(runs: pd.DataFrame) -> pd.DataFrame:
     beside what tuning gains: on held-out rows of the category tuned on, or of all for a mixture.
 
     Args:
-        runs: one row a model: batches, batch_size, learning_rate (the recipe), cell, seed, and the loss on
-            held-out rows of each category (`<category>_rows`, nats a token); one row for the base model.
+        runs: one row per model: batches, batch_size, learning_rate (the recipe), cell, seed, and the loss on
+            held-out rows of each category (`<category>_rows`, nats per token); one row for the base model.
 
     Returns:
         The recipe, trained_on, n_seeds, gain (the base model's loss minus the mean of the seeds), spread

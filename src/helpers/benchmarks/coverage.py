@@ -19,7 +19,7 @@ from helpers.records import BASE
 from helpers.study.cells import PAIRS, SINGLES
 
 BATCH = 100
-N_LATTICES = {12: 4000, 48: 4000, 200: 500}  # simulated, by items a task
+N_LATTICES = {12: 4000, 48: 4000, 200: 500}  # simulated, by items per task
 N_ONE, N_BETTER, N_DRAWN = 2000, 1000, 300  # lattices of the other measures
 SEEDS = (3, 5)
 EFFECTS = dict(zip(CELLS, (0.0, 0.1, 0.04, -0.02, 0.12, 0.03, 0.0), strict=True))
@@ -46,7 +46,7 @@ def measure_coverage() -> Iterator[Measured]:
 
 def list_scenarios() -> list[Scenario]:
     """Return the scenarios that families are tested on: every kind of scores and spread of seeds with a dozen
-    items a task, the hard ones with more.
+    items per task, the hard ones with more.
     """
     few = [
         Scenario(kind, 12, **spread) for kind in (RIGHT, ZEROS, HEAVY, SKEWED) for spread in SPREADS + UNLIKE

@@ -47,8 +47,8 @@ TUNED = (
 
 
 def write_model(folder: Path, shape: str, seed: int = 0) -> None:
-    """Write config, tokenizer and random bfloat16 weights, one file a layer, so that no more than a layer is
-    in memory.
+    """Write config, tokenizer and random bfloat16 weights, one file per layer, so that no more than a layer
+    is in memory.
     """
     import torch
     from safetensors.torch import save_file
@@ -141,7 +141,7 @@ def measure(name: str, arguments: Sequence[str], kill_at: str = "") -> dict[str,
 
 
 def go_through(folder: Path, shape: str) -> list[dict[str, Any]]:
-    """Take a random model through all steps; returns one row a step.
+    """Take a random model through all steps; returns one row per step.
 
     Raises:
         StudyError: a step failed or took more than 24 GB, or the estimate of tuning missed its peak by more

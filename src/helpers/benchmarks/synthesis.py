@@ -102,7 +102,7 @@ def time_novelty() -> Measured:
 
 
 def ask_once(url: str, n_rows: int) -> dict[str, float]:
-    """Synthesise `n_rows` rows in this process; returns requests a second while all slots were busy, their
+    """Synthesise `n_rows` rows in this process; returns requests per second while all slots were busy, their
     number, and the peak of memory in MiB.
     """
     from helpers.provider.ledger import ProviderLimits
@@ -119,7 +119,7 @@ def ask_once(url: str, n_rows: int) -> dict[str, float]:
 
 
 def time_client() -> Measured:
-    """Compare requests a second with what the slots could do at best; the peak of memory at a tenth of the
+    """Compare requests per second with what the slots could do at best; the peak of memory at a tenth of the
     rows and at all of them stands beside it.
     """
     runs = {}

@@ -71,7 +71,7 @@ def find_tuning(study: Study) -> Run:
 
 
 def read_loss(study: Study) -> pd.DataFrame:
-    """Return the log of that tuning, one row a step."""
+    """Return the log of that tuning, one row per step."""
     return pd.read_csv(find_tuning(study).file(LOG))
 
 

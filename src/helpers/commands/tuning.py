@@ -44,7 +44,7 @@ Tasks = Annotated[
         "Empty: none."
     ),
 ]
-NItems = Annotated[int, typer.Option(help="Test items a task, at most.")]
+NItems = Annotated[int, typer.Option(help="Test items per task, at most.")]
 Start = Annotated[
     Path | None,
     typer.Option(
@@ -123,7 +123,7 @@ def show_prompt(settings: TuningSettings, instructions: Path) -> str:
 
 
 def score_adapter(evaluation: EvaluationSettings, run: Run) -> pd.DataFrame:
-    """Return the scores of base and tuned model with intervals, one row a task and model."""
+    """Return the scores of base and tuned model with intervals, one row per task and model."""
     from helpers.analysis.statistics import score_tasks
     from helpers.records import BASE
 

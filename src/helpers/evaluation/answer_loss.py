@@ -54,14 +54,14 @@ def measure_answer_loss(
 
     Args:
         settings: model, tasks, number format.
-        n_items: items a task, at most.
+        n_items: items per task, at most.
         adapter: a tuning run or the folder of an adapter; None for the model as it is.
         data: folder of the user's files; None for the embedded files, or the hub.
         base: the loaded model, shared by several measurements; None to load it where it is needed.
 
     Returns:
-        A run a task with `losses.jsonl`, one row an item: task, category, item, words and stop (nats), tokens
-        and bytes (of the words), choice and calibrated (nats; None where the task has no options).
+        A run per task with `losses.jsonl`, one row per item: task, category, item, words and stop (nats),
+        tokens and bytes (of the words), choice and calibrated (nats; None where the task has no options).
 
     Raises:
         StudyError: the model's tokenizer has no end of text, a reference is empty, or a loss is no number.
@@ -186,7 +186,7 @@ def _describe_item(
 
 
 def read_answer_losses(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return one row an item of several runs: task, category, item, words, stop, tokens, bytes, choice,
+    """Return one row per item of several runs: task, category, item, words, stop, tokens, bytes, choice,
     calibrated.
     """
     import pandas as pd

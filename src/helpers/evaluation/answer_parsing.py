@@ -29,8 +29,8 @@ def parse_medications(response: str) -> list[tuple[str, str]]:
 
 
 def parse_mentions(response: str) -> list[str]:
-    """Return the mentions of a response, one a line, as `normalize_mention` leaves them; a line of more than
-    15 words is prose and counts as none.
+    """Return the mentions of a response, one per line, as `normalize_mention` leaves them; a line of more
+    than 15 words is prose and counts as none.
     """
     mentions = [normalize_mention(BULLET.sub("", line)) for line in first_part(response).splitlines()]
     return [mention for mention in mentions if mention and len(mention.split()) <= MAX_MENTION_WORDS]

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def lay_out_answers(
     settings: EvaluationSettings, items: pd.DataFrame, data: Path | None = None
 ) -> pd.DataFrame:
-    """Return one row an item: task, item, asked, reference, and for each model its response and its score
+    """Return one row per item: task, item, asked, reference, and for each model its response and its score
     (0..1).
 
     Args:
         settings: the evaluation whose items these are.
-        items: one row an item and model, as `read_items` returns them.
+        items: one row per item and model, as `read_items` returns them.
         data: folder of the user's files, as for `evaluate`.
     """
     import pandas as pd

@@ -1,8 +1,8 @@
 """Concept F1: do a text and its reference name the same clinical concepts?
 
 The lexicon (`seeds/concepts.txt`) was written for this study from the words of its own seed tasks and
-benchmark: one concept a line, its spellings divided by bars. It is small and knows nothing of negation or of
-texts that name other things; scores of different lexicons cannot be compared.
+benchmark: one concept per line, its spellings divided by bars. It is small and knows nothing of negation or
+of texts that name other things; scores of different lexicons cannot be compared.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def convert_ncbi_disease(row: RawRow) -> Items:
 
 
 def convert_maccrobat(row: RawRow) -> Items:
-    """MACCROBAT: a case report with spans of medications; one item a line of the report (a sentence) that
+    """MACCROBAT: a case report with spans of medications; one item per line of the report (a sentence) that
     names any.
     """
     text = row.get("full_text") or row["text"]

@@ -51,7 +51,7 @@ def measure_held_out(
 
     Args:
         settings: model, number format.
-        n_rows: rows a category, at most.
+        n_rows: rows per category, at most.
         adapter: a tuning run or the folder of an adapter; None for the model as it is.
         rows: held-out rows (JSONL).
         max_tokens: longest row; longer ones are left out, as in tuning.

@@ -182,7 +182,7 @@ def read_file(path: Path) -> Iterator[RawItem]:
 
 
 def read_json(text: str) -> Iterator[RawItem]:
-    """Yield the rows of a JSON file: a list, a mapping from id to row, or one row a line."""
+    """Yield the rows of a JSON file: a list, a mapping from id to row, or one row per line."""
     try:
         whole = json.loads(text)
     except json.JSONDecodeError as error:

@@ -17,7 +17,7 @@ class EvaluationSettings:
     dtype: str = parameter(
         "auto", "number format of the weights: float32, bfloat16, or auto (bfloat16 on a GPU)"
     )
-    n_items: int = parameter(12, "test items a task, at most; the same for every model", minimum=2)
+    n_items: int = parameter(12, "test items per task, at most; the same for every model", minimum=2)
     choice_scoring: str = parameter(
         "text", "choice tasks by the options' 'text', not listed, or by the 'letter' of listed ones"
     )

@@ -55,7 +55,7 @@ def evaluate(
         base: the loaded model, shared by several evaluations; None to load it where it is needed.
 
     Returns:
-        A run with `items.jsonl`: one row an item, with the model's answer, its score in 0..1, whether it
+        A run with `items.jsonl`: one row per item, with the model's answer, its score in 0..1, whether it
         could be parsed, and the task's further measures.
     """
     task_runs = prepare_task_runs(settings, data)
@@ -197,7 +197,7 @@ def evaluate_adapters(
 
 
 def read_items(runs: Mapping[str, Run], measured: Mapping[str, Sequence[Run]] | None = None) -> pd.DataFrame:
-    """Return one row an item and model: cell (the model's name), task, category, item, difficulty, score
+    """Return one row per item and model: cell (the model's name), task, category, item, difficulty, score
     (0..1), parsed, response, further measures.
 
     Args:
@@ -217,7 +217,7 @@ def read_items(runs: Mapping[str, Run], measured: Mapping[str, Sequence[Run]] | 
 
 
 def read_measured(run: Run) -> pd.DataFrame:
-    """Return what a run has measured of answers, one row an item: task, item, and its measures; no row where
+    """Return what a run has measured of answers, one row per item: task, item, and its measures; no row where
     no task has generated texts.
     """
     import pandas as pd

@@ -87,17 +87,17 @@ def answer_choice(item: ChoiceItem) -> str:
 
 
 def answer_medications(item: MedicationItem) -> str:
-    """Return one line a medication, `name: status`."""
+    """Return one line per medication, `name: status`."""
     return "\n".join(f"{medication.forms[0]}: {medication.status}" for medication in item.gold)
 
 
 def answer_mentions(item: MentionsItem) -> str:
-    """Return one line a mention."""
+    """Return one line per mention."""
     return "\n".join(mention.forms[0] for mention in item.gold)
 
 
 def list_options(item: ChoiceItem, turn: int = 0) -> str:
-    """Return the options with their letters, one a line, in an order turned `turn` places: option `turn`
+    """Return the options with their letters, one per line, in an order turned `turn` places: option `turn`
     comes first.
     """
     turned = item.options[turn:] + item.options[:turn]

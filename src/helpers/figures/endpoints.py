@@ -28,8 +28,8 @@ MARKERS = "osD"
 
 
 def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axes:
-    """Draw the gains in each part of the loss, each part a panel with its own axis: one row a category of
-    tasks, one mark a category of training rows, or a kind of them; the tasks' own category is filled.
+    """Draw the gains in each part of the loss, each part a panel with its own axis: one row per category of
+    tasks, one mark per category of training rows, or a kind of them; the tasks' own category is filled.
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 5.2), layout="constrained")

@@ -18,7 +18,7 @@ def plot_differences(table: pd.DataFrame, ax: Axes) -> Axes:
     0.05 after Holm's correction.
 
     Args:
-        table: task, category, estimate, low, high, p_holm, one row a task.
+        table: task, category, estimate, low, high, p_holm, one row per task.
         ax: where to draw.
     """
     for category, rows in table.reset_index(drop=True).groupby("category", sort=False):

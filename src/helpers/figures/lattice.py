@@ -40,7 +40,8 @@ TALL_BOX = 0.85  # inches of the place of a box whose names take a line each
 
 
 def plot_panels(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw score against cell, one panel a task, as the paper's Figure 2 does; each panel has its own scale.
+    """Draw score against cell, one panel per task, as the paper's Figure 2 does; each panel has its own
+    scale.
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 8.4), layout="constrained")
@@ -72,9 +73,9 @@ def plot_panels(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_lattice(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
-    """Draw the lattice of subsets, one panel a category of tasks: from the base model on the left, each line
-    adds a category; colours are gains over base. With more than three categories the names take a line each
-    and the figure becomes as high as they need.
+    """Draw the lattice of subsets, one panel per category of tasks: from the base model on the left, each
+    line adds a category; colours are gains over base. With more than three categories the names take a line
+    each and the figure becomes as high as they need.
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 8.4), layout="constrained")
@@ -171,8 +172,8 @@ def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
 
 
 def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
-    """Draw how each quantity grows with the number of rows, in small panels: one column a quantity, one row a
-    category of tasks (the paper's Figure 3 for the first).
+    """Draw how each quantity grows with the number of rows, in small panels: one column per quantity, one row
+    per category of tasks (the paper's Figure 3 for the first).
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 6), layout="constrained")

@@ -85,8 +85,9 @@ def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_intervals(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
-    """Draw estimates with intervals below each other, one panel a category of tasks, each with its numbers on
-    the same line (forest plot). Pale: the interval includes zero. Ringed: it holds after Holm's correction.
+    """Draw estimates with intervals below each other, one panel per category of tasks, each with its numbers
+    on the same line (forest plot). Pale: the interval includes zero. Ringed: it holds after Holm's
+    correction.
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 4.2), layout="constrained")
@@ -104,7 +105,7 @@ def plot_intervals(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axe
 
 
 def plot_transfer(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
-    """Draw the transfer matrix as panels, one a category of tasks: the gain over base of every model with
+    """Draw the transfer matrix as panels, one per category of tasks: the gain over base of every model with
     its interval, what was tuned on that category alone stressed.
 
     Example:
@@ -124,8 +125,8 @@ def plot_transfer(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes
 
 
 def plot_task_gains(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
-    """Draw the gain over the base model on each task, one panel a category of tasks, one mark what the model
-    was tuned on; that category's own rows are stressed.
+    """Draw the gain over the base model on each task, one panel per category of tasks, one mark per
+    category that the model was tuned on; the tasks' own category is stressed.
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 6.4), layout="constrained")

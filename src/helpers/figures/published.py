@@ -237,7 +237,7 @@ def plot_share_of_full_gain(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def plot_size_curves(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the gain over the base model against the number of training rows, one small panel a task, each
+    """Draw the gain over the base model against the number of training rows, one small panel per task, each
     with its own scale.
 
     Args:

@@ -17,7 +17,9 @@ LONGEST_DELAY_SECONDS = 60.0
 LONGEST_ORDERED_DELAY_SECONDS = 300.0
 SPREAD = 0.25  # requests that were held back leave again over a quarter of the delay, not all at once
 MAX_DOUBLINGS = 10
-N_TRUSTED = 3  # refusals a slot, with no answer between them, after which a server's own delays are too short
+N_TRUSTED = (
+    3  # refusals per slot, with no answer between them, after which a server's own delays are too short
+)
 TELL_SECONDS = 5.0  # a longer wait is explained
 TELL_AGAIN_SECONDS = 30.0
 

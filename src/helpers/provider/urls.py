@@ -1,4 +1,4 @@
-"""Addresses of servers: checked before anything is sent, shown without secrets, one account a server."""
+"""Addresses of servers: checked before anything is sent, shown without secrets, one account per server."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Endpoints: what the cells of the grid are compared by.
 
-Losses are in nats a token. One unit for all of them: a difference of 0.1 nats a token means that each token
-of the right answer became exp(0.1) = 1.1 times as likely, on whatever task, so that tasks can be averaged.
-All tables hold the log-likelihood, which is minus the loss, so that more is better as it is with scores: a
-gain of 0.1 is a loss that fell by 0.1.
+Losses are in nats per token. One unit for all of them: a difference of 0.1 nats per token means that each
+token of the right answer became exp(0.1) = 1.1 times as likely, on whatever task, so that tasks can be
+averaged. All tables hold the log-likelihood, which is minus the loss, so that more is better as it is with
+scores: a gain of 0.1 is a loss that fell by 0.1.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Endpoint:
 
 
 ENDPOINTS = {
-    LOSS: Endpoint("Loss", "nats a token", ("words", "stop"), per_token=True),
+    LOSS: Endpoint("Loss", "nats per token", ("words", "stop"), per_token=True),
     "stop": Endpoint("Stop", "nats", ("stop",)),
-    "words": Endpoint("Words", "nats a token", ("words",), per_token=True),
+    "words": Endpoint("Words", "nats per token", ("words",), per_token=True),
     "choice": Endpoint("Choice", "nats", ("choice",), tasks_only=True),
     "calibrated": Endpoint("Choice, calibrated", "nats", ("calibrated",), tasks_only=True),
     SCORE: Endpoint("Score", "score, 0 to 1", tasks_only=True),
@@ -63,9 +63,9 @@ class LossSettings:
     held_out_share: float = parameter(
         0.15, "share of the requests (of the rows, in a file of one's own) kept out of training", 0, 0.5
     )
-    n_held_out: int = parameter(40, "held-out rows a category, at most, whose loss is measured", minimum=2)
+    n_held_out: int = parameter(40, "held-out rows per category, at most, whose loss is measured", minimum=2)
     n_loss_items: int = parameter(
-        12, "test items a task, at most, whose right answer's loss is measured", minimum=2
+        12, "test items per task, at most, whose right answer's loss is measured", minimum=2
     )
 
     def check_names(self) -> None:
@@ -81,7 +81,7 @@ def loss_to_score(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = R
     take this column: it is the log-likelihood, of which more is better.
 
     Args:
-        losses: one row an item and model with words, stop (nats), tokens (of the words), choice, calibrated.
+        losses: one row per item and model with words, stop (nats), tokens (of the words), choice, calibrated.
         endpoint: `loss`: words and stop over all tokens, the end of text included; `words`: over their
             tokens; `stop`; `choice`: among the options; `calibrated`: the same, the options' prior taken off.
         weighting: 'rows': the mean over items, each counting the same; 'tokens': each token counting the

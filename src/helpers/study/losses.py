@@ -1,6 +1,6 @@
 """The losses of the grid's cells, measured or read back from the small tables that `results/` keeps.
 
-A table of losses has one row an item, cell and training seed: cell, seed, task, category, item, words and
+A table of losses has one row per item, cell and training seed: cell, seed, task, category, item, words and
 stop (nats), tokens and bytes (of the words), choice and calibrated (nats; none where there are no options).
 Held-out rows of category c are the task `held_out_c`.
 """
@@ -61,7 +61,7 @@ def measure_cell(study: Study, plan: CellPlan, with_tasks: bool = True) -> tuple
 
 
 def read_cell(study: Study, runs: Sequence[Run]) -> pd.DataFrame:
-    """Return the losses of one cell, one row an item; rows of categories outside the lattice are left out."""
+    """Return the losses of one cell, one row per item, without categories outside the lattice."""
     import pandas as pd
 
     of_rows, of_tasks = (runs[:1], runs[1:]) if study.held_out_file else ([], runs)
@@ -86,7 +86,7 @@ def stack_seeds(tables: dict[CellPlan, pd.DataFrame]) -> pd.DataFrame:
 
 def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None:
     """Write the losses of stored cells as tables without any text: `items.csv` (task, item, category, tokens,
-    bytes), a table of each of words, stop, choice and calibrated (a column a cell), `cells.csv` (what each
+    bytes), a table of each of words, stop, choice and calibrated (a column per cell), `cells.csv` (what each
     cell was and cost) and `manifest.json`. Cells that the folder holds already stay.
 
     Raises:
@@ -176,7 +176,7 @@ def _check_same(manifest: dict[str, Any], folder: Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class LossTables:
-    """Losses read back: `values` by name (a column a cell's id), `items`, `cells`, `manifest`."""
+    """Losses read back: `values` by name (a column per cell id), `items`, `cells`, `manifest`."""
 
     values: dict[str, pd.DataFrame]
     items: pd.DataFrame

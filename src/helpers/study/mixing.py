@@ -70,7 +70,7 @@ def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
     Args:
         study: whose rows have two categories or more, and of which some are held out.
         cell_rows: rows of a small cell.
-        n_seeds: training seeds a cell.
+        n_seeds: training seeds per cell.
 
     Raises:
         StudyError: there are too few rows of a category, or too few or too many categories.
@@ -186,8 +186,8 @@ def choose_typical(rows: Sequence[tuple[Instruction, int]], n: int) -> list[Inst
 
 
 def measure_pace(settings: TuningSettings, rows: Sequence[EncodedRow]) -> tuple[float, float]:
-    """Return tokens a second of a tuning step and of a reading without gradients, each measured once on a few
-    rows after a first try.
+    """Return tokens per second of a tuning step and of a reading without gradients, each measured once on a
+    few rows after a first try.
     """
     import torch
 
@@ -238,8 +238,8 @@ def read_mixtures(tables: LossTables, categories: Iterable[str]) -> pd.DataFrame
 def lay_out(
     table: pd.DataFrame, name: str, n_rows: int, seed: float | None, categories: Iterable[str]
 ) -> pd.DataFrame:
-    """Return the held-out rows of a cell's losses: n_* (training rows), seed, category, id, and loss (nats a
-    token, end of text included).
+    """Return the held-out rows of a cell's losses: n_* (training rows), seed, category, id, and loss (nats
+    per token, end of text included).
     """
     held = table[table["task"].str.startswith("held_out_")]
     loss = (held["words"] + held["stop"]) / (held["tokens"] + 1)

@@ -55,7 +55,7 @@ def export_grid(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
     Args:
         study: of the grid.
         plans: stored cells.
-        folder: gets `scores.csv` (task, item, then a column a cell), `measures.csv` (all measures of each
+        folder: gets `scores.csv` (task, item, then a column per cell), `measures.csv` (all measures of each
             item), `cells.csv`, and `manifest.json`.
 
     Raises:
@@ -126,7 +126,7 @@ def read_whole_table(path: Path) -> pd.DataFrame:
 
 def list_measures(items: pd.DataFrame) -> pd.DataFrame:
     """Return the measures of each item beside its score: id (of the cell), task, item, parsed, then one
-    column a measure that any task has.
+    column per measure that any task has.
     """
     known = (name for name in (*MEASURES, *COUNTS) if name in items)
     present = [name for name in known if items[name].notna().any()]
@@ -142,7 +142,7 @@ def _widen(items: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_cells(plans: Sequence[CellPlan], cells: dict[str, Cell], items: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a cell and task: id, cell, n_rows, seed, task, n_items, unparsed, and of the cell
+    """Return one row per cell and task: id, cell, n_rows, seed, task, n_items, unparsed, and of the cell
     tokens, seconds, commit and time of its making.
     """
     import pandas as pd
@@ -230,10 +230,10 @@ class Reference:
     """A grid read back from its tables.
 
     Attributes:
-        items: one row an item, cell and seed: id (the cell's, under which `cells` holds it),
+        items: one row per item, cell and seed: id (the cell's, under which `cells` holds it),
             cell, seed, task, category, item, score (0..1), parsed (share of the cell's answers to the task);
             only seeds whose every cell is there.
-        cells: one row a cell and task, as `describe_cells` gives it.
+        cells: one row per cell and task, as `describe_cells` gives it.
         manifest: settings, sources, versions.
     """
 

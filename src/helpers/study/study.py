@@ -205,7 +205,7 @@ class Study:
         )
 
     def collect_items(self, names: Iterable[str]) -> pd.DataFrame:
-        """Return the scores of all items of several cells, one row an item and cell."""
+        """Return the scores of all items of several cells, one row per item and cell."""
         return collect_items(self.run_cells(names))
 
     def plan_cells(self, names: Iterable[str], n_rows: int | None = None) -> list[CellPlan]:
@@ -291,7 +291,7 @@ class Study:
         return cells
 
     def collect_grid(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
-        """Return the scores of all items of several cells under every training seed, one row an item, cell
+        """Return the scores of all items of several cells under every training seed, one row per item, cell
         and seed.
         """
         return collect_seeds(self.run_grid(names, n_rows))
@@ -299,7 +299,7 @@ class Study:
     def collect_losses(
         self, names: Iterable[str], n_rows: int | None = None, with_tasks: bool = True
     ) -> pd.DataFrame:
-        """Return the losses of several cells under every training seed, one row an item, cell and seed
+        """Return the losses of several cells under every training seed, one row per item, cell and seed
         (`helpers.study.losses`); cells are tuned and measured where they are not stored. Without the tasks,
         held-out rows alone.
         """
@@ -343,7 +343,7 @@ class Study:
 
     @cached_property
     def endpoint_items(self) -> pd.DataFrame:
-        """The endpoint of the lattice and its controls, one row an item, cell and seed."""
+        """The endpoint of the lattice and its controls, one row per item, cell and seed."""
         return self.collect_endpoint([*self.grid.lattice_cells, *self.grid.control_cells])
 
     def collect_sizes(self) -> dict[int, pd.DataFrame]:

@@ -32,7 +32,7 @@ def describe_adapter(
         settings: the run's TuningSettings.
         inputs: sha256 of the instruction file, and what identifies the model.
         facts: those of the run's manifest.
-        log: one entry a step, with its loss (nats per response token).
+        log: one entry per step, with its loss (nats per response token).
         scores: rows with task, metric, cell, estimate, low, high, n; empty where the adapter was not
             evaluated.
     """

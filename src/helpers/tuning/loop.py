@@ -33,7 +33,7 @@ def take_steps(
     checkpoint: Path,
     processes: PartialState,
 ) -> tuple[list[dict[str, Any]], float]:
-    """Take the optimiser steps of a run that its checkpoint lacks; return the log, one entry a step, and
+    """Take the optimiser steps of a run that its checkpoint lacks; return the log, one entry per step, and
     the seconds of all steps, those before a kill included.
     """
     import torch

@@ -157,7 +157,7 @@ def estimate_memory(
 
 
 def count_kept_bytes(size: ModelSize, bytes_each: int) -> int:
-    """Return how many bytes a token one layer keeps for the backward pass.
+    """Return how many bytes per token one layer keeps for the backward pass.
 
     In bfloat16 peft turns the input of every adapter to float32, and the norms do so too, which makes up for
     half of what the narrower numbers save.

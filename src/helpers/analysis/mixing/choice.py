@@ -61,11 +61,11 @@ class Recommendation:
 
     Attributes:
         rows: training rows by category.
-        table: one row a mixture to compare with: mixture, loss (nats a token, expected), gain (loss of that
-            mixture minus that of the recommended one), low, high (interval of the gain, for all mixtures at
-            once, so that the choice of the best is paid for).
+        table: one row per mixture to compare with: mixture, loss (nats per token, expected), gain (loss of
+            that mixture minus that of the recommended one), low, high (interval of the gain, for all mixtures
+            at once, so that the choice of the best is paid for).
         shares: for each category the range (low, high) of its share in the best mixture over the draws.
-        mixtures: one row a mixture all over the simplex: share_* (of each category), loss, tied (whether it
+        mixtures: one row per mixture all over the simplex: share_* (of each category), loss, tied (whether it
             may be as good as the recommended one).
         loss, low, high: expected loss of the recommended mixture with its interval.
         extrapolates: whether there are more rows than in any cell of the fit.

@@ -20,7 +20,7 @@ def fit_law(law: Law, losses: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
     Args:
         law: to be fitted to its own cells.
-        losses: of the cells (nats a token).
+        losses: of the cells (nats per token).
         weights: of the cells, such as their number of training seeds.
     """
     from scipy.optimize import least_squares

@@ -185,8 +185,8 @@ def compare_gains(tables: LossTables, found: Recommendation) -> pd.DataFrame:
     measured.
 
     Returns:
-        mixture, cell, predicted (nats a token), then of the measured gain, paired on held-out rows and seeds:
-        estimate, low, high, p, p_holm (of the mixtures that are there), n, n_seeds; empty where the
+        mixture, cell, predicted (nats per token), then of the measured gain, paired on held-out rows and
+        seeds: estimate, low, high, p, p_holm (of the mixtures that are there), n, n_seeds; empty where the
         recommended mixture is not there yet.
     """
     import pandas as pd

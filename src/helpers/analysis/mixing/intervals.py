@@ -41,7 +41,7 @@ class Fit:
     noise: float
 
     def predict(self, counts: np.ndarray) -> np.ndarray:
-        """Return the loss (nats a token) of cells, shape (cells,)."""
+        """Return the loss (nats per token) of cells, shape (cells,)."""
         return self.law.predict(self.parameters, counts)
 
     def predict_draws(self, counts: np.ndarray) -> np.ndarray:

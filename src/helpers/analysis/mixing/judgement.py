@@ -22,8 +22,8 @@ def leave_out(losses: Losses, laws: Iterable[str] = tuple(LAWS)) -> pd.DataFrame
     and every number of rows.
 
     Returns:
-        One row a law, category of held-out rows, and cell left out: law, category, kind ('mixture' or
-        'size'), n_* (training rows), observed, predicted (nats a token), error (% of the observed loss).
+        One row per law, category of held-out rows, and cell left out: law, category, kind ('mixture' or
+        'size'), n_* (training rows), observed, predicted (nats per token), error (% of the observed loss).
     """
     import pandas as pd
 
@@ -97,7 +97,7 @@ def choose_law(judged: pd.DataFrame, kind: str = "mixture") -> str:
 
 def tabulate_predictions(losses: Losses, fits: Mapping[str, Fit], left_out: pd.DataFrame) -> pd.DataFrame:
     """Return what a law predicts beside what was observed: category, kind ('fitted', or 'mixture' and 'size'
-    where the law was fitted without them), observed, predicted (nats a token).
+    where the law was fitted without them), observed, predicted (nats per token).
     """
     import pandas as pd
 

@@ -28,7 +28,7 @@ from itertools import product
 
 import numpy as np
 
-LARGEST_LOSS = 100.0  # nats a token; no tuned model comes near
+LARGEST_LOSS = 100.0  # nats per token; no tuned model comes near
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Law:
         raise NotImplementedError
 
     def predict(self, parameters: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Return the loss (nats a token) of cells with some training rows, shape (..., cells)."""
+        """Return the loss (nats per token) of cells with some training rows, shape (..., cells)."""
         raise NotImplementedError
 
     def derive(self, parameters: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ class Losses:
         categories: of the training rows.
         targets: categories of the held-out rows.
         counts: training rows, shape (cells, categories).
-        values: loss (nats a token), shape (targets, cells, seeds); nan where a cell lacks a seed.
+        values: loss (nats per token), shape (targets, cells, seeds); nan where a cell lacks a seed.
         items: for each target the loss on each held-out row, shape (cells, seeds, items); empty where the
             rows are not known.
     """
@@ -61,10 +61,10 @@ def build_loss_arrays(table: pd.DataFrame) -> Losses:
     """Return the losses of cells from a table; cells with the same training rows are one cell.
 
     Args:
-        table: seed (anything for the untuned model), n_* (training rows, a column a category), category (of
-            held-out rows), loss (nats a token); one row a cell, seed and category, or, with a column id, one
-            row a held-out row. The loss of a cell is the mean over its held-out rows. Without id, intervals
-            say nothing of other held-out rows.
+        table: seed (anything for the untuned model), n_* (training rows, a column per category), category (of
+            held-out rows), loss (nats per token); one row per cell, seed and category, or, with a column id,
+            one row per held-out row. The loss of a cell is the mean over its held-out rows. Without id,
+            intervals say nothing of other held-out rows.
 
     Raises:
         StudyError: a cell lacks a category of held-out rows, or some of them, or there are too few cells.

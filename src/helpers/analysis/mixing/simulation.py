@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WORTHS = {"qa": (0.3, 0.1), "ie": (0.5, 0.2), "gen": (0.15, 0.4)}  # of a row of each other category, in order
 FLOORS = {"qa": 1.0, "ie": 0.8, "gen": 1.5}
-NOISE, SEED_NOISE = 0.006, 0.004  # standard deviation (nats a token) of a run, and of a seed over all cells
+NOISE, SEED_NOISE = 0.006, 0.004  # standard deviation (nats per token) of a run, and of a seed over all cells
 ITEM_SPREAD, REST = 0.4, 0.1  # standard deviation between held-out rows, and of what is left of each
 MIXTURES = ((2, 1, 0), (2, 0, 1), (1, 2, 1), (4, 1, 1), (1, 1, 4), (1, 3, 0), (0, 1, 2), (1, 4, 1))
 UNSEEN = np.array([[150.0, 90.0, 60.0]])

@@ -103,8 +103,8 @@ def reading_error() -> float:
 
 
 def mean_figure2() -> pd.DataFrame:
-    """Return the mean score of Figure 2 over each category's tasks, one row a category, one column a cell;
-    sentence pairs are not in it.
+    """Return the mean score of Figure 2 over each category's tasks, one row per category, one column per
+    cell; sentence pairs are not in it.
     """
     return load_source("figure2").groupby(["category", "cell"])["score"].mean().unstack()
 

@@ -143,7 +143,7 @@ def add_judge_mean(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def pair_scores(table: pd.DataFrame, tuned: str = ALL) -> pd.DataFrame:
-    """Return base and tuned scores beside each other, one row a model, task and metric.
+    """Return base and tuned scores beside each other, one row per model, task and metric.
 
     Args:
         table: rows of one or more sources; models without a base are left out.
