@@ -137,7 +137,7 @@ class PromptFormat:
 
         if not tokenizer.chat_template:
             raise StudyError(
-                f"The tokenizer of {tokenizer.name_or_path!r} has no chat template, so that the model cannot "
+                f"The tokenizer of {tokenizer.name_or_path!r} has no chat template, so the model cannot "
                 "be asked as a chat model. Use prompt_format = 'alpaca', or a model that was tuned for chats."
             )
         system = [{"role": "system", "content": self.system}] if self.system else []

@@ -1,7 +1,7 @@
 """ROUGE-L between short texts, exact and fast.
 
 ROUGE-L F1 on tokens equals the normalised Indel similarity of the token sequences, which rapidfuzz computes
-with bit-parallel arithmetic. Each distinct token becomes one code point, so that a text is one short string.
+with bit-parallel arithmetic. Each distinct token becomes one code point, so a text is one short string.
 """
 
 from __future__ import annotations

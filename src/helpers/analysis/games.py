@@ -1,7 +1,7 @@
 """Categories as players: exact Shapley values and interaction indices over the lattice.
 
 For one category of tasks, v(S) is the mean score of the cell tuned on the subset S of categories, and v of no
-category the base model's. Every index here is a weighted sum of such cells, so that it gets its interval like
+category the base model's. Every index here is a weighted sum of such cells, so it gets its interval like
 any other contrast.
 """
 

@@ -1,7 +1,7 @@
 """How far an estimate can be off: variance, interval and p of a mean of several tasks' means, over items and
 training seeds.
 
-All seeds answer the same items, so that the two draws cross, and the variance of a mean has three parts:
+All seeds answer the same items, so the two draws cross, and the variance of a mean has three parts:
 seeds, items, and the remainder (Owen, 2007). A few seeds may agree by luck. Degrees of freedom that follow
 the share of each part (Satterthwaite, 1946) then rise into the hundreds, and the family-wise error rate of
 nine contrasts is 12 to 20 % with three seeds, where 5 % is meant. Here each part keeps its own degrees of
@@ -144,7 +144,7 @@ def compute_p(samples: Sequence[np.ndarray], of_seeds: Part | None = None) -> fl
     With fewer than ten units the signs of the units are flipped in every way (`flip_signs`), which supposes
     nothing of their spread; where the seeds' part is known, `student_p` is added, and the larger of the two
     counts. From ten units on it is `student_p`. It is never less than flips of the signs could show,
-    2^(1 - n), so that units that all agree are no more proof than units that nearly do.
+    2^(1 - n), so units that all agree are no more proof than units that nearly do.
 
     Args:
         samples: one array of shape (seeds, units) a task.
@@ -166,7 +166,7 @@ def flip_signs(samples: Sequence[np.ndarray]) -> float:
     least as far from zero as it is (Fisher's randomization test, 1935).
 
     Args:
-        samples: one array of shape (units,) a task; 2^units ways, so that they must be few.
+        samples: one array of shape (units,) a task; 2^units ways, so they must be few.
     """
     shares = np.concatenate([sample / len(sample) for sample in samples])
     ways = np.arange(2 ** len(shares))[:, None] >> np.arange(len(shares)) & 1

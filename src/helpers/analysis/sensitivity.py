@@ -27,7 +27,7 @@ def pool_seeds(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
     """Return each contrast on each category of tasks with its own interval and p, and beside them those from
     the variance between seeds pooled over all tuned cells that the contrasts weigh.
 
-    k cells of three seeds give 2 k degrees of freedom in place of 2, so that more is found. That holds where
+    k cells of three seeds give 2 k degrees of freedom in place of 2, so more is found. That holds where
     seeds move all cells alike and apart from each other. Where one cell varies more than the others, the
     error of a family is up to six times what it says, and where one seed moves all cells together up to twice
     (`results/benchmarks/family_error.json`): it is a sensitivity analysis and no result.

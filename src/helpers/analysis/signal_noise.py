@@ -1,7 +1,7 @@
 """Which tasks and endpoints decide anything: how far cells lie apart, against how far seeds and items move
 one cell (Heineman et al., 2025, "Signal and Noise").
 
-An endpoint is a table of items whose column `score` holds it. Everything here is a ratio or a rank, so that
+An endpoint is a table of items whose column `score` holds it. Everything here is a ratio or a rank, so
 endpoints of different units stand beside each other.
 """
 
@@ -94,7 +94,7 @@ def order_table(endpoints: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -> 
 
     Returns:
         endpoint, category, task, n_cells, rho (empty where an endpoint or the scores are the same for all
-        cells). Rows with task 'all' compare means over the tasks of a category, so that held-out rows of a
+        cells). Rows with task 'all' compare means over the tasks of a category, so held-out rows of a
         category predict its tasks; the others compare the same task.
     """
     import pandas as pd

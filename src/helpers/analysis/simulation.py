@@ -99,7 +99,7 @@ def draw_within(scenario: Scenario, random: np.random.Generator, shape: tuple[in
     drawn = {name: draw_effect(scenario, random, size) for name, size in parts.items()}
     base = CELLS.index(BASE)
     drawn["rest"][:, :, base] = drawn["rest"][:, :, base, :, :1]
-    if scenario.kind == SKEWED:  # tuning changes few items by much, so that differences are skewed too
+    if scenario.kind == SKEWED:  # tuning changes few items by much, so differences are skewed too
         drawn["cell_item"][:, :, base] = 0.0
     return sum(SHARES[name] ** 0.5 * effect for name, effect in drawn.items())
 

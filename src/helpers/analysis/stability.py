@@ -143,7 +143,7 @@ def describe_seeds(**tables: pd.DataFrame) -> str:
     """
     n_seeds = int(next(iter(tables.values()))["n_seeds"].iloc[0])
     if n_seeds == 1:
-        return "This run has one training seed, so that it cannot say what another would have shown."
+        return "This run has one training seed, so it cannot say what another would have shown."
     agreed = [
         f"{int((table['agree'] == n_seeds).sum())} of {len(table)} {name}" for name, table in tables.items()
     ]

@@ -1,7 +1,7 @@
 """Estimates with intervals: every comparison is a weighted sum of cells, paired on items and on training
 seeds.
 
-A contrast such as tuned minus base is formed within each item and seed first, so that items on which both
+A contrast such as tuned minus base is formed within each item and seed first, so items on which both
 agree add no noise; several tasks of a category weigh the same whatever their number of items. Items may carry
 a `cluster`, such as the document that they come from: then clusters are drawn in their place.
 
@@ -150,7 +150,7 @@ def weigh_spread(items: pd.DataFrame, weights: Mapping[str, float]) -> Part | No
     """Return the seeds' part of the variance of a weighted sum of cells, and its degrees of freedom, from the
     spread over seeds that the items carry; None where they carry none, or have several seeds of their own.
 
-    Seeds are taken to move cells apart from each other and the tasks of one cell together, so that standard
+    Seeds are taken to move cells apart from each other and the tasks of one cell together, so standard
     deviations of tasks are averaged.
 
     Args:
@@ -270,7 +270,7 @@ def contrast_by_category(
 
     Args:
         items: rows as of `grid.collect_items` or `grid.collect_seeds`; their column `category` counts, so
-            that tasks may have any name.
+            tasks may have any name.
         contrasts: weights of cells by the name of the contrast.
         level: of the intervals.
     """

@@ -64,7 +64,7 @@ def count_by_seeds(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
     base model, and false alarms, where a cell is compared with itself under other seeds. A run of one seed is
     judged twice: by its items alone, and with the spread of the seeds that it does not have.
 
-    Every choice of so many seeds among those there are is one run; runs share seeds, so that their means are
+    Every choice of so many seeds among those there are is one run; runs share seeds, so their means are
     surer than one run and less sure than as many independent ones.
 
     Args:

@@ -101,7 +101,7 @@ def best_part_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd
     than the better of its parts.
 
     It is the lesser of the steps v(AB) - v(A) and v(AB) - v(B), and its interval that of `combine_min`. The
-    better part is chosen after the fact, so that the estimate leans downwards.
+    better part is chosen after the fact, so the estimate leans downwards.
 
     Returns:
         contrast (the pair), tested_on, estimate, low, high.

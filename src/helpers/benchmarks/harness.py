@@ -35,7 +35,7 @@ def compare_with_harness(way: str) -> tuple[Callable[[], Any], Callable[[], Any]
     """Choices by the text of the options, or by the letter of listed ones; n is the number of items.
 
     Raises:
-        StudyError: the two do not choose alike, so that their times would say nothing.
+        StudyError: the two do not choose alike, so their times would say nothing.
     """
     from lm_eval.models.huggingface import HFLM
 
@@ -63,7 +63,7 @@ def compare_with_harness(way: str) -> tuple[Callable[[], Any], Callable[[], Any]
 
     if ours() != choose_theirs(task_runs, theirs(), harness, tokenizer):
         raise StudyError(
-            "Harness and study do not choose alike, so that their times say nothing. Run `pytest "
+            "Harness and study do not choose alike, so their times say nothing. Run `pytest "
             "tests/evaluation/test_harness.py`."
         )
     return ours, theirs, sum(len(task_run.items) for task_run in task_runs)

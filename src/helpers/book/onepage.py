@@ -12,7 +12,7 @@ def share_nodes(app: Sphinx) -> None:
     """Let the builder of one page write every node that the builder of pages can.
 
     Sphinx looks for a node's functions under the builder's name, and under its format only if nobody used the
-    name; sphinx-exercise does use it, so that the folded cells of MyST-NB would be unknown.
+    name; sphinx-exercise does use it, so the folded cells of MyST-NB would be unknown.
     """
     handlers = app.registry.translation_handlers
     handlers["singlehtml"] = handlers.get("html", {}) | handlers.get("singlehtml", {})

@@ -45,7 +45,7 @@ def score_tokens(
 
     The options follow the prompt in one sequence; a mask lets each see the prompt and itself alone, and its
     positions start where the prompt ends, so that every option scores as if it stood there alone. The last
-    token of an option predicts nothing that counts and is left out, so that options of one token, such as
+    token of an option predicts nothing that counts and is left out, so options of one token, such as
     letters, cost no more than the prompt. Scores do not depend on the batch. A model that such a mask does
     not serve reads every option after the prompt by itself.
 
@@ -117,7 +117,7 @@ def check_finite(likelihood: float) -> float:
     """Return the log-likelihood of an option.
 
     Raises:
-        StudyError: it is no number, so that the model's weights cannot be sound.
+        StudyError: it is no number, so the model's weights cannot be sound.
     """
     if not math.isfinite(likelihood):
         raise StudyError(

@@ -1,7 +1,7 @@
 """Where the items of the public sets come from: hub ids, files of the public release, licences. Nothing of
 them is stored in this project.
 
-Ids and addresses were read from the sets' pages and papers; they change more often than code, so that they
+Ids and addresses were read from the sets' pages and papers; they change more often than code, so they
 stand in this one table.
 """
 

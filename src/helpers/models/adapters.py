@@ -83,7 +83,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def is_plain(config: Mapping[str, Any]) -> bool:
-    """Say whether an adapter is LoRA's matrices and nothing beside them, so that no other weight of the base
+    """Say whether an adapter is LoRA's matrices and nothing beside them, so no other weight of the base
     is touched.
     """
     beside = [name for name in BESIDE_LORA if config.get(name) not in (None, False, "none", [], {})]

@@ -49,7 +49,7 @@ def enable_fast_matmul() -> str:
     to.
 
     Returns:
-        'bfloat16' where they round, else 'float32'. It changes results, so that fingerprints hold it.
+        'bfloat16' where they round, else 'float32'. It changes results, so fingerprints hold it.
     """
     import torch
 

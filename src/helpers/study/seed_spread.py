@@ -38,7 +38,7 @@ def add_spread(items: pd.DataFrame, measured: pd.DataFrame | None) -> pd.DataFra
     `statistics.weigh_spread` takes for the seeds' part of an interval.
 
     A cell that was not measured takes the largest variance of those that were. The variance is one of means
-    over items, and holds the noise of the items of each seed as well, so that intervals are rather too wide.
+    over items, and holds the noise of the items of each seed as well, so intervals are rather too wide.
 
     Args:
         items: of one seed, as `statistics.contrast` takes them; those of several come back as they are.

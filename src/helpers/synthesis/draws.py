@@ -10,7 +10,7 @@ def draw_seeds(seed_ids: Iterable[str], study_seed: int, request: int, n: int = 
     """Draw `n` of `seed_ids` for one request.
 
     Each id gets the sha256 of (study seed, request, id) as its rank, and the `n` smallest are drawn: uniform,
-    the same on every machine and Python version, independent of the order of the file, so that any request
+    the same on every machine and Python version, independent of the order of the file, so any request
     can be redone alone.
 
     Args:

@@ -17,7 +17,7 @@ class NoveltyIndex:
     """The instructions kept so far; says of each new one whether its ROUGE-L F1 against every KEPT one lies
     below a threshold.
 
-    Only kept ones count, so that the first of two near-duplicates stays. Two savings, both exact. First,
+    Only kept ones count, so the first of two near-duplicates stays. Two savings, both exact. First,
     texts of a and b words reach a threshold t only with t (a + b) / 2 words in common, whatever their order:
     an inverted index counts common words, leaving out the commonest few of the new text and asking for as
     many fewer (as prefix filters do; Chaudhuri et al., ICDE 2006), and what cannot reach the threshold is not

@@ -128,7 +128,7 @@ def write_rows(
 def plan_requests(
     settings: SynthesisSettings, seeds: Mapping[str, SeedTask]
 ) -> Iterator[tuple[int, tuple[str, ...], str]]:
-    """Yield number, seed ids and prompt of each request: a pure function of seeds and settings, so that any
+    """Yield number, seed ids and prompt of each request: a pure function of seeds and settings, so any
     can be redone alone.
     """
     for request in range(settings.n_requests):

@@ -1,6 +1,6 @@
 """Training rows and held-out rows: an instruction file in two, for the loss on rows that no model saw.
 
-Rows of one request were written side by side and resemble each other, so that whole requests are held out;
+Rows of one request were written side by side and resemble each other, so whole requests are held out;
 rows that name no request are held out one by one.
 """
 

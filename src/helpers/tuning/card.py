@@ -150,7 +150,7 @@ def _weights_note(model: str) -> list[str]:
         return []
     return [
         f"The hub knows the base as {name_upstream(model)}. The study's weights come from its quantised GGUF "
-        "file, so that numbers differ a little from those of the hub's.",
+        "file, so numbers differ a little from those of the hub's.",
         "",
     ]
 

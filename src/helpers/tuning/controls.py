@@ -106,7 +106,7 @@ def share_bins(lengths: Mapping[str, Sequence[int]], n_rows: int) -> Counter[int
     least = {b: min(counts[name][b] / len(lengths[name]) for name in lengths) for b in bins}
     total = sum(least.values())
     if not total:
-        raise StudyError("No length of response is found in every category, so that none can be matched.")
+        raise StudyError("No length of response is found in every category, so none can be matched.")
     exact = {b: n_rows * share / total for b, share in least.items()}
     quotas = Counter({b: int(value) for b, value in exact.items()})
     for b in sorted(bins, key=lambda b: quotas[b] - exact[b])[: n_rows - sum(quotas.values())]:

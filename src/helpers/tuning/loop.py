@@ -48,7 +48,7 @@ def take_steps(
             rate = learning_rate_at(step, len(steps), settings.learning_rate)
             torch.manual_seed(
                 (settings.training_seed * 1_000_003 + step) * n + rank
-            )  # dropout depends on the step alone, so that a resumed run repeats it
+            )  # dropout depends on the step alone, so a resumed run repeats it
             loss, n_tokens = take_step(model, optimizer, rows, rate, rank, n)
             check_loss(loss, step, rate)
             log.append(

@@ -110,7 +110,7 @@ def adopt_parent(settings: TuningSettings, parent: Path) -> TuningSettings:
 
 
 def measure_adapter(model: PeftModel) -> float:
-    """Return the largest norm of the adapter's B matrices; they start at zero, so that zero means that
+    """Return the largest norm of the adapter's B matrices; they start at zero, so zero means that
     nothing was learnt.
     """
     norms = [

@@ -27,7 +27,7 @@ def shard_layers(model: PeftModel) -> None:
     """Split the frozen weights of the model's layers over all processes; each layer is put together for as
     long as it computes (FSDP).
 
-    The adapter stays whole in every process, so that gradients, checkpoints and the saved adapter are as
+    The adapter stays whole in every process, so gradients, checkpoints and the saved adapter are as
     without sharding.
     """
     from torch.distributed.fsdp import fully_shard

@@ -127,7 +127,7 @@ def rotate_responses(rows: Sequence[EncodedRow]) -> list[EncodedRow]:
     """Give each row the response of the row after it, the last one that of the first: the control 'shuffled'.
 
     The control keeps prompts, responses and their lengths and takes away what joins them: what it still gains
-    is form. A prompt can meet a longer response than its own, so that a row may exceed `max_tokens`, by less
+    is form. A prompt can meet a longer response than its own, so a row may exceed `max_tokens`, by less
     than its double.
     """
     neighbours = [*rows[1:], *rows[:1]]
@@ -144,7 +144,7 @@ def encode_row(
     ends the response is part of it.
 
     Raises:
-        StudyError: the model has no token that ends a response, so that it could never learn to stop.
+        StudyError: the model has no token that ends a response, so it could never learn to stop.
     """
     prompt_ids = form.encode(tokenizer, Prompt(row.instruction, row.input))
     return EncodedRow([*prompt_ids, *form.encode_response(tokenizer, row.output)], len(prompt_ids))

@@ -108,7 +108,7 @@ def write_card(
     run: Run, settings: TuningSettings, folder: Path, scores: Sequence[Mapping[str, Any]] = ()
 ) -> None:
     """Write the card of a run's adapter into a folder: it describes the result and is no part of it, so
-    that other words in it make no tuning run again.
+    other words in it make no tuning run again.
     """
     import pandas as pd
 

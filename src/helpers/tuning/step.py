@@ -32,7 +32,7 @@ def take_step(
 ) -> tuple[float, int]:
     """Take one optimiser step on a batch.
 
-    The loss is the mean over all response tokens of the batch, so that it does not depend on how the batch is
+    The loss is the mean over all response tokens of the batch, so it does not depend on how the batch is
     cut into micro-batches or shared out among processes. Every process ends with the same gradients, and so
     with the same adapter.
 

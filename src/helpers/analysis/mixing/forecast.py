@@ -2,7 +2,7 @@
 given row counts was tuned; what its law predicts for mixtures and sizes that were tuned afterwards stands
 beside their losses.
 
-A training seed draws a cell's rows too and moves all cells alike, so that each cell is predicted from the
+A training seed draws a cell's rows too and moves all cells alike, so each cell is predicted from the
 lattice under the cell's own seeds.
 """
 
