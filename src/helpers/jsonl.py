@@ -85,7 +85,7 @@ def read_values(path: Path) -> Iterator[tuple[str, Any]]:
     Infinity) becomes null, half a surrogate pair a question mark.
 
     Raises:
-        StudyError: the file is missing or is not UTF-8, or a row is no JSON; names file and line.
+        StudyError: the file is missing or is not UTF-8, or a row is not JSON; names file and line.
     """
     if not path.is_file():
         raise StudyError(
@@ -114,7 +114,7 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield place and fields of each row of a file, as `read_values` takes it.
 
     Raises:
-        StudyError: besides, a row is no object, or the file has no rows.
+        StudyError: besides, a row is not an object, or the file has no rows.
     """
     place = ""
     for place, row in read_values(path):

@@ -23,7 +23,7 @@ def check_text(text: str) -> str:
 Text = Annotated[str, AfterValidator(check_text)]
 CATEGORIES: tuple[str, ...] = ("qa", "ie", "gen", "other")
 BASE, ALL, SHUFFLED, GENERAL = "base", "all", "shuffled", "general"
-RESERVED = (BASE, ALL, SHUFFLED, GENERAL)  # names of cells that are no category
+RESERVED = (BASE, ALL, SHUFFLED, GENERAL)  # names of cells that are not categories
 NAME = r"\w[\w-]*"  # a category of a user's file: names of cells and files are made of it
 
 

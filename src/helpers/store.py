@@ -31,7 +31,7 @@ from helpers.progress import tell
 Arguments, Found = ParamSpec("Arguments"), TypeVar("Found")
 MANIFEST, LOCK, SEAL = "manifest.json", ".lock", "sha256"
 LOADED = "STUDY_LOADED"  # in the environment, which kernels and other processes that are started inherit
-# What a stage does where no result is stored. It is a context and no argument, since a cell is looked up by
+# What a stage does where no result is stored. It is a context, not an argument, since a cell is looked up by
 # the very calls that run it: some twenty functions between a command and its stages, properties of `Study`
 # among them, would hand an argument on that `run_stage` alone reads.
 _mode: ContextVar[Literal["compute", "load", "plan"]] = ContextVar("mode", default="compute")

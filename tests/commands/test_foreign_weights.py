@@ -192,8 +192,8 @@ def test_an_adapter_that_is_not_whole_is_refused(toy_model, adapter, change, tol
     ("text", "told"),
     [
         ("[1]", "must hold a JSON object, but a list"),
-        ("[" * 100_000, "is no JSON"),
-        ("{", "is no JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("{", "is not JSON"),
         ('{"peft_type": "MAGIC"}', "but 'MAGIC' was found"),
         ('{"peft_type": ["LORA"]}', "but ['LORA'] was found"),
         ('{"peft_type": "PROMPT_TUNING"}', "adapter"),

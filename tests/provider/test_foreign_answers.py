@@ -119,7 +119,7 @@ def test_an_answer_that_is_no_completion_ends_at_once(provider, answer, content,
     asked = answer(200, content, kind)
     result = synthesize(provider.url, n_parallel=1)
     assert_refused(result, message)
-    assert f"'toy' at {provider.url} answered with no completion" in result.stderr
+    assert f"'toy' at {provider.url} did not answer with a completion" in result.stderr
     assert len(asked) == 1
     assert (count_spent(provider.url) > 0) == is_booked
 

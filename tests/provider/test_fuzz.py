@@ -90,7 +90,7 @@ def count(prompt, completion):
     return {"prompt_tokens": prompt, "completion_tokens": completion}
 
 
-NO_JSON, NO_MESSAGE, BILLED = "its answer is no JSON", "its answer has no message", {"usage": (9, 9)}
+NO_JSON, NO_MESSAGE, BILLED = "its answer is not JSON", "its answer has no message", {"usage": (9, 9)}
 CALL = {"id": "x", "type": "function", "function": {"name": "label", "arguments": "{}"}}
 SHAPES = {
     "a stream of events": (b'data: {"choices": []}\n\ndata: [DONE]\n', "a stream of events"),

@@ -345,7 +345,7 @@ def test_an_error_in_place_of_a_completion_is_told_and_not_booked(provider, monk
     change_answers(provider, monkeypatch, lambda body, response: error)
     with pytest.raises(PendingError):
         synthesize(settings(provider), LIMITS)
-    with pytest.raises(StudyError, match="no completion but with an error: no such model"):
+    with pytest.raises(StudyError, match="did not answer with a completion but with an error: no such model"):
         synthesize(settings(provider), LIMITS)
     assert describe_account(provider) == "0 tokens spent so far"
 

@@ -3,7 +3,7 @@ and whether they go the same way.
 
 Only directions compare. The paper's gains are those of a model of seven billion parameters with thousands of
 rows. Its generation tasks are measured by GPT-4 (1 to 5, here by its span) or by automatic measures, ours by
-ROUGE-L, so `scale` names the measure of each gain. Its bars are reading errors and no intervals.
+ROUGE-L, so `scale` names the measure of each gain. Its bars are reading errors, not confidence intervals.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def pool_variance(samples: Sequence[np.ndarray], of_seeds: Part | None = None) -
     part. The degrees of freedom of several tasks' items are Satterthwaite's (1946).
 
     Args:
-        samples: one array of shape (..., seeds, units) a task.
+        samples: one array of shape (..., seeds, units) per task.
         of_seeds: the part of the seeds, measured elsewhere, for samples of one seed; the items' part of one
             seed holds the remainder as well.
     """
@@ -147,7 +147,7 @@ def compute_p(samples: Sequence[np.ndarray], of_seeds: Part | None = None) -> fl
     2^(1 - n), so units that all agree are no more proof than units that nearly do.
 
     Args:
-        samples: one array of shape (seeds, units) a task.
+        samples: one array of shape (seeds, units) per task.
         of_seeds: as of `pool_variance`.
     """
     estimate = float(np.mean([sample.mean() for sample in samples]))
@@ -166,7 +166,7 @@ def flip_signs(samples: Sequence[np.ndarray]) -> float:
     least as far from zero as it is (Fisher's randomization test, 1935).
 
     Args:
-        samples: one array of shape (units,) a task; 2^units ways, so they must be few.
+        samples: one array of shape (units,) per task; 2^units ways, so they must be few.
     """
     shares = np.concatenate([sample / len(sample) for sample in samples])
     ways = np.arange(2 ** len(shares))[:, None] >> np.arange(len(shares)) & 1

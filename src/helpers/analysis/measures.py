@@ -119,7 +119,7 @@ def compare_pairs(scores: np.ndarray, others: np.ndarray, right_or_wrong: bool) 
 def average_measures(items: pd.DataFrame) -> pd.DataFrame:
     """Return the mean of every further measure by task and model, over the items that have it: task, cell,
     then one column per measure; `micro_f1` of mentions counts right, given and gold mentions over all items
-    together, as the field reports it, and is no mean of items.
+    together, as the field reports it, and is not a mean of items.
 
     Tasks that have none are left out.
     """

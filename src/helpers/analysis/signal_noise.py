@@ -85,7 +85,7 @@ def order_table(endpoints: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -> 
     """Return how well the order of the cells by an endpoint predicts their order by score: Spearman's rank
     correlation over the cells that both have, base model and controls too.
 
-    A lattice has eight cells: a correlation below 0.74 in size is no surprise where there is none (5 % of
+    A lattice has eight cells: a correlation below 0.74 in size is not surprising where there is none (5 % of
     two-sided tests).
 
     Args:

@@ -63,7 +63,7 @@ def draw_means(stacks: Sequence[np.ndarray]) -> np.ndarray:
     seeds nor items explain twice.
 
     Args:
-        stacks: one array of shape (cells, seeds, units) a task.
+        stacks: one array of shape (cells, seeds, units) per task.
 
     Returns:
         Means, tasks weighed the same: shape (draws, cells).

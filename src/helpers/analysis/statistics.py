@@ -67,7 +67,7 @@ def stack_scores(items: pd.DataFrame, cells: Sequence[str]) -> dict[str, np.ndar
         cells: the cells wanted, in this order.
 
     Raises:
-        StudyError: a cell is missing, cells or seeds differ in their items, or a score is no finite number.
+        StudyError: a cell is missing, cells or seeds differ in their items, or a score is not finite.
     """
     import pandas as pd
 
@@ -130,7 +130,7 @@ def contrast(items: pd.DataFrame, weights: Mapping[str, float], level: float = L
 def weigh_cells(
     stacks: Mapping[str, np.ndarray], weights: Mapping[str, float], cells: Sequence[str] | None = None
 ) -> list[np.ndarray]:
-    """Return the weighted sum of cells, an array of shape (seeds, units) a task.
+    """Return the weighted sum of cells, an array of shape (seeds, units) per task.
 
     Args:
         stacks: as of `stack_scores`.
@@ -171,7 +171,7 @@ def estimate_sum(
     """Return estimate, low, high, p, n and n_seeds of the mean of several tasks' means.
 
     Args:
-        samples: one array of shape (seeds, units) a task.
+        samples: one array of shape (seeds, units) per task.
         n: the number of items.
         level: of the interval.
         of_seeds: the seeds' part of the variance where there is one seed and it was measured elsewhere.
@@ -215,7 +215,7 @@ def score_tasks(items: pd.DataFrame, scale: tuple[float, float] | None = SCALE) 
     for (task, cell), group in items.groupby(["task", "cell"], sort=False):
         row = contrast(group, {cell: 1})
         row |= {"low": max(row["low"], low), "high": min(row["high"], high)}
-        del row["p"]  # whether a score is zero is no question
+        del row["p"]  # whether a score is zero is not asked
         about = {"cell": cell, "task": task, "category": find_category(task, group)}
         about |= {"metric": find_task(task).metric} if is_known(task) else {}
         parsed = {"unparsed": 1 - group["parsed"].mean()} if "parsed" in group else {}

@@ -50,7 +50,7 @@ def read_questions() -> dict[str, list[Question]]:
     """Return the questions of each lesson by its number ('01').
 
     Raises:
-        StudyError: the file is no YAML, or a question does not fit; names lesson and question.
+        StudyError: the file is not YAML, or a question does not fit; names lesson and question.
     """
     try:
         content = yaml.safe_load(QUESTIONS.read_text(encoding="utf-8"))

@@ -107,7 +107,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
     later one counts.
 
     Raises:
-        StudyError: an argument has no equals sign, or is no text.
+        StudyError: an argument has no equals sign, or is not text.
     """
     parameters: dict[str, str] = {}
     for assignment in assignments:

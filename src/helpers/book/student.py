@@ -69,7 +69,7 @@ def has_values() -> bool:
 
 def read_values(path: Path) -> dict[str, Any]:
     """Return the values that an executed notebook makes available to the book's prose, by name; none where
-    there is no such notebook. A value that is no number and no text is left out.
+    there is no such notebook. A value that is neither a number nor a text is left out.
     """
     import nbformat
 

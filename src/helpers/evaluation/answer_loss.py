@@ -1,7 +1,7 @@
 """The loss of the right answer: given the very prompt that a model answers, how likely is the reference
 answer?
 
-One forward pass an item and no generation. A score is coarse where models are small; the likelihood of the
+One forward pass per item, and no generation. A score is coarse where models are small; the likelihood of the
 right answer moves with every row of training (Heineman et al., 2025, "Signal and Noise"). It is kept in
 parts: the *words* of the answer, the *stop* (the end of text after it), and for choice tasks the *choice*
 among the options. This separates form (when to stop) from content (which words).
@@ -64,7 +64,7 @@ def measure_answer_loss(
         tokens and bytes (of the words), choice and calibrated (nats; None where the task has no options).
 
     Raises:
-        StudyError: the model's tokenizer has no end of text, a reference is empty, or a loss is no number.
+        StudyError: the model's tokenizer has no end of text, a reference is empty, or a loss is not a number.
     """
     task_runs = prepare_task_runs(dataclasses.replace(settings, n_items=n_items), data)
     task_runs = [dataclasses.replace(one, by_letter=False, permute=False) for one in task_runs]

@@ -10,7 +10,7 @@ MEDICATION_LINE = re.compile(
     r"^[-*\s]*(?P<name>[^:]+?)\s*:\s*(?P<status>active|discontinued|neither)\W*$", re.IGNORECASE
 )
 BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)](?!\d))?\s*")  # "0.9 % saline" keeps its number
-# a word of its own before another: the A of "A-T" is no article
+# a word of its own before another: the A of "A-T" is not an article
 ARTICLE = re.compile(r"^\W*(?:an?|the|his|her|their)\s+(?=\w)", re.IGNORECASE)
 MAX_MENTION_WORDS = 15  # a longer line is prose; the longest disease name of the NCBI corpus has 14 tokens
 

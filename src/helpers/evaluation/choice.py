@@ -117,11 +117,11 @@ def check_finite(likelihood: float) -> float:
     """Return the log-likelihood of an option.
 
     Raises:
-        StudyError: it is no number, so the model's weights cannot be sound.
+        StudyError: it is not a number, so the model's weights cannot be sound.
     """
     if not math.isfinite(likelihood):
         raise StudyError(
-            f"The model gives an option the log-likelihood {likelihood}, which is no finite number. Check "
+            f"The model gives an option the log-likelihood {likelihood}, which is not finite. Check "
             "the weights of the model and of its adapter, or take `dtype` float32."
         )
     return likelihood

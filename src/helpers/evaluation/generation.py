@@ -196,6 +196,6 @@ def _read_again(model: PreTrainedModel, prompt: list[int], max_new_tokens: int, 
 def _check_finite(highest: float) -> None:
     if not math.isfinite(highest):
         raise StudyError(
-            f"The model's highest logit is {highest}, which is no finite number. Check the weights of the "
+            f"The model's highest logit is {highest}, which is not finite. Check the weights of the "
             "model and of its adapter, or take `dtype` float32."
         )

@@ -53,7 +53,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return an adapter's configuration.
 
     Raises:
-        StudyError: it is no JSON object, of a kind that peft does not know, or has settings that the
+        StudyError: it is not a JSON object, is of a kind that peft does not know, or has settings that the
             installed peft would leave aside.
     """
     from peft import PEFT_TYPE_TO_CONFIG_MAPPING
@@ -62,7 +62,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise StudyError(f"{shown(path)} is no JSON: {first_line(error)}. Save the adapter again.") from None
+        raise StudyError(f"{shown(path)} is not JSON: {first_line(error)}. Save the adapter again.") from None
     if not isinstance(config, dict):
         raise StudyError(f"{shown(path)} must hold a JSON object, but a {type(config).__name__} was found.")
     kinds = {kind.value: made for kind, made in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
@@ -101,8 +101,8 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str, trainable: boo
         trainable: whether training goes on.
 
     Raises:
-        StudyError: the adapter does not fit the model, lacks weights, has others, or holds what is no finite
-            number.
+        StudyError: the adapter does not fit the model, lacks weights, has others, or holds what is not
+            finite.
     """
     from peft import PeftModel
     from safetensors.torch import load_file

@@ -189,7 +189,7 @@ def _find_row_way(model: PreTrainedModel, ids: torch.Tensor) -> Callable[..., to
     if not is_close(model, whole[0], begun):
         raise StudyError(
             f"{_name(model)} looks at later tokens, so it cannot continue a text. Take a causal "
-            "language model, no encoder."
+            "language model, not an encoder."
         )
     ways = (_read_heads, _read_padded)
     return next(

@@ -228,7 +228,7 @@ def _from_place(name: str, load: Callable[..., Any], **options: Any) -> Any:
         return load(place, **options)
     except StudyError:
         raise
-    except Exception as error:  # what reads foreign files raises errors of any kind, some of no narrower one
+    except Exception as error:  # what reads foreign files raises errors of any kind
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise (explain_folder_error if local else explain_hub_error)(name, error) from None

@@ -30,7 +30,7 @@ def read_shapes(files: Iterable[Path]) -> Shapes:
     for path in files:
         try:
             with safe_open(path, framework="np") as file:
-                for name in file.keys():  # noqa: SIM118 (safe_open is no mapping)
+                for name in file.keys():  # noqa: SIM118 (safe_open is not a mapping)
                     shapes[name] = tuple(file.get_slice(name).get_shape())
         except (SafetensorError, UnicodeDecodeError) as error:
             raise StudyError(f"{shown(path)} is damaged: {error}. Fetch or save it again.") from None
@@ -84,7 +84,7 @@ def check_loaded(name: str, info: Mapping[str, Any]) -> None:
 
 
 def check_finite(what: str, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
-    """Raise StudyError where a tensor holds what is no finite number.
+    """Raise StudyError where a tensor holds what is not finite.
 
     Args:
         what: names the tensors' owner in the message.

@@ -286,7 +286,8 @@ class BatchClient:
 
 
 def _check_batch(batch: Batch) -> Batch:
-    """Raise StudyError if the provider's answer is no batch, such as a page of a server that knows none."""
+    """Raise StudyError if the provider's answer is not a batch, such as the page of a server without batches.
+    """
     if isinstance(getattr(batch, "id", None), str) and isinstance(getattr(batch, "status", None), str):
         return batch
-    raise StudyError("The server answered with no batch. Ask without --batch, or check its address.")
+    raise StudyError("The server's answer is not a batch. Ask without --batch, or check its address.")

@@ -82,8 +82,8 @@ def _describe(model: RemoteModel, key: str, timeout_seconds: float) -> dict[str,
 
 
 def check_object(response: Any) -> None:
-    """Raise StudyError if a successful answer about files and batches is no JSON object, such as the page of
-    a server that knows neither; the content of a file is left alone.
+    """Raise StudyError if a successful answer about files and batches is not a JSON object, such as the page
+    of a server that knows neither; the content of a file is left alone.
     """
     if not response.is_success or response.url.path.endswith("/content"):
         return
@@ -93,7 +93,7 @@ def check_object(response: Any) -> None:
         answer = None
     if not isinstance(answer, dict):
         raise StudyError(
-            f"The server answered with no JSON object but with {quote_line(response.text, 80)!r}. Ask "
+            f"The server's answer is not a JSON object but {quote_line(response.text, 80)!r}. Ask "
             "without --batch, or check its address: few servers but the provider's own know batches."
         )
 

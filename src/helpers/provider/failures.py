@@ -46,8 +46,8 @@ def explain_refusal(status: int, body: Any, model: RemoteModel, location: str = 
 def explain_foreign(error: ForeignAnswerError, model: RemoteModel) -> str:
     """Return what a server answered in place of a completion, and what to do."""
     return (
-        f"The {model.label} answered with no completion but with {error}. Check `{model.role}_url` (most "
-        "addresses end in /v1). Every reply so far is kept."
+        f"The {model.label} did not answer with a completion but with {error}. Check `{model.role}_url` "
+        "(most addresses end in /v1). Every reply so far is kept."
     )
 
 

@@ -49,9 +49,9 @@ class LiveClient:
 
     Rate limits (429) hold all requests back for as long as the server says; server errors, broken lines,
     stalls and garbled answers are tried again with growing delays, a limited number of times; a wrong key, an
-    exhausted quota, a request that the server does not take and answers that are no completions stop at once;
-    so does an answer longer than was asked for, since no cap can be kept with it. Its methods run in one
-    event loop.
+    exhausted quota, a request that the server does not take and answers that are not completions stop at
+    once; so does an answer longer than was asked for, since no cap can be kept with it. Its methods run in
+    one event loop.
     """
 
     def __init__(self, journal: Journal, limits: ProviderLimits) -> None:

@@ -61,8 +61,8 @@ class Pace:
         self._answered_at, self._n_limited = now(), 0
 
     def is_held_back(self, error: Exception, began: float) -> bool:
-        """Say whether the server only asked to wait: that is no failed attempt while answers to others come
-        in.
+        """Say whether the server only asked to wait: that is not a failed attempt while answers to others
+        come in.
         """
         return (
             getattr(error, "status_code", 0) == 429

@@ -42,11 +42,11 @@ SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class GarbledError(Exception):
-    """The server answered with something that is no completion."""
+    """The server answered with something that is not a completion."""
 
 
 class ForeignAnswerError(Exception):
-    """The server answered with something that is no completion and that asking again would bring again."""
+    """The server answered with something that is not a completion and that asking again would bring again."""
 
     def __init__(self, found: str, was_billed: bool = False) -> None:
         super().__init__(found)
@@ -78,7 +78,7 @@ def read_answer(content: bytes, kind: str) -> Any:
 
     Raises:
         ForeignAnswerError: it is a web page, a stream of events or an error; asking again brings the same.
-        GarbledError: it is no JSON, as a broken line leaves it.
+        GarbledError: it is not JSON, as a broken line leaves it.
     """
     start = content[:200].lstrip()
     if "event-stream" in kind or start.startswith((b"data:", b"event:")):
@@ -88,7 +88,7 @@ def read_answer(content: bytes, kind: str) -> Any:
     try:
         answer = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise GarbledError(f"its answer is no JSON: {quote_line(str(error), 80)}") from None
+        raise GarbledError(f"its answer is not JSON: {quote_line(str(error), 80)}") from None
     check_no_error(answer)
     return answer
 
@@ -142,8 +142,8 @@ def _read_content(content: Any) -> str:
 
 
 def _read_usage(usage: Any, text: str) -> Usage | None:
-    """Return what was billed, if the server says so; nothing for a text is no bill but a server that does not
-    count.
+    """Return what was billed, if the server says so; nothing for a text is not a bill but a server that does
+    not count.
     """
     if not isinstance(usage, dict):
         return None

@@ -25,7 +25,7 @@ def check_address(parameter: str, url: str) -> None:
         url: the address.
 
     Raises:
-        StudyError: it is no http address of a host, or holds more than a host, a port and a path.
+        StudyError: it is not an http address of a host, or holds more than a host, a port and a path.
     """
     if url and (fault := _find_fault(url)):
         found = mask_address(url)[:LONGEST_NAME]

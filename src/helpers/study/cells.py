@@ -33,7 +33,7 @@ def normalize_mixture(mixture: str) -> tuple[str, int]:
     cells are stored: a mixture in equal parts is the lattice's cell.
 
     Raises:
-        StudyError: the text is no mixture.
+        StudyError: the text is not a mixture.
     """
     parts = dict(parse_parts(mixture))
     if None in parts.values():
@@ -94,7 +94,7 @@ class GridSettings:
             StudyError: a value names something unknown.
         """
         self._check_lattice()
-        self.mixture_cells  # noqa: B018 (raises where one is no mixture)
+        self.mixture_cells  # noqa: B018 (raises where one is not a mixture)
         if self.budget not in BUDGETS:
             raise StudyError(f"`budget` must be one of {BUDGETS}, but {self.budget!r} was found.")
         unknown = [name for name in self.control_cells if not is_control(name)]

@@ -217,14 +217,14 @@ def push_dataset(folder: Path, repo_id: str, is_public: bool = False) -> str:
     The token comes from the environment (`HF_TOKEN`).
 
     Raises:
-        StudyError: the folder is no dataset, no token is set, or the hub refuses.
+        StudyError: the folder is not a dataset, no token is set, or the hub refuses.
     """
     from huggingface_hub import HfApi
 
     missing = [name for name in (PARQUET, CARD, CROISSANT) if not (folder / name).is_file()]
     if missing:
         raise StudyError(
-            f"{shown(folder)} is no dataset: {', '.join(missing)} is missing. Name the folder that `study "
+            f"{shown(folder)} is not a dataset: {', '.join(missing)} is missing. Name the folder that `study "
             "synthesize` prints."
         )
     if not os.environ.get("HF_TOKEN"):

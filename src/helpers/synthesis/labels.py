@@ -35,7 +35,7 @@ DEPTH = 4
 
 
 def parse_labels(text: str, numbers: Sequence[int] = ()) -> dict[int, str]:
-    """Return the categories of a reply by number of the task; what is no known category is left out.
+    """Return the categories of a reply by number of the task; what is not a known category is left out.
 
     Four shapes are read: an object that maps numbers to categories (as asked), alone or within another one; a
     list of objects that hold both; lines such as `4. qa`; and a list of bare categories, one for each task.

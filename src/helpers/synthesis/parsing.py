@@ -70,7 +70,7 @@ def parse_reply(text: str, finish_reason: str = "stop") -> list[ParsedTask]:
     filled; the last item of a reply that did not end by itself is not, whatever it holds. A number that comes
     twice starts a second item. Headings may be bold, indented, in a list or a title, and numbered in other
     ways (`7)`, `Task 7:`); an item's fields may go without the number where it has no numbered ones. Drafts
-    of a reasoning model, rules, titles, fences around the list and closing words are no part of a field.
+    of a reasoning model, rules, titles, fences around the list and closing words are not part of a field.
     """
     items = list(_split_items(cut_reasoning(text).replace("\r\n", "\n")))
     tasks = []

@@ -23,7 +23,7 @@ from helpers.tuning.rows import select_rows, share_rows
 MARK = "~"
 LENGTHS, TOKENS = "lengths", "tokens"
 KINDS = (SHUFFLED, LENGTHS, TOKENS)
-OTHER = "other"  # holds what fits no category, and so is no kind of its own to be matched
+OTHER = "other"  # holds what fits no category, and so is not a kind of its own to be matched
 
 
 def split_control(categories: str) -> tuple[str, str]:

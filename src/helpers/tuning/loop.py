@@ -75,9 +75,9 @@ def show_steps(settings: TuningSettings, n_steps: int, rank: int) -> AbstractCon
 
 
 def check_loss(loss: float, step: int, rate: float) -> None:
-    """Raise StudyError where a step's loss is no finite number: nothing after it can be sound."""
+    """Raise StudyError where a step's loss is not finite: nothing after it can be sound."""
     if not math.isfinite(loss):
         raise StudyError(
-            f"The loss of step {step} is {loss}, which is no finite number (learning rate {rate:.3g}). Lower "
+            f"The loss of step {step} is {loss}, which is not finite (learning rate {rate:.3g}). Lower "
             "`learning_rate`; nothing was stored."
         )

@@ -83,7 +83,7 @@ def adopt_parent(settings: TuningSettings, parent: Path) -> TuningSettings:
     """Return settings with the rank, the scale, the dropout and the layers of an adapter to go on from.
 
     Raises:
-        StudyError: the adapter is no plain LoRA, or a setting of it is none that a run can have.
+        StudyError: the adapter is not plain LoRA, or it has a setting that a run cannot have.
     """
     check_folder(parent)
     config = read_config(parent)
@@ -125,13 +125,13 @@ def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
     """Save the adapter as safetensors; its configuration names the model as a hub knows it, not where it lay.
 
     Raises:
-        StudyError: the adapter has learnt nothing (every B matrix is zero), or holds what is no finite
-            number.
+        StudyError: the adapter has learnt nothing (every B matrix is zero), or holds what is not
+            finite.
     """
     norm = measure_adapter(model)
     if not math.isfinite(norm):
         raise StudyError(
-            f"The adapter is no set of finite numbers after tuning (largest norm {norm}). Lower "
+            f"The adapter holds numbers that are not finite after tuning (largest norm {norm}). Lower "
             "`learning_rate`; nothing was stored."
         )
     if not norm:

@@ -81,7 +81,7 @@ def tune(settings: TuningSettings, instructions: Path, parent: Path | None = Non
 
     Raises:
         StudyError: a category has too few rows that fit into `max_tokens`, the run does not fit into
-            memory, or the loss is no finite number.
+            memory, or the loss is not finite.
     """
     inputs = {"instructions": sha256_file(instructions), "model": identify_model(settings.model)}
     if parent:
@@ -107,7 +107,7 @@ def tune(settings: TuningSettings, instructions: Path, parent: Path | None = Non
 def write_card(
     run: Run, settings: TuningSettings, folder: Path, scores: Sequence[Mapping[str, Any]] = ()
 ) -> None:
-    """Write the card of a run's adapter into a folder: it describes the result and is no part of it, so
+    """Write the card of a run's adapter into a folder: it describes the result and is not part of it, so
     other words in it make no tuning run again.
     """
     import pandas as pd

@@ -109,7 +109,7 @@ def predict_responses(
 
     Returns:
         The logits of the response tokens, row by row, shape (tokens, vocabulary); the ids that were to come,
-        shape (rows, length - 1), `IGNORED` where they are no response.
+        shape (rows, length - 1), `IGNORED` where they are not a response.
     """
     import torch
 

@@ -102,7 +102,7 @@ SCOPES = {
         {"GPT-4 mean": ("gpt4_mean",)}
         | {name.replace("gpt4_", "GPT-4 "): (name,) for name in JUDGED}
         | {"automatic metrics": AUTOMATIC},
-        tuple(AVERAGES)[:-1],  # points of a scale from 1 to 5 are no percentage
+        tuple(AVERAGES)[:-1],  # points of a scale from 1 to 5 are not percentages
     ),
 }
 
