@@ -1,4 +1,4 @@
-"""The rooms of the code: who may import whom is written in pyproject.toml."""
+"""The packages of the code: which may import which is written in pyproject.toml."""
 
 import importlib
 import os
@@ -26,7 +26,7 @@ def lint(config):
     )
 
 
-def test_each_room_imports_from_the_rooms_below_it_and_nothing_goes_in_a_circle():
+def test_each_package_imports_from_the_packages_below_it_and_nothing_goes_in_a_circle():
     found = lint(ROOT / "pyproject.toml")
     assert found.returncode == 0, found.stdout
 
@@ -41,10 +41,10 @@ def test_an_import_from_above_is_found(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
-def test_the_map_names_every_room(name):
-    rooms = {path.name for path in CODE.iterdir() if path.is_dir() and path.name[0] != "_"}
+def test_the_map_names_every_package(name):
+    packages = {path.name for path in CODE.iterdir() if path.is_dir() and path.name[0] != "_"}
     text = (ROOT / name).read_text()
-    assert not {room for room in rooms if f"`{room}`" not in text and f"{room}/" not in text}
+    assert not {name for name in packages if f"`{name}`" not in text and f"{name}/" not in text}
 
 
 def test_the_ways_that_contributors_are_told_of_exist():

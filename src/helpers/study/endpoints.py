@@ -57,9 +57,7 @@ PARTS = tuple(name for name in LOSSES if ENDPOINTS[name].columns == (name,))  # 
 class LossSettings:
     """Parameters of the losses, which every cell of the grid is measured by."""
 
-    endpoint: str = parameter(
-        LOSS, "what cells are compared by: loss, words, stop, choice, calibrated, score"
-    )
+    endpoint: str = parameter(LOSS, f"what cells are compared by: {', '.join(ENDPOINTS)}")
     held_out_share: float = parameter(
         0.15, "share of the requests (of the rows, in a file of one's own) kept out of training", 0, 0.5
     )
