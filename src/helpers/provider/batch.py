@@ -286,7 +286,7 @@ class BatchClient:
 
 
 def _check_batch(batch: Batch) -> Batch:
-    """Raise StudyError if the provider's answer is not a batch, such as the page of a server without batches."""
+    """Raise StudyError if the provider's answer is not a batch but, say, the page of another server."""
     if isinstance(getattr(batch, "id", None), str) and isinstance(getattr(batch, "status", None), str):
         return batch
     raise StudyError("The server's answer is not a batch. Ask without --batch, or check its address.")
