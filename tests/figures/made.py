@@ -125,7 +125,7 @@ def make_tables():
                 ("Filters", "rejected", 3085),
                 ("LoRA tuning", "training rows a model", 48),
                 ("Test", "tasks", 9),
-                ("Test", "items a task at most", 12),
+                ("Test", "items per task at most", 12),
             ],
             columns=["stage", "quantity", "n"],
         ),

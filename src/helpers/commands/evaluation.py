@@ -55,7 +55,7 @@ Data = Annotated[
     Path | None,
     typer.Option(help="Folder of your own files, TASK.jsonl in the embedded format, or of public releases."),
 ]
-NItems = Annotated[int, typer.Option(help="Test items a task, at most.")]
+NItems = Annotated[int, typer.Option(help="Test items per task, at most.")]
 Losses = Annotated[
     bool, typer.Option("--losses", help="Measure the loss of the right answers too, without generating.")
 ]

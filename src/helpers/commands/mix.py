@@ -35,7 +35,7 @@ def recommend_mixture(
             min=0, help="Rows of a small cell; 0: a tenth of `--rows`. Others have three times as many."
         ),
     ] = 0,
-    n_seeds: Annotated[int, typer.Option(min=1, help="Training seeds a cell.")] = 2,
+    n_seeds: Annotated[int, typer.Option(min=1, help="Training seeds per cell.")] = 2,
     from_file: Annotated[
         bool, typer.Option("--from-file", help="Recommend only what the file has rows for.")
     ] = False,
@@ -120,7 +120,7 @@ def describe_recommendation(found: Recommendation, rows: int) -> str:
     mixture = "+".join(f"{name}:{count}" for name, count in found.rows.items() if count)
     lines = [
         f"\nFor {what.get(found.target, found.target)}, {rows:,} rows, by the law {found.law!r}: {mixture}.",
-        f"Expected loss {found.loss:.3f} nats a token ({found.low:.3f} to {found.high:.3f}).",
+        f"Expected loss {found.loss:.3f} nats per token ({found.low:.3f} to {found.high:.3f}).",
     ]
     if not found.beats:
         lines.append(
@@ -128,7 +128,7 @@ def describe_recommendation(found: Recommendation, rows: int) -> str:
             "of those below. More training seeds or larger cells may show one."
         )
     lines += [
-        f"Against {row.mixture}: {row.gain:+.3f} ({row.low:+.3f} to {row.high:+.3f}) nats a token saved."
+        f"Against {row.mixture}: {row.gain:+.3f} ({row.low:+.3f} to {row.high:+.3f}) nats per token saved."
         for row in found.table.itertuples()
     ]
     shares = ", ".join(f"{name} {low:.0%} to {high:.0%}" for name, (low, high) in found.shares.items())

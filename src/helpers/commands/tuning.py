@@ -44,7 +44,7 @@ Tasks = Annotated[
         "Empty: none."
     ),
 ]
-NItems = Annotated[int, typer.Option(help="Test items a task, at most.")]
+NItems = Annotated[int, typer.Option(help="Test items per task, at most.")]
 Start = Annotated[
     Path | None,
     typer.Option(

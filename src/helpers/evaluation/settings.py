@@ -21,9 +21,9 @@ class EvaluationSettings:
     dtype: str = parameter(
         "auto", "number format of the weights: float32, bfloat16, or auto (bfloat16 on a GPU)"
     )
-    n_items: int = parameter(12, "test items a task, at most; the same for every model", minimum=2)
+    n_items: int = parameter(12, "test items per task, at most; the same for every model", minimum=2)
     choice_scoring: str = parameter(
-        "text", "choice tasks by the options' 'text', not listed, or by the 'letter' of listed ones"
+        "text", "'text': score each option's text, options not listed; 'letter': list options, score letters"
     )
     permute_options: bool = parameter(
         False, "show listed options in every cyclic order; needs choice_scoring 'letter'"
@@ -42,9 +42,9 @@ class LossSettings:
     held_out_share: float = parameter(
         0.15, "share of the requests (of the rows, in a file of one's own) kept out of training", 0, 0.5
     )
-    n_held_out: int = parameter(40, "held-out rows a category, at most, whose loss is measured", minimum=2)
+    n_held_out: int = parameter(40, "held-out rows per category, at most, whose loss is measured", minimum=2)
     n_loss_items: int = parameter(
-        12, "test items a task, at most, whose right answer's loss is measured", minimum=2
+        12, "test items per task, at most, whose right answer's loss is measured", minimum=2
     )
 
     def check_names(self) -> None:

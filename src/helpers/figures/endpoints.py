@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PART_NAMES = {
     "stop": "Stop (nats)",
-    "words": "Words (nats a token)",
+    "words": "Words (nats per token)",
     "choice": "Choice (nats)",
     "calibrated": "Choice, calibrated (nats)",
 }

@@ -45,7 +45,7 @@ def plot_predictions(table: pd.DataFrame, ax: Axes) -> Axes:
         if kind in set(table["kind"]):
             face = "black" if kind == "mixture" else "none"
             ax.plot([], [], marker, color="black", markerfacecolor=face, label=label)
-    ax.set(xlabel="Observed loss (nats a token)", ylabel="Predicted loss (nats a token)")
+    ax.set(xlabel="Observed loss (nats per token)", ylabel="Predicted loss (nats per token)")
     ax.legend(loc="upper left", handletextpad=0.2)
     return ax
 
@@ -83,7 +83,7 @@ def plot_triangle(table: pd.DataFrame, ax: Axes) -> Axes:
         getattr(panel, f"set_{side}label")(f"{name_category(name)} rows (share)")
         getattr(panel, f"{side}axis").set_label_position("tick1")
     bar = {"location": "bottom", "shrink": 0.8, "pad": 0.04}
-    ax.figure.colorbar(filled, ax=panel, label="Predicted loss (nats a token)", **bar)
+    ax.figure.colorbar(filled, ax=panel, label="Predicted loss (nats per token)", **bar)
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=True, facecolor="#aaaaaa")
     return panel
 
@@ -123,7 +123,7 @@ def plot_forecast(table: pd.DataFrame, ax: Axes) -> Axes:
         label = "each training seed" if number == 0 else None
         ax.plot(table[name], heights + 0.3, ".", color="black", markersize=5, label=label)
     label_rows(ax, [f"{row.mixture}\n{name_cell(row.cell)}" for row in table.itertuples()])
-    ax.set(xlabel="Mean loss over the categories (nats a token)")
+    ax.set(xlabel="Mean loss over the categories (nats per token)")
     ax.figure.legend(
         frameon=False, fontsize=10, loc="outside lower center", ncols=3, columnspacing=1, handletextpad=0.4
     )

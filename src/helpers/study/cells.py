@@ -71,9 +71,9 @@ class GridSettings:
     lattice: str = parameter(
         "qa+ie+gen", "categories whose subsets are the cells, joined by '+'; empty: all of the rows"
     )
-    budget: str = parameter("fixed", "'fixed': n_rows in all; 'additive': n_rows a category")
+    budget: str = parameter("fixed", "'fixed': n_rows in all; 'additive': n_rows per category")
     n_seeds: int = parameter(
-        1, "training seeds a cell: training_seed, the next one, and so on", minimum=1, maximum=1000
+        1, "training seeds per cell: training_seed, the next one, and so on", minimum=1, maximum=1000
     )
     controls: str = parameter(
         "all", "control cells joined by commas: all, shuffled, general, qa~shuffled, qa~lengths, qa~tokens"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS, TOKENS = "rows", "tokens"
-UNITS = dict.fromkeys(ENDPOINTS, "nats a token") | {
+UNITS = dict.fromkeys(ENDPOINTS, "nats per token") | {
     "stop": "nats",
     "choice": "nats",
     "calibrated": "nats",

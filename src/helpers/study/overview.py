@@ -36,6 +36,6 @@ def count_stages(study: Study) -> pd.DataFrame:
     rows += [
         ("LoRA tuning", "training rows a model", study.tuning.n_rows),
         ("Test", "tasks", len(parse_tasks(settings.tasks, public=True))),
-        ("Test", "items a task at most", settings.n_items),
+        ("Test", "items per task at most", settings.n_items),
     ]
     return pd.DataFrame(rows, columns=["stage", "quantity", "n"])
