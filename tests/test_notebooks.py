@@ -143,6 +143,17 @@ def test_every_glued_value_is_made_in_its_notebook(path):
 
 
 @each_notebook
+def test_prose_reads_whole_where_no_value_is_glued_in(path):
+    _, *rest = nbformat.read(path, as_version=4).cells
+    assert not [
+        role
+        for cell in rest
+        if cell.cell_type == "markdown"
+        for role in re.findall(r"\{glue[^}]*\}`[^`]*`", cell.source)
+    ]
+
+
+@each_notebook
 def test_a_notebook_opens_as_a_lesson(path):
     opening = nbformat.read(path, as_version=4).cells[0].source
     parts = (

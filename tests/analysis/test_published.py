@@ -143,7 +143,7 @@ def test_the_headline_gains_have_the_verdicts_that_the_book_states(ways):
     summary = claims.summarize_ways(ways).set_index("claim")
     assert summary["all_models"].round(2).to_dict() == {"qa": 17.29, "ie": 12.43, "gen": 88.83}
     assert summary["verdict"].to_dict() == {
-        "qa": "recomputes",
+        "qa": "reproduced",
         "ie": "not found",
         "gen": "for single models only",
     }

@@ -1,6 +1,7 @@
 """A grid's scores as committed tables, and back."""
 
 import json
+import re
 import shutil
 
 import pandas as pd
@@ -8,6 +9,8 @@ import pytest
 
 from helpers.errors import StudyError
 from helpers.evaluation.task_runs import prepare_task_runs
+from helpers.models.wheels import name_for_readers
+from helpers.paths import BOOK, ROOT
 from helpers.study import reference
 from helpers.study.reference import (
     CELLS,
@@ -197,3 +200,13 @@ def test_an_altered_table_is_refused(parameters, tmp_path):
     (tmp_path / CELLS).write_text((tmp_path / CELLS).read_text().replace("qa", "ie"))
     with pytest.raises(StudyError, match="is not the table"):
         load_reference(tmp_path)
+
+
+def test_pages_name_the_models_of_the_two_reference_runs_as_the_tables_do():
+    tables = {"score": reference.REFERENCE, "loss": reference.REFERENCE / "losses"}
+    texts = [page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *BOOK.glob("*.md"))]
+    named = re.findall(r"reference run by (score|loss)\*? \(([^,)]+)", "\n".join(texts))
+    assert {run for run, _ in named} == set(tables)
+    for run, name in named:
+        settings = json.loads((tables[run] / MANIFEST).read_text(encoding="utf-8"))["settings"]
+        assert name == name_for_readers(settings["tuning"]["model"])

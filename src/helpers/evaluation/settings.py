@@ -19,7 +19,7 @@ class EvaluationSettings:
     )
     n_items: int = parameter(12, "test items per task, at most; the same for every model", minimum=2)
     choice_scoring: str = parameter(
-        "text", "choice tasks by the options' 'text', not listed, or by the 'letter' of listed ones"
+        "text", "'text': score each option's text, options not listed; 'letter': list options, score letters"
     )
     permute_options: bool = parameter(
         False, "show listed options in every cyclic order; needs choice_scoring 'letter'"

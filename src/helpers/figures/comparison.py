@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 SOURCES = {
     "paper": ("Paper (bars: bound of reading error)", "D", "none"),
-    "reference": ("Reference run", "o", "full"),
-    "second": ("Reference run, second model", "^", "full"),
+    "reference": ("Reference run by score", "o", "full"),
+    "second": ("Reference run by score, second model", "^", "full"),
     "run": ("This run", "s", "none"),
 }
 STEP = 0.2

@@ -25,8 +25,8 @@ from helpers.progress import track
 
 @dataclasses.dataclass(frozen=True)
 class WheelModel:
-    """A model that lies in one or more wheels: the parts of one GGUF file, its sha256 once joined, and the
-    name by which the hub knows the model.
+    """A model that lies in one or more wheels: the parts of one GGUF file, its sha256 once joined, the name
+    by which the hub knows the model, and its name for readers.
     """
 
     parts: tuple[tuple[str, str], ...]
@@ -34,6 +34,7 @@ class WheelModel:
     licence: str
     megabytes: int
     upstream: str
+    title: str
 
 
 _GEMMA_PARTS = tuple(
@@ -50,6 +51,7 @@ WHEEL_MODELS = {
         licence="Apache-2.0",
         megabytes=93,
         upstream="HuggingFaceTB/SmolLM2-135M-Instruct",
+        title="SmolLM2 135M Instruct",
     ),
     "gemma-3-270m": WheelModel(
         parts=_GEMMA_PARTS,
@@ -57,6 +59,7 @@ WHEEL_MODELS = {
         licence="Gemma terms of use",
         megabytes=238,
         upstream="google/gemma-3-270m",
+        title="Gemma 3 270M",
     ),
 }
 SEAL = "converted.json"
@@ -66,6 +69,11 @@ UNPACKED = 2  # times the size of a download that its content may have
 def name_upstream(name: str) -> str:
     """Return the name by which a hub knows a model; that of a model from no wheel stays."""
     return WHEEL_MODELS[name].upstream if name in WHEEL_MODELS else name
+
+
+def name_for_readers(name: str) -> str:
+    """Return the name of a model as prose and captions write it; that of a model from no wheel stays."""
+    return WHEEL_MODELS[name].title if name in WHEEL_MODELS else name
 
 
 def name_own(name: str) -> str:

@@ -32,7 +32,7 @@ MODELS = {
     "LLaMA 2": ("LLaMA 2 7B", "LLaMA 2 13B"),
 }
 REPRODUCES, READING, FAILS = "gives it", "within reading error", "does not"
-RECOMPUTES, SINGLE, NOT_FOUND = "recomputes", "for single models only", "not found"
+SEVERAL, SINGLE, NOT_FOUND = "reproduced", "for single models only", "not found"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,13 +211,13 @@ def list_all_ways() -> pd.DataFrame:
 
 
 def judge_ways(ways: pd.DataFrame) -> str:
-    """Return the verdict on one claim from all of its ways: it recomputes if a mean over several models gives
-    it, or only single models do, or it is not found.
+    """Return the verdict on one claim from all of its ways: reproduced if a mean over several models gives
+    it, for single models only, or not found.
     """
     hits = ways[ways["verdict"] == REPRODUCES]
     if hits.empty:
         return NOT_FOUND
-    return SINGLE if hits["models"].isin(MODELS["all"]).all() else RECOMPUTES
+    return SINGLE if hits["models"].isin(MODELS["all"]).all() else SEVERAL
 
 
 def summarize_ways(ways: pd.DataFrame) -> pd.DataFrame:
