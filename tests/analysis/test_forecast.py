@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.analysis.comparison import count_reference_rows
+from helpers.analysis.comparison import MIXTURE, count_reference_rows, reference_sizes
 from helpers.analysis.mixing import forecast
 from helpers.analysis.mixing.choice import EQUAL, NATURAL
 from helpers.analysis.mixing.intervals import fit_losses
@@ -135,3 +135,17 @@ def test_runs_that_differ_set_a_floor_to_the_error_of_any_law():
     quiet, loud = (forecast.read_lattice(make_tables(noise=noise)) for noise in (0.002, 0.02))
     assert forecast.measure_noise_floor(loud, 1) > 3 * forecast.measure_noise_floor(quiet, 1)
     assert forecast.measure_noise_floor(loud, 4) == pytest.approx(forecast.measure_noise_floor(loud, 1) / 2)
+
+
+def test_gains_by_size_leave_sizes_out_that_lack_a_model_and_intervals_of_one_seed():
+    names = [*SINGLES, MIXTURE]
+    more = [(name, 75, seed) for name in names for seed in (1, 2, 3)] + [("qa", 600, 1)]
+    more += [(name, 300, 1) for name in names]
+    table = reference_sizes(make_tables(more))
+    n_seeds = table.groupby("size")["n_seeds"].first().to_dict()
+    assert n_seeds == {75: 3, 150: 3, 300: 1}
+    own = table[(table["trained_on"] == "gen") & (table["tested_on"] == "gen")].set_index("size")
+    assert own["estimate"].is_monotonic_increasing
+    assert own.loc[75, "estimate"] > 0
+    assert own["low"].isna().tolist() == [False, False, True]
+    assert reference_sizes(make_tables()).empty

@@ -7,7 +7,7 @@ import pytest
 
 from helpers.analysis.mixing.choice import list_mixtures
 from helpers.figures.lattice import plot_lattice, plot_shapley
-from helpers.figures.mixing import plot_forecast, plot_predictions, plot_triangle
+from helpers.figures.mixing import plot_forecast, plot_predictions, plot_size_gains, plot_triangle
 from helpers.figures.style import BLUE, MORE_COLORS, color_categories, name_category, name_cell
 
 
@@ -81,3 +81,32 @@ def test_own_categories_have_colours_and_names_and_the_studys_keep_theirs(ax):
         {"trained_on": ["qa", "qa", "oncology", "oncology"], "tested_on": ["qa", "oncology"] * 2}
     )
     plot_shapley(pairs.assign(estimate=0.1, low=0.0, high=0.2), plt.figure().add_subplot())
+
+
+def test_gains_by_size_have_a_panel_for_each_category_whose_own_rows_are_thick():
+    figure = plt.figure(figsize=(7, 4))
+    rows = [
+        {
+            "trained_on": cell,
+            "tested_on": category,
+            "size": size,
+            "estimate": 0.1,
+            "n_seeds": 1 + (size < 300),
+        }
+        | dict.fromkeys(("low", "high"), np.nan if size == 300 else 0.1)
+        for cell in ("qa", "gen")
+        for category in ("gen", "qa")
+        for size in (75, 150, 300)
+    ]
+    plot_size_gains(pd.DataFrame(rows), figure.add_subplot())
+    panels = figure.axes[1:]
+    assert [panel.get_title() for panel in panels] == ["Question answering rows", "Generation rows"]
+    for panel, own in zip(panels, ("qa", "gen"), strict=True):
+        widths = {bar.get_label(): bar.lines[0].get_linewidth() for bar in panel.containers}
+        assert max(widths, key=widths.get) == own
+        assert [text.get_text() for text in panel.get_xticklabels()] == ["75", "150", "300"]
+        hollow = [
+            line for line in panel.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())
+        ]
+        assert len(hollow) == 2
+    plt.close("all")

@@ -20,7 +20,7 @@ from helpers.analysis.published.checks import MODEL
 from helpers.analysis.published.tables import load_source, pair_scores
 from helpers.analysis.statistics import exclude_zero
 from helpers.analysis.transfer import addition_table, transfer_table
-from helpers.records import order_categories
+from helpers.records import BASE, order_categories
 from helpers.study import reference
 from helpers.study.cells import LATTICE, SINGLES, name_subset
 from helpers.study.endpoints import LOSS, ROWS, keep_held_out, loss_to_score
@@ -153,6 +153,28 @@ def choose_reference_items(
     """Return an endpoint of the reference run's cells on held-out rows, as `endpoints.loss_to_score` does."""
     found = tables.collect(cells, count_reference_rows(tables))
     return loss_to_score(keep_held_out(found), endpoint, weighting)
+
+
+def reference_sizes(tables: LossTables) -> pd.DataFrame:
+    """Return the gains over the base model of the singles and the mixture of all, for each number of rows of
+    the reference run that has all of these under one training seed or more.
+
+    Returns:
+        size, then as `transfer_table`, where low, high and p are empty under one seed: an interval of the
+        items alone would not compare with the others; empty where there is one number of rows only.
+    """
+    import pandas as pd
+
+    names, frames = [*SINGLES, MIXTURE], []
+    for size, cells in tables.cells[tables.cells["n_rows"] > 0].groupby("n_rows"):
+        by_seed = cells.groupby("seed")["cell"].agg(set)
+        if any(set(names) <= own for own in by_seed):
+            items = loss_to_score(keep_held_out(tables.collect([BASE, *names], size)))
+            gains = transfer_table(items, names)
+            gains.loc[gains["n_seeds"] == 1, ["low", "high", "p"]] = float("nan")
+            gains.insert(0, "size", size)
+            frames.append(gains)
+    return pd.concat(frames, ignore_index=True) if len(frames) > 1 else pd.DataFrame(columns=["size"])
 
 
 def describe_transfer(gains: pd.DataFrame) -> str:

@@ -49,7 +49,7 @@ from helpers.figures.data import (
 from helpers.figures.endpoints import plot_parts, plot_signal
 from helpers.figures.evaluation import plot_differences
 from helpers.figures.lattice import plot_lattice, plot_panels, plot_shapley, plot_sizes
-from helpers.figures.mixing import plot_forecast, plot_predictions, plot_triangle
+from helpers.figures.mixing import plot_forecast, plot_predictions, plot_size_gains, plot_triangle
 from helpers.figures.outcomes import plot_intervals, plot_loss, plot_scores, plot_task_gains, plot_transfer
 from helpers.figures.published import (
     plot_claims,
@@ -170,6 +170,12 @@ GALLERY: dict[str, Drawing] = {
         lambda _: add_holm(transfer_table(choose_reference_losses([BASE, *SINGLES]), SINGLES)),
         partial(plot_transfer, unit=ENDPOINTS[LOSS].unit),
         4.6,
+    ),
+    "size_gains": Drawing(
+        ABLATION,
+        lambda _: comparison.reference_sizes(comparison.read_reference_losses()),
+        plot_size_gains,
+        6.0,
     ),
     "single_sources": Drawing(
         ABLATION,

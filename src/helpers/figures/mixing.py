@@ -1,5 +1,5 @@
 """Figures of the mixture law: what it predicts beside what was observed, the loss of every mixture of three
-categories on a triangle, and a forecast beside its measurement.
+categories on a triangle, a forecast beside its measurement, and gains by the number of rows.
 """
 
 from __future__ import annotations
@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
-from helpers.figures.style import BASE_COLOR, color_categories, label_rows, name_category, name_cell
+from helpers.figures.style import (
+    BASE_COLOR,
+    color_categories,
+    color_cell,
+    label_rows,
+    name_category,
+    name_cell,
+    split_axes,
+)
+from helpers.records import order_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,4 +137,43 @@ def plot_forecast(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.figure.legend(
         frameon=False, fontsize=10, loc="outside lower center", ncols=3, columnspacing=1, handletextpad=0.4
     )
+    return ax
+
+
+def plot_size_gains(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw how the gain over the base model grows with the number of rows, one panel for each category of
+    held-out rows, one line for each model; that of the category's own rows is thick, and what stands on one
+    training seed is hollow.
+
+    Example:
+        fig, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+        plot_size_gains(pd.read_csv("book/figures/size_gains.csv"), ax)
+
+    Args:
+        table: trained_on, tested_on, size (rows), estimate, low, high (nats per token), n_seeds.
+        ax: where to draw.
+    """
+    sizes, categories = sorted(set(table["size"])), order_categories(table["tested_on"])
+    panels = split_axes(ax, len(categories), len(categories))
+    for number, (category, panel) in enumerate(zip(categories, panels, strict=True)):
+        rows = table[table["tested_on"] == category]
+        for place, (cell, own) in enumerate(rows.groupby("trained_on", sort=False)):
+            color = color_cell(cell)
+            at = own["size"] * 1.05 ** (place - 1.5)  # side by side, so that intervals can be told apart
+            errors = np.stack([own["estimate"] - own["low"], own["high"] - own["estimate"]])
+            style = {"linewidth": 2.5, "linestyle": "-"} if cell == category else {"linestyle": "--"}
+            panel.errorbar(at, own["estimate"], yerr=errors, color=color, capsize=2, label=cell, **style)
+            for several in (True, False):
+                chosen = (own["n_seeds"] > 1) == several
+                fill = color if several else "white"
+                panel.plot(at[chosen], own["estimate"][chosen], "o", color=color, mfc=fill, markersize=4)
+        panel.axhline(0, color="black", linewidth=0.8)
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        panel.minorticks_off()
+        panel.set_title(f"{name_category(category)} rows", fontsize=10)
+        panel.set(xlabel="Training rows", ylabel="" if number else "Gain (nats per token)")
+    cells = list(dict.fromkeys(table["trained_on"]))
+    marks = [Line2D([], [], color=color_cell(cell), marker="o", label=name_cell(cell)) for cell in cells]
+    ax.figure.legend(handles=marks, loc="outside lower center", ncols=len(cells), frameon=False)
     return ax
