@@ -42,11 +42,13 @@ COLUMN_NAMES = {
 }  # where words for a column are others than its name
 
 
-def begin(parameters: Mapping[str, Any]) -> Study:
-    """Start a notebook: check its parameters, set the theme of its figures, return its study.
+def begin(parameters: Mapping[str, Any], number: str) -> Study:
+    """Start a notebook: check its parameters, set the theme of its figures, say what time it took when it was
+    last timed, return its study.
 
     Args:
         parameters: `globals()` of the notebook.
+        number: of the notebook, such as '03'.
     """
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
@@ -55,6 +57,11 @@ def begin(parameters: Mapping[str, Any]) -> Study:
     study = Study.from_parameters(plain)  # a module may bear the name of a parameter
     use_theme()
     set_matplotlib_formats("retina")
+    usual, least = (describe_run_time(number, profile) for profile in ("laptop", "smoke"))
+    print(  # noqa: T201
+        f"Takes {usual} with the defaults and {least} with the profile smoke, on two cores, if no result of "
+        "its own is stored."
+    )
     return study
 
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from helpers.book.notebook import describe_run_time
 from helpers.book.runner import list_notebooks
 from helpers.files import write_text
 from helpers.paths import BOOK
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 SOLUTION = "solution"
 BLANK = r"\_\_\_\_"
 FILLED = (
-    "\n\nThis is the student edition. The numbers in the text come from one run of the book. Yours stand in "
+    "\n\nThis is the student edition. The numbers in captions come from one run of the book. Yours stand in "
     "the tables and figures, and some will differ."
 )
 BLANKS = (
@@ -51,12 +50,8 @@ def write_edition(folder: Path) -> list[Path]:
     known = dict(link_notebook(path, notebook) for path, notebook in notebooks.items())
     known |= number_exercises({path.stem: notebook for path, notebook in notebooks.items()}) | cite_works()
     for path, notebook in notebooks.items():
-        times = {
-            "run_time": describe_run_time(path.name[:2]),
-            "smoke_time": describe_run_time(path.name[:2], "smoke"),
-        }
         values = read_values(BOOK / path.name)
-        edition = make_edition(notebook, known, times | values)
+        edition = make_edition(notebook, known, values)
         edition.cells[0].source += FILLED if values else BLANKS
         write_text(folder / path.name, nbformat.writes(edition) + "\n")
     return [folder / path.name for path in notebooks]
