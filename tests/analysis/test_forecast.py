@@ -9,7 +9,7 @@ import pytest
 from helpers.analysis.comparison import MIXTURE, count_reference_rows, reference_sizes
 from helpers.analysis.mixing import forecast
 from helpers.analysis.mixing.choice import EQUAL, NATURAL
-from helpers.analysis.mixing.intervals import fit_losses
+from helpers.analysis.mixing.fit_intervals import fit_losses
 from helpers.analysis.mixing.judgement import judge_laws
 from helpers.analysis.mixing.laws import build_law
 from helpers.analysis.mixing.simulation import design_cells, true_parameters

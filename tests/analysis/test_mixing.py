@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from helpers.analysis.mixing.choice import list_mixtures, recommend, worth_table
+from helpers.analysis.mixing.fit_intervals import fit_losses, split_noise
 from helpers.analysis.mixing.fitting import fit_law, refit_law
-from helpers.analysis.mixing.intervals import fit_losses, split_noise
 from helpers.analysis.mixing.judgement import choose_law, judge_laws, leave_out, tabulate_predictions
 from helpers.analysis.mixing.laws import LAWS, build_law
 from helpers.analysis.mixing.losses import build_loss_arrays

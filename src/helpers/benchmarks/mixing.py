@@ -14,8 +14,8 @@ def measure_mixing() -> Iterator[tuple[str, str, float, float, str, int]]:
     categories against scipy's fits one after the other (n is the number of fits), then shares of simulated
     studies whose interval holds the truth, against the nominal share.
     """
+    from helpers.analysis.mixing.fit_intervals import N_DRAWS, draw_losses, fit_losses
     from helpers.analysis.mixing.fitting import fit_law
-    from helpers.analysis.mixing.intervals import N_DRAWS, draw_losses, fit_losses
     from helpers.analysis.mixing.losses import build_loss_arrays
     from helpers.analysis.mixing.simulation import measure_law_coverage, simulate_losses, true_parameters
     from helpers.study.cells import SINGLES

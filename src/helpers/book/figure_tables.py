@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from helpers.analysis import comparison
-from helpers.analysis.mixing import forecast, intervals, judgement
+from helpers.analysis.mixing import fit_intervals, forecast, judgement
 from helpers.analysis.signal_noise import signal_table
 from helpers.analysis.transfer import transfer_table
 from helpers.figures.style import CATEGORY_NAMES, name_cell
@@ -153,7 +153,7 @@ def predict_mixtures() -> dict[str, pd.DataFrame]:
     losses = forecast.read_lattice(tables)
     left_out = judgement.leave_out(losses)
     law = judgement.choose_law(judgement.judge_laws(left_out))
-    fits = intervals.fit_losses(losses, law)
+    fits = fit_intervals.fit_losses(losses, law)
     found = forecast.recommend_mixture(tables, fits)
     unseen = pd.concat([left_out, forecast.predict_later(tables, [law])], ignore_index=True)
     return {

@@ -89,7 +89,7 @@ def choose(
 ) -> dict[str, pd.DataFrame]:
     """Judge the laws, print what the best of them recommends, and return the tables by name."""
     from helpers.analysis.mixing.choice import recommend, worth_table
-    from helpers.analysis.mixing.intervals import fit_losses
+    from helpers.analysis.mixing.fit_intervals import fit_losses
     from helpers.analysis.mixing.judgement import choose_law, judge_laws, leave_out
     from helpers.analysis.mixing.losses import build_loss_arrays
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.mixing.intervals import Fit
+from helpers.analysis.mixing.fit_intervals import Fit
 from helpers.analysis.mixing.laws import Effective
 from helpers.errors import StudyError
 from helpers.study.cells import round_shares

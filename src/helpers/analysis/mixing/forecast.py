@@ -18,7 +18,7 @@ from helpers.analysis.comparison import PLAIN, count_reference_rows
 from helpers.analysis.hypotheses import add_holm, split_significant
 from helpers.analysis.intervals import write_number
 from helpers.analysis.mixing.choice import EQUAL, MEAN, NATURAL, Recommendation, combine_targets, recommend
-from helpers.analysis.mixing.intervals import Fit, split_noise
+from helpers.analysis.mixing.fit_intervals import Fit, split_noise
 from helpers.analysis.mixing.judgement import predict_cells
 from helpers.analysis.mixing.laws import LAWS
 from helpers.analysis.mixing.losses import Losses, build_loss_arrays

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from helpers.analysis.mixing.fit_intervals import Fit
 from helpers.analysis.mixing.fitting import refit_law
-from helpers.analysis.mixing.intervals import Fit
 from helpers.analysis.mixing.laws import LAWS, build_law
 from helpers.analysis.mixing.losses import Losses
 from helpers.errors import StudyError

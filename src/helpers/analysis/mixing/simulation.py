@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from helpers.analysis.mixing.choice import EQUAL, recommend, worth_table
-from helpers.analysis.mixing.intervals import fit_losses
+from helpers.analysis.mixing.fit_intervals import fit_losses
 from helpers.analysis.mixing.laws import build_law
 from helpers.analysis.mixing.losses import build_loss_arrays
 from helpers.records import BASE
