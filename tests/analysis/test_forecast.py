@@ -10,7 +10,7 @@ from helpers.analysis.comparison import MIXTURE, count_reference_rows, reference
 from helpers.analysis.mixing import forecast
 from helpers.analysis.mixing.choice import EQUAL, NATURAL
 from helpers.analysis.mixing.fit_intervals import fit_losses
-from helpers.analysis.mixing.judgement import judge_laws
+from helpers.analysis.mixing.judgement import judge_laws, leave_out
 from helpers.analysis.mixing.laws import build_law
 from helpers.analysis.mixing.simulation import design_cells, true_parameters
 from helpers.study.cells import BASE, LATTICE, SINGLES, count_categories
@@ -149,3 +149,19 @@ def test_gains_by_size_leave_sizes_out_that_lack_a_model_and_intervals_of_one_se
     assert own.loc[75, "estimate"] > 0
     assert own["low"].isna().tolist() == [False, False, True]
     assert reference_sizes(make_tables()).empty
+
+
+def test_all_models_are_fitted_together_whatever_seeds_they_have():
+    names = [*SINGLES, MIXTURE]
+    more = [(name, 75, seed) for name in names for seed in (1, 2, 3, 4)] + [(name, 300, 1) for name in names]
+    tables = make_tables(more)
+    losses = forecast.read_all(tables)
+    assert losses.n_seeds[losses.counts.sum(axis=1) == 75].tolist() == [3] * 4
+    assert losses.n_seeds[losses.counts.sum(axis=1) == 300].tolist() == [1] * 4
+    judged = judge_laws(leave_out(losses, ["effective", "null"])).query("category == 'all'")
+    errors = judged.set_index(["law", "kind"])["error"]
+    assert errors["effective", "size"] < 0.5 < errors["null", "size"]
+    fits = fit_losses(losses, "effective", 50)
+    few, many = (forecast.recommend_mixture(tables, fits, n_rows=n) for n in (150, 600))
+    assert sum(many.rows.values()) == 600
+    assert many.loss < few.loss

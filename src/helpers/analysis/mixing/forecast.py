@@ -51,9 +51,19 @@ def read_lattice(tables: LossTables, seeds: Iterable[int] = SEEDS) -> Losses:
     return build_loss_arrays(read_mixtures(dataclasses.replace(tables, cells=cells[own]), SINGLES))
 
 
-def recommend_mixture(tables: LossTables, fits: Mapping[str, Fit], target: str = MEAN) -> Recommendation:
-    """Return the mixture of the lattice's number of rows that a law expects to be best."""
-    return recommend(fits, SINGLES, count_reference_rows(tables), target, PUBLIC_ROWS)
+def read_all(tables: LossTables, seeds: Iterable[int] = SEEDS) -> Losses:
+    """Return the losses of all mixtures and numbers of rows of the reference run under some training seeds; a
+    cell may lack some of these.
+    """
+    cells = tables.cells[tables.cells["seed"].isna() | tables.cells["seed"].isin(list(seeds))]
+    return build_loss_arrays(read_mixtures(dataclasses.replace(tables, cells=cells), SINGLES))
+
+
+def recommend_mixture(
+    tables: LossTables, fits: Mapping[str, Fit], target: str = MEAN, n_rows: int | None = None
+) -> Recommendation:
+    """Return the mixture of `n_rows` rows, or of the lattice's number, that a law expects to be best."""
+    return recommend(fits, SINGLES, n_rows or count_reference_rows(tables), target, PUBLIC_ROWS)
 
 
 def predict_later(tables: LossTables, laws: Iterable[str] = tuple(LAWS)) -> pd.DataFrame:
