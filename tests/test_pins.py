@@ -118,6 +118,13 @@ def test_setting_up_takes_pytorch_and_uv_at_their_pins(tmp_path):
     )
 
 
+def test_an_index_that_builds_packages_anew_is_used_without_hashes():
+    [words] = re.findall(r"`make (setup HASHED[^`]*)`", (ROOT / "book/reproduce.md").read_text())
+    make = ["make", "--dry-run", "--always-make", "--silent", *words.split()]
+    commands = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "python -m pip install --quiet --requirement requirements.lock" in commands
+
+
 def read_in_bash(substitution):
     shown = subprocess.run(["bash", "-c", f"cat {substitution}"], cwd=ROOT, capture_output=True, check=True)
     return shown.stdout.decode()
