@@ -16,14 +16,18 @@ RENDER := $(BIN)/jupyter-book build book --config $(CONFIG) --path-output . -n -
 PIN = $(shell sed -n '/^$(1)==/p' requirements.lock)
 UV = $(or $(shell command -v uv),$(abspath $(1))/bin/uv)
 CPU_BUILDS := https://download.pytorch.org/whl/cpu
-# Create environment $(1) with PyTorch, without CUDA where no GPU is found and that build can be had, and with uv where there is none.
+# Create environment $(1) with PyTorch without CUDA, where no GPU is found and that build can be had, and with uv where there is none.
+# That build is not in hashes.lock: it is on another index, with other hashes.
 define prepare
 $(PYTHON) -m venv $(1)
 command -v nvidia-smi >/dev/null || $(1)/bin/python -m pip install --quiet --no-deps --retries 0 --timeout 15 \
   --extra-index-url $(CPU_BUILDS) '$(call PIN,torch)+cpu' 2>/dev/null || echo "PyTorch comes as the package index has it."
-$(1)/bin/python -m pip install --quiet --no-deps '$(call PIN,torch)'
-command -v uv >/dev/null || $(1)/bin/python -m pip install --quiet --no-deps '$(call PIN,uv)' || echo "uv cannot be had: pip does its work."
+command -v uv >/dev/null || $(1)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement <(sed -n '/^uv==/,/[^\]$$/p' hashes.lock) \
+  || echo "uv cannot be had: pip does its work."
 endef
+# What pip and uv need to install the pins with their hashes, without CUDA's libraries where PyTorch came without them.
+HASHED := --no-deps --require-hashes --requirement
+hashes = <(compgen -G '$(1)/lib/python*/site-packages/torch-*+cpu.dist-info' >/dev/null && sed -E '/^(cuda|nvidia|triton)/,/[^\]$$/d' hashes.lock || cat hashes.lock)
 # Install $(2) into environment $(1) by uv, the user's own or the pinned one; where that fails, by pip.
 install = $(call UV,$(1)) pip install --quiet --python $(1)/bin/python $(addprefix --default-index ,$(PIP_INDEX_URL)) $(2) || $(1)/bin/python -m pip install --quiet $(2)
 CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome))
@@ -34,10 +38,10 @@ help: ## List the targets.
 
 setup: $(READY) ## Create the virtual environment with the pinned versions.
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock hashes.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, but %s was found. Set PYTHON=..." % sys.version.split()[0])'
 	@$(call prepare,$(VENV))
-	@$(call install,$(VENV),--requirement requirements.lock)
+	@$(call install,$(VENV),$(HASHED) $(call hashes,$(VENV)))
 	@$(call install,$(VENV),--no-deps --editable .)
 	touch $@
 
@@ -71,7 +75,7 @@ test: $(READY) ## Run the test suite, the linter and the spelling check.
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
 	$(BIN)/codespell seeds book/*.md notebooks src tests *.md
-	$(BIN)/python -m pytest --ignore tests/browser --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --ignore tests/browser --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check-book: $(READY) ## Read the built book in Chromium: errors, links, search, barriers, hover, phone width and type, weight.
 	@$(call install,$(VENV),--constraint requirements.lock --editable '.[browser]')
@@ -81,11 +85,15 @@ bench: model ## Measure speed, each against its baseline in one run, into result
 	@$(call install,$(VENV),--constraint requirements.lock --editable '.[bench,harness]')
 	$(BIN)/study bench
 
-lock: ## Resolve the ranges of pyproject.toml anew into requirements.lock, for any Python from 3.11.0 on.
+lock: ## Resolve the ranges of pyproject.toml anew into requirements.lock and hashes.lock, for any Python from 3.11.0 on.
 	rm -rf .lock
 	@$(call prepare,.lock)
-	@$(call UV,.lock) pip install --quiet --python .lock/bin/python --python-version 3.11 $(addprefix --default-index ,$(PIP_INDEX_URL)) '.[book,setup,test]'
+	@$(call UV,.lock) pip install --quiet --python .lock/bin/python --python-version 3.11 $(addprefix --default-index ,$(PIP_INDEX_URL)) \
+	  '.[book,setup,test]' '$(call PIN,torch)' '$(call PIN,uv)'
 	.lock/bin/python -m pip freeze --exclude bioinstruct-study | sed 's/+cpu$$//' > requirements.lock
+	@$(call UV,.lock) pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --upgrade --generate-hashes \
+	  --no-annotate --custom-compile-command 'make lock' $(addprefix --default-index ,$(PIP_INDEX_URL)) \
+	  --extra book --extra setup --extra test --constraint requirements.lock pyproject.toml --output-file hashes.lock
 	rm -rf .lock build
 
 clean: ## Delete the built book and the executed notebooks; results in runs/ stay.

@@ -5,6 +5,7 @@ machine, and a store of its own for each test.
 import os
 import shutil
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,13 @@ CORPUS = (
     "The patient has a fever and a cough; the left knee is swollen and it hurts. Doctor: Patient: 0 1 2 3 4 "
     "5 6 7 8 9 mg"
 )
+
+
+def pytest_collection_modifyitems(items):
+    """Let files with slow tests start first, then those with many tests: no process works long alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    n_tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in slow, -n_tests[item.path], item.path))
 
 
 @pytest.fixture(autouse=True)

@@ -28,6 +28,14 @@ def read_lock():
     return {normalize(name): version for name, version in (line.split("==") for line in lines)}
 
 
+def read_hashes(text):
+    """Return the entries of a lock with hashes: name to requirement and number of hashes."""
+    lines = [line for line in text.replace("\\\n", " ").splitlines() if not line.startswith("#")]
+    entries = [line.split(" --hash=sha256:") for line in lines]
+    wanted = [(Requirement(entry[0]), len(entry) - 1) for entry in entries]
+    return {normalize(need.name): (need, n_hashes) for need, n_hashes in wanted}
+
+
 def test_the_project_gives_ranges_and_the_lock_holds_a_version_in_each():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
@@ -101,7 +109,50 @@ def test_setting_up_takes_pytorch_and_uv_at_their_pins(tmp_path):
     make = ["make", "--dry-run", "--silent", "setup", f"VENV={tmp_path}"]
     commands = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     lock = read_lock()
-    assert f"'torch=={lock['torch']}'" in commands
     assert f"'torch=={lock['torch']}+cpu'" in commands
-    assert f"'uv=={lock['uv']}'" in commands
-    assert f"|| {tmp_path}/bin/python -m pip install --quiet --requirement requirements.lock" in commands
+    [uv] = re.findall(r"--require-hashes --requirement (<\(sed .*?\))", commands)
+    assert list(read_hashes(read_in_bash(uv))) == ["uv"]
+    assert (
+        f"|| {tmp_path}/bin/python -m pip install --quiet --no-deps --require-hashes --requirement <("
+        in commands
+    )
+
+
+def test_an_index_that_builds_packages_anew_is_used_without_hashes():
+    [words] = re.findall(r"`make (setup HASHED[^`]*)`", (ROOT / "book/reproduce.md").read_text())
+    make = ["make", "--dry-run", "--always-make", "--silent", *words.split()]
+    commands = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "python -m pip install --quiet --requirement requirements.lock" in commands
+
+
+def read_in_bash(substitution):
+    shown = subprocess.run(["bash", "-c", f"cat {substitution}"], cwd=ROOT, capture_output=True, check=True)
+    return shown.stdout.decode()
+
+
+def test_the_lock_with_hashes_has_every_pin_of_the_lock_without():
+    hashed = read_hashes((ROOT / "hashes.lock").read_text())
+    assert not [name for name, (_, n_hashes) in hashed.items() if not n_hashes]
+    versions = {name: need.specifier for name, (need, _) in hashed.items()}
+    assert not [
+        name for name, version in read_lock().items() if versions.get(name) != SpecifierSet(f"=={version}")
+    ]
+
+
+def test_pytorch_without_cuda_leaves_cuda_out_and_nothing_else(tmp_path):
+    make = ["make", "--dry-run", "--silent", "setup", f"VENV={tmp_path}"]
+    commands = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    chosen, again = re.findall(r"--requirement (<\(compgen .*?hashes\.lock\)|hashes\.lock)", commands)
+    assert chosen == again
+    assert read_in_bash(chosen) == (ROOT / "hashes.lock").read_text()
+    (tmp_path / "lib/python3.11/site-packages/torch-2.0+cpu.dist-info").mkdir(parents=True)
+    machine = {
+        "sys_platform": "linux",
+        "platform_machine": "x86_64",
+        "os_name": "posix",
+        "python_version": "3.11",
+        "python_full_version": "3.11.0",
+    }
+    needs = [need for need, _ in read_hashes(read_in_bash(chosen)).values()]
+    installed = {normalize(n.name) for n in needs if n.marker is None or n.marker.evaluate(machine)}
+    assert installed == {*read_lock(), "setuptools", "wheel"}
