@@ -2,10 +2,14 @@
 
 import ast
 import dataclasses
+import io
 import re
 import sys
+from types import SimpleNamespace
+from typing import ClassVar
 
 import nbformat
+import pandas as pd
 import pytest
 from papermill import inspect_notebook
 
@@ -17,6 +21,7 @@ from helpers.evaluation.settings import EvaluationSettings
 from helpers.paths import BOOK
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import TYPES
+from helpers.study import tables
 from helpers.study.cells import GridSettings
 from helpers.study.endpoints import LossSettings
 from helpers.synthesis.settings import SynthesisSettings
@@ -262,3 +267,50 @@ def test_the_setup_cell_installs_the_study_on_a_fresh_machine(fresh_machine):
     (asked,) = fresh_machine(installed=False)
     address = "git+https://github.com/some-one/a.study#egg=bioinstruct-study"
     assert asked == f"install --quiet --editable {address}"
+
+
+class StoredTuning:
+    """A tuning run on rows whose categories could be numbers or missing values."""
+
+    manifest: ClassVar = {"facts": {}}
+
+    def __init__(self, first, second):
+        self.texts = {
+            "log.csv": "step,loss\n1,2.5\n",
+            "rows.csv": f"id,category,instruction\na,{first},Say\nb,{second},Say\nc,{first},Say\n",
+            "left_out.csv": f"id,category,tokens\nd,{first},900\n",
+        }
+
+    def file(self, name):
+        return io.StringIO(self.texts[name])
+
+
+SHOWN = SimpleNamespace(show_table=lambda table: table)
+
+
+def run_cells(number, *parts, **names):
+    """Run those cells of a notebook that hold one of some texts; return what they leave behind."""
+    path = next(path for path in list_notebooks() if path.stem.startswith(number))
+    sources = [cell.source for cell in code_cells(path) if any(part in cell.source for part in parts)]
+    assert len(sources) == len(parts)
+    names |= {"pd": pd, "read_table": tables.read_table}
+    for source in sources:
+        exec(source, names)  # noqa: S102 (the project's own)
+    return names
+
+
+@pytest.mark.parametrize("names", [("NA", "null"), ("007", "8")], ids=["missing", "numbers"])
+def test_lesson_3_counts_categories_that_could_be_numbers_or_missing_values(names):
+    first, second = names
+    rows = [SimpleNamespace(category=name) for name in (first, first, first, second)]
+    given = {"tuned": StoredTuning(first, second), "rows": rows, "notebook": SHOWN}
+    counts = run_cells("03", "left_out =", "by_category =", **given)["by_category"]
+    assert {name: counts.loc[name].tolist() for name in names} == {first: [3, 1, 2], second: [1, 0, 1]}
+    assert len(counts) == 2
+
+
+@pytest.mark.parametrize("names", [("NA", "null"), ("007", "8")], ids=["missing", "numbers"])
+def test_lesson_5_counts_categories_that_could_be_numbers_or_missing_values(names):
+    tunings = {"+".join(names): StoredTuning(*names)}
+    counts = run_cells("05", "drawn =", tunings=tunings, notebook=SHOWN)["composition"]
+    assert counts.loc["+".join(names)].to_dict() == dict(zip(names, (2, 1), strict=True))

@@ -1,5 +1,7 @@
 """Schemas of rows, and what they refuse."""
 
+import unicodedata
+
 import pytest
 
 from helpers.errors import StudyError
@@ -69,3 +71,17 @@ def test_a_category_whose_name_cannot_stand_in_a_cell_is_refused(tmp_path, name)
 
 def test_categories_of_the_study_come_first_and_others_by_name():
     assert order_categories(["zoster", "gen", "Ödem", "qa", "gen"]) == ("qa", "gen", "zoster", "Ödem")
+
+
+def test_a_categorys_name_is_the_same_however_its_letters_are_composed(tmp_path):
+    row = {"instruction": "List", "output": "x"}
+    names = [unicodedata.normalize(form, "qualité") for form in ("NFC", "NFD")]
+    rows = [row | {"id": str(place), "category": name} for place, name in enumerate(names)]
+    assert {row.category for row in read_rows(write(tmp_path, *rows), Instruction)} == {names[0]}
+
+
+@pytest.mark.parametrize("name", ["q\u200da", "qa\n", " qa", "q a", "a:b", "a+b", "", "x" * 41])
+def test_a_category_that_no_cell_could_name_is_refused_by_its_line(tmp_path, name):
+    row = {"id": "1", "category": name, "instruction": "List", "output": "x"}
+    with pytest.raises(StudyError, match=r"`category`.*rows\.jsonl:1"):
+        read_rows(write(tmp_path, row), Instruction)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
@@ -28,7 +30,12 @@ NAME = r"\w[\w-]*"  # a category of a user's file: names of cells and files are 
 
 
 def check_category(name: str) -> str:
-    """Return a category's name as it is; a name that a cell has already is a ValueError."""
+    """Return a category's name, its letters composed (NFC), so that one that looks the same is the same; a
+    name of other signs than `NAME` has, or one that a cell has already, is a ValueError.
+    """
+    name = unicodedata.normalize("NFC", name)
+    if not re.fullmatch(NAME, name):
+        raise ValueError("a category's name has letters, digits, `_` and `-` only")
     if name in RESERVED:
         raise ValueError(f"a category cannot be called {', '.join(RESERVED[:-1])} or {RESERVED[-1]}")
     return name
@@ -40,7 +47,7 @@ def order_categories(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(names), key=lambda name: (own.get(name, len(own)), name)))
 
 
-AnyCategory = Annotated[str, Field(pattern=f"^{NAME}$", max_length=40), AfterValidator(check_category)]
+AnyCategory = Annotated[str, Field(max_length=40), AfterValidator(check_category)]
 
 
 class Row(BaseModel):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.analysis.mixing.choice import list_mixtures, recommend, worth_table
+from helpers.analysis.mixing.choice import check_target, list_mixtures, recommend, worth_table
 from helpers.analysis.mixing.fit_intervals import fit_losses, split_noise
 from helpers.analysis.mixing.fitting import fit_law, refit_law
 from helpers.analysis.mixing.judgement import choose_law, judge_laws, leave_out, tabulate_predictions
@@ -257,3 +257,9 @@ def test_simulated_items_differ_from_their_truth_by_noise_alone():
     np.testing.assert_allclose(gains["score"], gains["truth"], atol=0.03)
     untuned = items[items["cell"] == "base"].pivot(index=["category", "item"], columns="seed", values="score")
     assert (untuned.nunique(axis=1) == 1).all()
+
+
+@pytest.mark.parametrize("name", ["mean", "worst"])
+def test_a_category_cannot_bear_the_name_of_a_target_that_is_none(name):
+    with pytest.raises(StudyError, match=f"category called '{name}' cannot be told"):
+        check_target("qa", ["qa", name])

@@ -198,3 +198,17 @@ def test_a_stricter_level_widens_the_interval_and_leaves_p():
         usual, strict = (contrast(items, {"qa": 1, "base": -1}, level) for level in (0.95, 0.99))
         assert strict["low"] < usual["low"] < usual["high"] < strict["high"]
         assert strict["p"] == usual["p"]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("carried", [{}, {"seed_variance": 0.1, "seed_freedom": 5}], ids=["bare", "spread"])
+def test_a_single_item_has_no_interval(seeds, carried):
+    rows = [
+        {"cell": cell, "seed": seed, "task": task, "item": f"i{item}", "score": 0.1 * item + seed}
+        for cell in ("base", "qa")
+        for seed in range(seeds)
+        for task, n in (("exam_choice", 3), ("held_out_qa", 1))
+        for item in range(n)
+    ]
+    with pytest.raises(StudyError, match="'held_out_qa' has 1"):
+        contrast(pd.DataFrame(rows).assign(**carried), {"qa": 1, "base": -1})

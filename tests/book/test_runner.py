@@ -17,6 +17,7 @@ from helpers.book.runner import (
     run_notebook,
 )
 from helpers.errors import StudyError
+from helpers.files import write_text
 from helpers.study.study import Study
 
 
@@ -205,3 +206,13 @@ def test_a_notebook_that_fails_is_reported_in_short_and_leaves_the_published_one
     assert (tmp_path / "book" / "01_toy.ipynb").read_text() == "of an earlier run"
     partial = report.split("partial copy: ")[1].split(" (not")[0]
     assert "ValueError" in (tmp_path / partial).read_text()
+
+
+def test_a_second_process_may_have_taken_the_partial_copy_away(toy_notebooks, tmp_path, monkeypatch):
+    def write_and_lose(path, text):
+        write_text(path, text)
+        (runner.runs_folder() / "partial" / path.name).unlink()
+
+    monkeypatch.setattr(runner, "write_text", write_and_lose)
+    run_notebook(toy_notebooks("x: int = 1  # a number"), {}, tmp_path / "book")
+    assert (tmp_path / "book" / "01_toy.ipynb").is_file()

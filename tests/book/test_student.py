@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import json
 import re
 
 import nbformat
@@ -21,6 +22,7 @@ from helpers.book.student import (
     write_edition,
     write_plainly,
 )
+from helpers.errors import StudyError
 from helpers.paths import BOOK, ROOT
 
 
@@ -189,3 +191,34 @@ def test_roles_and_directives_become_words():
     assert write_plainly("````{exercise} How?\n:label: ex-y\n\nSo.\n````", known, {}) == (
         "### Exercise 3: How?\n\nSo."
     )
+
+
+def write_executed(path, data, scrapbook):
+    output = {"output_type": "display_data", "data": data, "metadata": {"scrapbook": scrapbook}}
+    cell = nbformat.v4.new_code_cell(outputs=[output])
+    path.write_text(json.dumps(nbformat.v4.new_notebook(cells=[cell])))
+
+
+GLUED = {"name": "n", "mime_prefix": "glued/"}
+
+
+@pytest.mark.parametrize(
+    ("text", "known"), [("1.5", {"n": 1.5}), ("<Run at 0x7f>", {}), ("1 +", {}), ("nan", {})]
+)
+def test_a_glued_value_that_is_no_number_and_no_text_is_left_out(text, known, tmp_path):
+    write_executed(tmp_path / "01.ipynb", {"glued/text/plain": text}, GLUED)
+    assert read_values(tmp_path / "01.ipynb") == known
+
+
+@pytest.mark.parametrize("text", ["", '{"cells": [', "[]", "null", '{"nbformat": 4, "metadata": {}}'])
+def test_a_damaged_notebook_of_the_book_is_named(text, tmp_path):
+    (tmp_path / "01.ipynb").write_text(text)
+    with pytest.raises(StudyError, match=r"01\.ipynb cannot be read as an executed notebook"):
+        read_values(tmp_path / "01.ipynb")
+
+
+@pytest.mark.parametrize(("data", "scrapbook"), [({}, GLUED), ({"x": "1"}, {"name": "n"}), ({}, "n")])
+def test_a_notebook_of_the_book_with_strange_values_is_named(data, scrapbook, tmp_path):
+    write_executed(tmp_path / "01.ipynb", data, scrapbook)
+    with pytest.raises(StudyError, match=r"01\.ipynb cannot be read as an executed notebook"):
+        read_values(tmp_path / "01.ipynb")

@@ -4,11 +4,13 @@ import shutil
 
 import nbformat
 import pytest
+from filelock import FileLock, Timeout
 from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers.book import build_stamps, gallery
+from helpers.book import build_stamps, figure_files, gallery
 from helpers.book.build_stamps import BuildStamp, stamp_notebook
 from helpers.book.update import update_figures, update_notebook
+from helpers.store import LOCK
 from helpers.study.study import Study
 
 READS_A_RESULT = "from helpers.store import run_stage; run_stage('toy', {}, {}, 1, lambda folder: {'n': x})"
@@ -94,3 +96,19 @@ def test_figures_of_which_nothing_has_changed_are_left_as_they_are(tmp_path, mon
     (tmp_path / "gallery.md").unlink()
     assert update_figures({"n_rows": 4}, study, tmp_path) == ["seed_shares"]
     assert (tmp_path / "gallery.md").is_file()
+
+
+def test_two_processes_draw_into_one_folder_one_after_the_other(tmp_path, monkeypatch):
+    """Else the stamp of one could speak for files of the other."""
+    monkeypatch.setattr(gallery, "GALLERY", {"seed_shares": gallery.GALLERY["seed_shares"]})
+    save = figure_files.save_figures
+
+    def save_figures(study, folder):
+        with pytest.raises(Timeout):
+            FileLock(folder / LOCK).acquire(blocking=False)
+        return save(study, folder)
+
+    monkeypatch.setattr(figure_files, "save_figures", save_figures)
+    folder = tmp_path / "book" / "figures"
+    assert update_figures({}, Study.from_parameters({}), folder) == ["seed_shares"]
+    assert update_figures({}, Study.from_parameters({}), folder) == []

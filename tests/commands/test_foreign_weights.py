@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from helpers.cli import app
+from helpers.commands.merge import merge_adapter
 from helpers.errors import StudyError
 from helpers.evaluation.merging import SharedBase
 from helpers.models.load import identify_model, load_model, quiet_peft
@@ -274,3 +275,18 @@ def test_tuning_does_not_go_on_from_settings_that_a_run_cannot_have(adapter, cha
 def test_tuning_goes_on_from_a_scale_that_is_written_as_a_fraction(adapter):
     edit(adapter / "adapter_config.json", lora_alpha=8.0)
     assert adopt_parent(TuningSettings(), adapter).lora_alpha == 8
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_that_repeats_layers_is_merged_as_it_is_beside_the_weights_or_refused(toy_model, tmp_path):
+    adapter = tmp_path / "adapter"
+    beside = make_adapter(toy_model, adapter, layer_replication=[(0, 1), (0, 2)])
+    base = SharedBase(toy_model)
+    before = base.merge(None)(IDS).logits
+    merged = base.merge(adapter)
+    assert merged.config.num_hidden_layers == load_model(toy_model).config.num_hidden_layers + 1
+    assert torch.allclose(merged(IDS).logits, beside, atol=1e-4)
+    assert not torch.allclose(before, beside, atol=1e-1)
+    assert torch.equal(base.merge(None)(IDS).logits, before)
+    with pytest.raises(StudyError, match="cannot be saved as safetensors"):
+        merge_adapter(adapter, tmp_path / "whole", toy_model)

@@ -193,3 +193,14 @@ def test_snakemake_runs_two_cells_at_a_time_and_goes_on_after_a_kill(options, tm
     monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "alone" / "runs"))
     call("run", *options)
     assert results(folder) == results(tmp_path / "alone")
+
+
+@pytest.mark.parametrize("name", ["", ".", "grid"])
+def test_a_manifest_that_is_no_json_file_is_refused_before_anything_is_made(
+    name, tmp_path, monkeypatch, runs
+):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["grid", "list", "--profile", "smoke", "--manifest", name])
+    assert result.exit_code == 1
+    assert "`manifest` must name a JSON file, such as runs/grid.json" in result.stderr
+    assert not runs.exists()

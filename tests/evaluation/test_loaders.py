@@ -311,3 +311,19 @@ def test_json_lines_lists_and_mappings_are_told_apart():
     assert list(loaders.read_json('{"x": {"a": 1}}')) == [{"id": "x", "a": 1}]
     assert list(loaders.read_json('{"a": 1}\n{"a": 2}\n')) == [{"a": 1}, {"a": 2}]
     assert list(loaders.read_json('{"a": 1}\n')) == [{"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("convert", "right", "told"),
+    [
+        (converters.convert_medmcqa, 4, "from 0 to 3"),
+        (converters.convert_medmcqa, -2, "from 0 to 3"),
+        (converters.convert_medmcqa_release, 0, "from 1 to 4"),
+        (converters.convert_medmcqa_release, 5, "from 1 to 4"),
+    ],
+)
+def test_a_medmcqa_file_that_counts_its_options_otherwise_is_refused(convert, right, told):
+    """Else each of its answers would be the option beside the right one."""
+    rows = [QUESTION | COLUMNS | {"cop": right}]
+    with pytest.raises(StudyError, match=f"must lie {told}, but {right} was found"):
+        list(loaders.convert_rows(rows, convert, "test", "the file"))

@@ -113,11 +113,26 @@ def test_every_tuned_cell_comes_once_a_seed_and_the_base_model_once():
         ({"sizes": "12,many"}, "whole numbers"),
         ({"sizes": "0"}, "whole numbers"),
         ({"n_seeds": 0}, "at least 1"),
+        (
+            {"answers": "qa,ie+qa"},
+            "`answers` must be all, none or some of base, qa, .* but 'ie\\+qa' was found",
+        ),
+        ({"answers": "none,qa"}, "but 'none' was found"),
     ],
 )
 def test_a_parameter_of_the_grid_that_means_nothing_is_refused(parameter, message):
     with pytest.raises(StudyError, match=message):
         Study.from_parameters(parameter)
+
+
+@pytest.mark.parametrize("answers", ["all", "none", "base, qa+ie,shuffled", "qa:3+ie:1"])
+def test_answers_are_asked_of_cells_of_the_grid(answers):
+    grid = Study.from_parameters(
+        {"answers": answers, "controls": "shuffled", "mixtures": "ie:1+qa:3,qa:4+ie:4"}
+    ).grid
+    cells = [*grid.lattice_cells, "shuffled", "qa:3+ie:1"]
+    asked = {"all": cells, "none": []}.get(answers, [name.strip() for name in answers.split(",")])
+    assert [name for name in cells if grid.asks_for_answers(name)] == [n for n in cells if n in asked]
 
 
 def test_the_plan_of_a_study_holds_lattice_controls_and_sizes():

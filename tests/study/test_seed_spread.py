@@ -84,26 +84,35 @@ def defaults(monkeypatch):
 
 
 def test_the_defaults_have_a_measured_spread(defaults):
-    found = read_measured_seeds(defaults, "loss")
+    found = read_measured_seeds(defaults, "loss", 48)
     assert found["seed"].nunique() >= 5
     assert set(found["cell"]) == {"base", "qa", "ie", "gen"}
-    words = read_measured_seeds(defaults, "words")
+    words = read_measured_seeds(defaults, "words", 48)
     assert not np.allclose(words["score"], found["score"])
 
 
 @pytest.mark.parametrize("endpoint", ["choice", "calibrated", "score"])
 def test_an_endpoint_of_the_tasks_has_none(defaults, endpoint):
-    assert read_measured_seeds(defaults, endpoint) is None
+    assert read_measured_seeds(defaults, endpoint, 48) is None
 
 
 @pytest.mark.parametrize("changed", [{"n_rows": 96}, {"n_held_out": 20}], ids=["rows", "held-out rows"])
 def test_another_study_has_none(defaults, changed):
-    assert read_measured_seeds(Study.from_parameters(changed), "loss") is None
+    study = Study.from_parameters(changed)
+    assert read_measured_seeds(study, "loss", study.tuning.n_rows) is None
+
+
+def test_a_size_curve_takes_no_spread_of_models_of_another_size(defaults, monkeypatch):
+    run = make_losses({"base": [0.0], "qa": [1.0]}).assign(words=0.5, stop=0.5, tokens=4)
+    monkeypatch.setattr(Study, "collect_losses", lambda study, names, n_rows=None, with_tasks=True: run)
+    sized = Study.from_parameters({"sizes": "12,48"})
+    carries = {size: "seed_variance" in items for size, items in sized.collect_sizes().items()}
+    assert carries == {12: False, 48: True}
 
 
 def test_another_model_or_recipe_has_none(toy_model, instruction_file):
     study = Study.from_parameters({"model": toy_model, "instructions": str(instruction_file)})
-    assert read_measured_seeds(study, "loss") is None
+    assert read_measured_seeds(study, "loss", 48) is None
 
 
 def test_the_recorded_rows_are_still_those_that_were_measured():

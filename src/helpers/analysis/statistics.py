@@ -67,7 +67,8 @@ def stack_scores(items: pd.DataFrame, cells: Sequence[str]) -> dict[str, np.ndar
         cells: the cells wanted, in this order.
 
     Raises:
-        StudyError: a cell is missing, cells or seeds differ in their items, or a score is not finite.
+        StudyError: a cell is missing, cells or seeds differ in their items, a score is not finite, or a task
+            has a single unit, which says nothing of how far others differ.
     """
     import pandas as pd
 
@@ -92,6 +93,12 @@ def stack_scores(items: pd.DataFrame, cells: Sequence[str]) -> dict[str, np.ndar
         if clusters is not None:
             sums = (group - group.mean()).groupby(clusters.loc[group.index].to_numpy()).sum()
             group = group.mean() + sums * len(sums) / len(group)  # noqa: PLW2901
+        if len(group) < 2:
+            raise StudyError(
+                f"An interval needs two or more {'items' if clusters is None else 'clusters'} a task, but "
+                f"{task!r} has {len(group)}. Add some (for held-out rows, raise `held_out_share`), or leave "
+                "the task or category out."
+            )
         stacks[task] = group.to_numpy().T.reshape(len(cells), -1, len(group))
     return stacks
 

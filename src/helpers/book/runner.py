@@ -297,7 +297,7 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> N
     places = {"input_path": notebook, "output_path": published}
     executed.metadata.papermill.update({name: os.path.relpath(path, ROOT) for name, path in places.items()})
     write_text(published, nbformat.writes(executed) + "\n")
-    partial.unlink()
+    partial.unlink(missing_ok=True)  # another process that runs the notebook may have taken it away
 
 
 def report_failure(

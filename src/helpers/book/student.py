@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from helpers.book.runner import list_notebooks
+from helpers.errors import StudyError
 from helpers.files import write_text
-from helpers.paths import BOOK
+from helpers.paths import BOOK, shown
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -65,18 +66,33 @@ def has_values() -> bool:
 def read_values(path: Path) -> dict[str, Any]:
     """Return the values that an executed notebook makes available to the book's prose, by name; none where
     there is no such notebook. A value that is neither a number nor a text is left out.
+
+    Raises:
+        StudyError: the notebook is damaged.
     """
     import nbformat
 
+    strange = (AttributeError, KeyError, TypeError, ValueError, nbformat.ValidationError)
     if not path.is_file():
         return {}
+    try:
+        texts = dict(_list_glued(nbformat.read(path, as_version=4)))
+    except strange:
+        raise StudyError(
+            f"{shown(path)} cannot be read as an executed notebook. Delete it, and build the book again."
+        ) from None
     values = {}
-    for cell in nbformat.read(path, as_version=4).cells:
+    for name, text in texts.items():
+        with suppress(ValueError, SyntaxError):
+            values[name] = ast.literal_eval(text)
+    return values
+
+
+def _list_glued(notebook: NotebookNode) -> Iterator[tuple[str, str]]:
+    for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if glued := output.get("metadata", {}).get("scrapbook"):
-                with suppress(ValueError):
-                    values[glued["name"]] = ast.literal_eval(output.data[f"{glued['mime_prefix']}text/plain"])
-    return values
+                yield glued["name"], output.data[f"{glued['mime_prefix']}text/plain"]
 
 
 def number_exercises(notebooks: Mapping[str, NotebookNode]) -> dict[str, str]:

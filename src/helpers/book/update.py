@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from helpers.book.build_stamps import stamp_figures, stamp_notebook
+from helpers.book.build_stamps import BuildStamp, stamp_figures, stamp_notebook
 from helpers.book.runner import add_instructions, run_notebook
-from helpers.store import list_loaded
+from helpers.store import claim_folder, list_loaded
 from helpers.study.study import Study
 
 
@@ -33,9 +33,13 @@ def update_figures(parameters: Mapping[str, Any], study: Study, folder: Path) ->
     """Write every figure of a study and the page that shows them, unless they were made from the same
     parameters, code and stored results; returns the names of the figures, none where they stay as they are.
     """
-    stamp = stamp_figures(parameters, study, folder)
-    if stamp.is_current():
-        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    with claim_folder(folder):
+        stamp = stamp_figures(parameters, study, folder)
+        return [] if stamp.is_current() else _draw_figures(stamp, study, folder)
+
+
+def _draw_figures(stamp: BuildStamp, study: Study, folder: Path) -> list[str]:
     from helpers.book.figure_files import ENDINGS, save_figures
     from helpers.book.gallery_page import PAGE, write_gallery
 

@@ -46,6 +46,11 @@ def list_cells(
 ) -> None:
     """List every cell that the grid's parameters ask for."""
     with plain_errors():
+        if manifest and not manifest.suffix:
+            raise StudyError(
+                f"`manifest` must name a JSON file, such as runs/grid.json, but {str(manifest)!r} was found: "
+                "its cells are marked in the folder of that name without the ending."
+            )
         study = load_study(profile, parameter)
         plans = study.plan_grid()
         for plan in plans:

@@ -46,16 +46,20 @@ def convert_medqa(row: RawRow) -> Items:
 
 def convert_medmcqa(row: RawRow, first: int = 0) -> Items:
     """MedMCQA: `opa`..`opd` and `cop`, which counts from `first` (0 on the hub, 1 in the release's files);
-    rows without a label hold no item.
+    rows without a label (-1, on the hub) hold no item.
+
+    Raises:
+        ValueError: a label of another count; the other labels of its file would each be off by one.
     """
     if "options" in row:
         return convert_medqa(row)
-    index = int(row["cop"]) - first
-    return (
-        [_choice(row, row["question"], [row[f"op{letter}"] for letter in "abcd"], index)]
-        if index >= 0
-        else []
-    )
+    right, options = int(row["cop"]), [row[f"op{letter}"] for letter in "abcd"]
+    if right == -1:
+        return []
+    last = first + len(options) - 1
+    if not first <= right <= last:
+        raise ValueError(f"`cop` must lie from {first} to {last}, but {right} was found")
+    return [_choice(row, row["question"], options, right - first)]
 
 
 def convert_medmcqa_release(row: RawRow) -> Items:

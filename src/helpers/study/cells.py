@@ -16,6 +16,7 @@ from helpers.tuning.controls import split_control
 from helpers.tuning.rows import parse_categories, parse_parts, share_rows, split_equally
 
 CONTROLS = (ALL, SHUFFLED, GENERAL)
+NO_CELL = "none"
 BUDGETS = ("fixed", "additive")
 SIZE = re.compile(r"[1-9][0-9]{0,8}")
 MAX_CATEGORIES = 6  # of a lattice: its cells double with each
@@ -113,6 +114,17 @@ class GridSettings:
                 f"`sizes` must be whole numbers joined by commas, such as 12,24,48, but {self.sizes!r} was "
                 "found."
             )
+        self._check_answers()
+
+    def _check_answers(self) -> None:
+        mixtures = (normalize_mixture(name)[0] for name in self.mixture_cells)
+        known = dict.fromkeys([*self.lattice_cells, *self.control_cells, *mixtures])
+        unknown = [] if self.answers in (ALL, NO_CELL) else [n for n in self._answering if n not in known]
+        if unknown:
+            raise StudyError(
+                f"`answers` must be {ALL}, {NO_CELL} or some of {', '.join(known)}, joined by commas, but "
+                f"{unknown[0]!r} was found."
+            )
 
     def _check_lattice(self) -> None:
         n = len(parse_categories(self.lattice))
@@ -129,7 +141,11 @@ class GridSettings:
 
     def asks_for_answers(self, name: str) -> bool:
         """Say whether a cell answers the tasks; every cell has losses."""
-        return self.answers == ALL or name in [part.strip() for part in self.answers.split(",")]
+        return self.answers == ALL or name in self._answering
+
+    @property
+    def _answering(self) -> list[str]:
+        return [name.strip() for name in self.answers.split(",")]
 
     @property
     def players(self) -> tuple[str, ...]:

@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 MEASURED_SEEDS = RESULTS / "training_seeds"
 
 
-def read_measured_seeds(study: Study, endpoint: str) -> pd.DataFrame | None:
-    """Return an endpoint of the base model and the single categories under several training seeds on held-out
-    rows, as `results/training_seeds` holds it; None where these were tuned on other rows, in another way or
-    from another model than the study's, or have no such endpoint.
+def read_measured_seeds(study: Study, endpoint: str, n_rows: int) -> pd.DataFrame | None:
+    """Return an endpoint of the base model and the single categories of `n_rows` rows under several training
+    seeds on held-out rows, as `results/training_seeds` holds it; None where these were tuned on other rows,
+    on another number of them, in another way or from another model than the study's, or have no such
+    endpoint.
     """
     kept, own = load_losses(MEASURED_SEEDS), describe_losses(study)
     same = all(kept.manifest[name] == own[name] for name in ("model", "instructions", "held_out"))
     same &= kept.manifest["settings"]["tuning"] == own["settings"]["tuning"]
     same &= kept.manifest["settings"]["losses"]["n_held_out"] == study.losses.n_held_out
-    if not same or study.tuning.n_rows not in set(kept.cells["n_rows"]) or ENDPOINTS[endpoint].tasks_only:
+    if not same or n_rows not in set(kept.cells["n_rows"]) or ENDPOINTS[endpoint].tasks_only:
         return None
-    return loss_to_score(kept.collect([BASE, *SINGLES], study.tuning.n_rows), endpoint)
+    return loss_to_score(kept.collect([BASE, *SINGLES], n_rows), endpoint)
 
 
 def add_spread(items: pd.DataFrame, measured: pd.DataFrame | None) -> pd.DataFrame:

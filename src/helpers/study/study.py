@@ -332,14 +332,17 @@ class Study:
                 f"The endpoint {endpoint!r} needs held-out rows, but `held_out_share` is 0. Set it above 0, "
                 "or take the endpoint choice or score."
             )
-        return self.select_endpoint_items(self.collect_losses(names, n_rows, of_tasks), endpoint)
+        return self.select_endpoint_items(self.collect_losses(names, n_rows, of_tasks), endpoint, n_rows)
 
-    def select_endpoint_items(self, losses: pd.DataFrame, endpoint: str) -> pd.DataFrame:
+    def select_endpoint_items(
+        self, losses: pd.DataFrame, endpoint: str, n_rows: int | None = None
+    ) -> pd.DataFrame:
         """Return the items of losses that an endpoint is compared on (`endpoints.select_endpoint_items`);
         under one training seed with the spread over seeds, where it was measured before
-        (`seed_spread.add_spread`).
+        (`seed_spread.add_spread`) for cells of `n_rows` rows, or of the study's own number.
         """
-        return add_spread(select_endpoint_items(losses, endpoint), read_measured_seeds(self, endpoint))
+        measured = read_measured_seeds(self, endpoint, n_rows or self.tuning.n_rows)
+        return add_spread(select_endpoint_items(losses, endpoint), measured)
 
     @cached_property
     def endpoint_items(self) -> pd.DataFrame:

@@ -1,12 +1,14 @@
 """Training rows and held-out rows: an instruction file in two, for the loss on rows that no model saw.
 
 Rows of one request were written side by side and resemble each other, so whole requests are held out;
-rows that name no request are held out one by one.
+rows that name no request are held out one by one. Copies of a row go where the first of them goes, whatever
+they name.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from helpers.jsonl import dump_rows, name_rows, read_objects
 from helpers.store import Run, compute_missing, run_stage
 
 TRAINING, HELD_OUT = "training.jsonl", "held_out.jsonl"
-VERSION = 1
+TEXTS = ("instruction", "input", "output")
+VERSION = 2
 
 
 def hold_out(instructions: Path, share: float) -> Run:
@@ -35,13 +38,13 @@ def hold_out(instructions: Path, share: float) -> Run:
 
     def compute(folder: Path) -> dict[str, Any]:
         rows = [row for _, row in name_rows(list(read_objects(instructions)))]
-        groups = sorted(
-            {_group(row) for row in rows}, key=lambda group: hashlib.sha256(group.encode()).digest()
-        )
-        held = set(groups[: max(1, round(share * len(groups)))] if share else [])
+        groups = _group_rows(rows)
+        ordered = sorted(set(groups), key=lambda group: hashlib.sha256(group.encode()).digest())
+        held = set(ordered[: max(1, round(share * len(ordered)))] if share else [])
+        grouped = list(zip(rows, groups, strict=True))
         parts = {
-            TRAINING: [row for row in rows if _group(row) not in held],
-            HELD_OUT: [row for row in rows if _group(row) in held],
+            TRAINING: [row for row, group in grouped if group not in held],
+            HELD_OUT: [row for row, group in grouped if group in held],
         }
         if not parts[TRAINING]:
             raise StudyError(
@@ -54,6 +57,13 @@ def hold_out(instructions: Path, share: float) -> Run:
     inputs = {"instructions": sha256_file(instructions)}
     with compute_missing():
         return run_stage("split", {"share": share}, inputs, VERSION, compute)
+
+
+def _group_rows(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the group of each row; a copy of an earlier row is in the group of that one."""
+    first: dict[tuple[str, ...], str] = {}
+    texts = [tuple(str(row.get(name) or "").strip() for name in TEXTS) for row in rows]
+    return [first.setdefault(text, _group(row)) for row, text in zip(rows, texts, strict=True)]
 
 
 def _group(row: dict[str, Any]) -> str:

@@ -156,8 +156,16 @@ def recommend(
 
 
 def check_target(target: str, categories: Iterable[str]) -> None:
-    """Raise StudyError unless a target is one of the categories, their mean or the worst of them."""
-    known = (*categories, MEAN, WORST)
+    """Raise StudyError unless a target is one of the categories, their mean or the worst of them, and no
+    category bears the name of these two.
+    """
+    names = tuple(categories)
+    if taken := [name for name in (MEAN, WORST) if name in names]:
+        raise StudyError(
+            f"A category called {taken[0]!r} cannot be told from the {taken[0]} of all. Give it another name "
+            "in the rows."
+        )
+    known = (*names, MEAN, WORST)
     if target not in known:
         raise StudyError(f"`target` must be one of {', '.join(known)}, but {target!r} was found.")
 
