@@ -234,19 +234,37 @@ def describe_outcome(gains: pd.DataFrame) -> str:
 
 
 def summarise_outcome(found: Recommendation, gains: pd.DataFrame) -> str:
-    """Return what was recommended and how it fared, in two sentences for the first page."""
+    """Return what was recommended for the mean of the categories and how it fared, in sentences for the first
+    page.
+    """
     rows = " and ".join(
         f"{count} {PLAIN[name].replace(' ', '-')}" for name, count in found.rows.items() if count
     )
-    recommended = f"A law fitted to these models recommended {rows} rows"
-    if gains.empty:
-        return f"{recommended}; that mixture is not tuned yet."
-    held, _ = split_significant(gains)
-    better, worse = int((held["estimate"] > 0).sum()), int((held["estimate"] < 0).sum())
-    return (
-        f"{recommended}. Tuned afterwards, that mixture clearly beat {better} and clearly lost to {worse} of "
-        f"{len(gains)} other mixtures."
+    tied = write_number(100 * found.mixtures["tied"].mean(), digits=0)
+    recommended = (
+        f"For the mean of the three categories, a formula fitted to these models recommended {rows} rows, "
+        f"and predicted that {tied} % of all mixtures may be as good."
     )
+    if gains.empty:
+        return f"{recommended} That mixture is not tuned yet."
+    held, open_ = split_significant(gains)
+    kinds = {
+        "better than": held[held["estimate"] > 0],
+        "worse than": held[held["estimate"] < 0],
+        "neither better nor worse than": open_,
+    }
+    said = [f"{how} {_list_rivals(rows)}" for how, rows in kinds.items() if len(rows)]
+    start = "" if len(held) else "This run cannot say. "
+    return f"{start}{recommended} Tuned afterwards, that mixture was clearly {'; '.join(said)}."
+
+
+def _list_rivals(rows: pd.DataFrame) -> str:
+    """Return the names of mixtures, that of a single category in words."""
+    names = [
+        f"{PLAIN.get(row.cell, row.cell)} alone" if row.mixture == BEST_SINGLE else row.mixture
+        for row in rows.itertuples()
+    ]
+    return " or ".join(names)
 
 
 def _list_gains(rows: pd.DataFrame) -> str:
