@@ -173,11 +173,15 @@ def test_all_models_are_fitted_together_whatever_seeds_they_have():
         (
             (0, 0),
             "This run cannot say.",
-            f"clearly neither better nor worse than {EQUAL} or extraction alone.",
+            f"was neither clearly better nor clearly worse than {EQUAL} or extraction alone.",
         ),
         ((1, 1), "For the mean", f"clearly better than {EQUAL} or extraction alone."),
-        ((1, -1), "For the mean", f"clearly better than {EQUAL}; worse than extraction alone."),
-        ((0, -1), "For the mean", f"worse than extraction alone; neither better nor worse than {EQUAL}."),
+        ((1, -1), "For the mean", f"clearly better than {EQUAL}; clearly worse than extraction alone."),
+        (
+            (0, -1),
+            "For the mean",
+            f"clearly worse than extraction alone; neither clearly better nor clearly worse than {EQUAL}.",
+        ),
     ],
 )
 def test_the_first_page_says_how_the_recommended_mixture_fared(found, signs, start, end):

@@ -240,7 +240,7 @@ def summarise_outcome(found: Recommendation, gains: pd.DataFrame) -> str:
     rows = " and ".join(
         f"{count} {PLAIN[name].replace(' ', '-')}" for name, count in found.rows.items() if count
     )
-    tied = write_number(100 * found.mixtures["tied"].mean(), digits=0)
+    tied = write_number(100 * found.mixtures["tied"].mean(), digits=1)
     recommended = (
         f"For the mean of the three categories, a formula fitted to these models recommended {rows} rows, "
         f"and predicted that {tied} % of all mixtures may be as good."
@@ -249,13 +249,13 @@ def summarise_outcome(found: Recommendation, gains: pd.DataFrame) -> str:
         return f"{recommended} That mixture is not tuned yet."
     held, open_ = split_significant(gains)
     kinds = {
-        "better than": held[held["estimate"] > 0],
-        "worse than": held[held["estimate"] < 0],
-        "neither better nor worse than": open_,
+        "clearly better than": held[held["estimate"] > 0],
+        "clearly worse than": held[held["estimate"] < 0],
+        "neither clearly better nor clearly worse than": open_,
     }
     said = [f"{how} {_list_rivals(rows)}" for how, rows in kinds.items() if len(rows)]
     start = "" if len(held) else "This run cannot say. "
-    return f"{start}{recommended} Tuned afterwards, that mixture was clearly {'; '.join(said)}."
+    return f"{start}{recommended} Tuned afterwards, that mixture was {'; '.join(said)}."
 
 
 def _list_rivals(rows: pd.DataFrame) -> str:
