@@ -12,7 +12,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from helpers.book import runner
+from helpers.book import profiles, runner
 from helpers.book.runner import inspect_notebooks
 from helpers.cli import app
 from helpers.errors import StudyError
@@ -193,7 +193,7 @@ PROFILES = {
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_that_is_none_is_refused(name, plan, tmp_path, monkeypatch):
     text, message = PROFILES[name]
-    monkeypatch.setattr(runner, "PROFILES", tmp_path)
+    monkeypatch.setattr(profiles, "PROFILES", tmp_path)
     (tmp_path / "mine.yaml").write_bytes(text)
     refuse(["grid", "list", "--profile", "mine"], message)
 

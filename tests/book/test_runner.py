@@ -6,14 +6,14 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers.book import runner
+from helpers.book import profiles, runner
+from helpers.book.profiles import read_profile
 from helpers.book.runner import (
     add_instructions,
     parse_assignments,
     plan_parameters,
     plan_run,
     read_parameters,
-    read_profile,
     run_notebook,
 )
 from helpers.errors import StudyError
@@ -114,7 +114,7 @@ def test_every_profile_is_valid(profile):
 
 
 def test_the_paper_profile_marks_each_value_as_the_papers_or_ours():
-    text = (runner.PROFILES / "paper.yaml").read_text()
+    text = (profiles.PROFILES / "paper.yaml").read_text()
     assert all(
         "# paper" in line or "# ours" in line
         for line in text.splitlines()
@@ -153,7 +153,7 @@ def test_each_parameters_cell_is_read_once(monkeypatch):
 
 
 def test_a_profile_that_is_no_mapping_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "PROFILES", tmp_path)
+    monkeypatch.setattr(profiles, "PROFILES", tmp_path)
     (tmp_path / "list.yaml").write_text("- a\n")
     (tmp_path / "torn.yaml").write_text("a: [\n")
     with pytest.raises(StudyError, match="must map parameters"):
