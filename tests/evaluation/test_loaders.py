@@ -12,7 +12,7 @@ from helpers.errors import StudyError
 from helpers.evaluation import converters, loaders
 from helpers.evaluation.sources import SOURCES
 from helpers.evaluation.task_prompts import build_task_prompt
-from helpers.evaluation.tasks import PUBLIC, TASKS, find_task, load_items
+from helpers.evaluation.tasks import PUBLIC_TASKS, TASKS, find_task, load_items
 
 QUESTION = {"id": "q1", "question": "Which vitamin is lacking in scurvy?"}
 LETTERED = {"A": "vitamin A", "B": "vitamin C", "C": "vitamin D", "D": "vitamin K"}
@@ -189,16 +189,16 @@ def write_release(task, folder):
 @pytest.mark.parametrize("task", RELEASES)
 def test_files_of_the_public_release_are_found_by_name_in_the_folder_or_one_below(task, tmp_path):
     write_release(task, tmp_path / "below")
-    items, demonstration = load_items(PUBLIC[task], tmp_path)
+    items, demonstration = load_items(PUBLIC_TASKS[task], tmp_path)
     assert len(items) == 1
-    assert (demonstration is None) == (PUBLIC[task].n_shots == 0)
-    assert build_task_prompt(PUBLIC[task], items[0], demonstration).text.endswith("### Response:\n")
+    assert (demonstration is None) == (PUBLIC_TASKS[task].n_shots == 0)
+    assert build_task_prompt(PUBLIC_TASKS[task], items[0], demonstration).text.endswith("### Response:\n")
 
 
 def test_pubmedqa_is_read_from_its_mapping_and_maccrobat_from_brat(tmp_path):
     row = {"QUESTION": "Do runners fall ill?", "CONTEXTS": ABSTRACT, "final_decision": "yes"}
     (tmp_path / "ori_pqal.json").write_text(json.dumps({"7": row, "8": row}))
-    assert [item.id for item in load_items(PUBLIC["pubmedqa"], tmp_path)[0]] == ["7", "8"]
+    assert [item.id for item in load_items(PUBLIC_TASKS["pubmedqa"], tmp_path)[0]] == ["7", "8"]
     names = [
         next(str(n) for n in range(100) if converters.draw_split(str(n)) == split)
         for split in ("train", "test")
@@ -206,7 +206,7 @@ def test_pubmedqa_is_read_from_its_mapping_and_maccrobat_from_brat(tmp_path):
     for name in names:
         (tmp_path / f"{name}.txt").write_text(f"He took aspirin {name}.\n")
         (tmp_path / f"{name}.ann").write_text("T1\tMedication 8 15\taspirin\nE1\tMedication:T1\n")
-    items, demonstration = load_items(PUBLIC["maccrobat_medications"], tmp_path)
+    items, demonstration = load_items(PUBLIC_TASKS["maccrobat_medications"], tmp_path)
     assert (items[0].text, demonstration.text) == (
         f"He took aspirin {names[1]}.",
         f"He took aspirin {names[0]}.",
@@ -233,7 +233,7 @@ def test_rows_that_break_the_schema_are_left_out_with_a_warning(tmp_path):
         "".join(json.dumps(row) + "\n" for row in (QUESTION | {"options": LETTERED, "answer": "B"}, twins))
     )
     with pytest.warns(UserWarning, match=r"medqa: 1 of 2 rows are left out, first q2: .*must differ"):
-        assert len(load_items(PUBLIC["medqa"], tmp_path)[0]) == 1
+        assert len(load_items(PUBLIC_TASKS["medqa"], tmp_path)[0]) == 1
 
 
 @pytest.mark.parametrize(
@@ -266,17 +266,17 @@ def test_missing_or_wrong_files_say_what_would_do(task, content, message, tmp_pa
     if content:
         (tmp_path / f"{task}.jsonl").write_text(json.dumps(content) + "\n")
     with pytest.raises(StudyError, match=message):
-        load_items(PUBLIC[task], tmp_path)
+        load_items(PUBLIC_TASKS[task], tmp_path)
 
 
 def test_a_set_that_no_hub_holds_asks_for_a_file():
     with pytest.raises(StudyError, match="'mednli' cannot be downloaded"):
-        load_items(PUBLIC["mednli"])
+        load_items(PUBLIC_TASKS["mednli"])
 
 
 def test_every_public_task_has_a_source_or_waits_for_the_users_file():
-    assert set(SOURCES) == set(PUBLIC) - {"bioasq", "mednli"}
-    assert not set(PUBLIC) & set(TASKS)
+    assert set(SOURCES) == set(PUBLIC_TASKS) - {"bioasq", "mednli"}
+    assert not set(PUBLIC_TASKS) & set(TASKS)
 
 
 ROWS = {
@@ -297,12 +297,14 @@ def test_the_real_files_are_read_whole_and_their_own_answers_score_one(task):
     folder = os.environ.get("STUDY_DATA")
     if not folder:
         pytest.skip("STUDY_DATA names no folder with the public sets")
-    items, demonstration = load_items(PUBLIC[task], Path(folder))
+    items, demonstration = load_items(PUBLIC_TASKS[task], Path(folder))
     assert len(items) == ROWS[task]
-    assert (demonstration is None) == (PUBLIC[task].n_shots == 0)
-    if PUBLIC[task].score:
-        assert all(PUBLIC[task].score(PUBLIC[task].answer(item), item)["score"] == 1 for item in items)
-    if PUBLIC[task].is_choice:
+    assert (demonstration is None) == (PUBLIC_TASKS[task].n_shots == 0)
+    if PUBLIC_TASKS[task].score:
+        assert all(
+            PUBLIC_TASKS[task].score(PUBLIC_TASKS[task].answer(item), item)["score"] == 1 for item in items
+        )
+    if PUBLIC_TASKS[task].is_choice:
         assert {item.answer for item in items} == set(range(len(items[0].options)))
 
 

@@ -154,8 +154,8 @@ def test_more_tasks_reuse_the_answers_that_are_stored(settings, monkeypatch):
 def test_one_more_public_task_or_another_right_answer_discards_no_stored_answer(settings, monkeypatch, runs):
     settings = dataclasses.replace(settings, tasks="exam_choice,patient_answer")
     first = evaluate(settings)
-    more = dataclasses.replace(tasks.PUBLIC["medquad"], name="new_task")
-    monkeypatch.setitem(tasks.PUBLIC, "new_task", more)
+    more = dataclasses.replace(tasks.PUBLIC_TASKS["medquad"], name="new_task")
+    monkeypatch.setitem(tasks.PUBLIC_TASKS, "new_task", more)
     assert evaluate(settings).reused
     load = task_runs.load_items
     monkeypatch.setattr(task_runs, "load_items", lambda *args: change_answers(load(*args)))

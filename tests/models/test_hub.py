@@ -20,7 +20,7 @@ import json, os, sys
 from typer.testing import CliRunner
 from helpers.cli import app
 from helpers.errors import StudyError
-from helpers.evaluation.tasks import PUBLIC, load_items
+from helpers.evaluation.tasks import PUBLIC_TASKS, load_items
 from helpers.models.load import identify_model, load_config, load_model, load_tokenizer
 
 import huggingface_hub.file_download, huggingface_hub.utils._http
@@ -37,7 +37,7 @@ def count_weights(name):
     return load_model(name).num_parameters()
 
 def read_items(task):
-    return load_items(PUBLIC[task])[0]
+    return load_items(PUBLIC_TASKS[task])[0]
 
 def push(*arguments):
     done = CliRunner().invoke(app, ["push", *arguments])

@@ -32,7 +32,7 @@ from helpers.analysis.intervals import (
     t_interval,
 )
 from helpers.errors import StudyError
-from helpers.evaluation.tasks import PUBLIC, TASKS, find_task
+from helpers.evaluation.tasks import PUBLIC_TASKS, TASKS, find_task
 from helpers.records import BASE, order_categories
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def score_tasks(items: pd.DataFrame, scale: tuple[float, float] | None = SCALE) 
 
 def is_known(task: str) -> bool:
     """Say whether a name is that of an embedded or public task, and not of held-out rows."""
-    return task in TASKS or task in PUBLIC
+    return task in TASKS or task in PUBLIC_TASKS
 
 
 def find_category(task: str, items: pd.DataFrame) -> str:
@@ -263,7 +263,7 @@ def keep_ablation(items: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the ablation's tasks, one category after the other in the study's order: sentence
     pairs are left out as in the paper's. Held-out rows stay.
     """
-    left_out = [name for name, task in (TASKS | PUBLIC).items() if not task.in_ablation]
+    left_out = [name for name, task in (TASKS | PUBLIC_TASKS).items() if not task.in_ablation]
     kept = items[~items["task"].isin(left_out)]
     places = {name: place for place, name in enumerate(order_categories(kept["category"]))}
     return kept.sort_values("category", key=lambda names: names.map(places), kind="stable")

@@ -147,7 +147,7 @@ _MENTIONS = {
     "max_new_tokens": 48,
 }
 
-PUBLIC: dict[str, Task] = {
+PUBLIC_TASKS: dict[str, Task] = {
     task.name: replace(task, source=SOURCES.get(task.name))
     for task in (
         replace(TASKS["exam_choice"], name="medqa"),
@@ -185,7 +185,7 @@ PUBLIC: dict[str, Task] = {
 
 def find_task(name: str) -> Task:
     """Return an embedded or public task."""
-    return TASKS[name] if name in TASKS else PUBLIC[name]
+    return TASKS[name] if name in TASKS else PUBLIC_TASKS[name]
 
 
 def parse_tasks(names: str, public: bool = False) -> list[Task]:
@@ -198,7 +198,7 @@ def parse_tasks(names: str, public: bool = False) -> list[Task]:
     Raises:
         StudyError: a task is unknown, or named twice.
     """
-    known = TASKS | (PUBLIC if public else {})
+    known = TASKS | (PUBLIC_TASKS if public else {})
     wanted = list(TASKS) if names == ALL else [name.strip() for name in names.split(",")]
     unknown = [name for name in wanted if name not in known]
     if unknown:
