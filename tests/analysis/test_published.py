@@ -256,7 +256,7 @@ def test_chance_fits_are_as_many_as_expected():
 
 
 def test_bioasq_was_run_five_times_and_three_times_for_two_models():
-    fits = precision.find_runs().set_index(["task", "n_runs"])["fits"]
+    fits = precision.count_fitting_scores().set_index(["task", "n_runs"])["fits"]
     assert fits["BioASQ", 5] == 12
     assert precision.list_misfits("BioASQ", 5)[["model", "fewest"]].to_numpy().tolist() == [
         ["LLaMA 2 7B", 3],

@@ -10,7 +10,7 @@ from helpers.evaluation.tasks import TASKS, load_items
 from helpers.jsonl import read_rows
 from helpers.paths import SEED_TASKS, SEEDS
 from helpers.records import PronounItem, SeedTask, TeacherReply
-from helpers.synthesis.draws import draw_seeds
+from helpers.synthesis.draws import choose_seed_tasks
 from helpers.synthesis.parsing import parse_reply
 from helpers.synthesis.requests import build_request, prompt_sha256
 from helpers.synthesis.settings import SynthesisSettings
@@ -50,7 +50,7 @@ def test_a_third_of_the_inputs_is_longer_than_sixty_words(seeds):
 def test_each_reply_answers_the_prompt_that_the_study_builds(seeds, replies):
     by_id = {seed.id: seed for seed in seeds}
     for reply in replies:
-        seed_ids = draw_seeds(by_id, SynthesisSettings().draw_seed, reply.request)
+        seed_ids = choose_seed_tasks(by_id, SynthesisSettings().draw_seed, reply.request)
         assert reply.seed_ids == seed_ids
         assert reply.prompt_sha256 == prompt_sha256(build_request([by_id[seed_id] for seed_id in seed_ids]))
 

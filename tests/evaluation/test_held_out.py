@@ -48,7 +48,9 @@ def test_a_smaller_draw_is_part_of_a_larger_one_and_long_rows_are_left_out(toy_m
 
 
 def test_a_loss_that_is_no_number_is_refused_by_the_rows_name(toy_model, instruction_file, monkeypatch):
-    monkeypatch.setattr(held_out, "split_losses", lambda model, rows, _: [(math.nan, 0.0)] * len(rows))
+    monkeypatch.setattr(
+        held_out, "measure_words_and_stop", lambda model, rows, _: [(math.nan, 0.0)] * len(rows)
+    )
     settings = EvaluationSettings(model=toy_model)
     with pytest.raises(StudyError, match="held-out row"):
         measure_held_out(settings, 2, None, instruction_file, 512)

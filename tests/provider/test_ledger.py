@@ -68,7 +68,7 @@ def test_entries_that_are_gathered_are_flushed_once_and_outlive_the_process(runs
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda place: flushed.append(place) or fsync(place))
     account = ledger()
-    with account.gather():
+    with account.write_together():
         tickets = [account.reserve(str(n), 0, 100) for n in range(300)]
     assert len(flushed) == 1
     again = ledger()
@@ -81,7 +81,7 @@ def test_entries_that_are_gathered_are_flushed_once_and_outlive_the_process(runs
 @pytest.mark.parametrize("kept", [0.0, 0.4, 0.999])
 def test_of_gathered_entries_that_a_kill_cuts_off_those_that_are_whole_count(runs, kept):
     account = ledger()
-    with account.gather():
+    with account.write_together():
         for n in range(50):
             account.reserve(str(n), 0, 100)
     path = next(runs.glob("replies/*/ledger.jsonl"))
@@ -92,7 +92,7 @@ def test_of_gathered_entries_that_a_kill_cuts_off_those_that_are_whole_count(run
 
 def test_what_a_block_that_fails_has_gathered_is_on_the_disk(runs):
     account = ledger()
-    with pytest.raises(KeyboardInterrupt), account.gather():
+    with pytest.raises(KeyboardInterrupt), account.write_together():
         account.reserve("a", 0, 100)
         raise KeyboardInterrupt
     assert ledger().spent.tokens == 100

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.synthesis.filters import find_fault, list_runs, read_benchmark_runs
+from helpers.synthesis.filters import find_fault, list_word_runs, read_benchmark_runs
 from helpers.synthesis.parsing import ParsedTask
 
 
@@ -50,7 +50,7 @@ def task(
     ],
 )
 def test_each_task_falls_for_its_reason(given, reason):
-    runs = frozenset(list_runs("The patient: she has had a dry cough for three weeks."))
+    runs = frozenset(list_word_runs("The patient: she has had a dry cough for three weeks."))
     assert find_fault(given, 3, 150, runs) == reason
 
 

@@ -27,7 +27,7 @@ def completion(text, n_output=10, finish_reason="stop"):
     )
 
 
-def hold(settings, *answers):
+def carry_out(settings, *answers):
     """Carry a conversation to its end with given answers; return what was asked, the reply and its tasks."""
     conversation, asked = converse(settings, 7, ("seed-001",), "prompt"), []
     asked.append(next(conversation))
@@ -40,7 +40,7 @@ def hold(settings, *answers):
 
 
 def test_a_list_is_asked_for_tasks_then_for_their_categories():
-    asked, reply, tasks = hold(
+    asked, reply, tasks = carry_out(
         SynthesisSettings(teacher="toy"),
         completion(TWO_TASKS),
         completion('{"4": "qa", "5": "ie"}', n_output=3),
@@ -55,7 +55,7 @@ def test_a_list_is_asked_for_tasks_then_for_their_categories():
 
 
 def test_json_is_asked_once_by_a_schema_and_survives_a_break():
-    asked, reply, tasks = hold(
+    asked, reply, tasks = carry_out(
         SynthesisSettings(teacher="toy", reply_format="json"), completion(IN_JSON, finish_reason="length")
     )
     assert asked[0]["response_format"]["json_schema"]["strict"]
@@ -65,7 +65,9 @@ def test_json_is_asked_once_by_a_schema_and_survives_a_break():
 
 
 def test_with_the_classifier_no_categories_are_asked_for():
-    asked, reply, tasks = hold(SynthesisSettings(teacher="toy", labeller="classifier"), completion(TWO_TASKS))
+    asked, reply, tasks = carry_out(
+        SynthesisSettings(teacher="toy", labeller="classifier"), completion(TWO_TASKS)
+    )
     assert len(asked) == 1
     assert len(tasks) == 2
     assert reply.categories == {}

@@ -14,7 +14,7 @@ from helpers.jsonl import read_rows
 from helpers.paths import SEED_TASKS
 from helpers.records import BenchmarkItem, SeedTask, TeacherReply
 from helpers.rouge import similarity_matrix
-from helpers.synthesis.filters import PERSONAL_DATA, list_runs
+from helpers.synthesis.filters import PERSONAL_DATA, list_word_runs
 from helpers.synthesis.parsing import parse_reply
 from helpers.synthesis.teacher import REPLIES
 
@@ -49,8 +49,8 @@ def find_shared_runs(training: Iterable[str], items: Iterable[BenchmarkItem]) ->
     """Return, by item, the runs of eight words that stand in a training text too; items without any are left
     out.
     """
-    seen = set().union(*map(list_runs, training))
-    shared = {item.id: seen.intersection(list_runs(join_item(item))) for item in items}
+    seen = set().union(*map(list_word_runs, training))
+    shared = {item.id: seen.intersection(list_word_runs(join_item(item))) for item in items}
     return {item_id: runs for item_id, runs in shared.items() if runs}
 
 

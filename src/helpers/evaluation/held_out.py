@@ -73,7 +73,9 @@ def measure_held_out(
     def compute(path: Path) -> dict[str, Any]:
         read = read_rows(rows, Instruction)
         drawn = draw_held_out(read, n_rows, base.tokenizer, max_tokens, form)
-        losses = split_losses(base.merge(folder), [row for _, row in drawn], PartialAnswers(path / PARTIAL))
+        losses = measure_words_and_stop(
+            base.merge(folder), [row for _, row in drawn], PartialAnswers(path / PARTIAL)
+        )
         with (path / LOSSES).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
@@ -119,7 +121,7 @@ def _list_fields(row: Instruction, encoded: EncodedRow, loss: tuple[float, float
     return [row.id, row.category, round(words, 5), round(stop, 5), encoded.n_response - 1, n_bytes]
 
 
-def split_losses(
+def measure_words_and_stop(
     model: PreTrainedModel, rows: Sequence[EncodedRow], partial: PartialAnswers | None = None
 ) -> list[tuple[float, float]]:
     """Return the cross-entropy of each row's response, summed over its tokens, and that of the end of text
@@ -133,12 +135,12 @@ def split_losses(
 
         def measure(batch: Sequence[int]) -> list[list[float]]:
             advance()
-            return _split_batch(model, [rows[index] for index in batch]).tolist()
+            return _measure_batch(model, [rows[index] for index in batch]).tolist()
 
         return [tuple(pair) for pair in losses.fill(batches, measure)]
 
 
-def _split_batch(model: PreTrainedModel, rows: Sequence[EncodedRow]) -> torch.Tensor:
+def _measure_batch(model: PreTrainedModel, rows: Sequence[EncodedRow]) -> torch.Tensor:
     """Return (response, end of text) of each row, shape (rows, 2), nats."""
     import torch
 

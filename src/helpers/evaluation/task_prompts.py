@@ -81,17 +81,17 @@ def show_evidence(item: ChoiceItem) -> str:
     return f"{item.context}\n\nQuestion: {item.question}"
 
 
-def answer_choice(item: ChoiceItem) -> str:
+def write_reference_option(item: ChoiceItem) -> str:
     """Return the right option."""
     return item.options[item.answer]
 
 
-def answer_medications(item: MedicationItem) -> str:
+def write_reference_medications(item: MedicationItem) -> str:
     """Return one line per medication, `name: status`."""
     return "\n".join(f"{medication.forms[0]}: {medication.status}" for medication in item.gold)
 
 
-def answer_mentions(item: MentionsItem) -> str:
+def write_reference_mentions(item: MentionsItem) -> str:
     """Return one line per mention."""
     return "\n".join(mention.forms[0] for mention in item.gold)
 

@@ -15,12 +15,12 @@ from helpers.evaluation.loaders import load_rows
 from helpers.evaluation.sources import SOURCES
 from helpers.evaluation.task_prompts import (
     Task,
-    answer_choice,
-    answer_medications,
-    answer_mentions,
     show_choice,
     show_evidence,
     show_pair,
+    write_reference_medications,
+    write_reference_mentions,
+    write_reference_option,
 )
 from helpers.jsonl import read_rows
 from helpers.paths import BENCHMARK
@@ -37,7 +37,7 @@ from helpers.records import (
 ALL = "all"
 
 
-_CHOICE = {"schema": ChoiceItem, "answer": answer_choice, "metric": "accuracy"}
+_CHOICE = {"schema": ChoiceItem, "answer": write_reference_option, "metric": "accuracy"}
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -92,7 +92,7 @@ TASKS: dict[str, Task] = {
             instruction="List every medication in the note, one a line, with its status: active, "
             "discontinued or neither.",
             show=lambda item: item.text,
-            answer=answer_medications,
+            answer=write_reference_medications,
             metric="F1",
             score=metrics.score_medications,
             max_new_tokens=36,
@@ -141,7 +141,7 @@ _MENTIONS = {
     "category": "ie",
     "schema": MentionsItem,
     "show": lambda item: item.text,
-    "answer": answer_mentions,
+    "answer": write_reference_mentions,
     "metric": "F1",
     "score": metrics.score_mentions,
     "max_new_tokens": 48,

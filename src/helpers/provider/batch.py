@@ -164,7 +164,8 @@ class BatchClient:
         """Submit as many requests as the cap and one file can bear; return a line on it, None if there is no
         room for any.
         """
-        with self._ledger.gather():  # on the disk before anything is sent: fifty thousand take minutes singly
+        # on the disk before anything is sent: fifty thousand take minutes singly
+        with self._ledger.write_together():
             tickets, lines = self._reserve_all(missing)
         if not lines:
             return None

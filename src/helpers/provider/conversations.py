@@ -81,7 +81,7 @@ def hold_conversations(
 
     def fill() -> None:
         for conversation in islice(waiting_ones, max(0, max(1, count_ahead()) - len(window))):
-            window.append(asyncio.run_coroutine_threadsafe(client.hold(conversation), loop))
+            window.append(asyncio.run_coroutine_threadsafe(client.carry_out(conversation), loop))
 
     def take() -> Result:
         nonlocal n_used

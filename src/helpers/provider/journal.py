@@ -1,6 +1,6 @@
 """The journal: every answer that was paid for, on disk before it is used, found again by what was asked.
 
-Where it is decided that a paid request is not sent again: `live.LiveClient.hold` (single requests: the
+Where it is decided that a paid request is not sent again: `live.LiveClient.carry_out` (single requests: the
 journal first; what an open batch holds is refused) and `batch.BatchClient.advance` (batches: what neither the
 journal nor an open batch holds). A request whose answer never came to disk, since the run was killed, is sent
 and paid again.

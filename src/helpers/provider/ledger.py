@@ -89,7 +89,7 @@ class Ledger:
         entries, self._n_bytes = self._read_account()
         self._n_entries = len(entries)
         self._file: TextIO | None = None
-        self._gathers = False
+        self._waits_to_write = False
 
     def _read_account(self) -> tuple[list[dict[str, Any]], int]:
         """Apply the entries on disk; return them and the bytes that they take.
@@ -220,15 +220,15 @@ class Ledger:
             )
 
     @contextmanager
-    def gather(self) -> Iterator[None]:
+    def write_together(self) -> Iterator[None]:
         """Put the entries of the block on the disk at its end, all at once. Nothing that they set money aside
         for may be sent within the block.
         """
-        self._gathers = True
+        self._waits_to_write = True
         try:
             yield
         finally:
-            self._gathers = False
+            self._waits_to_write = False
             self._flush()
 
     def _record(self, entry: dict[str, Any]) -> None:
@@ -240,7 +240,7 @@ class Ledger:
                 os.truncate(self._path, self._n_bytes)  # a line that a kill broke off
             self._file = self._path.open("a", encoding="utf-8")
         self._file.write(json.dumps(entry) + "\n")
-        if not self._gathers:
+        if not self._waits_to_write:
             self._flush()
 
     def _flush(self) -> None:

@@ -87,7 +87,7 @@ class LiveClient:
         if "_client" in self.__dict__:
             await self._client.close()
 
-    async def hold(self, conversation: Conversation[Result]) -> tuple[Result, bool]:
+    async def carry_out(self, conversation: Conversation[Result]) -> tuple[Result, bool]:
         """Carry a conversation to its end; an error in it stops all others too.
 
         Here a request that was paid for before is kept from being sent again: what the journal answers is not

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
-from helpers.evaluation.held_out import draw_held_out, split_losses
+from helpers.evaluation.held_out import draw_held_out, measure_words_and_stop
 from helpers.files import sha256_file
 from helpers.jsonl import read_rows
 from helpers.models.load import identify_model, load_tokenizer
@@ -196,7 +196,7 @@ def measure_pace(settings: TuningSettings, rows: Sequence[EncodedRow]) -> tuple[
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights)
     step = _time_second(lambda: take_step(model, optimizer, rows, 0.0))
-    reading = _time_second(lambda: split_losses(model.get_base_model(), rows))
+    reading = _time_second(lambda: measure_words_and_stop(model.get_base_model(), rows))
     return n_tokens / step, n_tokens / reading
 
 

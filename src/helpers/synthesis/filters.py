@@ -75,12 +75,15 @@ def find_fault(
             lambda: bool(task.input.strip()) and task.input.strip() == task.output.strip(),
         ),
         ("personal data", lambda: any(map(PERSONAL_DATA.search, texts))),
-        ("overlaps benchmark", lambda: any(not benchmark_runs.isdisjoint(list_runs(text)) for text in texts)),
+        (
+            "overlaps benchmark",
+            lambda: any(not benchmark_runs.isdisjoint(list_word_runs(text)) for text in texts),
+        ),
     )
     return next((reason for reason, applies in checks if applies()), None)
 
 
-def list_runs(text: str, n_words: int = RUN_LENGTH) -> Iterator[str]:
+def list_word_runs(text: str, n_words: int = RUN_LENGTH) -> Iterator[str]:
     """Yield every run of `n_words` words of a text."""
     words = tokenize(text)
     return (" ".join(words[start : start + n_words]) for start in range(len(words) - n_words + 1))
@@ -89,7 +92,7 @@ def list_runs(text: str, n_words: int = RUN_LENGTH) -> Iterator[str]:
 def read_benchmark_runs(files: Iterable[Path]) -> frozenset[str]:
     """Return every run of eight words in the texts of benchmark files (JSONL of any schema)."""
     rows = (row for file in files for _, row in read_values(file))
-    return frozenset(run for row in rows for text in _list_texts(row) for run in list_runs(text))
+    return frozenset(run for row in rows for text in _list_texts(row) for run in list_word_runs(text))
 
 
 def _list_texts(value: Any) -> Iterator[str]:

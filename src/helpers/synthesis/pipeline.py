@@ -20,7 +20,7 @@ from helpers.provider.ledger import ProviderLimits
 from helpers.records import SeedTask, TeacherReply
 from helpers.store import Run, run_stage
 from helpers.synthesis.counts import count_reply, count_wanted
-from helpers.synthesis.draws import draw_seeds
+from helpers.synthesis.draws import choose_seed_tasks
 from helpers.synthesis.filters import find_fault, read_benchmark_runs
 from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.parsing import ParsedTask
@@ -132,7 +132,7 @@ def plan_requests(
     can be redone alone.
     """
     for request in range(settings.n_requests):
-        seed_ids = draw_seeds(seeds, settings.draw_seed, request, N_SHOWN)
+        seed_ids = choose_seed_tasks(seeds, settings.draw_seed, request, N_SHOWN)
         yield (
             request,
             seed_ids,

@@ -46,7 +46,7 @@ def expect_fits(n_items: int, n_runs: int) -> float:
     return min(1.0, 2 * PRINT_ERROR * n_items * n_runs / 100)
 
 
-def find_runs() -> pd.DataFrame:
+def count_fitting_scores() -> pd.DataFrame:
     """Return, for each test set of Table 1, how many of its scores fit 1 to `MAX_RUNS` runs: task, n_items,
     n_runs, fits, scores, expected (by chance).
     """
