@@ -77,7 +77,7 @@ test: $(READY) ## Run the test suite, the linter and the spelling check.
 	$(BIN)/codespell seeds book/*.md notebooks src tests *.md
 	$(BIN)/python -m pytest --ignore tests/browser --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-check-book: $(READY) ## Read the built book in Chromium: errors, links, search, barriers, hover, phone width and type, weight.
+check-book: $(READY) ## Read the built book in Chromium: errors, links, search, accessibility, hover, phone width and type, page size.
 	@$(call install,$(VENV),--constraint requirements.lock --editable '.[browser]')
 	$(BIN)/python -m pytest tests/browser -rs
 

@@ -47,6 +47,20 @@ def test_the_map_names_every_package(name):
     assert not {name for name in packages if f"`{name}`" not in text and f"{name}/" not in text}
 
 
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_the_map_lists_the_packages_from_the_top_as_the_rule_does(name):
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    layers = config["tool"]["importlinter"]["contracts"][0]["layers"]
+    places = {package: place for place, layer in enumerate(layers) for package in layer.split(" | ")}
+    packages = "|".join(path.name for path in CODE.iterdir() if path.is_dir() and path.name[0] != "_")
+    start = {"README.md": "src/helpers/ what", "CONTRIBUTING.md": "From the top:"}[name]
+    text = (ROOT / name).read_text().split(start)[1].split("\nbook/")[0].split("Notebooks hold")[0]
+    listed = re.findall(rf"^  ({packages})/|`({packages})`", text, re.MULTILINE)
+    found = [places["".join(pair)] for pair in listed]
+    assert len(found) == packages.count("|") + 1
+    assert found == sorted(found)
+
+
 def test_the_ways_that_contributors_are_told_of_exist():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     ways = text[text.index("## One instruction's way") : text.index("## From issue")]

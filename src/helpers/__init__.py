@@ -1,3 +1,3 @@
-"""Helpers of the BioInstruct study, one sub-package per stage; imports go one way, from the stage above to
-the one below.
+"""Helpers of the BioInstruct study, one sub-package for each subject; a package imports only from the
+packages below it, in the order of pyproject.toml (`tool.importlinter`).
 """

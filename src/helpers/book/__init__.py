@@ -1,1 +1,3 @@
-"""The book: runner and display of notebooks, gallery of figures, one-page build, students' edition."""
+"""The book: profiles, runner, tables and texts of notebooks, gallery of figures, one-page build, students'
+edition.
+"""
