@@ -131,7 +131,7 @@ def _score_priors(
 ) -> list[list[list[float]]]:
     """Return the log-likelihoods of the options' tokens after an empty question, equal options scored once.
 
-    They are asked for apart from the items, so that these share all that they begin with.
+    They are scored separately, so that the prompts of the items keep their common beginning.
     """
     keys = [json.dumps(options) for options in answers]
     different = dict(zip(keys, answers, strict=True))

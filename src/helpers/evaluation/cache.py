@@ -1,5 +1,5 @@
-"""Keys and values with room behind them: a token more is written in place, where `transformers` copies all
-that there is to append it.
+"""Keys and values with room behind them: a new token is written in place, while `transformers` copies the
+whole cache for each new token.
 """
 
 from __future__ import annotations

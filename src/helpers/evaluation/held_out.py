@@ -1,6 +1,6 @@
-"""The loss on held-out instructions: how well a model predicts responses to rows that it was not tuned on,
-category by category. Tuned on one category and measured on every other, it is the plainest transfer matrix
-there is.
+"""Which held-out rows are measured, and the loss on them: how well a model predicts responses to rows that it
+was not tuned on, category by category. Tuned on one category and measured on every other, it is the plainest
+transfer matrix there is.
 """
 
 from __future__ import annotations

@@ -31,9 +31,9 @@ class SharedBase:
 
     An adapter is merged into the weights, so that base and tuned models run the very same layers. Taking it
     off again by subtraction would leave rounding errors behind; the weights that it changes are therefore
-    kept and copied back (on a GPU they are kept in the main memory). Where they are not kept, for want of
-    room or since one adapter alone needs no copy, and after an adapter that touches more than the layers it
-    is added to, or that was refused, the base is loaded again.
+    kept and copied back (on a GPU they are kept in the main memory). The base is loaded again in three cases:
+    if the weights were not kept (there was no room, or one adapter alone needs no copy); after an adapter
+    that changes more than the layers it is added to; and after an adapter that was refused.
 
     Attributes:
         name: the model, as `load_model` takes it.
@@ -107,8 +107,9 @@ class SharedBase:
             self._kept = [(weight, weight.data.to("cpu", copy=True)) for weight in weights]
 
     def _check_merge(self, adapter: Path, before: torch.Tensor, beside: torch.Tensor) -> None:
-        """Raise StudyError where a model into which an adapter was merged is not the one that has it beside
-        its weights. Rounding may take a thousandth of what the adapter does, in few bits up to half of it.
+        """Raise StudyError where a model into which an adapter was merged does not compute what the unmerged
+        one does (`beside`). Rounding may take a thousandth of what the adapter does, in few bits up to half
+        of it.
         """
         merged = _read_probe(self._model)
         rounding = 1e-3 if is_exact(self._model) else 0.5

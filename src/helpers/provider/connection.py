@@ -30,7 +30,7 @@ SDK_HEADERS = "x-stainless-"  # the SDK's own, by one of which it knows what to 
 
 
 def read_key(model: RemoteModel) -> str:
-    """Return the key from the environment; a server of one's own may need none.
+    """Return the key from the environment; a server that a user names may need none.
 
     Raises:
         StudyError: no key is set for the provider's own server, or it cannot be sent.
@@ -114,8 +114,8 @@ def _build(client: type, clean: Any, check: Any = None) -> Any:
 
 
 def _clean_headers(request: Any, model: RemoteModel, key: str) -> None:
-    """Take from a request to a server of one's own all that is not meant for it: the provider's organisation
-    and project, and headers of the environment.
+    """Take from a request to a server that a user names all that is not meant for it: the provider's
+    organisation and project, and headers of the environment.
     """
     if model.account:
         foreign = [name for name in request.headers if name.lower() not in OWN_HEADERS]

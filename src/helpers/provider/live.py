@@ -90,8 +90,8 @@ class LiveClient:
     async def carry_out(self, conversation: Conversation[Result]) -> tuple[Result, bool]:
         """Carry a conversation to its end; an error in it stops all others too.
 
-        Here a request that was paid for before is kept from being sent again: what the journal answers is not
-        asked.
+        Here a request that was paid for before is kept from being sent again: a request that the journal can
+        answer is not sent.
 
         Returns:
             What came of it, and whether the server was asked.

@@ -36,8 +36,8 @@ PRICES: dict[str, Price] = {
 
 
 def find_price(model: str, base_url: str = "") -> Price | None:
-    """Return the price of a model or of its dated snapshot; None where it is unknown, as for every server of
-    one's own.
+    """Return the price of a model or of its dated snapshot; None where it is unknown, as for every server
+    that a user names.
     """
     return None if base_url else PRICES.get(name_family(model))
 

@@ -70,14 +70,18 @@ class GridSettings:
     """Parameters of the grid: which cells there are, beside what each is tuned with."""
 
     lattice: str = parameter(
-        "qa+ie+gen", "categories whose subsets are the cells, joined by '+'; empty: all of the rows"
+        "qa+ie+gen",
+        "categories whose subsets are the cells, joined by '+'; empty: all categories of the instruction "
+        "file",
     )
     budget: str = parameter("fixed", "'fixed': n_rows in all; 'additive': n_rows per category")
     n_seeds: int = parameter(
         1, "training seeds per cell: training_seed, the next one, and so on", minimum=1, maximum=1000
     )
     controls: str = parameter(
-        "all", "control cells joined by commas: all, shuffled, general, qa~shuffled, qa~lengths, qa~tokens"
+        "all",
+        "control cells joined by commas: all (one control, the natural mixture of all categories), shuffled, "
+        "general, qa~shuffled, qa~lengths, qa~tokens",
     )
     general: str = parameter("", "rows of another domain (JSONL) for the control 'general'")
     sizes: str = parameter("", "numbers of rows of the size curve, joined by commas; empty: no curve")
@@ -176,8 +180,8 @@ class GridSettings:
         return tuple(sorted({int(size) for size in filter(None, self.sizes.split(","))}))
 
     def count_rows(self, name: str, n_rows: int) -> int:
-        """Return the training rows of a cell: as many for each, or as many a category; a control is as large
-        as the largest cell of the lattice.
+        """Return the training rows of a cell: the same number for every cell, or for every category; a
+        control is as large as the largest cell of the lattice.
         """
         if name == BASE:
             return 0

@@ -59,7 +59,7 @@ class LossSettings:
 
     endpoint: str = parameter(LOSS, f"what cells are compared by: {', '.join(ENDPOINTS)}")
     held_out_share: float = parameter(
-        0.15, "share of the requests (of the rows, in a file of one's own) kept out of training", 0, 0.5
+        0.15, "share of the requests (of the rows, in your own file) kept out of training", 0, 0.5
     )
     n_held_out: int = parameter(40, "held-out rows per category, at most, whose loss is measured", minimum=2)
     n_loss_items: int = parameter(

@@ -19,9 +19,9 @@ class NoveltyIndex:
 
     Only kept ones count, so the first of two near-duplicates stays. Two savings, both exact. First,
     texts of a and b words reach a threshold t only with t (a + b) / 2 words in common, whatever their order:
-    an inverted index counts common words, leaving out the commonest few of the new text and asking for as
-    many fewer (as prefix filters do; Chaudhuri et al., ICDE 2006), and what cannot reach the threshold is not
-    compared. Second, what is left is compared by bit-parallel arithmetic.
+    an inverted index counts common words. It leaves out the n commonest words of the new text and lowers the
+    number needed by n (as prefix filters do; Chaudhuri et al., ICDE 2006). What cannot reach the threshold is
+    not compared. Second, what is left is compared by bit-parallel arithmetic.
     """
 
     def __init__(self, threshold: float) -> None:

@@ -12,7 +12,7 @@ from helpers.jsonl import scrub_text
 from helpers.provider.text_cleaning import cut_reasoning
 from helpers.synthesis.labels import read_label
 
-FIRST_NUMBER = 4  # of an item without one: what the request asks to go on with
+FIRST_NUMBER = 4  # of a task without one: what the request asks to go on with
 MARKS = r"[ \t]*(?:>[ \t]*)?(?:[-*+•][ \t]+)?(?:#{1,6}[ \t]*)?[*_]{0,3}"
 NUMBER = r"(?:(?:task|item|example)[ \t]*)?[#(]?(?P<number>\d{1,3})(?:[.):]|[ \t]*[-–])?[*_]{0,3}[ \t]*"
 FIELD = (
@@ -64,26 +64,26 @@ class ParsedTask:
 
 
 def parse_reply(text: str, finish_reason: str = "stop") -> list[ParsedTask]:
-    """Split a reply into its items, in order.
+    """Split a reply into its tasks, in order.
 
-    A field runs from its heading (`7. Input:`) to the next one. An item is complete with all three fields
-    filled; the last item of a reply that did not end by itself is not, whatever it holds. A number that comes
-    twice starts a second item. Headings may be bold, indented, in a list or a title, and numbered in other
-    ways (`7)`, `Task 7:`); an item's fields may go without the number where it has no numbered ones. Drafts
+    A field runs from its heading (`7. Input:`) to the next one. A task is complete with all three fields
+    filled; the last task of a reply that did not end by itself is not, whatever it holds. A number that comes
+    twice starts a second task. Headings may be bold, indented, in a list or a title, and numbered in other
+    ways (`7)`, `Task 7:`); a task's fields may go without the number where it has no numbered ones. Drafts
     of a reasoning model, rules, titles, fences around the list and closing words are not part of a field.
     """
-    items = list(_split_items(cut_reasoning(text).replace("\r\n", "\n")))
+    numbered = list(_split_tasks(cut_reasoning(text).replace("\r\n", "\n")))
     tasks = []
-    for index, (number, fields) in enumerate(items):
-        following = items[index + 1][0] if index + 1 < len(items) else None
+    for index, (number, fields) in enumerate(numbered):
+        following = numbered[index + 1][0] if index + 1 < len(numbered) else None
         cleaned = {name: _clean(value, following) for name, value in fields.items()}
         is_trimmed = any(cleaned[name] != fields[name].strip() for name in fields)
         tasks.append(_build_task(number, cleaned, finish_reason != "stop" and following is None, is_trimmed))
     return tasks
 
 
-def _split_items(text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield number and fields of each item."""
+def _split_tasks(text: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield number and fields of each task."""
     headings = _find_headings(text)
     ends = [*(start for start, *_ in headings[1:]), len(text)]
     item: tuple[int, dict[str, str]] | None = None
@@ -171,12 +171,12 @@ def _is_around(lines: list[str], following: int | None) -> bool:
 
 
 def parse_json_reply(text: str, first_number: int) -> tuple[list[ParsedTask], dict[int, str]]:
-    """Return the items of a reply in JSON, and their categories by number; where the reply breaks off, the
-    items before the break.
+    """Return the tasks of a reply in JSON, and their categories by number; where the reply breaks off, the
+    tasks before the break.
 
     Args:
         text: an object whose `tasks` is a list of objects with instruction, input, output and category.
-        first_number: number of the first item.
+        first_number: number of the first task.
     """
     tasks, labels = [], {}
     for number, item in enumerate(_read_objects(cut_reasoning(text)), first_number):
@@ -193,14 +193,14 @@ def parse_json_reply(text: str, first_number: int) -> tuple[list[ParsedTask], di
 
 
 def _read_objects(text: str) -> list[dict[str, Any]]:
-    decoder, items, position = json.JSONDecoder(), [], text.find("[") + 1
+    decoder, objects, position = json.JSONDecoder(), [], text.find("[") + 1
     while position and (start := text.find("{", position)) >= 0:
         try:
-            item, position = decoder.raw_decode(text, start)
+            value, position = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
             break
-        items.append(item)
-    return items
+        objects.append(value)
+    return objects
 
 
 def _build_task(number: int, fields: dict[str, str], is_cut: bool, is_trimmed: bool = False) -> ParsedTask:

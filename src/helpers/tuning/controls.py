@@ -51,8 +51,7 @@ def draw_cell_rows(
         rows: to draw from.
         lengths: tokens of each row by id.
         categories: of the cell, with the control's kind behind '~'.
-        n_rows: rows of the cell; of a control *tokens* as many response tokens as so many rows have on
-            average.
+        n_rows: rows of the cell; for the control *tokens*, the response tokens of this many average rows.
         seed: of the draw.
 
     Raises:

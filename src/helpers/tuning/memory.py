@@ -159,8 +159,8 @@ def estimate_memory(
 def count_kept_bytes(size: ModelSize, bytes_each: int) -> int:
     """Return how many bytes per token one layer keeps for the backward pass.
 
-    In bfloat16 peft turns the input of every adapter to float32, and the norms do so too, which makes up for
-    half of what the narrower numbers save.
+    In bfloat16 peft turns the input of every adapter to float32, and the norms do so too, which costs half of
+    what the narrower numbers save.
     """
     h, q, k, m, r = size.hidden, size.query, size.key, size.inner, 7 * size.rank
     if bytes_each == 4:

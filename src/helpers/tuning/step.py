@@ -69,7 +69,7 @@ def take_step(
 def share_batch(
     rows: Sequence[EncodedRow], n_tokens: int, process: int = 0, n_processes: int = 1
 ) -> list[tuple[list[EncodedRow], int]]:
-    """Return a process's micro-batches of a batch, each with 1, or with 0 where it only keeps pace.
+    """Return a process's micro-batches of a batch, each with its weight: 1, or 0 for a repeated one.
 
     Rows of like length go to the processes in turn. Every process goes through the model equally often, as
     sharded weights ask for; one that has less to do repeats a micro-batch that does not count.
