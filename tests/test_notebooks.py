@@ -304,7 +304,7 @@ def test_lesson_3_counts_categories_that_could_be_numbers_or_missing_values(name
     first, second = names
     rows = [SimpleNamespace(category=name) for name in (first, first, first, second)]
     given = {"tuned": StoredTuning(first, second), "rows": rows, "notebook": SHOWN}
-    counts = run_cells("03", "left_out =", "by_category =", **given)["by_category"]
+    counts = run_cells("03", "too_long =", "by_category =", **given)["by_category"]
     assert {name: counts.loc[name].tolist() for name in names} == {first: [3, 1, 2], second: [1, 0, 1]}
     assert len(counts) == 2
 

@@ -1,4 +1,4 @@
-"""The reference study beside other sources."""
+"""The reference run by score beside other sources."""
 
 import pandas as pd
 import pytest

@@ -17,7 +17,7 @@ from helpers.paths import ROOT
 NAME = list_notebooks()[0].stem
 PAGES = {
     "first.md": "# A book\n\nAll about {term}`seeds <seed task>` and {cite}`gebru2021datasheets`.\n",
-    "glossary.md": f"# Glossary\n\nOf {{glue:text}}`{NAME}.ipynb::n_seeds:d`.\n\n"
+    "glossary.md": f"# Glossary\n\nOf {{glue:text}}`{NAME}.ipynb::n_seed_tasks:d`.\n\n"
     "```{glossary}\nseed task\n  One of *eighty* tasks.\n```\n",
     "references.md": "# References\n\n```{bibliography}\n```\n",
 }
@@ -58,9 +58,9 @@ def published_site(build_site):
 def write_value(book, value):
     """Write a notebook that makes a value available to the pages."""
     prefix = "application/papermill.record/"
-    metadata = {"scrapbook": {"mime_prefix": prefix, "name": "n_seeds"}}
+    metadata = {"scrapbook": {"mime_prefix": prefix, "name": "n_seed_tasks"}}
     made = new_output("display_data", data={f"{prefix}text/plain": value}, metadata=metadata)
-    cells = [new_markdown_cell("# Lesson"), new_code_cell("n_seeds", outputs=[made])]
+    cells = [new_markdown_cell("# Lesson"), new_code_cell("n_seed_tasks", outputs=[made])]
     nbformat.write(new_notebook(cells=cells, metadata=KERNEL), book / f"{NAME}.ipynb")
 
 

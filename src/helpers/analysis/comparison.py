@@ -1,5 +1,5 @@
-"""The same gains from several sources: the paper's figure, the reference study with its two models, this run;
-and whether they go the same way.
+"""The same gains from several sources: the paper's figure, the reference run by score with its two models,
+this run; and whether they go the same way.
 
 Only directions compare. The paper's gains are those of a model of seven billion parameters with thousands of
 rows. Its generation tasks are measured by GPT-4 (1 to 5, here by its span) or by automatic measures, ours by
@@ -42,18 +42,21 @@ PLAIN = {"qa": "question answering", "ie": "extraction", "gen": "generation"}  #
 
 @cache
 def read_reference(source: str = REFERENCE) -> reference.Reference:
-    """Return the reference study with one of its models, read once; `source` is `REFERENCE` or `SECOND`."""
+    """Return the reference run by score with one of its models, read once; `source` is `REFERENCE` or
+    `SECOND`.
+    """
     return reference.load_reference(TABLES[source])
 
 
 def measure_references(measure: Callable[[pd.DataFrame], pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Return a table made from the items of the reference study, for each of its models."""
+    """Return a table made from the items of the reference run by score, for each of its models."""
     return {source: measure(read_reference(source).items) for source in TABLES}
 
 
 def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
     """Return the gain of tuning over the base model: on all of the paper's rows, those of no category
-    included; on equal parts of three categories in both models of the reference study; a cell of this run.
+    included; on equal parts of three categories in both models of the reference run by score; a cell of
+    this run.
     The paper's generation tasks are given by its automatic measures (Table 3), which are of the kind of ours.
 
     Args:
@@ -101,7 +104,7 @@ def single_gains(items: pd.DataFrame) -> pd.DataFrame:
 
 def addition_gains() -> pd.DataFrame:
     """Return what a second category adds to the scores on the tasks of the first, v(AB) - v(A), in the paper
-    and in both models of the reference study: source, target, added, tested_on (the target), estimate,
+    and in both models of the reference run by score: source, target, added, tested_on (the target), estimate,
     low, high.
     """
     tables = {PAPER: paper_additions(), **measure_references(addition_table)}
@@ -138,19 +141,23 @@ def paper_additions() -> pd.DataFrame:
 
 @cache
 def read_reference_losses() -> LossTables:
-    """Return the losses of the reference run, read once."""
+    """Return the losses of the reference run by loss, read once."""
     return load_losses(LOSSES)
 
 
 def count_reference_rows(tables: LossTables) -> int:
-    """Return the number of training rows of the reference run's lattice: that at which the most cells are."""
+    """Return the number of training rows of the lattice of the reference run by loss: that at which the most
+    cells are.
+    """
     return int(tables.cells.groupby("n_rows")["cell"].nunique().idxmax())
 
 
 def choose_reference_items(
     tables: LossTables, cells: Iterable[str], endpoint: str = LOSS, weighting: str = ROWS
 ) -> pd.DataFrame:
-    """Return an endpoint of the reference run's cells on held-out rows, as `endpoints.loss_to_score` does."""
+    """Return an endpoint of cells of the reference run by loss on held-out rows, as `endpoints.loss_to_score`
+    does.
+    """
     found = tables.collect(cells, count_reference_rows(tables))
     return loss_to_score(keep_held_out(found), endpoint, weighting)
 

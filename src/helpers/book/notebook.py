@@ -22,6 +22,7 @@ MOST_SHOWN = 15  # rows of a table that does not scroll
 INTERVAL = "estimate [95 % interval]"
 NUMBER = ' class="number"'  # of a cell
 COLUMN_NAMES = {
+    "contrast": "comparison",
     "p_holm": "p (Holm)",
     "p_t": "p (t test)",
     "p_pooled": "p (pooled)",

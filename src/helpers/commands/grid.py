@@ -147,7 +147,7 @@ def show_status(profile: Profile = "laptop", parameter: Assignments = None) -> N
 @app.command("export")
 def export_cells(
     folder: Annotated[
-        Path, typer.Argument(help="Where to write; `results/reference` is the reference study's.")
+        Path, typer.Argument(help="Where to write; `results/reference` is that of the reference runs.")
     ],
     profile: Profile = "reference",
     parameter: Assignments = None,

@@ -1,4 +1,4 @@
-"""Figures that set the paper, the reference study and this run beside each other."""
+"""Figures that set the paper, the reference run by score and this run beside each other."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The study as a whole: settings of all stages, the grid of cells, tables of the reference study."""
+"""The study as a whole: settings of all stages, the grid of cells, tables of the reference runs."""

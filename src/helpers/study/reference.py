@@ -1,5 +1,5 @@
 """Scores of a grid as small tables without any text, and back: what `results/reference/` holds of the
-reference study.
+reference runs.
 """
 
 from __future__ import annotations

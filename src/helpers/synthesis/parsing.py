@@ -51,7 +51,7 @@ NO_INPUT = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class ParsedTask:
-    """An item of a reply; a field that the reply lacks is None, `is_complete` says whether anything is
+    """A task of a reply; a field that the reply lacks is None, `is_complete` says whether anything is
     missing or broken off, and `is_trimmed` whether anything that belongs to no field was cut away.
     """
 
@@ -86,19 +86,19 @@ def _split_tasks(text: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield number and fields of each task."""
     headings = _find_headings(text)
     ends = [*(start for start, *_ in headings[1:]), len(text)]
-    item: tuple[int, dict[str, str]] | None = None
+    task: tuple[int, dict[str, str]] | None = None
     for (_, start, number, field), end in zip(headings, ends, strict=False):
-        if item is None or item[0] != number or field in item[1]:
-            if item is not None:
-                yield item
-            item = (number, {})
-        item[1][field] = text[start:end]
-    if item is not None:
-        yield item
+        if task is None or task[0] != number or field in task[1]:
+            if task is not None:
+                yield task
+            task = (number, {})
+        task[1][field] = text[start:end]
+    if task is not None:
+        yield task
 
 
 def _find_headings(text: str) -> list[tuple[int, int, int, str]]:
-    """Return start, end, number and field of each heading; those without a number take it from the item
+    """Return start, end, number and field of each heading; those without a number take it from the task
     around them, unless that has a numbered one for the field, in which case they are a part of its text.
     """
     found = [(match, *_read_heading(match)) for match in HEADING.finditer(text)]
@@ -142,7 +142,7 @@ def _clean(value: str, following: int | None) -> str:
 
     Args:
         value: the text up to the next heading.
-        following: number of the next item; None for the last one, after which the teacher may say goodbye.
+        following: number of the next task; None for the last one, after which the teacher may say goodbye.
     """
     value = value.strip()
     if following is None:
@@ -156,7 +156,7 @@ def _clean(value: str, following: int | None) -> str:
 
 
 def _is_around(lines: list[str], following: int | None) -> bool:
-    """Say whether the last line of a field is blank, a rule, a title, the name of the next item, or a fence
+    """Say whether the last line of a field is blank, a rule, a title, the name of the next task, or a fence
     that closes nothing.
     """
     last = lines[-1]
@@ -179,8 +179,8 @@ def parse_json_reply(text: str, first_number: int) -> tuple[list[ParsedTask], di
         first_number: number of the first task.
     """
     tasks, labels = [], {}
-    for number, item in enumerate(_read_objects(cut_reasoning(text)), first_number):
-        named = {str(name).lower(): value for name, value in item.items()}
+    for number, value in enumerate(_read_objects(cut_reasoning(text)), first_number):
+        named = {str(name).lower(): value for name, value in value.items()}
         if "input" in named and named["input"] is None:
             named["input"] = ""
         fields = {
