@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from helpers.analysis import comparison
 from helpers.analysis.games import explain_pair, interaction_table, shapley_table
 from helpers.analysis.hypotheses import add_holm
-from helpers.analysis.measures import compare_models
+from helpers.analysis.paired_tests import compare_models
 from helpers.analysis.published import ablation, claims
 from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
 from helpers.analysis.statistics import gain_by_task, score_tasks

@@ -236,11 +236,11 @@ def tabulate(evaluations: dict[str, Evaluation], extra: ExtraMeasures) -> dict[s
     """
     from helpers.analysis.measures import (
         average_measures,
-        compare_models,
         count_judgements,
         rate_letters,
         share_preferences,
     )
+    from helpers.analysis.paired_tests import compare_models
     from helpers.analysis.statistics import score_tasks
     from helpers.evaluation.stage import read_items
 
