@@ -106,6 +106,16 @@ def test_the_first_page_offers_the_pdf_only_if_it_was_printed_from_these_noteboo
     assert "book.pdf" not in (html / "first.html").read_text()
 
 
+def test_the_pdf_is_no_picture_for_links_to_the_pages(tmp_path, build_pages):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "first.md").write_text("# A book\n\nWith a text.\n")
+    (tmp_path / "_build").mkdir()
+    (tmp_path / "_build" / "book.pdf").write_bytes(b"%PDF")
+    html = build_pages(tmp_path, "first", "https://github.com/some-one/a-study")
+    assert "og:url" in read_meta(read_page(html))
+    assert "og:image" not in read_meta(read_page(html))
+
+
 def test_pages_without_a_repository_claim_no_address(site):
     html, page = site[0], read_page(site[0])
     assert not {"og:url", "og:image"} & set(read_meta(page))

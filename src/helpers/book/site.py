@@ -120,7 +120,7 @@ def describe_page(
     facts |= {"og:type": "website", "og:site_name": app.config.html_title}
     if address := app.config.html_baseurl:
         facts["og:url"] = urljoin(address, app.builder.get_target_uri(page))
-        if app.config.html_extra_path:
+        if any(Path(extra).stem == PICTURE for extra in app.config.html_extra_path):
             facts["og:image"] = urljoin(address, f"{PICTURE}.png")
     names = {name: "property" if name.startswith("og:") else "name" for name in facts}
     context["metatags"] += "".join(
