@@ -162,6 +162,14 @@ def test_only_a_repository_of_github_has_an_address_that_we_know(repository):
     assert find_address(repository) == ""
 
 
+def test_a_book_that_lacks_a_page_is_refused_before_anything_is_written(tmp_path, build_pages):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "first.md").write_text("# A book\n\nWith a text.\n")
+    with pytest.raises(AssertionError, match=f"but {NAME} have no file. Run `study run`"):
+        build_pages(tmp_path, "first", chapters=[NAME])
+    assert not list((tmp_path / "_build").rglob("first.html"))
+
+
 def test_a_page_shows_the_new_value_of_a_notebook_that_alone_has_changed(site, render_pages):
     html, folder = site
     assert "Of 80." in read_page(html, "glossary").text

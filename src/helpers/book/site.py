@@ -6,6 +6,7 @@ to the pages, and a sitemap. It also has pages written again whose values have c
 from __future__ import annotations
 
 import re
+import sys
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +31,22 @@ def find_showing(
     """Return the pages that show values of notebooks that have changed: they are written again too."""
     sources = {page: Path(env.doc2path(page)).read_text(encoding="utf-8") for page in env.found_docs}
     return {page for page, text in sources.items() if {*GLUED.findall(text)} & (added | changed)}
+
+
+def check_pages(_app: Sphinx, env: BuildEnvironment, *_changes: set[str]) -> set[str]:
+    """End the build with one message if a page of the contents has no file, before anything is written: the
+    others would lack its values and figures.
+
+    Raises:
+        SystemExit: as said; Jupyter Book hides any other error below tracebacks.
+    """
+    listed = {page.removesuffix(".md").removesuffix(".ipynb") for page in env.external_site_map}
+    if missing := sorted(listed - env.found_docs):
+        sys.exit(
+            f"error: The pages need executed notebooks and figures, but {', '.join(missing)} have no file."
+            " Run `study run` and `study figures` first; `make book` does both."
+        )
+    return set()
 
 
 def set_address(app: Sphinx, config: Config) -> None:
@@ -142,6 +159,7 @@ def write_sitemap(app: Sphinx, failure: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("config-inited", set_address, priority=900)
+    app.connect("env-get-outdated", check_pages)
     app.connect("env-get-outdated", find_showing)
     app.connect("doctree-resolved", print_numbers)
     app.connect("doctree-resolved", explain_terms)
