@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from helpers.book.runner import list_notebooks
-from helpers.book.site import find_address
+from helpers.book.site import UNFINISHED, find_address
 from helpers.paths import ROOT
 
 NAME = list_notebooks()[0].stem
@@ -178,3 +178,20 @@ def test_a_page_shows_the_new_value_of_a_notebook_that_alone_has_changed(site, r
     render_pages(folder)
     assert "Of 81." in read_page(html, "glossary").text
     assert (html / "references.html").stat() == references
+
+
+def test_pages_of_a_build_that_was_killed_are_written_again(site, render_pages):
+    """Sphinx keeps what it has read before it writes, and takes any page newer than its source as whole."""
+    html, folder = site
+    half, old = html / "first.html", html / "glossary.html"
+    whole, outdated = half.read_bytes(), old.read_bytes()
+    write_value(folder / "book", "82")
+    render_pages(folder)
+    assert not (html / UNFINISHED).exists()
+    half.write_bytes(whole[:3000])
+    old.write_bytes(outdated)
+    (html / UNFINISHED).touch()
+    render_pages(folder)
+    assert half.read_bytes() == whole
+    assert "Of 82." in read_page(html, "glossary").text
+    assert not (html / UNFINISHED).exists()

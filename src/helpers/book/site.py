@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PICTURE = "reference_transfer"  # a figure of the first page
 GLUED = re.compile(r"\{glue:\w+\}`([\w/]+)\.ipynb::")
+UNFINISHED = ".unfinished"  # lies among the pages while they are written
 MINUS, PERCENT = re.compile(r"(?<![\w.])-(?=[\d.])"), re.compile(r"(\d)%")
 
 
@@ -47,6 +48,24 @@ def check_pages(_app: Sphinx, env: BuildEnvironment, *_changes: set[str]) -> set
             " Run `study run` and `study figures` first; `make book` does both."
         )
     return set()
+
+
+def redo_after_kill(
+    app: Sphinx, env: BuildEnvironment, _added: set[str], _changed: set[str], _removed: set[str]
+) -> set[str]:
+    """Return all pages if the last build did not end: a page may be half written, or show old values although
+    Sphinx has read the new ones.
+    """
+    mark = Path(app.outdir, UNFINISHED)
+    again = env.found_docs if mark.exists() else set()
+    mark.touch()
+    return set(again)
+
+
+def tell_end(app: Sphinx, failure: Exception | None) -> None:
+    """Note that the pages were written to the last."""
+    if not failure:
+        Path(app.outdir, UNFINISHED).unlink(missing_ok=True)
 
 
 def set_address(app: Sphinx, config: Config) -> None:
@@ -161,8 +180,10 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", set_address, priority=900)
     app.connect("env-get-outdated", check_pages)
     app.connect("env-get-outdated", find_showing)
+    app.connect("env-get-outdated", redo_after_kill)
     app.connect("doctree-resolved", print_numbers)
     app.connect("doctree-resolved", explain_terms)
     app.connect("html-page-context", describe_page)
     app.connect("build-finished", write_sitemap)
+    app.connect("build-finished", tell_end)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
