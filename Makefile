@@ -58,8 +58,10 @@ book: model config ## Run the study and build the book into _build/html (PROFILE
 	$(RENDER)
 	@echo "The book is at _build/html/index.html"
 
-pdf: book ## Print the book into _build/book.pdf and link it on the first page; needs Chromium or Chrome.
+browser: # Refuse to print without one, before the book is made.
 	@test -n "$(CHROMIUM)" || { echo "No browser was found to print with. Install Chromium, or set CHROMIUM=/path/to/chrome." >&2; exit 1; }
+
+pdf: browser book ## Print the book into _build/book.pdf and link it on the first page; needs Chromium or Chrome.
 	$(RENDER) --builder singlehtml
 	"$(CHROMIUM)" --headless $(ROOT_FLAGS) --disable-gpu --virtual-time-budget=20000 --no-pdf-header-footer \
 	  --generate-pdf-document-outline --print-to-pdf=_build/book.pdf "file://$(CURDIR)/_build/singlehtml/intro.html"
@@ -99,4 +101,4 @@ lock: ## Resolve the ranges of pyproject.toml anew into requirements.lock and ha
 clean: ## Delete the built book and the executed notebooks; results in runs/ stay.
 	rm -rf _build book/*.ipynb book/.[0-9]* book/figures runs/partial
 
-.PHONY: help setup model config book pdf figures student test check-book bench lock clean
+.PHONY: help setup model config book browser pdf figures student test check-book bench lock clean

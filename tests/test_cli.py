@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from helpers import progress
 from helpers.cli import app
 from helpers.tuning.settings import TuningSettings
 from helpers.tuning.stage import ADAPTER, tune
@@ -41,6 +42,18 @@ def test_a_mistake_is_one_clear_message_and_a_failing_exit(arguments, message):
 def test_help_names_every_command():
     output = CliRunner().invoke(app, ["--help"]).output
     assert all(command in output for command in ("run", "figures", "fetch", "evaluate", "export-harness"))
+
+
+def test_figures_show_no_bar_of_a_step_that_is_only_read(monkeypatch, tmp_path):
+    monkeypatch.delenv(progress.TARGET, raising=False)
+
+    def update_figures(*_):
+        with progress.track("evaluate base model", 9, "tasks"):
+            return []
+
+    monkeypatch.setattr("helpers.book.update.update_figures", update_figures)
+    result = CliRunner().invoke(app, ["figures", "--profile", "smoke", "--folder", str(tmp_path)])
+    assert result.output == f"{tmp_path}: nothing has changed\n"
 
 
 def test_a_reader_evaluates_a_model_on_their_own_file_with_one_command(toy_model, tmp_path):

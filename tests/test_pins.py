@@ -100,6 +100,13 @@ def test_the_readme_names_the_targets_that_exist():
     assert set(re.findall(r"^make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE)) <= targets
 
 
+def test_printing_without_a_browser_is_refused_before_the_book_is_made(tmp_path):
+    make = ["make", "--silent", "pdf", "CHROMIUM=", "PYTHON=false", f"VENV={tmp_path}"]
+    done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert done.stderr.startswith("No browser was found to print with.")
+
+
 def test_a_machine_that_has_jupyter_keeps_its_own():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert not [pin for pin in project["dependencies"] if pin.startswith(("jupyter", "ipykernel"))]

@@ -71,7 +71,8 @@ def figures(
 
     with plain_errors(), load_only():
         parameters = plan_parameters(profile, parameter or [])
-        names = update_figures(parameters, Study.from_parameters(parameters), folder)
+        with report_progress("figures"):
+            names = update_figures(parameters, Study.from_parameters(parameters), folder)
         made = f"{len(names)} figures in {shown(folder)}: {', '.join(names)}"
         typer.echo(made if names else f"{shown(folder)}: nothing has changed")
 

@@ -11,7 +11,7 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from helpers.book.runner import list_notebooks
-from helpers.book.site import find_address
+from helpers.book.site import UNFINISHED, find_address
 from helpers.paths import ROOT
 
 NAME = list_notebooks()[0].stem
@@ -106,6 +106,16 @@ def test_the_first_page_offers_the_pdf_only_if_it_was_printed_from_these_noteboo
     assert "book.pdf" not in (html / "first.html").read_text()
 
 
+def test_the_pdf_is_no_picture_for_links_to_the_pages(tmp_path, build_pages):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "first.md").write_text("# A book\n\nWith a text.\n")
+    (tmp_path / "_build").mkdir()
+    (tmp_path / "_build" / "book.pdf").write_bytes(b"%PDF")
+    html = build_pages(tmp_path, "first", "https://github.com/some-one/a-study")
+    assert "og:url" in read_meta(read_page(html))
+    assert "og:image" not in read_meta(read_page(html))
+
+
 def test_pages_without_a_repository_claim_no_address(site):
     html, page = site[0], read_page(site[0])
     assert not {"og:url", "og:image"} & set(read_meta(page))
@@ -152,6 +162,14 @@ def test_only_a_repository_of_github_has_an_address_that_we_know(repository):
     assert find_address(repository) == ""
 
 
+def test_a_book_that_lacks_a_page_is_refused_before_anything_is_written(tmp_path, build_pages):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "first.md").write_text("# A book\n\nWith a text.\n")
+    with pytest.raises(AssertionError, match=f"but {NAME} have no file. Run `study run`"):
+        build_pages(tmp_path, "first", chapters=[NAME])
+    assert not list((tmp_path / "_build").rglob("first.html"))
+
+
 def test_a_page_shows_the_new_value_of_a_notebook_that_alone_has_changed(site, render_pages):
     html, folder = site
     assert "Of 80." in read_page(html, "glossary").text
@@ -160,3 +178,20 @@ def test_a_page_shows_the_new_value_of_a_notebook_that_alone_has_changed(site, r
     render_pages(folder)
     assert "Of 81." in read_page(html, "glossary").text
     assert (html / "references.html").stat() == references
+
+
+def test_pages_of_a_build_that_was_killed_are_written_again(site, render_pages):
+    """Sphinx keeps what it has read before it writes, and takes any page newer than its source as whole."""
+    html, folder = site
+    half, old = html / "first.html", html / "glossary.html"
+    whole, outdated = half.read_bytes(), old.read_bytes()
+    write_value(folder / "book", "82")
+    render_pages(folder)
+    assert not (html / UNFINISHED).exists()
+    half.write_bytes(whole[:3000])
+    old.write_bytes(outdated)
+    (html / UNFINISHED).touch()
+    render_pages(folder)
+    assert half.read_bytes() == whole
+    assert "Of 82." in read_page(html, "glossary").text
+    assert not (html / UNFINISHED).exists()

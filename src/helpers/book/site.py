@@ -6,6 +6,7 @@ to the pages, and a sitemap. It also has pages written again whose values have c
 from __future__ import annotations
 
 import re
+import sys
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PICTURE = "reference_transfer"  # a figure of the first page
 GLUED = re.compile(r"\{glue:\w+\}`([\w/]+)\.ipynb::")
+UNFINISHED = ".unfinished"  # lies among the pages while they are written
 MINUS, PERCENT = re.compile(r"(?<![\w.])-(?=[\d.])"), re.compile(r"(\d)%")
 
 
@@ -30,6 +32,40 @@ def find_showing(
     """Return the pages that show values of notebooks that have changed: they are written again too."""
     sources = {page: Path(env.doc2path(page)).read_text(encoding="utf-8") for page in env.found_docs}
     return {page for page, text in sources.items() if {*GLUED.findall(text)} & (added | changed)}
+
+
+def check_pages(_app: Sphinx, env: BuildEnvironment, *_changes: set[str]) -> set[str]:
+    """End the build with one message if a page of the contents has no file, before anything is written: the
+    others would lack its values and figures.
+
+    Raises:
+        SystemExit: as said; Jupyter Book hides any other error below tracebacks.
+    """
+    listed = {page.removesuffix(".md").removesuffix(".ipynb") for page in env.external_site_map}
+    if missing := sorted(listed - env.found_docs):
+        sys.exit(
+            f"error: The pages need executed notebooks and figures, but {', '.join(missing)} have no file."
+            " Run `study run` and `study figures` first; `make book` does both."
+        )
+    return set()
+
+
+def redo_after_kill(
+    app: Sphinx, env: BuildEnvironment, _added: set[str], _changed: set[str], _removed: set[str]
+) -> set[str]:
+    """Return all pages if the last build did not end: a page may be half written, or show old values although
+    Sphinx has read the new ones.
+    """
+    mark = Path(app.outdir, UNFINISHED)
+    again = env.found_docs if mark.exists() else set()
+    mark.touch()
+    return set(again)
+
+
+def tell_end(app: Sphinx, failure: Exception | None) -> None:
+    """Note that the pages were written to the last."""
+    if not failure:
+        Path(app.outdir, UNFINISHED).unlink(missing_ok=True)
 
 
 def set_address(app: Sphinx, config: Config) -> None:
@@ -120,7 +156,7 @@ def describe_page(
     facts |= {"og:type": "website", "og:site_name": app.config.html_title}
     if address := app.config.html_baseurl:
         facts["og:url"] = urljoin(address, app.builder.get_target_uri(page))
-        if app.config.html_extra_path:
+        if any(Path(extra).stem == PICTURE for extra in app.config.html_extra_path):
             facts["og:image"] = urljoin(address, f"{PICTURE}.png")
     names = {name: "property" if name.startswith("og:") else "name" for name in facts}
     context["metatags"] += "".join(
@@ -142,9 +178,12 @@ def write_sitemap(app: Sphinx, failure: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("config-inited", set_address, priority=900)
+    app.connect("env-get-outdated", check_pages)
     app.connect("env-get-outdated", find_showing)
+    app.connect("env-get-outdated", redo_after_kill)
     app.connect("doctree-resolved", print_numbers)
     app.connect("doctree-resolved", explain_terms)
     app.connect("html-page-context", describe_page)
     app.connect("build-finished", write_sitemap)
+    app.connect("build-finished", tell_end)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
