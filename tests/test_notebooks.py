@@ -314,3 +314,15 @@ def test_lesson_5_counts_categories_that_could_be_numbers_or_missing_values(name
     tunings = {"+".join(names): StoredTuning(*names)}
     counts = run_cells("05", "drawn =", tunings=tunings, notebook=SHOWN)["composition"]
     assert counts.loc["+".join(names)].to_dict() == dict(zip(names, (2, 1), strict=True))
+
+
+def test_captions_of_lesson_4_say_what_the_intervals_of_their_own_table_cover():
+    path = next(path for path in list_notebooks() if path.stem.startswith("04"))
+    captions = {
+        name: cell.metadata["mystnb"]["figure"]["caption"]
+        for cell in code_cells(path)
+        for name in DRAWN.findall(cell.source)
+    }
+    assert "`coverage_text`" in captions["single_transfer"]  # of losses on held-out rows
+    for name in ("parts", "panels", "gains", "single_sources"):
+        assert "`coverage_text`" not in captions[name]

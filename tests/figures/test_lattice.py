@@ -139,3 +139,12 @@ def test_a_gain_and_its_interval_stand_on_the_line_of_their_mark(figure):
         "pale: interval includes zero",
         "p < 0.05 after Holm",
     ]
+
+
+def test_the_line_at_zero_lies_over_the_grid_and_under_the_marks(figure):
+    use_theme()
+    plot_transfer(table_of(trained_on=["qa"], tested_on="qa", estimate=[0.2]), figure.add_subplot())
+    [panel] = read_panels(figure).values()
+    zero = next(line for line in panel.lines if list(line.get_xdata()) == [0, 0])
+    grid, mark = panel.xaxis.get_gridlines()[0], panel.lines[0]
+    assert grid.get_zorder() < zero.get_zorder() < mark.get_zorder()

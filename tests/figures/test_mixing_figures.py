@@ -26,6 +26,7 @@ def test_the_triangle_marks_the_mixture_of_least_loss_and_its_ties(ax):
     ties, star = panel.collections[-2:]
     assert len(ties.get_offsets()) == (table["loss"] < 0.01).sum()
     assert len(star.get_offsets()) == 1
+    assert not star.get_clip_on()  # whole at the edge too
     assert panel.get_tlabel() == "Question answering rows (share)"
     assert panel.get_llabel() == "heart rows (share)"
 
@@ -62,6 +63,14 @@ def test_a_forecast_stands_beside_its_measurement_and_alone_where_there_is_none(
     labels = {bar.get_label(): bar.lines[0].get_xdata() for bar in ax.containers}
     assert list(labels["predicted"]) == [1.5, 1.6]
     assert np.isnan(labels["measured"][0])
+
+
+def test_training_seeds_with_equal_losses_show_one_dot_each(ax):
+    table = pd.DataFrame({"mixture": ["recommended"], "cell": ["qa"], "predicted": 1.5, "measured": 1.6})
+    table = table.assign(predicted_low=1.4, predicted_high=1.7, low=1.5, high=1.7)
+    plot_forecast(table.assign(seed_1=1.6, seed_2=1.6), ax)
+    dots = [tuple(line.get_ydata()) for line in ax.lines if line.get_marker() == "."]
+    assert len(set(dots)) == 2
 
 
 def test_own_categories_have_colours_and_names_and_the_studys_keep_theirs(ax):

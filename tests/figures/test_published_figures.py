@@ -5,7 +5,7 @@ import pandas as pd
 
 from helpers.figures.comparison import plot_sources
 from helpers.figures.data import plot_similarity
-from helpers.figures.published import plot_published_transfer
+from helpers.figures.published import plot_published_transfer, plot_scores_of_models
 
 
 def read_texts(ax):
@@ -26,6 +26,21 @@ def test_what_the_paper_does_not_report_is_hatched_and_says_so():
     ax = plot_published_transfer(table, plt.figure().add_subplot())
     assert read_texts(ax).count("not reported") == 1
     assert sum(bool(patch.get_hatch()) for patch in ax.patches) == 1
+
+
+def test_a_field_gives_the_error_of_reading_and_no_interval():
+    table = pd.DataFrame({"trained_on": ["qa"], "tested_on": ["qa"], "estimate": [-7.0], "low": [-7.2]})
+    ax = plot_published_transfer(table.assign(high=-6.8), plt.figure().add_subplot())
+    assert read_texts(ax)[0] == "−7.00\n± 0.20"
+
+
+def test_equal_scores_before_and_after_tuning_show_as_a_dot_in_a_ring():
+    table = pd.DataFrame({"label": "MedNLI", "model": "LLaMA 1 7B", "cell": ["base", "all"], "score": 34.6})
+    ax = plot_scores_of_models(table.assign(plus_minus=2.0), plt.figure().add_subplot())
+    ring, dot = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    assert ring.get_markerfacecolor() == "white"
+    assert ring.get_markersize() > dot.get_markersize()
+    assert ring.get_zorder() > max(bars.get_zorder() for bars in ax.collections)
 
 
 def test_gains_of_different_measures_share_no_axis():

@@ -53,7 +53,7 @@ def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axe
             fill = "full" if kinds or row.trained_on == row.tested_on else "none"
             panel.plot([row.low, row.high], [height, height], color=color, linewidth=1.5)
             panel.plot(row.estimate, height, fillstyle=fill, **style)
-        panel.axvline(0, color=BLACK, linewidth=0.8, zorder=0)
+        panel.axvline(0, color=BLACK, linewidth=0.8, zorder=1)  # over the grid, under the marks
         label_rows(panel, [] if number % 2 else [f"{name_cell(category)} tasks" for category in categories])
         panel.set_ylim(len(categories) - 0.5, -0.5)
         panel.set_xlabel(f"{ENDPOINTS[part].label} ({ENDPOINTS[part].unit})")

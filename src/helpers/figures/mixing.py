@@ -48,7 +48,7 @@ def plot_predictions(table: pd.DataFrame, ax: Axes) -> Axes:
         style = {"linestyle": "none", "color": colors[category], "markerfacecolor": face}
         ax.plot(rows["observed"], rows["predicted"], marker, markersize=5, **style)
     ends = [table[["observed", "predicted"]].min(axis=None), table[["observed", "predicted"]].max(axis=None)]
-    ax.plot(ends, ends, color="black", linewidth=0.8, zorder=0)
+    ax.plot(ends, ends, color="black", linewidth=0.8, zorder=1)  # over the grid, under the marks
     for category, color in colors.items():
         ax.plot([], [], "s", color=color, label=f"{name_category(category)} rows")
     for kind, (marker, label) in KINDS.items():
@@ -87,7 +87,7 @@ def plot_triangle(table: pd.DataFrame, ax: Axes) -> Axes:
     tied = table["tied"].to_numpy(bool)
     panel.scatter(*(share[tied] for share in shares), s=5, color="white", label="may be as good")
     best = int(np.argmin(table["loss"].to_numpy()))
-    star = {"marker": "*", "color": "white", "edgecolor": "black", "s": 220, "zorder": 5}
+    star = {"marker": "*", "color": "white", "edgecolor": "black", "s": 220, "zorder": 5, "clip_on": False}
     panel.scatter(*(share[[best]] for share in shares), label="recommended", **star)
     for side, name in zip(("t", "l", "r"), names, strict=True):
         getattr(panel, f"set_{side}label")(f"{name_category(name)} rows (share)")
@@ -131,7 +131,8 @@ def plot_forecast(table: pd.DataFrame, ax: Axes) -> Axes:
         )
     for number, name in enumerate(seeds):
         label = "each training seed" if number == 0 else None
-        ax.plot(table[name], heights + 0.3, ".", color="black", markersize=5, label=label)
+        height = heights + 0.24 + 0.16 * number / len(seeds)  # one above the other, so that equal ones show
+        ax.plot(table[name], height, ".", color="black", markersize=5, label=label)
     label_rows(ax, [f"{row.mixture}\n{name_cell(row.cell)}" for row in table.itertuples()])
     ax.set(xlabel="Mean loss over the categories (nats per token)")
     ax.figure.legend(

@@ -201,7 +201,7 @@ def _holds_zero(row: tuple) -> bool:
 def _finish_panels(ax: Axes, table: pd.DataFrame, title: str, handles: list[Line2D], stressed: str) -> None:
     panels = [panel for panel in ax.figure.axes if panel is not ax]
     for panel in panels:
-        panel.axvline(0, color=BLACK, linewidth=0.8, zorder=0)
+        panel.axvline(0, color=BLACK, linewidth=0.8, zorder=1)  # over the grid, under the marks
         panel.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     panels[-1].set_xlabel(title)
     plain = {"color": GREY, "linestyle": "none", "markersize": 6}

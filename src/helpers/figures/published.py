@@ -12,7 +12,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from helpers.analysis.intervals import write_interval
 from helpers.analysis.published.claims import REPRODUCES
 from helpers.figures.outcomes import MARKERS, find_limit
 from helpers.figures.style import (
@@ -72,19 +71,12 @@ def plot_scores_of_models(table: pd.DataFrame, ax: Axes, unit: str = "percent") 
         )
         heights, color = own.index + (number - (len(models) - 1) / 2) * 0.17 + 0.08, MODEL_COLORS[model]
         ax.hlines(heights, own["score", BASE], own["score", ALL], color=color, linewidth=1.2)
-        for cell, fill in ((BASE, "white"), (ALL, color)):
-            shown = f"{model}, tuned" if cell == "all" else None
-            style = {
-                "markersize": 5,
-                "marker": "o",
-                "linestyle": "none",
-                "color": color,
-                "markerfacecolor": fill,
-                "label": shown,
-            }
-            ax.errorbar(
-                own["score", cell], heights, xerr=own["plus_minus", cell], elinewidth=2.5, alpha=0.95, **style
-            )
+        for cell in (BASE, ALL):
+            bars = {"fmt": "none", "ecolor": color, "elinewidth": 2.5}
+            ax.errorbar(own["score", cell], heights, xerr=own["plus_minus", cell], **bars)
+        marks = {"linestyle": "none", "marker": "o", "color": color, "zorder": 3}  # over all bars
+        ax.plot(own["score", BASE], heights, markersize=6.5, markerfacecolor="white", **marks)
+        ax.plot(own["score", ALL], heights, markersize=4, label=f"{model}, tuned", **marks)
     label_rows(ax, [label.replace(", ", ",\n", 1) for label in labels])
     ax.set(xlabel=f"Score as printed ({unit}); hollow: base model")
     ax.legend(**ABOVE, ncols=2, bbox_to_anchor=(0.35, 1))
@@ -141,7 +133,7 @@ def plot_published_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
         for height, cell in enumerate(cells):
             if (cell, category) in known.index:
                 row = known.loc[(cell, category)]
-                text = write_interval(row["estimate"], row["low"], row["high"], "+").replace(" ", "\n", 1)
+                text = f"{row['estimate']:+.2f}\n± {row['high'] - row['estimate']:.2f}".replace("-", "−")
                 style = {"facecolor": (face := colors((1 + row["estimate"] / limit) / 2)[:3])}
             else:
                 text, face = "not reported", "white"
@@ -157,7 +149,9 @@ def plot_published_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
     ]
     ax.set_xticks(range(len(categories)), names)
     ax.set(xlim=(-0.5, len(categories) - 0.5), ylim=(len(cells) - 0.5, -0.5), ylabel="Tuned on")
-    ax.set(xlabel="Category of the tasks; gain over base\nin points of the measure, with reading error")
+    ax.set(
+        xlabel="Category of the tasks; gain over base in\npoints of the measure, ± error of reading"
+    )
     return ax
 
 
