@@ -149,9 +149,7 @@ def plot_published_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
     ]
     ax.set_xticks(range(len(categories)), names)
     ax.set(xlim=(-0.5, len(categories) - 0.5), ylim=(len(cells) - 0.5, -0.5), ylabel="Tuned on")
-    ax.set(
-        xlabel="Category of the tasks; gain over base in\npoints of the measure, ± error of reading"
-    )
+    ax.set(xlabel="Category of the tasks; gain over base in\npoints of the measure, ± error of reading")
     return ax
 
 
