@@ -29,8 +29,8 @@ def test_what_the_paper_does_not_report_is_hatched_and_says_so():
 
 
 def test_a_field_gives_the_error_of_reading_and_no_interval():
-    table = pd.DataFrame({"trained_on": ["qa"], "tested_on": ["qa"], "estimate": [-7.0], "low": [-7.2]})
-    ax = plot_published_transfer(table.assign(high=-6.8), plt.figure().add_subplot())
+    table = pd.DataFrame({"trained_on": "qa", "tested_on": ["qa", "ie", "gen"], "estimate": -7.0})
+    ax = plot_published_transfer(table.assign(low=-7.2, high=-6.8), plt.figure().add_subplot())
     assert read_texts(ax)[0] == "−7.00\n± 0.20"
 
 
