@@ -109,7 +109,7 @@ def test_gains_by_size_have_a_panel_for_each_category_whose_own_rows_are_thick()
     ]
     plot_size_gains(pd.DataFrame(rows), figure.add_subplot())
     panels = figure.axes[1:]
-    assert [panel.get_title() for panel in panels] == ["Question answering rows", "Generation rows"]
+    assert [panel.get_title() for panel in panels] == ["on QA rows", "on GEN rows"]
     for panel, own in zip(panels, ("qa", "gen"), strict=True):
         widths = {bar.get_label(): bar.lines[0].get_linewidth() for bar in panel.containers}
         assert max(widths, key=widths.get) == own

@@ -172,7 +172,7 @@ def plot_size_gains(table: pd.DataFrame, ax: Axes) -> Axes:
         panel.set_xscale("log", base=2)
         panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
         panel.minorticks_off()
-        panel.set_title(f"{name_category(category)} rows", fontsize=10)
+        panel.set_title(f"on {name_cell(category)} rows", fontsize=10)
         panel.set(xlabel="Training rows", ylabel="" if number else "Gain (nats per token)")
     cells = list(dict.fromkeys(table["trained_on"]))
     marks = [Line2D([], [], color=color_cell(cell), marker="o", label=name_cell(cell)) for cell in cells]
