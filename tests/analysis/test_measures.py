@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from few_items import GRADED, RIGHT_OR_WRONG, make_items
 
 from helpers.analysis.measures import (
     average_measures,
@@ -9,22 +10,6 @@ from helpers.analysis.measures import (
     strongest_position_bias,
 )
 from helpers.analysis.statistics import score_tasks
-
-
-def make_items(task, scores_by_cell, **columns):
-    return pd.concat(
-        pd.DataFrame(
-            {"cell": cell, "task": task, "item": range(len(scores)), "score": scores, "parsed": True}
-            | columns
-        )
-        for cell, scores in scores_by_cell.items()
-    )
-
-
-RIGHT_OR_WRONG = make_items(
-    "exam_choice", {"base": [0, 0, 0, 0, 0, 0, 1, 1.0], "tuned": [1, 1, 1, 1, 1, 1, 1, 0.0]}
-)
-GRADED = make_items("medquad", {"base": [0.1, 0.2, 0.3, 0.4], "tuned": [0.2, 0.3, 0.4, 0.5]})
 
 
 def test_scores_of_public_tasks_come_with_metric_interval_and_unparsed_rate():

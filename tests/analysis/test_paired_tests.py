@@ -3,26 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from few_items import GRADED, RIGHT_OR_WRONG
 from scipy.stats import ttest_rel
 
 from helpers.analysis.hypotheses import correct_holm
 from helpers.analysis.paired_tests import compare_models, compare_pairs, compute_paired_t
-
-
-def make_items(task, scores_by_cell, **columns):
-    return pd.concat(
-        pd.DataFrame(
-            {"cell": cell, "task": task, "item": range(len(scores)), "score": scores, "parsed": True}
-            | columns
-        )
-        for cell, scores in scores_by_cell.items()
-    )
-
-
-RIGHT_OR_WRONG = make_items(
-    "exam_choice", {"base": [0, 0, 0, 0, 0, 0, 1, 1.0], "tuned": [1, 1, 1, 1, 1, 1, 1, 0.0]}
-)
-GRADED = make_items("medquad", {"base": [0.1, 0.2, 0.3, 0.4], "tuned": [0.2, 0.3, 0.4, 0.5]})
 
 
 def test_mcnemar_is_the_sign_test_of_the_items_that_differ():
