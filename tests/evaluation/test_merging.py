@@ -50,6 +50,19 @@ def test_without_room_for_a_copy_the_base_is_loaded_again(toy_model, adapters, m
     assert base.merge(None) is not model
 
 
+@pytest.mark.parametrize(("room", "kept"), [(1.5, False), (2.5, True)])
+def test_a_copy_needs_room_for_itself_and_for_the_weights_that_merging_writes(
+    toy_model, adapters, monkeypatch, room, kept
+):
+    # weights that are mapped from their file count as free memory until they are written
+    base = SharedBase(toy_model)
+    base.merge(adapters[0])
+    n_bytes = sum(copy.nbytes for _, copy in base._kept)
+    monkeypatch.setattr(merging, "measure_main_memory", lambda: room * n_bytes)
+    base.merge(adapters[1])
+    assert bool(base._kept) is kept
+
+
 @pytest.mark.parametrize("keeps_weights", [True, False])
 def test_an_adapter_is_merged_as_peft_merges_it_and_leaves_no_trace(toy_model, adapters, keeps_weights):
     from peft import PeftModel

@@ -5,11 +5,15 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 from importlib.util import find_spec
+from itertools import combinations, pairwise
 
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
@@ -322,6 +326,23 @@ def test_micro_batches_hold_every_row_once_within_the_limit(encoded):
     )
     assert len(parts) > 1
     assert all(len(part) == 1 or len(part) * max(len(row.input_ids) for row in part) <= 150 for part in parts)
+
+
+@given(st.lists(st.integers(5, 200), min_size=1, max_size=7), st.integers(100, 600))
+def test_micro_batches_cost_least_of_all_ways_to_cut(lengths, n_tokens):
+    def cost(parts):
+        fits = all(len(part) == 1 or len(part) * max(part) <= n_tokens for part in parts)
+        return sum(len(part) * max(part) + n_tokens / 16 for part in parts) if fits else math.inf
+
+    ordered = sorted(lengths)
+    ways = (
+        [ordered[start:end] for start, end in pairwise([0, *cuts, len(ordered)])]
+        for n in range(len(ordered))
+        for cuts in combinations(range(1, len(ordered)), n)
+    )
+    rows = [EncodedRow([0] * length, 1) for length in lengths]
+    chosen = [[len(row.input_ids) for row in part] for part in split_batch(rows, n_tokens)]
+    assert cost(chosen) == pytest.approx(min(map(cost, ways)))
 
 
 def test_the_rows_of_a_file_are_counted_once_for_all_cells(settings, instruction_file, monkeypatch):

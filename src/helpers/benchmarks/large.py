@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -140,8 +140,8 @@ def measure(name: str, arguments: Sequence[str], kill_at: str = "") -> dict[str,
     return {"step": name, "seconds": seconds, "peak_gib": round(used.ru_maxrss * 1024 / GIB, 2)}
 
 
-def go_through(folder: Path, shape: str) -> list[dict[str, Any]]:
-    """Take a random model through all steps; returns one row per step.
+def go_through(folder: Path, shape: str) -> Iterator[dict[str, Any]]:
+    """Take a random model through all steps; yields one row per step, as soon as it has ended.
 
     Raises:
         StudyError: a step failed or took more than 24 GB, or the estimate of tuning missed its peak by more
@@ -153,17 +153,19 @@ def go_through(folder: Path, shape: str) -> list[dict[str, Any]]:
         write_model(model, shape)
     tune = ["tune", "--model", model, "--instructions", rows, *TUNED]
     tasks = ["--tasks", "evidence_yesno", "--n-items", "2", "--dtype", "bfloat16"]
-    steps = [
-        measure("libraries alone", ["--help"]),
-        measure("killed", tune, "tuning/*/.checkpoint.safetensors"),
-        measure("resumed", [*tune, "--output", adapter]),
-        measure("scored", ["evaluate", "--model", model, "--adapter", adapter, *tasks]),
-        measure("merged", ["merge", adapter, "--output", folder / "merged", "--dtype", "bfloat16"]),
-        measure("merged scored", ["evaluate", "--model", folder / "merged", *tasks]),
-    ]
+    steps = []
+    for step in (
+        ("libraries alone", ["--help"]),
+        ("killed", tune, "tuning/*/.checkpoint.safetensors"),
+        ("resumed", [*tune, "--output", adapter]),
+        ("scored", ["evaluate", "--model", model, "--adapter", adapter, *tasks]),
+        ("merged", ["merge", adapter, "--output", folder / "merged", "--dtype", "bfloat16"]),
+        ("merged scored", ["evaluate", "--model", folder / "merged", *tasks]),
+    ):
+        steps.append(measure(*step))
+        yield steps[-1]
     [manifest] = Path(os.environ["STUDY_RUNS"]).glob("tuning/*/manifest.json")
     check_peaks(steps, json.loads(manifest.read_text())["facts"]["memory_gib"]["total"])
-    return steps
 
 
 def check_peaks(steps: Sequence[dict[str, Any]], estimate: float) -> None:

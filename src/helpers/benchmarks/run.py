@@ -24,9 +24,11 @@ from helpers.benchmarks.mixing import measure_mixing
 from helpers.benchmarks.result import describe, save
 from helpers.benchmarks.synthesis import time_synthesis
 from helpers.benchmarks.tuning import compare_memory, compare_trl
+from helpers.errors import StudyError
 from helpers.paths import ROOT
 
 ROUNDS = 3
+STUDY = (sys.executable, "-c", "from helpers.cli import main; main()")
 Pair = tuple[Callable[[], Any], Callable[[], Any], int]
 
 
@@ -184,8 +186,7 @@ def time_book() -> Iterator[dict[str, Any]]:
             "figures": ("figures", "--profile", "smoke", "--folder", f"{folder}/figures"),
         }.items():
             started = time.perf_counter()
-            command = [sys.executable, "-c", "from helpers.cli import main; main()", *arguments]
-            subprocess.run(command, check=True, capture_output=True, env=environment, cwd=ROOT)
+            subprocess.run([*STUDY, *arguments], check=True, capture_output=True, env=environment, cwd=ROOT)
             seconds[name] = time.perf_counter() - started
         yield describe(
             "notebooks_smoke",
@@ -200,6 +201,38 @@ def time_book() -> Iterator[dict[str, Any]]:
         )
 
 
+def time_two_runs() -> dict[str, Any]:
+    """Return seconds of two tunings that share the machine, against one after the other, each with an empty
+    store.
+    """
+    from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
+    from helpers.synthesis.settings import SynthesisSettings
+
+    rows = synthesize(SynthesisSettings()).file(INSTRUCTIONS)
+
+    def time_together(*seeds: int) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            processes = [
+                subprocess.Popen(
+                    [*STUDY, "tune", "--instructions", rows, "--training-seed", str(seed)],
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=os.environ | {"STUDY_RUNS": f"{folder}/{seed}"},
+                    cwd=ROOT,
+                )
+                for seed in seeds
+            ]
+            codes = [process.wait() for process in processes]
+            seconds = time.perf_counter() - started
+        if any(codes):
+            raise StudyError(f"Tuning must end with exit code 0, but {codes} was found. Run `study tune`.")
+        return seconds
+
+    alone = time_together(1) + time_together(2)
+    return describe("two_runs", "s", time_together(1, 2), alone, "the same runs one after the other", 2)
+
+
 def run_benchmarks() -> Iterator[dict[str, Any]]:
     """Run every comparison, write its file and yield its row."""
     for name, (prepare, against) in (COMPARISONS | list_comparisons()).items():
@@ -209,5 +242,5 @@ def run_benchmarks() -> Iterator[dict[str, Any]]:
     for *measured, more in chain(time_synthesis(), measure_coverage()):
         yield save(describe(*measured) | more)
     laws = (describe(*measured) for measured in measure_mixing())
-    for row in chain(compare_trl(), [compare_memory()], laws, time_book()):
+    for row in chain(compare_trl(), [compare_memory(), time_two_runs()], laws, time_book()):
         yield save(row)

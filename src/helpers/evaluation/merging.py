@@ -103,7 +103,9 @@ class SharedBase:
     def _keep_weights(self, layers: Iterable[BaseTunerLayer]) -> None:
         """Copy the weights that an adapter changes, where the main memory has room for them."""
         weights = [weight for layer in layers for weight in layer.get_base_layer().parameters()]
-        if sum(weight.nbytes for weight in weights) < measure_main_memory():
+        # weights mapped from their file count as free memory, until merging makes them the process's own
+        copies = 2 if self._model.device.type == "cpu" else 1
+        if copies * sum(weight.nbytes for weight in weights) < measure_main_memory():
             self._kept = [(weight, weight.data.to("cpu", copy=True)) for weight in weights]
 
     def _check_merge(self, adapter: Path, before: torch.Tensor, beside: torch.Tensor) -> None:

@@ -62,7 +62,7 @@ ROWS = "rows.csv"
 LEFT_OUT = "left_out.csv"
 CHECKPOINT = ".checkpoint.safetensors"
 PROMPT_FIELDS = ("prompt_format", "system_prompt")
-VERSION = 2
+VERSION = 3
 
 
 def tune(settings: TuningSettings, instructions: Path, parent: Path | None = None) -> Run:
