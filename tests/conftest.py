@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,23 @@ def commands():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(testing, "_get_command", lru_cache(testing._get_command))
         yield
+
+
+@pytest.fixture
+def file_limit():
+    """Return a context that lets no file of this process grow beyond some bytes, as a full disk would."""
+    resource = pytest.importorskip("resource", reason="this system limits no files")
+
+    @contextmanager
+    def limit(n_bytes):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit
 
 
 @pytest.fixture

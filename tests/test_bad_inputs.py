@@ -17,6 +17,7 @@ from helpers.book.runner import inspect_notebooks
 from helpers.cli import app
 from helpers.errors import StudyError
 from helpers.jsonl import read_objects
+from helpers.models.wheels import fetch_model
 from helpers.paths import ROOT
 
 # ---- parameters ------------------------------------------------------------------------------------------
@@ -239,6 +240,16 @@ MISLABELLED = {
     "a name with a space": ([ROW | {"category": "q a"}], "`category`.*'q a' was found"),
     "a list": ([ROW | {"category": ["qa"]}], r"`category`.*\['qa'\] was found"),
     "a number": ([ROW | {"category": 4}], "`category`.*4 was found"),
+    "a reserved name in capitals": ([ROW | {"category": "All"}], "`category`.*cannot be called"),
+    "white space around it": (
+        [ROW | {"category": "qa"}, ROW | {"category": "qa "}],
+        r"`category`.*'qa ' was found",
+    ),
+    "another case": (
+        [ROW | {"category": "qa"}, ROW | {"category": "QA"}],
+        "more than upper and lower case, but 'qa' and 'QA' were found .*:2",
+    ),
+    "a long name": ([ROW | {"category": "a" * 300}], "40 letters at most, and this one has 300"),
 }
 
 
@@ -560,6 +571,16 @@ OPTIONS = {
     "no such benchmark": (["filter", "FILE", "--against", "nowhere.jsonl"], 1, "No file at"),
     "no such field": (["label", "FILE", "--compare", "label"], 1, "in the field 'label'"),
     "a file without a name": (["label", ""], 1, "No file at"),
+    "rows written over themselves": (["label", "FILE", "--out", "FILE"], 1, "must go to another file"),
+    "a folder that is a file": (["evaluate", "--output", "FILE"], 2, "Invalid value"),
+    "a book that is a file": (["run", "--book", "FILE"], 2, "Invalid value"),
+    "figures in a file": (["figures", "--folder", "FILE"], 2, "Invalid value"),
+    "a name that no file can have": (
+        ["label", "FILE", "--out", "a" * 300],
+        1,
+        "File name too long.*Check the path",
+    ),
+    "a folder to write to": (["label", "FILE", "--out", "FOLDER"], 1, "Is a directory.*Check the path"),
     "no name to write to": (["label", "FILE", "--out", ""], 1, "must have a name"),
     "no name for the counts": (["filter", "FILE", "--counts", ""], 1, "must have a name"),
     "no command": (["tuna"], 2, "No such command"),
@@ -575,7 +596,8 @@ def test_an_option_that_is_wrong_is_refused(name, tmp_path):
     file = str(tmp_path / "rows.jsonl")
     if arguments[0] == "tune":
         arguments = [*arguments, "--instructions", file]
-    result = CliRunner().invoke(app, [file if argument == "FILE" else argument for argument in arguments])
+    places = {"FILE": file, "FOLDER": str(tmp_path)}
+    result = CliRunner().invoke(app, [places.get(argument, argument) for argument in arguments])
     assert result.exit_code == code, result.output
     assert re.search(message, result.stderr), result.stderr
     assert "Traceback" not in result.output
@@ -602,6 +624,55 @@ def test_an_error_that_nobody_thought_of_is_one_message_and_a_file_without_secre
     assert "in fail" in kept.read_text()
     assert "secret" not in kept.read_text()
     assert "sk-a-key" not in kept.read_text()
+
+
+WRITERS = {
+    "student": lambda folder, model: ["student", "--folder", folder],
+    "label": lambda folder, model: [
+        "label",
+        folder / "rows.jsonl",
+        "--out",
+        folder / "out" / "labelled.jsonl",
+    ],
+    "filter": lambda folder, model: ["filter", folder / "rows.jsonl", "--counts", folder / "counts.csv"],
+    "export-harness": lambda folder, model: [
+        "export-harness",
+        folder,
+        "--model",
+        model,
+        "--tasks=evidence_yesno",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_full_disk_is_one_message_with_the_file_in_every_command(
+    name, tmp_path, toy_model, seen, file_limit
+):
+    rows = [ROW | {"output": "metoprolol " * 20}] * 40
+    (tmp_path / "rows.jsonl").write_bytes(lines(rows))
+    with file_limit(500):
+        refuse(WRITERS[name](tmp_path, toy_model), f"limit is reached: {tmp_path}.* could not be written")
+
+
+@pytest.mark.parametrize(("name", "command"), [("STUDY_RUNS", "filter"), ("STUDY_CACHE", "fetch")])
+def test_a_place_in_the_home_of_nobody_is_refused(name, command, monkeypatch, tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes(lines(BARE))
+    fetch_model.cache_clear()
+    monkeypatch.setenv(name, "~no-such-user/study")
+    arguments = [tmp_path / "rows.jsonl"] if command == "filter" else []
+    refuse(
+        [command, *arguments],
+        f"{name} must name a folder, but nobody knows the home in '~no-such-user/study'",
+    )
+
+
+def test_a_home_in_which_nothing_can_be_written_says_what_to_set(monkeypatch):
+    fetch_model.cache_clear()
+    for name in ("STUDY_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/proc/nowhere")
+    refuse(["fetch"], "kept in /proc/nowhere.* cannot be made .*Let STUDY_CACHE name")
 
 
 @pytest.fixture

@@ -1,11 +1,15 @@
 """Files are written whole or not at all, and read once for their sums."""
 
+import errno
 import os
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 
 from helpers import files
+from helpers.errors import StudyError
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -35,3 +39,52 @@ def test_a_file_that_stays_is_read_once_and_one_that_changes_anew(tmp_path, monk
     path.write_text("one")
     os.utime(path, (1, 1))
     assert files.sha256_file(path) == first
+
+
+def test_a_file_that_a_disk_does_not_take_is_named_by_its_own_name(tmp_path, file_limit):
+    with file_limit(1000), pytest.raises(OSError, match="too large") as told:
+        files.write_text(tmp_path / "rows.jsonl", "x" * 5000)
+    said = files.explain_disk_error(told.value)
+    assert f"limit is reached: {tmp_path / 'rows.jsonl'} could not be written" in said
+    assert "MiB are free" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_libraries_pass_on_of_a_full_disk_is_understood(tmp_path, file_limit):
+    import pandas as pd
+    import torch
+    from safetensors.torch import save_file
+
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "rows").write_bytes(bytes(5000))
+    writers = {
+        "a copied folder": lambda: shutil.copytree(tmp_path / "from", tmp_path / "to"),
+        "weights": lambda: save_file({"a": torch.zeros(5000)}, tmp_path / "weights"),
+        "a table": lambda: pd.DataFrame({"a": range(5000)}).to_parquet(tmp_path / "table"),
+    }
+    for write in writers.values():
+        refused = pytest.raises(StudyError, match=f"limit is reached: {tmp_path}")
+        with refused, file_limit(1000), files.explain_disk_errors(tmp_path):
+            write()
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG]
+)
+def test_a_place_without_the_right_to_write_is_one_message(number):
+    said = files.explain_disk_error(OSError(number, "no", "/here/.rows.1", None, "/here/rows"))
+    assert said.startswith(f"/here/rows cannot be read or written ({os.strerror(number)}). Check the path")
+    assert "STUDY_RUNS" in said
+
+
+def test_an_error_of_another_kind_is_left_alone(tmp_path):
+    for error in (
+        ValueError("no"),
+        OSError("the hub has no such model"),
+        ConnectionError(errno.ECONNREFUSED, "no"),
+    ):
+        assert files.explain_disk_error(error) is None
+        with pytest.raises(type(error)), files.explain_disk_errors(Path("here")):
+            raise error
+    with pytest.raises(shutil.SameFileError), files.explain_disk_errors(tmp_path):
+        shutil.copy(__file__, __file__)

@@ -1,6 +1,7 @@
 """Progress: what a step reports reaches whoever watches."""
 
 import os
+from pathlib import Path
 
 from helpers import progress
 from helpers.progress import track, watch_progress
@@ -23,3 +24,15 @@ def test_elsewhere_a_bar_is_drawn_and_taken_away(monkeypatch, capsys):
     with track("tune", 2, "steps") as advance:
         advance(2)
     assert "tune" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_no_step_and_a_line_that_it_broke_off_no_watching(monkeypatch, file_limit):
+    monkeypatch.setattr(progress, "POLL_SECONDS", 0.01)
+    reports = []
+    with watch_progress(reports.append):
+        with file_limit(30), track("tune", 2, "steps") as advance:
+            advance()
+        with Path(os.environ["STUDY_PROGRESS"]).open("a") as file:
+            file.write("\n")
+        progress.tell("goes on")
+    assert reports == [{"message": "goes on"}]

@@ -197,11 +197,19 @@ def test_a_full_disk_is_one_message_and_keeps_what_was_finished(runs):
     assert run().reused
 
 
+def test_a_folder_that_may_not_be_written_is_one_message(runs):
+    def refuse(folder):
+        raise OSError(errno.EROFS, "read-only")
+
+    with pytest.raises(StudyError, match=f"{runs}.* cannot be read or written .*STUDY_RUNS"):
+        run(make=refuse)
+
+
 def test_other_disk_errors_are_not_hidden():
     def refuse(folder):
-        raise PermissionError(errno.EACCES, "denied")
+        raise OSError(errno.EIO, "broken")
 
-    with pytest.raises(PermissionError):
+    with pytest.raises(OSError, match="broken"):
         run(make=refuse)
 
 

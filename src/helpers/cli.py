@@ -32,34 +32,40 @@ def run(
         list[str] | None, typer.Option(help="Number of a notebook to run, such as 03; may be given again.")
     ] = None,
     parameter: Assignments = None,
-    book: Annotated[Path, typer.Option(help="Where to publish the executed notebooks.")] = BOOK,
+    book: Annotated[
+        Path, typer.Option(file_okay=False, help="Where to publish the executed notebooks.")
+    ] = BOOK,
 ) -> None:
     """Execute the notebooks and publish them into the book; stored results are reused, and a published
-    notebook stays as it is where nothing that it was made from has changed.
+    notebook stays as it is where nothing that it was made from has changed. Of two runs into one book, the
+    second waits for the first.
     """
     from helpers.book.runner import plan_run
     from helpers.book.update import update_notebook
+    from helpers.store import claim_folder
     from helpers.synthesis.costs import explain_cost
 
     with plain_errors():
         study, plan = plan_run(profile, only or [], parameter or [])
         if not study.instructions and (cost := explain_cost(study.synthesis, study.limits)):
             typer.echo(cost)
-        for notebook, parameters in plan:
-            started = time.monotonic()
-            with report_progress(notebook.stem):
-                has_run = update_notebook(notebook, parameters, study, book)
-            seconds = time.monotonic() - started
-            typer.echo(
-                f"{notebook.stem}: {f'finished in {seconds:.0f} s' if has_run else 'nothing has changed'}"
-            )
+        with claim_folder(book):  # else the book would hold notebooks of both runs
+            for notebook, parameters in plan:
+                started = time.monotonic()
+                with report_progress(notebook.stem):
+                    has_run = update_notebook(notebook, parameters, study, book)
+                seconds = time.monotonic() - started
+                typer.echo(
+                    f"{notebook.stem}: {f'finished in {seconds:.0f} s' if has_run else 'nothing has changed'}"
+                )
 
 
 @app.command()
 def figures(
     profile: Profile = "laptop",
     parameter: Assignments = None,
-    folder: Annotated[Path, typer.Option(help="Where to write the figures.")] = BOOK / "figures",
+    folder: Annotated[Path, typer.Option(file_okay=False, help="Where to write the figures.")] = BOOK
+    / "figures",
 ) -> None:
     """Redraw every figure from stored results as SVG and PNG, with its data as CSV, and the page that shows
     them; runs no model.
@@ -79,7 +85,9 @@ def figures(
 
 @app.command()
 def student(
-    folder: Annotated[Path, typer.Option(help="Where to write the notebooks.")] = ROOT / "_build" / "student",
+    folder: Annotated[Path, typer.Option(file_okay=False, help="Where to write the notebooks.")] = ROOT
+    / "_build"
+    / "student",
 ) -> None:
     """Write the student edition: the notebooks without their solutions, ready to hand out."""
     from helpers.book.student import has_values, write_edition

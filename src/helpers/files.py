@@ -1,16 +1,24 @@
-"""Files written whole or not at all, and their sums."""
+"""Files written whole or not at all, their sums, and what to do where a disk does not take them."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import os
+import re
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from helpers.errors import StudyError
 
 SETTLED_SECONDS = 2.0  # no file system's clock is coarser
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_RIGHT = (errno.EACCES, errno.EROFS, errno.EPERM)
+NO_PLACE = (errno.ENOTDIR, errno.ENOENT, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+PASSED_ON = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)  # by libraries, in their words
 _sums: dict[tuple[int, ...], str] = {}
 
 
@@ -20,15 +28,85 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         StudyError: the path names no file, such as an empty one.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Do the same with bytes."""
     if not path.name:
         raise StudyError(f"A file to write must have a name, but {str(path)!r} was found. Name a file.")
     path.parent.mkdir(parents=True, exist_ok=True)
     neighbour = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        neighbour.write_text(text, encoding="utf-8")
-        replace_whole(neighbour, path)
+        with name_file(path):
+            neighbour.write_bytes(data)
+            replace_whole(neighbour, path)
     finally:
-        neighbour.unlink(missing_ok=True)
+        with suppress(OSError):
+            neighbour.unlink()
+
+
+@contextmanager
+def name_file(path: Path) -> Iterator[None]:
+    """Have an error of the system name the file that the block writes: none does once the file is open."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+def explain_disk_error(error: Exception, place: Path | None = None) -> str | None:
+    """Return what could not be written or read and what to do, where a disk has no room, the user no right or
+    the path no such place; None for an error of another kind.
+
+    Args:
+        error: of the system, or of a library that passes the system's on.
+        place: what the file belongs to, for an error that names none.
+    """
+    own, told = getattr(error, "errno", None), PASSED_ON.search(str(error))
+    number = own or (int(told[1] or told[2]) if told else None)
+    if number not in (*NO_ROOM, *NO_RIGHT, *(NO_PLACE if own else ())):
+        return None
+    name = _name_file_of(error) or str(place or "a file")
+    if number in NO_ROOM:
+        reason = f"{os.strerror(number)}{_describe_room(name)}"
+        return (
+            f"The disk is full, or a limit is reached: {name} could not be written ({reason}). Free some "
+            "space and run the same command again; what was finished is kept."
+        )
+    return (
+        f"{name} cannot be read or written ({os.strerror(number)}). Check the path and its rights, or name "
+        "another: by the command's options, STUDY_RUNS for results, STUDY_CACHE for models, HF_HOME for what "
+        "comes from the hub."
+    )
+
+
+@contextmanager
+def explain_disk_errors(place: Path) -> Iterator[None]:
+    """Turn what `explain_disk_error` explains into a StudyError, where the block writes files of a folder."""
+    try:
+        yield
+    except StudyError:
+        raise
+    except Exception as error:  # libraries raise their own kinds
+        if explained := explain_disk_error(error, place):
+            raise StudyError(explained) from None
+        raise
+
+
+def _name_file_of(error: Exception) -> str | None:
+    if isinstance(error, shutil.Error):  # of a copy: (from, to, why) of each file
+        return str(error.args[0][0][1])
+    name = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    return os.fsdecode(name) if isinstance(name, str | bytes) else None
+
+
+def _describe_room(name: str) -> str:
+    with suppress(OSError):
+        return f"; {shutil.disk_usage(Path(name).parent).free / 2**20:,.0f} MiB are free"
+    return ""
 
 
 def replace_whole(written: Path, path: Path) -> None:

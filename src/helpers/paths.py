@@ -23,13 +23,39 @@ def runs_folder() -> Path:
     """Return the folder of all stored results: `runs/`, or the one that `STUDY_RUNS` names (a relative one
     from the project's folder, wherever the command is called).
     """
-    return ROOT / Path(os.environ.get("STUDY_RUNS", "").strip() or "runs").expanduser()
+    return _read_place("STUDY_RUNS") or ROOT / "runs"
 
 
 def model_cache() -> Path:
     """Return the folder of converted models, shared by all checkouts; `STUDY_CACHE` moves it."""
-    named = os.environ.get("STUDY_CACHE", "").strip()
-    return (ROOT / Path(named).expanduser() if named else user_cache_path("bioinstruct-study")) / "models"
+    return (_read_place("STUDY_CACHE") or user_cache_path("bioinstruct-study")) / "models"
+
+
+def _read_place(variable: str) -> Path | None:
+    named = os.environ.get(variable, "").strip()
+    try:
+        return ROOT / Path(named).expanduser() if named else None
+    except RuntimeError:
+        raise StudyError(
+            f"{variable} must name a folder, but nobody knows the home in {named!r}. Write the whole path."
+        ) from None
+
+
+def make_model_cache() -> Path:
+    """Return the folder of converted models, made where it is missing.
+
+    Raises:
+        StudyError: it cannot be made.
+    """
+    folder = model_cache()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StudyError(
+            f"Models are kept in {folder}, but that folder cannot be made ({error.strerror}). Let "
+            "STUDY_CACHE name one that you can write into."
+        ) from None
+    return folder
 
 
 def check_new_folder(folder: Path, option: str) -> None:

@@ -13,7 +13,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -66,7 +66,7 @@ def _reporter(path: Path, title: str, total: int, unit: str) -> Advance:
 
 
 def _write_line(path: Path, report: dict[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
+    with suppress(OSError), path.open("a", encoding="utf-8") as file:  # no run ends for want of a bar
         file.write(json.dumps(report) + "\n")
 
 
@@ -85,7 +85,8 @@ def watch_progress(show: Callable[[dict[str, Any]], None]) -> Iterator[None]:
                 while not finished:
                     finished = stop.wait(POLL_SECONDS)  # what came before the end is still read once
                     for line in file.readlines():
-                        show(json.loads(line))
+                        with suppress(ValueError):  # a line that a full disk broke off
+                            show(json.loads(line))
 
         before = os.environ.get(TARGET)
         os.environ[TARGET] = str(path)

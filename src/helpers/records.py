@@ -27,16 +27,20 @@ CATEGORIES: tuple[str, ...] = ("qa", "ie", "gen", "other")
 BASE, ALL, SHUFFLED, GENERAL = "base", "all", "shuffled", "general"
 RESERVED = (BASE, ALL, SHUFFLED, GENERAL)  # names of cells that are not categories
 NAME = r"\w[\w-]*"  # a category of a user's file: names of cells and files are made of it
+LONGEST = 40  # letters of it
 
 
 def check_category(name: str) -> str:
     """Return a category's name, its letters composed (NFC), so that one that looks the same is the same; a
-    name of other signs than `NAME` has, or one that a cell has already, is a ValueError.
+    name that is too long or of other signs than `NAME` has, or one that a cell has already, in whatever
+    case, is a ValueError.
     """
     name = unicodedata.normalize("NFC", name)
+    if len(name) > LONGEST:
+        raise ValueError(f"a category's name has {LONGEST} letters at most, and this one has {len(name)}")
     if not re.fullmatch(NAME, name):
         raise ValueError("a category's name has letters, digits, `_` and `-` only")
-    if name in RESERVED:
+    if name.casefold() in RESERVED:
         raise ValueError(f"a category cannot be called {', '.join(RESERVED[:-1])} or {RESERVED[-1]}")
     return name
 
@@ -47,7 +51,7 @@ def order_categories(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(names), key=lambda name: (own.get(name, len(own)), name)))
 
 
-AnyCategory = Annotated[str, Field(max_length=40), AfterValidator(check_category)]
+AnyCategory = Annotated[str, AfterValidator(check_category)]
 
 
 class Row(BaseModel):

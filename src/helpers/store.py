@@ -10,10 +10,8 @@ behind.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +21,14 @@ from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from helpers.errors import StudyError
-from helpers.files import flush_to_disk, sha256_file, sha256_text, write_text
+from helpers.files import (
+    explain_disk_errors,
+    flush_to_disk,
+    name_file,
+    sha256_file,
+    sha256_text,
+    write_text,
+)
 from helpers.machine import describe_machine
 from helpers.paths import runs_folder, shown
 from helpers.progress import tell
@@ -81,7 +86,7 @@ def run_stage(
             manifest by then.
 
     Raises:
-        StudyError: a stored result was altered since it was written, or the disk is full.
+        StudyError: a stored result was altered since it was written, or the disk does not take the new one.
     """
     described = dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else dict(settings)
     identity = {"stage": stage, "version": version, "settings": described, "inputs": dict(inputs)}
@@ -93,10 +98,8 @@ def run_stage(
             f"No stored result of stage {stage!r} has these settings, on this kind of device. Run "
             "`make book` (or `study run`) with the same profile first."
         )
-    with _report_full_disk(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with claim_folder(folder):
-            return _find(folder) or _make(folder, identity, compute)
+    with explain_disk_errors(folder), claim_folder(folder):
+        return _find(folder) or _make(folder, identity, compute)
 
 
 def _find(folder: Path) -> Run | None:
@@ -145,7 +148,7 @@ def _list_files(folder: Path) -> list[str]:
 @contextmanager
 def claim_folder(folder: Path) -> Iterator[None]:
     """Keep other processes from writing into the same folder while the block runs; where one does already,
-    wait.
+    wait. A folder that is missing is made.
 
     Of the processes that `accelerate launch` starts, the first one claims the folder for all.
 
@@ -154,6 +157,7 @@ def claim_folder(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
+    folder.mkdir(parents=True, exist_ok=True)
     if int(os.environ.get("RANK", "0")):
         yield
         return
@@ -171,21 +175,6 @@ def claim_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _report_full_disk(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        free = shutil.disk_usage(runs_folder()).free / 2**20
-        raise StudyError(
-            f"The disk is full: {error.filename or shown(folder)} could not be written ({free:.0f} MiB "
-            "free). Free some space and run the same command again; "
-            "what was finished is kept."
-        ) from None
 
 
 class DamagedManifestError(StudyError):
@@ -207,7 +196,7 @@ def load_run(folder: Path) -> Run:
                 f"delete {shown(folder)} and run the same command again."
             )
     if listed := os.environ.get(LOADED):
-        with Path(listed).open("a", encoding="utf-8") as file:
+        with name_file(Path(listed)), Path(listed).open("a", encoding="utf-8") as file:
             file.write(f"{folder}\n")
     return Run(folder, manifest)
 

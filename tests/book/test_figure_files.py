@@ -1,8 +1,8 @@
 """The files of the figures, killed at any moment of their writing."""
 
 import pytest
-from matplotlib.figure import Figure
 
+from helpers import files
 from helpers.book import build_stamps, figure_files, gallery
 from helpers.book.figure_files import save_figures
 from helpers.study.study import Study
@@ -12,30 +12,25 @@ NAMES = ("pair", "published_table4")  # drawn from what the repository holds
 
 @pytest.fixture
 def die_at(monkeypatch):
-    """Let the writing of figures die at a file, of which a part is written if it is a picture; returns what
-    sets its number.
-    """
+    """Let the writing of figures die at a file; returns what sets its number."""
     monkeypatch.setattr(gallery, "GALLERY", {name: gallery.GALLERY[name] for name in NAMES})
-    write, save, left = figure_files.write_text, Figure.savefig, []
+    left = []
 
     def count():
         left[0] -= 1
         return left[0] < 0
 
-    def write_text(path, text):
-        if count():
-            raise KeyboardInterrupt
-        write(path, text)
+    def die_or(write):
+        def write_counted(path, content):
+            if count():
+                raise KeyboardInterrupt
+            write(path, content)
 
-    def savefig(figure, path, **options):
-        save(figure, path, **options)
-        if count():
-            path.write_bytes(path.read_bytes()[:1000])
-            raise KeyboardInterrupt
+        return write_counted
 
+    monkeypatch.setattr(figure_files, "write_bytes", die_or(files.write_bytes))
     for module in (figure_files, build_stamps):
-        monkeypatch.setattr(module, "write_text", write_text)
-    monkeypatch.setattr(Figure, "savefig", savefig)
+        monkeypatch.setattr(module, "write_text", die_or(files.write_text))
     return lambda number: left.insert(0, number)
 
 

@@ -167,6 +167,23 @@ def test_a_notebook_without_a_parameters_cell_is_refused(toy_notebooks):
         read_parameters(toy_notebooks("x: int = 1  # a number", tagged=False))
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "4", "<<<<<<< mine", '{"cells": 4}', '{"cells": [[]]}', "[" * 100_000, '{"cells": [{}]}'],
+)
+def test_a_file_that_is_no_notebook_is_named(toy_notebooks, text):
+    path = toy_notebooks("x: int = 1  # a number")
+    path.write_text(text)
+    with pytest.raises(StudyError, match=r"01_toy\.ipynb cannot be read as a notebook. Restore it"):
+        read_parameters(path)
+
+
+@pytest.mark.parametrize("value", ["4 * 12", "n", "[1"])
+def test_a_default_that_is_no_plain_value_is_named(toy_notebooks, value):
+    with pytest.raises(StudyError, match=r"`x` must have a plain value, but .* was found .*01_toy\.ipynb"):
+        read_parameters(toy_notebooks(f"x: int = {value}  # a number"))
+
+
 def test_a_finished_notebook_is_published_with_its_parameters_and_no_path_of_the_machine(
     toy_notebooks, tmp_path
 ):

@@ -1,15 +1,20 @@
 """What is published stays as it is while nothing that it was made from changes, and no longer."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import nbformat
 import pytest
 from filelock import FileLock, Timeout
 from nbformat.v4 import new_code_cell, new_notebook
+from typer.testing import CliRunner
 
-from helpers.book import build_stamps, figure_files, gallery
+from helpers.book import build_stamps, figure_files, gallery, update
 from helpers.book.build_stamps import BuildStamp, stamp_notebook
 from helpers.book.update import update_figures, update_notebook
+from helpers.cli import app
 from helpers.store import LOCK
 from helpers.study.study import Study
 
@@ -112,3 +117,41 @@ def test_two_processes_draw_into_one_folder_one_after_the_other(tmp_path, monkey
     folder = tmp_path / "book" / "figures"
     assert update_figures({}, Study.from_parameters({}), folder) == ["seed_shares"]
     assert update_figures({}, Study.from_parameters({}), folder) == []
+
+
+def test_two_runs_publish_into_one_book_one_after_the_other(tmp_path, monkeypatch):
+    """Else notebooks of one would stand among the other's, and a stamp of one speak for the other's copy."""
+    book, held = tmp_path / "book", []
+
+    def update_notebook(notebook, parameters, study, folder):
+        with pytest.raises(Timeout):
+            FileLock(folder / LOCK).acquire(blocking=False)
+        held.append(notebook.stem)
+        return False
+
+    monkeypatch.setattr(update, "update_notebook", update_notebook)
+    result = CliRunner().invoke(app, ["run", "--profile", "smoke", "--book", str(book)])
+    assert result.exit_code == 0, result.output
+    assert len(held) == 6
+    FileLock(book / LOCK).acquire(blocking=False)
+
+
+@pytest.mark.slow  # a process of the real command line
+def test_the_second_run_into_a_book_says_that_it_waits(tmp_path):
+    (tmp_path / "book").mkdir()
+    command = "from helpers.cli import main; main()"
+    options = ["run", "--profile", "smoke", "--only", "06", "--book", str(tmp_path / "book")]
+    with FileLock(tmp_path / "book" / LOCK):
+        waiting = subprocess.Popen(
+            [sys.executable, "-c", command, *options],
+            env=os.environ | {"STUDY_PROGRESS": ""},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        said = waiting.stderr.readline()
+        assert waiting.poll() is None
+        waiting.kill()
+    waiting.communicate()
+    assert said == f"Another process makes {tmp_path / 'book'}: waiting for it.\n"
+    assert not list((tmp_path / "book").glob("*.ipynb"))

@@ -8,7 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.cli import app
+from helpers.commands import tuning
+from helpers.files import write_text
 from helpers.tuning.settings import TuningSettings
+from helpers.tuning.stage import tune
 
 OPTIONS = ["--n-rows=8", "--batch-size=4", "--lora-rank=2", "--learning-rate=0.01"]
 
@@ -96,6 +99,24 @@ def test_a_mistake_is_one_message(arguments, message):
     assert result.exit_code == 1
     assert message in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_what_another_process_has_written_meanwhile_is_not_written_over(
+    toy_model, instruction_file, tmp_path, monkeypatch
+):
+    written = tmp_path / "out" / "adapter_config.json"
+
+    def tune_while_another_writes(*given):
+        write_text(written, "another's")
+        return tune(*given)
+
+    monkeypatch.setattr(tuning, "tune", tune_while_another_writes)
+    given = ["--model", toy_model, "--instructions", instruction_file, "--output", written.parent]
+    result = run(*given, *OPTIONS)
+    assert result.exit_code == 1
+    assert "must name a new or empty folder" in result.stderr
+    assert written.read_text() == "another's"
+    assert len(list(written.parent.iterdir())) == 1
 
 
 def test_a_folder_that_holds_something_is_not_written_over(toy_model, instruction_file, tmp_path):

@@ -227,6 +227,14 @@ def test_the_users_own_file_in_the_embedded_format_goes_before_all_else(tmp_path
         assert [item.id for item in load_items(find_task(task), tmp_path)[0]] == ["mine"]
 
 
+def test_further_rows_of_an_id_are_left_out_with_a_warning(tmp_path):
+    rows = [QUESTION | {"options": LETTERED, "answer": letter} for letter in "BBC"]
+    (tmp_path / "medqa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.warns(UserWarning, match="medqa: 2 of 3 rows are left out, first q1: an earlier row"):
+        [item] = load_items(PUBLIC_TASKS["medqa"], tmp_path)[0]
+    assert item.answer == 1
+
+
 def test_rows_that_break_the_schema_are_left_out_with_a_warning(tmp_path):
     twins = QUESTION | {"id": "q2", "options": LETTERED | {"D": "vitamin C"}, "answer": "B"}
     (tmp_path / "medqa.jsonl").write_text(

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from helpers.models import fast_matmul
 from helpers.models.fast_matmul import (
     _finding_file,
     _read_finding,
@@ -13,7 +14,9 @@ from helpers.models.fast_matmul import (
     find_matmul_dtype,
     transpose_weight_layout,
 )
-from helpers.models.load import load_model
+from helpers.models.load import choose_device, load_model
+from helpers.tuning.settings import TuningSettings
+from helpers.tuning.stage import prepare_model
 
 
 @pytest.fixture(autouse=True)
@@ -30,13 +33,13 @@ def precision(tmp_path, monkeypatch):
 
 def test_they_stay_off_where_the_processor_lacks_the_instruction(monkeypatch, precision):
     precision.fp32_precision = "ieee"
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(fast_matmul, "has_bfloat16_products", lambda: False)
     assert enable_fast_matmul() == "float32"
     assert precision.fp32_precision == "ieee"
 
 
 def test_they_go_off_again_where_a_trial_finds_a_missing_kernel(monkeypatch, precision):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(fast_matmul, "has_bfloat16_products", lambda: True)
     seconds = iter((1.0, 50.0))
     monkeypatch.setattr("helpers.models.fast_matmul._time_product", lambda x, weight: (next(seconds), x))
     assert enable_fast_matmul() == "float32"
@@ -54,9 +57,12 @@ def test_what_was_found_is_known_without_pytorch(tmp_path, precision):
     assert torch.cuda.is_available() or done.stdout.endswith("False\n")
 
 
-def test_a_torn_finding_is_found_anew(monkeypatch, precision):
+@pytest.mark.parametrize(
+    "damaged", ['[true, "fl', '"ab"', '[true, "int8"]', '["yes", "float32"]', "[[]]", "4"]
+)
+def test_a_damaged_finding_is_found_anew(damaged, precision):
     found = enable_fast_matmul()
-    _finding_file().write_text('[true, "fl')
+    _finding_file().write_text(damaged)
     enable_fast_matmul.cache_clear()
     assert find_matmul_dtype() == found
     assert _read_finding()[1] == found
@@ -100,3 +106,18 @@ def test_weights_are_turned_where_onednn_multiplies_and_nowhere_else(toy_model, 
         transpose_weight_layout(model)
         assert all(layer.weight.T.is_contiguous() is turned for layer in layers)
     assert model.get_output_embeddings().weight.is_contiguous()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU multiplies in place of the processor")
+@pytest.mark.parametrize(("dtype", "has", "warns"), [("bfloat16", 0, 1), ("bfloat16", 1, 0), ("auto", 0, 0)])
+def test_a_tuning_says_before_it_starts_that_the_processor_lacks_products(
+    toy_model, monkeypatch, caplog, dtype, has, warns
+):
+    monkeypatch.setattr(fast_matmul, "has_bfloat16_products", lambda: bool(has))
+    monkeypatch.setattr(fast_matmul, "_try_products", lambda: (False, "float32"))
+    monkeypatch.setattr(fast_matmul.platform, "machine", lambda: "x86_64")
+    monkeypatch.delenv("STUDY_PROGRESS")
+    prepare_model(TuningSettings(model=toy_model, dtype=dtype), recompute=False)
+    assert ("cannot multiply bfloat16 numbers" in caplog.text) is bool(warns)
+    assert ("set dtype=float32" in caplog.text) is bool(warns)
+    assert choose_device("auto") == ("cpu", "float32")

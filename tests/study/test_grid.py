@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from helpers.errors import StudyError
+from helpers.files import write_text
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.settings import build_settings
 from helpers.study.cells import (
@@ -64,6 +65,21 @@ def test_stored_cells_are_read_without_pytorch(parameters):
 def test_the_lattice_holds_every_subset_once_from_none_to_all():
     assert LATTICE == ("base", "qa", "ie", "gen", "qa+ie", "qa+gen", "ie+gen", "qa+ie+gen")
     assert len(set(list_lattice(("qa", "ie", "gen", "other")))) == 16
+
+
+def test_the_name_of_a_cell_is_refused_where_no_file_could_have_it(tmp_path):
+    names = ["é" * 16 + str(n) for n in range(6)]
+    grid = GridSettings(lattice="+".join(name[:14] + name[-1] for name in names))
+    grid.check_names()
+    plan = CellPlan(grid.lattice_cells[-1], 10**9, 2**32 - 1)
+    write_text(tmp_path / f"{plan.id}.done", "")
+    with pytest.raises(StudyError, match="at most 200 bytes.*has 203"):
+        GridSettings(lattice="+".join(names)).check_names()
+
+
+def test_no_cell_answers_where_none_is_to_even_one_of_that_name():
+    assert not GridSettings(lattice="none+qa", answers="none").asks_for_answers("none")
+    assert GridSettings(lattice="none+qa", answers="none,qa").asks_for_answers("none")
 
 
 def test_a_subset_has_one_name_whichever_category_is_named_first():

@@ -65,6 +65,47 @@ def test_an_endpoint_measures_what_it_needs_and_no_more(study, runs, toy_model, 
         Study.from_parameters(given).collect_endpoint(["base"])
 
 
+def refuse_few(toy_model, tmp_path, runs, outputs, **others):
+    """Compare cells on rows of which those of `gen` have some outputs; return what is said, and what ran."""
+    rows = [
+        {
+            "id": f"{name}-{n}",
+            "category": name,
+            "instruction": f"Name drug {n} of {name}",
+            "output": f"drug {n}",
+        }
+        for name in ("qa", "ie")
+        for n in range(12)
+    ]
+    rows += [
+        {"id": f"gen-{n}", "category": "gen", "instruction": f"Write {n}", "output": output}
+        for n, output in enumerate(outputs)
+    ]
+    (tmp_path / "rows.jsonl").write_text(dump_rows(rows))
+    given = {
+        "model": toy_model,
+        "instructions": str(tmp_path / "rows.jsonl"),
+        "held_out_share": 0.5,
+        "n_rows": 2,
+    }
+    with pytest.raises(StudyError, match="2 or more items a task, but 'held_out_gen' has") as told:
+        Study.from_parameters(given | others).collect_endpoint(["base", "qa"])
+    return str(told.value), {path.name for path in runs.iterdir()}
+
+
+def test_a_category_with_too_few_held_out_rows_is_refused_before_a_model_is_loaded(toy_model, tmp_path, runs):
+    said, stages = refuse_few(toy_model, tmp_path, runs, ["yes"])
+    assert "has 0" in said or "has 1" in said
+    assert stages == {"split"}
+
+
+def test_held_out_rows_that_are_too_long_are_missed_before_any_model_is_tuned(toy_model, tmp_path, runs):
+    said, stages = refuse_few(toy_model, tmp_path, runs, ["cough " * 200] * 12, max_tokens=200)
+    assert "raise `held_out_share` or `max_tokens`" in said
+    assert "held_out" in stages
+    assert "tuning" not in stages
+
+
 def test_tables_without_text_give_the_same_losses_back_and_grow_cell_by_cell(study, tmp_path):
     plans = study.plan_cells(["base", "qa", "ie"])
     folder = tmp_path / "tables"

@@ -1,15 +1,18 @@
 """The spread over training seeds that a run of one seed takes from models measured before."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import t
 
 from helpers.analysis.statistics import contrast, contrast_by_category, describe_interval
-from helpers.study import seed_spread
+from helpers.study import seed_spread, study
 from helpers.study.losses import load_losses
 from helpers.study.seed_spread import MEASURED_SEEDS, add_spread, read_measured_seeds
 from helpers.study.study import Study
+from helpers.study.tables import list_differences, read_manifest
 
 
 def make_losses(means, n=20):
@@ -79,7 +82,13 @@ def test_there_is_nothing_to_add(run, measured):
 @pytest.fixture
 def defaults(monkeypatch):
     """A study whose model and rows are those that were measured."""
-    monkeypatch.setattr(seed_spread, "describe_losses", lambda study: load_losses(MEASURED_SEEDS).manifest)
+    kept = read_manifest(MEASURED_SEEDS)
+
+    def identify_losses(study):
+        own = {"losses": dataclasses.asdict(study.losses)}
+        return kept | {"settings": kept["settings"] | own}
+
+    monkeypatch.setattr(seed_spread, "identify_losses", identify_losses)
     return Study.from_parameters({})
 
 
@@ -138,3 +147,23 @@ def test_mixtures_of_the_reference_run_move_about_as_far_as_its_single_categorie
     quotient = spread[mixtures].max(axis=1) / spread[list(SINGLES)].max(axis=1)
     assert len(quotient) == len(SINGLES)
     assert quotient.max() < 1.2
+
+
+def test_a_run_of_several_seeds_looks_for_no_spread_of_others(monkeypatch):
+    monkeypatch.setattr(study, "read_measured_seeds", lambda *_: pytest.fail("it was read"))
+    run = make_losses({"base": [0.0, 0.0], "qa": [1.0, 1.1]}).assign(words=0.5, stop=0.5, tokens=4)
+    items = Study.from_parameters({"n_seeds": 2}).select_endpoint_items(run, "loss")
+    assert "seed_variance" not in items
+
+
+def test_a_study_is_compared_with_what_was_measured_without_git(toy_model, instruction_file, monkeypatch):
+    from helpers import machine
+
+    monkeypatch.setattr(machine.subprocess, "run", lambda *_, **__: pytest.fail("git was asked"))
+    given = {"model": toy_model, "instructions": str(instruction_file), "held_out_share": 0.0}
+    assert read_measured_seeds(Study.from_parameters(given), "loss", 48) is None
+
+
+def test_manifests_are_compared_entry_by_entry():
+    there, own = {"a": {"b": 1, "c": 2}, "d": "x"}, {"a": {"b": 1, "c": 3}, "d": "y"}
+    assert list_differences(there, own, ("a.b", "a.c", "d", "e", "d.f")) == ["a.c", "d"]

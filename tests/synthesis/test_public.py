@@ -66,6 +66,12 @@ def test_mirror_and_repository_give_the_same_rows(repository, mirror):
     assert not {entry.id for entry in training} & {entry.id for entry in held_out}
 
 
+def test_rows_that_are_left_out_are_counted(mirror, monkeypatch, caplog):
+    monkeypatch.delenv("STUDY_PROGRESS")
+    load_public_rows(mirror)
+    assert "2 of 14 public rows are left out" in caplog.text
+
+
 def test_what_cannot_be_found_says_what_would_do(tmp_path, monkeypatch):
     with pytest.raises(StudyError, match="Leave `data` empty to fetch it"):
         load_public_rows(tmp_path)

@@ -1,5 +1,6 @@
 """Rows, masks and batches."""
 
+import unicodedata
 from collections import Counter
 
 import pytest
@@ -17,6 +18,7 @@ from helpers.tuning.rows import (
     describe_labels,
     encode_row,
     iterate_steps,
+    parse_categories,
     rotate_responses,
     select_rows,
 )
@@ -29,6 +31,12 @@ ROW = Instruction(
 @pytest.fixture
 def tokenizer(toy_model):
     return load_tokenizer(toy_model)
+
+
+def test_a_category_is_the_same_however_the_letters_of_a_parameter_are_composed():
+    composed, taken_apart = (unicodedata.normalize(form, "qualité+ie") for form in ("NFC", "NFD"))
+    assert composed != taken_apart
+    assert parse_categories(taken_apart) == parse_categories(composed) == ("qualité", "ie")
 
 
 def test_unmasked_labels_decode_to_response_and_end_of_text(tokenizer):

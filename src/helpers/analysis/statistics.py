@@ -34,6 +34,7 @@ from helpers.analysis.intervals import (
 from helpers.errors import StudyError
 from helpers.evaluation.tasks import PUBLIC_TASKS, TASKS, find_task
 from helpers.records import BASE, order_categories
+from helpers.study.endpoints import check_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,12 +94,7 @@ def stack_scores(items: pd.DataFrame, cells: Sequence[str]) -> dict[str, np.ndar
         if clusters is not None:
             sums = (group - group.mean()).groupby(clusters.loc[group.index].to_numpy()).sum()
             group = group.mean() + sums * len(sums) / len(group)  # noqa: PLW2901
-        if len(group) < 2:
-            raise StudyError(
-                f"An interval needs two or more {'items' if clusters is None else 'clusters'} a task, but "
-                f"{task!r} has {len(group)}. Add some (for held-out rows, raise `held_out_share`), or leave "
-                "the task or category out."
-            )
+        check_number(task, len(group), "items" if clusters is None else "clusters")
         stacks[task] = group.to_numpy().T.reshape(len(cells), -1, len(group))
     return stacks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import matplotlib as mpl
 from helpers.book import gallery
 from helpers.book.build_stamps import BuildStamp, identify_code
 from helpers.figures.style import use_theme
-from helpers.files import sha256_text, write_text
+from helpers.files import sha256_text, write_bytes, write_text
 from helpers.study.endpoints import ENDPOINTS
 
 if TYPE_CHECKING:
@@ -42,8 +43,10 @@ def save_figures(study: Study, folder: Path) -> Iterator[str]:
             write_text(files[0], text)
             figure = gallery.draw(name, table, unit)
             _fix_layout(figure)
-            figure.savefig(files[1], metadata={"Date": None})
-            figure.savefig(files[2], metadata={"Software": None})
+            for path, left_out in zip(files[1:], ("Date", "Software"), strict=True):
+                picture = io.BytesIO()
+                figure.savefig(picture, format=path.suffix[1:], metadata={left_out: None})
+                write_bytes(path, picture.getvalue())
             stamp.write(files)
         yield name
 

@@ -12,18 +12,22 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helpers.analysis.published.tables import AuditSettings
 from helpers.book.profiles import read_profile
 from helpers.errors import StudyError
-from helpers.files import write_text
+from helpers.files import explain_disk_errors, write_text
 from helpers.paths import NOTEBOOKS, ROOT, runs_folder, shown
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import build_settings, is_plain, shorten
+from helpers.study.endpoints import ENDPOINTS
 from helpers.study.study import Study
 from helpers.synthesis.public import PUBLIC
 from helpers.synthesis.settings import RECORDED, SynthesisSettings
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 DECLARATION = re.compile(r"^(?P<name>\w+): (?P<type>\w+) = (?P<default>.+?)  # (?P<help>.+)$", re.MULTILINE)
 WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # 010 may mean 8 or 10
@@ -50,19 +54,33 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
     `name: type = default  # help` a line, as papermill reads them; papermill itself takes seconds to import.
 
     Raises:
-        StudyError: the tag is missing.
+        StudyError: the file is no notebook, the tag is missing, or a default is not a plain value.
     """
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        tagged = [
+            "".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])
+        ]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise StudyError(
+            f"{shown(notebook)} cannot be read as a notebook. Restore it (`git checkout -- "
+            f"{shown(notebook)}`)."
+        ) from None
     if not tagged:
         raise StudyError(
             f"{shown(notebook)} has no cell tagged `parameters`. Tag the cell that sets its parameters."
         )
-    found = DECLARATION.finditer("".join(tagged[0]["source"]))
-    return {
-        line["name"]: Parameter(line["name"], line["type"], ast.literal_eval(line["default"]), line["help"])
-        for line in found
-    }
+    parameters = {}
+    for line in DECLARATION.finditer(tagged[0]):
+        try:
+            default = ast.literal_eval(line["default"])
+        except (ValueError, SyntaxError):
+            raise StudyError(
+                f"`{line['name']}` must have a plain value, but {shorten(line['default'])} was found "
+                f"({shown(notebook)}, the cell tagged `parameters`). Write the value itself."
+            ) from None
+        parameters[line["name"]] = Parameter(line["name"], line["type"], default, line["help"])
+    return parameters
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
@@ -159,7 +177,7 @@ def plan_run(
 
     Raises:
         StudyError: a notebook, profile or parameter is unknown, or a value has the wrong type or lies outside
-            its range.
+            its range, or a named file has too few rows to compare models by.
     """
     declared_by = inspect_notebooks()
     parameters = {"instructions": ""} | plan_parameters(profile, assignments, declared_by)
@@ -174,9 +192,12 @@ def plan_run(
             "`only` must name notebooks by number "
             f"({', '.join(notebook.name[:2] for notebook in declared_by)}), but {unknown[0]!r} was found."
         )
+    chosen = [notebook for notebook in declared_by if not only or notebook.name[:2] in only]
     if study.instructions:
         study.instruction_file  # noqa: B018 (raises if there is no such file)
-    chosen = [notebook for notebook in declared_by if not only or notebook.name[:2] in only]
+        compares = any("n_held_out" in declared_by[notebook] for notebook in chosen)
+        if compares and not ENDPOINTS[study.losses.endpoint].tasks_only:
+            study.check_held_out_rows()
     check_use(parse_assignments(assignments), [declared_by[notebook] for notebook in chosen])
     return study, [
         (notebook, {name: value for name, value in parameters.items() if name in declared_by[notebook]})
@@ -226,16 +247,26 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> N
         StudyError: a cell raised; the report names notebook, cell, parameters, error and the partial copy.
     """
     import nbformat
-    import papermill
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
 
     published = book / notebook.name
     partial = runs_folder() / "partial" / notebook.name
     partial.parent.mkdir(parents=True, exist_ok=True)
     published.parent.mkdir(parents=True, exist_ok=True)
+    with explain_disk_errors(partial):
+        executed = _execute(notebook, parameters, partial)
+    places = {"input_path": notebook, "output_path": published}
+    executed.metadata.papermill.update({name: os.path.relpath(path, ROOT) for name, path in places.items()})
+    write_text(published, nbformat.writes(executed) + "\n")
+    partial.unlink(missing_ok=True)  # another process that runs the notebook may have taken it away
+
+
+def _execute(notebook: Path, parameters: Mapping[str, Any], partial: Path) -> NotebookNode:
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
     try:
-        executed = papermill.execute_notebook(
+        return papermill.execute_notebook(
             notebook,
             partial,
             parameters=dict(parameters),
@@ -257,10 +288,6 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> N
                 notebook, parameters, "the kernel died; most often memory ran out", "an unknown cell", partial
             )
         ) from None
-    places = {"input_path": notebook, "output_path": published}
-    executed.metadata.papermill.update({name: os.path.relpath(path, ROOT) for name, path in places.items()})
-    write_text(published, nbformat.writes(executed) + "\n")
-    partial.unlink(missing_ok=True)  # another process that runs the notebook may have taken it away
 
 
 def report_failure(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from helpers.book.runner import list_notebooks
+from helpers.book.runner import inspect_notebooks, list_notebooks
 from helpers.errors import StudyError
 from helpers.files import write_text
 from helpers.paths import BOOK, shown
@@ -47,6 +47,7 @@ def write_edition(folder: Path) -> list[Path]:
     """Write the student edition of every notebook into a folder; returns the files."""
     import nbformat
 
+    inspect_notebooks()  # raises where one cannot be read
     notebooks = {path: nbformat.read(path, as_version=4) for path in list_notebooks()}
     known = dict(link_notebook(path, notebook) for path, notebook in notebooks.items())
     known |= number_exercises({path.stem: notebook for path, notebook in notebooks.items()}) | cite_works()

@@ -33,7 +33,6 @@ def update_figures(parameters: Mapping[str, Any], study: Study, folder: Path) ->
     """Write every figure of a study and the page that shows them, unless they were made from the same
     parameters, code and stored results; returns the names of the figures, none where they stay as they are.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     with claim_folder(folder):
         stamp = stamp_figures(parameters, study, folder)
         return [] if stamp.is_current() else _draw_figures(stamp, study, folder)

@@ -76,7 +76,7 @@ JudgeEffort = Annotated[str, typer.Option(help="Reasoning effort of a judge that
 MaxCostUsd = Annotated[float, typer.Option(help="Hard stop on all that this judge was paid, in US dollars.")]
 MaxCostTokens = Annotated[int, typer.Option(help="The same in tokens, needed where the price is unknown.")]
 Teacher = Annotated[str, typer.Option(help="Model that wrote the training data; the judge must be another.")]
-Output = Annotated[Path | None, typer.Option(help="Folder for the tables as CSV.")]
+Output = Annotated[Path | None, typer.Option(file_okay=False, help="Folder for the tables as CSV.")]
 
 
 @add_options(
@@ -284,7 +284,9 @@ def judge_against(evaluations: dict[str, Evaluation], name: str, first: str, ext
 
 
 def export_harness(
-    folder: Annotated[Path, typer.Argument(help="Where to write; give it to `lm_eval --include_path`.")],
+    folder: Annotated[
+        Path, typer.Argument(file_okay=False, help="Where to write; give it to `lm_eval --include_path`.")
+    ],
     model: Annotated[
         str, typer.Option(help="Model whose tokenizer counts the lengths of options.")
     ] = "smollm2-135m",

@@ -147,7 +147,10 @@ def show_status(profile: Profile = "laptop", parameter: Assignments = None) -> N
 @app.command("export")
 def export_cells(
     folder: Annotated[
-        Path, typer.Argument(help="Where to write; `results/reference` is that of the reference runs.")
+        Path,
+        typer.Argument(
+            file_okay=False, help="Where to write; `results/reference` is that of the reference runs."
+        ),
     ],
     profile: Profile = "reference",
     parameter: Assignments = None,
@@ -169,7 +172,6 @@ def export_cells(
                 "No cell of this grid is stored. Run `study grid run` with the same profile and parameters "
                 "first."
             )
-        folder.mkdir(parents=True, exist_ok=True)
         with report_progress("export"), claim_folder(folder):
             export_losses(study, done, folder / "losses")
             if answered:

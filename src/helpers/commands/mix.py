@@ -42,7 +42,9 @@ def recommend_mixture(
     profile: Profile = "laptop",
     parameter: Assignments = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it costs, and stop.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Folder for the tables as CSV.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder for the tables as CSV.")
+    ] = None,
 ) -> None:
     """Tune small cells on mixtures of a file's categories, fit laws of the loss to them, and recommend a
     mixture with its uncertainty; what is stored is not run again, and what was killed goes on where it

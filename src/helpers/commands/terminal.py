@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import inspect
 import json
 import os
@@ -20,7 +19,7 @@ import typer
 from typer.exceptions import TyperException
 
 from helpers.errors import StudyError
-from helpers.files import write_text
+from helpers.files import explain_disk_error, write_text
 from helpers.paths import runs_folder, shown
 from helpers.settings import TYPES
 
@@ -29,7 +28,6 @@ Assignments = Annotated[
     list[str] | None, typer.Option("-p", "--parameter", help="name=value; goes before the profile's.")
 ]
 LOG_SECONDS = 15
-LOCKED = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR)
 
 
 def add_options(stage: type, *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -62,21 +60,18 @@ def add_options(stage: type, *names: str) -> Callable[[Callable[..., None]], Cal
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn a mistake that the user can fix into one message and exit code 1; the traceback of any other error
-    is kept in a file, which the message names.
+    """Turn a mistake that the user can fix, or what the disk refuses, into one message and exit code 1; the
+    traceback of any other error is kept in a file, which the message names.
     """
     try:
         yield
     except StudyError as error:
         _fail(str(error))
-    except OSError as error:
-        hint = (
-            " Free it, or name another folder in STUDY_RUNS or STUDY_CACHE." if error.errno in LOCKED else ""
-        )
-        _fail(f"{error}.{hint}" if hint else str(error))
     except (typer.Exit, typer.Abort, TyperException):
         raise
     except Exception as error:  # the one place where unforeseen errors end
+        if explained := explain_disk_error(error) or (isinstance(error, OSError) and str(error)):
+            _fail(explained)
         _fail(f"{type(error).__name__}: {str(error).strip() or 'no message'}\n{_keep_traceback(error)}")
 
 
@@ -89,10 +84,10 @@ def _fail(message: str) -> NoReturn:
 def _keep_traceback(error: Exception) -> str:
     """Write the traceback of an error below the runs folder; return a sentence that says where."""
     text = hide_secrets("".join(traceback.format_exception(error)))
-    path = runs_folder() / "errors" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     try:
+        path = runs_folder() / "errors" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
         write_text(path, text.encode("utf-8", "replace").decode())
-    except OSError as reason:
+    except (OSError, StudyError) as reason:
         return f"The traceback could not be kept ({reason}):\n{text}"
     return (
         f"This is a fault of the project. Its traceback is in {shown(path)}: report it with the command. "

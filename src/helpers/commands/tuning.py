@@ -133,6 +133,11 @@ def score_adapter(evaluation: EvaluationSettings, run: Run) -> pd.DataFrame:
 def export_adapter(
     run: Run, settings: TuningSettings, folder: Path, scores: pd.DataFrame | None = None
 ) -> None:
-    """Copy a run's adapter to a folder and write its card anew, with the scores where there are some."""
+    """Copy a run's adapter to a folder and write its card anew, with the scores where there are some.
+
+    Raises:
+        StudyError: the folder holds something by now, such as the adapter of another process.
+    """
+    check_new_folder(folder, "output")
     shutil.copytree(run.file(ADAPTER), folder, dirs_exist_ok=True)
     write_card(run, settings, folder, [] if scores is None else scores.to_dict("records"))

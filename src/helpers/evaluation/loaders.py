@@ -82,28 +82,29 @@ def _converts(convert: Convert, row: RawItem) -> bool:
 
 
 def build_items(task: Task, rows: Iterable[RawItem]) -> list[BenchmarkItem]:
-    """Return the items of converted rows, each id once a split; rows that break a rule of the schema (options
-    must differ) are left out with a warning.
+    """Return the items of converted rows, each id once a split; further rows of an id, and rows that break a
+    rule of the schema (options must differ), are left out with a warning that counts them.
     """
     items: dict[tuple[str, str], BenchmarkItem] = {}
-    reasons: list[str] = []
+    broken: list[str] = []
+    again: list[str] = []
     for row in rows:
         try:
             item = task.schema.model_validate(row)
         except ValidationError as error:
-            reasons.append(f"{row['id']}: {error.errors()[0]['msg']}")
-        else:
-            items.setdefault((item.split, item.id), item)
-    if reasons and not items:
+            broken.append(f"{row['id']}: {error.errors()[0]['msg']}")
+            continue
+        if items.setdefault((item.split, item.id), item) is not item:
+            again.append(f"{item.id}: an earlier row of its split has this id")
+    if broken and not items:
         raise StudyError(
-            f"No row of {task.name!r} can be used; the first one is {reasons[0]} Check that the file is the "
+            f"No row of {task.name!r} can be used; the first one is {broken[0]} Check that the file is the "
             "set's own."
         )
-    if reasons:
+    n_rows = len(items) + len(broken) + len(again)
+    for left_out in filter(None, (broken, again)):
         warnings.warn(
-            f"{task.name}: {len(reasons)} of {len(reasons) + len(items)} rows are left out, first "
-            f"{reasons[0]}",
-            stacklevel=2,
+            f"{task.name}: {len(left_out)} of {n_rows} rows are left out, first {left_out[0]}", stacklevel=2
         )
     return list(items.values())
 

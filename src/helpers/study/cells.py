@@ -11,7 +11,7 @@ from itertools import combinations
 
 from helpers.errors import StudyError
 from helpers.records import ALL, BASE, GENERAL, SHUFFLED, order_categories
-from helpers.settings import parameter
+from helpers.settings import parameter, shorten
 from helpers.tuning.controls import split_control
 from helpers.tuning.rows import parse_categories, parse_parts, share_rows, split_equally
 
@@ -20,6 +20,7 @@ NO_CELL = "none"
 BUDGETS = ("fixed", "additive")
 SIZE = re.compile(r"[1-9][0-9]{0,8}")
 MAX_CATEGORIES = 6  # of a lattice: its cells double with each
+MAX_BYTES = 200  # of a cell's name: with rows, seed and ending it becomes a file's, which may have 255
 
 
 def name_subset(categories: Iterable[str]) -> str:
@@ -99,7 +100,7 @@ class GridSettings:
             StudyError: a value names something unknown.
         """
         self._check_lattice()
-        self.mixture_cells  # noqa: B018 (raises where one is not a mixture)
+        self._check_lengths()
         if self.budget not in BUDGETS:
             raise StudyError(f"`budget` must be one of {BUDGETS}, but {self.budget!r} was found.")
         unknown = [name for name in self.control_cells if not is_control(name)]
@@ -143,9 +144,19 @@ class GridSettings:
                 "cells in `mixtures`."
             )
 
+    def _check_lengths(self) -> None:
+        names = (*self.lattice_cells, *self.control_cells, *self.mixture_cells)
+        longest = max(names, key=lambda name: len(name.encode()))
+        if len(longest.encode()) > MAX_BYTES:
+            raise StudyError(
+                f"A cell's name must have at most {MAX_BYTES} bytes, since files are named after it, but "
+                f"{shorten(longest)} has {len(longest.encode())}. Shorten the names of its categories, or "
+                "name fewer."
+            )
+
     def asks_for_answers(self, name: str) -> bool:
         """Say whether a cell answers the tasks; every cell has losses."""
-        return self.answers == ALL or name in self._answering
+        return self.answers == ALL or (self.answers != NO_CELL and name in self._answering)
 
     @property
     def _answering(self) -> list[str]:

@@ -9,6 +9,8 @@ with scores: a gain of 0.1 is a loss that fell by 0.1.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 ROWS, TOKENS = "rows", "tokens"
 HELD_OUT = "held_out_"
 LOSS, SCORE = "loss", "score"
+FEWEST = 2  # items of a task: one says nothing of how far others differ
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +75,27 @@ class LossSettings:
             raise StudyError(
                 f"`endpoint` must be one of {', '.join(ENDPOINTS)}, but {self.endpoint!r} was found."
             )
+
+
+def check_number(task: str, n: int, units: str = "items") -> None:
+    """Raise StudyError where a task has too few items, or clusters of them, for an interval."""
+    if n < FEWEST:
+        raise StudyError(
+            f"An interval needs {FEWEST} or more {units} a task, but {task!r} has {n}. Add some (for "
+            "held-out rows, raise `held_out_share` or `max_tokens`), or leave the task or category out."
+        )
+
+
+def check_held_out(categories: Iterable[str], compared: Iterable[str]) -> None:
+    """Raise StudyError where a category has too few held-out rows for an interval.
+
+    Args:
+        categories: that of each held-out row.
+        compared: the categories that are compared.
+    """
+    numbers = Counter(categories)
+    for name in compared:
+        check_number(f"{HELD_OUT}{name}", numbers[name])
 
 
 def loss_to_score(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = ROWS) -> pd.DataFrame:

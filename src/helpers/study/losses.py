@@ -26,6 +26,7 @@ from helpers.study.grid import tune_cell
 from helpers.study.tables import (
     MANIFEST,
     begin_tables,
+    list_differences,
     parse_manifest,
     read_manifest,
     read_table,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 ITEMS, CELLS = "items.csv", "cells.csv"
 KEYS = ["task", "item"]
 ABOUT = ["category", "tokens", "bytes"]
+OWN = ("settings", "model", "instructions", "held_out")  # of a manifest: what all of its cells share
 
 
 def measure_cell(study: Study, plan: CellPlan, with_tasks: bool = True) -> tuple[Run | None, list[Run]]:
@@ -94,7 +96,7 @@ def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None
     """
     import pandas as pd
 
-    manifest = describe_losses(study)
+    manifest = _describe_losses(study)
     _check_same(manifest, folder)
     measured = {plan: measure_cell(study, plan) for plan in plans}
     tables = {plan: read_cell(study, runs).set_index(KEYS) for plan, (_, runs) in measured.items()}
@@ -137,12 +139,11 @@ def _describe_cell(plan: CellPlan, adapter: Run | None, runs: Sequence[Run]) -> 
     return own | cost | {name: runs[0].manifest[name] for name in ("commit", "created")}
 
 
-def describe_losses(study: Study) -> dict[str, Any]:
+def identify_losses(study: Study) -> dict[str, Any]:
     """Return what the losses of all cells of a study rest on, as the manifest of their tables has it."""
     tuning = dataclasses.asdict(study.tuning)
     for name in ("categories", "training_seed", "n_rows"):
         del tuning[name]  # each cell has its own
-    machine = describe_machine()
     return {
         "settings": {
             "tuning": tuning,
@@ -154,21 +155,19 @@ def describe_losses(study: Study) -> dict[str, Any]:
         "model": identify_model(study.evaluation.model),
         "instructions": sha256_file(study.instruction_file),
         "held_out": sha256_file(study.held_out_file) if study.held_out_file else None,
-        "machine": machine["machine"] | {"created": machine["created"]},
-        "versions": machine["versions"],
     }
+
+
+def _describe_losses(study: Study) -> dict[str, Any]:
+    machine = describe_machine()
+    about = {"machine": machine["machine"] | {"created": machine["created"]}, "versions": machine["versions"]}
+    return identify_losses(study) | about
 
 
 def _check_same(manifest: dict[str, Any], folder: Path) -> None:
     if not (folder / MANIFEST).is_file():
         return
-    there = parse_manifest(folder)
-    differs = [
-        name
-        for name in ("settings", "model", "instructions", "held_out")
-        if there.get(name) != manifest[name]
-    ]
-    if differs:
+    if differs := list_differences(parse_manifest(folder), manifest, OWN):
         raise StudyError(
             f"{shown(folder)} holds cells of another study: their {differs[0]} differ. Name another."
         )

@@ -28,6 +28,7 @@ from helpers.study.cells import (
     is_control,
     round_shares,
 )
+from helpers.study.endpoints import check_held_out
 from helpers.study.losses import LossTables, measure_cell, read_cell
 from helpers.tuning.lengths import keep_within_limit, load_lengths
 from helpers.tuning.rows import EncodedRow, encode_row
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from helpers.study.study import Study
 
 LARGE = 3  # the larger cells have so many times the rows of the small ones
-FEWEST_HELD_OUT = 2  # of a category
 PACE_ROWS = 8
 SMALL_SHARE = 10  # a small cell has a tenth of the rows to spend, unless told otherwise
 
@@ -89,11 +89,7 @@ def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
             f"`instructions` must have rows of 2 to {MAX_CATEGORIES} categories, but {len(names)} were found "
             f"({', '.join(names)}), and the cells grow with their square. Join some of them, or add others."
         )
-    if few := [name for name in names if held_out[name] < FEWEST_HELD_OUT]:
-        raise StudyError(
-            f"Each category must have {FEWEST_HELD_OUT} held-out rows or more, but {few[0]!r} has "
-            f"{held_out[few[0]]}. Raise `held_out_share`, or add rows."
-        )
+    check_held_out(held_out.elements(), names)
     available = {name: available[name] for name in names}
     mixtures = ",".join(design_cells(available, cell_rows))
     lattice = "+".join(names)

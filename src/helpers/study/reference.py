@@ -28,6 +28,7 @@ from helpers.study.grid import Cell, collect_items
 from helpers.study.tables import (
     MANIFEST,
     begin_tables,
+    list_differences,
     parse_manifest,
     read_manifest,
     read_table,
@@ -79,15 +80,12 @@ def check_same(manifest: dict[str, Any], folder: Path) -> None:
     if not (folder / MANIFEST).is_file():
         return
     there = parse_manifest(folder)
-    differs = [name for name in ("settings", "model", "instructions") if there.get(name) != manifest[name]]
-    differs += [
-        task
-        for task in manifest["tests"]
-        if there.get("tests", {}).get(task, {}).get("sha256") != manifest["tests"][task]["sha256"]
-    ]
+    tests = {f"tests.{task}.sha256": task for task in manifest["tests"]}
+    differs = list_differences(there, manifest, ("settings", "model", "instructions", *tests))
     if differs:
         raise StudyError(
-            f"{shown(folder)} holds cells of another study: their {differs[0]} differ. Name another folder."
+            f"{shown(folder)} holds cells of another study: their {tests.get(differs[0], differs[0])} "
+            "differ. Name another folder."
         )
 
 

@@ -8,7 +8,8 @@ from helpers.paths import RESULTS
 from helpers.records import BASE
 from helpers.study.cells import SINGLES
 from helpers.study.endpoints import ENDPOINTS, loss_to_score
-from helpers.study.losses import describe_losses, load_losses
+from helpers.study.losses import identify_losses, load_losses
+from helpers.study.tables import list_differences, read_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from helpers.study.study import Study
 
 MEASURED_SEEDS = RESULTS / "training_seeds"
+RECIPE = ("settings.tuning", "settings.losses.n_held_out", "model", "instructions", "held_out")
 
 
 def read_measured_seeds(study: Study, endpoint: str, n_rows: int) -> pd.DataFrame | None:
@@ -24,11 +26,12 @@ def read_measured_seeds(study: Study, endpoint: str, n_rows: int) -> pd.DataFram
     on another number of them, in another way or from another model than the study's, or have no such
     endpoint.
     """
-    kept, own = load_losses(MEASURED_SEEDS), describe_losses(study)
-    same = all(kept.manifest[name] == own[name] for name in ("model", "instructions", "held_out"))
-    same &= kept.manifest["settings"]["tuning"] == own["settings"]["tuning"]
-    same &= kept.manifest["settings"]["losses"]["n_held_out"] == study.losses.n_held_out
-    if not same or n_rows not in set(kept.cells["n_rows"]) or ENDPOINTS[endpoint].tasks_only:
+    if ENDPOINTS[endpoint].tasks_only:
+        return None
+    if list_differences(read_manifest(MEASURED_SEEDS), identify_losses(study), RECIPE):
+        return None
+    kept = load_losses(MEASURED_SEEDS)
+    if n_rows not in set(kept.cells["n_rows"]):
         return None
     return loss_to_score(kept.collect([BASE, *SINGLES], n_rows), endpoint)
 

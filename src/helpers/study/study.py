@@ -22,7 +22,13 @@ from helpers.records import GENERAL, Instruction, SeedTask, order_categories
 from helpers.settings import build_settings
 from helpers.store import Run, plan_only
 from helpers.study.cells import CONTROLS, SINGLES, CellPlan, GridSettings, plan_cells
-from helpers.study.endpoints import ENDPOINTS, SCORE, LossSettings, select_endpoint_items
+from helpers.study.endpoints import (
+    ENDPOINTS,
+    SCORE,
+    LossSettings,
+    check_held_out,
+    select_endpoint_items,
+)
 from helpers.study.grid import Cell, collect_items, collect_seeds, look_up_cell, run_cell, run_cells_of_seed
 from helpers.study.losses import measure_cell, read_cell, stack_seeds
 from helpers.study.seed_spread import add_spread, read_measured_seeds
@@ -302,14 +308,35 @@ class Study:
         """Return the losses of several cells under every training seed, one row per item, cell and seed
         (`helpers.study.losses`); cells are tuned and measured where they are not stored. Without the tasks,
         held-out rows alone.
+
+        Raises:
+            StudyError: the tasks are left out, and there are too few held-out rows to compare cells by.
         """
         plans = self.plan_cells(names, n_rows)
         tables = {}
+        if not with_tasks:
+            self.check_held_out_rows()
         with track("losses of the grid", len(plans), "cells") as advance:
             for plan in plans:
                 tables[plan] = read_cell(self, measure_cell(self, plan, with_tasks)[1])
+                if not with_tasks:  # of the base model, which comes first: some rows may be too long
+                    check_held_out(tables[plan]["category"], self.grid.players)
                 advance(note=plan.id)
         return stack_seeds(tables)
+
+    def check_held_out_rows(self) -> None:
+        """Check that cells can be compared by held-out rows, before any is tuned.
+
+        Raises:
+            StudyError: no rows are held out, or too few of a category of the lattice.
+        """
+        if not self.held_out_file:
+            raise StudyError(
+                "This comparison needs held-out rows, but `held_out_share` is 0. Set it above 0, or take the "
+                "endpoint choice or score."
+            )
+        rows = read_rows(self.held_out_file, Instruction)
+        check_held_out((row.category for row in rows), self.grid.players)
 
     def collect_tunings(self, names: Iterable[str]) -> dict[str, Run]:
         """Return the tuning of each cell that has one under the first training seed, by the cell's name."""
@@ -321,17 +348,12 @@ class Study:
         the scores of answers, or minus a loss (`study.endpoints`).
 
         Raises:
-            StudyError: the endpoint is one of held-out rows, and none are held out.
+            StudyError: the endpoint is one of held-out rows, and none or too few are held out.
         """
         endpoint = self.losses.endpoint
         if endpoint == SCORE:
             return self.collect_grid(names, n_rows)
         of_tasks = ENDPOINTS[endpoint].tasks_only
-        if not of_tasks and not self.held_out_file:
-            raise StudyError(
-                f"The endpoint {endpoint!r} needs held-out rows, but `held_out_share` is 0. Set it above 0, "
-                "or take the endpoint choice or score."
-            )
         return self.select_endpoint_items(self.collect_losses(names, n_rows, of_tasks), endpoint, n_rows)
 
     def select_endpoint_items(
@@ -341,8 +363,10 @@ class Study:
         under one training seed with the spread over seeds, where it was measured before
         (`seed_spread.add_spread`) for cells of `n_rows` rows, or of the study's own number.
         """
-        measured = read_measured_seeds(self, endpoint, n_rows or self.tuning.n_rows)
-        return add_spread(select_endpoint_items(losses, endpoint), measured)
+        items = select_endpoint_items(losses, endpoint)
+        if items["seed"].nunique() > 1:
+            return items
+        return add_spread(items, read_measured_seeds(self, endpoint, n_rows or self.tuning.n_rows))
 
     @cached_property
     def endpoint_items(self) -> pd.DataFrame:

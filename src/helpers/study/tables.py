@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,19 @@ def parse_manifest(folder: Path) -> dict[str, Any]:
             f"{shown(folder / MANIFEST)} cannot be read as a manifest. Restore it, or export into another "
             "folder."
         )
+    return manifest
+
+
+def list_differences(there: Mapping[str, Any], own: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    """Return which of some entries differ between two manifests; dots lead into an entry, as in
+    `settings.tuning`.
+    """
+    return [name for name in names if _look_up(there, name) != _look_up(own, name)]
+
+
+def _look_up(manifest: Any, name: str) -> Any:
+    for part in name.split("."):
+        manifest = manifest.get(part) if isinstance(manifest, Mapping) else None
     return manifest
 
 

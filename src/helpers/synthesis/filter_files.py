@@ -102,8 +102,13 @@ def label_file(path: Path, target: Path) -> tuple[int, int]:
         How many rows were written, and how many were left out, since they have no instruction or no output.
 
     Raises:
-        StudyError: no row has both.
+        StudyError: no row has both, or the rows would be written over the file itself.
     """
+    if target.exists() and path.exists() and target.samefile(path):
+        raise StudyError(
+            f"The labelled rows must go to another file than {shown(path)}, whose rows without instruction "
+            "or output would be lost. Name another."
+        )
     rows, left_out = read_trainable_rows(path)
     labelled = label_rows([row for _, row in rows])
     write_text(target, dump_rows(labelled))

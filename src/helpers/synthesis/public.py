@@ -16,6 +16,7 @@ from helpers.errors import StudyError
 from helpers.files import sha256_file, sha256_text, write_text
 from helpers.jsonl import dump_rows, read_objects, scrub_text
 from helpers.paths import shown
+from helpers.progress import tell
 from helpers.records import Instruction
 from helpers.store import Run, run_stage
 from helpers.synthesis.split import HELD_OUT, TRAINING
@@ -98,10 +99,14 @@ def separate_rows(labelled: Mapping[str, Sequence[tuple[RawRow, str]]]) -> Rows:
     """Return the rows of each part; a row that is to tune on is not held out."""
     training = build_rows(labelled[TRAINING])
     known = {row.id for row in training}
-    return {
-        TRAINING: training,
-        HELD_OUT: [row for row in build_rows(labelled[HELD_OUT]) if row.id not in known],
-    }
+    held_out = [row for row in build_rows(labelled[HELD_OUT]) if row.id not in known]
+    n_given, n_kept = sum(map(len, labelled.values())), len(training) + len(held_out)
+    if n_kept < n_given:
+        tell(
+            f"{n_given - n_kept} of {n_given:,} public rows are left out: they have no instruction or no "
+            "output, or the same texts as an earlier row, or, to be held out, as one to tune on."
+        )
+    return {TRAINING: training, HELD_OUT: held_out}
 
 
 def _fetch(url: str) -> list[RawRow]:

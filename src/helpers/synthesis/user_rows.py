@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from helpers.jsonl import dump_rows, name_rows, read_objects, validate_row
 from helpers.paths import SEEDS, shown
 from helpers.progress import tell
 from helpers.records import Instruction
+from helpers.settings import shorten
 from helpers.store import compute_missing, run_stage
 from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.teacher import REPLIES
@@ -75,9 +77,16 @@ def prepare_rows(path: Path) -> Path:
     without instruction or output are left out. Both are counted and reported.
 
     Raises:
-        StudyError: the file is missing, or a row is wrong in another way; names file and line.
+        StudyError: the file is missing, two categories differ in case alone, or a row is wrong in another
+            way; names file and line.
     """
-    if all(read_task(row).is_complete and has_category(row) for _, row in read_objects(path)):
+    names, is_ready = {}, True
+    for place, row in read_objects(path):
+        if isinstance(row.get("category"), str):
+            names.setdefault(row["category"], place)
+        is_ready &= read_task(row).is_complete and has_category(row)
+    check_case(names)
+    if is_ready:
         return path
     sources = {file.name: sha256_file(file) for file in (REPLIES, SEEDS / "seed_tasks.jsonl")}
 
@@ -100,6 +109,24 @@ def prepare_rows(path: Path) -> Path:
         run = run_stage("rows", {}, {"rows": sha256_file(path)} | sources, VERSION, compute)
     _tell_changes(path, run.manifest["facts"])
     return run.file(ROWS)
+
+
+def check_case(places: Mapping[str, str]) -> None:
+    """Raise StudyError where two categories differ in upper and lower case alone: readers take them for one,
+    and so do file systems for the files of their cells.
+
+    Args:
+        places: where each name stands first.
+    """
+    first: dict[str, str] = {}
+    for name, place in places.items():
+        composed = unicodedata.normalize("NFC", name)
+        other = first.setdefault(composed.casefold(), composed)
+        if other != composed:
+            raise StudyError(
+                f"Categories must differ in more than upper and lower case, but {shorten(other)} and "
+                f"{shorten(composed)} were found (the second at {place}). Write them alike, or rename one."
+            )
 
 
 def _tell_changes(path: Path, facts: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ def parse_parts(categories: str) -> list[tuple[str, int | None]]:
     Raises:
         StudyError: the text is neither, or names a category twice.
     """
-    found = [PART.fullmatch(part) for part in categories.split("+")]
+    found = [PART.fullmatch(part) for part in unicodedata.normalize("NFC", categories).split("+")]
     parts = [(part[1], int(part[2]) if part[2] else None) for part in found if part]
     names, counts = [name for name, _ in parts], [count for _, count in parts]
     if (

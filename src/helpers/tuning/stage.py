@@ -19,6 +19,7 @@ from helpers.files import sha256_file, write_text
 from helpers.jsonl import read_rows
 from helpers.machine import measure_free_memory
 from helpers.models.adapters import identify_adapter, load_adapter
+from helpers.models.fast_matmul import tell_slow_products
 from helpers.models.forward import check_lengths
 from helpers.models.load import (
     choose_device,
@@ -228,6 +229,7 @@ def prepare_model(settings: TuningSettings, recompute: bool, parent: Path | None
     """
     from helpers.tuning.fused import fuse_layers
 
+    tell_slow_products(*choose_device(settings.dtype))
     sharded = shards_weights()
     if sharded and settings.quantize_base:
         raise StudyError(
