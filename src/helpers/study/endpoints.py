@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ROWS, TOKENS = "rows", "tokens"
 HELD_OUT = "held_out_"
 LOSS, SCORE = "loss", "score"
+TASKS, HELD_OUT_ROWS = "tasks", "rows, held out"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Endpoint:
     columns: tuple[str, ...] = ()
     per_token: bool = False
     tasks_only: bool = False
+
+    @property
+    def items(self) -> str:
+        """What it is measured on, for a title after the name of a category."""
+        return TASKS if self.tasks_only else HELD_OUT_ROWS
 
 
 ENDPOINTS = {
