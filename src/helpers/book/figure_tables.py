@@ -82,16 +82,16 @@ def collect_singles(study: Study) -> pd.DataFrame:
 
 
 def share_kept(study: Study) -> pd.DataFrame:
-    """Return the shares of the categories among the seeds and the rows to tune on."""
-    kept = read_rows(study.instruction_file, Instruction)
+    """Return the shares of the categories among the seeds and the kept rows, held-out ones included."""
+    kept = read_rows(study.all_rows_file, Instruction)
     return share_categories(
         {"seeds": [seed.category for seed in study.seeds], "kept": [row.category for row in kept]}
     )
 
 
 def count_kept_roots(study: Study) -> pd.DataFrame:
-    """Return the commonest root verbs of the rows to tune on."""
-    return count_roots(row.instruction for row in read_rows(study.instruction_file, Instruction))
+    """Return the commonest root verbs of the kept rows, held-out ones included."""
+    return count_roots(row.instruction for row in read_rows(study.all_rows_file, Instruction))
 
 
 def collect_single_losses(study: Study) -> pd.DataFrame:
