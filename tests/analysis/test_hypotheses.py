@@ -6,15 +6,18 @@ import pytest
 from known_scores import make_items, make_seeds
 from scipy.stats import ttest_1samp
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
 from helpers.analysis.hypotheses import (
     POWER,
     add_holm,
     correct_holm,
     detectable_effects,
+    effects_that_hold,
     measure_correlations,
     split_significant,
 )
+from helpers.analysis.statistics import contrast_by_category
 
 
 def test_holm_multiplies_the_smallest_p_by_the_size_of_the_family():
@@ -88,3 +91,37 @@ def test_a_category_without_stored_items_or_without_spread_has_no_correlation():
     table = detectable_effects(base, {"gain": {"qa": 1, "base": -1}}, {"qa": 0.8}).set_index("tested_on")
     assert np.isnan(table.loc["ie", "detectable_measured"])
     assert table.loc["ie", "detectable"] > 0
+
+
+def test_what_holds_in_one_seed_is_what_a_paired_t_test_finds():
+    random = np.random.default_rng(3)
+    change = random.normal(0, 0.2, 60)
+    items = pd.DataFrame({"task": "exam_choice", "category": "qa", "item": range(60), "score": 0.5})
+    items = pd.concat([items.assign(cell="base"), items.assign(cell="qa", score=0.5 + change)])
+    found = effects_that_hold(items, {"gain": {"qa": 1.0, "base": -1.0}})["holds_from"].item()
+    known = TTestPower().solve_power(nobs=60, alpha=0.05, power=POWER) * change.std(ddof=1)
+    assert found == pytest.approx(known, rel=0.02)
+
+
+def test_a_run_finds_in_four_of_five_repetitions_what_it_says_would_hold():
+    """Simulate runs of three seeds: their scatter is right on average, so the effect is taken from all."""
+    gain = {"gain": {"qa": 1.0, "base": -1.0}}
+    runs = [make_seeds(n_seeds=3, n=20, seed=seed) for seed in range(150)]
+    effect = np.mean([effects_that_hold(run, gain)["holds_from"].item() ** 2 for run in runs]) ** 0.5
+    tables = [add_holm(contrast_by_category(run, gain)) for run in runs]
+    shifted = [
+        contrast_by_category(run.assign(score=run["score"] + effect * (run["cell"] == "qa")), gain)
+        for run in runs
+    ]
+    assert np.mean([len(split_significant(table)[0]) for table in tables]) < 0.1
+    assert np.mean([len(split_significant(add_holm(table))[0]) for table in shifted]) == pytest.approx(
+        POWER, abs=0.08
+    )
+
+
+def test_more_tests_ask_for_a_larger_effect_and_more_seeds_for_a_smaller_one():
+    gain = {"qa": 1.0, "base": -1.0}
+    few = effects_that_hold(make_seeds(n_seeds=3), {"gain": gain})["holds_from"].item()
+    nine = effects_that_hold(make_seeds(n_seeds=3), {f"gain {n}": gain for n in range(9)})["holds_from"]
+    assert (nine > 1.5 * few).all()
+    assert effects_that_hold(make_seeds(n_seeds=8), {"gain": gain})["holds_from"].item() < few

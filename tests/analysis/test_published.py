@@ -186,6 +186,15 @@ def test_the_table_of_ways_marks_what_reproduces(ways):
     assert len(claims.nearest_ways(ways, 2)) == 6
 
 
+def test_a_field_without_a_number_says_why_there_is_none(ways):
+    table = claims.tabulate_ways(ways).set_index(["claim", "source", "tasks"])
+    assert set(table.xs("gen")["points"]) == {claims.NO_AVERAGE}  # marks from 1 to 5 are no percentages
+    one_task = table.loc[("ie", "Figure 2", "Coreference")]
+    assert one_task.drop("points").iloc[1:].tolist() == [claims.SAME] * 2  # one model, one task: one mean
+    assert table.notna().all(axis=None)
+    assert not (table == "").any(axis=None)
+
+
 @pytest.mark.parametrize(
     ("difference", "spread", "verdict"),
     [(0.105, 0, "agrees"), (-0.5, 0.4, "within ±"), (-0.51, 0.4, "differs"), (0.2, float("nan"), "differs")],

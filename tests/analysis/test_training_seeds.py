@@ -5,7 +5,14 @@ import pytest
 from known_scores import make_items
 
 from helpers.analysis.hypotheses import split_significant
-from helpers.analysis.training_seeds import SPREAD, count_by_seeds, null_table, pair_sets, spread_by_recipe
+from helpers.analysis.training_seeds import (
+    SPREAD,
+    count_by_seeds,
+    null_table,
+    pair_sets,
+    rate_alarms_of_mixtures,
+    spread_by_recipe,
+)
 
 
 def test_a_cell_whose_seeds_differ_gives_false_alarms_one_seed_at_a_time_and_none_by_like_halves():
@@ -90,3 +97,20 @@ def test_seeds_that_agree_give_no_false_alarm():
     table = null_table(pd.concat([items.assign(seed=seed) for seed in (1, 2)]), ["qa"])
     assert len(table) == 3
     assert (table["p_holm"] == 1).all()
+
+
+def test_a_mixture_against_itself_gives_false_alarms_unless_the_singles_spread_is_counted():
+    def seeds_of(cell, means):
+        return pd.concat(
+            make_items({cell: mean}, n=20, noise=0.05).assign(seed=seed) for seed, mean in enumerate(means)
+        )
+
+    mixtures = pd.concat([seeds_of("qa+ie", [0.6, 0.65, 0.7]), seeds_of("qa+gen", [0.5, 0.5, 0.55])])
+    singles = pd.concat(
+        [seeds_of("base", [0.1] * 5), seeds_of("qa", [0.6, 0.7, 0.5, 0.8, 0.6]), seeds_of("ie", [0.5] * 5)]
+    )
+    table = rate_alarms_of_mixtures(mixtures, ["qa+ie", "qa+gen"], singles).set_index("covers")
+    assert table["tests"].tolist() == [6, 6]
+    assert table["null_runs"].tolist() == [3, 3]
+    assert table["family_error_rate"].tolist() == [1, 0]
+    assert table["false_alarms"].tolist() == pytest.approx([(3 + 6 + 6) / 3, 0])

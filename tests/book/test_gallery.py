@@ -8,7 +8,12 @@ import pytest
 from helpers.book import figure_files, gallery
 from helpers.book.figure_files import save_figures
 from helpers.book.gallery import GALLERY, draw
+from helpers.jsonl import read_rows
+from helpers.records import Instruction
 from helpers.study.study import Study
+from helpers.synthesis.overview import share_categories
+from helpers.synthesis.pipeline import INSTRUCTIONS
+from helpers.synthesis.verbs import count_roots
 
 PARAMETERS = {
     "sizes": "3,4",
@@ -36,6 +41,17 @@ def test_all_figures_come_with_their_data_and_are_the_same_twice(study, tmp_path
             assert one.stat().st_size > 50
             assert one.read_bytes() == two.read_bytes(), one.name
     assert {"trained_on", "tested_on"} <= set(pd.read_csv(first / "transfer.csv"))
+
+
+def test_figures_of_the_kept_rows_show_what_the_lesson_counts_held_out_ones_included(study):
+    kept = read_rows(study.synthesis_run.file(INSTRUCTIONS), Instruction)
+    assert len(read_rows(study.instruction_file, Instruction)) < len(kept)
+    shares = share_categories(
+        {"seeds": [seed.category for seed in study.seeds], "kept": [row.category for row in kept]}
+    )
+    pd.testing.assert_frame_equal(GALLERY["kept_shares"].table(study), shares)
+    roots = count_roots(row.instruction for row in kept)
+    pd.testing.assert_frame_equal(GALLERY["root_verbs"].table(study), roots)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from helpers.book.notebook import MOST_SHOWN, show_provenance, show_table, show_text
+from helpers.book.notebook import LONGEST_NAME, MOST_SHOWN, show_provenance, show_table, show_text
 from helpers.store import run_stage
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">'
@@ -43,8 +43,21 @@ def test_an_estimate_stands_with_its_interval_in_one_column_with_true_minus_sign
         {"cell": ["qa"], "estimate": [-0.4189], "low": [-0.671], "high": [-0.0001], "n": [12]}
     )
     shown = show_table(table).data
-    assert "<td>−0.42 [−0.67, 0.00]</td>" in shown
+    assert '<td class="whole">−0.42 [−0.67, 0.00]</td>' in shown
     assert "<th>low</th>" not in shown
+
+
+def test_an_interval_and_a_name_stay_on_one_line_and_a_sentence_need_not():
+    texts = [
+        "+0.82 [0.50, 1.17]*",
+        "medication_status-002",
+        "Read the note.",
+        "a" * (LONGEST_NAME + 1),
+        "a\nb",
+    ]
+    shown = show_table(pd.DataFrame({"text": texts})).data
+    assert shown.count('<td class="whole">') == 2
+    assert '<td class="whole">medication_status-002</td>' in shown
 
 
 def test_a_number_is_marked_to_be_aligned_and_large_counts_are_grouped():

@@ -4,9 +4,12 @@ from itertools import combinations
 
 import pandas as pd
 import pytest
+from made import make_tables
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from helpers.book.gallery import GALLERY, draw
 from helpers.figures.lattice import plot_lattice, plot_panels, plot_shapley, plot_sizes
 from helpers.figures.outcomes import PALE_SHARE, find_limit, plot_task_gains, plot_transfer
 from helpers.figures.style import SMALL, WIDTH, use_theme
@@ -89,7 +92,7 @@ def test_the_size_curve_has_a_panel_for_each_quantity_and_a_tick_for_each_size(f
         estimate=[0.1, 0.2, 0.0, 0.1],
     )
     plot_sizes(table, figure.add_subplot())
-    assert list(read_panels(figure)) == ["QA tasks: gain", "QA tasks: synergy"]
+    assert list(read_panels(figure)) == ["gain\non QA tasks", "synergy\non QA tasks"]
     assert figure.get_supylabel() == "Score, 0 to 1"
     assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["12", "24"]
 
@@ -147,3 +150,19 @@ def test_the_line_at_zero_lies_over_the_grid_and_under_the_marks(figure):
     [panel] = read_panels(figure).values()
     zero = next(line for line in panel.lines if list(line.get_xdata()) == [0, 0])
     assert panel.xaxis.get_zorder() < zero.get_zorder() < panel.lines[0].get_zorder()  # an axis has the grid
+
+
+@pytest.mark.parametrize("name", [name for name, drawing in GALLERY.items() if drawing.of_endpoint])
+def test_a_figure_of_the_endpoint_says_what_it_was_measured_on(name):
+    table = make_tables()[name]
+    for endpoint, said, unsaid in (("loss", "held out", "tasks"), ("score", "tasks", "held out")):
+        texts = [text.get_text() for text in draw(name, table, endpoint).findobj(Text)]
+        assert any(said in text for text in texts)
+        assert not any(unsaid in text for text in texts)
+
+
+@pytest.mark.parametrize("name", ["single_transfer", "reference_transfer", "reference_synergies"])
+def test_a_figure_of_held_out_rows_does_not_speak_of_tasks(name):
+    texts = [text.get_text() for text in draw(name, make_tables()[name]).findobj(Text)]
+    assert "Generation rows, held out" in texts
+    assert not any("tasks" in text for text in texts)

@@ -38,8 +38,8 @@ def test_left_out_cells_are_marked_beside_those_of_the_fit(ax):
     plot_predictions(table.assign(predicted=table["observed"] + 0.1), ax)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == [
-        "Question answering rows",
-        "Generation rows",
+        "Question answering",
+        "Generation",
         "fitted",
         "mixture left out",
         "size left out",

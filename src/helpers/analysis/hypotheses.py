@@ -1,14 +1,21 @@
-"""Minimal detectable effects, and the correction of p-values for many comparisons (Holm)."""
+"""Effects that a design or a run can find, and the correction of p-values for many comparisons (Holm)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.intervals import ROUNDING
-from helpers.analysis.statistics import exclude_zero, keep_ablation, stack_scores
+from helpers.analysis.intervals import RESAMPLING_SEED, ROUNDING, Part, critical_value, pool_variance
+from helpers.analysis.statistics import (
+    exclude_zero,
+    keep_ablation,
+    list_cells,
+    stack_scores,
+    weigh_cells,
+    weigh_spread,
+)
 from helpers.records import BASE
 
 if TYPE_CHECKING:
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
 ALPHA = 0.05
 POWER = 0.8
 CORRELATION = 0.5  # of two cells on the same items, before any is seen
+N_STUDIES = 20_000  # drawn to find what would hold
 
 
 def detectable_effects(
@@ -82,6 +90,48 @@ def measure_correlations(items: pd.DataFrame) -> dict[str, float]:
                 pairs += list(np.corrcoef(vary)[np.triu_indices(len(vary), 1)]) if len(vary) > 1 else []
         found[category] = float(np.mean(pairs)) if pairs else np.nan
     return found
+
+
+def effects_that_hold(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """Return how large each contrast must truly be for a run to find with a power of 80 % that it holds, if
+    nothing else of the family does: from how far the run's items and training seeds scatter, and not from its
+    estimates. A smaller effect may still hold, with less power.
+
+    Estimate and scatter are both drawn by chance, the parts of the variance (`intervals.pool_variance`) as
+    chi-squared over their degrees of freedom; four of five such studies find the effect at Holm's first step,
+    the level over the number of tests.
+
+    Args:
+        items: as `statistics.contrast_by_category` takes them.
+        contrasts: weights of cells by the name of the contrast; each on each category is a test of the
+            family.
+
+    Returns:
+        contrast, tested_on, holds_from (units of the score).
+    """
+    import pandas as pd
+
+    cells = list_cells(contrasts)
+    groups = {
+        category: (group, stack_scores(group, cells))
+        for category, group in keep_ablation(items).groupby("category", sort=False)
+    }
+    tail = ALPHA / 2 / (len(contrasts) * len(groups))
+    rows = []
+    for name, weights in contrasts.items():
+        for category, (group, stacks) in groups.items():
+            samples, of_seeds = weigh_cells(stacks, weights, cells), weigh_spread(group, weights)
+            least = _find_least_effect(samples, of_seeds, tail)
+            rows.append({"contrast": name, "tested_on": category, "holds_from": least})
+    return pd.DataFrame(rows)
+
+
+def _find_least_effect(samples: Sequence[np.ndarray], of_seeds: Part | None, tail: float) -> float:
+    variance, parts = pool_variance(samples, of_seeds)
+    random = np.random.default_rng(RESAMPLING_SEED)
+    drawn = [(part * random.chisquare(freedom, N_STUDIES) / freedom, freedom) for part, freedom in parts]
+    reach = critical_value(tail, drawn) * sum(part for part, _ in drawn) ** 0.5
+    return float(np.quantile(reach + random.normal(0, variance**0.5, N_STUDIES), POWER))
 
 
 def mcnemar_p(won: int, lost: int) -> float:

@@ -22,7 +22,9 @@ LEAST_SEEDS = 2  # that have a spread
 SPREAD = "items and measured spread"  # what an interval covers
 
 
-def null_table(items: pd.DataFrame, cells: Sequence[str], with_spread: bool = False) -> pd.DataFrame:
+def null_table(
+    items: pd.DataFrame, cells: Sequence[str], spread_from: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Compare each cell with itself under other training seeds, where there is no difference to find: what
     holds here is a false alarm.
 
@@ -33,8 +35,9 @@ def null_table(items: pd.DataFrame, cells: Sequence[str], with_spread: bool = Fa
     Args:
         items: as `statistics.contrast_by_category` takes them, of two training seeds or more.
         cells: tuned ones.
-        with_spread: judge single seeds with the spread of the seeds that are in neither of the two, and
-            nothing else.
+        spread_from: items of tuned cells under these and other seeds; then single seeds are judged with the
+            spread of those seeds that are in neither of the two, and nothing else. A cell that it lacks takes
+            the largest spread (`seed_spread.add_spread`).
 
     Returns:
         first, second (the seeds, joined by '+'), trained_on, tested_on, estimate, low, high, p, p_holm (of
@@ -44,9 +47,9 @@ def null_table(items: pd.DataFrame, cells: Sequence[str], with_spread: bool = Fa
 
     seeds = sorted(items["seed"].unique())
     tables = []
-    sizes = {1} if with_spread else {1, len(seeds) // 2}
+    sizes = {1} if spread_from is not None else {1, len(seeds) // 2}
     for first, second in [pair for size in sorted(sizes) for pair in pair_sets(seeds, size)]:
-        measured = items[~items["seed"].isin((*first, *second))] if with_spread else None
+        measured = _leave_out(spread_from, (*first, *second))
         kept, other = (add_spread(items[items["seed"].isin(own)], measured) for own in (first, second))
         other = other.assign(
             cell=other["cell"] + OTHER_SEED, seed=other["seed"].map(dict(zip(second, first, strict=True)))
@@ -89,8 +92,7 @@ def count_by_seeds(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
             within = items["seed"].isin(chosen)
             own = add_spread(items[within], items[~within] if covers == SPREAD else None)
             runs.append(add_holm(transfer_table(own, cells)))
-        own = null_table(items, cells, True) if covers == SPREAD else null[null["n_seeds"] == size]
-        alarms = [len(split_significant(family)[0]) for _, family in own.groupby(["first", "second"])]
+        own = null_table(items, cells, items) if covers == SPREAD else null[null["n_seeds"] == size]
         rows.append(
             {
                 "n_seeds": size,
@@ -98,11 +100,46 @@ def count_by_seeds(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
                 "runs": len(runs),
                 "gains": float(np.mean([len(split_significant(run)[0]) for run in runs])),
                 "gains_tested": len(runs[0]),
-                "null_runs": len(alarms),
-                "false_alarms": float(np.mean(alarms)) if alarms else np.nan,
-                "family_error_rate": float(np.mean([n > 0 for n in alarms])) if alarms else np.nan,
             }
+            | rate_alarms(own)
         )
+    return pd.DataFrame(rows)
+
+
+def rate_alarms(null: pd.DataFrame) -> dict[str, float]:
+    """Return what a `null_table` shows: null_runs (comparisons of cells with themselves), false_alarms (mean
+    of those) and family_error_rate (share of those with a false alarm or more).
+    """
+    alarms = [len(split_significant(family)[0]) for _, family in null.groupby(["first", "second"])]
+    return {
+        "null_runs": len(alarms),
+        "false_alarms": float(np.mean(alarms)) if alarms else np.nan,
+        "family_error_rate": float(np.mean([n > 0 for n in alarms])) if alarms else np.nan,
+    }
+
+
+def rate_alarms_of_mixtures(
+    items: pd.DataFrame, mixtures: Sequence[str], singles: pd.DataFrame
+) -> pd.DataFrame:
+    """Compare each mixture with itself, one training seed against another, as a run of one seed judges it: by
+    its items alone, and with the largest spread of the single categories under seeds that are in neither.
+
+    Args:
+        items: of the mixtures, under two training seeds or more.
+        mixtures: their cells.
+        singles: items of the single categories under those seeds and two others or more.
+
+    Returns:
+        covers (what the intervals cover), tests (per comparison), then as `rate_alarms`.
+    """
+    import pandas as pd
+
+    rows = []
+    for covers, spread_from in (("items", None), (SPREAD, singles)):
+        null = null_table(items, mixtures, spread_from)
+        one = null[null["n_seeds"] == 1]
+        tests = one.groupby(["first", "second"]).size().max()
+        rows.append({"covers": covers, "tests": int(tests)} | rate_alarms(one))
     return pd.DataFrame(rows)
 
 
@@ -132,6 +169,10 @@ def spread_by_recipe(runs: pd.DataFrame) -> pd.DataFrame:
     table = pd.concat(tables, ignore_index=True)
     table["spread_over_gain"] = table["spread"] / table["gain"].abs()
     return table[[*recipe, "trained_on", "n_seeds", "gain", "spread", "spread_over_gain"]]
+
+
+def _leave_out(items: pd.DataFrame | None, seeds: Sequence[int]) -> pd.DataFrame | None:
+    return None if items is None else items[~items["seed"].isin(seeds)]
 
 
 def pair_sets(seeds: Sequence[int], size: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -13,7 +13,6 @@ from helpers.book import gallery
 from helpers.book.build_stamps import BuildStamp, identify_code
 from helpers.figures.style import use_theme
 from helpers.files import sha256_text, write_bytes, write_text
-from helpers.study.endpoints import ENDPOINTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,17 +30,17 @@ def save_figures(study: Study, folder: Path) -> Iterator[str]:
     """
     use_theme()
     mpl.use("agg")
-    code, unit = identify_code(), ENDPOINTS[study.losses.endpoint].unit
+    code, endpoint = identify_code(), study.losses.endpoint
     for name, drawing in gallery.GALLERY.items():
         table = drawing.table(study)
         if table.empty:
             continue
         text = table.to_csv(index=name == "seed_similarity")
         files = [folder / f"{name}.{ending}" for ending in ENDINGS]
-        stamp = BuildStamp(folder / f".{name}", sha256_text("\n".join((code, unit, text))))
+        stamp = BuildStamp(folder / f".{name}", sha256_text("\n".join((code, endpoint, text))))
         if not stamp.is_current():
             write_text(files[0], text)
-            figure = gallery.draw(name, table, unit)
+            figure = gallery.draw(name, table, endpoint)
             _fix_layout(figure)
             for path, left_out in zip(files[1:], ("Date", "Software"), strict=True):
                 picture = io.BytesIO()

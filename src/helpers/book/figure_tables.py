@@ -18,8 +18,9 @@ from helpers.paths import RESULTS
 from helpers.records import BASE, Instruction
 from helpers.store import Run
 from helpers.study.cells import SINGLES
-from helpers.study.endpoints import LOSS, PARTS, SCORE, keep_tasks, loss_to_score
+from helpers.study.endpoints import LOSS, PARTS, SCORE, keep_held_out, keep_tasks, loss_to_score
 from helpers.study.losses import load_losses
+from helpers.study.seed_spread import MEASURED_SEEDS, add_spread
 from helpers.synthesis.overview import share_categories
 from helpers.synthesis.verbs import count_roots
 from helpers.tuning.stage import LOG
@@ -29,26 +30,26 @@ if TYPE_CHECKING:
 
 
 def label_additions(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table of additions with the labels of a forest plot."""
+    """Return the table of additions with labels for figures and lists, such as 'QA: + IE'."""
     return table.assign(
-        label=[f"{name_cell(row.target)} tasks: + {name_cell(row.added)}" for row in table.itertuples()],
+        label=[f"{name_cell(row.target)}: + {name_cell(row.added)}" for row in table.itertuples()],
         tested_on=table["target"],
     )
 
 
 def label_pairs(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of pairs, such as that of synergies, with the labels of a forest plot."""
+    """Return a table of pairs, such as that of synergies, with labels for figures and lists."""
     return _label(table, "contrast")
 
 
 def label_gains(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a transfer matrix in long form with the labels of a forest plot."""
+    """Return a transfer matrix in long form with labels such as 'QA on IE'."""
     return _label(table, "trained_on")
 
 
 def _label(table: pd.DataFrame, name: str) -> pd.DataFrame:
     pairs = zip(table[name], table["tested_on"], strict=True)
-    return table.assign(label=[f"{name_cell(cell)} on {name_cell(tasks)} tasks" for cell, tasks in pairs])
+    return table.assign(label=[f"{name_cell(cell)} on {name_cell(items)}" for cell, items in pairs])
 
 
 def label_sources(table: pd.DataFrame) -> pd.DataFrame:
@@ -81,16 +82,16 @@ def collect_singles(study: Study) -> pd.DataFrame:
 
 
 def share_kept(study: Study) -> pd.DataFrame:
-    """Return the shares of the categories among the seeds and the rows to tune on."""
-    kept = read_rows(study.instruction_file, Instruction)
+    """Return the shares of the categories among the seeds and the kept rows, held-out ones included."""
+    kept = read_rows(study.all_rows_file, Instruction)
     return share_categories(
         {"seeds": [seed.category for seed in study.seeds], "kept": [row.category for row in kept]}
     )
 
 
 def count_kept_roots(study: Study) -> pd.DataFrame:
-    """Return the commonest root verbs of the rows to tune on."""
-    return count_roots(row.instruction for row in read_rows(study.instruction_file, Instruction))
+    """Return the commonest root verbs of the kept rows, held-out ones included."""
+    return count_roots(row.instruction for row in read_rows(study.all_rows_file, Instruction))
 
 
 def collect_single_losses(study: Study) -> pd.DataFrame:
@@ -131,6 +132,21 @@ def read_controls() -> pd.DataFrame:
     """Return the losses of the singles and their controls that `results/controls` keeps."""
     tables = load_losses(RESULTS / "controls")
     return tables.collect(tables.cells["cell"], int(tables.cells["n_rows"].max()))
+
+
+def select_control_items(losses: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return by the part of the loss what the stored controls are compared on: the stop and the words on
+    held-out rows, with the spread over seeds that `results/training_seeds` holds for the same tuning; the
+    choice on the tasks with options.
+    """
+    kept = load_losses(MEASURED_SEEDS)
+    measured = kept.collect([BASE, *SINGLES], int(kept.cells["n_rows"].max()))
+    held_out = keep_held_out(losses)
+    items = {
+        part: add_spread(loss_to_score(held_out, part), loss_to_score(measured, part))
+        for part in ("stop", "words")
+    }
+    return items | {"choice": loss_to_score(keep_tasks(losses), "choice")}
 
 
 def list_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:

@@ -61,10 +61,10 @@ from helpers.figures.published import (
     plot_two_accounts,
 )
 from helpers.figures.sketches import plot_lora, plot_pair, plot_pipeline
-from helpers.figures.style import SCORE_UNIT, WIDTH
+from helpers.figures.style import WIDTH
 from helpers.records import BASE
 from helpers.study.cells import LATTICE, SINGLES
-from helpers.study.endpoints import ENDPOINTS, LOSS
+from helpers.study.endpoints import ENDPOINTS, LOSS, SCORE
 from helpers.study.overview import count_stages
 from helpers.synthesis.overview import (
     compare_instructions,
@@ -84,6 +84,11 @@ SEEDS, SYNTHESIS, TUNING = "01_seed_curation", "02_instruction_synthesis", "03_l
 ABLATION, SYNERGY, PUBLISHED = "04_category_ablation", "05_multitask_synergy", "06_published_results"
 
 
+def describe_endpoint(name: str) -> dict[str, str]:
+    """Return what a figure says of an endpoint: its unit, and what it is measured on."""
+    return {"unit": ENDPOINTS[name].unit, "items": ENDPOINTS[name].items}
+
+
 @dataclasses.dataclass(frozen=True)
 class Drawing:
     """A figure of the book: notebook, table, drawing function and height (inches; all are equally wide)."""
@@ -92,7 +97,7 @@ class Drawing:
     table: Callable[[Study], pd.DataFrame]
     plot: Callable[..., Axes]
     height: float
-    of_endpoint: bool = False  # whether it shows the study's endpoint, whose unit its axis names
+    of_endpoint: bool = False  # whether it shows the study's endpoint, and names its unit and items
 
 
 GALLERY: dict[str, Drawing] = {
@@ -152,7 +157,7 @@ GALLERY: dict[str, Drawing] = {
         lambda study: add_holm(
             transfer_table(study.select_endpoint_items(collect_single_losses(study), LOSS), SINGLES)
         ),
-        partial(plot_transfer, unit=ENDPOINTS[LOSS].unit),
+        partial(plot_transfer, **describe_endpoint(LOSS)),
         4.6,
     ),
     "parts": Drawing(ABLATION, lambda study: list_parts(collect_single_losses(study)), plot_parts, 5.0),
@@ -168,7 +173,7 @@ GALLERY: dict[str, Drawing] = {
     "reference_transfer": Drawing(
         ABLATION,
         lambda _: add_holm(transfer_table(choose_reference_losses([BASE, *SINGLES]), SINGLES)),
-        partial(plot_transfer, unit=ENDPOINTS[LOSS].unit),
+        partial(plot_transfer, **describe_endpoint(LOSS)),
         4.6,
     ),
     "size_gains": Drawing(
@@ -229,12 +234,16 @@ GALLERY: dict[str, Drawing] = {
         of_endpoint=True,
     ),
     "sizes": Drawing(
-        SYNERGY, lambda study: size_table(study.collect_sizes(), study.grid.players), plot_sizes, 6.4
+        SYNERGY,
+        lambda study: size_table(study.collect_sizes(), study.grid.players),
+        plot_sizes,
+        6.4,
+        of_endpoint=True,
     ),
     "reference_synergies": Drawing(
         SYNERGY,
         lambda _: label_pairs(add_holm(synergy_table(choose_reference_losses(LATTICE)))),
-        partial(plot_intervals, unit=ENDPOINTS[LOSS].unit),
+        partial(plot_intervals, **describe_endpoint(LOSS)),
         4.6,
     ),
     "mixture_predictions": Drawing(
@@ -280,9 +289,9 @@ GALLERY: dict[str, Drawing] = {
 }
 
 
-def draw(name: str, table: pd.DataFrame, unit: str = SCORE_UNIT) -> Figure:
-    """Draw a figure of the gallery from its table; `unit` is that of the endpoint, where it shows one."""
+def draw(name: str, table: pd.DataFrame, endpoint: str = SCORE) -> Figure:
+    """Draw a figure of the gallery from its table; `endpoint` is the study's, where the figure shows one."""
     drawing = GALLERY[name]
     figure = Figure(figsize=(WIDTH, drawing.height), layout="constrained")
-    drawing.plot(table, figure.add_subplot(), **({"unit": unit} if drawing.of_endpoint else {}))
+    drawing.plot(table, figure.add_subplot(), **(describe_endpoint(endpoint) if drawing.of_endpoint else {}))
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 MOST_ROWS = 1000  # of a searchable table: about a megabyte of texts
 MOST_SHOWN = 15  # rows of a table that does not scroll
 INTERVAL = "estimate [95 % interval]"
-NUMBER = ' class="number"'  # of a cell
+NUMBER, WHOLE = ' class="number"', ' class="whole"'  # of a cell: a number, and a text that is not broken
+INTERVAL_TEXT = re.compile(r"[+−]?[\d.]+ \[[^\]]+\]\*?")  # such as '0.42 [0.17, 0.67]'
+LONGEST_NAME = 30  # characters of a name that stays on one line
 COLUMN_NAMES = {
     "contrast": "comparison",
     "p_holm": "p (Holm)",
@@ -35,6 +38,7 @@ COLUMN_NAMES = {
     "n_seeds": "training seeds",
     "n_cells": "models",
     "trained_on": "tuned on",
+    "holds_from": "would hold from",
     "usd_per_million_in": "USD per million tokens in",
     "usd_per_million_out": "USD per million tokens out",
     "usd_live": "USD, live",
@@ -166,7 +170,9 @@ def lay_out_cell(value: object, digits: int, least: float = 0) -> str:
     import pandas as pd
 
     if isinstance(value, str):
-        return f"<td>{escape_cell(value)}</td>"
+        is_name = " " not in value and "\n" not in value and len(value) <= LONGEST_NAME
+        whole = is_name or INTERVAL_TEXT.fullmatch(value)
+        return f"<td{WHOLE if whole else ''}>{escape_cell(value)}</td>"
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return "<td></td>"
     if pd.api.types.is_bool(value):

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from helpers.figures.style import (
     BLACK,
+    GREY,
     PALE,
     color_categories,
     label_rows,
@@ -53,6 +54,10 @@ def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axe
             fill = "full" if kinds or row.trained_on == row.tested_on else "none"
             panel.plot([row.low, row.high], [height, height], color=color, linewidth=1.5)
             panel.plot(row.estimate, height, fillstyle=fill, **style)
+        known = set(table.loc[table["part"] == part, "tested_on"])
+        for category in [name for name in categories if name not in known]:
+            at = {"transform": panel.get_yaxis_transform(), "ha": "center", "va": "center"}
+            panel.text(0.5, categories.index(category), "no options", color=GREY, **at)
         panel.axvline(0, color=BLACK, linewidth=0.8, zorder=1)  # over the grid, under the marks
         label_rows(panel, [] if number % 2 else [f"{name_cell(category)} tasks" for category in categories])
         panel.set_ylim(len(categories) - 0.5, -0.5)
@@ -89,6 +94,7 @@ def plot_signal(table: pd.DataFrame, ax: Axes) -> Axes:
         marker, color, fill = ENDPOINT_STYLES[endpoint]
         heights = [tasks.index(task) for task in rows["task"]]
         style = {"linestyle": "none", "markersize": 7, "marker": marker, "color": color, "fillstyle": fill}
+        style["clip_on"] = False  # whole at zero too
         ax.plot(rows["signal_to_items"], heights, label=endpoint, **style)
     ax.axvline(1, color="black", linewidth=0.8)
     label_rows(ax, [name_task(task) for task in tasks])

@@ -31,6 +31,7 @@ from helpers.figures.style import (
     split_axes,
 )
 from helpers.records import BASE, order_categories
+from helpers.study.endpoints import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,8 +73,8 @@ def plot_panels(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def plot_lattice(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
-    """Draw the lattice of subsets, one panel per category of tasks: from the base model on the left, each
+def plot_lattice(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = TASKS) -> Axes:
+    """Draw the lattice of subsets, one panel per category of items: from the base model on the left, each
     line adds a category; colours are gains over base. With more than three categories the names take a line
     each and the figure becomes as high as they need.
 
@@ -85,6 +86,7 @@ def plot_lattice(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
         table: trained_on (categories joined by '+'), tested_on, estimate.
         ax: where to draw.
         unit: of the gains.
+        items: what they are measured on, for the titles: tasks, or rows held out (`Endpoint.items`).
     """
     limit = find_limit(table["estimate"].to_numpy())
     colors = ScalarMappable(Normalize(-limit, limit), DIVERGING)
@@ -98,7 +100,7 @@ def plot_lattice(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
     for panel, (category, group) in zip(panels, groups, strict=True):
         gains = {BASE: 0.0} | dict(zip(group["trained_on"], group["estimate"], strict=True))
         draw_lattice(panel, gains, colors)
-        panel.set_title(f"{name_category(category)} tasks")
+        panel.set_title(f"{name_category(category)} {items}")
     ax.figure.colorbar(colors, ax=panels, location="bottom", label=f"Gain over base ({unit})", shrink=0.8)
     return ax
 
@@ -133,8 +135,8 @@ def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -
     panel.set_axis_off()
 
 
-def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
-    """Draw the Shapley value of each category of instructions as bars, grouped by the category of tasks, with
+def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = TASKS) -> Axes:
+    """Draw the Shapley value of each category of instructions as bars, grouped by the category of items, with
     intervals.
 
     Example:
@@ -142,9 +144,10 @@ def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
         plot_shapley(pd.read_csv("book/figures/shapley.csv"), ax)
 
     Args:
-        table: trained_on (category of instructions), tested_on (category of tasks), estimate, low, high.
+        table: trained_on (category of instructions), tested_on (category of items), estimate, low, high.
         ax: where to draw.
         unit: of the values.
+        items: what they are measured on, for the labels.
     """
     players, categories = (
         list(dict.fromkeys(table["trained_on"])),
@@ -162,18 +165,19 @@ def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
             xerr=errors,
             capsize=2,
             color=colors[player],
-            label=f"{name_cell(player)} rows",
+            label=name_cell(player),
         )
     ax.axvline(0, color="black", linewidth=0.8)
-    label_rows(ax, [f"{name_cell(category)} tasks" for category in categories])
+    label_rows(ax, [f"{name_cell(category)} {items}".replace(", ", ",\n") for category in categories])
     ax.set(xlabel=f"Shapley value: share of the gain\nover base ({unit})")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=min(3, len(players)))
+    above = {"loc": "lower center", "bbox_to_anchor": (0.4, 1), "ncols": min(3, len(players))}
+    ax.legend(title="Training rows", **above)
     return ax
 
 
-def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
+def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = TASKS) -> Axes:
     """Draw how each quantity grows with the number of rows, in small panels: one column per quantity, one row
-    per category of tasks (the paper's Figure 3 for the first).
+    per category of items (the paper's Figure 3 for the first).
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 6), layout="constrained")
@@ -183,6 +187,7 @@ def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
         table: quantity, size (rows), tested_on, estimate, low, high.
         ax: where to draw.
         unit: of the estimates.
+        items: what they are measured on, for the titles.
     """
     quantities = list(dict.fromkeys(table["quantity"]))
     categories, sizes = list(order_categories(table["tested_on"])), sorted(set(table["size"]))
@@ -200,7 +205,7 @@ def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
         panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
         panel.minorticks_off()
         panel.yaxis.set_major_locator(MaxNLocator(4))
-        panel.set_title(f"{name_cell(category)} tasks: {quantity}", loc="left")
+        panel.set_title(f"{quantity}\non {name_cell(category)} {items}", loc="left")
         panel.tick_params(labelbottom=number >= len(panels) - len(quantities))
     for panel in panels[-len(quantities) :]:
         panel.set_xlabel("Training rows (log scale)")

@@ -50,7 +50,7 @@ def plot_predictions(table: pd.DataFrame, ax: Axes) -> Axes:
     ends = [table[["observed", "predicted"]].min(axis=None), table[["observed", "predicted"]].max(axis=None)]
     ax.plot(ends, ends, color="black", linewidth=0.8, zorder=1)  # over the grid, under the marks
     for category, color in colors.items():
-        ax.plot([], [], "s", color=color, label=f"{name_category(category)} rows")
+        ax.plot([], [], "s", color=color, label=name_category(category))
     for kind, (marker, label) in KINDS.items():
         if kind in set(table["kind"]):
             face = "black" if kind == "mixture" else "none"

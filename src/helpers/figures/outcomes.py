@@ -27,6 +27,7 @@ from helpers.figures.style import (
     split_axes,
 )
 from helpers.records import BASE, order_categories
+from helpers.study.endpoints import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,8 +85,8 @@ def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def plot_intervals(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
-    """Draw estimates with intervals below each other, one panel per category of tasks, each with its numbers
+def plot_intervals(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = TASKS) -> Axes:
+    """Draw estimates with intervals below each other, one panel per category of items, each with its numbers
     on the same line (forest plot). Pale: the interval includes zero. Ringed: it holds after Holm's
     correction.
 
@@ -94,18 +95,19 @@ def plot_intervals(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axe
         plot_intervals(pd.read_csv("book/figures/additions.csv"), ax)
 
     Args:
-        table: contrast (or added, a category that joins the tasks' own), tested_on (category of tasks),
+        table: contrast (or added, a category that joins the items' own), tested_on (category of items),
             estimate, low, high, and perhaps p_holm.
         ax: where to draw.
         unit: of the estimates.
+        items: what they are measured on, for the titles: tasks, or rows held out (`Endpoint.items`).
     """
     names = "+ " + table["added"].map(name_cell) if "added" in table else table["contrast"].map(name_cell)
-    _draw_forest(table.assign(label=names), ax, f"Difference ({unit})")
+    _draw_forest(table.assign(label=names), ax, f"Difference ({unit})", items)
     return ax
 
 
-def plot_transfer(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
-    """Draw the transfer matrix as panels, one per category of tasks: the gain over base of every model with
+def plot_transfer(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = TASKS) -> Axes:
+    """Draw the transfer matrix as panels, one per category of items: the gain over base of every model with
     its interval, what was tuned on that category alone stressed.
 
     Example:
@@ -113,14 +115,16 @@ def plot_transfer(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes
         plot_transfer(pd.read_csv("book/figures/transfer.csv"), ax)
 
     Args:
-        table: trained_on, tested_on (category of tasks), estimate, low, high, and perhaps p_holm.
+        table: trained_on, tested_on (category of items), estimate, low, high, and perhaps p_holm.
         ax: where to draw.
         unit: of the gains.
+        items: what they are measured on, for the titles.
     """
     rows = table.assign(
         label=table["trained_on"].map(name_cell), own=table["trained_on"] == table["tested_on"]
     )
-    _draw_forest(rows, ax, f"Gain over base ({unit})", "own category alone" if rows["own"].any() else "")
+    stressed = "own category alone" if rows["own"].any() else ""
+    _draw_forest(rows, ax, f"Gain over base ({unit})", items, stressed)
     return ax
 
 
@@ -155,7 +159,7 @@ def plot_task_gains(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Ax
     return ax
 
 
-def _draw_forest(table: pd.DataFrame, ax: Axes, title: str, stressed: str = "") -> None:
+def _draw_forest(table: pd.DataFrame, ax: Axes, title: str, items: str, stressed: str = "") -> None:
     table = table if "own" in table else table.assign(own=False)
     colors = color_categories(table["tested_on"])
     for (category, rows), panel in _split_categories(table, ax, "label"):
@@ -168,12 +172,12 @@ def _draw_forest(table: pd.DataFrame, ax: Axes, title: str, stressed: str = "") 
         panel.set_ylim(len(rows) - 0.5, -0.5)
         for label, own in zip(panel.get_yticklabels(), rows["own"], strict=True):
             label.set_weight("bold" if own else "normal")
-        panel.set_title(f"{name_category(category)} tasks", loc="left", weight="bold")
+        panel.set_title(f"{name_category(category)} {items}", loc="left", weight="bold")
     _finish_panels(ax, table, title, [], stressed)
 
 
 def _split_categories(table: pd.DataFrame, ax: Axes, row: str) -> list[tuple[tuple[str, pd.DataFrame], Axes]]:
-    """Give each category of tasks a panel as high as it has rows, all on one scale."""
+    """Give each category of items a panel as high as it has rows, all on one scale."""
     names = list(order_categories(table["tested_on"]))
     groups = [(name, table[table["tested_on"] == name]) for name in names]
     panels = split_axes(ax, len(groups), 1, [rows[row].nunique() + 0.5 for _, rows in groups])

@@ -23,6 +23,7 @@ ROWS, TOKENS = "rows", "tokens"
 HELD_OUT = "held_out_"
 LOSS, SCORE = "loss", "score"
 FEWEST = 2  # items of a task: one says nothing of how far others differ
+TASKS, HELD_OUT_ROWS = "tasks", "rows, held out"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Endpoint:
     columns: tuple[str, ...] = ()
     per_token: bool = False
     tasks_only: bool = False
+
+    @property
+    def items(self) -> str:
+        """What it is measured on, for a title after the name of a category."""
+        return TASKS if self.tasks_only else HELD_OUT_ROWS
 
 
 ENDPOINTS = {

@@ -223,7 +223,7 @@ def describe_outcome(gains: pd.DataFrame) -> str:
     clauses = {
         "it is better than": held[held["estimate"] > 0],
         "it is worse than": held[held["estimate"] < 0],
-        "the run shows no difference from": open_,
+        "it cannot be told apart from": open_,
     }
     found = "; ".join(f"{start} {_list_gains(rows)}" for start, rows in clauses.items() if len(rows))
     n = int(gains["n_seeds"].max())

@@ -33,6 +33,7 @@ MODELS = {
 }
 REPRODUCES, READING, FAILS = "gives it", "within reading error", "does not"
 SEVERAL, SINGLE, NOT_FOUND = "reproduced", "for single models only", "not found"
+SAME, NO_AVERAGE = "=", "–"  # marks of a table: as one to its left; none of this kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,7 +253,8 @@ def tabulate_ways(ways: pd.DataFrame) -> pd.DataFrame:
     tasks, one column an average.
 
     Values are text: rounded to two decimals, with a check mark where the claim reproduces and a tilde where
-    it does within the reading error.
+    it does within the reading error; an equals sign where the average is the same as one to its left, and a
+    dash where the claim has no such average.
     """
     marks = {REPRODUCES: " ✓", READING: " ~", FAILS: ""}
     plain = ways.groupby("claim")["metrics"].transform("first")
@@ -264,7 +266,12 @@ def tabulate_ways(ways: pd.DataFrame) -> pd.DataFrame:
     wide = chosen.pivot(index=["claim", "source", "tasks"], columns="average", values="text").loc[
         list(order.itertuples(index=False, name=None))
     ]
-    return wide[[average for average in AVERAGES if average in wide]].fillna("").reset_index()
+    averages = [average for average in AVERAGES if average in wide]
+    wide = wide[averages].reset_index()
+    for average in averages:
+        empty = [SAME if average in SCOPES[claim].averages else NO_AVERAGE for claim in wide["claim"]]
+        wide[average] = wide[average].where(wide[average].notna(), empty)
+    return wide
 
 
 def nearest_ways(ways: pd.DataFrame, n_ways: int = 3) -> pd.DataFrame:
