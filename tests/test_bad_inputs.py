@@ -284,7 +284,7 @@ def seen(monkeypatch):
         raise StudyError("rows were read")
 
     monkeypatch.setattr(categories, "train_labeller", lambda: lambda tasks: ["qa" for _ in tasks])
-    monkeypatch.setattr(filter_files, "read_benchmark_runs", lambda files: frozenset())
+    monkeypatch.setattr(filter_files, "read_benchmark_ngrams", lambda files: frozenset())
     monkeypatch.setattr(stage, "_train", stop)
     return rows
 
@@ -571,17 +571,17 @@ OPTIONS = {
     "no such benchmark": (["filter", "FILE", "--against", "nowhere.jsonl"], 1, "No file at"),
     "no such field": (["label", "FILE", "--compare", "label"], 1, "in the field 'label'"),
     "a file without a name": (["label", ""], 1, "No file at"),
-    "rows written over themselves": (["label", "FILE", "--out", "FILE"], 1, "must go to another file"),
+    "rows written over themselves": (["label", "FILE", "--output", "FILE"], 1, "must go to another file"),
     "a folder that is a file": (["evaluate", "--output", "FILE"], 2, "Invalid value"),
     "a book that is a file": (["run", "--book", "FILE"], 2, "Invalid value"),
     "figures in a file": (["figures", "--folder", "FILE"], 2, "Invalid value"),
     "a name that no file can have": (
-        ["label", "FILE", "--out", "a" * 300],
+        ["label", "FILE", "--output", "a" * 300],
         1,
         "File name too long.*Check the path",
     ),
-    "a folder to write to": (["label", "FILE", "--out", "FOLDER"], 1, "Is a directory.*Check the path"),
-    "no name to write to": (["label", "FILE", "--out", ""], 1, "must have a name"),
+    "a folder to write to": (["label", "FILE", "--output", "FOLDER"], 1, "Is a directory.*Check the path"),
+    "no name to write to": (["label", "FILE", "--output", ""], 1, "must have a name"),
     "no name for the counts": (["filter", "FILE", "--counts", ""], 1, "must have a name"),
     "no command": (["tuna"], 2, "No such command"),
     "no such cell": (["grid", "run", "--profile", "smoke", "--cell", "x"], 1, "`cell` must be one of"),
@@ -631,7 +631,7 @@ WRITERS = {
     "label": lambda folder, model: [
         "label",
         folder / "rows.jsonl",
-        "--out",
+        "--output",
         folder / "out" / "labelled.jsonl",
     ],
     "filter": lambda folder, model: ["filter", folder / "rows.jsonl", "--counts", folder / "counts.csv"],

@@ -42,14 +42,14 @@ def run(
     """
     from helpers.book.runner import plan_run
     from helpers.book.update import update_notebook
-    from helpers.store import claim_folder
+    from helpers.store import lock_folder
     from helpers.synthesis.costs import explain_cost
 
     with plain_errors():
         study, plan = plan_run(profile, only or [], parameter or [])
         if not study.instructions and (cost := explain_cost(study.synthesis, study.limits)):
             typer.echo(cost)
-        with claim_folder(book):  # else the book would hold notebooks of both runs
+        with lock_folder(book):  # else the book would hold notebooks of both runs
             for notebook, parameters in plan:
                 started = time.monotonic()
                 with report_progress(notebook.stem):
@@ -146,7 +146,7 @@ def pilot() -> None:
 
 app.command()(synthesis.synthesize)
 app.command("filter")(synthesis.filter_rows)
-app.command("label")(synthesis.label_rows)
+app.command("label")(synthesis.label_instructions)
 app.command()(synthesis.push)
 app.command("tune")(tuning.tune_adapter)
 app.command()(merge.merge)

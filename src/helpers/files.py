@@ -15,11 +15,11 @@ from pathlib import Path
 from helpers.errors import StudyError
 
 SETTLED_SECONDS = 2.0  # no file system's clock is coarser
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_RIGHT = (errno.EACCES, errno.EROFS, errno.EPERM)
 NO_PLACE = (errno.ENOTDIR, errno.ENOENT, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 PASSED_ON = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)  # by libraries, in their words
-_sums: dict[tuple[int, ...], str] = {}
+_checksums: dict[tuple[int, ...], str] = {}
 
 
 def write_text(path: Path, text: str) -> None:
@@ -67,10 +67,10 @@ def explain_disk_error(error: Exception, place: Path | None = None) -> str | Non
     """
     own, told = getattr(error, "errno", None), PASSED_ON.search(str(error))
     number = own or (int(told[1] or told[2]) if told else None)
-    if number not in (*NO_ROOM, *NO_RIGHT, *(NO_PLACE if own else ())):
+    if number not in (*DISK_FULL, *NO_RIGHT, *(NO_PLACE if own else ())):
         return None
     name = _name_file_of(error) or str(place or "a file")
-    if number in NO_ROOM:
+    if number in DISK_FULL:
         reason = f"{os.strerror(number)}{_describe_room(name)}"
         return (
             f"The disk is full, or a limit is reached: {name} could not be written ({reason}). Free some "
@@ -119,16 +119,16 @@ def replace_whole(written: Path, path: Path) -> None:
 def flush_to_disk(path: Path) -> None:
     """Have the system write a file, or the names in a folder, to the disk now (`fsync`)."""
     try:
-        place = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return  # Windows opens no folders
     try:
-        os.fsync(place)
+        os.fsync(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # file systems without it
             raise
     finally:
-        os.close(place)
+        os.close(descriptor)
 
 
 def sha256_text(text: str) -> str:
@@ -143,10 +143,10 @@ def sha256_file(path: Path) -> str:
     """
     state = path.stat()
     key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-    if key in _sums:
-        return _sums[key]
+    if key in _checksums:
+        return _checksums[key]
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if time.time() - max(state.st_mtime, state.st_ctime) > SETTLED_SECONDS:
-        _sums[key] = digest
+        _checksums[key] = digest
     return digest

@@ -47,7 +47,7 @@ def test_figures_of_the_kept_rows_show_what_the_lesson_counts_held_out_ones_incl
     kept = read_rows(study.synthesis_run.file(INSTRUCTIONS), Instruction)
     assert len(read_rows(study.instruction_file, Instruction)) < len(kept)
     shares = share_categories(
-        {"seeds": [seed.category for seed in study.seeds], "kept": [row.category for row in kept]}
+        {"seeds": [seed.category for seed in study.seed_tasks], "kept": [row.category for row in kept]}
     )
     pd.testing.assert_frame_equal(GALLERY["kept_shares"].table(study), shares)
     roots = count_roots(row.instruction for row in kept)

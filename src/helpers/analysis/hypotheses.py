@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.intervals import RESAMPLING_SEED, ROUNDING, Part, critical_value, pool_variance
+from helpers.analysis.intervals import (
+    RESAMPLING_SEED,
+    ROUNDING,
+    VarianceComponent,
+    critical_value,
+    crossed_variance,
+)
 from helpers.analysis.statistics import (
     exclude_zero,
     keep_ablation,
@@ -97,7 +103,7 @@ def effects_that_hold(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, 
     nothing else of the family does: from how far the run's items and training seeds scatter, and not from its
     estimates. A smaller effect may still hold, with less power.
 
-    Estimate and scatter are both drawn by chance, the parts of the variance (`intervals.pool_variance`) as
+    Estimate and scatter are both drawn by chance, variance components (`intervals.crossed_variance`) as
     chi-squared over their degrees of freedom; four of five such studies find the effect at Holm's first step,
     the level over the number of tests.
 
@@ -120,17 +126,19 @@ def effects_that_hold(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, 
     rows = []
     for name, weights in contrasts.items():
         for category, (group, stacks) in groups.items():
-            samples, of_seeds = weigh_cells(stacks, weights, cells), weigh_spread(group, weights)
-            least = _find_least_effect(samples, of_seeds, tail)
+            samples, seed_component = weigh_cells(stacks, weights, cells), weigh_spread(group, weights)
+            least = _find_least_effect(samples, seed_component, tail)
             rows.append({"contrast": name, "tested_on": category, "holds_from": least})
     return pd.DataFrame(rows)
 
 
-def _find_least_effect(samples: Sequence[np.ndarray], of_seeds: Part | None, tail: float) -> float:
-    variance, parts = pool_variance(samples, of_seeds)
+def _find_least_effect(
+    samples: Sequence[np.ndarray], seed_component: VarianceComponent | None, tail: float
+) -> float:
+    variance, components = crossed_variance(samples, seed_component)
     random = np.random.default_rng(RESAMPLING_SEED)
-    drawn = [(part * random.chisquare(freedom, N_STUDIES) / freedom, freedom) for part, freedom in parts]
-    reach = critical_value(tail, drawn) * sum(part for part, _ in drawn) ** 0.5
+    drawn = [(variance * random.chisquare(df, N_STUDIES) / df, df) for variance, df in components]
+    reach = critical_value(tail, drawn) * sum(variance for variance, _ in drawn) ** 0.5
     return float(np.quantile(reach + random.normal(0, variance**0.5, N_STUDIES), POWER))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from helpers.analysis import comparison
-from helpers.analysis.mixing import fit_intervals, forecast, judgement
+from helpers.analysis.mixing import cross_validation, fit_intervals, forecast
 from helpers.analysis.signal_noise import signal_table
 from helpers.analysis.transfer import transfer_table
 from helpers.figures.style import CATEGORY_NAMES, name_cell
@@ -85,7 +85,7 @@ def share_kept(study: Study) -> pd.DataFrame:
     """Return the shares of the categories among the seeds and the kept rows, held-out ones included."""
     kept = read_rows(study.all_rows_file, Instruction)
     return share_categories(
-        {"seeds": [seed.category for seed in study.seeds], "kept": [row.category for row in kept]}
+        {"seeds": [seed.category for seed in study.seed_tasks], "kept": [row.category for row in kept]}
     )
 
 
@@ -117,12 +117,12 @@ def list_controls(losses: pd.DataFrame) -> pd.DataFrame:
     tables = []
     for part in PARTS:
         items = loss_to_score(answers, part)
-        for kind, mark in {
+        for kind, suffix in {
             "rows as they are": "",
             "shuffled responses": "~shuffled",
             "matched lengths": "~lengths",
         }.items():
-            table = transfer_table(items, [f"{name}{mark}" for name in SINGLES])
+            table = transfer_table(items, [f"{name}{suffix}" for name in SINGLES])
             own = table[table["trained_on"].str.partition("~")[0] == table["tested_on"]]
             tables.append(own.assign(part=part, trained_on=kind))
     return pd.concat(tables, ignore_index=True)
@@ -156,24 +156,24 @@ def list_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def choose_reference_losses(cells: Sequence[str]) -> pd.DataFrame:
-    """Return the endpoint of some cells of the reference run on held-out rows."""
+    """Return the endpoint of some cells of the reference run by loss on held-out rows."""
     return comparison.choose_reference_items(comparison.read_reference_losses(), cells)
 
 
 @cache
 def predict_mixtures() -> dict[str, pd.DataFrame]:
-    """Return the tables of the figures of the mixture law: of the reference run's lattice, the law with the
-    least error on mixtures left out.
+    """Return the tables of the figures of the mixture law: of the lattice of the reference run by loss, the
+    law with the least error on mixtures left out.
     """
     tables = comparison.read_reference_losses()
     losses = forecast.read_lattice(tables)
-    left_out = judgement.leave_out(losses)
-    law = judgement.choose_law(judgement.judge_laws(left_out))
+    left_out = cross_validation.cross_validate_laws(losses)
+    law = cross_validation.choose_law(cross_validation.average_errors(left_out))
     fits = fit_intervals.fit_losses(losses, law)
     found = forecast.recommend_mixture(tables, fits)
     unseen = pd.concat([left_out, forecast.predict_later(tables, [law])], ignore_index=True)
     return {
-        "mixture_predictions": judgement.tabulate_predictions(losses, fits, unseen),
+        "mixture_predictions": cross_validation.tabulate_predictions(losses, fits, unseen),
         "mixture_triangle": found.mixtures,
         "mixture_forecast": forecast.check_forecast(tables, fits, found),
     }

@@ -21,7 +21,8 @@ def synthesize(
     profile: Profile = "laptop",
     parameter: Assignments = None,
     max_cost_usd: Annotated[
-        float | None, typer.Option(help="Hard stop on all that this teacher was paid, in US dollars.")
+        float | None,
+        typer.Option(help="Cap on all spending for this teacher, earlier runs included, in US dollars."),
     ] = None,
     batch: Annotated[
         bool,
@@ -92,15 +93,15 @@ def show_first_request(settings: SynthesisSettings) -> str:
     from helpers.paths import SEED_TASKS
     from helpers.provider.request_fields import RequestFields
     from helpers.records import SeedTask
-    from helpers.synthesis.pipeline import open_conversations, plan_requests
-    from helpers.synthesis.teacher import name_teacher
+    from helpers.synthesis.pipeline import open_exchanges, plan_requests
+    from helpers.synthesis.teacher import build_teacher
 
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
     _, _, prompt = next(plan_requests(settings, seeds))
     lines = ["Prompt of the first request:", "", prompt]
     if settings.teacher != RECORDED:
-        teacher = name_teacher(settings)
-        body = RequestFields(teacher).apply(next(next(open_conversations(settings, seeds))))
+        teacher = build_teacher(settings)
+        body = RequestFields(teacher).apply(next(next(open_exchanges(settings, seeds))))
         lines += [
             f"Its body, to the {teacher.label} (its key goes in a header):",
             "",
@@ -150,11 +151,11 @@ def filter_rows(
             write_text(counts, table.assign(file=file.name, sha256=sha256_file(file)).to_csv(index=False))
 
 
-def label_rows(
+def label_instructions(
     file: Annotated[
         Path, typer.Argument(help="JSON rows (a line each, or an array) with instruction, input, output.")
     ],
-    out: Annotated[
+    output: Annotated[
         Path | None,
         typer.Option(help="Where to write the labelled rows; default: FILE with the ending .labelled.jsonl."),
     ] = None,
@@ -178,7 +179,7 @@ def label_rows(
             if agreement:
                 write_text(agreement, table.to_csv(index=False))
             return
-        target = out or file.parent / f"{file.stem}.labelled.jsonl"
+        target = output or file.parent / f"{file.stem}.labelled.jsonl"
         n_rows, n_left_out = filter_files.label_file(file, target)
         typer.echo(f"{n_rows} rows labelled in {shown(target)}")
         if n_left_out:

