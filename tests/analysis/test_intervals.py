@@ -15,10 +15,10 @@ from helpers.analysis.intervals import (
     bootstrap_items,
     compute_p,
     critical_value,
+    crossed_variance,
     flip_signs,
-    pool_variance,
-    student_p,
     t_interval,
+    t_test_p,
     write_interval,
     write_number,
 )
@@ -38,7 +38,7 @@ def test_the_pooled_variance_is_that_of_the_two_way_analysis_of_variance():
     items = items[items["task"] == "exam_choice"]
     squares = anova_lm(ols("score ~ C(seed) + C(item)", items).fit())["mean_sq"]
     expected = (squares["C(seed)"] + squares["C(item)"] - squares["Residual"]) / len(items)
-    variance, _ = pool_variance([take_sample(items)])
+    variance, _ = crossed_variance([take_sample(items)])
     assert variance == pytest.approx(expected)
 
 
@@ -53,39 +53,44 @@ def test_the_pooled_variance_is_that_of_a_mixed_model_with_crossed_seeds_and_ite
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one group, which a crossed model must have
         fitted = model.fit()
-    variance, _ = pool_variance([take_sample(items)])
+    variance, _ = crossed_variance([take_sample(items)])
     assert fitted.bse["Intercept"] ** 2 == pytest.approx(float(variance), rel=1e-3)
 
 
 def test_separate_estimates_are_those_of_one_at_a_time():
     samples = np.random.default_rng(5).normal(size=(6, 2, 3, 20))
-    variance, parts = pool_variance([samples[:, 0], samples[:, 1]])
-    p = student_p(samples.mean(axis=(1, 2, 3)), variance, parts)
+    variance, components = crossed_variance([samples[:, 0], samples[:, 1]])
+    p = t_test_p(samples.mean(axis=(1, 2, 3)), variance, components)
     for number, sample in enumerate(samples):
-        alone, _ = pool_variance(list(sample))
+        alone, _ = crossed_variance(list(sample))
         assert alone == pytest.approx(variance[number])
         assert compute_p(list(sample)) == pytest.approx(p[number])
 
 
 def test_the_critical_value_lies_between_those_of_seeds_and_items_by_their_share():
-    parts = [(0.3, 2), (0.7, 40.0)]
+    components = [(0.3, 2), (0.7, 40.0)]
     expected = 0.3 * t.isf(0.025, 2) + 0.7 * t.isf(0.025, 40)
-    assert critical_value(0.025, parts) == pytest.approx(expected)
+    assert critical_value(0.025, components) == pytest.approx(expected)
 
 
 def test_p_is_the_level_at_which_the_interval_ends_at_zero():
-    for parts in ([(0.0, 2), (0.4, 40.0)], [(0.3, 2), (0.1, 40.0)], [(0.4, 2), (0.0, 40.0)], [(0.4, 40.0)]):
+    for components in (
+        [(0.0, 2), (0.4, 40.0)],
+        [(0.3, 2), (0.1, 40.0)],
+        [(0.4, 2), (0.0, 40.0)],
+        [(0.4, 40.0)],
+    ):
         for estimate in (0.05, 1.0, 4.0, 20.0):
-            p = float(student_p(estimate, 0.4, parts))
-            assert critical_value(p / 2, parts) == pytest.approx(estimate / 0.4**0.5)
-        low, high = t_interval(2.0, 0.4, parts, 1 - float(student_p(2.0, 0.4, parts)))
+            p = float(t_test_p(estimate, 0.4, components))
+            assert critical_value(p / 2, components) == pytest.approx(estimate / 0.4**0.5)
+        low, high = t_interval(2.0, 0.4, components, 1 - float(t_test_p(2.0, 0.4, components)))
         assert (low, high) == pytest.approx((0, 4))
 
 
 def test_seeds_that_agree_by_luck_do_not_raise_the_degrees_of_freedom_without_bound():
-    """Satterthwaite's degrees of freedom for these parts are 190; the seeds' own are 2."""
-    parts = [(0.1, 2), (0.9, 500.0)]
-    assert student_p(2.9, 1.0, parts) > 3 * 2 * t.sf(2.9, 190)
+    """Satterthwaite's degrees of freedom for these components are 190; the seeds' own are 2."""
+    components = [(0.1, 2), (0.9, 500.0)]
+    assert t_test_p(2.9, 1.0, components) > 3 * 2 * t.sf(2.9, 190)
 
 
 def test_few_units_are_tested_by_flips_of_their_signs_whether_they_agree_or_nearly_do():

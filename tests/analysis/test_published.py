@@ -129,7 +129,7 @@ def test_the_error_of_a_gain_is_that_of_the_worst_direction():
 )
 def test_a_verdict_follows_from_rounding_and_reading(difference, error, is_figure, verdict):
     assert (
-        claims.judge_claim(difference - math.copysign(1e-12, difference), 0.05, error, is_figure) == verdict
+        claims.claim_verdict(difference - math.copysign(1e-12, difference), 0.05, error, is_figure) == verdict
     )
 
 

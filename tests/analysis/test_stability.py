@@ -9,8 +9,8 @@ from scipy.stats import t, ttest_1samp
 from helpers.analysis.stability import (
     describe_seeds,
     draw_means,
-    share_best,
     sign_table,
+    win_probabilities,
     winner_table,
 )
 from helpers.analysis.statistics import contrast, stack_scores
@@ -31,7 +31,7 @@ def test_a_winner_by_far_wins_in_every_draw():
 
 
 def test_a_tie_is_shared():
-    assert share_best(np.array([[1.0, 1.0, 0.0], [1.0, 0.5, 0.0]])) == pytest.approx([0.75, 0.25, 0.0])
+    assert win_probabilities(np.array([[1.0, 1.0, 0.0], [1.0, 0.5, 0.0]])) == pytest.approx([0.75, 0.25, 0.0])
 
 
 def test_seeds_that_disagree_are_counted():

@@ -201,7 +201,7 @@ def test_a_stricter_level_widens_the_interval_and_leaves_p():
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-@pytest.mark.parametrize("carried", [{}, {"seed_variance": 0.1, "seed_freedom": 5}], ids=["bare", "spread"])
+@pytest.mark.parametrize("carried", [{}, {"seed_variance": 0.1, "seed_df": 5}], ids=["bare", "spread"])
 def test_a_single_item_has_no_interval(seeds, carried):
     rows = [
         {"cell": cell, "seed": seed, "task": task, "item": f"i{item}", "score": 0.1 * item + seed}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from helpers.analysis.hypotheses import ALPHA
-from helpers.analysis.intervals import pool_variance, student_p
+from helpers.analysis.intervals import crossed_variance, t_test_p
 from helpers.analysis.simulation import CELLS, HEAVY, ZEROS, Scenario
 from helpers.benchmarks import coverage
 from helpers.paths import RESULTS
@@ -25,7 +25,7 @@ def test_the_level_of_a_family_is_that_of_holms_first_step():
     weights = {"qa": 1.0, "base": -1.0}
     held = coverage.exclude_truth(stacks, weights, coverage.split_own, coverage.FAMILY)
     samples = [stack[CELLS.index("qa")] - stack[CELLS.index("base")] for stack in stacks.values()]
-    p = student_p(coverage.estimate_contrast(stacks, weights), *pool_variance(samples))
+    p = t_test_p(coverage.estimate_contrast(stacks, weights), *crossed_variance(samples))
     assert (held == (9 * p < ALPHA)).all()
 
 
@@ -65,7 +65,7 @@ def test_better_parts_and_shares_are_measured(few):
 
 def test_the_stored_errors_keep_their_level_in_every_case_that_the_book_relies_on():
     stored = json.loads((RESULTS / "benchmarks" / "family_error.json").read_text(encoding="utf-8"))
-    assert {row["n_seeds"] for row in stored["cases"]} == set(coverage.SEEDS)
+    assert {row["n_seeds"] for row in stored["cases"]} == set(coverage.SEED_COUNTS)
     assert {row["case"] for row in stored["cases"]} == {
         scenario.name for scenario in coverage.list_scenarios()
     }

@@ -126,14 +126,14 @@ def paper_additions() -> pd.DataFrame:
             pair = (name_subset((target, added)), target)
             if added != target and pair in gains.index:
                 alone, both = gains.loc[(target, target)], gains.loc[pair]
-                step, error = both["estimate"] - alone["estimate"], both["high"] - both["estimate"]
+                gain, error = both["estimate"] - alone["estimate"], both["high"] - both["estimate"]
                 rows.append(
                     {
                         "target": target,
                         "added": added,
-                        "estimate": step,
-                        "low": step - error,
-                        "high": step + error,
+                        "estimate": gain,
+                        "low": gain - error,
+                        "high": gain + error,
                     }
                 )
     return pd.DataFrame(rows)
@@ -164,7 +164,7 @@ def choose_reference_items(
 
 def reference_sizes(tables: LossTables) -> pd.DataFrame:
     """Return the gains over the base model of the singles and the mixture of all, for each number of rows of
-    the reference run that has all of these under one training seed or more.
+    the reference run by loss that has all of these under one training seed or more.
 
     Returns:
         size, then as `transfer_table`, where low, high and p are empty under one seed: an interval of the
@@ -216,7 +216,7 @@ def tabulate_gains(table: pd.DataFrame, name: str, title: str) -> pd.DataFrame:
         title: of the column in the wide table.
     """
     held, _ = split_significant(table)
-    stars = ["*" * (place in held.index) for place in table.index]
+    stars = ["*" * (label in held.index) for label in table.index]
     texts = [text + star for text, star in zip(write_intervals(table, "+"), stars, strict=True)]
     wide = table.assign(text=texts).pivot(index=name, columns="tested_on", values="text")
     order = list(dict.fromkeys(table[name]))

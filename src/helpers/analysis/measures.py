@@ -102,7 +102,7 @@ def strongest_position_bias(rates: pd.DataFrame) -> dict[str, Any]:
 
 
 def share_preferences(runs: Mapping[str, Run]) -> pd.DataFrame:
-    """Return how often a judge preferred each model's texts to the reference model's.
+    """Return how often a judge preferred each model's texts to the first model's.
 
     Returns:
         cell, task, preference (mean; 0.5 is even), agrees (share of pairs judged alike in both orders), n,

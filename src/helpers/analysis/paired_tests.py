@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.analysis.hypotheses import correct_holm, mcnemar_p
-from helpers.analysis.intervals import ROUNDING, pool_variance, student_p
+from helpers.analysis.intervals import ROUNDING, crossed_variance, t_test_p
 from helpers.analysis.statistics import contrast, find_category, is_known, stack_scores
 from helpers.evaluation.tasks import find_task
 
@@ -19,40 +19,40 @@ N_PERMUTATIONS = 9999
 PERMUTATION_SEED = 11
 
 
-def compare_models(items: pd.DataFrame, reference: str, cells: Iterable[str] | None = None) -> pd.DataFrame:
-    """Compare models with a reference, item by item, one training seed at a time.
+def compare_models(items: pd.DataFrame, baseline: str, cells: Iterable[str] | None = None) -> pd.DataFrame:
+    """Compare models with a baseline, item by item, one training seed at a time.
 
     Args:
         items: rows with cell, task, item and score, and perhaps seed and cluster.
-        reference: the cell that the others are compared with.
+        baseline: the cell that the others are compared with.
         cells: which others; None for all.
 
     Returns:
         seed (where items have one), cell, task, category, estimate (difference of means), low, high, n, won
-        and lost (items, or clusters, on which the cell scores higher and lower than the reference), test, p
+        and lost (items, or clusters, on which the cell scores higher and lower than the baseline), test, p
         (two-sided), p_holm (Holm's correction, 1979, over all rows of a seed) and p_t (of the paired t test,
         uncorrected as in the paper; empty where all items differ by the same).
     """
     import pandas as pd
 
-    others = list(cells or (cell for cell in dict.fromkeys(items["cell"]) if cell != reference))
+    others = list(cells or (cell for cell in dict.fromkeys(items["cell"]) if cell != baseline))
     if "seed" not in items:
-        return _compare_tasks(items, reference, others)
+        return _compare_tasks(items, baseline, others)
     tables = (
-        _compare_tasks(group, reference, others).assign(seed=seed) for seed, group in items.groupby("seed")
+        _compare_tasks(group, baseline, others).assign(seed=seed) for seed, group in items.groupby("seed")
     )
     table = pd.concat(tables, ignore_index=True)
     return table[["seed", *table.columns.drop("seed")]]
 
 
-def _compare_tasks(items: pd.DataFrame, reference: str, others: Sequence[str]) -> pd.DataFrame:
+def _compare_tasks(items: pd.DataFrame, baseline: str, others: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
     for task, group in items.groupby("task", sort=False):
         for cell in others:
-            base, own = stack_scores(group, [reference, cell])[task][:, 0]
-            found = contrast(group, {cell: 1, reference: -1})
+            base, own = stack_scores(group, [baseline, cell])[task][:, 0]
+            found = contrast(group, {cell: 1, baseline: -1})
             right_or_wrong = bool(np.isin([base, own], (0, 1)).all())
             test, p = compare_pairs(
                 own, base, is_known(task) and find_task(task).is_choice and right_or_wrong
@@ -82,7 +82,7 @@ def compute_paired_t(scores: np.ndarray, others: np.ndarray) -> float:
     differences = (scores - others)[None]
     if np.ptp(differences) < ROUNDING:
         return 1.0 if abs(differences.mean()) < ROUNDING else np.nan
-    return float(student_p(differences.mean(), *pool_variance([differences])))
+    return float(t_test_p(differences.mean(), *crossed_variance([differences])))
 
 
 def compare_pairs(scores: np.ndarray, others: np.ndarray, right_or_wrong: bool) -> tuple[str, float]:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.intervals import Parts, cross_variance, student_p, sum_items, sum_remainders, t_interval
+from helpers.analysis.intervals import (
+    VarianceComponents,
+    item_variance,
+    residual_variance,
+    t_interval,
+    t_test_p,
+    total_variance,
+)
 from helpers.analysis.statistics import (
     contrast_by_category,
     keep_ablation,
@@ -52,18 +59,18 @@ def pool_seeds(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
     for row in table.itertuples():
         found = [np.nan] * 3
         if row.n_seeds > 1:
-            variance, parts = pool_parts(groups[row.tested_on], cells, contrasts[row.contrast])
-            low, high = t_interval(row.estimate, variance, parts)
-            found = [float(low), float(high), float(student_p(row.estimate, variance, parts))]
+            variance, components = pooled_variance(groups[row.tested_on], cells, contrasts[row.contrast])
+            low, high = t_interval(row.estimate, variance, components)
+            found = [float(low), float(high), float(t_test_p(row.estimate, variance, components))]
         rows.append(dict(zip(POOLED, found, strict=True)))
     return table.join(pd.DataFrame(rows))
 
 
-def pool_parts(
+def pooled_variance(
     stacks: Mapping[str, np.ndarray], cells: list[str], weights: Mapping[str, float]
-) -> tuple[np.ndarray, Parts]:
-    """Return variance and parts of a weighted sum of cells as `intervals.pool_variance` does, the seeds' part
-    from the mean variance between seeds of all tuned cells times the sum of their squared weights.
+) -> tuple[np.ndarray, VarianceComponents]:
+    """Return variance and components of a weighted sum of cells as `intervals.crossed_variance` does, that of
+    the seeds from the mean variance between seeds of all tuned cells times the sum of their squared weights.
 
     Args:
         stacks: scores of each task, shape (cells, ..., seeds, units).
@@ -71,11 +78,11 @@ def pool_parts(
         weights: weight of each cell of the sum.
     """
     samples = weigh_cells(stacks, weights, cells)
-    of_items, freedom = sum_items(samples)
+    of_items, df = item_variance(samples)
     by_seed = np.mean([stack.mean(axis=-1) for stack in stacks.values()], axis=0)
     n_seeds = by_seed.shape[-1]
     tuned = [index for index, cell in enumerate(cells) if cell != BASE]
     squares = sum(weight**2 for cell, weight in weights.items() if cell != BASE)
     of_seeds = squares * by_seed[tuned].var(axis=-1, ddof=1).mean(axis=0) / n_seeds
-    variance = cross_variance(of_seeds, of_items, sum_remainders(samples))
-    return variance, [(of_seeds, len(tuned) * (n_seeds - 1)), (variance - of_seeds, freedom)]
+    variance = total_variance(of_seeds, of_items, residual_variance(samples))
+    return variance, [(of_seeds, len(tuned) * (n_seeds - 1)), (variance - of_seeds, df)]

@@ -1,4 +1,4 @@
-"""Lattices whose effects are known: do the intervals and tests hold what they say?
+"""Lattices whose effects are known: do the intervals and tests keep what they promise?
 
 A score is what its cell is worth, plus effects of the item, of the item under this cell, of the item under
 this cell and seed, and of the training seed. The base model is one model: it answers alike under every seed.

@@ -40,7 +40,7 @@ def winner_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
             {
                 "category": category,
                 "winner": cells[winner],
-                "share": share_best(draw_means(stacks))[winner],
+                "share": win_probabilities(draw_means(stacks))[winner],
                 "agree": int((by_seed.argmax(axis=0) == winner).sum()),
                 "n_seeds": by_seed.shape[1],
             }
@@ -57,7 +57,7 @@ def draw_means(stacks: Sequence[np.ndarray]) -> np.ndarray:
     """Draw what the mean of each cell might be, given its items and training seeds.
 
     Items (or clusters) are drawn anew with replacement within each task, the same ones for every cell. Three
-    or five seeds drawn with replacement would vary too little: the seeds' part is drawn from Student's t with
+    or five seeds drawn with replacement would vary too little: the seed component comes from Student's t with
     seeds - 1 degrees of freedom in its place, the same draw for every cell. Draws of a sum of cells then
     spread as Behrens and Fisher's distribution (Fisher, 1935), which is a little wide: it counts what neither
     seeds nor items explain twice.
@@ -90,7 +90,7 @@ def draw_means(stacks: Sequence[np.ndarray]) -> np.ndarray:
     )
 
 
-def share_best(draws: np.ndarray) -> np.ndarray:
+def win_probabilities(draws: np.ndarray) -> np.ndarray:
     """Return the share of draws in which each column is the highest; a tie of k columns counts
     1/k for each.
     """

@@ -12,7 +12,7 @@ With one training seed the interval is a percentile bootstrap over the items of 
 Tibshirani, 1993, chapters 8 and 13). It covers what other items would have shown to the models of this one
 seed, and says nothing of another seed. With several, seeds and items both count (see `intervals`). Between
 the two lies one seed of models whose spread over seeds was measured before: then items carry
-`seed_variance` and `seed_freedom` (`seed_spread.add_spread`), and both parts count.
+`seed_variance` and `seed_df` (`seed_spread.add_spread`), and both components count.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.analysis.intervals import (
-    LEVEL,
+    CONFIDENCE,
     ROUNDING,
-    Part,
+    VarianceComponent,
     bootstrap_items,
     compute_p,
-    pool_variance,
+    crossed_variance,
     t_interval,
 )
 from helpers.errors import StudyError
@@ -114,7 +114,9 @@ def check_finite_scores(items: pd.DataFrame) -> None:
         )
 
 
-def contrast(items: pd.DataFrame, weights: Mapping[str, float], level: float = LEVEL) -> dict[str, float]:
+def contrast(
+    items: pd.DataFrame, weights: Mapping[str, float], level: float = CONFIDENCE
+) -> dict[str, float]:
     """Estimate a weighted sum of cells' scores over one or more tasks.
 
     Args:
@@ -131,7 +133,9 @@ def contrast(items: pd.DataFrame, weights: Mapping[str, float], level: float = L
         StudyError: a cell is missing, or cells differ in their items.
     """
     samples = weigh_cells(stack_scores(items, list(weights)), weights)
-    return estimate_sum(samples, count_items(items, next(iter(weights))), level, weigh_spread(items, weights))
+    return estimate_mean(
+        samples, count_items(items, next(iter(weights))), level, weigh_spread(items, weights)
+    )
 
 
 def weigh_cells(
@@ -153,8 +157,8 @@ def count_items(items: pd.DataFrame, cell: str) -> int:
     return len(items.loc[items["cell"] == cell, ["task", "item"]].drop_duplicates())
 
 
-def weigh_spread(items: pd.DataFrame, weights: Mapping[str, float]) -> Part | None:
-    """Return the seeds' part of the variance of a weighted sum of cells, and its degrees of freedom, from the
+def weigh_spread(items: pd.DataFrame, weights: Mapping[str, float]) -> VarianceComponent | None:
+    """Return the seed component of a weighted sum of cells, its variance and degrees of freedom, from the
     spread over seeds that the items carry; None where they carry none, or have several seeds of their own.
 
     Seeds are taken to move cells apart from each other and the tasks of one cell together, so standard
@@ -169,11 +173,14 @@ def weigh_spread(items: pd.DataFrame, weights: Mapping[str, float]) -> Part | No
     own = items[items["cell"].isin(weights)].drop_duplicates(["task", "cell"])
     weighted = own["seed_variance"] * own["cell"].map(weights) ** 2
     deviation = np.sqrt(weighted.groupby(own["task"]).sum()).mean()
-    return float(deviation**2), float(own["seed_freedom"].min())
+    return float(deviation**2), float(own["seed_df"].min())
 
 
-def estimate_sum(
-    samples: Sequence[np.ndarray], n: int, level: float = LEVEL, of_seeds: Part | None = None
+def estimate_mean(
+    samples: Sequence[np.ndarray],
+    n: int,
+    level: float = CONFIDENCE,
+    seed_component: VarianceComponent | None = None,
 ) -> dict[str, float]:
     """Return estimate, low, high, p, n and n_seeds of the mean of several tasks' means.
 
@@ -181,18 +188,18 @@ def estimate_sum(
         samples: one array of shape (seeds, units) per task.
         n: the number of items.
         level: of the interval.
-        of_seeds: the seeds' part of the variance where there is one seed and it was measured elsewhere.
+        seed_component: of the variance, where there is one seed and it was measured elsewhere.
     """
     estimate, n_seeds = float(np.mean([sample.mean() for sample in samples])), len(samples[0])
-    if n_seeds == 1 and not of_seeds:
+    if n_seeds == 1 and not seed_component:
         low, high = bootstrap_items(samples, level)
     else:
-        low, high = map(float, t_interval(estimate, *pool_variance(samples, of_seeds), level))
+        low, high = map(float, t_interval(estimate, *crossed_variance(samples, seed_component), level))
     return {
         "estimate": estimate,
         "low": low,
         "high": high,
-        "p": compute_p(samples, of_seeds),
+        "p": compute_p(samples, seed_component),
         "n": n,
         "n_seeds": n_seeds,
     }
@@ -265,12 +272,12 @@ def keep_ablation(items: pd.DataFrame) -> pd.DataFrame:
     """
     left_out = [name for name, task in (TASKS | PUBLIC_TASKS).items() if not task.in_ablation]
     kept = items[~items["task"].isin(left_out)]
-    places = {name: place for place, name in enumerate(order_categories(kept["category"]))}
-    return kept.sort_values("category", key=lambda names: names.map(places), kind="stable")
+    ranks = {name: rank for rank, name in enumerate(order_categories(kept["category"]))}
+    return kept.sort_values("category", key=lambda names: names.map(ranks), kind="stable")
 
 
 def contrast_by_category(
-    items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]], level: float = LEVEL
+    items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]], level: float = CONFIDENCE
 ) -> pd.DataFrame:
     """Return each contrast on each category of tasks, sentence pairs left out: contrast, tested_on,
     estimate, low, high, p, n, n_seeds.
@@ -290,7 +297,7 @@ def contrast_by_category(
     }
     return pd.DataFrame(
         {"contrast": name, "tested_on": category}
-        | estimate_sum(weigh_cells(stacks, weights, cells), n, level, weigh_spread(group, weights))
+        | estimate_mean(weigh_cells(stacks, weights, cells), n, level, weigh_spread(group, weights))
         for name, weights in contrasts.items()
         for category, (group, stacks, n) in groups.items()
     )

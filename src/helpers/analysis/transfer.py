@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.analysis.intervals import LEVEL, ROUNDING
+from helpers.analysis.intervals import CONFIDENCE, ROUNDING
 from helpers.analysis.statistics import contrast, contrast_by_category, keep_ablation, stack_scores
 from helpers.records import BASE
 from helpers.study.cells import SINGLES, name_subset
@@ -16,7 +16,7 @@ from helpers.study.cells import SINGLES, name_subset
 if TYPE_CHECKING:
     import pandas as pd
 
-STRICT = 1 - (1 - LEVEL) / 2  # Bonferroni's level for two steps
+STRICT = 1 - (1 - CONFIDENCE) / 2  # Bonferroni's level for two tests
 
 
 def transfer_table(items: pd.DataFrame, cells: Iterable[str]) -> pd.DataFrame:
@@ -100,37 +100,38 @@ def best_part_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd
     """Return v(AB) - max(v(A), v(B)) of each pair on each category of tasks: whether a mixture is worth more
     than the better of its parts.
 
-    It is the lesser of the steps v(AB) - v(A) and v(AB) - v(B), and its interval that of `combine_min`. The
-    better part is chosen after the fact, so the estimate leans downwards.
+    It is the lesser of the marginal gains v(AB) - v(A) and v(AB) - v(B), and its interval is that of
+    `combine_min`. The better part is chosen after the fact, so the estimate leans downwards.
 
     Returns:
         contrast (the pair), tested_on, estimate, low, high.
     """
     pairs = list(combinations(players, 2))
-    steps = [
-        {name_subset(pair): {name_subset(pair): 1.0, pair[place]: -1.0} for pair in pairs} for place in (0, 1)
+    gains = [
+        {name_subset(pair): {name_subset(pair): 1.0, pair[index]: -1.0} for pair in pairs} for index in (0, 1)
     ]
     plain, strict = (
-        [contrast_by_category(items, step, level) for step in steps] for level in (LEVEL, STRICT)
+        [contrast_by_category(items, gain, level) for gain in gains] for level in (CONFIDENCE, STRICT)
     )
     least = combine_min(plain, strict)
     return plain[0][["contrast", "tested_on"]].assign(**least)
 
 
 def combine_min(plain: Sequence[Mapping[str, Any]], strict: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return estimate, low and high of the least of several steps, such as those from both parts to a pair.
+    """Return estimate, low and high of the least of several marginal gains, such as those of a pair over its
+    parts.
 
-    The pair is better than both parts only where every step says so, which needs no correction (an
-    intersection-union test; Berger, 1982); it is worse than the better part where any step says so, which
+    The pair is better than both parts only where every gain says so, which needs no correction (an
+    intersection-union test; Berger, 1982); it is worse than the better part where any gain says so, which
     needs Bonferroni's. So `low` comes from intervals at the usual level and `high` from stricter ones, and
-    both together hold the truth at least as often as the usual level says.
+    both together cover the truth at least as often as the usual level says.
 
     Args:
-        plain: estimate, low and high of each step at the usual level, numbers or arrays.
-        strict: the same at the level corrected for the number of steps.
+        plain: estimate, low and high of each gain at the usual level, numbers or arrays.
+        strict: the same at the level corrected for the number of gains.
     """
     ends = {"estimate": plain, "low": plain, "high": strict}
-    return {name: np.min([step[name] for step in steps], axis=0) for name, steps in ends.items()}
+    return {name: np.min([gain[name] for gain in gains], axis=0) for name, gains in ends.items()}
 
 
 def size_table(items: Mapping[int, pd.DataFrame], players: Sequence[str] = SINGLES) -> pd.DataFrame:

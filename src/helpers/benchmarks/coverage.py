@@ -1,4 +1,4 @@
-"""How often intervals hold the truth and tests find what is not there, on simulated lattices."""
+"""How often intervals cover the truth and tests find what is not there, on simulated lattices."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from typing import Any
 import numpy as np
 
 from helpers.analysis.hypotheses import ALPHA
-from helpers.analysis.intervals import LEVEL, Parts, bootstrap_items, pool_variance, t_interval
-from helpers.analysis.sensitivity import pool_parts
+from helpers.analysis.intervals import (
+    CONFIDENCE,
+    VarianceComponents,
+    bootstrap_items,
+    crossed_variance,
+    t_interval,
+)
+from helpers.analysis.sensitivity import pooled_variance
 from helpers.analysis.simulation import CELLS, HEAVY, RIGHT, SKEWED, ZEROS, Scenario, simulate_scores
-from helpers.analysis.stability import draw_means, find_sign, share_best
+from helpers.analysis.stability import draw_means, find_sign, win_probabilities
 from helpers.analysis.statistics import weigh_cells
 from helpers.analysis.transfer import STRICT, combine_min, gain_contrasts, synergy_contrasts
 from helpers.records import BASE
@@ -21,7 +27,7 @@ from helpers.study.cells import PAIRS, SINGLES
 BATCH = 100
 N_LATTICES = {12: 4000, 48: 4000, 200: 500}  # simulated, by items per task
 N_ONE, N_BETTER, N_DRAWN = 2000, 1000, 300  # lattices of the other measures
-SEEDS = (3, 5)
+SEED_COUNTS = (3, 5)
 EFFECTS = dict(zip(CELLS, (0.0, 0.1, 0.04, -0.02, 0.12, 0.03, 0.0), strict=True))
 FAMILY = 1 - ALPHA / len(SINGLES) ** 2  # level at which the first of nine holds after Holm's correction
 N_MEASURED = 6  # training seeds of the models whose spread a run of one seed takes
@@ -73,10 +79,10 @@ def measure_families() -> Measured:
     """Return how often a family of nine contrasts finds something where nothing is, at most: three singles
     over base, or three pairs over the mean of their parts, on three categories of tasks.
     """
-    rows = [describe_errors(scenario, n_seeds) for scenario in list_scenarios() for n_seeds in SEEDS]
+    rows = [describe_errors(scenario, n_seeds) for scenario in list_scenarios() for n_seeds in SEED_COUNTS]
     beyond = [
         describe_errors(Scenario(HEAVY, 12, 2.8), 2),
-        *(describe_errors(Scenario(RIGHT, 12, 2.8, bounded=True), n_seeds) for n_seeds in SEEDS),
+        *(describe_errors(Scenario(RIGHT, 12, 2.8, bounded=True), n_seeds) for n_seeds in SEED_COUNTS),
     ]
     worst = {
         name: max(row[name] for row in rows) for name in ("gains", "synergies", "satterthwaite", "pooled")
@@ -101,8 +107,8 @@ def count_errors(scenario: Scenario, n_seeds: int) -> dict[str, float]:
         "gains": (gain_contrasts(SINGLES), split_own, FAMILY),
         "synergies": (synergy_contrasts(), split_own, FAMILY),
         "satterthwaite": (gain_contrasts(SINGLES), split_satterthwaite, FAMILY),
-        "pooled": (gain_contrasts(SINGLES), pool_parts, FAMILY),
-        "single": (gain_contrasts(SINGLES), split_own, LEVEL),
+        "pooled": (gain_contrasts(SINGLES), pooled_variance, FAMILY),
+        "single": (gain_contrasts(SINGLES), split_own, CONFIDENCE),
     }
     found: dict[str, list[np.ndarray]] = {name: [] for name in ways}
     for stacks, _ in simulate_batches(scenario, n_seeds, n):
@@ -135,32 +141,32 @@ def estimate_contrast(stacks: Stacks, weights: Mapping[str, float]) -> np.ndarra
 
 def split_own(
     stacks: Stacks, cells: tuple[str, ...], weights: Mapping[str, float]
-) -> tuple[np.ndarray, Parts]:
-    """Return variance and parts as every table of the study has them."""
-    return pool_variance(weigh_cells(stacks, weights, cells))
+) -> tuple[np.ndarray, VarianceComponents]:
+    """Return variance and components as every table of the study has them."""
+    return crossed_variance(weigh_cells(stacks, weights, cells))
 
 
 def split_satterthwaite(
     stacks: Stacks, cells: tuple[str, ...], weights: Mapping[str, float]
-) -> tuple[np.ndarray, Parts]:
-    """Return the same variance as one part with Satterthwaite's (1946) degrees of freedom."""
-    variance, parts = split_own(stacks, cells, weights)
-    (of_seeds, n_seeds), (_, n_items) = parts
+) -> tuple[np.ndarray, VarianceComponents]:
+    """Return the same variance as one component with Satterthwaite's (1946) degrees of freedom."""
+    variance, components = split_own(stacks, cells, weights)
+    (of_seeds, seed_df), (_, item_df) = components
     of_items = sum(
         sample.mean(axis=-2).var(axis=-1, ddof=1) / sample.shape[-1]
         for sample in weigh_cells(stacks, weights, cells)
     )
     of_items = of_items / len(stacks) ** 2
-    return variance, [(variance, variance**2 / (of_seeds**2 / n_seeds + of_items**2 / n_items))]
+    return variance, [(variance, variance**2 / (of_seeds**2 / seed_df + of_items**2 / item_df))]
 
 
 def measure_gains() -> Measured:
-    """Return how often the interval of a gain holds the truth with five training seeds, against one."""
+    """Return how often the interval of a gain covers the truth with five training seeds, against one."""
     scenario, truth = Scenario(RIGHT), EFFECTS["qa"] - EFFECTS[BASE]
     shares = {}
-    for n_seeds in (1, *SEEDS):
+    for n_seeds in (1, *SEED_COUNTS):
         missed = [
-            exclude_truth(stacks, {"qa": 1.0, BASE: -1.0}, split_own, LEVEL, truth)
+            exclude_truth(stacks, {"qa": 1.0, BASE: -1.0}, split_own, CONFIDENCE, truth)
             for stacks, _ in simulate_batches(
                 scenario, n_seeds, N_LATTICES[12], effects=list(EFFECTS.values())
             )
@@ -172,7 +178,7 @@ def measure_gains() -> Measured:
 
 
 def measure_one_seed() -> Measured:
-    """Return how often the interval of one training seed holds what this seed would show on all items, at
+    """Return how often the interval of one training seed covers what this seed would show on all items, at
     least; against what all seeds would show on average. It is made for the first and not for the second. More
     says the same of the error of families of nine gains.
     """
@@ -201,7 +207,7 @@ def measure_one_seed() -> Measured:
         )
     worst = {name: min(row[name] for row in rows) for name in ("this_seed", "other_seeds")}
     against = "the truth over all training seeds, which it does not cover"
-    more = {"level": LEVEL, "cases": rows}
+    more = {"level": CONFIDENCE, "cases": rows}
     return "coverage_one_seed", "share", worst["this_seed"], worst["other_seeds"], against, N_ONE, more
 
 
@@ -230,7 +236,7 @@ def count_spread_errors(scenario: Scenario) -> dict[str, Any]:
         def split(stacks: Stacks, cells: tuple[str, ...], weights: Mapping[str, float]) -> Any:
             squares = np.array([weights.get(cell, 0.0) ** 2 for cell in cells])
             deviation = np.mean(np.tensordot(squares, variances, axes=1) ** 0.5, axis=0)  # noqa: B023
-            return pool_variance(weigh_cells(stacks, weights, cells), (deviation**2, N_MEASURED - 1))
+            return crossed_variance(weigh_cells(stacks, weights, cells), (deviation**2, N_MEASURED - 1))
 
         ways = [(name, contrasts, split) for name, contrasts in families.items()]
         for name, contrasts, way in [*ways, ("without", families["gains"], split_own)]:
@@ -263,13 +269,13 @@ def bootstrap_gains(stacks: Stacks) -> np.ndarray:
 
 
 def measure_better() -> Measured:
-    """Return how often the interval of a pair over the better of its parts holds the truth, at least; against
-    the interval of the step from the part that looks better.
+    """Return how often the interval of a pair over the better of its parts covers the truth, at least;
+    against the interval of the step from the part that looks better.
     """
     rows = []
     for name, effects in {"equal parts": dict.fromkeys(CELLS, 0.0), "unequal parts": EFFECTS}.items():
         for scenario, n_seeds in product(
-            (Scenario(RIGHT), Scenario(HEAVY, 48), Scenario(HEAVY, 48, 2.8)), SEEDS
+            (Scenario(RIGHT), Scenario(HEAVY, 48), Scenario(HEAVY, 48, 2.8)), SEED_COUNTS
         ):
             ours, naive = zip(*cover_better(scenario, n_seeds, effects), strict=True)
             row = {"case": scenario.name, "effects": name, "n_seeds": n_seeds}
@@ -278,21 +284,21 @@ def measure_better() -> Measured:
             )
     worst = {name: min(row[name] for row in rows) for name in ("ours", "naive")}
     against = "the interval of the step from the part that looks better"
-    more = {"level": LEVEL, "cases": rows}
+    more = {"level": CONFIDENCE, "cases": rows}
     return "coverage_better", "share", worst["ours"], worst["naive"], against, N_BETTER, more
 
 
 def cover_better(
     scenario: Scenario, n_seeds: int, effects: Mapping[str, float]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield for batches of lattices whether the interval of `transfer.best_part_table` holds the truth, and
+    """Yield for batches of lattices whether the interval of `transfer.best_part_table` covers the truth, and
     whether a naive one does.
     """
     pair, parts = PAIRS[0], SINGLES[:2]
     truth = effects[pair] - max(effects[part] for part in parts)
     for stacks, _ in simulate_batches(scenario, n_seeds, N_BETTER, effects=list(effects.values())):
         plain, strict = (
-            [reach_step(stacks, pair, part, level) for part in parts] for level in (LEVEL, STRICT)
+            [marginal_gain(stacks, pair, part, level) for part in parts] for level in (CONFIDENCE, STRICT)
         )
         found = combine_min(plain, strict)
         first = plain[0]["estimate"] < plain[1]["estimate"]
@@ -300,7 +306,7 @@ def cover_better(
         yield tuple((ends["low"] <= truth) & (truth <= ends["high"]) for ends in (found, naive))
 
 
-def reach_step(stacks: Stacks, pair: str, part: str, level: float) -> dict[str, np.ndarray]:
+def marginal_gain(stacks: Stacks, pair: str, part: str, level: float) -> dict[str, np.ndarray]:
     """Return estimate, low and high of a pair minus one of its parts."""
     weights = {pair: 1.0, part: -1.0}
     estimate = estimate_contrast(stacks, weights)
@@ -313,16 +319,16 @@ def measure_shares() -> Measured:
     often all seeds agree on a sign. Also how often one of three equal cells wins in at least 95 % of draws.
     """
     rows = []
-    for scenario, n_seeds in product((Scenario(ZEROS), Scenario(HEAVY, 12, 2.8)), SEEDS):
+    for scenario, n_seeds in product((Scenario(ZEROS), Scenario(HEAVY, 12, 2.8)), SEED_COUNTS):
         signs, agreed, winners = [], [], []
         for stacks, _ in simulate_batches(scenario, n_seeds, N_DRAWN):
             for number in range(len(next(iter(stacks.values()))[0])):
                 cells = [stack[: len(SINGLES) + 1, number, 0] for stack in stacks.values()]
                 draws, by_seed = draw_means(cells), np.mean([stack.mean(axis=2) for stack in cells], axis=0)
                 gain, by_draw = find_sign(by_seed[1] - by_seed[0]), find_sign(draws[:, 1] - draws[:, 0])
-                signs.append(max((by_draw > 0).mean(), (by_draw < 0).mean()) >= (1 + LEVEL) / 2)
+                signs.append(max((by_draw > 0).mean(), (by_draw < 0).mean()) >= (1 + CONFIDENCE) / 2)
                 agreed.append(abs(gain.sum()) == n_seeds)
-                winners.append(share_best(draws[:, 1:]).max() >= LEVEL)
+                winners.append(win_probabilities(draws[:, 1:]).max() >= CONFIDENCE)
         shares = {"signs": signs, "seeds_agree": agreed, "winners": winners}
         row = {"case": scenario.name, "n_seeds": n_seeds}
         rows.append(row | {name: round(float(np.mean(hits)), 4) for name, hits in shares.items()})

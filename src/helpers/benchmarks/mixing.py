@@ -12,7 +12,7 @@ N_ALONE = 20  # fits one after the other, as many as show their pace
 def measure_mixing() -> Iterator[tuple[str, str, float, float, str, int]]:
     """Yield the rows of the benchmark as `run.describe` takes them: seconds for 2,000 draws of a law of three
     categories against scipy's fits one after the other (n is the number of fits), then shares of simulated
-    studies whose interval holds the truth, against the nominal share.
+    studies whose interval covers the truth, against the nominal share.
     """
     from helpers.analysis.mixing.fit_intervals import N_DRAWS, draw_losses, fit_losses
     from helpers.analysis.mixing.fitting import fit_law

@@ -140,14 +140,14 @@ def list_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def choose_reference_losses(cells: Sequence[str]) -> pd.DataFrame:
-    """Return the endpoint of some cells of the reference run on held-out rows."""
+    """Return the endpoint of some cells of the reference run by loss on held-out rows."""
     return comparison.choose_reference_items(comparison.read_reference_losses(), cells)
 
 
 @cache
 def predict_mixtures() -> dict[str, pd.DataFrame]:
-    """Return the tables of the figures of the mixture law: of the reference run's lattice, the law with the
-    least error on mixtures left out.
+    """Return the tables of the figures of the mixture law: of the lattice of the reference run by loss, the
+    law with the least error on mixtures left out.
     """
     tables = comparison.read_reference_losses()
     losses = forecast.read_lattice(tables)

@@ -162,7 +162,10 @@ def _draw_forest(table: pd.DataFrame, ax: Axes, title: str, stressed: str = "") 
         for height, row in enumerate(rows.itertuples()):
             _draw_mark(panel, row, height, colors[category], row.own)
             numbers = write_interval(row.estimate, row.low, row.high, "+", 3)
-            style = {"weight": "bold" if row.own else "normal", "color": GREY if _holds_zero(row) else BLACK}
+            style = {
+                "weight": "bold" if row.own else "normal",
+                "color": GREY if _contains_zero(row) else BLACK,
+            }
             panel.text(1.02, height, numbers, transform=panel.get_yaxis_transform(), va="center", **style)
         label_rows(panel, list(rows["label"]))
         panel.set_ylim(len(rows) - 0.5, -0.5)
@@ -185,8 +188,8 @@ def _split_categories(table: pd.DataFrame, ax: Axes, row: str) -> list[tuple[tup
 
 
 def _draw_mark(panel: Axes, row: tuple, height: float, color: str, own: bool) -> None:
-    ringed = getattr(row, "p_holm", 1.0) < ALPHA and not _holds_zero(row)
-    alpha = PALE_SHARE if _holds_zero(row) else 1.0
+    ringed = getattr(row, "p_holm", 1.0) < ALPHA and not _contains_zero(row)
+    alpha = PALE_SHARE if _contains_zero(row) else 1.0
     panel.plot([row.low, row.high], [height, height], color=color, alpha=alpha, linewidth=1.5)
     style = {"marker": "D" if own else "o", "markersize": 6, "color": color, "alpha": alpha}
     panel.plot(row.estimate, height, **style)
@@ -194,7 +197,7 @@ def _draw_mark(panel: Axes, row: tuple, height: float, color: str, own: bool) ->
         panel.plot(row.estimate, height, marker="o", markersize=11, color=BLACK, fillstyle="none")
 
 
-def _holds_zero(row: tuple) -> bool:
+def _contains_zero(row: tuple) -> bool:
     return row.low <= 0 <= row.high
 
 
@@ -207,7 +210,7 @@ def _finish_panels(ax: Axes, table: pd.DataFrame, title: str, handles: list[Line
     plain = {"color": GREY, "linestyle": "none", "markersize": 6}
     if stressed:
         handles.append(Line2D([], [], marker="D", label=stressed, **plain))
-    if any(map(_holds_zero, table.itertuples())):
+    if any(map(_contains_zero, table.itertuples())):
         handles.append(
             Line2D([], [], marker="o", alpha=PALE_SHARE, label="pale: interval includes zero", **plain)
         )

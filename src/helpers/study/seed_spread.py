@@ -35,8 +35,8 @@ def read_measured_seeds(study: Study, endpoint: str, n_rows: int) -> pd.DataFram
 
 def add_spread(items: pd.DataFrame, measured: pd.DataFrame | None) -> pd.DataFrame:
     """Return items of one training seed with `seed_variance`, how far seeds move the cell's mean on the task
-    (variance, squared units of the score), and `seed_freedom`, its degrees of freedom: what
-    `statistics.weigh_spread` takes for the seeds' part of an interval.
+    (variance, squared units of the score), and `seed_df`, its degrees of freedom: what
+    `statistics.weigh_spread` takes for the seed component of an interval.
 
     A cell that was not measured takes the largest variance of those that were. The variance is one of means
     over items, and holds the noise of the items of each seed as well, so intervals are rather too wide.
@@ -53,4 +53,4 @@ def add_spread(items: pd.DataFrame, measured: pd.DataFrame | None) -> pd.DataFra
     largest = items["task"].map(variances.groupby("task").max())
     own = variances.reindex(list(zip(items["task"], items["cell"], strict=True)))
     own = own.set_axis(items.index).fillna(largest).where(items["cell"] != BASE, 0.0)
-    return items.assign(seed_variance=own, seed_freedom=measured["seed"].nunique() - 1)
+    return items.assign(seed_variance=own, seed_df=measured["seed"].nunique() - 1)

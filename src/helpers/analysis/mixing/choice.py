@@ -18,7 +18,7 @@ from helpers.study.cells import round_shares
 if TYPE_CHECKING:
     import pandas as pd
 
-LEVEL = 0.95
+CONFIDENCE = 0.95
 MEAN, WORST = "mean", "worst"
 EQUAL, NATURAL = "equal parts", "natural shares"
 MAX_MIXTURES = 4000
@@ -51,7 +51,7 @@ def worth_table(fits: Mapping[str, Fit], categories: Sequence[str]) -> pd.DataFr
 
 
 def _limit(draws: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     return low, high
 
 
@@ -206,7 +206,7 @@ def _reach(losses: np.ndarray, draws: np.ndarray, place: int) -> np.ndarray:
     if not moves.any():
         return np.zeros_like(errors)
     deviations = np.abs((drawn - (losses - losses[place]))[:, moves]) / errors[moves]
-    return np.quantile(deviations.max(axis=1), LEVEL) * errors
+    return np.quantile(deviations.max(axis=1), CONFIDENCE) * errors
 
 
 def _compare(losses: np.ndarray, draws: np.ndarray, place: int, best: int) -> dict[str, float]:

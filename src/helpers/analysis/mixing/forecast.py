@@ -22,7 +22,7 @@ from helpers.analysis.mixing.fit_intervals import Fit, split_noise
 from helpers.analysis.mixing.judgement import predict_cells
 from helpers.analysis.mixing.laws import LAWS
 from helpers.analysis.mixing.losses import Losses, build_loss_arrays
-from helpers.analysis.statistics import LEVEL, contrast
+from helpers.analysis.statistics import CONFIDENCE, contrast
 from helpers.study.cells import (
     LATTICE,
     SINGLES,
@@ -160,7 +160,7 @@ def check_forecast(tables: LossTables, fits: Mapping[str, Fit], found: Recommend
     counts = np.array([list(rows.values()) for rows in rivals.values()], dtype=float)
     expected = combine_targets(np.stack([fit.predict(counts) for fit in fits.values()]), MEAN)
     drawn = combine_targets(np.stack([fit.predict_draws(counts) for fit in fits.values()]), MEAN)
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     cells = {name: name_rows(rows) for name, rows in rivals.items()}
     items = collect_measured(tables, cells.values())
     table = pd.DataFrame(

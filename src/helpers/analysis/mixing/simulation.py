@@ -115,7 +115,7 @@ def simulate_losses(
 
 
 def measure_law_coverage(n_simulations: int, n_draws: int = 400, n_seeds: int = 3) -> dict[str, float]:
-    """Return the share of simulations whose interval holds the truth, of the worths of rows and of the loss
+    """Return the share of simulations whose interval covers the truth, of the worths of rows and of the loss
     of a mixture that no cell had; and how often a mixture seems better than equal parts where none is.
     """
     truth = {target: true_parameters(target) for target in SINGLES}

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MODEL = "LLaMA 2 7B"  # the only model of the figures and of Table 4
-AGREES, SPREAD, DIFFERS = "agrees", "within ±", "differs"
+AGREES, WITHIN, DIFFERS = "agrees", "within ±", "differs"
 SLACK = 1e-9  # decimal fractions are not exact in binary
 
 
-def judge_difference(difference: float, tolerance: float, plus_minus: float = 0) -> str:
+def difference_verdict(difference: float, tolerance: float, plus_minus: float = 0) -> str:
     """Return whether two numbers agree within rounding and reading, or at least within the printed ±, or
     differ.
     """
     if abs(difference) <= tolerance + SLACK:
         return AGREES
-    return SPREAD if abs(difference) <= tolerance + plus_minus + SLACK else DIFFERS
+    return WITHIN if abs(difference) <= tolerance + plus_minus + SLACK else DIFFERS
 
 
 def find_scores(name: str) -> pd.Series:
@@ -62,7 +62,7 @@ def compare_numbers(
     both = both.loc[[key for key in first.index if key in both.index]]
     both["difference"] = both["second"] - both["first"]
     verdicts = [
-        judge_difference(row.difference, row.tolerance, 0 if pd.isna(row.spread) else row.spread)
+        difference_verdict(row.difference, row.tolerance, 0 if pd.isna(row.spread) else row.spread)
         for row in both.itertuples()
     ]
     where = [", ".join(key) if isinstance(key, tuple) else key for key in both.index]
@@ -71,7 +71,7 @@ def compare_numbers(
     ].reset_index(drop=True)
 
 
-def find_spreads() -> pd.Series:
+def find_plus_minus() -> pd.Series:
     """Return the printed ± of the main scores of LLaMA 2 7B, by task and cell; the mean of GPT-4's scores has
     none.
     """
@@ -87,7 +87,7 @@ def compare_tables_with_figure() -> pd.DataFrame:
     import pandas as pd
 
     printed = pd.concat([find_scores(name) for name in ("table1", "table2", "table3")])
-    return compare_numbers(printed, find_scores("figure2"), reading_error() + PRINT_ERROR, find_spreads())
+    return compare_numbers(printed, find_scores("figure2"), reading_error() + PRINT_ERROR, find_plus_minus())
 
 
 def compare_figures() -> pd.DataFrame:
@@ -203,7 +203,7 @@ def count_verdicts(checks: pd.DataFrame) -> pd.DataFrame:
         checks.groupby("check", sort=False)["verdict"]
         .value_counts()
         .unstack(fill_value=0)
-        .reindex(columns=[AGREES, SPREAD, DIFFERS], fill_value=0)
+        .reindex(columns=[AGREES, WITHIN, DIFFERS], fill_value=0)
     )
     return counts.loc[list(dict.fromkeys(checks["check"]))].reset_index()
 

@@ -122,7 +122,7 @@ def bound_error(average: Callable[[pd.DataFrame], float], pairs: pd.DataFrame) -
     return max(abs(end - average(pairs)) for end in ends)
 
 
-def judge_claim(difference: float, rounding: float, error: float, is_figure: bool) -> str:
+def claim_verdict(difference: float, rounding: float, error: float, is_figure: bool) -> str:
     """Return the verdict on a recomputed claim.
 
     Args:
@@ -191,7 +191,7 @@ def _weigh(
     value: float, pairs: pd.DataFrame, average: Callable[[pd.DataFrame], float], fact: pd.Series
 ) -> dict[str, float | str]:
     error, difference = bound_error(average, pairs), value - fact["value"]
-    verdict = judge_claim(
+    verdict = claim_verdict(
         difference, fact["rounding"], error, is_figure=pairs["source"].iloc[0].startswith("Figure")
     )
     return {
@@ -210,7 +210,7 @@ def list_all_ways() -> pd.DataFrame:
     return pd.concat([list_ways(claim) for claim in SCOPES], ignore_index=True)
 
 
-def judge_ways(ways: pd.DataFrame) -> str:
+def overall_verdict(ways: pd.DataFrame) -> str:
     """Return the verdict on one claim from all of its ways: reproduced if a mean over several models gives
     it, for single models only, or not found.
     """
@@ -234,7 +234,7 @@ def summarize_ways(ways: pd.DataFrame) -> pd.DataFrame:
             {
                 "claim": claim,
                 "claimed": first["claimed"],
-                "verdict": judge_ways(group),
+                "verdict": overall_verdict(group),
                 "all_models": first["value"],
                 "closest": closest["value"],
                 "ways": len(group),

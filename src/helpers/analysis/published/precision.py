@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.analysis.hypotheses import ALPHA, POWER, correct_holm
-from helpers.analysis.intervals import LEVEL
+from helpers.analysis.intervals import CONFIDENCE
 from helpers.analysis.published.tables import (
     PRINT_ERROR,
     SOURCES,
@@ -109,7 +109,7 @@ def critical_t(n_runs: int) -> float:
     """Return the factor between a standard error and half a 95 % interval of a mean of so many runs."""
     from scipy.stats import t
 
-    return float(t.ppf((1 + LEVEL) / 2, n_runs - 1))
+    return float(t.ppf((1 + CONFIDENCE) / 2, n_runs - 1))
 
 
 READINGS: dict[str, Callable[[float, int], float]] = {
