@@ -9,8 +9,8 @@ import pytest
 from helpers.analysis.comparison import MIXTURE, count_reference_rows, reference_sizes
 from helpers.analysis.mixing import forecast
 from helpers.analysis.mixing.choice import EQUAL, NATURAL
+from helpers.analysis.mixing.cross_validation import average_errors, cross_validate_laws
 from helpers.analysis.mixing.fit_intervals import fit_losses
-from helpers.analysis.mixing.judgement import judge_laws, leave_out
 from helpers.analysis.mixing.laws import build_law
 from helpers.analysis.mixing.simulation import design_cells, true_parameters
 from helpers.study.cells import BASE, LATTICE, SINGLES, count_categories
@@ -59,7 +59,7 @@ def found():
 
 
 def name_best(found):
-    return forecast.name_rows(found[1].rows)
+    return forecast.mixture_name(found[1].rows)
 
 
 def test_the_lattice_is_read_without_what_was_tuned_later():
@@ -77,7 +77,7 @@ def test_cells_beside_the_lattice_are_predicted_under_their_own_seeds():
     ours = table[table["law"] == "effective"]
     assert ours.groupby("kind")["n_seeds"].agg(set).to_dict() == {"mixture": {1}, "size": {2}}
     assert ours.loc[ours["kind"] == "mixture", "error"].max() < 2  # over ten without the seed's own lattice
-    mean = judge_laws(table).query("category == 'all'").set_index(["law", "kind"])["error"]
+    mean = average_errors(table).query("category == 'all'").set_index(["law", "kind"])["error"]
     assert mean["effective", "mixture"] < mean["null", "mixture"]
     assert mean["effective", "size"] < mean["null", "size"]
 
@@ -158,8 +158,8 @@ def test_all_models_are_fitted_together_whatever_seeds_they_have():
     losses = forecast.read_all(tables)
     assert losses.n_seeds[losses.counts.sum(axis=1) == 75].tolist() == [3] * 4
     assert losses.n_seeds[losses.counts.sum(axis=1) == 300].tolist() == [1] * 4
-    judged = judge_laws(leave_out(losses, ["effective", "null"])).query("category == 'all'")
-    errors = judged.set_index(["law", "kind"])["error"]
+    law_errors = average_errors(cross_validate_laws(losses, ["effective", "null"])).query("category == 'all'")
+    errors = law_errors.set_index(["law", "kind"])["error"]
     assert errors["effective", "size"] < 0.5 < errors["null", "size"]
     fits = fit_losses(losses, "effective", 50)
     few, many = (forecast.recommend_mixture(tables, fits, n_rows=n) for n in (150, 600))

@@ -1,13 +1,18 @@
-"""Laws of the loss by mixture, on lattices whose law is known: fits, intervals, judgement, recommendation."""
+"""Laws of the loss by mixture, on lattices whose law is known: fits, intervals, cross-validation, choice."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from helpers.analysis.mixing.choice import check_target, list_mixtures, recommend, worth_table
+from helpers.analysis.mixing.cross_validation import (
+    average_errors,
+    choose_law,
+    cross_validate_laws,
+    tabulate_predictions,
+)
 from helpers.analysis.mixing.fit_intervals import fit_losses, split_noise
 from helpers.analysis.mixing.fitting import fit_law, refit_law
-from helpers.analysis.mixing.judgement import choose_law, judge_laws, leave_out, tabulate_predictions
 from helpers.analysis.mixing.laws import LAWS, build_law
 from helpers.analysis.mixing.losses import build_loss_arrays
 from helpers.analysis.mixing.simulation import (
@@ -27,7 +32,7 @@ from helpers.study.cells import SINGLES, round_shares
 CELLS = design_cells()
 TRUTHS = {
     "effective": {target: true_parameters(target) for target in SINGLES},
-    "transfer": {target: np.array([*true_parameters(target), 0.6, 0.6]) for target in SINGLES},
+    "effective-exponents": {target: np.array([*true_parameters(target), 0.6, 0.6]) for target in SINGLES},
     "exponential": {
         "qa": np.array([0.8, 0.3, 0.15, -0.5, 0.1, 0.2]),
         "ie": np.array([0.8, 0.3, 0.15, 0.1, -0.6, 0.3]),
@@ -68,7 +73,7 @@ def test_a_law_is_found_again_from_losses_without_noise(law):
             np.testing.assert_allclose(found, TRUTHS[law][target], rtol=0.02, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["transfer", "exponential", "log-linear"])
+@pytest.mark.parametrize("name", ["effective-exponents", "exponential", "log-linear"])
 def test_thousands_of_refits_at_once_end_where_scipy_ends(name):
     losses = simulate()
     law = build_law(name, SINGLES, "qa", losses.counts)
@@ -102,9 +107,11 @@ def test_intervals_hold_the_truth_and_no_mixture_is_praised_where_all_are_alike(
 
 @pytest.mark.parametrize("law", TRUTHS)
 def test_the_law_by_which_the_cells_lose_wins_on_what_was_left_out(law):
-    judged = judge_laws(leave_out(simulate(law), dict.fromkeys(["effective", "exponential", "null", law])))
-    errors = judged[judged["category"] == "all"].set_index(["kind", "law"])["error"]
-    assert choose_law(judged) == law
+    law_errors = average_errors(
+        cross_validate_laws(simulate(law), dict.fromkeys(["effective", "exponential", "null", law]))
+    )
+    errors = law_errors[law_errors["category"] == "all"].set_index(["kind", "law"])["error"]
+    assert choose_law(law_errors) == law
     assert errors["mixture", law] < 0.4 < errors["mixture", "null"]
     assert errors["size", law] == errors["size"].min()
 
@@ -113,7 +120,7 @@ def test_what_is_left_out_is_predicted_without_it():
     table = simulate_losses("effective", TRUTHS["effective"], 1, 0, 0.0)
     odd = (table["n_qa"] == 200) & (table["n_ie"] == 100)
     table.loc[odd, "loss"] += 1
-    left_out = leave_out(build_loss_arrays(table), ["effective"]).query("kind == 'mixture'")
+    left_out = cross_validate_laws(build_loss_arrays(table), ["effective"]).query("kind == 'mixture'")
     wrong = (left_out["n_qa"] == 200) & (left_out["n_ie"] == 100)
     assert (left_out.loc[wrong, "observed"] - left_out.loc[wrong, "predicted"]).to_numpy() == pytest.approx(
         [1, 1, 1], abs=1e-3
@@ -123,7 +130,7 @@ def test_what_is_left_out_is_predicted_without_it():
 def test_predictions_stand_beside_what_was_observed():
     losses = simulate(n_seeds=1)
     table = tabulate_predictions(
-        losses, fit_losses(losses, "null", 0), leave_out(losses, ["null", "log-linear"])
+        losses, fit_losses(losses, "null", 0), cross_validate_laws(losses, ["null", "log-linear"])
     )
     assert table["kind"].value_counts().to_dict() == {"size": 81, "fitted": 84, "mixture": 45}
     assert not table.isna().any(axis=None)
@@ -147,7 +154,7 @@ def test_a_mixture_is_recommended_that_is_best_under_the_true_law():
     assert found.low < own < found.high
     assert {"qa", "ie", "gen"} <= set(found.beats)
     assert not found.extrapolates
-    assert found.mixtures["tied"].mean() < 0.2
+    assert found.mixtures["indistinguishable"].mean() < 0.2
     for name in SINGLES:
         low, high = found.shares[name]
         assert low <= found.rows[name] / 600 <= high
@@ -177,7 +184,7 @@ def test_cells_that_differ_by_noise_alone_are_not_told_apart():
     for law in ("effective", "null"):
         found = recommend(fit_losses(losses, law, 200), SINGLES, 300)
         assert found.beats == []
-        assert found.mixtures["tied"].mean() > 0.5
+        assert found.mixtures["indistinguishable"].mean() > 0.5
 
 
 def test_mixtures_cover_the_simplex_and_many_categories_stay_few():
@@ -193,11 +200,11 @@ def test_noise_is_split_into_seeds_and_the_remainder():
         table["n_qa"] + table["n_ie"] > 0
     )
     kept = table[(table["n_qa"] + table["n_ie"] > 0) | (table["n_gen"] == 0)]
-    effects, remainders, freedom = split_noise(build_loss_arrays(kept))
+    effects, remainders, df = split_noise(build_loss_arrays(kept))
     np.testing.assert_allclose(effects[0], [-0.2, -0.1, 0, 0.1, 0.2], atol=1e-9)
     np.testing.assert_allclose(remainders, 0, atol=1e-9)
     n_cells = len(kept.drop_duplicates(["n_qa", "n_ie", "n_gen"])) - 1
-    assert freedom == (n_cells - 1) * 4
+    assert df == (n_cells - 1) * 4
 
 
 def test_held_out_rows_drawn_anew_widen_the_interval():
@@ -244,7 +251,7 @@ def test_too_few_cells_and_a_missing_category_are_refused():
         build_loss_arrays(table.iloc[1:])
     alone = table[(table[["n_qa", "n_ie", "n_gen"]] > 0).sum(axis=1) < 2]
     with pytest.raises(StudyError, match="No mixture can be left out"):
-        leave_out(build_loss_arrays(alone), ["null"])
+        cross_validate_laws(build_loss_arrays(alone), ["null"])
 
 
 def test_simulated_items_differ_from_their_truth_by_noise_alone():

@@ -83,7 +83,8 @@ def make_tables():
     similar = np.triu(random.uniform(0.05, 0.5, (80, 80)), 1)
     grid = np.array([(i, j, 12 - i - j) for i in range(13) for j in range(13 - i)]) / 12
     triangle = pd.DataFrame(grid, columns=["share_qa", "share_ie", "share_gen"]).assign(
-        loss=lambda t: 1.2 + (t.share_qa - 0.4) ** 2 + 0.5 * t.share_ie**2, tied=lambda t: t.loss < 1.23
+        loss=lambda t: 1.2 + (t.share_qa - 0.4) ** 2 + 0.5 * t.share_ie**2,
+        indistinguishable=lambda t: t.loss < 1.23,
     )
     predictions = pd.DataFrame(
         [

@@ -21,7 +21,7 @@ def test_the_triangle_marks_the_mixture_of_least_loss_and_its_ties(ax):
     shares = list_mixtures(3)
     table = pd.DataFrame(shares, columns=["share_qa", "share_heart", "share_gen"])
     table["loss"] = (shares[:, 0] - 0.5) ** 2 + (shares[:, 1] - 0.5) ** 2
-    panel = plot_triangle(table.assign(tied=table["loss"] < 0.01), ax)
+    panel = plot_triangle(table.assign(indistinguishable=table["loss"] < 0.01), ax)
     panel.figure.canvas.draw()
     ties, star = panel.collections[-2:]
     assert len(ties.get_offsets()) == (table["loss"] < 0.01).sum()

@@ -1,4 +1,4 @@
-"""The mixture law measured: how fast it is fitted to thousands of draws, and how often its intervals hold."""
+"""The mixture law measured: the speed of fits to thousands of draws, and the coverage of its intervals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def measure_mixing() -> Iterator[tuple[str, str, float, float, str, int]]:
         simulate_losses("effective", {name: true_parameters(name) for name in SINGLES}, 3, 0)
     )
     started = time.perf_counter()
-    fits = fit_losses(losses, "transfer")
+    fits = fit_losses(losses, "effective-exponents")
     ours = time.perf_counter() - started
     fit = fits[SINGLES[0]]
     drawn, _ = draw_losses(losses, losses.means, len(fit.parameters), N_ALONE, 0)
@@ -33,8 +33,8 @@ def measure_mixing() -> Iterator[tuple[str, str, float, float, str, int]]:
         fit_law(fit.law, own, losses.n_seeds)
     alone = (time.perf_counter() - started) / N_ALONE * N_DRAWS * len(SINGLES)
     yield "mixture_draws", "s", ours, alone, "scipy from several starts, draw by draw", N_DRAWS * len(SINGLES)
-    held = measure_law_coverage(N_SIMULATIONS)
+    covered = measure_law_coverage(N_SIMULATIONS)
     for name in ("worths", "losses"):
-        yield f"coverage_mixture_{name}", "share", held[name], 0.95, "the nominal share", N_SIMULATIONS
-    alarms = held["false_alarms"]
+        yield f"coverage_mixture_{name}", "share", covered[name], 0.95, "the nominal share", N_SIMULATIONS
+    alarms = covered["false_alarms"]
     yield "false_alarms_mixture", "share", alarms, 0.05, "the nominal share", N_SIMULATIONS

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from helpers.analysis import comparison
-from helpers.analysis.mixing import fit_intervals, forecast, judgement
+from helpers.analysis.mixing import cross_validation, fit_intervals, forecast
 from helpers.analysis.signal_noise import signal_table
 from helpers.analysis.transfer import transfer_table
 from helpers.figures.style import CATEGORY_NAMES, name_cell
@@ -151,13 +151,13 @@ def predict_mixtures() -> dict[str, pd.DataFrame]:
     """
     tables = comparison.read_reference_losses()
     losses = forecast.read_lattice(tables)
-    left_out = judgement.leave_out(losses)
-    law = judgement.choose_law(judgement.judge_laws(left_out))
+    left_out = cross_validation.cross_validate_laws(losses)
+    law = cross_validation.choose_law(cross_validation.average_errors(left_out))
     fits = fit_intervals.fit_losses(losses, law)
     found = forecast.recommend_mixture(tables, fits)
     unseen = pd.concat([left_out, forecast.predict_later(tables, [law])], ignore_index=True)
     return {
-        "mixture_predictions": judgement.tabulate_predictions(losses, fits, unseen),
+        "mixture_predictions": cross_validation.tabulate_predictions(losses, fits, unseen),
         "mixture_triangle": found.mixtures,
         "mixture_forecast": forecast.check_forecast(tables, fits, found),
     }

@@ -49,13 +49,13 @@ def recommend_mixture(
     stopped.
     """
     from helpers.analysis.mixing.choice import check_target, list_candidates
-    from helpers.study.mixing import SMALL_SHARE, estimate_cost, plan_mixtures, run_mixtures
+    from helpers.study.mixing import SMALL_CELL_DIVISOR, estimate_cost, plan_mixtures, run_mixtures
     from helpers.synthesis.public import PUBLIC
 
     with plain_errors():
         named = instructions if instructions == PUBLIC else Path(instructions).resolve()
         study = load_study(profile, [*(parameter or []), f"instructions={named}"])
-        mixtures = plan_mixtures(study, cell_rows or max(2, rows // SMALL_SHARE), n_seeds)
+        mixtures = plan_mixtures(study, cell_rows or max(2, rows // SMALL_CELL_DIVISOR), n_seeds)
         check_target(target, mixtures.study.grid.players)
         list_candidates(list(mixtures.available), rows, mixtures.available, from_file)
         with report_progress("cost"):
@@ -87,20 +87,20 @@ def explain_cost(cost: Cost, n_cells: int) -> str:
 def choose(
     table: pd.DataFrame, rows: int, target: str, available: dict[str, int], from_file: bool
 ) -> dict[str, pd.DataFrame]:
-    """Judge the laws, print what the best of them recommends, and return the tables by name."""
+    """Cross-validate the laws, print what the best of them recommends, and return the tables by name."""
     from helpers.analysis.mixing.choice import recommend, worth_table
+    from helpers.analysis.mixing.cross_validation import average_errors, choose_law, cross_validate_laws
     from helpers.analysis.mixing.fit_intervals import fit_losses
-    from helpers.analysis.mixing.judgement import choose_law, judge_laws, leave_out
     from helpers.analysis.mixing.losses import build_loss_arrays
 
     losses = build_loss_arrays(table)
-    left_out = leave_out(losses)
-    judged = judge_laws(left_out)
-    law = choose_law(judged)
+    left_out = cross_validate_laws(losses)
+    law_errors = average_errors(left_out)
+    law = choose_law(law_errors)
     fits = fit_losses(losses, law)
     found = recommend(fits, losses.categories, rows, target, available, from_file)
     worths = worth_table(fits, losses.categories)
-    errors = judged[(judged["kind"] == "mixture") & (judged["category"] == "all")]
+    errors = law_errors[(law_errors["kind"] == "mixture") & (law_errors["category"] == "all")]
     typer.echo("\nError on mixtures left out (% of the loss): ", nl=False)
     typer.echo(", ".join(f"{row.law} {row.error:.2f}" for row in errors.itertuples()))
     typer.echo(describe_recommendation(found, rows))
@@ -134,7 +134,8 @@ def describe_recommendation(found: Recommendation, rows: int) -> str:
     shares = ", ".join(f"{name} {low:.0%} to {high:.0%}" for name, (low, high) in found.shares.items())
     lines.append(f"The best shares over the draws: {shares}.")
     lines.append(
-        f"{found.mixtures['tied'].mean():.0%} of all mixtures may be as good, for all that the data say."
+        f"{found.mixtures['indistinguishable'].mean():.0%} of all mixtures may be as good, for all that the "
+        "data say."
     )
     if found.extrapolates:
         lines.append(f"No cell had {rows:,} rows: the law reaches beyond what it was fitted to.")

@@ -69,8 +69,8 @@ def plot_triangle(table: pd.DataFrame, ax: Axes) -> Axes:
         plot_triangle(pd.read_csv("book/figures/mixture_triangle.csv"), ax)
 
     Args:
-        table: share_* (0..1, three columns), loss (nats per token), tied (whether it may be as good as the
-            recommended one); the mixture of least loss is the recommended one.
+        table: share_* (0..1, three columns), loss (nats per token), indistinguishable (whether it may be as
+            good as the recommended one); the mixture of least loss is the recommended one.
         ax: where to draw; a ternary plot takes its place.
 
     Returns:
@@ -84,8 +84,8 @@ def plot_triangle(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.set_axis_off()
     panel = ax.figure.add_subplot(ax.get_subplotspec(), projection="ternary")
     filled = panel.tricontourf(*shares, table["loss"].to_numpy(), levels=CONTOURS, cmap="viridis")
-    tied = table["tied"].to_numpy(bool)
-    panel.scatter(*(share[tied] for share in shares), s=5, color="white", label="may be as good")
+    indistinguishable = table["indistinguishable"].to_numpy(bool)
+    panel.scatter(*(share[indistinguishable] for share in shares), s=5, color="white", label="may be as good")
     best = int(np.argmin(table["loss"].to_numpy()))
     star = {"marker": "*", "color": "white", "edgecolor": "black", "s": 220, "zorder": 5, "clip_on": False}
     panel.scatter(*(share[[best]] for share in shares), label="recommended", **star)

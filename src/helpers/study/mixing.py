@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
     from helpers.study.study import Study
 
-LARGE = 3  # the larger cells have so many times the rows of the small ones
+LARGE_CELL_FACTOR = 3  # the larger cells have so many times the rows of the small ones
 FEWEST_HELD_OUT = 2  # of a category
 PACE_ROWS = 8
-SMALL_SHARE = 10  # a small cell has a tenth of the rows to spend, unless told otherwise
+SMALL_CELL_DIVISOR = 10  # a small cell has a tenth of the rows to spend, unless told otherwise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,13 +134,17 @@ def design_cells(available: Mapping[str, int], cell_rows: int) -> list[str]:
         equal,
         *(equal | {name: 2 * (len(names) - 1)} for name in names),
     ]
-    cells = [spread_rows(shape, cell_rows) for shape in shapes]
-    cells += [spread_rows({name: 1}, min(LARGE * cell_rows, available[name])) for name in names]
-    cells.append(spread_rows(equal, min(LARGE * cell_rows, len(names) * min(available.values()))))
+    cells = [apportion_rows(shape, cell_rows) for shape in shapes]
+    cells += [
+        apportion_rows({name: 1}, min(LARGE_CELL_FACTOR * cell_rows, available[name])) for name in names
+    ]
+    cells.append(
+        apportion_rows(equal, min(LARGE_CELL_FACTOR * cell_rows, len(names) * min(available.values())))
+    )
     return list(dict.fromkeys(cells))
 
 
-def spread_rows(shape: Mapping[str, int], n_rows: int) -> str:
+def apportion_rows(shape: Mapping[str, int], n_rows: int) -> str:
     """Return the mixture of `n_rows` rows in the proportions of a shape, such as 'qa:200+gen:100'."""
     total = sum(shape.values())
     rows = round_shares({name: part / total for name, part in shape.items()}, n_rows)
@@ -217,7 +221,7 @@ def run_mixtures(plan: MixturePlan) -> pd.DataFrame:
     with track("cells of the mixtures", len(plan.cells), "cells") as advance:
         for cell in plan.cells:
             table = read_cell(plan.study, measure_cell(plan.study, cell)[1])
-            frames.append(lay_out(table, cell.name, cell.n_rows, cell.seed, names))
+            frames.append(list_held_out_losses(table, cell.name, cell.n_rows, cell.seed, names))
             advance(note=cell.id)
     return pd.concat(frames, ignore_index=True)
 
@@ -231,11 +235,11 @@ def read_mixtures(tables: LossTables, categories: Iterable[str]) -> pd.DataFrame
         if not is_control(cell.cell):
             columns = {name: tables.values[name][cell.id] for name in ("words", "stop")}
             table = tables.items.join(pd.DataFrame(columns)).reset_index()
-            frames.append(lay_out(table, cell.cell, cell.n_rows, cell.seed, names))
+            frames.append(list_held_out_losses(table, cell.cell, cell.n_rows, cell.seed, names))
     return pd.concat(frames, ignore_index=True)
 
 
-def lay_out(
+def list_held_out_losses(
     table: pd.DataFrame, name: str, n_rows: int, seed: float | None, categories: Iterable[str]
 ) -> pd.DataFrame:
     """Return the held-out rows of a cell's losses: n_* (training rows), seed, category, id, and loss (nats

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from helpers.analysis.intervals import CONFIDENCE
 from helpers.analysis.mixing.fit_intervals import Fit
 from helpers.analysis.mixing.laws import Effective
 from helpers.errors import StudyError
@@ -18,7 +19,6 @@ from helpers.study.cells import round_shares
 if TYPE_CHECKING:
     import pandas as pd
 
-CONFIDENCE = 0.95
 MEAN, WORST = "mean", "worst"
 EQUAL, NATURAL = "equal parts", "natural shares"
 MAX_MIXTURES = 4000
@@ -42,11 +42,11 @@ def worth_table(fits: Mapping[str, Fit], categories: Sequence[str]) -> pd.DataFr
     for target, fit in fits.items():
         if not isinstance(fit.law, Effective) or fit.law.target < 0:
             continue
-        for number, place in enumerate(fit.law.others):
+        for number, index in enumerate(fit.law.others):
             low, high = _limit(fit.draws[:, 4 + number])
             worth = fit.parameters[4 + number]
-            rows.append([target, categories[place], worth, low, high, fit.law.reference])
-        rows.append([target, target, 1.0, 1.0, 1.0, fit.law.reference])
+            rows.append([target, categories[index], worth, low, high, fit.law.median_rows])
+        rows.append([target, target, 1.0, 1.0, 1.0, fit.law.median_rows])
     return pd.DataFrame(rows, columns=["target", "source", "estimate", "low", "high", "n_rows"])
 
 
@@ -65,8 +65,8 @@ class Recommendation:
             that mixture minus that of the recommended one), low, high (interval of the gain, for all mixtures
             at once, so that the choice of the best is paid for).
         shares: for each category the range (low, high) of its share in the best mixture over the draws.
-        mixtures: one row per mixture all over the simplex: share_* (of each category), loss, tied (whether it
-            may be as good as the recommended one).
+        mixtures: one row per mixture all over the simplex: share_* (of each category), loss,
+            indistinguishable (whether it may be as good as the recommended one).
         loss, low, high: expected loss of the recommended mixture with its interval.
         extrapolates: whether there are more rows than in any cell of the fit.
     """
@@ -107,7 +107,7 @@ def recommend(
     n_rows: int,
     target: str = MEAN,
     available: Mapping[str, int] | None = None,
-    limited: bool = False,
+    available_only: bool = False,
 ) -> Recommendation:
     """Find the mixture of `n_rows` rows for which a law expects the least loss.
 
@@ -118,7 +118,7 @@ def recommend(
         target: a category of held-out rows, 'mean' or 'worst' of them.
         available: rows that there are of each category, in whose shares one mixture to compare with is; None
             for no such mixture.
-        limited: whether only mixtures count for which there are enough rows.
+        available_only: whether only mixtures count for which there are enough rows.
 
     Raises:
         StudyError: `target` is unknown, or there are too few rows.
@@ -126,15 +126,15 @@ def recommend(
     import pandas as pd
 
     check_target(target, fits)
-    shares, named = list_candidates(categories, n_rows, available, limited)
+    shares, named = list_candidates(categories, n_rows, available, available_only)
     chosen = [fits[target]] if target in fits else list(fits.values())
     counts = np.vstack([shares, *named.values()]) * n_rows
     losses = combine_targets(np.stack([fit.predict(counts) for fit in chosen]), target)
     draws = combine_targets(np.stack([fit.predict_draws(counts) for fit in chosen]), target)
     best = int(losses[: len(shares)].argmin())
     table = [
-        {"mixture": name, "loss": losses[place]} | _compare(losses, draws, place, best)
-        for place, name in enumerate(named, len(shares))
+        {"mixture": name, "loss": losses[index]} | _compare(losses, draws, index, best)
+        for index, name in enumerate(named, len(shares))
     ]
     low, high = _limit(draws[:, best])
     ranges = _limit(shares[draws[:, : len(shares)].argmin(axis=1)])
@@ -149,7 +149,8 @@ def recommend(
         pd.DataFrame(table),
         dict(zip(categories, zip(*ranges, strict=True), strict=True)),
         pd.DataFrame(shares, columns=columns).assign(
-            loss=losses[: len(shares)], tied=_find_tied(losses, draws, best)[: len(shares)]
+            loss=losses[: len(shares)],
+            indistinguishable=_find_indistinguishable(losses, draws, best)[: len(shares)],
         ),
         bool(n_rows > chosen[0].law.counts.sum(axis=1).max()),
     )
@@ -171,7 +172,7 @@ def check_target(target: str, categories: Iterable[str]) -> None:
 
 
 def list_candidates(
-    categories: Sequence[str], n_rows: int, available: Mapping[str, int] | None, limited: bool
+    categories: Sequence[str], n_rows: int, available: Mapping[str, int] | None, available_only: bool
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the shares of the mixtures to choose from, and of those to compare with by name.
 
@@ -185,7 +186,7 @@ def list_candidates(
         return shares, named
     most = np.array([available.get(name, 0) for name in categories])
     named[NATURAL] = most / most.sum()
-    if limited:
+    if available_only:
         shares = shares[(shares * n_rows <= most + 0.5).all(axis=1)]
         named = {name: one for name, one in named.items() if (one * n_rows <= most + 0.5).all()}
     if not len(shares):
@@ -196,24 +197,24 @@ def list_candidates(
     return shares, named
 
 
-def _reach(losses: np.ndarray, draws: np.ndarray, place: int) -> np.ndarray:
+def _reach(losses: np.ndarray, draws: np.ndarray, index: int) -> np.ndarray:
     """Return how far the difference of each mixture from one may be off, for all mixtures at once (by the
     largest deviation over them in each draw, in standard errors).
     """
-    drawn = draws - draws[:, [place]]
+    drawn = draws - draws[:, [index]]
     errors = drawn.std(axis=0)
-    moves = errors > 1e-9 * max(1.0, abs(losses[place]))
+    moves = errors > 1e-9 * max(1.0, abs(losses[index]))
     if not moves.any():
         return np.zeros_like(errors)
-    deviations = np.abs((drawn - (losses - losses[place]))[:, moves]) / errors[moves]
+    deviations = np.abs((drawn - (losses - losses[index]))[:, moves]) / errors[moves]
     return np.quantile(deviations.max(axis=1), CONFIDENCE) * errors
 
 
-def _compare(losses: np.ndarray, draws: np.ndarray, place: int, best: int) -> dict[str, float]:
-    gain, reach = losses[place] - losses[best], _reach(losses, draws, place)[best]
+def _compare(losses: np.ndarray, draws: np.ndarray, index: int, best: int) -> dict[str, float]:
+    gain, reach = losses[index] - losses[best], _reach(losses, draws, index)[best]
     return {"gain": gain, "low": gain - reach, "high": gain + reach}
 
 
-def _find_tied(losses: np.ndarray, draws: np.ndarray, best: int) -> np.ndarray:
+def _find_indistinguishable(losses: np.ndarray, draws: np.ndarray, best: int) -> np.ndarray:
     """Return which mixtures may be as good as the best one, for all that the data say."""
     return losses - losses[best] <= _reach(losses, draws, best)

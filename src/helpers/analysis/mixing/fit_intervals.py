@@ -64,8 +64,8 @@ def fit_losses(losses: Losses, name: str, n_draws: int = N_DRAWS, seed: int = DR
     fitted = np.stack([law.predict(own, losses.counts) for law, own in zip(laws, best, strict=True)])
     drawn, noise = draw_losses(losses, fitted, len(best[0]), n_draws, seed)
     return {
-        target: Fit(name, target, law, own, refit_law(law, drawn[:, place], weights, own), noise[place])
-        for place, (target, law, own) in enumerate(zip(losses.targets, laws, best, strict=True))
+        target: Fit(name, target, law, own, refit_law(law, drawn[:, index], weights, own), noise[index])
+        for index, (target, law, own) in enumerate(zip(losses.targets, laws, best, strict=True))
     }
 
 
@@ -79,15 +79,15 @@ def draw_losses(
     """
     random = np.random.default_rng(seed)
     n_targets, n_cells, _ = losses.values.shape
-    effects, remainders, freedom = split_noise(losses)
+    effects, remainders, df = split_noise(losses)
     misses = losses.n_seeds * (losses.means - fitted) ** 2
     left = max(n_cells - n_parameters, 1)
     missed = np.sqrt(misses.sum(axis=1) / left)
-    found = np.sqrt((remainders**2).sum(axis=1) / freedom) if freedom else np.zeros(n_targets)
+    found = np.sqrt((remainders**2).sum(axis=1) / df) if df else np.zeros(n_targets)
     wide = np.maximum(found, missed)
-    freedom = np.where(missed > found, left, max(freedom, 1))
+    df = np.where(missed > found, left, max(df, 1))
     mix = np.linalg.cholesky(_correlate(remainders))
-    scales = wide * np.sqrt(freedom / random.chisquare(freedom, (n_draws, n_targets)))
+    scales = wide * np.sqrt(df / random.chisquare(df, (n_draws, n_targets)))
     parts = random.normal(size=(n_draws, n_cells, n_targets)) @ mix.T
     own = np.where(
         losses.tuned, 1.0, np.sqrt(np.maximum(1 - (found / np.maximum(wide, 1e-12)) ** 2, 0))[:, None]
@@ -112,11 +112,11 @@ def split_noise(losses: Losses) -> tuple[np.ndarray, np.ndarray, int]:
     layout = np.hstack([np.eye(len(losses.counts))[cells], np.eye(n_seeds)[seeds]])
     runs = losses.values[:, cells, seeds]
     effects = np.linalg.lstsq(layout, runs.T, rcond=None)[0].T
-    freedom = len(cells) - np.linalg.matrix_rank(layout)
+    df = len(cells) - np.linalg.matrix_rank(layout)
     of_seeds = effects[:, len(losses.counts) :]
     used = np.isin(np.arange(n_seeds), seeds)
     of_seeds = np.where(used, of_seeds - of_seeds[:, used].mean(axis=1, keepdims=True), 0.0)
-    return of_seeds, runs - effects @ layout.T, int(freedom)
+    return of_seeds, runs - effects @ layout.T, int(df)
 
 
 def _correlate(remainders: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""A forecast and what came of it: the reference run's lattice recommended a mixture before any mixture with
-given row counts was tuned; what its law predicts for mixtures and sizes that were tuned afterwards stands
-beside their losses.
+"""A forecast and what came of it: the lattice of the reference run by loss recommended a mixture before any
+mixture with given row counts was tuned; what its law predicts for mixtures and sizes that were tuned
+afterwards stands beside their losses.
 
 A training seed draws a cell's rows too and moves all cells alike, so each cell is predicted from the
 lattice under the cell's own seeds.
@@ -18,8 +18,8 @@ from helpers.analysis.comparison import PLAIN, count_reference_rows
 from helpers.analysis.hypotheses import add_holm, split_significant
 from helpers.analysis.intervals import write_number
 from helpers.analysis.mixing.choice import EQUAL, MEAN, NATURAL, Recommendation, combine_targets, recommend
+from helpers.analysis.mixing.cross_validation import predict_cells
 from helpers.analysis.mixing.fit_intervals import Fit, split_noise
-from helpers.analysis.mixing.judgement import predict_cells
 from helpers.analysis.mixing.laws import LAWS
 from helpers.analysis.mixing.losses import Losses, build_loss_arrays
 from helpers.analysis.statistics import CONFIDENCE, contrast
@@ -38,22 +38,22 @@ from helpers.study.mixing import read_mixtures
 if TYPE_CHECKING:
     import pandas as pd
 
-SEEDS = (1, 2, 3)  # of the lattice by which the mixture was recommended
+TRAINING_SEEDS = (1, 2, 3)  # of the lattice by which the mixture was recommended
 PUBLIC_ROWS = {"qa": 1452, "ie": 2051, "gen": 2038}  # public training rows by category, for natural shares
 RECOMMENDED, BEST_SINGLE = "recommended", "best single"
 
 
-def read_lattice(tables: LossTables, seeds: Iterable[int] = SEEDS) -> Losses:
-    """Return the losses of the reference run's lattice under some training seeds, with nothing else."""
+def read_lattice(tables: LossTables, seeds: Iterable[int] = TRAINING_SEEDS) -> Losses:
+    """Return the losses of the lattice of the reference run by loss, under some training seeds alone."""
     cells, size = tables.cells, count_reference_rows(tables)
     own = cells["cell"].isin(LATTICE) & cells["n_rows"].isin([0, size])
     own &= cells["seed"].isna() | cells["seed"].isin(list(seeds))
     return build_loss_arrays(read_mixtures(dataclasses.replace(tables, cells=cells[own]), SINGLES))
 
 
-def read_all(tables: LossTables, seeds: Iterable[int] = SEEDS) -> Losses:
-    """Return the losses of all mixtures and numbers of rows of the reference run under some training seeds; a
-    cell may lack some of these.
+def read_all(tables: LossTables, seeds: Iterable[int] = TRAINING_SEEDS) -> Losses:
+    """Return the losses of all mixtures and numbers of rows of the reference run by loss under some training
+    seeds; a cell may lack some of these.
     """
     cells = tables.cells[tables.cells["seed"].isna() | tables.cells["seed"].isin(list(seeds))]
     return build_loss_arrays(read_mixtures(dataclasses.replace(tables, cells=cells), SINGLES))
@@ -71,7 +71,7 @@ def predict_later(tables: LossTables, laws: Iterable[str] = tuple(LAWS)) -> pd.D
     to the lattice alone, under the seeds that both have.
 
     Returns:
-        As `judgement.leave_out`, with n_seeds; empty where no such cell is there.
+        As `cross_validation.cross_validate_laws`, with n_seeds; empty where no such cell is there.
     """
     import pandas as pd
 
@@ -85,10 +85,10 @@ def predict_later(tables: LossTables, laws: Iterable[str] = tuple(LAWS)) -> pd.D
         frames += [
             counts.assign(law=law, category=target, kind=kinds, n_seeds=len(seeds)).assign(
                 observed=[own[target] for own in observed],
-                predicted=predict_cells(lattice, law, place, counts.to_numpy(float)),
+                predicted=predict_cells(lattice, law, index, counts.to_numpy(float)),
             )
             for law in laws
-            for place, target in enumerate(lattice.targets)
+            for index, target in enumerate(lattice.targets)
         ]
     ordered = ["law", "category", "kind", *columns, "observed", "predicted", "n_seeds"]
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=ordered)
@@ -122,8 +122,8 @@ def measure_noise_floor(losses: Losses, n_seeds: int) -> float:
     targets. Runs of one category alone differ more, and are left out.
     """
     mixed = losses.keep((losses.counts > 0).sum(axis=1) > 1)
-    _, remainders, freedom = split_noise(mixed)
-    spread = np.sqrt((remainders**2).sum(axis=1) / max(freedom, 1) / n_seeds)
+    _, remainders, df = split_noise(mixed)
+    spread = np.sqrt((remainders**2).sum(axis=1) / max(df, 1) / n_seeds)
     return float(100 * np.mean(np.sqrt(2 / np.pi) * spread / mixed.means.mean(axis=1)))
 
 
@@ -140,7 +140,7 @@ def list_rivals(found: Recommendation) -> dict[str, dict[str, int]]:
     return {RECOMMENDED: found.rows} | {name: round_shares(own, n_rows) for name, own in shares.items()}
 
 
-def name_rows(rows: Mapping[str, int]) -> str:
+def mixture_name(rows: Mapping[str, int]) -> str:
     """Return the name of the cell with some rows, such as 'qa+ie' or 'qa:135+gen:15'."""
     return normalize_mixture("+".join(f"{name}:{count}" for name, count in rows.items() if count))[0]
 
@@ -161,7 +161,7 @@ def check_forecast(tables: LossTables, fits: Mapping[str, Fit], found: Recommend
     expected = combine_targets(np.stack([fit.predict(counts) for fit in fits.values()]), MEAN)
     drawn = combine_targets(np.stack([fit.predict_draws(counts) for fit in fits.values()]), MEAN)
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
-    cells = {name: name_rows(rows) for name, rows in rivals.items()}
+    cells = {name: mixture_name(rows) for name, rows in rivals.items()}
     items = collect_measured(tables, cells.values())
     table = pd.DataFrame(
         {"mixture": list(cells), "cell": list(cells.values()), "predicted": expected}
@@ -201,7 +201,7 @@ def compare_gains(tables: LossTables, found: Recommendation) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rivals = {name: name_rows(rows) for name, rows in list_rivals(found).items()}
+    rivals = {name: mixture_name(rows) for name, rows in list_rivals(found).items()}
     best = rivals.pop(RECOMMENDED)
     items = collect_measured(tables, [best, *rivals.values()])
     there = set(items["cell"])
@@ -240,10 +240,10 @@ def summarise_outcome(found: Recommendation, gains: pd.DataFrame) -> str:
     rows = " and ".join(
         f"{count} {PLAIN[name].replace(' ', '-')}" for name, count in found.rows.items() if count
     )
-    tied = write_number(100 * found.mixtures["tied"].mean(), digits=1)
+    indistinguishable = write_number(100 * found.mixtures["indistinguishable"].mean(), digits=1)
     recommended = (
         f"For the mean of the three categories, a formula fitted to these models recommended {rows} rows, "
-        f"and predicted that {tied} % of all mixtures may be as good."
+        f"and predicted that {indistinguishable} % of all mixtures may be as good."
     )
     if gains.empty:
         return f"{recommended} That mixture is not tuned yet."

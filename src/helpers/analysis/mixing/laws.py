@@ -4,15 +4,15 @@ category that it was tuned on.
 Each law gives predictions and their derivatives for many parameter vectors at once, shape (..., parameters),
 so that thousands of refits cost little.
 
-- `transfer` follows Li, Liu and Xing (ICML 2025, arXiv 2508.11953): a power law of the effective rows, which
-  are the category's own and what rows of the others transfer, less than in proportion. Departures: each other
-  category s has a coefficient k_ts and an exponent a_ts of its own, and N_t stands for what the untuned model
-  knows, so its loss is part of the law: L_t = E_t + C_t (N_t + m_t)^-b_t with the effective rows
-  m_t = n_t + sum of k_ts n_s^a_ts. The code has it as L_t = E_t + drop_t (1 + m_t / N_t)^-b_t, where
-  drop_t = C_t N_t^-b_t is the untuned model's loss minus E_t, and k_ts = w_ts r^(1 - a_ts), where w_ts is the
-  worth of a row of s when there are r of them (`Law.reference`). No coefficient is negative: a category that
-  harms another one is beyond this law. (Worths down to -1, with effective rows kept above zero, fitted the
-  reference run's harm and predicted left-out mixtures no better.)
+- `effective-exponents` follows Li, Liu and Xing (ICML 2025, arXiv 2508.11953): a power law of the effective
+  rows, which are the category's own and what rows of the others transfer, less than in proportion.
+  Departures: each other category s has a coefficient k_ts and an exponent a_ts of its own, and N_t stands for
+  what the untuned model knows, so its loss is part of the law: L_t = E_t + C_t (N_t + m_t)^-b_t with the
+  effective rows m_t = n_t + sum of k_ts n_s^a_ts. The code has it as L_t = E_t + drop_t (1 + m_t / N_t)^-b_t,
+  where drop_t = C_t N_t^-b_t is the untuned model's loss minus E_t, and k_ts = w_ts r^(1 - a_ts), where w_ts
+  is the worth of a row of s when there are r of them (`Law.median_rows`). No coefficient is negative: a
+  category that harms another one is beyond this law. (Worths down to -1, with effective rows kept above zero,
+  fitted the reference run's harm and predicted left-out mixtures no better.)
 - `effective` is the same with every exponent a_ts at one.
 - `exponential` is the law of Ye et al. (2024, arXiv 2403.16952), c_t + exp(k_t + sum of t_ts r_s) in the
   shares r_s, with a term d_t log(1 + n) for the number of rows n, which is fixed in theirs.
@@ -36,7 +36,7 @@ class Law:
     """A law for one category of held-out rows, with what it must know of the cells that it is fitted to.
 
     Attributes:
-        target: place of the category among those of the training rows; -1 where no training row is of it.
+        target: index of the category among those of the training rows; -1 where no training row is of it.
         counts: training rows of the cells it is fitted to, shape (cells, categories).
     """
 
@@ -44,7 +44,7 @@ class Law:
     counts: np.ndarray
 
     @property
-    def reference(self) -> float:
+    def median_rows(self) -> float:
         """Rows for which a coefficient holds where the worth of a row depends on their number: the median of
         the cells' rows of a category.
         """
@@ -76,8 +76,8 @@ class Effective(Law):
 
     @property
     def others(self) -> list[int]:
-        """Places of the categories other than the target."""
-        return [place for place in range(self.counts.shape[1]) if place != self.target]
+        """Indices of the categories other than the target."""
+        return [index for index in range(self.counts.shape[1]) if index != self.target]
 
     def list_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """See `Law`; a row of another category is worth at most ten of the target's own."""
@@ -93,7 +93,7 @@ class Effective(Law):
     def list_starts(self, losses: np.ndarray) -> np.ndarray:
         """See `Law`; the floor lies somewhat below the least loss."""
         least, span = losses.min(), max(np.ptp(losses), 1e-3)
-        n, scale = len(self.others), self.reference
+        n, scale = len(self.others), self.median_rows
         tails = [[0.7] * n] if self.has_exponents else [[]]
         return np.array(
             [
@@ -104,7 +104,7 @@ class Effective(Law):
 
     def _transfer(self, parameters: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return worths, and what each other category would add if a row were worth one of the target's."""
-        n, scale = len(self.others), self.reference
+        n, scale = len(self.others), self.median_rows
         worths, rows = parameters[..., None, 4 : 4 + n], counts[:, self.others]
         if not self.has_exponents:
             return worths, np.broadcast_to(rows, (*parameters.shape[:-1], *rows.shape))
@@ -121,12 +121,12 @@ class Effective(Law):
 
     def predict(self, parameters: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """See `Law`."""
-        floor, drop, known, power = (parameters[..., None, place] for place in range(4))
+        floor, drop, known, power = (parameters[..., None, index] for index in range(4))
         return floor + drop * (1 + self.count_effective(parameters, counts) / np.exp(known)) ** -power
 
     def derive(self, parameters: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """See `Law`."""
-        _, drop, known, power = (parameters[..., None, place] for place in range(4))
+        _, drop, known, power = (parameters[..., None, index] for index in range(4))
         worths, rows = self._transfer(parameters, counts)
         ratio = self.count_effective(parameters, counts) / np.exp(known)
         left = (1 + ratio) ** -power
@@ -139,13 +139,13 @@ class Effective(Law):
             by_row[..., None] * rows,
         ]
         if self.has_exponents:
-            logs = np.log(np.maximum(counts[:, self.others], 1e-9) / self.reference)
+            logs = np.log(np.maximum(counts[:, self.others], 1e-9) / self.median_rows)
             parts.append(by_row[..., None] * worths * rows * logs)
         return np.concatenate(parts, axis=-1)
 
 
-class Transfer(Effective):
-    """`Effective` with an exponent for each other category, after the worths; a worth holds for `reference`
+class EffectiveExponents(Effective):
+    """`Effective` with an exponent for each other category, after the worths; a worth holds for `median_rows`
     rows of that category.
     """
 
@@ -171,20 +171,20 @@ class Exponential(Law):
             ]
         )
 
-    def _spread(self, counts: np.ndarray) -> np.ndarray:
+    def _design(self, counts: np.ndarray) -> np.ndarray:
         """Return what the parameters after the floor multiply: shape (cells, 2 + categories)."""
         total = counts.sum(axis=1, keepdims=True)
         return np.hstack([np.ones_like(total), -np.log1p(total), counts / np.maximum(total, 1)])
 
     def predict(self, parameters: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """See `Law`."""
-        return parameters[..., :1] + np.exp(parameters[..., 1:] @ self._spread(counts).T)
+        return parameters[..., :1] + np.exp(parameters[..., 1:] @ self._design(counts).T)
 
     def derive(self, parameters: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """See `Law`."""
-        spread = self._spread(counts)
-        left = np.exp(parameters[..., 1:] @ spread.T)[..., None]
-        return np.concatenate([np.ones_like(left), left * spread], axis=-1)
+        design = self._design(counts)
+        left = np.exp(parameters[..., 1:] @ design.T)[..., None]
+        return np.concatenate([np.ones_like(left), left * design], axis=-1)
 
 
 class LogLinear(Law):
@@ -192,37 +192,37 @@ class LogLinear(Law):
 
     def list_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """See `Law`; nothing is bounded."""
-        n = self._spread(self.counts).shape[1]
+        n = self._design(self.counts).shape[1]
         return np.full(n, -np.inf), np.full(n, np.inf)
 
     def list_starts(self, losses: np.ndarray) -> np.ndarray:
         """See `Law`; a linear law needs one."""
-        return np.linalg.lstsq(self._spread(self.counts), losses, rcond=None)[0][None]
+        return np.linalg.lstsq(self._design(self.counts), losses, rcond=None)[0][None]
 
-    def _spread(self, counts: np.ndarray) -> np.ndarray:
+    def _design(self, counts: np.ndarray) -> np.ndarray:
         return np.hstack([np.ones((len(counts), 1)), np.log1p(counts)])
 
     def predict(self, parameters: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """See `Law`."""
-        return parameters @ self._spread(counts).T
+        return parameters @ self._design(counts).T
 
     def derive(self, parameters: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """See `Law`."""
-        spread = self._spread(counts)
-        return np.broadcast_to(spread, (*parameters.shape[:-1], *spread.shape))
+        design = self._design(counts)
+        return np.broadcast_to(design, (*parameters.shape[:-1], *design.shape))
 
 
 class Null(LogLinear):
     """The mean loss of each number of rows, joined by lines in log(1 + rows): mixtures make no difference."""
 
-    def _spread(self, counts: np.ndarray) -> np.ndarray:
+    def _design(self, counts: np.ndarray) -> np.ndarray:
         sizes = np.unique(np.log1p(self.counts.sum(axis=1)))
         units = np.eye(len(sizes))
         return np.stack([np.interp(np.log1p(counts.sum(axis=1)), sizes, unit) for unit in units], axis=1)
 
 
 LAWS: dict[str, type[Law]] = {
-    "transfer": Transfer,
+    "effective-exponents": EffectiveExponents,
     "effective": Effective,
     "exponential": Exponential,
     "log-linear": LogLinear,

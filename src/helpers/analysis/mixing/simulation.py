@@ -1,4 +1,4 @@
-"""Lattices whose law is known: are its coefficients found, and how often do the intervals hold them?"""
+"""Lattices whose law is known: are its coefficients found, and how often do the intervals cover them?"""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def measure_law_coverage(n_simulations: int, n_draws: int = 400, n_seeds: int = 
     """
     truth = {target: true_parameters(target) for target in SINGLES}
     flat = {target: np.array([*own[:4], 1.0, 1.0]) for target, own in truth.items()}
-    held: dict[str, list[bool]] = {"worths": [], "losses": [], "false_alarms": []}
+    covered: dict[str, list[bool]] = {"worths": [], "losses": [], "false_alarms": []}
     for seed in range(n_simulations):
         fits, null = (
             fit_losses(
@@ -132,12 +132,12 @@ def measure_law_coverage(n_simulations: int, n_draws: int = 400, n_seeds: int = 
         )
         for row in worth_table(fits, SINGLES).query("source != target").itertuples():
             others = [name for name in SINGLES if name != row.target]
-            held["worths"].append(row.low <= WORTHS[row.target][others.index(row.source)] <= row.high)
+            covered["worths"].append(row.low <= WORTHS[row.target][others.index(row.source)] <= row.high)
         for target, fit in fits.items():
             low, high = np.quantile(fit.predict_draws(UNSEEN)[:, 0], [0.025, 0.975])
-            held["losses"].append(low <= fit.law.predict(truth[target], UNSEEN)[0] <= high)
-        held["false_alarms"].append(EQUAL in recommend(null, SINGLES, 300).beats)
-    return {name: float(np.mean(values)) for name, values in held.items()}
+            covered["losses"].append(low <= fit.law.predict(truth[target], UNSEEN)[0] <= high)
+        covered["false_alarms"].append(EQUAL in recommend(null, SINGLES, 300).beats)
+    return {name: float(np.mean(values)) for name, values in covered.items()}
 
 
 def describe_design() -> dict[str, Any]:

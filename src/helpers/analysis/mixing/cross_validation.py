@@ -1,4 +1,4 @@
-"""Judge laws by mixtures and sizes that were left out, and choose one."""
+"""Cross-validation: laws judged by mixtures and sizes that they were not fitted to, and the choice of one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def leave_out(losses: Losses, laws: Iterable[str] = tuple(LAWS)) -> pd.DataFrame:
+def cross_validate_laws(losses: Losses, laws: Iterable[str] = tuple(LAWS)) -> pd.DataFrame:
     """Predict cells by laws fitted without them: every mixture of several categories, at all sizes at once,
     and every number of rows.
 
@@ -33,15 +33,15 @@ def leave_out(losses: Losses, laws: Iterable[str] = tuple(LAWS)) -> pd.DataFrame
     folds += [("size", cells) for cells in _group_sizes(losses)]
     rows = []
     for name in laws:
-        for place, target in enumerate(losses.targets):
+        for index, target in enumerate(losses.targets):
             for kind, cells in folds:
-                predicted = _predict_left_out(losses, name, place, cells)
+                predicted = _predict_left_out(losses, name, index, cells)
                 rows += [
                     {"law": name, "category": target, "kind": kind}
                     | dict(zip((f"n_{one}" for one in losses.categories), counts.astype(int), strict=True))
                     | {"observed": observed, "predicted": value}
                     for counts, observed, value in zip(
-                        losses.counts[cells], losses.means[place, cells], predicted, strict=True
+                        losses.counts[cells], losses.means[index, cells], predicted, strict=True
                     )
                 ]
     table = pd.DataFrame(rows)
@@ -64,21 +64,21 @@ def _group_sizes(losses: Losses) -> list[np.ndarray]:
     return [totals == size for size in sizes] if len(sizes) > 2 else []
 
 
-def _predict_left_out(losses: Losses, name: str, place: int, cells: np.ndarray) -> np.ndarray:
-    return predict_cells(losses.keep(~cells), name, place, losses.counts[cells])
+def _predict_left_out(losses: Losses, name: str, index: int, cells: np.ndarray) -> np.ndarray:
+    return predict_cells(losses.keep(~cells), name, index, losses.counts[cells])
 
 
-def predict_cells(losses: Losses, name: str, place: int, counts: np.ndarray) -> np.ndarray:
+def predict_cells(losses: Losses, name: str, index: int, counts: np.ndarray) -> np.ndarray:
     """Return the loss that a law, fitted to the cells for one of their targets, predicts of other cells."""
-    law = build_law(name, losses.categories, losses.targets[place], losses.counts)
-    weights, means = losses.n_seeds.astype(float), losses.means[place]
+    law = build_law(name, losses.categories, losses.targets[index], losses.counts)
+    weights, means = losses.n_seeds.astype(float), losses.means[index]
     starts = law.list_starts(means)
     fits = refit_law(law, np.broadcast_to(means, (len(starts), len(means))), weights, starts)
     errors = (weights * (law.predict(fits, losses.counts) - means) ** 2).sum(axis=1)
     return law.predict(fits[errors.argmin()], counts)
 
 
-def judge_laws(left_out: pd.DataFrame) -> pd.DataFrame:
+def average_errors(left_out: pd.DataFrame) -> pd.DataFrame:
     """Return the mean error (%) of each law on what was left out: law, kind, category ('all' for their mean),
     error, n (cells).
     """
@@ -89,9 +89,9 @@ def judge_laws(left_out: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([own.reset_index(), whole.reset_index().assign(category="all")], ignore_index=True)
 
 
-def choose_law(judged: pd.DataFrame, kind: str = "mixture") -> str:
+def choose_law(law_errors: pd.DataFrame, kind: str = "mixture") -> str:
     """Return the law with the least error on what was left out, mixtures unless `kind` says sizes."""
-    rows = judged[(judged["kind"] == kind) & (judged["category"] == "all")]
+    rows = law_errors[(law_errors["kind"] == kind) & (law_errors["category"] == "all")]
     return str(rows.loc[rows["error"].idxmin(), "law"])
 
 
