@@ -236,14 +236,14 @@ PLANTED_NOTEBOOK = (
     """,
     "notebook.show_table(parsed.assign(**{planted: 1.5}))",
     """
-    from helpers.evaluation.answer_table import lay_out_answers
+    from helpers.evaluation.answer_table import tabulate_answers
     from helpers.evaluation.settings import EvaluationSettings
-    from helpers.evaluation.task_runs import prepare_task_runs
+    from helpers.evaluation.prepared_tasks import prepare_tasks
 
     settings = EvaluationSettings(tasks="evidence_yesno,patient_answer", n_items=2)
-    items = [(run.task.name, item.id) for run in prepare_task_runs(settings) for item in run.items]
+    items = [(run.task.name, item.id) for run in prepare_tasks(settings) for item in run.items]
     answers = pd.DataFrame(items, columns=["task", "item"]).assign(cell="base", response=planted, score=0.0)
-    notebook.show_searchable(lay_out_answers(settings, answers).assign(**{planted: 1.5}))
+    notebook.show_searchable(tabulate_answers(settings, answers).assign(**{planted: 1.5}))
     """,
 )
 

@@ -24,7 +24,7 @@ RECORDED = Path(__file__).with_name("stage_outputs.json")
 COMMAND = f"STUDY_RECORD=1 python -m pytest tests/{Path(__file__).name}"
 NUMBER = re.compile(r"-?\d+\.\d+(?:e[+-]?\d+)?", re.IGNORECASE)
 LEFT_OUT = ("train.parquet", "adapter_config.json")  # their bytes depend on the versions of libraries
-MARKS = '{"coherence": 4, "completeness": 2, "naturalness": 5}'
+RATINGS = '{"coherence": 4, "completeness": 2, "naturalness": 5}'
 MENTIONS = [
     {
         "id": name,
@@ -36,13 +36,13 @@ MENTIONS = [
 ]
 
 
-def answer_half_right(model, tokenizer, task_run, partial):
+def answer_half_right(model, tokenizer, prepared, partial):
     """Answer in place of a model: nearly what is wanted, with a line that is not."""
-    if task_run.task.is_choice:
+    if prepared.task.is_choice:
         return [
-            {"loglikelihoods": [[-float(n) for n in range(len(item.options))]]} for item in task_run.items
+            {"loglikelihoods": [[-float(n) for n in range(len(item.options))]]} for item in prepared.items
         ]
-    return [{"response": f"{task_run.task.answer(item)[:200]}\nginger: active"} for item in task_run.items]
+    return [{"response": f"{prepared.task.answer(item)[:200]}\nginger: active"} for item in prepared.items]
 
 
 class Toys:
@@ -192,7 +192,7 @@ class Toys:
     def judge(self):
         from helpers.evaluation.judge import judge_texts
 
-        return [judge_texts(self._judge(MARKS), *self.texts, limits=self._limits())]
+        return [judge_texts(self._judge(RATINGS), *self.texts, limits=self._limits())]
 
     def judge_pairs(self):
         from helpers.evaluation.judge import judge_pairs

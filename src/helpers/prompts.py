@@ -120,9 +120,9 @@ class PromptFormat:
             shared = takewhile(lambda pair: pair[0] == pair[1], zip(one[::-1], other[::-1], strict=False))
             after = [token for token, _ in shared][::-1]
         ends = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-        place = next((place for place, token in enumerate(after) if token in ends), None)
-        if place is not None:
-            return tuple(after[: place + 1])
+        index = next((index for index, token in enumerate(after) if token in ends), None)
+        if index is not None:
+            return tuple(after[: index + 1])
         if tokenizer.eos_token_id is None:
             raise StudyError(
                 "The model's tokenizer must name an end-of-text token, but none was found. Set `eos_token` "

@@ -16,7 +16,7 @@ Split = Literal["train", "test"]
 
 
 def check_text(text: str) -> str:
-    """Return a text as it is; one without a letter is a ValueError."""
+    """Return a text as it is; an empty one, or one of white space alone, is a ValueError."""
     if not text.strip():
         raise ValueError("must hold a text that is not empty")
     return text
@@ -111,7 +111,10 @@ class Instruction(BaseModel):
 
 
 class Item(Row):
-    """What every item of a benchmark says of itself."""
+    """What every item of a benchmark says of itself.
+
+    The split 'train' is the pool of the solved example that a prompt may show; no model is ever tuned on it.
+    """
 
     id: Text
     split: Split

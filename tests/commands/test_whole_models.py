@@ -187,9 +187,9 @@ def test_the_mask_of_a_chat_lies_between_tokens_and_the_end_of_the_turn_is_learn
     from helpers.records import Instruction
     from helpers.tuning.rows import encode_row
 
-    tokenizer, form = load_tokenizer(chat_model), PromptFormat("chat", "Be brief.")
+    tokenizer, prompt_format = load_tokenizer(chat_model), PromptFormat("chat", "Be brief.")
     row = Instruction(id="1", category="qa", instruction="Say yes", input="fever", output="yes</s>no ")
-    encoded = encode_row(tokenizer, row, form)
+    encoded = encode_row(tokenizer, row, prompt_format)
     whole = tokenizer.apply_chat_template(
         [
             {"role": "system", "content": "Be brief."},
@@ -200,18 +200,20 @@ def test_the_mask_of_a_chat_lies_between_tokens_and_the_end_of_the_turn_is_learn
     )
     assert encoded.input_ids == whole[: len(encoded.input_ids)]
     assert tokenizer.decode(encoded.input_ids[encoded.n_prompt :]) == "yes</s>no</s>"
-    assert form.find_end(tokenizer) == tokenizer.eos_token_id == 1
-    assert form.encode(tokenizer, Prompt("Say yes", "fever")) == encoded.input_ids[: encoded.n_prompt]
+    assert prompt_format.find_end(tokenizer) == tokenizer.eos_token_id == 1
+    assert (
+        prompt_format.encode(tokenizer, Prompt("Say yes", "fever")) == encoded.input_ids[: encoded.n_prompt]
+    )
 
 
 def test_the_end_of_a_turn_need_not_be_the_end_of_text(chat_model):
     tokenizer = load_tokenizer(chat_model)
     tokenizer.chat_template = TEMPLATE.replace("</s>", " .<s>")
-    form = PromptFormat("chat")
-    assert form.find_end(tokenizer) == 0
+    prompt_format = PromptFormat("chat")
+    assert prompt_format.find_end(tokenizer) == 0
     tokenizer = load_tokenizer(chat_model)
     tokenizer.chat_template = "{% for message in messages %}{{ message.content }}\n{% endfor %}"
-    assert form.find_end(tokenizer) == 1
+    assert prompt_format.find_end(tokenizer) == 1
 
 
 @pytest.mark.parametrize(

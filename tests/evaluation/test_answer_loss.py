@@ -18,8 +18,8 @@ from helpers.evaluation.answer_loss import (
     measure_answer_loss,
     read_answer_losses,
 )
+from helpers.evaluation.prepared_tasks import prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.task_runs import prepare_task_runs
 from helpers.models.load import load_model, load_tokenizer
 from helpers.prompts import build_prompt, encode_prompt
 
@@ -46,16 +46,16 @@ def score_plainly(model, prompt, answer):
 def test_losses_equal_plain_transformers_one_item_at_a_time(toy_model, model, tokenizer):
     settings = EvaluationSettings(model=toy_model, tasks=TASKS)
     table = read_answer_losses(measure_answer_loss(settings, 3)).set_index(["task", "item"])
-    for task_run in prepare_task_runs(EvaluationSettings(tasks=TASKS, n_items=3)):
-        for item in task_run.items:
-            row = table.loc[(task_run.task.name, item.id)]
-            prompt = encode_prompt(tokenizer, task_run.build_prompts(item)[0].text)
-            answers = encode_answers(tokenizer, task_run, item)
-            right = score_plainly(model, prompt, answers[item.answer if task_run.task.is_choice else 0])
+    for prepared in prepare_tasks(EvaluationSettings(tasks=TASKS, n_items=3)):
+        for item in prepared.items:
+            row = table.loc[(prepared.task.name, item.id)]
+            prompt = encode_prompt(tokenizer, prepared.build_prompts(item)[0].text)
+            answers = encode_answers(tokenizer, prepared, item)
+            right = score_plainly(model, prompt, answers[item.answer if prepared.task.is_choice else 0])
             assert row["words"] == pytest.approx(-sum(right[:-1]), abs=1e-4 * len(right))
             assert row["stop"] == pytest.approx(-right[-1], abs=1e-4)
             assert row["tokens"] == len(right) - 1
-            assert row["bytes"] == len(task_run.task.answer(item).encode())
+            assert row["bytes"] == len(prepared.task.answer(item).encode())
 
 
 def test_the_choice_is_the_right_options_share_and_calibration_takes_the_prior_off(
@@ -63,12 +63,12 @@ def test_the_choice_is_the_right_options_share_and_calibration_takes_the_prior_o
 ):
     settings = EvaluationSettings(model=toy_model, tasks="exam_choice")
     table = read_answer_losses(measure_answer_loss(settings, 2)).set_index("item")
-    (task_run,) = prepare_task_runs(EvaluationSettings(tasks="exam_choice", n_items=2))
-    empty = encode_prompt(tokenizer, build_prompt(task_run.task.instruction))
-    for item in task_run.items:
+    (prepared,) = prepare_tasks(EvaluationSettings(tasks="exam_choice", n_items=2))
+    empty = encode_prompt(tokenizer, build_prompt(prepared.task.instruction))
+    for item in prepared.items:
         prompt, answers = (
-            encode_prompt(tokenizer, task_run.build_prompts(item)[0].text),
-            encode_answers(tokenizer, task_run, item),
+            encode_prompt(tokenizer, prepared.build_prompts(item)[0].text),
+            encode_answers(tokenizer, prepared, item),
         )
         means = [
             [sum(score_plainly(model, start, answer)[:-1]) / (len(answer) - 1) for answer in answers]
@@ -88,40 +88,40 @@ def test_tasks_without_options_have_no_choice(toy_model):
 
 
 def test_losses_do_not_depend_on_the_batch(toy_model, model, tokenizer, monkeypatch):
-    (task_run,) = prepare_task_runs(EvaluationSettings(tasks="exam_choice", n_items=5))
-    whole = list_losses(model, tokenizer, task_run)
+    (prepared,) = prepare_tasks(EvaluationSettings(tasks="exam_choice", n_items=5))
+    whole = list_losses(model, tokenizer, prepared)
     monkeypatch.setattr("helpers.evaluation.answer_loss.BATCH_SIZE", 1)
-    for one, other in zip(list_losses(model, tokenizer, task_run), whole, strict=True):
+    for one, other in zip(list_losses(model, tokenizer, prepared), whole, strict=True):
         assert one["words"] == pytest.approx(other["words"], abs=1e-4)
         assert one["choice"] == pytest.approx(other["choice"], abs=1e-4)
 
 
 def test_an_option_that_begins_another_is_told_from_it(model, tokenizer):
-    (task_run,) = prepare_task_runs(EvaluationSettings(tasks="evidence_yesno", n_items=2))
-    item = task_run.items[0].model_copy(update={"options": ["yes", "yes maybe"], "answer": 1})
-    (row,) = list_losses(model, tokenizer, type(task_run)(task_run.task, [item], None, False, False))
-    prompt = encode_prompt(tokenizer, task_run.build_prompts(item)[0].text)
-    plain = score_plainly(model, prompt, encode_answers(tokenizer, task_run, item)[1])
+    (prepared,) = prepare_tasks(EvaluationSettings(tasks="evidence_yesno", n_items=2))
+    item = prepared.items[0].model_copy(update={"options": ["yes", "yes maybe"], "answer": 1})
+    (row,) = list_losses(model, tokenizer, type(prepared)(prepared.task, [item], None, False, False))
+    prompt = encode_prompt(tokenizer, prepared.build_prompts(item)[0].text)
+    plain = score_plainly(model, prompt, encode_answers(tokenizer, prepared, item)[1])
     assert row["words"] == pytest.approx(-sum(plain[:-1]), abs=1e-4)
 
 
 def test_a_tokenizer_without_end_of_text_and_an_empty_reference_are_refused(tokenizer, toy_model):
-    (task_run,) = prepare_task_runs(EvaluationSettings(tasks="patient_answer", n_items=2))
-    empty = task_run.items[0].model_copy(update={"references": [" "]})
+    (prepared,) = prepare_tasks(EvaluationSettings(tasks="patient_answer", n_items=2))
+    empty = prepared.items[0].model_copy(update={"references": [" "]})
     with pytest.raises(StudyError, match=f"patient_answer, item {empty.id}"):
-        encode_answers(tokenizer, task_run, empty)
+        encode_answers(tokenizer, prepared, empty)
     endless = load_tokenizer(toy_model)
     endless.eos_token = None
     with pytest.raises(StudyError, match="end-of-text"):
-        encode_answers(endless, task_run, task_run.items[0])
+        encode_answers(endless, prepared, prepared.items[0])
 
 
 def test_a_loss_that_is_no_number_is_refused_with_task_and_item(toy_model, tokenizer, monkeypatch):
     model = load_model(toy_model)
     monkeypatch.setattr(answer_loss, "score_tokens", lambda model, asked, *_: [[[math.nan]] * 2] * len(asked))
-    (task_run,) = prepare_task_runs(EvaluationSettings(tasks="evidence_yesno", n_items=2))
+    (prepared,) = prepare_tasks(EvaluationSettings(tasks="evidence_yesno", n_items=2))
     with pytest.raises(StudyError, match=r"finite number, but nan was found \(evidence_yesno, item"):
-        list_losses(model, tokenizer, task_run)
+        list_losses(model, tokenizer, prepared)
 
 
 def test_the_command_line_shows_losses_alone_and_writes_them(toy_model, tmp_path):

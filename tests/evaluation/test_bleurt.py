@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 from helpers.cli import app
 from helpers.errors import StudyError
 from helpers.evaluation import stage
-from helpers.evaluation.bleurt import check_scorer, load_scorer, mark_pairs, measure_bleurt
+from helpers.evaluation.bleurt import check_scorer, load_scorer, measure_bleurt, score_pairs
+from helpers.evaluation.prepared_tasks import prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import evaluate
-from helpers.evaluation.task_runs import prepare_task_runs
 from helpers.jsonl import read_json_lines
 
 
@@ -27,9 +27,9 @@ def test_a_mark_is_the_models_one_number_for_reference_and_text_whatever_the_bat
             ).logits.item()
             for text, reference in pairs
         ]
-    assert mark_pairs(checkpoint, pairs) == pytest.approx(plain, abs=1e-5)
-    turned = mark_pairs(checkpoint, [(reference, text) for text, reference in pairs])
-    assert turned != pytest.approx(plain, abs=1e-3)  # reference and text cannot be exchanged
+    assert score_pairs(checkpoint, pairs) == pytest.approx(plain, abs=1e-5)
+    swapped = score_pairs(checkpoint, [(reference, text) for text, reference in pairs])
+    assert swapped != pytest.approx(plain, abs=1e-3)  # reference and text cannot be exchanged
 
 
 def test_generated_texts_are_measured_by_their_best_reference(toy_model, checkpoint, monkeypatch):
@@ -42,9 +42,9 @@ def test_generated_texts_are_measured_by_their_best_reference(toy_model, checkpo
         lambda *given: [choice if given[2].task.is_choice else {"response": text} for text in texts],
     )
     run = measure_bleurt(checkpoint, settings, evaluate(settings))
-    first, second = prepare_task_runs(settings)[1].items
+    first, second = prepare_tasks(settings)[1].items
     marks = [
-        mark_pairs(checkpoint, [(text, reference) for reference in item.references])
+        score_pairs(checkpoint, [(text, reference) for reference in item.references])
         for text, item in ((texts[0], first), ("see a doctor", second))
     ]
     assert [row["bleurt"] for row in read_json_lines(run.file("measured.jsonl"))] == pytest.approx(

@@ -97,8 +97,8 @@ def test_the_harness_gives_the_right_answer_the_same_log_likelihood(toy_model, t
         for sample in found
     ]
     assert len(docs) == len(ours) > 50
-    for doc, (*likelihoods, line_feed) in docs:
-        assert ours[doc["id"]] == pytest.approx(line_feed - likelihoods[doc["answer"]], abs=1e-3)
+    for doc, (*log_likelihoods, line_feed) in docs:
+        assert ours[doc["id"]] == pytest.approx(line_feed - log_likelihoods[doc["answer"]], abs=1e-3)
 
 
 def test_the_scoring_that_is_exported_takes_the_line_feed_off_and_divides_by_tokens(toy_model, tmp_path):

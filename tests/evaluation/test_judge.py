@@ -18,9 +18,9 @@ from helpers.evaluation.judge import (
     explain_judging,
     judge_pairs,
     judge_texts,
-    list_mark_requests,
-    parse_marks,
+    list_rating_requests,
     parse_preference,
+    parse_ratings,
 )
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import evaluate
@@ -29,7 +29,7 @@ from helpers.provider import live, rate_limit, urls
 from helpers.provider.ledger import ProviderLimits
 
 LIMITS = ProviderLimits(max_cost_tokens=10**6, n_parallel=2, timeout_seconds=1)
-MARKS = '{"coherence": 4, "completeness": 2, "naturalness": 5}'
+RATINGS = '{"coherence": 4, "completeness": 2, "naturalness": 5}'
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def judging(provider, monkeypatch):
         if "Text A:" in prompt:
             content = '{"better": "B"}' if "kind" in prompt.split("Text B:")[1] else '{"better": "A"}'
         else:
-            content = "no marks" if "rude" in prompt.split("Text:\n")[-1] else f"Marks: {MARKS}"
+            content = "no marks" if "rude" in prompt.split("Text:\n")[-1] else f"Marks: {RATINGS}"
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
         usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
         return {
@@ -78,8 +78,8 @@ def answer_with(monkeypatch, *texts):
     monkeypatch.setattr(
         stage,
         "answer_items",
-        lambda model, tokenizer, task_run, partial: [
-            choice if task_run.task.is_choice else {"response": text} for text in texts
+        lambda model, tokenizer, prepared, partial: [
+            choice if prepared.task.is_choice else {"response": text} for text in texts
         ],
     )
 
@@ -113,7 +113,7 @@ def test_a_judge_killed_half_way_is_not_asked_again_for_what_it_has_answered(jud
     evaluation = evaluate(settings)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(
-            "helpers.evaluation.judge.parse_marks", lambda reply: (_ for _ in ()).throw(KeyboardInterrupt)
+            "helpers.evaluation.judge.parse_ratings", lambda reply: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         judge_texts(judge_of(judging), settings, evaluation, limits=LIMITS)
     assert judging.seen
@@ -135,7 +135,7 @@ def test_faults_of_the_line_change_no_mark_and_pay_for_nothing_twice(judging, se
 def test_the_cap_holds_and_the_estimate_counts_what_is_missing(judging, settings, monkeypatch):
     answer_with(monkeypatch, "kind words", "rude " * 300)
     evaluation, judge = evaluate(settings), judge_of(judging)
-    requests = list_mark_requests(settings, evaluation)
+    requests = list_rating_requests(settings, evaluation)
     most = (
         len(requests[0].prompts[0]) + 1_000
     )  # room for the first request at its most, not for the second, which is longer
@@ -246,7 +246,7 @@ def test_the_number_of_judged_texts_and_of_unreadable_replies_is_shown(judging, 
 
 
 def test_marks_are_read_past_a_draft(judging, toy_model, monkeypatch):
-    draft = '<think>{"coherence": 1}</think>```json\n' + MARKS + "\n```"
+    draft = '<think>{"coherence": 1}</think>```json\n' + RATINGS + "\n```"
     done = judge_through_the_command(judging, toy_model, monkeypatch, draft)
     assert re.search(r"patient_answer .* 4 +0\.0", done.output)
 
@@ -261,7 +261,7 @@ def test_a_judge_of_whom_nothing_can_be_read_is_an_error_and_paid_once(judging, 
 
 
 @pytest.mark.parametrize(
-    ("straight", "turned", "preference", "agrees"),
+    ("straight", "swapped", "preference", "agrees"),
     [
         ("A", "B", 1.0, True),
         ("B", "A", 0.0, True),
@@ -271,8 +271,8 @@ def test_a_judge_of_whom_nothing_can_be_read_is_an_error_and_paid_once(judging, 
         (None, "A", None, None),
     ],
 )
-def test_only_a_preference_that_holds_in_both_orders_counts(straight, turned, preference, agrees):
-    assert combine_orders(straight, turned) == {"preference": preference, "agrees": agrees}
+def test_only_a_preference_that_holds_in_both_orders_counts(straight, swapped, preference, agrees):
+    assert combine_orders(straight, swapped) == {"preference": preference, "agrees": agrees}
 
 
 @pytest.mark.parametrize(
@@ -281,14 +281,14 @@ def test_only_a_preference_that_holds_in_both_orders_counts(straight, turned, pr
         "",
         "4 2 5",
         '{"coherence": 4, "completeness": 2}',
-        MARKS.replace("5", "6"),
-        MARKS.replace("5", "4.5"),
-        MARKS.replace("5", "true"),
+        RATINGS.replace("5", "6"),
+        RATINGS.replace("5", "4.5"),
+        RATINGS.replace("5", "true"),
         "[1]",
     ],
 )
 def test_replies_that_are_not_three_whole_marks_give_none(reply):
-    assert set(parse_marks(reply).values()) == {None}
+    assert set(parse_ratings(reply).values()) == {None}
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ def test_generated_texts_are_measured_once_and_the_ideal_one_scores_one(toy_mode
 
     settings = EvaluationSettings(model=toy_model, n_items=3, tasks="exam_choice,dialogue_to_note")
     exact = {
-        "dialogue_to_note": lambda task_run: [
-            {"response": task_run.items[0].references[0]},
+        "dialogue_to_note": lambda prepared: [
+            {"response": prepared.items[0].references[0]},
             {"response": "other words"},
             {"response": ""},
         ]
@@ -36,7 +36,7 @@ def test_generated_texts_are_measured_once_and_the_ideal_one_scores_one(toy_mode
     monkeypatch.setattr(
         stage,
         "answer_items",
-        lambda *given: exact.get(given[2].task.name, lambda task_run: answer(*given))(given[2]),
+        lambda *given: exact.get(given[2].task.name, lambda prepared: answer(*given))(given[2]),
     )
     run = evaluate(settings)
     measured = measure_similarity(settings, run)

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from helpers.errors import StudyError
-from helpers.evaluation import stage, task_runs, tasks
+from helpers.evaluation import prepared_tasks, stage, tasks
 from helpers.evaluation.merging import SharedBase
 from helpers.evaluation.metrics import COUNTS
 from helpers.evaluation.partial import PartialAnswers
+from helpers.evaluation.prepared_tasks import list_first_prompts, prepare_tasks
 from helpers.evaluation.stage import ANSWERS, ITEMS, EvaluationSettings, evaluate, score_answers
 from helpers.evaluation.task_prompts import build_task_prompt
-from helpers.evaluation.task_runs import list_first_prompts, prepare_task_runs
 from helpers.evaluation.tasks import TASKS, load_items, parse_tasks
 from helpers.jsonl import read_json_lines
 from helpers.models.load import describe_format
@@ -52,11 +52,11 @@ def test_scores_do_not_depend_on_the_batch(settings, scoring, monkeypatch, tmp_p
 def test_a_killed_evaluation_keeps_the_tasks_it_has_answered(settings, monkeypatch):
     answered = []
 
-    def die_at_third(model, tokenizer, task_run, partial):
+    def die_at_third(model, tokenizer, prepared, partial):
         if len(answered) == 2:
             raise KeyboardInterrupt
-        answered.append(task_run.task.name)
-        return answer(model, tokenizer, task_run, partial)
+        answered.append(prepared.task.name)
+        return answer(model, tokenizer, prepared, partial)
 
     answer = stage.answer_items
     monkeypatch.setattr(stage, "answer_items", die_at_third)
@@ -157,8 +157,8 @@ def test_one_more_public_task_or_another_right_answer_discards_no_stored_answer(
     more = dataclasses.replace(tasks.PUBLIC_TASKS["medquad"], name="new_task")
     monkeypatch.setitem(tasks.PUBLIC_TASKS, "new_task", more)
     assert evaluate(settings).reused
-    load = task_runs.load_items
-    monkeypatch.setattr(task_runs, "load_items", lambda *args: change_answers(load(*args)))
+    load = prepared_tasks.load_items
+    monkeypatch.setattr(prepared_tasks, "load_items", lambda *args: change_answers(load(*args)))
     again = evaluate(settings)
     assert again.path != first.path
     assert len(list((runs / "answers").iterdir())) == 2
@@ -209,12 +209,12 @@ def test_the_fingerprint_holds_the_device_and_number_format_that_were_used(setti
 def test_scoring_runs_again_from_stored_answers_without_a_model(settings, runs):
     settings = dataclasses.replace(settings, tasks="evidence_yesno,patient_answer")
     run = evaluate(settings)
-    task_runs = prepare_task_runs(settings)
+    prepared_tasks = prepare_tasks(settings)
     rows = [
         row
-        for task_run in task_runs
+        for prepared in prepared_tasks
         for row in score_answers(
-            task_run, runs / "answers" / run.manifest["inputs"][task_run.task.name] / ANSWERS
+            prepared, runs / "answers" / run.manifest["inputs"][prepared.task.name] / ANSWERS
         )
     ]
     assert rows == read(run)
@@ -275,7 +275,7 @@ def test_answers_may_hold_any_character(settings, monkeypatch):
     monkeypatch.setattr(
         stage,
         "answer_items",
-        lambda model, tokenizer, task_run, partial: [{"response": odd} for _ in task_run.items],
+        lambda model, tokenizer, prepared, partial: [{"response": odd} for _ in prepared.items],
     )
     rows = read(evaluate(dataclasses.replace(settings, tasks="patient_answer")))
     assert {row["response"] for row in rows} == {odd}
@@ -302,20 +302,20 @@ def test_first_prompts_are_shown_as_the_model_gets_them(settings, scoring):
 
 
 def test_letters_are_read_one_place_after_the_prompt_in_every_order(settings):
-    task_run = prepare_task_runs(
+    prepared = prepare_tasks(
         dataclasses.replace(settings, tasks="evidence_yesno", choice_scoring="letter", permute_options=True)
     )[0]
-    item = task_run.items[0]
-    straight, turned = (prompt.text for prompt in task_run.build_prompts(item))
+    item = prepared.items[0]
+    straight, rotated = (prompt.text for prompt in prepared.build_prompts(item))
     assert f"A. {item.options[0]}\nB. {item.options[1]}" in straight
-    assert f"A. {item.options[1]}\nB. {item.options[0]}" in turned
+    assert f"A. {item.options[1]}\nB. {item.options[0]}" in rotated
     base = SharedBase(settings.model)
     model, tokenizer = base.merge(None), base.tokenizer
     letters = [tokenizer(letter, add_special_tokens=False)["input_ids"] for letter in "AB"]
-    for turn, found in enumerate(stage.answer_items(model, tokenizer, task_run)[0]["loglikelihoods"]):
-        ids = encode_prompt(tokenizer, (straight, turned)[turn])
+    for rotation, found in enumerate(stage.answer_items(model, tokenizer, prepared)[0]["loglikelihoods"]):
+        ids = encode_prompt(tokenizer, (straight, rotated)[rotation])
         with torch.inference_mode():
             plain = torch.log_softmax(model(torch.tensor([ids])).logits[0, -1], dim=-1)
         assert found == pytest.approx(
-            [plain[letters[(index - turn) % 2][0]].item() for index in range(2)], abs=1e-4
+            [plain[letters[(index - rotation) % 2][0]].item() for index in range(2)], abs=1e-4
         )

@@ -39,9 +39,9 @@ def read_plainly(model, ids):
 
 
 def score_plainly(model, prompt, option):
-    likelihoods = read_plainly(model, prompt + option)
+    log_likelihoods = read_plainly(model, prompt + option)
     places = range(len(prompt) - 1, len(prompt + option) - 1)
-    return likelihoods[places, option].mean().item()
+    return log_likelihoods[places, option].mean().item()
 
 
 def write_plainly(model, prompt, n):
@@ -81,12 +81,12 @@ def test_tuning_logs_the_loss_that_the_model_has_by_its_own_forward(
     run = tune(TuningSettings(model=str(tmp_path / name), n_rows=4, batch_size=4), instruction_file)
     tuned_on = {row["id"] for row in csv.DictReader(run.file("rows.csv").open())}
     rows = [row for row in read_rows(instruction_file, Instruction) if row.id in tuned_on]
-    likelihoods = []
+    log_likelihoods = []
     for row in (encode_row(load_tokenizer(toy_model), row) for row in rows):
         places = range(row.n_prompt - 1, len(row.input_ids) - 1)
-        likelihoods += read_plainly(model, row.input_ids)[places, row.input_ids[row.n_prompt :]].tolist()
+        log_likelihoods += read_plainly(model, row.input_ids)[places, row.input_ids[row.n_prompt :]].tolist()
     [entry] = csv.DictReader(run.file("log.csv").open())
-    assert float(entry["loss"]) == pytest.approx(-sum(likelihoods) / len(likelihoods), abs=1e-4)
+    assert float(entry["loss"]) == pytest.approx(-sum(log_likelihoods) / len(log_likelihoods), abs=1e-4)
 
 
 @pytest.mark.slow  # every architecture that transformers ships and that can be made small: a minute

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from helpers.errors import StudyError
-from helpers.evaluation.task_runs import prepare_task_runs
+from helpers.evaluation.prepared_tasks import prepare_tasks
 from helpers.models.wheels import name_for_readers
 from helpers.paths import BOOK, ROOT
 from helpers.study import reference
@@ -118,10 +118,10 @@ def test_the_manifest_says_how_often_the_commonest_answer_is_right(parameters, t
     study = Study.from_parameters(parameters | {"tasks": "evidence_yesno,patient_answer", "n_items": 8})
     export_grid(study, [plan for plan in study.plan_grid() if plan.id == "base"], tmp_path)
     tests = json.loads((tmp_path / MANIFEST).read_text())["tests"]
-    (task_run,) = (
-        task_run for task_run in prepare_task_runs(study.evaluation) if task_run.task.name == "evidence_yesno"
+    (prepared,) = (
+        prepared for prepared in prepare_tasks(study.evaluation) if prepared.task.name == "evidence_yesno"
     )
-    right = [item.options[item.answer] for item in task_run.items]
+    right = [item.options[item.answer] for item in prepared.items]
     assert tests["evidence_yesno"]["commonest"] == max(right.count("yes"), right.count("no")) / 8
     assert "commonest" not in tests["patient_answer"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from helpers.errors import StudyError
 from helpers.records import Instruction
-from helpers.tuning.controls import draw_cell_rows, share_bins, split_control
+from helpers.tuning.controls import bin_quotas, draw_cell_rows, split_control
 from helpers.tuning.rows import EncodedRow, select_rows
 
 LENGTHS = {"qa": (2, 3, 9, 20), "ie": (3, 9, 10, 40), "gen": (9, 20, 40, 41), "other": (500,) * 4}
@@ -44,7 +44,7 @@ def test_matched_lengths_give_every_category_the_same_bins(rows, encoded, cell):
     drawn = draw_cell_rows(rows, encoded, f"{cell}~lengths", 8, 1)
     bins = Counter(encoded[row.id].n_response.bit_length() for row in drawn)
     assert {row.category for row in drawn} == {cell}
-    assert bins == Counter({4: 4, 5: 0, 6: 4}) or bins == share_bins(
+    assert bins == Counter({4: 4, 5: 0, 6: 4}) or bins == bin_quotas(
         {
             name: [encoded[row.id].n_response for row in rows if row.category == name]
             for name in ("qa", "ie", "gen")
@@ -54,11 +54,11 @@ def test_matched_lengths_give_every_category_the_same_bins(rows, encoded, cell):
 
 
 def test_bins_are_shared_by_the_smallest_share_and_add_up():
-    quotas = share_bins({"a": [1, 4, 4, 8], "b": [4, 8, 8, 8]}, 5)
+    quotas = bin_quotas({"a": [1, 4, 4, 8], "b": [4, 8, 8, 8]}, 5)
     assert quotas == Counter({3: 3, 4: 2}) or quotas == Counter({3: 2, 4: 3})
-    assert sum(share_bins({"a": [4] * 3 + [8] * 7, "b": [4] * 5 + [8] * 5}, 7).values()) == 7
+    assert sum(bin_quotas({"a": [4] * 3 + [8] * 7, "b": [4] * 5 + [8] * 5}, 7).values()) == 7
     with pytest.raises(StudyError, match="No length"):
-        share_bins({"a": [1], "b": [64]}, 3)
+        bin_quotas({"a": [1], "b": [64]}, 3)
 
 
 @pytest.mark.parametrize("cell", ["qa", "ie", "gen", "qa+gen"])

@@ -23,7 +23,7 @@ from helpers.tuning.rows import EncodedRow, collate, encode_row
 from helpers.tuning.schedule import learning_rate_at
 from helpers.tuning.settings import TuningSettings
 from helpers.tuning.stage import prepare_model, tune
-from helpers.tuning.step import response_loss, share_batch, split_batch, take_step
+from helpers.tuning.step import list_micro_batches, response_loss, split_batch, take_step
 
 
 @pytest.fixture
@@ -299,7 +299,7 @@ def test_four_bits_without_bitsandbytes_say_what_to_install(settings, instructio
 
 @pytest.mark.parametrize("n_processes", [1, 2, 3, 5])
 def test_processes_share_a_batch_and_keep_pace(encoded, n_processes):
-    shares = [share_batch(encoded[:4], 150, process, n_processes) for process in range(n_processes)]
+    shares = [list_micro_batches(encoded[:4], 150, process, n_processes) for process in range(n_processes)]
     assert len({len(share) for share in shares}) == 1
     counted = [row for share in shares for part, counts in share if counts for row in part]
     assert sorted(map(id, counted)) == sorted(map(id, encoded[:4]))

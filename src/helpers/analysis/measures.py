@@ -40,8 +40,8 @@ def count_judgements(runs: Mapping[str, Run]) -> pd.DataFrame:
         runs: of the judge, by name of the model.
 
     Returns:
-        task, cell, n (texts that were judged), unparsed (share of the replies that had no marks; their texts
-        are in no mean).
+        task, cell, n (texts that were judged), unparsed (share of the replies that had no ratings; their
+        texts are in no mean).
     """
     import pandas as pd
 

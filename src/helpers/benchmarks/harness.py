@@ -14,7 +14,7 @@ from helpers.evaluation.harness import LINE_FEED
 from helpers.evaluation.task_prompts import letter_of
 
 if TYPE_CHECKING:
-    from helpers.evaluation.task_runs import TaskRun
+    from helpers.evaluation.prepared_tasks import PreparedTask
 
 MODEL = "smollm2-135m"
 TASKS = "exam_choice,broad_choice"
@@ -39,70 +39,70 @@ def compare_with_harness(way: str) -> tuple[Callable[[], Any], Callable[[], Any]
     """
     from lm_eval.models.huggingface import HFLM
 
+    from helpers.evaluation.prepared_tasks import prepare_tasks
     from helpers.evaluation.stage import CHOICE_BATCH_SIZE, EvaluationSettings, answer_items
-    from helpers.evaluation.task_runs import prepare_task_runs
     from helpers.models.load import load_model, load_tokenizer
 
     model, tokenizer = load_model(MODEL), load_tokenizer(MODEL)
-    task_runs = prepare_task_runs(
+    prepared_tasks = prepare_tasks(
         EvaluationSettings(model=MODEL, tasks=TASKS, n_items=N_ITEMS, choice_scoring=way)
     )
     harness = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=CHOICE_BATCH_SIZE)
-    requests = [request for task_run in task_runs for request in list_requests(task_run)]
+    requests = [request for prepared in prepared_tasks for request in list_requests(prepared)]
 
     def ours() -> list[int]:
         answers = [
             answer["loglikelihoods"][0]
-            for task_run in task_runs
-            for answer in answer_items(model, tokenizer, task_run)
+            for prepared in prepared_tasks
+            for answer in answer_items(model, tokenizer, prepared)
         ]
         return [max(range(len(values)), key=values.__getitem__) for values in answers]
 
     def theirs() -> list[tuple[float, bool]]:
         return harness.loglikelihood(requests, disable_tqdm=True)
 
-    if ours() != choose_theirs(task_runs, theirs(), harness, tokenizer):
+    if ours() != choose_theirs(prepared_tasks, theirs(), harness, tokenizer):
         raise StudyError(
             "Harness and study do not choose alike, so their times say nothing. Run `pytest "
             "tests/evaluation/test_harness.py`."
         )
-    return ours, theirs, sum(len(task_run.items) for task_run in task_runs)
+    return ours, theirs, sum(len(prepared.items) for prepared in prepared_tasks)
 
 
-def list_requests(task_run: TaskRun) -> list[Any]:
+def list_requests(prepared: PreparedTask) -> list[Any]:
     """Return the harness's requests: one a choice, prompt and option as the harness would pair them."""
     return [
-        _request(task_run.build_prompts(item)[0].text, text)
-        for item in task_run.items
-        for text in _show_options(task_run, item)
+        _request(prepared.build_prompts(item)[0].text, text)
+        for item in prepared.items
+        for text in _show_options(prepared, item)
     ]
 
 
 def choose_theirs(
-    task_runs: Sequence[TaskRun], results: list[tuple[float, bool]], harness: Any, tokenizer: Any
+    prepared_tasks: Sequence[PreparedTask], results: list[tuple[float, bool]], harness: Any, tokenizer: Any
 ) -> list[int]:
-    """Return what the harness's likelihoods choose: the sum by letter; by text the mean per token, without
-    the line feed that all options begin with.
+    """Return what the harness's log-likelihoods choose: the sum by letter; by text the mean per token,
+    without the line feed that all options begin with.
     """
     values = iter(results)
     chosen = []
-    for task_run in task_runs:
+    for prepared in prepared_tasks:
         feeds = harness.loglikelihood(
-            [_request(task_run.build_prompts(item)[0].text, "") for item in task_run.items], disable_tqdm=True
+            [_request(prepared.build_prompts(item)[0].text, "") for item in prepared.items], disable_tqdm=True
         )
-        for item, (feed, _) in zip(task_run.items, feeds, strict=True):
+        for item, (feed, _) in zip(prepared.items, feeds, strict=True):
             lengths = [
                 len(tokenizer(text, add_special_tokens=False)["input_ids"])
-                for text in _show_options(task_run, item)
+                for text in _show_options(prepared, item)
             ]
             means = [(next(values)[0] - feed) / length for length in lengths]
             chosen.append(max(range(len(means)), key=means.__getitem__))
     return chosen
 
 
-def _show_options(task_run: TaskRun, item: Any) -> list[str]:
+def _show_options(prepared: PreparedTask, item: Any) -> list[str]:
     return (
-        [letter_of(index, item) for index in range(len(item.options))] if task_run.by_letter else item.options
+        [letter_of(index, item) for index in range(len(item.options))] if prepared.by_letter else item.options
     )
 
 

@@ -16,8 +16,8 @@ from helpers.evaluation.judge import (
     JudgeSettings,
     check_judge,
     explain_judging,
-    list_mark_requests,
     list_pair_requests,
+    list_rating_requests,
     open_journal,
 )
 from helpers.evaluation.settings import EvaluationSettings
@@ -69,7 +69,7 @@ Bleurt = Annotated[
     str, typer.Option(help="Measure BLEURT of generated texts, with this checkpoint: a hub id or a folder.")
 ]
 Judge = Annotated[
-    str, typer.Option(help="Model that marks generated texts; its key comes from OPENAI_API_KEY.")
+    str, typer.Option(help="Model that rates generated texts; its key comes from OPENAI_API_KEY.")
 ]
 JudgeUrl = Annotated[str, typer.Option(help="Address of the judge's OpenAI-compatible server.")]
 JudgeEffort = Annotated[str, typer.Option(help="Reasoning effort of a judge that reasons, such as 'none'.")]
@@ -137,7 +137,7 @@ def evaluate(
 
 def show_prompts(models: list[str], settings: dict, data: Path | None) -> str:
     """Return the first prompt of the first task as each model gets it, decoded from its ids."""
-    from helpers.evaluation.task_runs import list_first_prompts
+    from helpers.evaluation.prepared_tasks import list_first_prompts
 
     first = {
         name: list_first_prompts(build_settings(EvaluationSettings, settings | {"model": name}), data).iloc[0]
@@ -213,14 +213,14 @@ def tabulate_losses(
 
 
 def estimate_judging(evaluations: dict[str, Evaluation], extra: ExtraMeasures) -> str:
-    """Return what the judgements will cost: marks of every model's texts, and each later model's texts
+    """Return what the judgements will cost: ratings of every model's texts, and each later model's texts
     against the first one's.
     """
     (_, first), *others = evaluations.values()
     requests = [
         request
         for settings, run in evaluations.values()
-        for request in list_mark_requests(settings, run, extra.data)
+        for request in list_rating_requests(settings, run, extra.data)
     ]
     requests += [
         request

@@ -13,9 +13,9 @@ import typer
 
 from helpers.commands.terminal import add_options, plain_errors, report_progress
 from helpers.errors import StudyError
+from helpers.evaluation.prepared_tasks import prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import evaluate_adapters, read_items
-from helpers.evaluation.task_runs import prepare_task_runs
 from helpers.jsonl import read_rows
 from helpers.models.load import load_tokenizer
 from helpers.paths import check_new_folder, shown
@@ -83,7 +83,7 @@ def tune_adapter(
             EvaluationSettings, dataclasses.asdict(settings) | {"tasks": tasks, "n_items": n_items}
         )
         if tasks:
-            prepare_task_runs(evaluation)
+            prepare_tasks(evaluation)
         if settings.prompt_format == CHAT:
             typer.echo(show_prompt(settings, instructions))
         processes = join_processes()

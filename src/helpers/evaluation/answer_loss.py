@@ -22,8 +22,8 @@ from helpers.errors import StudyError
 from helpers.evaluation.choice import score_tokens
 from helpers.evaluation.merging import SharedBase, find_adapter
 from helpers.evaluation.partial import PartialAnswers
+from helpers.evaluation.prepared_tasks import PreparedTask, prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.task_runs import TaskRun, prepare_task_runs
 from helpers.files import write_text
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models.adapters import identify_adapter
@@ -66,43 +66,45 @@ def measure_answer_loss(
     Raises:
         StudyError: the model's tokenizer has no end of text, a reference is empty, or a loss is not a number.
     """
-    task_runs = prepare_task_runs(dataclasses.replace(settings, n_items=n_items), data)
-    task_runs = [dataclasses.replace(one, by_letter=False, permute=False) for one in task_runs]
+    prepared_tasks = prepare_tasks(dataclasses.replace(settings, n_items=n_items), data)
+    prepared_tasks = [dataclasses.replace(one, by_letter=False, permute=False) for one in prepared_tasks]
     base = base or SharedBase(settings.model, settings.dtype, keeps_weights=False)
     folder = find_adapter(adapter)
     model, tuned = identify_model(base.name), identify_adapter(folder)
     runs = []
     with track(
-        f"answer loss of the {'tuned' if folder else 'base'} model", len(task_runs), "tasks"
+        f"answer loss of the {'tuned' if folder else 'base'} model", len(prepared_tasks), "tasks"
     ) as advance:
-        for task_run in task_runs:
+        for prepared in prepared_tasks:
             inputs = {
-                "items": task_run.digest,
-                "shown": task_run.shown_digest,
+                "items": prepared.digest,
+                "shown": prepared.shown_digest,
                 "model": model,
                 "adapter": tuned,
             }
             inputs |= describe_format(base.dtype)
-            runs.append(_measure_task(task_run, base, folder, inputs))
-            advance(note=task_run.task.name)
+            runs.append(_measure_task(prepared, base, folder, inputs))
+            advance(note=prepared.task.name)
     return runs
 
 
-def _measure_task(task_run: TaskRun, base: SharedBase, adapter: Path | None, inputs: dict[str, str]) -> Run:
+def _measure_task(
+    prepared: PreparedTask, base: SharedBase, adapter: Path | None, inputs: dict[str, str]
+) -> Run:
     def compute(folder: Path) -> dict[str, Any]:
-        rows = list_losses(base.merge(adapter), base.tokenizer, task_run, PartialAnswers(folder / PARTIAL))
+        rows = list_losses(base.merge(adapter), base.tokenizer, prepared, PartialAnswers(folder / PARTIAL))
         write_text(folder / LOSSES, dump_rows(rows))
         (folder / PARTIAL).unlink(missing_ok=True)
         return {"n_items": len(rows)}
 
-    asked = {"task": task_run.task.name} | task_run.form.describe()
+    asked = {"task": prepared.task.name} | prepared.prompt_format.describe()
     return run_stage("answer_loss", asked, inputs, VERSION, compute)
 
 
 def list_losses(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    task_run: TaskRun,
+    prepared: PreparedTask,
     partial: PartialAnswers | None = None,
 ) -> list[dict[str, Any]]:
     """Return the losses of a task's items, as `measure_answer_loss` stores them.
@@ -110,19 +112,21 @@ def list_losses(
     Choice tasks also ask for the options after an empty question: their shares there are the options' prior
     (contextual calibration; Zhao et al., 2021).
     """
-    prompts = [task_run.form.encode(tokenizer, task_run.build_prompts(item)[0]) for item in task_run.items]
-    answers = [encode_answers(tokenizer, task_run, item) for item in task_run.items]
+    prompts = [
+        prepared.prompt_format.encode(tokenizer, prepared.build_prompts(item)[0]) for item in prepared.items
+    ]
+    answers = [encode_answers(tokenizer, prepared, item) for item in prepared.items]
     asked = list(zip(prompts, answers, strict=True))
     lengths = [len(prompt) + max(map(len, options)) for prompt, options in asked]
-    check_lengths(model.config, lengths, f"prompts with answers of {task_run.task.name!r}")
+    check_lengths(model.config, lengths, f"prompts with answers of {prepared.task.name!r}")
     found = score_tokens(model, asked, BATCH_SIZE, partial)
     priors = [None] * len(asked)
-    if task_run.task.is_choice:
-        empty = task_run.form.encode(tokenizer, Prompt(task_run.task.instruction))
+    if prepared.task.is_choice:
+        empty = prepared.prompt_format.encode(tokenizer, Prompt(prepared.task.instruction))
         priors = _score_priors(model, empty, answers)
     return [
-        _describe_item(task_run, item, scores, prior)
-        for item, scores, prior in zip(task_run.items, found, priors, strict=True)
+        _describe_item(prepared, item, scores, prior)
+        for item, scores, prior in zip(prepared.items, found, priors, strict=True)
     ]
 
 
@@ -140,41 +144,44 @@ def _score_priors(
     return [by_key[key] for key in keys]
 
 
-def encode_answers(tokenizer: PreTrainedTokenizerBase, task_run: TaskRun, item: Any) -> list[list[int]]:
+def encode_answers(tokenizer: PreTrainedTokenizerBase, prepared: PreparedTask, item: Any) -> list[list[int]]:
     """Return the ids of an item's possible answers, each with the end of text: its options, or its reference.
 
     Raises:
         StudyError: the tokenizer has no end of text, or an answer is empty.
     """
-    texts = item.options if task_run.task.is_choice else [task_run.task.answer(item)]
+    texts = item.options if prepared.task.is_choice else [prepared.task.answer(item)]
     if not all(text.strip() for text in texts):
         raise StudyError(
-            f"Every reference answer must hold text, but an empty one was found ({task_run.task.name}, item "
+            f"Every reference answer must hold text, but an empty one was found ({prepared.task.name}, item "
             f"{item.id}). Fix or remove that item."
         )
-    return [task_run.form.encode_response(tokenizer, text) for text in texts]
+    return [prepared.prompt_format.encode_response(tokenizer, text) for text in texts]
 
 
 def _describe_item(
-    task_run: TaskRun, item: Any, scores: Sequence[Sequence[float]], prior: Sequence[Sequence[float]] | None
+    prepared: PreparedTask,
+    item: Any,
+    scores: Sequence[Sequence[float]],
+    prior: Sequence[Sequence[float]] | None,
 ) -> dict[str, Any]:
-    right = scores[item.answer if task_run.task.is_choice else 0]
+    right = scores[item.answer if prepared.task.is_choice else 0]
     if not all(map(math.isfinite, (value for tokens in scores for value in tokens))):
         raise StudyError(
-            f"A loss must be a finite number, but {sum(right)} was found ({task_run.task.name}, item "
+            f"A loss must be a finite number, but {sum(right)} was found ({prepared.task.name}, item "
             f"{item.id}). The model's weights are broken, or its number format is too narrow: try "
             "dtype=float32."
         )
     row = {
-        "task": task_run.task.name,
-        "category": task_run.task.category,
+        "task": prepared.task.name,
+        "category": prepared.task.category,
         "item": item.id,
         "words": round(-sum(right[:-1]), 5),
         "stop": round(-right[-1], 5),
         "tokens": len(right) - 1,
-        "bytes": len(task_run.task.answer(item).strip().encode()),
+        "bytes": len(prepared.task.answer(item).strip().encode()),
     }
-    if not task_run.task.is_choice:
+    if not prepared.task.is_choice:
         return row | {"choice": None, "calibrated": None}
     from scipy.special import log_softmax
 

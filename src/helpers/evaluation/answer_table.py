@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from helpers.evaluation.prepared_tasks import prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.task_runs import prepare_task_runs
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def lay_out_answers(
+def tabulate_answers(
     settings: EvaluationSettings, items: pd.DataFrame, data: Path | None = None
 ) -> pd.DataFrame:
     """Return one row per item: task, item, asked, reference, and for each model its response and its score
@@ -25,16 +25,16 @@ def lay_out_answers(
     """
     import pandas as pd
 
-    task_runs = prepare_task_runs(settings, data)
+    prepared_tasks = prepare_tasks(settings, data)
     asked = [
         {
-            "task": task_run.task.name,
+            "task": prepared.task.name,
             "item": item.id,
-            "asked": task_run.task.show(item),
-            "reference": task_run.task.answer(item),
+            "asked": prepared.task.show(item),
+            "reference": prepared.task.answer(item),
         }
-        for task_run in task_runs
-        for item in task_run.items
+        for prepared in prepared_tasks
+        for item in prepared.items
     ]
     table = pd.DataFrame(asked)
     for cell, answers in items.groupby("cell", sort=False):

@@ -1,9 +1,9 @@
-"""BLEURT: what a model that has learnt from people's marks gives a text beside its reference (Sellam et al.,
-2020).
+"""BLEURT: the score that a model trained on people's ratings gives a text beside its reference (Sellam et
+al., 2020).
 
 The checkpoint is named by the user: one that transformers reads with its own classes from safetensors, a BERT
 with one output, such as `Elron/bleurt-base-512@refs/pr/1` of the hub, or a folder. BLEURT-20 is not: it needs
-classes from outside, and no code from a repository runs here. Marks have no fixed range, and compare with
+classes from outside, and no code from a repository runs here. Scores have no fixed range, and compare with
 those of the same checkpoint alone.
 """
 
@@ -45,14 +45,14 @@ def load_scorer(name: str) -> tuple[Any, Any]:
     """Return a checkpoint's model and tokenizer.
 
     Raises:
-        StudyError: it cannot be had, or lacks weights, such as a model that was never trained to give marks.
+        StudyError: it cannot be had, or lacks weights, such as a model that was never trained to give scores.
     """
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     check_scorer(name)
-    place, revision = split_revision(resolve_model(name))
+    repo_id, revision = split_revision(resolve_model(name))
     options: dict[str, Any] = {
         "use_safetensors": True,
         "trust_remote_code": False,
@@ -60,7 +60,7 @@ def load_scorer(name: str) -> tuple[Any, Any]:
     }
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            place, revision=revision or "main", **options
+            repo_id, revision=revision or "main", **options
         )
     except (OSError, ValueError) as error:
         raise explain_hub_error(name, error) from None
@@ -72,15 +72,15 @@ def load_scorer(name: str) -> tuple[Any, Any]:
     return model.to(choose_device()[0]).eval(), load_tokenizer(name)
 
 
-def mark_pairs(name: str, pairs: list[tuple[str, str]]) -> list[float]:
-    """Return the mark of each (text, reference); the model reads the reference first, and what is too long is
-    cut at the longer of the two.
+def score_pairs(name: str, pairs: list[tuple[str, str]]) -> list[float]:
+    """Return the score of each (text, reference); the model reads the reference first, and what is too long
+    is cut at the longer of the two.
     """
     import torch
 
     model, tokenizer = load_scorer(name)
     order = sorted(range(len(pairs)), key=lambda index: sum(map(len, pairs[index])))
-    marks: dict[int, float] = {}
+    scores: dict[int, float] = {}
     for start in range(0, len(order), BATCH_SIZE):
         part = order[start : start + BATCH_SIZE]
         texts, references = zip(*(pairs[index] for index in part), strict=True)
@@ -94,8 +94,8 @@ def mark_pairs(name: str, pairs: list[tuple[str, str]]) -> list[float]:
             return_tensors="pt",
         ).to(model.device)
         with torch.inference_mode():
-            marks |= zip(part, model(**batch).logits[:, 0].float().tolist(), strict=True)
-    return [marks[index] for index in range(len(pairs))]
+            scores |= zip(part, model(**batch).logits[:, 0].float().tolist(), strict=True)
+    return [scores[index] for index in range(len(pairs))]
 
 
 def measure_bleurt(name: str, settings: EvaluationSettings, evaluation: Run, data: Path | None = None) -> Run:
@@ -109,5 +109,5 @@ def measure_bleurt(name: str, settings: EvaluationSettings, evaluation: Run, dat
         {"checkpoint": identify_model(name), "device": choose_device()[0]},
         VERSION,
         (settings, evaluation, data),
-        lambda pairs: mark_pairs(name, pairs),
+        lambda pairs: score_pairs(name, pairs),
     )

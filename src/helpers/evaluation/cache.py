@@ -1,5 +1,5 @@
-"""Keys and values with room behind them: a new token is written in place, while `transformers` copies the
-whole cache for each new token.
+"""Keys and values in tensors that are longer than they are: a new token is written in place, while
+`transformers` copies the whole cache for each new token.
 """
 
 from __future__ import annotations
@@ -9,51 +9,53 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-ROOM = 64  # tokens that fit in before all is copied once more
+SPARE_TOKENS = 64  # tokens that fit in before all is copied once more
 
 
-class RoomyLayer(DynamicLayer):
+class PreallocatedLayer(DynamicLayer):
     """Keys and values of one layer, shape (rows, heads, tokens, head size), as views of larger tensors."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         super().__init__()
         self.lazy_initialization(keys, values)
-        self._make_room(keys, values, keys.shape[-2] + ROOM)
+        self._allocate(keys, values, keys.shape[-2] + SPARE_TOKENS)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append keys and values; return all of them."""
         before, after = self.keys.shape[-2], self.keys.shape[-2] + key_states.shape[-2]
-        if after > self._rooms[0].shape[-2]:
-            self._make_room(self.keys, self.values, after + ROOM)
-        for room, new in zip(self._rooms, (key_states, value_states), strict=True):
-            room[..., before:after, :] = new
-        self._show(after)
+        if after > self._buffers[0].shape[-2]:
+            self._allocate(self.keys, self.values, after + SPARE_TOKENS)
+        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[..., before:after, :] = new
+        self._view(after)
         return self.keys, self.values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep some rows, and the room behind them."""
-        self._rooms = [room[indices] for room in self._rooms]
-        self._show(self.keys.shape[-2])
+        """Keep some rows, and the space behind them."""
+        self._buffers = [buffer[indices] for buffer in self._buffers]
+        self._view(self.keys.shape[-2])
 
-    def _make_room(self, keys: torch.Tensor, values: torch.Tensor, n_tokens: int) -> None:
+    def _allocate(self, keys: torch.Tensor, values: torch.Tensor, n_tokens: int) -> None:
         length = keys.shape[-2]
-        self._rooms = [kept.new_empty((*kept.shape[:2], n_tokens, kept.shape[-1])) for kept in (keys, values)]
-        for room, kept in zip(self._rooms, (keys, values), strict=True):
-            room[..., :length, :] = kept
-        self._show(length)
+        self._buffers = [
+            kept.new_empty((*kept.shape[:2], n_tokens, kept.shape[-1])) for kept in (keys, values)
+        ]
+        for buffer, kept in zip(self._buffers, (keys, values), strict=True):
+            buffer[..., :length, :] = kept
+        self._view(length)
 
-    def _show(self, length: int) -> None:
-        self.keys, self.values = (room[..., :length, :] for room in self._rooms)
+    def _view(self, length: int) -> None:
+        self.keys, self.values = (buffer[..., :length, :] for buffer in self._buffers)
 
 
-def make_room(cache: DynamicCache) -> None:
-    """Give every plain layer of a cache that holds something room; layers of another kind, such as those that
-    see a window, stay.
+def preallocate(cache: DynamicCache) -> None:
+    """Give every plain layer of a cache that holds something space for further tokens; layers of another
+    kind, such as those that see a window, stay.
     """
     cache.layers = [
-        RoomyLayer(layer.keys, layer.values)
+        PreallocatedLayer(layer.keys, layer.values)
         if type(layer) is DynamicLayer and layer.is_initialized
         else layer
         for layer in cache.layers

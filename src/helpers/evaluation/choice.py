@@ -14,7 +14,7 @@ from helpers.evaluation.partial import PartialAnswers, plan_batches
 from helpers.evaluation.prefix import SharedPrefix
 from helpers.models.forward import (
     outputs_match,
-    predict_places,
+    predict_positions,
     probe_length,
     project_logits,
     select_forward_method,
@@ -106,25 +106,26 @@ def _score_plainly(model: PreTrainedModel, item: Branches) -> list[list[float]]:
     for number, row in enumerate(rows):
         input_ids[number, : len(row)] = torch.tensor(row)
         wanted[number, len(prompt) - 1 : len(row)] = True
-    logits = predict_places(model, input_ids.to(model.device), wanted.to(model.device))
-    likelihoods = torch.log_softmax(logits, dim=-1).split([len(option) for option in options])
+    logits = predict_positions(model, input_ids.to(model.device), wanted.to(model.device))
+    log_likelihoods = torch.log_softmax(logits, dim=-1).split([len(option) for option in options])
     return [
-        part[range(len(option)), option].tolist() for part, option in zip(likelihoods, options, strict=True)
+        part[range(len(option)), option].tolist()
+        for part, option in zip(log_likelihoods, options, strict=True)
     ]
 
 
-def check_finite(likelihood: float) -> float:
+def check_finite(log_likelihood: float) -> float:
     """Return the log-likelihood of an option.
 
     Raises:
         StudyError: it is not a number, so the model's weights cannot be sound.
     """
-    if not math.isfinite(likelihood):
+    if not math.isfinite(log_likelihood):
         raise StudyError(
-            f"The model gives an option the log-likelihood {likelihood}, which is not finite. Check "
+            f"The model gives an option the log-likelihood {log_likelihood}, which is not finite. Check "
             "the weights of the model and of its adapter, or take `dtype` float32."
         )
-    return likelihood
+    return log_likelihood
 
 
 def _length(item: Branches) -> int:
@@ -136,7 +137,7 @@ def _score_batch(
 ) -> list[list[list[float]]]:
     import torch
 
-    layouts = [lay_out(prompt, options, max(map(_length, items))) for prompt, options in items]
+    layouts = [flatten_branches(prompt, options, max(map(_length, items))) for prompt, options in items]
     input_ids, positions, branches = (
         torch.tensor(rows, device=model.device) for rows in zip(*layouts, strict=True)
     )
@@ -148,29 +149,30 @@ def _score_batch(
         use_cache=True,
     ).last_hidden_state
     return [
-        _token_likelihoods(model, hidden[row], prompt, options) for row, (prompt, options) in enumerate(items)
+        _token_log_likelihoods(model, hidden[row], prompt, options)
+        for row, (prompt, options) in enumerate(items)
     ]
 
 
-def _token_likelihoods(
+def _token_log_likelihoods(
     model: PreTrainedModel, hidden: torch.Tensor, prompt: list[int], options: list[list[int]]
 ) -> list[list[float]]:
-    """Return the log-likelihoods of each option's tokens; vocabulary logits are computed once for each place
-    that predicts one.
+    """Return the log-likelihoods of each option's tokens; vocabulary logits are computed once for each
+    position that predicts one.
     """
     import torch
 
     end = _length((prompt, options))
-    likelihoods = torch.log_softmax(project_logits(model, hidden[len(prompt) - 1 : end]), dim=-1)
+    log_likelihoods = torch.log_softmax(project_logits(model, hidden[len(prompt) - 1 : end]), dim=-1)
     scores, begin = [], 1
     for option in options:
-        places = [0, *range(begin, begin + len(option) - 1)]
-        scores.append(likelihoods[places, option].tolist())
+        positions = [0, *range(begin, begin + len(option) - 1)]
+        scores.append(log_likelihoods[positions, option].tolist())
         begin += len(option) - 1
     return scores
 
 
-def lay_out(
+def flatten_branches(
     prompt: list[int], options: list[list[int]], length: int
 ) -> tuple[list[int], list[int], list[int]]:
     """Return ids, positions and branches of a prompt with its options beside each other, each padded on the

@@ -28,15 +28,19 @@ def find_concepts(text: str) -> set[str]:
     """
     lexicon = read_lexicon()
     longest = max(map(len, lexicon))
-    words, found, place = split_words(text), set(), 0
-    while place < len(words):
+    words, found, position = split_words(text), set(), 0
+    while position < len(words):
         spelling = next(
-            (words[place : place + n] for n in range(longest, 0, -1) if words[place : place + n] in lexicon),
+            (
+                words[position : position + n]
+                for n in range(longest, 0, -1)
+                if words[position : position + n] in lexicon
+            ),
             None,
         )
         if spelling:
             found.add(lexicon[spelling])
-        place += len(spelling or " ")
+        position += len(spelling or " ")
     return found
 
 

@@ -80,7 +80,7 @@ def _continue(
     """
     import torch
 
-    from helpers.evaluation.cache import make_room
+    from helpers.evaluation.cache import preallocate
 
     longest = max(map(len, prompts))
     width = longest - shared.length
@@ -100,7 +100,7 @@ def _continue(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         ).last_hidden_state
         if step == 0:
-            make_room(cache)
+            preallocate(cache)
         logits = project_logits(model, hidden[:, -1])
         if observe:
             observe(logits)

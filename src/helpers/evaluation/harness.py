@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
+from helpers.evaluation.prepared_tasks import PreparedTask, encode_options, prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.task_prompts import LETTER, TEXT, letter_of
-from helpers.evaluation.task_runs import TaskRun, encode_options, prepare_task_runs
 from helpers.files import write_text
 from helpers.jsonl import dump_rows
 from helpers.models.load import load_tokenizer
@@ -65,11 +65,11 @@ def export_harness(folder: Path, model: str, tasks: str = "all", data: Path | No
     names = []
     for way in (TEXT, LETTER):
         settings = EvaluationSettings(model=model, tasks=tasks, n_items=EVERY_ITEM, choice_scoring=way)
-        for task_run in prepare_task_runs(settings, data):
-            if task_run.task.is_choice:
-                names.append(f"study_{task_run.task.name}_{way}")
+        for prepared in prepare_tasks(settings, data):
+            if prepared.task.is_choice:
+                names.append(f"study_{prepared.task.name}_{way}")
                 items = folder / f"{names[-1]}.jsonl"
-                write_text(items, dump_rows(describe_items(task_run, tokenizer)))
+                write_text(items, dump_rows(describe_items(prepared, tokenizer)))
                 write_text(folder / f"{names[-1]}.yaml", describe_task(names[-1], way, items.resolve()))
     if not names:
         raise StudyError(f"`tasks` must name at least one choice task, but {tasks!r} was found.")
@@ -77,16 +77,16 @@ def export_harness(folder: Path, model: str, tasks: str = "all", data: Path | No
     return names
 
 
-def describe_items(task_run: TaskRun, tokenizer: PreTrainedTokenizerBase) -> Iterable[dict[str, Any]]:
+def describe_items(prepared: PreparedTask, tokenizer: PreTrainedTokenizerBase) -> Iterable[dict[str, Any]]:
     """Yield the items as the harness reads them: prompt, choices, number of tokens of each, index of the
     right one.
     """
-    for item in task_run.items:
-        (prompt,) = (prompt.text for prompt in task_run.build_prompts(item))
-        options = encode_options(tokenizer, task_run, item, 0)
+    for item in prepared.items:
+        (prompt,) = (prompt.text for prompt in prepared.build_prompts(item))
+        options = encode_options(tokenizer, prepared, item, 0)
         shown = (
             [letter_of(index, item) for index in range(len(item.options))]
-            if task_run.by_letter
+            if prepared.by_letter
             else [*item.options, ""]
         )
         choices = [LINE_FEED + text for text in shown]

@@ -63,7 +63,7 @@ def measure_held_out(
     """
     base = base or SharedBase(settings.model, settings.dtype, keeps_weights=False)
     folder = find_adapter(adapter)
-    form = PromptFormat.from_settings(settings)
+    prompt_format = PromptFormat.from_settings(settings)
     inputs = {
         "rows": sha256_file(rows),
         "model": identify_model(settings.model),
@@ -72,7 +72,7 @@ def measure_held_out(
 
     def compute(path: Path) -> dict[str, Any]:
         read = read_rows(rows, Instruction)
-        drawn = draw_held_out(read, n_rows, base.tokenizer, max_tokens, form)
+        drawn = draw_held_out(read, n_rows, base.tokenizer, max_tokens, prompt_format)
         losses = measure_words_and_stop(
             base.merge(folder), [row for _, row in drawn], PartialAnswers(path / PARTIAL)
         )
@@ -85,7 +85,9 @@ def measure_held_out(
         (path / PARTIAL).unlink(missing_ok=True)
         return {"n_rows": len(drawn)}
 
-    asked = {"n_rows": n_rows, "max_tokens": max_tokens} | describe_format(base.dtype) | form.describe()
+    asked = (
+        {"n_rows": n_rows, "max_tokens": max_tokens} | describe_format(base.dtype) | prompt_format.describe()
+    )
     return run_stage("held_out", asked, inputs, VERSION, compute)
 
 
@@ -94,7 +96,7 @@ def draw_held_out(
     n_rows: int,
     tokenizer: Any,
     max_tokens: int,
-    form: PromptFormat = PAPERS_FORMAT,
+    prompt_format: PromptFormat = PAPERS_FORMAT,
 ) -> list[tuple[Instruction, EncodedRow]]:
     """Draw at most `n_rows` rows of each category by hash, a smaller draw part of a larger one, and leave
     out those of over `max_tokens`; categories in alphabetical order.
@@ -104,7 +106,7 @@ def draw_held_out(
         by_category.setdefault(row.category, []).append(row)
     drawn = []
     for category in sorted(by_category):
-        encoded = ((row, encode_row(tokenizer, row, form)) for row in by_category[category])
+        encoded = ((row, encode_row(tokenizer, row, prompt_format)) for row in by_category[category])
         fitting = (pair for pair in encoded if len(pair[1].input_ids) <= max_tokens)
         drawn += [pair for pair, _ in zip(fitting, range(n_rows), strict=False)]
     return drawn

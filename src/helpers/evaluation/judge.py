@@ -1,10 +1,10 @@
-"""A language model as judge of generated texts: marks for each text, and preferences between two, asked in
+"""A language model as judge of generated texts: ratings of each text, and preferences between two, asked in
 both orders.
 
 The judge is any model behind an OpenAI-compatible server. It must be named, and must not be the teacher whose
-manner the tuned model has learnt: models mark their own kind up (Panickssery et al., 2024). It is asked as a
-live teacher is: many requests at a time, within a cap, every reply on disk before it is used and never asked
-for twice. A reply that is not what was asked for gives no mark.
+manner the tuned model has learnt: models rate their own kind higher (Panickssery et al., 2024). It is asked
+as a live teacher is: many requests at a time, within a cap, every reply on disk before it is used and never
+asked for twice. A reply that is not what was asked for gives no rating.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.answer_parsing import first_part
+from helpers.evaluation.prepared_tasks import PreparedTask, prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import ITEMS, MEASURED
-from helpers.evaluation.task_runs import TaskRun, prepare_task_runs
 from helpers.files import write_text
 from helpers.jsonl import dump_rows, find_json_object, read_json_lines
 from helpers.progress import track
@@ -38,14 +38,14 @@ from helpers.store import Run, run_stage
 ASPECTS = ("coherence", "completeness", "naturalness")
 MAX_REPLY_TOKENS = 400
 VERSION = 2
-MARKS_EXAMPLE = '{"coherence": 3, "completeness": 3, "naturalness": 3}'
-MARKS_REQUEST = (
+RATINGS_EXAMPLE = '{"coherence": 3, "completeness": 3, "naturalness": 3}'
+RATING_REQUEST = (
     "You assess a text that was written for a biomedical task. Give three marks, each a whole number from 1 "
     "(very poor) to 5 (excellent).\n"
     "coherence: the text is well ordered and does not contradict itself or the task.\n"
     "completeness: the text holds what matters in the reference.\n"
     "naturalness: the text reads as if a careful clinician had written it.\n"
-    f"Reply with a JSON object such as {MARKS_EXAMPLE}, and nothing else.\n\n"
+    f"Reply with a JSON object such as {RATINGS_EXAMPLE}, and nothing else.\n\n"
 )
 PREFERENCE_REQUEST = (
     "Two texts, A and B, were written for the same biomedical task. Say which serves it better, judged by "
@@ -69,7 +69,7 @@ class JudgeSettings:
 
 @dataclasses.dataclass(frozen=True)
 class JudgeRequest:
-    """What is asked of one item: a request for marks, or the two orders of a pair."""
+    """What is asked of one item: a request for ratings, or the two orders of a pair."""
 
     task: str
     item: str
@@ -134,15 +134,15 @@ def explain_judging(settings: JudgeSettings, limits: ProviderLimits, requests: S
     missing = [prompt for prompt in prompts if journal.find(build_judge_body(settings, prompt)) is None]
     tokens = (
         sum(len(prompt.encode()) for prompt in missing) / BYTES_PER_TOKEN,
-        len(missing) * len(MARKS_EXAMPLE) / BYTES_PER_TOKEN,
+        len(missing) * len(RATINGS_EXAMPLE) / BYTES_PER_TOKEN,
     )
     return explain_estimate(
         journal, limits, (len(missing), len(prompts)), tokens, "lower `n_items`, or name a cheaper judge"
     )
 
 
-def parse_marks(reply: str) -> dict[str, int | None]:
-    """Return the three marks of a reply, all None unless each is a whole number from 1 to 5."""
+def parse_ratings(reply: str) -> dict[str, int | None]:
+    """Return the three ratings of a reply, all None unless each is a whole number from 1 to 5."""
     found = find_json_object(cut_reasoning(reply))
     valid = all(type(found.get(aspect)) is int and 1 <= found[aspect] <= 5 for aspect in ASPECTS)
     return {aspect: found[aspect] if valid else None for aspect in ASPECTS}
@@ -154,9 +154,9 @@ def parse_preference(reply: str) -> str | None:
     return better if better in ("A", "B", "tie") else None
 
 
-def show_item_asked(task_run: TaskRun, item: BenchmarkItem) -> str:
+def show_item_asked(prepared: PreparedTask, item: BenchmarkItem) -> str:
     """Return task, input and first reference of an item, as the judge sees them."""
-    task = task_run.task
+    task = prepared.task
     return f"Task: {task.instruction}\n\nInput:\n{task.show(item)}\n\nReference:\n{item.references[0]}"
 
 
@@ -167,11 +167,11 @@ def judge_texts(
     data: Path | None = None,
     limits: ProviderLimits | None = None,
 ) -> Run:
-    """Have every generated text of an evaluation marked.
+    """Have every generated text of an evaluation rated.
 
     Returns:
         A run with `measured.jsonl`: task, item, coherence, completeness, naturalness (1..5, or None where the
-        reply had no marks).
+        reply had no ratings).
     """
 
     def compute(folder: Path) -> dict[str, Any]:
@@ -179,8 +179,8 @@ def judge_texts(
             folder,
             judge,
             limits,
-            list_mark_requests(settings, evaluation, data),
-            lambda texts: parse_marks(*texts),
+            list_rating_requests(settings, evaluation, data),
+            lambda texts: parse_ratings(*texts),
         )
 
     return run_stage("judge", judge, {"evaluation": evaluation.fingerprint}, VERSION, compute)
@@ -198,8 +198,8 @@ def judge_pairs(
 
     Returns:
         A run with `measured.jsonl`: task, item, preference (1 if the first is better in both orders, 0 if the
-        second is, 0.5 for ties and for judgements that turn with the order; None where a reply had none) and
-        agrees (whether both orders name the same text or a tie).
+        second is, 0.5 for ties and for judgements that change with the order; None where a reply had none)
+        and agrees (whether both orders name the same text or a tie).
     """
 
     def compute(folder: Path) -> dict[str, Any]:
@@ -243,15 +243,15 @@ def ask_judge(
     return {"n_items": len(rows), "n_unparsed": n_unparsed}
 
 
-def list_mark_requests(
+def list_rating_requests(
     settings: EvaluationSettings, evaluation: Run, data: Path | None = None
 ) -> list[JudgeRequest]:
-    """Return the request for marks of every generated text."""
+    """Return the request for ratings of every generated text."""
     texts = read_texts(evaluation)
     return [
-        JudgeRequest(*key, (f"{MARKS_REQUEST}{show_item_asked(task_run, item)}\n\nText:\n{texts[key]}",))
-        for task_run, item in list_items(settings, data)
-        for key in [(task_run.task.name, item.id)]
+        JudgeRequest(*key, (f"{RATING_REQUEST}{show_item_asked(prepared, item)}\n\nText:\n{texts[key]}",))
+        for prepared, item in list_items(settings, data)
+        for key in [(prepared.task.name, item.id)]
     ]
 
 
@@ -264,34 +264,36 @@ def list_pair_requests(
         JudgeRequest(
             *key,
             (
-                _show_pair(task_run, item, texts[key], others[key]),
-                _show_pair(task_run, item, others[key], texts[key]),
+                _show_pair(prepared, item, texts[key], others[key]),
+                _show_pair(prepared, item, others[key], texts[key]),
             ),
         )
-        for task_run, item in list_items(settings, data)
-        for key in [(task_run.task.name, item.id)]
+        for prepared, item in list_items(settings, data)
+        for key in [(prepared.task.name, item.id)]
     ]
 
 
-def _show_pair(task_run: TaskRun, item: BenchmarkItem, text: str, other: str) -> str:
-    return f"{PREFERENCE_REQUEST}{show_item_asked(task_run, item)}\n\nText A:\n{text}\n\nText B:\n{other}"
+def _show_pair(prepared: PreparedTask, item: BenchmarkItem, text: str, other: str) -> str:
+    return f"{PREFERENCE_REQUEST}{show_item_asked(prepared, item)}\n\nText A:\n{text}\n\nText B:\n{other}"
 
 
-def combine_orders(straight: str | None, turned: str | None) -> Row:
-    """Combine the preferences of both orders; in the turned one, A is the second text."""
-    if straight is None or turned is None:
+def combine_orders(straight: str | None, swapped: str | None) -> Row:
+    """Combine the preferences of both orders; in the swapped one, A is the second text."""
+    if straight is None or swapped is None:
         return {"preference": None, "agrees": None}
-    agrees = straight == {"A": "B", "B": "A", "tie": "tie"}[turned]
+    agrees = straight == {"A": "B", "B": "A", "tie": "tie"}[swapped]
     return {"preference": {"A": 1.0, "B": 0.0, "tie": 0.5}[straight] if agrees else 0.5, "agrees": agrees}
 
 
-def list_items(settings: EvaluationSettings, data: Path | None) -> Iterator[tuple[TaskRun, BenchmarkItem]]:
+def list_items(
+    settings: EvaluationSettings, data: Path | None
+) -> Iterator[tuple[PreparedTask, BenchmarkItem]]:
     """Yield every item of the generation tasks with its task."""
     yield from (
-        (task_run, item)
-        for task_run in prepare_task_runs(settings, data)
-        if task_run.task.category == "gen"
-        for item in task_run.items
+        (prepared, item)
+        for prepared in prepare_tasks(settings, data)
+        if prepared.task.category == "gen"
+        for item in prepared.items
     )
 
 

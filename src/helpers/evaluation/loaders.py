@@ -141,7 +141,7 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:120]
 
 
-def convert_rows(rows: Iterable[RawItem], convert: Convert, split: str, place: str) -> Iterator[RawItem]:
+def convert_rows(rows: Iterable[RawItem], convert: Convert, split: str, location: str) -> Iterator[RawItem]:
     """Yield the items of raw rows; those that name no split of their own get `split`.
 
     Raises:
@@ -150,13 +150,13 @@ def convert_rows(rows: Iterable[RawItem], convert: Convert, split: str, place: s
     for number, row in enumerate(rows, 1):
         if not isinstance(row, Mapping):
             raise StudyError(
-                f"Row {number} of {place} must map columns to values, but {str(row)[:40]!r} was found."
+                f"Row {number} of {location} must map columns to values, but {str(row)[:40]!r} was found."
             )
         try:
             found = convert(row)
         except STRANGE as error:
             raise StudyError(
-                f"Row {number} of {place} does not have the columns expected ({describe(error)}). It has "
+                f"Row {number} of {location} does not have the columns expected ({describe(error)}). It has "
                 f"{', '.join(map(str, row))[:200]}."
             ) from None
         yield from ({"split": split} | item for item in found)

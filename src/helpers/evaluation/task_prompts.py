@@ -96,17 +96,17 @@ def write_reference_mentions(item: MentionsItem) -> str:
     return "\n".join(mention.forms[0] for mention in item.gold)
 
 
-def list_options(item: ChoiceItem, turn: int = 0) -> str:
-    """Return the options with their letters, one per line, in an order turned `turn` places: option `turn`
-    comes first.
+def list_options(item: ChoiceItem, rotation: int = 0) -> str:
+    """Return the options with their letters, one per line, in an order rotated by `rotation`: option
+    `rotation` comes first.
     """
-    turned = item.options[turn:] + item.options[:turn]
-    return "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, turned, strict=False))
+    rotated = item.options[rotation:] + item.options[:rotation]
+    return "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, rotated, strict=False))
 
 
-def letter_of(index: int, item: ChoiceItem, turn: int = 0) -> str:
-    """Return the letter under which option `index` stands in an order turned `turn` places."""
-    return LETTERS[(index - turn) % len(item.options)]
+def letter_of(index: int, item: ChoiceItem, rotation: int = 0) -> str:
+    """Return the letter under which option `index` stands in an order rotated by `rotation`."""
+    return LETTERS[(index - rotation) % len(item.options)]
 
 
 def build_task_prompt(task: Task, item: BenchmarkItem, demonstration: BenchmarkItem | None) -> Prompt:
@@ -115,6 +115,6 @@ def build_task_prompt(task: Task, item: BenchmarkItem, demonstration: BenchmarkI
     return Prompt(task.instruction, task.show(item), solved)
 
 
-def build_letter_prompt(task: Task, item: ChoiceItem, turn: int = 0) -> Prompt:
+def build_letter_prompt(task: Task, item: ChoiceItem, rotation: int = 0) -> Prompt:
     """Return the prompt of a choice item with its options listed, to be answered with a letter."""
-    return Prompt(LETTER_INSTRUCTION, f"{task.show(item)}\n\n{list_options(item, turn)}")
+    return Prompt(LETTER_INSTRUCTION, f"{task.show(item)}\n\n{list_options(item, rotation)}")

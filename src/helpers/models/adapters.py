@@ -82,7 +82,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def is_plain(config: Mapping[str, Any]) -> bool:
+def is_vanilla_lora(config: Mapping[str, Any]) -> bool:
     """Say whether an adapter is LoRA's matrices and nothing beside them, so no other weight of the base
     is touched.
     """

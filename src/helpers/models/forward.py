@@ -53,7 +53,7 @@ def project_logits(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor
     return torch.tanh(logits / cap) * cap if cap else logits
 
 
-def predict_places(model: PreTrainedModel, input_ids: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+def predict_positions(model: PreTrainedModel, input_ids: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Return what a model predicts after chosen tokens, each row as if it stood alone.
 
     Args:
@@ -220,9 +220,9 @@ def _read_alone(model: PreTrainedModel, input_ids: torch.Tensor, wanted: torch.T
     import torch
 
     parts = []
-    for ids, places in zip(input_ids, wanted, strict=True):
-        end = int(places.nonzero()[-1]) + 1
-        parts.append(_forward(model, ids[None, :end])[0][places[:end]])
+    for ids, mask in zip(input_ids, wanted, strict=True):
+        end = int(mask.nonzero()[-1]) + 1
+        parts.append(_forward(model, ids[None, :end])[0][mask[:end]])
     return torch.cat(parts)
 
 

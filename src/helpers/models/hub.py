@@ -17,8 +17,8 @@ def split_revision(name: str) -> tuple[str, str | None]:
     """Return the hub id and the revision (branch, tag or commit) of `owner/name@revision`; None stands for
     the newest.
     """
-    place, _, revision = name.partition(REVISION)
-    return place, revision or None
+    repo_id, _, revision = name.partition(REVISION)
+    return repo_id, revision or None
 
 
 def explain_hub_error(name: str, error: Exception) -> StudyError:
@@ -28,8 +28,8 @@ def explain_hub_error(name: str, error: Exception) -> StudyError:
         name: hub id, with or without a revision.
         error: what `from_pretrained` raised; the hub's own error is among its causes.
     """
-    place, revision = split_revision(name)
-    page = f"https://huggingface.co/{place}"
+    repo_id, revision = split_revision(name)
+    page = f"https://huggingface.co/{repo_id}"
     kinds = {kind.__name__ for cause in _walk_causes(error) for kind in type(cause).__mro__}
     if "GatedRepoError" in kinds:
         what = (
@@ -48,7 +48,7 @@ def explain_hub_error(name: str, error: Exception) -> StudyError:
     elif "trust_remote_code" in str(error):
         what = REMOTE_CODE
     elif "SafetensorError" in kinds:
-        again = f"hf download --force-download {place}"
+        again = f"hf download --force-download {repo_id}"
         what = f"has damaged weights: {first_line(error)}. Fetch them again (`{again}`)"
     elif "TransportError" in kinds:
         reason = first_line(error.__cause__ or error.__context__ or error)
@@ -57,7 +57,7 @@ def explain_hub_error(name: str, error: Exception) -> StudyError:
         first = first_line(error).rstrip(".")
         what = (
             f"could not be loaded from the hub or its cache: {first}. Go online, or fetch it where you "
-            f"are (`hf download {place}`), or name a folder"
+            f"are (`hf download {repo_id}`), or name a folder"
         )
     return StudyError(f"Model {name!r} {what}.")
 

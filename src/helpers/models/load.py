@@ -56,37 +56,37 @@ def identify_model(name: str) -> str:
     """
     if name in WHEEL_MODELS:
         return WHEEL_MODELS[name].sha256
-    place = Path(resolve_model(name))
-    if not place.is_dir():
-        return f"{split_revision(name)[0]}@{_from_place(name, _hub_commit)}"
-    weights = sorted(place.glob("*.safetensors"))
+    location = Path(resolve_model(name))
+    if not location.is_dir():
+        return f"{split_revision(name)[0]}@{_load_from(name, _hub_commit)}"
+    weights = sorted(location.glob("*.safetensors"))
     if not weights:
         raise StudyError(
-            f"No .safetensors files lie in {shown(place)}. Convert the model with `save_pretrained(..., "
+            f"No .safetensors files lie in {shown(location)}. Convert the model with `save_pretrained(..., "
             "safe_serialization=True)`."
         )
-    settings = sorted(file for pattern in SETTINGS_FILES for file in place.glob(pattern))
+    settings = sorted(file for pattern in SETTINGS_FILES for file in location.glob(pattern))
     return sha256_text("".join(map(sha256_file, [*weights, *settings])))
 
 
-def _hub_commit(place: str, revision: str | None = None) -> str:
+def _hub_commit(location: str, revision: str | None = None) -> str:
     from transformers.utils import cached_file
 
-    return Path(cached_file(place, "config.json", revision=revision)).parent.name
+    return Path(cached_file(location, "config.json", revision=revision)).parent.name
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """Load a model's tokenizer."""
     from transformers import AutoTokenizer
 
-    return _from_place(name, AutoTokenizer.from_pretrained, trust_remote_code=False)
+    return _load_from(name, AutoTokenizer.from_pretrained, trust_remote_code=False)
 
 
 def load_config(name: str) -> PretrainedConfig:
     """Load a model's configuration, without its weights."""
     from transformers import AutoConfig
 
-    return _from_place(name, AutoConfig.from_pretrained, trust_remote_code=False)
+    return _load_from(name, AutoConfig.from_pretrained, trust_remote_code=False)
 
 
 def load_model(
@@ -117,12 +117,12 @@ def load_model(
     options: dict[str, Any] = (
         {"quantization_config": _four_bits(dtype), "device_map": {"": device or usual}} if quantize else {}
     )
-    place, config = Path(resolve_model(name)), load_config(name)
-    if place.is_dir():
-        check_config(place, config)
+    location, config = Path(resolve_model(name)), load_config(name)
+    if location.is_dir():
+        check_config(location, config)
     if not quantize:
-        check_room(name, config, dtype)
-    model, info = _from_place(
+        check_weight_memory(name, config, dtype)
+    model, info = _load_from(
         name,
         AutoModelForCausalLM.from_pretrained,
         dtype=getattr(torch, dtype),
@@ -142,7 +142,7 @@ def load_model(
     return (model if quantize else model.to(device or usual)).eval()
 
 
-def check_room(name: str, config: PretrainedConfig, dtype: str) -> None:
+def check_weight_memory(name: str, config: PretrainedConfig, dtype: str) -> None:
     """Raise StudyError where the weights of a model need more memory than is free, before any is loaded.
 
     Args:
@@ -154,7 +154,7 @@ def check_room(name: str, config: PretrainedConfig, dtype: str) -> None:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):  # where weights have a shape and take no room
-        model = _from_place(name, lambda _place, **_options: AutoModelForCausalLM.from_config(config))
+        model = _load_from(name, lambda _location, **_options: AutoModelForCausalLM.from_config(config))
     needed = sum(weight.numel() for weight in model.parameters()) * getattr(torch, dtype).itemsize
     free = measure_free_memory()
     if needed > free:
@@ -218,14 +218,14 @@ def _four_bits(dtype: str) -> Any:
     )
 
 
-def _from_place(name: str, load: Callable[..., Any], **options: Any) -> Any:
-    place = resolve_model(name)
-    local = Path(place).is_dir()
+def _load_from(name: str, load: Callable[..., Any], **options: Any) -> Any:
+    location = resolve_model(name)
+    local = Path(location).is_dir()
     if not local:
-        place, revision = split_revision(place)
+        location, revision = split_revision(location)
         options["revision"] = revision or "main"
     try:
-        return load(place, **options)
+        return load(location, **options)
     except StudyError:
         raise
     except Exception as error:  # what reads foreign files raises errors of any kind

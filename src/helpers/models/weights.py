@@ -37,15 +37,15 @@ def read_shapes(files: Iterable[Path]) -> Shapes:
     return shapes
 
 
-def check_config(place: Path, config: PretrainedConfig) -> None:
+def check_config(folder: Path, config: PretrainedConfig) -> None:
     """Raise StudyError where a model's configuration asks for more than its files hold, so that it is refused
     before memory is taken for it.
 
     Args:
-        place: the model's folder.
+        folder: the model's.
         config: its configuration.
     """
-    shapes = read_shapes(place.glob("*.safetensors"))
+    shapes = read_shapes(folder.glob("*.safetensors"))
     if not shapes:
         return  # the loader says what is missing
     text, n_stored = config.get_text_config(), sum(map(prod, shapes.values()))
@@ -57,7 +57,7 @@ def check_config(place: Path, config: PretrainedConfig) -> None:
     products = [hidden * width for width in wide[:2] if isinstance(hidden, int) and isinstance(width, int)]
     if max([*products, 0]) > PACKED * n_stored or (isinstance(layers, int) and layers > len(shapes)):
         raise StudyError(
-            f"{shown(place / 'config.json')} asks for {layers} layers, {hidden} hidden numbers and a "
+            f"{shown(folder / 'config.json')} asks for {layers} layers, {hidden} hidden numbers and a "
             f"vocabulary of {wide[0]}, but the weights beside it are {len(shapes)} tensors of {n_stored:,} "
             "numbers in all. Use the configuration that belongs to them."
         )

@@ -13,7 +13,7 @@ from helpers.errors import StudyError
 from helpers.records import ALL, BASE, GENERAL, SHUFFLED, order_categories
 from helpers.settings import parameter
 from helpers.tuning.controls import split_control
-from helpers.tuning.rows import parse_categories, parse_parts, share_rows, split_equally
+from helpers.tuning.rows import parse_categories, parse_parts, rows_by_category, split_equally
 
 CONTROLS = (ALL, SHUFFLED, GENERAL)
 NO_CELL = "none"
@@ -242,7 +242,7 @@ def count_categories(name: str, n_rows: int, categories: Iterable[str]) -> dict[
     """
     if is_control(name):
         raise StudyError(f"A cell of known categories is needed, but the control {name!r} was found.")
-    rows = {} if name == BASE else share_rows(name, n_rows)
+    rows = {} if name == BASE else rows_by_category(name, n_rows)
     return {f"n_{category}": rows.get(category, 0) for category in categories}
 
 

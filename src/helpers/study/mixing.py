@@ -171,12 +171,12 @@ def estimate_cost(plan: MixturePlan) -> Cost:
     missing, study = find_missing(plan), plan.study
     if not missing:
         return Cost(0, 0, 0.0, 0.0)
-    tokenizer, form = load_tokenizer(study.tuning.model), PromptFormat.from_settings(study.tuning)
+    tokenizer, prompt_format = load_tokenizer(study.tuning.model), PromptFormat.from_settings(study.tuning)
     training = list_fitting(study, study.instruction_file)
     held_out, n_held_out = read_rows(study.held_out_file, Instruction), study.losses.n_held_out
-    read = draw_held_out(held_out, n_held_out, tokenizer, study.tuning.max_tokens, form)
+    read = draw_held_out(held_out, n_held_out, tokenizer, study.tuning.max_tokens, prompt_format)
     typical = choose_typical(training, min(PACE_ROWS, study.tuning.batch_size))
-    step, reading = measure_pace(study.tuning, [encode_row(tokenizer, row, form) for row in typical])
+    step, reading = measure_pace(study.tuning, [encode_row(tokenizer, row, prompt_format) for row in typical])
     n_rows = sum(cell.n_rows for cell in missing) * study.tuning.epochs
     mean = sum(n_tokens for _, n_tokens in training) / len(training)
     n_read = sum(len(row.input_ids) for _, row in read)

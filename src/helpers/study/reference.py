@@ -15,8 +15,8 @@ import numpy as np
 from helpers.errors import StudyError
 from helpers.evaluation.loaders import find_release
 from helpers.evaluation.metrics import COUNTS, MEASURES
+from helpers.evaluation.prepared_tasks import PreparedTask, prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.task_runs import TaskRun, prepare_task_runs
 from helpers.evaluation.tasks import find_task
 from helpers.files import sha256_file, write_text
 from helpers.machine import describe_machine
@@ -176,7 +176,7 @@ def describe_grid(study: Study) -> dict[str, Any]:
     """Return the manifest: settings, sha256 of rows and test items, sources and licences, versions and
     machine.
     """
-    task_runs = prepare_task_runs(study.evaluation, study.data_folder)
+    prepared_tasks = prepare_tasks(study.evaluation, study.data_folder)
     machine = describe_machine()
     return {
         "settings": {
@@ -187,7 +187,9 @@ def describe_grid(study: Study) -> dict[str, Any]:
         },
         "model": identify_model(study.evaluation.model),
         "instructions": describe_instructions(study),
-        "tests": {task_run.task.name: describe_test(task_run, study.data_folder) for task_run in task_runs},
+        "tests": {
+            prepared.task.name: describe_test(prepared, study.data_folder) for prepared in prepared_tasks
+        },
         "machine": machine["machine"] | {"created": machine["created"]},
         "versions": {
             name: version for name, version in machine["versions"].items() if name in ("python", *LIBRARIES)
@@ -205,22 +207,22 @@ def describe_instructions(study: Study) -> dict[str, Any]:
     return found
 
 
-def describe_test(task_run: TaskRun, data: Path | None) -> dict[str, Any]:
+def describe_test(prepared: PreparedTask, data: Path | None) -> dict[str, Any]:
     """Return what a test's items are: their number and sha256, of questions with options the share (0..1)
     that the commonest answer is right for, and of a public set its address, licence, and the sha256 of the
     files it was read from.
     """
-    found: dict[str, Any] = {"n_items": len(task_run.items), "sha256": task_run.digest}
-    if isinstance(task_run.items[0], ChoiceItem):
+    found: dict[str, Any] = {"n_items": len(prepared.items), "sha256": prepared.digest}
+    if isinstance(prepared.items[0], ChoiceItem):
         found["commonest"] = max(
-            Counter(item.options[item.answer] for item in task_run.items).values()
-        ) / len(task_run.items)
-    if task_run.task.source is None:
+            Counter(item.options[item.answer] for item in prepared.items).values()
+        ) / len(prepared.items)
+    if prepared.task.source is None:
         return found
-    files = find_release(task_run.task.source, data).values() if data else ()
+    files = find_release(prepared.task.source, data).values() if data else ()
     return found | {
-        "url": task_run.task.source.url,
-        "licence": task_run.task.source.licence,
+        "url": prepared.task.source.url,
+        "licence": prepared.task.source.licence,
         "files": {path.name: sha256_file(path) for paths in files for path in paths},
     }
 

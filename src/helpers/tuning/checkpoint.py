@@ -34,7 +34,7 @@ def save_checkpoint(
     neighbour = path.with_suffix(".writing")
     tensors = {key: tensor.contiguous() for key, tensor in tensors.items()}
     facts = {"log": json.dumps(log), "seconds": str(seconds)}
-    save_file(tensors, neighbour, metadata=facts | {"sha256": _sum_up(tensors, facts["log"])})
+    save_file(tensors, neighbour, metadata=facts | {"sha256": _checksum(tensors, facts["log"])})
     replace_whole(neighbour, path)
 
 
@@ -75,14 +75,14 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], list[dict[str
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
             metadata = file.metadata()
-        if metadata["sha256"] != _sum_up(tensors, metadata["log"]):
+        if metadata["sha256"] != _checksum(tensors, metadata["log"]):
             raise DamagedCheckpointError("its bytes are not those that were written")
         return tensors, json.loads(metadata["log"]), float(metadata["seconds"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise DamagedCheckpointError(f"{type(error).__name__}: {error}") from None
 
 
-def _sum_up(tensors: Mapping[str, torch.Tensor], log: str) -> str:
+def _checksum(tensors: Mapping[str, torch.Tensor], log: str) -> str:
     """Return the sha256 of a checkpoint's tensors and log."""
     import torch
 

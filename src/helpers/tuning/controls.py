@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 from helpers.errors import StudyError
 from helpers.records import ALL, SHUFFLED, Instruction
 from helpers.tuning.lengths import RowLength
-from helpers.tuning.rows import select_rows, share_rows
+from helpers.tuning.rows import rows_by_category, select_rows
 
-MARK = "~"
+SEPARATOR = "~"
 LENGTHS, TOKENS = "lengths", "tokens"
 KINDS = (SHUFFLED, LENGTHS, TOKENS)
 OTHER = "other"  # holds what fits no category, and so is not a kind of its own to be matched
@@ -33,8 +33,8 @@ def split_control(categories: str) -> tuple[str, str]:
     Raises:
         StudyError: the kind is unknown.
     """
-    cell, mark, kind = categories.partition(MARK)
-    if mark and kind not in KINDS:
+    cell, separator, kind = categories.partition(SEPARATOR)
+    if separator and kind not in KINDS:
         raise StudyError(
             f"A control must be one of {', '.join(KINDS)}, but {kind!r} was found ({categories})."
         )
@@ -63,7 +63,7 @@ def draw_cell_rows(
     responses = {row.id: lengths[row.id].n_response for row in rows}
     pools = {name: order_rows(rows, name, seed) for name in sorted({row.category for row in rows} - {OTHER})}
     draw = _match_lengths if kind == LENGTHS else _match_tokens
-    shares = share_rows(cell, n_rows)
+    shares = rows_by_category(cell, n_rows)
     unknown = set(shares) - set(pools)
     if unknown:
         raise StudyError(
@@ -81,7 +81,7 @@ def order_rows(rows: Sequence[Instruction], category: str, seed: int) -> list[In
 def _match_lengths(
     pools: Mapping[str, Sequence[Instruction]], lengths: Mapping[str, int], category: str, share: int
 ) -> list[Instruction]:
-    quotas = share_bins({name: [lengths[row.id] for row in pool] for name, pool in pools.items()}, share)
+    quotas = bin_quotas({name: [lengths[row.id] for row in pool] for name, pool in pools.items()}, share)
     chosen = []
     for row in pools[category]:
         length_bin = lengths[row.id].bit_length()
@@ -96,7 +96,7 @@ def _match_lengths(
     return chosen
 
 
-def share_bins(lengths: Mapping[str, Sequence[int]], n_rows: int) -> Counter[int]:
+def bin_quotas(lengths: Mapping[str, Sequence[int]], n_rows: int) -> Counter[int]:
     """Return how many of `n_rows` rows fall into each bin of response length (powers of two): in proportion
     to the smallest share that any category has there, so that all of them can fill it.
     """

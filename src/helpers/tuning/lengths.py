@@ -1,4 +1,4 @@
-"""How many tokens each row of a file has: counted once for a file, a model and a form, and stored."""
+"""How many tokens each row of a file has: counted once for a file, a model and a prompt format."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ class RowLength(NamedTuple):
 
 
 def count_tokens(
-    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Instruction], form: PromptFormat
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[Instruction], prompt_format: PromptFormat
 ) -> dict[str, RowLength]:
     """Return the tokens of each row by id."""
-    encoded = {row.id: encode_row(tokenizer, row, form) for row in rows}
+    encoded = {row.id: encode_row(tokenizer, row, prompt_format) for row in rows}
     return {row_id: RowLength(row.n_prompt, row.n_response) for row_id, row in encoded.items()}
 
 
 def load_lengths(
-    model: str, rows: Sequence[Instruction], form: PromptFormat, inputs: Mapping[str, str]
+    model: str, rows: Sequence[Instruction], prompt_format: PromptFormat, inputs: Mapping[str, str]
 ) -> dict[str, RowLength]:
     """Return the tokens of each row by id, counted by the first who asks.
 
     Args:
         model: whose tokenizer counts.
         rows: of the file.
-        form: of prompts and responses.
+        prompt_format: of prompts and responses.
         inputs: what stands for the file and the model.
     """
 
     def compute(folder: Path) -> dict[str, Any]:
-        lengths = count_tokens(load_tokenizer(model), rows, form)
+        lengths = count_tokens(load_tokenizer(model), rows, prompt_format)
         with (folder / LENGTHS).open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows((row_id, *length) for row_id, length in lengths.items())
         return {"n_rows": len(lengths)}
 
-    run = run_stage("lengths", form.describe(), inputs, VERSION, compute)
+    run = run_stage("lengths", prompt_format.describe(), inputs, VERSION, compute)
     with run.file(LENGTHS).open(encoding="utf-8", newline="") as file:
         return {
             row_id: RowLength(int(prompt), int(response)) for row_id, prompt, response in csv.reader(file)

@@ -75,7 +75,7 @@ def parse_parts(categories: str) -> list[tuple[str, int | None]]:
     return parts
 
 
-def share_rows(categories: str, n_rows: int) -> dict[str, int]:
+def rows_by_category(categories: str, n_rows: int) -> dict[str, int]:
     """Return how many rows of each category a cell takes; of 'all' and 'shuffled' as many as there are rows.
 
     Raises:
@@ -111,7 +111,7 @@ def select_rows(rows: Sequence[Instruction], categories: str, n_rows: int, seed:
         StudyError: a category is unknown or has too few rows, or a mixture has another sum than `n_rows`.
     """
     chosen: list[Instruction] = []
-    for name, share in share_rows(categories, n_rows).items():
+    for name, share in rows_by_category(categories, n_rows).items():
         pool = list(rows) if name == ALL else [row for row in rows if row.category == name]
         if len(pool) < share:
             there = ", ".join(order_categories(row.category for row in rows)) or "none"
@@ -138,7 +138,7 @@ def rotate_responses(rows: Sequence[EncodedRow]) -> list[EncodedRow]:
 
 
 def encode_row(
-    tokenizer: PreTrainedTokenizerBase, row: Instruction, form: PromptFormat = PAPERS_FORMAT
+    tokenizer: PreTrainedTokenizerBase, row: Instruction, prompt_format: PromptFormat = PAPERS_FORMAT
 ) -> EncodedRow:
     """Tokenize prompt and response apart and join them, so that the border of the mask cannot move; what
     ends the response is part of it.
@@ -146,8 +146,8 @@ def encode_row(
     Raises:
         StudyError: the model has no token that ends a response, so it could never learn to stop.
     """
-    prompt_ids = form.encode(tokenizer, Prompt(row.instruction, row.input))
-    return EncodedRow([*prompt_ids, *form.encode_response(tokenizer, row.output)], len(prompt_ids))
+    prompt_ids = prompt_format.encode(tokenizer, Prompt(row.instruction, row.input))
+    return EncodedRow([*prompt_ids, *prompt_format.encode_response(tokenizer, row.output)], len(prompt_ids))
 
 
 def batch_indices(n_rows: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -189,10 +189,10 @@ def describe_labels(tokenizer: PreTrainedTokenizerBase, row: EncodedRow) -> list
     return [
         {
             "part": "masked" if hidden else "learnt",
-            "tokens": len(places),
-            "text": tokenizer.decode([ids[place] for place in places]),
+            "tokens": len(positions),
+            "text": tokenizer.decode([ids[position] for position in positions]),
         }
-        for hidden, places in stretches
+        for hidden, positions in stretches
     ]
 
 

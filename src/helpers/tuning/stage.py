@@ -51,7 +51,7 @@ from helpers.tuning.rows import (
     rotate_responses,
 )
 from helpers.tuning.settings import TuningSettings
-from helpers.tuning.step import MICRO_BATCH_TOKENS, share_batch
+from helpers.tuning.step import MICRO_BATCH_TOKENS, list_micro_batches
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -87,13 +87,13 @@ def tune(settings: TuningSettings, instructions: Path, parent: Path | None = Non
     if parent:
         settings = adopt_parent(settings, parent)
         inputs["parent"] = identify_adapter(parent)
-    form = PromptFormat.from_settings(settings)
+    prompt_format = PromptFormat.from_settings(settings)
     computed = describe_format(settings.dtype)
     settings = dataclasses.replace(settings, dtype=computed["dtype"])
     run = run_stage(
         "tuning",
         {name: value for name, value in dataclasses.asdict(settings).items() if name not in PROMPT_FIELDS}
-        | form.describe(),
+        | prompt_format.describe(),
         inputs | computed,
         VERSION,
         lambda folder: _train(settings, read_rows(instructions, Instruction), inputs, folder, parent),
@@ -176,7 +176,7 @@ def draw_rows(
         rows: to draw from.
         lengths: tokens of each row by id.
     """
-    tokenizer, form = load_tokenizer(settings.model), PromptFormat.from_settings(settings)
+    tokenizer, prompt_format = load_tokenizer(settings.model), PromptFormat.from_settings(settings)
     fitting = keep_within_limit(settings, lengths)
     chosen = draw_cell_rows(
         [row for row in rows if row.id in fitting],
@@ -185,7 +185,7 @@ def draw_rows(
         settings.n_rows,
         settings.training_seed,
     )
-    encoded = [encode_row(tokenizer, row, form) for row in chosen]
+    encoded = [encode_row(tokenizer, row, prompt_format) for row in chosen]
     if split_control(settings.categories)[1] == SHUFFLED:
         encoded = rotate_responses(encoded)
     left_out = [dict(row) | {"tokens": sum(lengths[row.id])} for row in rows if row.id not in fitting]
@@ -204,7 +204,7 @@ def plan_memory(settings: TuningSettings, size: ModelSize, steps: Steps, n_proce
         part
         for _, rows in steps
         for process in range(n_processes)
-        for part, _ in share_batch(rows, MICRO_BATCH_TOKENS[device], process, n_processes)
+        for part, _ in list_micro_batches(rows, MICRO_BATCH_TOKENS[device], process, n_processes)
     ]
     plan = estimate_memory(
         size,

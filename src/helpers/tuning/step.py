@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from helpers.models.forward import predict_places
+from helpers.models.forward import predict_positions
 from helpers.tuning.rows import IGNORED, EncodedRow, collate
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def take_step(
     n_response = sum(row.n_response for row in rows)
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     total = torch.zeros((), device=model.device)
-    for part, counts in share_batch(rows, MICRO_BATCH_TOKENS[model.device.type], process, n_processes):
+    for part, counts in list_micro_batches(rows, MICRO_BATCH_TOKENS[model.device.type], process, n_processes):
         loss = response_loss(model, collate(part)) * (counts / n_response)
         loss.backward()
         total += loss.detach()
@@ -66,7 +66,7 @@ def take_step(
     return total.item(), sum(len(row.input_ids) for row in rows)
 
 
-def share_batch(
+def list_micro_batches(
     rows: Sequence[EncodedRow], n_tokens: int, process: int = 0, n_processes: int = 1
 ) -> list[tuple[list[EncodedRow], int]]:
     """Return a process's micro-batches of a batch, each with its weight: 1, or 0 for a repeated one.
@@ -115,7 +115,7 @@ def predict_responses(
 
     input_ids, targets = batch["input_ids"].to(model.device), batch["labels"][:, 1:].to(model.device)
     wanted = torch.nn.functional.pad(targets != IGNORED, (0, 1))
-    return predict_places(model, input_ids, wanted), targets
+    return predict_positions(model, input_ids, wanted), targets
 
 
 def sum_over_processes(tensors: Sequence[torch.Tensor]) -> None:

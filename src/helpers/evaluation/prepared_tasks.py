@@ -1,4 +1,4 @@
-"""Task runs: tasks as they are put to a model, with the items drawn, the solved example, and the prompts."""
+"""Prepared tasks: as they are put to a model, with the items drawn, the solved example, and the prompts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskRun:
+class PreparedTask:
     """A task as it is put to a model: the items drawn, the solved example before them, and the way options
     are scored.
     """
@@ -40,7 +40,7 @@ class TaskRun:
     demonstration: BenchmarkItem | None
     by_letter: bool
     permute: bool
-    form: PromptFormat = PAPERS_FORMAT
+    prompt_format: PromptFormat = PAPERS_FORMAT
 
     @cached_property
     def digest(self) -> str:
@@ -62,7 +62,7 @@ class TaskRun:
             )
         )
 
-    def count_turns(self, item: ChoiceItem) -> int:
+    def count_rotations(self, item: ChoiceItem) -> int:
         """Return in how many orders the options of an item are shown."""
         return len(item.options) if self.permute else 1
 
@@ -70,10 +70,12 @@ class TaskRun:
         """Return the prompts of one item: one, or one for each order of its options."""
         if not self.by_letter:
             return [build_task_prompt(self.task, item, self.demonstration)]
-        return [build_letter_prompt(self.task, item, turn) for turn in range(self.count_turns(item))]
+        return [
+            build_letter_prompt(self.task, item, rotation) for rotation in range(self.count_rotations(item))
+        ]
 
 
-def prepare_task_runs(settings: EvaluationSettings, data: Path | None = None) -> list[TaskRun]:
+def prepare_tasks(settings: EvaluationSettings, data: Path | None = None) -> list[PreparedTask]:
     """Return the tasks that the settings name, with their items.
 
     Args:
@@ -84,8 +86,8 @@ def prepare_task_runs(settings: EvaluationSettings, data: Path | None = None) ->
         StudyError: a task or its items cannot be found, or settings contradict each other.
     """
     check_scoring(settings)
-    form = PromptFormat.from_settings(settings)
-    task_runs = []
+    prompt_format = PromptFormat.from_settings(settings)
+    prepared_tasks = []
     for task in parse_tasks(settings.tasks, public=True):
         items, demonstration = load_items(task, data)
         if len(items) < 2:
@@ -94,17 +96,17 @@ def prepare_task_runs(settings: EvaluationSettings, data: Path | None = None) ->
                 "be drawn from it; add more."
             )
         by_letter = task.is_choice and settings.choice_scoring == LETTER
-        task_runs.append(
-            TaskRun(
+        prepared_tasks.append(
+            PreparedTask(
                 task,
                 select_items(items, settings.n_items),
                 demonstration,
                 by_letter,
                 by_letter and settings.permute_options,
-                form,
+                prompt_format,
             )
         )
-    return task_runs
+    return prepared_tasks
 
 
 def check_scoring(settings: EvaluationSettings) -> None:
@@ -129,10 +131,12 @@ def list_first_prompts(settings: EvaluationSettings, data: Path | None = None) -
     import pandas as pd
 
     tokenizer = load_tokenizer(settings.model)
-    task_runs = prepare_task_runs(settings, data)
+    prepared_tasks = prepare_tasks(settings, data)
     encoded = {
-        task_run.task.name: task_run.form.encode(tokenizer, task_run.build_prompts(task_run.items[0])[0])
-        for task_run in task_runs
+        prepared.task.name: prepared.prompt_format.encode(
+            tokenizer, prepared.build_prompts(prepared.items[0])[0]
+        )
+        for prepared in prepared_tasks
     }
     return pd.DataFrame(
         {"task": name, "tokens": len(ids), "prompt": tokenizer.decode(ids)} for name, ids in encoded.items()
@@ -140,14 +144,14 @@ def list_first_prompts(settings: EvaluationSettings, data: Path | None = None) -
 
 
 def encode_options(
-    tokenizer: PreTrainedTokenizerBase, task_run: TaskRun, item: ChoiceItem, turn: int
+    tokenizer: PreTrainedTokenizerBase, prepared: PreparedTask, item: ChoiceItem, rotation: int
 ) -> list[list[int]]:
     """Return the ids of what stands for each option in the response: its text, or its letter in
     this order.
     """
     shown = (
-        [letter_of(index, item, turn) for index in range(len(item.options))]
-        if task_run.by_letter
+        [letter_of(index, item, rotation) for index in range(len(item.options))]
+        if prepared.by_letter
         else item.options
     )
     return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in shown]
