@@ -219,33 +219,33 @@ class Account(RuleBasedStateMachine):
     def ask(self, n_input, n_output):
         body = {"model": "toy", "seed": self.n_asked}
         spent = self.settled + self.lost + sum(most for most, _ in self.under_way.values())
-        ticket = self.ledger.reserve(self.journal.key(body), n_input, n_output)
-        assert (ticket is None) == (spent + n_input + n_output > LIMITS.max_cost_tokens)
-        if ticket:
+        reservation = self.ledger.reserve(self.journal.key(body), n_input, n_output)
+        assert (reservation is None) == (spent + n_input + n_output > LIMITS.max_cost_tokens)
+        if reservation:
             self.n_asked += 1
-            self.under_way[ticket] = (n_input + n_output, body)
+            self.under_way[reservation] = (n_input + n_output, body)
 
     @precondition(lambda self: self.under_way)
     @rule(data=st.data(), is_counted=st.booleans(), share=st.floats(0, 1), text=st.text(max_size=9))
     def answer(self, data, is_counted, share, text):
-        ticket = data.draw(st.sampled_from(sorted(self.under_way)))
-        most, body = self.under_way.pop(ticket)
+        reservation = data.draw(st.sampled_from(sorted(self.under_way)))
+        most, body = self.under_way.pop(reservation)
         billed = int(share * most)
         usage = Usage(input_tokens=billed, output_tokens=0) if is_counted else None
         text = text.encode("utf-8", "replace").decode()
         answer = Completion(model="toy", finish_reason="stop", text=text, usage=usage)
         self.journal.keep(self.journal.key(body), answer)
         self.kept[body["seed"]] = answer
-        self.ledger.settle(ticket, usage)
-        self.ledger.settle(ticket, usage)  # as a kill makes it happen; booked once
+        self.ledger.settle(reservation, usage)
+        self.ledger.settle(reservation, usage)  # as a kill makes it happen; booked once
         self.settled += billed if is_counted else most
 
     @precondition(lambda self: self.under_way)
     @rule(data=st.data())
     def refuse(self, data):
-        ticket = data.draw(st.sampled_from(sorted(self.under_way)))
-        self.under_way.pop(ticket)
-        self.ledger.release(ticket)
+        reservation = data.draw(st.sampled_from(sorted(self.under_way)))
+        self.under_way.pop(reservation)
+        self.ledger.release(reservation)
 
     @rule(torn=st.binary(max_size=20).filter(lambda data: b"\n" not in data))
     def die(self, torn):

@@ -20,7 +20,7 @@ ALPACA, CHAT = "alpaca", "chat"
 FORMATS = (ALPACA, CHAT)
 FORMAT_HELP = "'alpaca': the paper's form; 'chat': the chat template of the model's tokenizer"
 SYSTEM_HELP = "what a chat model is told first; needs prompt_format 'chat'"
-# for templates that would name today, and for those that would open a draft
+# for templates that would name today, and for those that would open a thinking block
 TEMPLATE_OPTIONS = {"date_string": "26 Jul 2024", "enable_thinking": False}
 
 

@@ -256,7 +256,7 @@ def test_half_a_letter_in_the_name_of_a_model_is_stored_without_it(provider, ans
 def test_waiting_is_told_with_cause_and_address(provider, answer, monkeypatch):
     monkeypatch.setattr(rate_limit, "TELL_SECONDS", 0.0)
     asked = answer(429, {"error": {"message": "slow down", "code": "rate_limit_exceeded"}})
-    monkeypatch.setattr(rate_limit, "LONGEST_ORDERED_DELAY_SECONDS", 0.3)
+    monkeypatch.setattr(rate_limit, "LONGEST_RETRY_AFTER_SECONDS", 0.3)
     result = synthesize(provider.url, n_requests=1)
     assert_refused(result, "gave no usable answer in 10 attempts (429: slow down)")
     assert f"'toy' at {provider.url} gave no answer (429: slow down). Trying again in" in result.stderr
@@ -267,7 +267,7 @@ def test_waiting_is_told_with_cause_and_address(provider, answer, monkeypatch):
 def test_refusals_without_a_usable_wait_make_the_client_slower(provider, monkeypatch, headers):
     monkeypatch.setattr(rate_limit, "LONGEST_DELAY_SECONDS", 60.0)
     answer, asked, waits = fake_server.Handler._complete, [], []
-    monkeypatch.setattr(rate_limit.Pace, "_hold_back", lambda self, seconds: waits.append(seconds))
+    monkeypatch.setattr(rate_limit.RateLimiter, "_hold_back", lambda self, seconds: waits.append(seconds))
 
     def limited(handler, data):
         asked.append(data)

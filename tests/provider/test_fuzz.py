@@ -11,15 +11,15 @@ import pytest
 
 from helpers.errors import StudyError
 from helpers.provider import connection, live, rate_limit
-from helpers.provider.conversations import ask_live
+from helpers.provider.exchanges import ask_live
 from helpers.provider.journal import Completion, Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.responses import (
     GarbledError,
     build_body,
-    ordered_delay,
     parse_duration,
     read_completion,
+    retry_after_seconds,
 )
 from helpers.records import Usage
 
@@ -113,7 +113,7 @@ SHAPES = {
     "a message that is a text": (whole(more={"choices": [{"message": "hm"}]}), NO_MESSAGE),
     "an error": (b'{"error": {"message": "no such model"}}', "an error: no such model"),
     "an error that is a text": (b'{"error": "out of memory"}', "an error: out of memory"),
-    "an error that may pass": (
+    "a transient error": (
         b'{"error": {"code": 502, "message": "gone"}}',
         "an error: gone",
     ),
@@ -201,7 +201,7 @@ def server(monkeypatch):
     """Answer through the client's own transport, without a socket; return what sets the answer."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setattr(rate_limit, "FIRST_DELAY_SECONDS", 0.0)
-    monkeypatch.setattr(rate_limit, "LONGEST_ORDERED_DELAY_SECONDS", 0.01)
+    monkeypatch.setattr(rate_limit, "LONGEST_RETRY_AFTER_SECONDS", 0.01)
     monkeypatch.setattr(live, "MAX_ATTEMPTS", 2)
     now = []
 
@@ -216,7 +216,7 @@ def server(monkeypatch):
     return lambda answer: now.insert(0, answer)
 
 
-def converse(body):
+def single_exchange(body):
     answer = yield body
     return answer
 
@@ -228,7 +228,7 @@ def test_no_answer_is_too_odd_to_be_taken(server):
         server(write_answer(draw))
         body = build_body("toy", f"prompt {n}", 0, 100, 1)
         try:
-            [answer] = ask_live([converse(body)], journal, LIMITS)
+            [answer] = ask_live([single_exchange(body)], journal, LIMITS)
         except StudyError as error:
             outcomes["message"] += 1
             assert KEY not in str(error)
@@ -250,10 +250,10 @@ def test_answers_of_known_shapes_are_read_or_refused_as_they_should_be(server, n
     body, journal = build_body("toy", "prompt", 0, 100, 1), Journal(MODEL)
     if isinstance(expected, str):
         with pytest.raises(StudyError) as found:
-            list(ask_live([converse(body)], journal, LIMITS))
+            list(ask_live([single_exchange(body)], journal, LIMITS))
         assert expected in str(found.value)
         return
-    [answer] = ask_live([converse(body)], journal, LIMITS)
+    [answer] = ask_live([single_exchange(body)], journal, LIMITS)
     usage = expected.get("usage") and Usage(input_tokens=9, output_tokens=9)
     plain = {"model": "m", "finish_reason": "stop", "text": "hm"} | expected | {"usage": usage}
     assert answer == journal.find(body) == Completion(**plain)
@@ -273,7 +273,7 @@ def test_no_value_is_too_odd_for_the_readers():
             continue
     for name in ("retry-after", "retry-after-ms", "x-ratelimit-reset-requests"):
         for text in (*WAITS, "1m" * 500, "\ud800", "9" * 5_000 + "s"):
-            assert ordered_delay({name: text}) >= 0
+            assert retry_after_seconds({name: text}) >= 0
             assert parse_duration(text) >= 0
 
 

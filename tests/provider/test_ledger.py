@@ -26,19 +26,19 @@ def test_prices_are_found_for_snapshots_and_never_for_a_server_of_ones_own():
 
 def test_what_is_under_way_counts_at_its_most_until_it_is_settled():
     account = ledger()
-    ticket = account.reserve("a", 10_000, 10_000)  # 0.05 + 0.30 dollars
+    reservation = account.reserve("a", 10_000, 10_000)  # 0.05 + 0.30 dollars
     assert account.spent.usd == pytest.approx(0.35)
     assert account.n_under_way == 1
-    account.settle(ticket, Usage(input_tokens=10_000, output_tokens=1_000))
+    account.settle(reservation, Usage(input_tokens=10_000, output_tokens=1_000))
     assert account.spent.usd == pytest.approx(0.08)
     assert account.n_under_way == 0
 
 
 def test_nothing_leaves_that_might_break_the_cap():
     account = ledger()
-    tickets = [account.reserve(str(n), 0, 10_000) for n in range(4)]
-    assert [ticket is not None for ticket in tickets] == [True, True, True, False]
-    account.settle(tickets[0], Usage(input_tokens=0, output_tokens=100))
+    reservations = [account.reserve(str(n), 0, 10_000) for n in range(4)]
+    assert [reservation is not None for reservation in reservations] == [True, True, True, False]
+    account.settle(reservations[0], Usage(input_tokens=0, output_tokens=100))
     assert account.reserve("again", 0, 10_000)
 
 
@@ -69,11 +69,11 @@ def test_entries_that_are_gathered_are_flushed_once_and_outlive_the_process(runs
     monkeypatch.setattr(os, "fsync", lambda place: flushed.append(place) or fsync(place))
     account = ledger()
     with account.write_together():
-        tickets = [account.reserve(str(n), 0, 100) for n in range(300)]
+        reservations = [account.reserve(str(n), 0, 100) for n in range(300)]
     assert len(flushed) == 1
     again = ledger()
     assert again.spent == account.spent
-    again.settle(tickets[0], Usage(input_tokens=0, output_tokens=0))
+    again.settle(reservations[0], Usage(input_tokens=0, output_tokens=0))
     assert len(flushed) == 2
     assert ledger().spent.tokens == 299 * 100
 

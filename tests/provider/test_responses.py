@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from helpers.provider.responses import build_body, ordered_delay, parse_duration
+from helpers.provider.responses import build_body, parse_duration, retry_after_seconds
 
 
 @pytest.mark.parametrize(
@@ -15,17 +15,17 @@ def test_durations_of_rate_limit_headers_are_read(text, seconds):
     assert parse_duration(text) == pytest.approx(seconds)
 
 
-def test_an_ordered_delay_is_found_in_any_of_its_forms():
-    assert ordered_delay({"retry-after": "3"}) == 3
-    assert ordered_delay({"retry-after-ms": "250"}) == 0.25
-    assert ordered_delay({"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "1m"}) == 60
-    assert ordered_delay(
+def test_the_delay_that_a_server_asks_for_is_found_in_any_of_its_forms():
+    assert retry_after_seconds({"retry-after": "3"}) == 3
+    assert retry_after_seconds({"retry-after-ms": "250"}) == 0.25
+    assert retry_after_seconds({"x-ratelimit-reset-requests": "2s", "x-ratelimit-reset-tokens": "1m"}) == 60
+    assert retry_after_seconds(
         {"retry-after": format_datetime(datetime.now(UTC) + timedelta(seconds=30))}
     ) == pytest.approx(30, abs=2)
     assert (
-        ordered_delay({"retry-after": "nan"})
-        == ordered_delay({"retry-after": "-3"})
-        == ordered_delay({})
+        retry_after_seconds({"retry-after": "nan"})
+        == retry_after_seconds({"retry-after": "-3"})
+        == retry_after_seconds({})
         == 0
     )
 

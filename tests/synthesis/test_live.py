@@ -13,14 +13,14 @@ from helpers.errors import StudyError
 from helpers.jsonl import read_rows
 from helpers.paths import SEED_TASKS
 from helpers.provider import live, rate_limit, urls
-from helpers.provider.conversations import hold_conversations, running_loop
+from helpers.provider.exchanges import run_exchanges, running_loop
 from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import ProviderLimits
 from helpers.records import SeedTask
 from helpers.synthesis import pipeline
 from helpers.synthesis.costs import explain_cost
 from helpers.synthesis.counts import count_wanted
-from helpers.synthesis.pipeline import open_conversations, synthesize
+from helpers.synthesis.pipeline import open_exchanges, synthesize
 from helpers.synthesis.settings import SynthesisSettings
 
 LIMITS = ProviderLimits(max_cost_tokens=10**9, n_parallel=4, timeout_seconds=1)
@@ -260,7 +260,7 @@ def test_a_storm_of_rate_limits_wears_nobody_out(provider, monkeypatch):
 
 def test_two_processes_cannot_pay_for_the_same(provider):
     with (
-        journal_of(provider).claim(),
+        journal_of(provider).lock(),
         pytest.raises(StudyError, match="Another process is asking this teacher"),
     ):
         synthesize(settings(provider), LIMITS)
@@ -358,7 +358,7 @@ def test_an_interrupt_waits_for_what_is_under_way_and_no_longer(provider, monkey
     with running_loop() as loop:
         client = live.LiveClient(journal_of(provider), LIMITS)
         seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
-        replies = hold_conversations(open_conversations(settings(provider), seeds), client, loop, lambda: 6)
+        replies = run_exchanges(open_exchanges(settings(provider), seeds), client, loop, lambda: 6)
         loop.call_later(0.1, lambda: None)
         first = next(replies)
         before = len(provider.sent)

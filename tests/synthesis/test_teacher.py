@@ -7,7 +7,7 @@ from helpers.provider.journal import Completion
 from helpers.records import Usage
 from helpers.synthesis.labels import parse_labels
 from helpers.synthesis.settings import SynthesisSettings
-from helpers.synthesis.teacher import converse, parse_teacher_reply, replay_teacher
+from helpers.synthesis.teacher import parse_teacher_reply, replay_teacher, teacher_exchange
 
 TWO_TASKS = "".join(
     f"{n}. Instruction: Name drug {n}\n{n}. Input: case {n}\n{n}. Output: drug\n" for n in (4, 5)
@@ -28,15 +28,15 @@ def completion(text, n_output=10, finish_reason="stop"):
 
 
 def carry_out(settings, *answers):
-    """Carry a conversation to its end with given answers; return what was asked, the reply and its tasks."""
-    conversation, asked = converse(settings, 7, ("seed-001",), "prompt"), []
-    asked.append(next(conversation))
+    """Carry an exchange to its end with given answers; return what was asked, the reply and its tasks."""
+    exchange, asked = teacher_exchange(settings, 7, ("seed-001",), "prompt"), []
+    asked.append(next(exchange))
     for answer in answers:
         try:
-            asked.append(conversation.send(answer))
+            asked.append(exchange.send(answer))
         except StopIteration as end:
             return asked, *end.value
-    raise AssertionError("the conversation went on")
+    raise AssertionError("the exchange went on")
 
 
 def test_a_list_is_asked_for_tasks_then_for_their_categories():
@@ -74,9 +74,9 @@ def test_with_the_classifier_no_categories_are_asked_for():
 
 
 def test_reasoning_effort_is_sent_only_where_it_is_set():
-    assert "reasoning_effort" not in next(converse(SynthesisSettings(teacher="toy"), 0, (), "p"))
+    assert "reasoning_effort" not in next(teacher_exchange(SynthesisSettings(teacher="toy"), 0, (), "p"))
     assert (
-        next(converse(SynthesisSettings(teacher="toy", reasoning_effort="none"), 0, (), "p"))[
+        next(teacher_exchange(SynthesisSettings(teacher="toy", reasoning_effort="none"), 0, (), "p"))[
             "reasoning_effort"
         ]
         == "none"

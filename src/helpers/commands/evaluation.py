@@ -73,7 +73,9 @@ Judge = Annotated[
 ]
 JudgeUrl = Annotated[str, typer.Option(help="Address of the judge's OpenAI-compatible server.")]
 JudgeEffort = Annotated[str, typer.Option(help="Reasoning effort of a judge that reasons, such as 'none'.")]
-MaxCostUsd = Annotated[float, typer.Option(help="Hard stop on all that this judge was paid, in US dollars.")]
+MaxCostUsd = Annotated[
+    float, typer.Option(help="Cap on all spending for this judge, earlier runs included, in US dollars.")
+]
 MaxCostTokens = Annotated[int, typer.Option(help="The same in tokens, needed where the price is unknown.")]
 Teacher = Annotated[str, typer.Option(help="Model that wrote the training data; the judge must be another.")]
 Output = Annotated[Path | None, typer.Option(help="Folder for the tables as CSV.")]

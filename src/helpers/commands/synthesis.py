@@ -21,7 +21,8 @@ def synthesize(
     profile: Profile = "laptop",
     parameter: Assignments = None,
     max_cost_usd: Annotated[
-        float | None, typer.Option(help="Hard stop on all that this teacher was paid, in US dollars.")
+        float | None,
+        typer.Option(help="Cap on all spending for this teacher, earlier runs included, in US dollars."),
     ] = None,
     batch: Annotated[
         bool,
@@ -92,15 +93,15 @@ def show_first_request(settings: SynthesisSettings) -> str:
     from helpers.paths import SEED_TASKS
     from helpers.provider.request_fields import RequestFields
     from helpers.records import SeedTask
-    from helpers.synthesis.pipeline import open_conversations, plan_requests
-    from helpers.synthesis.teacher import name_teacher
+    from helpers.synthesis.pipeline import open_exchanges, plan_requests
+    from helpers.synthesis.teacher import build_teacher
 
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
     _, _, prompt = next(plan_requests(settings, seeds))
     lines = ["Prompt of the first request:", "", prompt]
     if settings.teacher != RECORDED:
-        teacher = name_teacher(settings)
-        body = RequestFields(teacher).apply(next(next(open_conversations(settings, seeds))))
+        teacher = build_teacher(settings)
+        body = RequestFields(teacher).apply(next(next(open_exchanges(settings, seeds))))
         lines += [
             f"Its body, to the {teacher.label} (its key goes in a header):",
             "",

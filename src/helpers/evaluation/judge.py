@@ -23,9 +23,9 @@ from helpers.evaluation.stage import ITEMS, MEASURED
 from helpers.files import write_text
 from helpers.jsonl import dump_rows, find_json_object, read_json_lines
 from helpers.progress import track
-from helpers.provider.conversations import ask_live
 from helpers.provider.estimate import explain_estimate
-from helpers.provider.journal import Body, Conversation, Journal, RemoteModel
+from helpers.provider.exchanges import ask_live
+from helpers.provider.journal import Body, Exchange, Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.prices import BYTES_PER_TOKEN, name_family
 from helpers.provider.responses import build_body
@@ -112,7 +112,7 @@ def build_judge_body(settings: JudgeSettings, prompt: str) -> Body:
     )
 
 
-def converse(settings: JudgeSettings, request: JudgeRequest) -> Conversation[list[str]]:
+def judge_exchange(settings: JudgeSettings, request: JudgeRequest) -> Exchange[list[str]]:
     """Make one request, a prompt after the other, so that two equal ones are paid for once; return the texts
     of the replies.
     """
@@ -226,9 +226,9 @@ def ask_judge(
     limits = limits or ProviderLimits()
     check_judge(judge, limits)
     journal, rows = open_journal(judge), []
-    replies = ask_live((converse(judge, request) for request in requests), journal, limits)
+    replies = ask_live((judge_exchange(judge, request) for request in requests), journal, limits)
     steps = track(f"ask {judge.judge}", len(requests), "judgements")
-    with journal.claim(), steps as advance, closing(replies):
+    with journal.lock(), steps as advance, closing(replies):
         for request, texts in zip(requests, replies, strict=True):
             rows.append({"task": request.task, "item": request.item} | read(texts))
             advance()

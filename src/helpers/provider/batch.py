@@ -18,9 +18,9 @@ from helpers.progress import tell
 from helpers.provider.batch_answers import Answer, BatchAnswers, as_object
 from helpers.provider.batch_records import BatchRecord, list_records, read_record, read_sent, remove_record
 from helpers.provider.connection import open_sync
-from helpers.provider.conversations import find_missing, replay
+from helpers.provider.exchanges import find_missing, replay
 from helpers.provider.failures import explain_refusal
-from helpers.provider.journal import Body, Conversation, Journal, Result
+from helpers.provider.journal import Body, Exchange, Journal, Result
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.request_fields import RequestFields
 from helpers.provider.responses import is_permanent
@@ -43,16 +43,16 @@ class PendingError(StudyError):
 
 
 def ask_batches(
-    plan: Callable[[], Iterable[Conversation[Result]]],
+    plan: Callable[[], Iterable[Exchange[Result]]],
     journal: Journal,
     limits: ProviderLimits,
     count_wanted: Callable[[], int] | None = None,
 ) -> Iterator[Result]:
-    """Yield the results of conversations in their order, all answers of the journal; what it lacks is
+    """Yield the results of exchanges in their order, all answers of the journal; what it lacks is
     collected from batches and asked for in new ones.
 
     Args:
-        plan: returns the conversations, not begun, each time it is called.
+        plan: returns the exchanges, not begun, each time it is called.
         journal: where the model's answers are kept and found.
         limits: the caps.
         count_wanted: returns how many further results the reader is likely to take, the size of the next
@@ -66,9 +66,9 @@ def ask_batches(
     while True:
         begin, end = n_used, n_used + max(1, count_wanted()) if count_wanted else None
         client.advance(lambda begin=begin, end=end: islice(plan(), begin, end))
-        for conversation in islice(plan(), begin, end):
+        for exchange in islice(plan(), begin, end):
             n_used += 1
-            yield replay(conversation, journal)[1]
+            yield replay(exchange, journal)[1]
         if end is None or n_used < end:
             return
 
@@ -95,7 +95,7 @@ class BatchClient:
     def _ledger(self) -> Ledger:
         return Ledger(self._journal, self._limits)
 
-    def advance(self, plan: Callable[[], Iterable[Conversation[Any]]]) -> None:
+    def advance(self, plan: Callable[[], Iterable[Exchange[Any]]]) -> None:
         """Collect what is finished and submit what is missing; return once the journal answers all.
 
         Raises:
@@ -141,14 +141,25 @@ class BatchClient:
     def _collect_all(self) -> list[str]:
         """Take every batch on record a step further; return a line on each that is under way."""
         records = {path: read_record(path) for path in list_records(self._journal.folder)}
-        named = {ticket for record in records.values() if record for ticket in record.tickets.values()}
-        lost = {key: ticket for key, ticket in self._ledger.open_batches().items() if ticket not in named}
+        named = {
+            reservation
+            for record in records.values()
+            if record
+            for reservation in record.reservations.values()
+        }
+        lost = {
+            key: reservation
+            for key, reservation in self._ledger.open_batches().items()
+            if reservation not in named
+        }
         for path in [path for path, record in records.items() if record is None]:
             tell(f"{shown(path)} is damaged: the provider is asked for the batch of that name.")
             sent = self._restore_sent(path)
-            records[path] = BatchRecord(id=None, tickets={key: lost.pop(key) for key in sent if key in lost})
-        for ticket in lost.values():
-            self._ledger.release(ticket)  # the process died before it sent them
+            records[path] = BatchRecord(
+                id=None, reservations={key: lost.pop(key) for key in sent if key in lost}
+            )
+        for reservation in lost.values():
+            self._ledger.release(reservation)  # the process died before it sent them
         return [line for path, record in records.items() if (line := self._collect(path, record))]
 
     def _restore_sent(self, path: Path) -> dict[str, Body]:
@@ -166,21 +177,21 @@ class BatchClient:
         """
         # on the disk before anything is sent: fifty thousand take minutes singly
         with self._ledger.write_together():
-            tickets, lines = self._reserve_all(missing)
+            reservations, lines = self._reserve_all(missing)
         if not lines:
             return None
-        name = sha256_text(str([*tickets.values()]))[:16]  # another one when the same is submitted again
+        name = sha256_text(str([*reservations.values()]))[:16]  # another one when the same is submitted again
         path, record = (
             self._journal.folder / "batches" / f"{name}.json",
-            BatchRecord(id=None, tickets=tickets),
+            BatchRecord(id=None, reservations=reservations),
         )
         write_text(path.with_suffix(".jsonl"), "".join(lines))
         write_text(path, record.model_dump_json())
-        return self._collect(path, record) or f"{len(tickets)} requests were answered at once"
+        return self._collect(path, record) or f"{len(reservations)} requests were answered at once"
 
     def _reserve_all(self, missing: Mapping[str, Body]) -> tuple[dict[str, str], list[str]]:
-        """Return tickets by name and lines of as many requests as the cap and one file can bear."""
-        tickets: dict[str, str] = {}
+        """Return reservations by name and lines of as many requests as the cap and one file can bear."""
+        reservations: dict[str, str] = {}
         lines, n_bytes = [], 0
         for key, body in missing.items():
             request = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": self._fields.apply(body)}
@@ -188,12 +199,12 @@ class BatchClient:
             n_bytes += len(line)
             if len(lines) == MAX_REQUESTS or n_bytes > MAX_BYTES:
                 break
-            ticket = self._ledger.reserve(key, len(str(body).encode()), body["max_completion_tokens"])
-            if ticket is None:
+            reservation = self._ledger.reserve(key, len(str(body).encode()), body["max_completion_tokens"])
+            if reservation is None:
                 break
-            tickets[key] = ticket
+            reservations[key] = reservation
             lines.append(line)
-        return tickets, lines
+        return reservations, lines
 
     def _collect(self, path: Path, record: BatchRecord) -> str | None:
         """Take one batch a step further; return a line on its state while it is under way, None once it is
@@ -203,22 +214,22 @@ class BatchClient:
         self._fields.adopt(sent.values())
         batch = self._retrieve(path, record) if record.id else self._find(path)
         if batch is None and not sent:  # and nothing can be sent any more: it is all asked for anew
-            for ticket in record.tickets.values():
-                self._ledger.release(ticket)
+            for reservation in record.reservations.values():
+                self._ledger.release(reservation)
             return remove_record(path)
         batch = _check_batch(batch or self._create(path))
         if record.id is None:
             write_text(path, record.model_copy(update={"id": batch.id}).model_dump_json())
         if batch.status not in FINAL:
             done = getattr(batch.request_counts, "completed", 0)
-            return f"batch {batch.id}: {batch.status}, {done} of {len(record.tickets)} answered"
+            return f"batch {batch.id}: {batch.status}, {done} of {len(record.reservations)} answered"
         answers, is_whole = self._read_answers(batch)
         book = BatchAnswers(self._journal, self._ledger, self._fields)
-        for key, ticket in record.tickets.items():
+        for key, reservation in record.reservations.items():
             if key in answers or is_whole:
-                book.take(key, ticket, answers.get(key, {}), sent.get(key))
+                book.take(key, reservation, answers.get(key, {}), sent.get(key))
             else:
-                book.lose(ticket)  # its answer may be the one that cannot be read
+                book.lose(reservation)  # its answer may be the one that cannot be read
         remove_record(path)
         self._explain_failed(batch, sent)
         book.explain(batch.id)

@@ -6,14 +6,14 @@ from typing import Any
 
 from helpers.errors import StudyError
 from helpers.progress import tell
-from helpers.provider.failures import explain_foreign, explain_length, explain_refusal
+from helpers.provider.failures import explain_length, explain_not_completion, explain_refusal
 from helpers.provider.journal import Body, Completion, Journal
 from helpers.provider.ledger import Ledger
 from helpers.provider.request_fields import NEW, OLD, RequestFields
 from helpers.provider.responses import (
     REFUSAL_CODES,
-    ForeignAnswerError,
     GarbledError,
+    NotCompletionError,
     check_no_error,
     is_permanent,
     read_completion,
@@ -36,38 +36,38 @@ class BatchAnswers:
         self._faults: list[str] = []
         self._n_unread = 0
 
-    def take(self, key: str, ticket: str, answer: Answer, sent: Body | None) -> None:
+    def take(self, key: str, reservation: str, answer: Answer, sent: Body | None) -> None:
         """Keep an answer and settle it; what was not answered was not billed, and an answer in no known form
         stays booked at the most that it can have cost.
 
         Args:
             key: the request's name in the journal.
-            ticket: its ticket in the ledger.
+            reservation: its reservation in the ledger.
             answer: status and body; empty where there is none.
             sent: the request, where it is known.
         """
         if _status(answer) != 200:
-            self._take_refusal(key, ticket, answer, sent)
+            self._take_refusal(key, reservation, answer, sent)
             return
         try:
             check_no_error(answer.get("body"))
             completion = read_completion(answer.get("body"), self._model.name)
-        except ForeignAnswerError as error:
-            self._ledger.release(ticket)
-            self._faults.append(explain_foreign(error, self._model))
+        except NotCompletionError as error:
+            self._ledger.release(reservation)
+            self._faults.append(explain_not_completion(error, self._model))
             return
         except GarbledError:
-            self.lose(ticket)
+            self.lose(reservation)
             return
         self._journal.keep(key, completion)
-        self._ledger.settle(ticket, completion.usage)
+        self._ledger.settle(reservation, completion.usage)
         most = sent and (sent.get(NEW) or sent.get(OLD))
         if most and (fault := explain_length(completion, most, self._model, self._ledger.describe())):
             self._faults.append(fault)
 
-    def lose(self, ticket: str) -> None:
+    def lose(self, reservation: str) -> None:
         """Book an answer that cannot be read at the most that it can have cost."""
-        self._ledger.settle(ticket, None)
+        self._ledger.settle(reservation, None)
         self._n_unread += 1
 
     def explain(self, batch: str) -> None:
@@ -80,13 +80,13 @@ class BatchAnswers:
         if self._faults:
             raise StudyError(self._faults[0])
 
-    def _take_refusal(self, key: str, ticket: str, answer: Answer, sent: Body | None) -> None:
+    def _take_refusal(self, key: str, reservation: str, answer: Answer, sent: Body | None) -> None:
         error = as_object(answer.get("body")).get("error", answer.get("body"))
         code = as_object(error).get("code")
         if code in REFUSAL_CODES:
             refusal = Completion(model=self._model.name, finish_reason="content_filter", text="", usage=None)
             self._journal.keep(key, refusal)
-        self._ledger.release(ticket)
+        self._ledger.release(reservation)
         if code in REFUSAL_CODES or (sent and self._fields.drop_refused(sent, _status(answer), error)):
             return
         if is_permanent(_status(answer), code):

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from helpers.provider.journal import Body
 from helpers.records import Row
 
 
 class BatchRecord(Row):
-    """A batch: its name at the provider, None until that is known, and the ledger's ticket of each request by
-    the request's name in the journal. The requests themselves lie in the file of the same name in `.jsonl`.
+    """A batch: its name at the provider, None until that is known, and the ledger's reservation for each
+    request by the request's name in the journal. The requests themselves lie in the file of the same name in
+    `.jsonl`.
     """
 
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
     id: str | None
-    tickets: dict[str, str]
+    reservations: Annotated[dict[str, str], Field(alias="tickets")]  # so files on disk name them
 
 
 def list_records(folder: Path) -> list[Path]:

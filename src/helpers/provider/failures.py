@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from helpers.provider.journal import Completion, RemoteModel
-from helpers.provider.responses import ForeignAnswerError, GarbledError, count_tokens
+from helpers.provider.responses import GarbledError, NotCompletionError, count_tokens
 from helpers.provider.text_cleaning import quote_line, quote_server
 from helpers.provider.urls import mask_address
 
@@ -43,7 +43,7 @@ def explain_refusal(status: int, body: Any, model: RemoteModel, location: str = 
     return f"The {model.label} refused ({status}): {said}. {remedy} Every reply so far is kept."
 
 
-def explain_foreign(error: ForeignAnswerError, model: RemoteModel) -> str:
+def explain_not_completion(error: NotCompletionError, model: RemoteModel) -> str:
     """Return what a server answered in place of a completion, and what to do."""
     return (
         f"The {model.label} did not answer with a completion but with {error}. Check `{model.role}_url` "

@@ -65,7 +65,7 @@ class Completion(Row):
     usage: Usage | None
 
 
-Conversation = Generator[
+Exchange = Generator[
     Body, Completion, Result
 ]  # yields what is asked, takes each answer, returns what came of them
 
@@ -109,7 +109,7 @@ class Journal:
         write_text(self._path(key), dump_row(completion))
 
     @contextmanager
-    def claim(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Keep other processes from asking the same model while the block runs: each would pay for what the
         other pays for.
 

@@ -28,10 +28,10 @@ class ProviderLimits:
     """
 
     max_cost_usd: float = parameter(
-        5.0, "hard stop on all that this model was paid, in US dollars", minimum=0
+        5.0, "cap on all spending for this model, earlier runs included, in US dollars", minimum=0
     )
     max_cost_tokens: int = parameter(
-        0, "hard stop in tokens, needed where the price is unknown; 0: none", minimum=0, maximum=10**12
+        0, "the same cap in tokens, needed where the price is unknown; 0: none", minimum=0, maximum=10**12
     )
     n_parallel: int = parameter(8, "requests to a live model at a time", minimum=1, maximum=1000)
     timeout_seconds: float = parameter(
@@ -131,40 +131,42 @@ class Ledger:
             n_output: most tokens out.
 
         Returns:
-            A ticket for `settle` or `release`; None if the request might break the cap.
+            A reservation for `settle` or `release`; None if the request might break the cap.
         """
         if not self._fits(self.spent + self._amount(n_input, n_output)):
             return None
-        ticket = f"{BATCH if self._limits.batch else ''}{key}-{self._n_entries}"
-        self._own.add(ticket)
+        reservation = f"{BATCH if self._limits.batch else ''}{key}-{self._n_entries}"
+        self._own.add(reservation)
         self._record(
             {
-                "ticket": ticket,
+                "ticket": reservation,  # so ledgers on disk name it
                 "state": "sent",
                 "input_tokens": n_input,
                 "output_tokens": n_output,
                 "factor": self._factor,
             }
         )
-        return ticket
+        return reservation
 
-    def settle(self, ticket: str, usage: Usage | None) -> None:
+    def settle(self, reservation: str, usage: Usage | None) -> None:
         """Book what an answer was billed; the amount set aside stands if the server does not say."""
-        entry = {"ticket": ticket, "state": "answered", "factor": self._factor}
+        entry = {"ticket": reservation, "state": "answered", "factor": self._factor}
         self._record(entry | (usage.model_dump() if usage else {}))
 
-    def release(self, ticket: str) -> None:
+    def release(self, reservation: str) -> None:
         """Take back what was set aside for a request that the server turned down."""
-        self._record({"ticket": ticket, "state": "refused"})
+        self._record({"ticket": reservation, "state": "refused"})
 
     def open_batches(self) -> dict[str, str]:
-        """Return the tickets of requests that are in batches, by the requests' names."""
-        tickets = (ticket for ticket in self._open if ticket.startswith(BATCH))
-        return {ticket.removeprefix(BATCH).rpartition("-")[0]: ticket for ticket in tickets}
+        """Return the reservations for requests that are in batches, by the requests' names."""
+        reservations = (reservation for reservation in self._open if reservation.startswith(BATCH))
+        return {
+            reservation.removeprefix(BATCH).rpartition("-")[0]: reservation for reservation in reservations
+        }
 
-    def abandon(self, ticket: str) -> None:
+    def abandon(self, reservation: str) -> None:
         """Leave a request without an answer behind; what was set aside for it stays booked."""
-        self._own.discard(ticket)
+        self._own.discard(reservation)
 
     def describe(self) -> str:
         """Return the account in a few words."""
@@ -201,13 +203,15 @@ class Ledger:
         return Amount(n_input + n_output, factor * self.price.cost(n_input, n_output) if self.price else 0.0)
 
     def _apply(self, entry: dict[str, Any]) -> None:
-        ticket = entry["ticket"]
+        reservation = entry["ticket"]
         if entry["state"] == "sent":
-            self._open[ticket] = self._amount(entry["input_tokens"], entry["output_tokens"], entry["factor"])
-            self._at_risk += self._open[ticket]
+            self._open[reservation] = self._amount(
+                entry["input_tokens"], entry["output_tokens"], entry["factor"]
+            )
+            self._at_risk += self._open[reservation]
             return
-        self._own.discard(ticket)
-        reserved = self._open.pop(ticket, None)
+        self._own.discard(reservation)
+        reserved = self._open.pop(reservation, None)
         if reserved is None:
             return  # settled before: an answer that is collected again after a kill is booked once
         self._at_risk -= reserved

@@ -15,19 +15,19 @@ from helpers.provider.batch_records import list_records
 from helpers.provider.connection import open_async
 from helpers.provider.failures import (
     explain_failure,
-    explain_foreign,
     explain_length,
+    explain_not_completion,
     explain_refusal,
     was_not_sent,
 )
-from helpers.provider.journal import Body, Completion, Conversation, Journal, Result
+from helpers.provider.journal import Body, Completion, Exchange, Journal, Result
 from helpers.provider.ledger import Ledger, ProviderLimits
-from helpers.provider.rate_limit import Pace, now
+from helpers.provider.rate_limit import RateLimiter, now
 from helpers.provider.request_fields import RequestFields
 from helpers.provider.responses import (
     REFUSAL_CODES,
-    ForeignAnswerError,
     GarbledError,
+    NotCompletionError,
     is_permanent,
     read_answer,
     read_completion,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS = 10
 MAX_UNREACHED = 3  # attempts at a server that nothing of this process has reached yet
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 DISK_PATIENCE_SECONDS = 600.0
 DISK_POLL_SECONDS = 1.0
 
@@ -59,10 +59,10 @@ class LiveClient:
         self._slots = asyncio.Semaphore(limits.n_parallel)
         self._settled = asyncio.Condition()
         self._fields = RequestFields(journal.model)
-        self._pace = Pace(journal.model.label, limits.n_parallel)
+        self._rate_limiter = RateLimiter(journal.model.label, limits.n_parallel)
         self._reached = False
         self.failure: Exception | None = None
-        self.n_asked = 0  # conversations for which the server was asked
+        self.n_asked = 0  # exchanges for which the server was asked
 
     @cached_property
     def _client(self) -> AsyncOpenAI:
@@ -80,15 +80,15 @@ class LiveClient:
 
     def stop(self) -> None:
         """Send nothing more; what is under way may still come in."""
-        self._pace.stopping.set()
+        self._rate_limiter.stopping.set()
 
     async def close(self) -> None:
         """Close the connection if there is one."""
         if "_client" in self.__dict__:
             await self._client.close()
 
-    async def carry_out(self, conversation: Conversation[Result]) -> tuple[Result, bool]:
-        """Carry a conversation to its end; an error in it stops all others too.
+    async def carry_out(self, exchange: Exchange[Result]) -> tuple[Result, bool]:
+        """Carry an exchange to its end; an error in it stops all others too.
 
         Here a request that was paid for before is kept from being sent again: a request that the journal can
         answer is not sent.
@@ -98,7 +98,7 @@ class LiveClient:
         """
         asked = False
         try:
-            body = next(conversation)
+            body = next(exchange)
             while True:
                 answer = self._journal.find(body)
                 if answer is None:
@@ -106,7 +106,7 @@ class LiveClient:
                     self.n_asked += not asked
                     asked = True
                 try:
-                    body = conversation.send(answer)
+                    body = exchange.send(answer)
                 except StopIteration as end:
                     return end.value, asked
         except Exception as error:
@@ -126,37 +126,37 @@ class LiveClient:
         async with self._slots:
             attempt, began = 0, now()
             while attempt < MAX_ATTEMPTS:
-                await self._pace.wait_for_turn()
+                await self._rate_limiter.wait_for_turn()
                 answer, is_attempt = await self._try(body, key, attempt, began)
                 if answer:
                     return answer
                 attempt += is_attempt
         raise StudyError(
             f"The {self._model.label} gave no usable answer in {MAX_ATTEMPTS} attempts "
-            f"({self._pace.reason}). Replies so far are kept: run again later."
+            f"({self._rate_limiter.reason}). Replies so far are kept: run again later."
         )
 
     async def _try(self, body: Body, key: str, attempt: int, began: float) -> tuple[Completion | None, bool]:
         """Send a request once; return its answer, on disk by now, or none after the delay that its failure
         asks for, and whether that was an attempt.
         """
-        client, ticket = self._client, await self._reserve(key, body)
+        client, reservation = self._client, await self._reserve(key, body)
         sent = self._fields.apply(body)
         try:
             answer = await self._send(client, sent)
             await self._keep(key, answer)
-            self._ledger.settle(ticket, answer.usage)
+            self._ledger.settle(reservation, answer.usage)
             if fault := explain_length(
                 answer, body["max_completion_tokens"], self._model, self._ledger.describe()
             ):
                 raise StudyError(fault)
             return answer, True
         except Exception as error:
-            answer = await self._book_failure(error, ticket, key, sent, attempt)
+            answer = await self._book_failure(error, reservation, key, sent, attempt)
             await self._notify_settled()
             if answer is None:
-                await self._pace.wait_after(error, attempt)
-            return answer, not self._pace.is_held_back(error, began)
+                await self._rate_limiter.wait_after(error, attempt)
+            return answer, not self._rate_limiter.is_held_back(error, began)
         finally:
             await self._notify_settled()
 
@@ -164,10 +164,10 @@ class LiveClient:
         async with asyncio.timeout(self._limits.timeout_seconds):
             raw = await client.chat.completions.with_raw_response.create(**body)
         response, self._reached = raw.http_response, True
-        self._pace.apply_rate_limits(response.headers)
+        self._rate_limiter.apply_rate_limits(response.headers)
         answer = read_answer(response.content, response.headers.get("content-type", ""))
         completion = read_completion(answer, body["model"])
-        self._pace.note_answer()
+        self._rate_limiter.note_answer()
         return completion
 
     async def _keep(self, key: str, answer: Completion) -> None:
@@ -180,18 +180,20 @@ class LiveClient:
                 self._journal.keep(key, answer)
                 return
             except OSError as error:
-                if error.errno not in NO_ROOM or now() > until:
+                if error.errno not in DISK_FULL or now() > until:
                     raise
             self.failure = self.failure or StudyError(
                 "The disk was full. Every answer that was paid for is kept: free some space and run the same "
                 "command again."
             )
             self.stop()
-            self._pace.tell("The disk is full, and answers that are paid for wait to be written: free space")
+            self._rate_limiter.tell(
+                "The disk is full, and answers that are paid for wait to be written: free space"
+            )
             await asyncio.sleep(DISK_POLL_SECONDS)
 
     async def _book_failure(
-        self, error: Exception, ticket: str, key: str, sent: Body, attempt: int
+        self, error: Exception, reservation: str, key: str, sent: Body, attempt: int
     ) -> Completion | None:
         """Book what a failed request may have cost; return the completion that it amounts to, if any, and
         raise where trying again is useless.
@@ -200,7 +202,7 @@ class LiveClient:
 
         if isinstance(error, APIStatusError):
             self._reached = True
-            (self._ledger.abandon if was_billed(error.status_code) else self._ledger.release)(ticket)
+            (self._ledger.abandon if was_billed(error.status_code) else self._ledger.release)(reservation)
             if error.code in REFUSAL_CODES:
                 answer = Completion(model=sent["model"], finish_reason="content_filter", text="", usage=None)
                 await self._keep(key, answer)
@@ -215,18 +217,18 @@ class LiveClient:
                         error.response.headers.get("location", ""),
                     )
                 ) from None
-        elif isinstance(error, ForeignAnswerError):
-            (self._ledger.abandon if error.was_billed else self._ledger.release)(ticket)
-            raise StudyError(explain_foreign(error, self._model)) from None
+        elif isinstance(error, NotCompletionError):
+            (self._ledger.abandon if error.was_billed else self._ledger.release)(reservation)
+            raise StudyError(explain_not_completion(error, self._model)) from None
         elif was_not_sent(error):
-            self._ledger.release(ticket)
+            self._ledger.release(reservation)
             if not self._reached and attempt + 1 >= min(MAX_UNREACHED, MAX_ATTEMPTS):
                 raise StudyError(
                     f"The {self._model.label} cannot be reached ({explain_failure(error)}). Nothing was sent "
                     f"or booked. Start the server, or check `{self._model.role}_url`, network and proxies."
                 ) from None
         else:
-            self._ledger.abandon(ticket)
+            self._ledger.abandon(reservation)
             if not isinstance(error, APIConnectionError | GarbledError | TimeoutError):
                 raise error
         return None
@@ -237,9 +239,9 @@ class LiveClient:
         """
         n_input = len(str(body).encode())  # a token is at least a byte
         async with self._settled:
-            while not self._pace.stopping.is_set():
-                if ticket := self._ledger.reserve(key, n_input, body["max_completion_tokens"]):
-                    return ticket
+            while not self._rate_limiter.stopping.is_set():
+                if reservation := self._ledger.reserve(key, n_input, body["max_completion_tokens"]):
+                    return reservation
                 if not self._ledger.n_under_way:
                     raise StudyError(self._ledger.explain_stop())
                 await self._settled.wait()

@@ -10,12 +10,12 @@ from contextlib import suppress
 from helpers.errors import StudyError
 from helpers.progress import tell
 from helpers.provider.failures import explain_failure
-from helpers.provider.responses import ordered_delay, parse_duration
+from helpers.provider.responses import parse_duration, retry_after_seconds
 
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 60.0
-LONGEST_ORDERED_DELAY_SECONDS = 300.0
-SPREAD = 0.25  # requests that were held back leave again over a quarter of the delay, not all at once
+LONGEST_RETRY_AFTER_SECONDS = 300.0
+JITTER = 0.25  # requests that were held back leave again over a quarter of the delay, not all at once
 MAX_DOUBLINGS = 10
 N_TRUSTED = (
     3  # refusals per slot, with no answer between them, after which a server's own delays are too short
@@ -24,7 +24,7 @@ TELL_SECONDS = 5.0  # a longer wait is explained
 TELL_AGAIN_SECONDS = 30.0
 
 
-class Pace:
+class RateLimiter:
     """Holds the requests of one client back, all of them where the server asks for it.
 
     Args:
@@ -43,7 +43,7 @@ class Pace:
     async def wait_for_turn(self) -> None:
         """Wait until the server lets requests through; raises CancelledError if none may leave any more."""
         while not self.stopping.is_set() and (delay := self._resume_at - now()) > 0:
-            await self._pause(delay * random.uniform(1, 1 + SPREAD))  # noqa: S311
+            await self._pause(delay * random.uniform(1, 1 + JITTER))  # noqa: S311
         if self.stopping.is_set():
             raise asyncio.CancelledError
 
@@ -66,7 +66,7 @@ class Pace:
         """
         return (
             getattr(error, "status_code", 0) == 429
-            and now() - max(began, self._answered_at) < LONGEST_ORDERED_DELAY_SECONDS
+            and now() - max(began, self._answered_at) < LONGEST_RETRY_AFTER_SECONDS
         )
 
     def apply_rate_limits(self, headers: Mapping[str, str]) -> None:
@@ -88,16 +88,18 @@ class Pace:
         status = getattr(error, "status_code", 0)
         if status in (400, 422):
             return 0.0  # the server takes the request in another form
-        ordered = ordered_delay(error.response.headers) if status in (429, 503) else 0.0
-        if status != 429 and not ordered:
+        asked_seconds = retry_after_seconds(error.response.headers) if status in (429, 503) else 0.0
+        if status != 429 and not asked_seconds:
             return _grow(attempt) * random.uniform(0.5, 1.5)  # noqa: S311
         self._n_limited += 1
         n_each = self._n_limited / self._n_parallel
-        self._hold_back(max(ordered, _grow(n_each)) if n_each > N_TRUSTED else ordered or _grow(n_each))
+        self._hold_back(
+            max(asked_seconds, _grow(n_each)) if n_each > N_TRUSTED else asked_seconds or _grow(n_each)
+        )
         return 0.0
 
     def _hold_back(self, seconds: float) -> None:
-        if seconds > LONGEST_ORDERED_DELAY_SECONDS:
+        if seconds > LONGEST_RETRY_AFTER_SECONDS:
             raise StudyError(
                 f"The {self._label} asks to wait for {seconds / 60:.0f} minutes. Every reply so far is kept: "
                 "run the same command again then."

@@ -11,7 +11,7 @@ from helpers.provider.text_cleaning import quote_server
 
 NEW, OLD = "max_completion_tokens", "max_tokens"
 FIELDS = (NEW, OLD, "seed")
-UNTAKEN = re.compile(
+UNSUPPORTED = re.compile(
     r"unknown|unrecogni[sz]ed|unsupported|unexpected|unused|extra|forbidden|both|same time|no such|"
     r"cannot be (?:set|used|given|combined)|"
     r"(?:not|isn't|doesn't|does not|aren't)\s+(?:\w+\s+)?"
@@ -53,7 +53,7 @@ class RequestFields:
         """
         if status not in (400, 422, 500):  # LiteLLM has said 500
             return False
-        named = _find_untaken(error, sent)
+        named = _find_unsupported(error, sent)
         if "seed" in named:
             self._takes_seed = False
         limits = tuple(name for name in (NEW, OLD) if name in sent)
@@ -70,16 +70,16 @@ def _choose_limits(limits: tuple[str, ...], refused: list[str]) -> tuple[str, ..
     return (OLD,) if limits == (NEW,) else limits
 
 
-def _find_untaken(error: Any, sent: Body) -> set[str]:
+def _find_unsupported(error: Any, sent: Body) -> set[str]:
     """Return the fields of a request that a refusal names as ones that the server does not take."""
     detail = error
     for name in ("message", "detail"):
         detail = detail.get(name, detail) if isinstance(detail, dict) else detail
     if isinstance(detail, list):
-        places = [entry.get("loc") for entry in detail if isinstance(entry, dict)]
-        return {str(place[-1]) for place in places if isinstance(place, list) and place} & set(sent)
+        paths = [entry.get("loc") for entry in detail if isinstance(entry, dict)]
+        return {str(path[-1]) for path in paths if isinstance(path, list) and path} & set(sent)
     words = quote_server(error, 4000)
-    if not UNTAKEN.search(words):
+    if not UNSUPPORTED.search(words):
         return set()
     if (parameter := error.get("param") if isinstance(error, dict) else None) in FIELDS:
         return {parameter} & set(sent)

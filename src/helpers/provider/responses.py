@@ -29,8 +29,8 @@ FINISH_REASONS = {
 }
 QUOTA_CODES = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 REFUSAL_CODES = ("content_policy_violation", "content_filter")
-WORTH_ANOTHER_TRY = (408, 409, 425, 429)
-PASSING = (*WORTH_ANOTHER_TRY, 500, 502, 503, 504, 529)
+RETRYABLE = (408, 409, 425, 429)
+TRANSIENT_STATUSES = (*RETRYABLE, 500, 502, 503, 504, 529)
 MOST_BYTES_PER_TOKEN = 16  # more than any tokenizer packs into one over a whole text
 NEVER_BILLED = (
     429,
@@ -45,7 +45,7 @@ class GarbledError(Exception):
     """The server answered with something that is not a completion."""
 
 
-class ForeignAnswerError(Exception):
+class NotCompletionError(Exception):
     """The server answered with something that is not a completion and that asking again would bring again."""
 
     def __init__(self, found: str, was_billed: bool = False) -> None:
@@ -77,14 +77,14 @@ def read_answer(content: bytes, kind: str) -> Any:
         kind: its content type.
 
     Raises:
-        ForeignAnswerError: it is a web page, a stream of events or an error; asking again brings the same.
+        NotCompletionError: it is a web page, a stream of events or an error; asking again brings the same.
         GarbledError: it is not JSON, as a broken line leaves it.
     """
     start = content[:200].lstrip()
     if "event-stream" in kind or start.startswith((b"data:", b"event:")):
-        raise ForeignAnswerError("a stream of events, though none was asked for", was_billed=True)
+        raise NotCompletionError("a stream of events, though none was asked for", was_billed=True)
     if start.startswith(b"<"):
-        raise ForeignAnswerError(f"a web page ({quote_server(content.decode('utf-8', 'replace'))})")
+        raise NotCompletionError(f"a web page ({quote_server(content.decode('utf-8', 'replace'))})")
     try:
         answer = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -97,13 +97,13 @@ def check_no_error(answer: Any) -> None:
     """Look for an error in the value of a successful answer.
 
     Raises:
-        ForeignAnswerError: there is one, and asking again brings the same.
-        GarbledError: there is one that may pass.
+        NotCompletionError: there is one, and asking again brings the same.
+        GarbledError: there is a transient one.
     """
     if isinstance(answer, dict) and answer.get("error") and not answer.get("choices"):
-        if _find_status(answer["error"]) in PASSING:
+        if _find_status(answer["error"]) in TRANSIENT_STATUSES:
             raise GarbledError(f"its answer is an error: {quote_server(answer)}")
-        raise ForeignAnswerError(f"an error: {quote_server(answer)}")
+        raise NotCompletionError(f"an error: {quote_server(answer)}")
 
 
 def _find_status(error: Any) -> Any:
@@ -161,7 +161,7 @@ def count_tokens(answer: Completion) -> int:
 
 def is_permanent(status: int, code: str | None) -> bool:
     """Say whether asking again cannot change what the server said of a request."""
-    return code in QUOTA_CODES or (300 <= status < 500 and status not in WORTH_ANOTHER_TRY)
+    return code in QUOTA_CODES or (300 <= status < 500 and status not in RETRYABLE)
 
 
 def was_billed(status: int) -> bool:
@@ -169,7 +169,7 @@ def was_billed(status: int) -> bool:
     return status >= 500 and status not in NEVER_BILLED
 
 
-def ordered_delay(headers: Mapping[str, str]) -> float:
+def retry_after_seconds(headers: Mapping[str, str]) -> float:
     """Return the seconds for which a server asks to wait, 0 if it does not say."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         if (seconds := _read_number(headers.get(name, ""))) is not None:

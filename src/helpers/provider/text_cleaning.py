@@ -1,4 +1,4 @@
-"""Words of servers and models, made fit to be shown and stored: one line, no secret, no draft."""
+"""Words of servers and models, made fit to be shown and stored: one line, no secret, no thinking block."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def _find_message(body: Any, depth: int) -> str:
         return "; ".join(_find_message(part, depth - 1) for part in body[:3])
     if isinstance(body, dict) and depth:
         message = next((body[name] for name in ("message", "msg", "error", "detail") if body.get(name)), None)
-        place = body.get("loc")
-        where = ".".join(map(str, place)) + ": " if isinstance(place, list) and len(place) < DEPTH else ""
+        path = body.get("loc")
+        where = ".".join(map(str, path)) + ": " if isinstance(path, list) and len(path) < DEPTH else ""
         return where + (_find_message(message, depth - 1) if message else _dump(body))
     return "" if body is None else _dump(body)
 
@@ -56,20 +56,20 @@ def _dump(value: Any) -> str:
 def cut_reasoning(text: str) -> str:
     """Return a reply without what a reasoning model wrote before it answered.
 
-    Closed drafts go; so does all before a closing tag that was never opened (the chat template holds the
-    opening one) and all after an opening tag that was never closed (the answer was cut off in the draft).
+    Closed thinking blocks go; so does all before a closing tag that was never opened (the chat template holds
+    the opening one) and all after an opening tag that was never closed (the answer was cut off in the block).
     """
     text = CHANNEL.sub("", text)
-    kept, position, draft = "", 0, None
+    kept, position, opened = "", 0, None
     for tag in TAG.finditer(text):
         name, closes = (tag["name"] or "think").lower(), bool(tag["end"] or tag["closes"])
-        if draft is None and not closes:
-            kept, draft = kept + text[position : tag.start()], name
-        elif draft is None:
+        if opened is None and not closes:
+            kept, opened = kept + text[position : tag.start()], name
+        elif opened is None:
             kept, position = "", tag.end()
-        elif closes and name == draft:
-            position, draft = tag.end(), None
-    return kept if draft else kept + text[position:]
+        elif closes and name == opened:
+            position, opened = tag.end(), None
+    return kept if opened else kept + text[position:]
 
 
 def name_source(name: Any) -> str:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from helpers.jsonl import read_rows
 from helpers.paths import SEED_TASKS
-from helpers.provider.conversations import find_missing
 from helpers.provider.estimate import explain_estimate
+from helpers.provider.exchanges import find_missing
 from helpers.provider.journal import Journal
 from helpers.provider.ledger import ProviderLimits
 from helpers.provider.prices import BATCH_DISCOUNT, BYTES_PER_TOKEN, PRICES
 from helpers.records import SeedTask, TeacherReply
 from helpers.synthesis.parsing import parse_reply
-from helpers.synthesis.pipeline import open_conversations, plan_requests
+from helpers.synthesis.pipeline import open_exchanges, plan_requests
 from helpers.synthesis.requests import LIST, build_label_request
 from helpers.synthesis.settings import RECORDED, SynthesisSettings
-from helpers.synthesis.teacher import REPLIES, name_teacher
+from helpers.synthesis.teacher import REPLIES, build_teacher
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +66,8 @@ def explain_cost(settings: SynthesisSettings, limits: ProviderLimits) -> str:
     if settings.teacher == RECORDED:
         return ""
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
-    journal = Journal(name_teacher(settings))
-    bodies = list(find_missing(open_conversations(settings, seeds), journal))
+    journal = Journal(build_teacher(settings))
+    bodies = list(find_missing(open_exchanges(settings, seeds), journal))
     prompts = {prompt for *_, prompt in plan_requests(settings, seeds)}
     n_tasks = sum(body["messages"][0]["content"] in prompts for body in bodies)
     whole, tasks = (

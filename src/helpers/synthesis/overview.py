@@ -127,7 +127,7 @@ def count_failures(run: Run) -> pd.DataFrame:
         "n_refused_replies": "refused or stopped by a content filter",
         "n_garbled_replies": "without any task in the right form",
         "n_miscounted_replies": "with fewer or more tasks than asked",
-        "n_trimmed_replies": "with drafts, titles or closing words, which were cut away",
+        "n_trimmed_replies": "with thinking, titles or closing words, which were cut away",
     }
     return pd.DataFrame(
         {"outcome": meaning, "n": run.manifest["facts"][name]} for name, meaning in meanings.items()

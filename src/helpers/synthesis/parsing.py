@@ -69,8 +69,8 @@ def parse_reply(text: str, finish_reason: str = "stop") -> list[ParsedTask]:
     A field runs from its heading (`7. Input:`) to the next one. A task is complete with all three fields
     filled; the last task of a reply that did not end by itself is not, whatever it holds. A number that comes
     twice starts a second task. Headings may be bold, indented, in a list or a title, and numbered in other
-    ways (`7)`, `Task 7:`); a task's fields may go without the number where it has no numbered ones. Drafts
-    of a reasoning model, rules, titles, fences around the list and closing words are not part of a field.
+    ways (`7)`, `Task 7:`); a task's fields may go without the number where it has no numbered ones. Thinking
+    blocks, rules, titles, fences around the list and closing words are not part of a field.
     """
     numbered = list(_split_tasks(cut_reasoning(text).replace("\r\n", "\n")))
     tasks = []

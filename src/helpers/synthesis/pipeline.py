@@ -14,8 +14,8 @@ from helpers.jsonl import dump_row, read_rows
 from helpers.paths import BENCHMARK, SEED_TASKS
 from helpers.progress import Advance, track
 from helpers.provider.batch import ask_batches
-from helpers.provider.conversations import ask_live
-from helpers.provider.journal import Conversation, Journal
+from helpers.provider.exchanges import ask_live
+from helpers.provider.journal import Exchange, Journal
 from helpers.provider.ledger import ProviderLimits
 from helpers.records import SeedTask, TeacherReply
 from helpers.store import Run, run_stage
@@ -29,10 +29,10 @@ from helpers.synthesis.settings import RECORDED, SynthesisSettings, check_choice
 from helpers.synthesis.teacher import (
     REPLIES,
     ReadReply,
-    converse,
-    name_teacher,
+    build_teacher,
     parse_teacher_reply,
     replay_teacher,
+    teacher_exchange,
 )
 
 INSTRUCTIONS = "instructions.jsonl"
@@ -80,8 +80,8 @@ def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None
     ]
 
     def compute(folder: Path) -> dict[str, Any]:
-        claim = nullcontext() if settings.teacher == RECORDED else Journal(name_teacher(settings)).claim()
-        with claim, track(f"ask {settings.teacher} teacher", settings.n_requests, "requests") as advance:
+        lock = nullcontext() if settings.teacher == RECORDED else Journal(build_teacher(settings)).lock()
+        with lock, track(f"ask {settings.teacher} teacher", settings.n_requests, "requests") as advance:
             counts: Counter[str] = Counter(n_kept=0, n_tasks=0)
             wanted = partial(count_wanted, settings.target_rows, counts) if settings.target_rows else None
             replies = collect_replies(settings, limits or ProviderLimits(), seeds, wanted)
@@ -140,12 +140,12 @@ def plan_requests(
         )
 
 
-def open_conversations(
+def open_exchanges(
     settings: SynthesisSettings, seeds: Mapping[str, SeedTask]
-) -> Iterator[Conversation[ReadReply]]:
-    """Yield the conversation of each request with a live teacher, not begun."""
+) -> Iterator[Exchange[ReadReply]]:
+    """Yield the exchange of each request with a live teacher, not begun."""
     return (
-        converse(settings, request, seed_ids, prompt)
+        teacher_exchange(settings, request, seed_ids, prompt)
         for request, seed_ids, prompt in plan_requests(settings, seeds)
     )
 
@@ -166,8 +166,8 @@ def collect_replies(
                 reply, parse_teacher_reply(reply.text, reply.finish_reason, settings.reply_format)
             )
         return
-    journal = Journal(name_teacher(settings))
-    plan = partial(open_conversations, settings, seeds)
+    journal = Journal(build_teacher(settings))
+    plan = partial(open_exchanges, settings, seeds)
     if limits.batch:
         yield from ask_batches(plan, journal, limits, wanted)
     else:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
 from helpers.paths import SEEDS
-from helpers.provider.journal import Body, Conversation, RemoteModel
+from helpers.provider.journal import Body, Exchange, RemoteModel
 from helpers.provider.responses import build_body
 from helpers.records import Category, TeacherReply, Usage
 from helpers.synthesis.labels import parse_labels
@@ -32,7 +32,7 @@ class ReadReply(NamedTuple):
     tasks: list[ParsedTask]
 
 
-def name_teacher(settings: SynthesisSettings) -> RemoteModel:
+def build_teacher(settings: SynthesisSettings) -> RemoteModel:
     """Return the live teacher that `SynthesisSettings` name."""
     return RemoteModel("teacher", settings.teacher, settings.teacher_url)
 
@@ -59,9 +59,9 @@ def replay_teacher(path: Path = REPLIES) -> Ask:
     return ask
 
 
-def converse(
+def teacher_exchange(
     settings: SynthesisSettings, request: int, seed_ids: tuple[str, ...], prompt: str
-) -> Conversation[ReadReply]:
+) -> Exchange[ReadReply]:
     """Yield what a live teacher is asked for one request, take each answer, return the reply with its tasks.
 
     First come the tasks; then, in the 'list' format, their categories, unless the classifier of `categories`

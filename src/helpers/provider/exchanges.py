@@ -1,4 +1,4 @@
-"""Many conversations with a live model at a time, their results in order."""
+"""Many exchanges with a live model at a time, their results in order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from helpers.errors import StudyError
 from helpers.progress import tell
-from helpers.provider.journal import Body, Conversation, Journal, Result
+from helpers.provider.journal import Body, Exchange, Journal, Result
 from helpers.provider.ledger import ProviderLimits
 from helpers.provider.live import LiveClient
 
@@ -67,21 +67,21 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, before[number])
 
 
-def hold_conversations(
-    conversations: Iterable[Conversation[Result]],
+def run_exchanges(
+    exchanges: Iterable[Exchange[Result]],
     client: LiveClient,
     loop: asyncio.AbstractEventLoop,
     count_ahead: Callable[[], int],
 ) -> Iterator[Result]:
-    """Yield the results of many conversations in their order, as many of them under way as `count_ahead`
+    """Yield the results of many exchanges in their order, as many of them under way as `count_ahead`
     says; if the reader stops, what was sent still comes in and is kept.
     """
     window: deque[Future[tuple[Result, bool]]] = deque()
-    waiting_ones, n_used = iter(conversations), 0
+    waiting_ones, n_used = iter(exchanges), 0
 
     def fill() -> None:
-        for conversation in islice(waiting_ones, max(0, max(1, count_ahead()) - len(window))):
-            window.append(asyncio.run_coroutine_threadsafe(client.carry_out(conversation), loop))
+        for exchange in islice(waiting_ones, max(0, max(1, count_ahead()) - len(window))):
+            window.append(asyncio.run_coroutine_threadsafe(client.carry_out(exchange), loop))
 
     def take() -> Result:
         nonlocal n_used
@@ -113,16 +113,16 @@ def hold_conversations(
 
 
 def ask_live(
-    conversations: Iterable[Conversation[Result]],
+    exchanges: Iterable[Exchange[Result]],
     journal: Journal,
     limits: ProviderLimits,
     count_wanted: Callable[[], int] | None = None,
 ) -> Iterator[Result]:
-    """Yield the results of conversations with a live model in their order; each answer is on disk before it
+    """Yield the results of exchanges with a live model in their order; each answer is on disk before it
     is used.
 
     Args:
-        conversations: what is to be asked.
+        exchanges: what is to be asked.
         journal: where the model's answers are kept and found.
         limits: caps and pace.
         count_wanted: returns how many further results the reader is likely to take; None: all.
@@ -134,27 +134,27 @@ def ask_live(
     with interruptible(), running_loop() as loop:
         client = LiveClient(journal, limits)
         try:
-            yield from hold_conversations(
-                conversations, client, loop, lambda: min(most, count_wanted()) if count_wanted else most
+            yield from run_exchanges(
+                exchanges, client, loop, lambda: min(most, count_wanted()) if count_wanted else most
             )
         finally:
             asyncio.run_coroutine_threadsafe(client.close(), loop).result()
 
 
-def replay(conversation: Conversation[Result], journal: Journal) -> tuple[Body | None, Result | None]:
-    """Carry a conversation on as far as the journal answers it; return the request that it does not answer,
-    or else what came of the conversation.
+def replay(exchange: Exchange[Result], journal: Journal) -> tuple[Body | None, Result | None]:
+    """Carry an exchange on as far as the journal answers it; return the request that it does not answer,
+    or else what came of the exchange.
     """
-    body = next(conversation)
+    body = next(exchange)
     while (answer := journal.find(body)) is not None:
         try:
-            body = conversation.send(answer)
+            body = exchange.send(answer)
         except StopIteration as end:
             return None, end.value
     return body, None
 
 
-def find_missing(conversations: Iterable[Conversation[Any]], journal: Journal) -> Iterator[Body]:
-    """Yield the first request of each conversation that the journal does not answer yet."""
-    bodies = (replay(conversation, journal)[0] for conversation in conversations)
+def find_missing(exchanges: Iterable[Exchange[Any]], journal: Journal) -> Iterator[Body]:
+    """Yield the first request of each exchange that the journal does not answer yet."""
+    bodies = (replay(exchange, journal)[0] for exchange in exchanges)
     return (body for body in bodies if body is not None)
