@@ -273,7 +273,7 @@ def seen(monkeypatch):
         raise StudyError("rows were read")
 
     monkeypatch.setattr(categories, "train_labeller", lambda: lambda tasks: ["qa" for _ in tasks])
-    monkeypatch.setattr(filter_files, "read_benchmark_runs", lambda files: frozenset())
+    monkeypatch.setattr(filter_files, "read_benchmark_ngrams", lambda files: frozenset())
     monkeypatch.setattr(stage, "_train", stop)
     return rows
 

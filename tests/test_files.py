@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and read once for their sums."""
+"""Files are written whole or not at all, and read once for their checksums."""
 
 import os
 import time

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from helpers.errors import StudyError
-from helpers.jsonl import dump_rows, name_rows, read_rows, read_values, read_whole_lines
+from helpers.jsonl import assign_ids, dump_rows, read_rows, read_values, read_whole_lines
 from helpers.records import SeedTask
 
 SEED = {
@@ -87,24 +87,24 @@ def test_only_line_feeds_end_a_row(tmp_path):
 
 def test_an_id_is_one_line_so_that_a_table_has_one_row_for_it():
     texts = ["a\rb", " a\nc ", "a\u0000", "\r\n", "é 7"]
-    names = [row["id"] for _, row in name_rows([("", {"id": text, "output": "x"}) for text in texts])]
+    names = [row["id"] for _, row in assign_ids([("", {"id": text, "output": "x"}) for text in texts])]
     assert names[:3] + names[4:] == ["a b", "a c", "a", "é 7"]
     assert names[3].startswith("row-")
 
 
 def test_equal_rows_count_up_past_ids_that_are_taken_and_twenty_thousand_of_them_take_no_time():
     row = {"instruction": "Name a drug", "output": "iron"}
-    [(_, first)] = name_rows([("", row)])
+    [(_, first)] = assign_ids([("", row)])
     name = first["id"]
     rows = [row, row, {"id": f"{name}-3"} | row, row]
-    assert [named["id"] for _, named in name_rows([("", each) for each in rows])] == [
+    assert [named["id"] for _, named in assign_ids([("", each) for each in rows])] == [
         name,
         f"{name}-2",
         f"{name}-3",
         f"{name}-4",
     ]
     started = time.process_time()
-    named = name_rows([(str(n), row) for n in range(20_000)])
+    named = assign_ids([(str(n), row) for n in range(20_000)])
     assert [each["id"] for _, each in named[1:]] == [f"{name}-{n}" for n in range(2, 20_001)]
     assert time.process_time() - started < 5
 

@@ -124,7 +124,7 @@ def test_cells_are_short_and_prose_outweighs_code(path):
 
 @each_notebook
 def test_every_figure_has_name_caption_and_alternative_text(path):
-    names = {name for name, drawing in GALLERY.items() if drawing.notebook == path.stem}
+    names = {name for name, spec in GALLERY.items() if spec.notebook == path.stem}
     drawn = [
         cell for cell in code_cells(path) if "gallery.draw(" in cell.source or "plt.subplots" in cell.source
     ]

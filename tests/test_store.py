@@ -47,9 +47,9 @@ def test_looking_a_result_up_tells_its_folder_and_computes_nothing():
 
 
 def test_what_a_block_loads_or_makes_is_listed_once_it_has_ended():
-    with store.list_loaded() as outer:
+    with store.track_loaded() as outer:
         first = run()
-        with store.list_loaded() as loaded:
+        with store.track_loaded() as loaded:
             assert (run().reused, run({"a": 2}).reused) == (True, False)
             store.plan_only(run, {"a": 3})
     assert loaded == {run().path, run({"a": 2}).path}

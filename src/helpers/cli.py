@@ -138,7 +138,7 @@ def pilot() -> None:
 
 app.command()(synthesis.synthesize)
 app.command("filter")(synthesis.filter_rows)
-app.command("label")(synthesis.label_rows)
+app.command("label")(synthesis.label_instructions)
 app.command()(synthesis.push)
 app.command("tune")(tuning.tune_adapter)
 app.command()(merge.merge)

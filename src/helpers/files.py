@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and their sums."""
+"""Files written whole or not at all, and their checksums."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from helpers.errors import StudyError
 
 SETTLED_SECONDS = 2.0  # no file system's clock is coarser
-_sums: dict[tuple[int, ...], str] = {}
+_checksums: dict[tuple[int, ...], str] = {}
 
 
 def write_text(path: Path, text: str) -> None:
@@ -41,16 +41,16 @@ def replace_whole(written: Path, path: Path) -> None:
 def flush_to_disk(path: Path) -> None:
     """Have the system write a file, or the names in a folder, to the disk now (`fsync`)."""
     try:
-        place = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return  # Windows opens no folders
     try:
-        os.fsync(place)
+        os.fsync(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # file systems without it
             raise
     finally:
-        os.close(place)
+        os.close(descriptor)
 
 
 def sha256_text(text: str) -> str:
@@ -65,10 +65,10 @@ def sha256_file(path: Path) -> str:
     """
     state = path.stat()
     key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-    if key in _sums:
-        return _sums[key]
+    if key in _checksums:
+        return _checksums[key]
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if time.time() - max(state.st_mtime, state.st_ctime) > SETTLED_SECONDS:
-        _sums[key] = digest
+        _checksums[key] = digest
     return digest

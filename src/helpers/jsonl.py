@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from helpers.errors import StudyError
 from helpers.paths import shown
-from helpers.settings import is_plain, shorten
+from helpers.settings import is_printable, shorten
 
 AnyRow = TypeVar("AnyRow", bound=BaseModel)
 
@@ -31,10 +31,10 @@ def read_rows(path: Path, schema: type[AnyRow]) -> list[AnyRow]:
     """
     rows = list(read_objects(path))
     if "id" in schema.model_fields:
-        rows = name_rows(rows)
+        rows = assign_ids(rows)
     elif "request" in schema.model_fields:
-        _check_unique("request", [(place, row.get("request")) for place, row in rows])
-    return [validate_row(place, row, schema) for place, row in rows]
+        _check_unique("request", [(location, row.get("request")) for location, row in rows])
+    return [validate_row(location, row, schema) for location, row in rows]
 
 
 def scrub_text(text: str) -> str:
@@ -78,7 +78,7 @@ def read_whole_lines(path: Path) -> tuple[list[Any], int]:
 
 
 def read_values(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield place and value of each row of a file of JSON lines, or of one JSON array, that other people
+    """Yield location and value of each row of a file of JSON lines, or of one JSON array, that other people
     wrote.
 
     Line ends, a mark of UTF-8 at the beginning and empty lines do not matter; a number that is none (NaN,
@@ -111,17 +111,17 @@ def read_values(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield place and fields of each row of a file, as `read_values` takes it.
+    """Yield location and fields of each row of a file, as `read_values` takes it.
 
     Raises:
         StudyError: besides, a row is not an object, or the file has no rows.
     """
-    place = ""
-    for place, row in read_values(path):
+    location = ""
+    for location, row in read_values(path):
         if not isinstance(row, dict):
-            raise StudyError(f"A row must be a JSON object, but {shorten(row)} was found ({place}).")
-        yield place, row
-    if not place:
+            raise StudyError(f"A row must be a JSON object, but {shorten(row)} was found ({location}).")
+        yield location, row
+    if not location:
         raise StudyError(f"{shown(path)} has no rows. Restore the file or name another one.")
 
 
@@ -145,44 +145,44 @@ def _finite(number: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def name_rows(rows: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
-    """Return rows with their places and an id each: their own where it is a text or a whole number, else one
-    made of their text, so that it does not depend on the other rows; the second of equal rows gets a 2
+def assign_ids(rows: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+    """Return rows with their locations and an id each: their own where it is a text or a whole number, else
+    one made of their text, so that it does not depend on the other rows; the second of equal rows gets a 2
     behind it.
 
     Raises:
         StudyError: an id of their own comes twice.
     """
     own = [_own_id(row.get("id")) for _, row in rows]
-    _check_unique("id", [(place, name) for (place, _), name in zip(rows, own, strict=True)])
+    _check_unique("id", [(location, name) for (location, _), name in zip(rows, own, strict=True)])
     taken, numbers, named = set(own), Counter[str](), []
-    for name, (place, row) in zip(own, rows, strict=True):
+    for name, (location, row) in zip(own, rows, strict=True):
         new = name or _make_id(row, taken, numbers)
         taken.add(new)
-        named.append((place, {"id": new} | row | {"id": new}))
+        named.append((location, {"id": new} | row | {"id": new}))
     return named
 
 
 def _check_unique(field: str, values: Iterable[tuple[str, Any]]) -> None:
-    places: dict[Any, str] = {}
-    for place, value in values:
+    locations: dict[Any, str] = {}
+    for location, value in values:
         if value is None:
             continue
         key = json.dumps(value)
-        if key in places:
+        if key in locations:
             raise StudyError(
-                f"`{field}` must be unique, but {shorten(value)} was found twice ({place} and "
-                f"{places[key]}). Rename one, or leave the field out in all rows: ids are then made of their "
-                "texts."
+                f"`{field}` must be unique, but {shorten(value)} was found twice ({location} and "
+                f"{locations[key]}). Rename one, or leave the field out in all rows: ids are then made of "
+                "their texts."
             )
-        places[key] = place
+        locations[key] = location
 
 
 def _own_id(value: Any) -> str | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # as pandas writes a column of numbers that has gaps
     is_name = isinstance(value, str | int) and not isinstance(value, bool)
-    line = "".join(letter if is_plain(letter) else " " for letter in str(value))  # ids are cells of tables
+    line = "".join(letter if is_printable(letter) else " " for letter in str(value))  # ids are table cells
     return line.strip() or None if is_name else None
 
 
@@ -200,16 +200,16 @@ def _make_id(row: dict[str, Any], taken: set[str | None], numbers: Counter[str])
             return new
 
 
-def validate_row(place: str, row: dict[str, Any], schema: type[AnyRow]) -> AnyRow:
+def validate_row(location: str, row: dict[str, Any], schema: type[AnyRow]) -> AnyRow:
     """Return the fields of a row as a row of `schema`.
 
     Raises:
-        StudyError: they do not fit; names the place, the field and what was found.
+        StudyError: they do not fit; names the location, the field and what was found.
     """
     try:
         return schema.model_validate(row)
     except ValidationError as error:
-        raise StudyError(_explain(error, place)) from None
+        raise StudyError(_explain(error, location)) from None
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -232,7 +232,7 @@ def _read_text(path: Path) -> str:
         ) from None
 
 
-def _explain(error: ValidationError, place: str) -> str:
+def _explain(error: ValidationError, location: str) -> str:
     first = error.errors()[0]
     field = ".".join(map(str, first["loc"])) or "the row"
     found = (
@@ -240,7 +240,7 @@ def _explain(error: ValidationError, place: str) -> str:
     )
     more = f" ({error.error_count() - 1} more in this row)" if error.error_count() > 1 else ""
     return (
-        f"`{field}`: {first['msg']}{found} ({place}).{more} Fix that line; {error.title} in "
+        f"`{field}`: {first['msg']}{found} ({location}).{more} Fix that line; {error.title} in "
         "src/helpers/records.py lists the fields."
     )
 

@@ -56,7 +56,7 @@ def check_settings(settings: Any) -> None:
         found = f"but {shorten(value)} was found. {field.metadata['help']}."
         if isinstance(value, str) and len(value) > MOST_CHARACTERS:
             raise StudyError(f"`{field.name}` must have at most {MOST_CHARACTERS:,} characters, {found}")
-        if isinstance(value, str) and not is_plain(value):
+        if isinstance(value, str) and not is_printable(value):
             raise StudyError(f"`{field.name}` must be a text that can be written, {found}")
         if isinstance(value, float) and not math.isfinite(value):
             raise StudyError(f"`{field.name}` must be a finite number, {found}")
@@ -66,7 +66,7 @@ def check_settings(settings: Any) -> None:
             raise StudyError(f"`{field.name}` must be at most {maximum:,}, {found}")
 
 
-def is_plain(text: str) -> bool:
+def is_printable(text: str) -> bool:
     """Say whether a text has neither control characters nor bytes that are not characters."""
     return not any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 

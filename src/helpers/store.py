@@ -95,7 +95,7 @@ def run_stage(
         )
     with _report_full_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with claim_folder(folder):
+        with lock_folder(folder):
             return _find(folder) or _make(folder, identity, compute)
 
 
@@ -120,9 +120,9 @@ def _make(folder: Path, identity: dict[str, Any], compute: Callable[[Path], dict
         files = _list_files(folder)
         for name in files:
             flush_to_disk(folder / name)  # before the manifest says that all of it is there
-        sums = {name: sha256_file(folder / name) for name in files}
+        checksums = {name: sha256_file(folder / name) for name in files}
         seconds = round(time.perf_counter() - started, 2)
-        manifest = identity | {"facts": facts, "files": sums, "seconds": seconds} | describe_machine()
+        manifest = identity | {"facts": facts, "files": checksums, "seconds": seconds} | describe_machine()
         write_text(folder / MANIFEST, json.dumps(_seal(manifest), indent=1) + "\n")
     return dataclasses.replace(load_run(folder), reused=False)
 
@@ -143,11 +143,11 @@ def _list_files(folder: Path) -> list[str]:
 
 
 @contextmanager
-def claim_folder(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Keep other processes from writing into the same folder while the block runs; where one does already,
     wait.
 
-    Of the processes that `accelerate launch` starts, the first one claims the folder for all.
+    Of the processes that `accelerate launch` starts, the first one locks the folder for all.
 
     Raises:
         StudyError: another process writes into it, and this one is one of several that cannot wait apart.
@@ -213,7 +213,7 @@ def load_run(folder: Path) -> Run:
 
 
 @contextmanager
-def list_loaded() -> Iterator[set[Path]]:
+def track_loaded() -> Iterator[set[Path]]:
     """Yield a set that holds, once the block has ended, the folders of all results that were loaded or made
     in it, by this process and by those that it started.
     """

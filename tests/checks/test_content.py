@@ -94,7 +94,7 @@ def test_all_comparisons_of_texts_hold():
     assert table[~table["holds"]].to_dict("records") == []
 
 
-def test_shared_runs_of_words_are_found_whatever_their_case_and_punctuation():
+def test_shared_ngrams_are_found_whatever_their_case_and_punctuation():
     item = PronounItem(
         id="p",
         split="test",
@@ -103,10 +103,10 @@ def test_shared_runs_of_words_are_found_whatever_their_case_and_punctuation():
         pronoun="it",
         gold={"forms": ["the left knee"]},
     )
-    assert content.find_shared_runs(["He said: the LEFT knee is swollen, and it really..."], [item]) == {
+    assert content.find_shared_ngrams(["He said: the LEFT knee is swollen, and it really..."], [item]) == {
         "p": {"the left knee is swollen and it really"}
     }
-    assert content.find_shared_runs(["the left knee is swollen and it did hurt"], [item]) == {}
+    assert content.find_shared_ngrams(["the left knee is swollen and it did hurt"], [item]) == {}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ def look_up(table):
 def test_what_the_filters_keep_and_reject_is_what_the_replies_held():
     study = Study.from_parameters({"n_requests": 6, "n_rows": 4, "n_items": 2, "tasks": "exam_choice"})
     n, tasks = look_up(count_stages(study)), read_parsed_tasks(study.synthesis_run)
-    assert n["Seed tasks", "written for this study"] == len(study.seeds)
+    assert n["Seed tasks", "written for this study"] == len(study.seed_tasks)
     assert n["Teacher", "tasks in them"] == len(tasks)
     assert n["Filters", "kept"] == tasks["reason"].isna().sum()
     assert n["Filters", "rejected"] == tasks["reason"].notna().sum() > 0

@@ -13,7 +13,7 @@ from helpers.synthesis.filter_files import (
     compare_file,
     filter_file,
     label_file,
-    read_label,
+    translate_label,
 )
 from helpers.synthesis.settings import FilterSettings
 
@@ -103,7 +103,7 @@ def test_foreign_labels_are_compared_where_they_are_clear(tmp_path):
     [("tg", "gen"), (["ot"], "other"), ("qa", "qa"), (["qa", "ot"], None), (None, None), ("x", None)],
 )
 def test_foreign_names_of_categories_are_read(value, label):
-    assert read_label(value) == label
+    assert translate_label(value) == label
 
 
 def test_two_files_of_one_name_are_two_inputs(tmp_path):

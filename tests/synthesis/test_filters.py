@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.synthesis.filters import find_fault, list_word_runs, read_benchmark_runs
+from helpers.synthesis.filters import find_fault, list_ngrams, read_benchmark_ngrams
 from helpers.synthesis.parsing import ParsedTask
 
 
@@ -50,8 +50,8 @@ def task(
     ],
 )
 def test_each_task_falls_for_its_reason(given, reason):
-    runs = frozenset(list_word_runs("The patient: she has had a dry cough for three weeks."))
-    assert find_fault(given, 3, 150, runs) == reason
+    ngrams = frozenset(list_ngrams("The patient: she has had a dry cough for three weeks."))
+    assert find_fault(given, 3, 150, ngrams) == reason
 
 
 def test_a_benchmark_file_of_any_schema_gives_its_texts_but_not_its_labels(tmp_path):
@@ -60,7 +60,7 @@ def test_a_benchmark_file_of_any_schema_gives_its_texts_but_not_its_labels(tmp_p
         '{"id": "a b c d e f g h", "deep": [{"text": "one two three four five six seven eight nine"}], "n": '
         "3}\n"
     )
-    assert read_benchmark_runs([file]) == {
+    assert read_benchmark_ngrams([file]) == {
         "one two three four five six seven eight",
         "two three four five six seven eight nine",
     }

@@ -73,15 +73,15 @@ def write_model(folder: Path, shape: str, seed: int = 0) -> None:
     for name in weights:
         shards.setdefault(name.split(".")[2] if ".layers." in name else name, []).append(name)
     torch.manual_seed(seed)
-    places = {}
+    weight_map = {}
     for number, names in enumerate(shards.values(), 1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         tensors = {name: (torch.randn(weights[name]) * 0.02).to(torch.bfloat16) for name in names}
         tensors |= {name: torch.ones_like(tensor) for name, tensor in tensors.items() if "norm" in name}
         save_file(tensors, folder / file, {"format": "pt"})
-        places |= dict.fromkeys(names, file)
+        weight_map |= dict.fromkeys(names, file)
     n_bytes = 2 * sum(shape.numel() for shape in weights.values())
-    index = {"metadata": {"total_size": n_bytes}, "weight_map": places}
+    index = {"metadata": {"total_size": n_bytes}, "weight_map": weight_map}
     write_text(folder / "model.safetensors.index.json", json.dumps(index))
     config.save_pretrained(folder)
 

@@ -21,7 +21,7 @@ from helpers.store import MANIFEST, load_run
 if TYPE_CHECKING:
     from helpers.study.study import Study
 
-PLACES = ("instructions", "general", "data")  # parameters that name a file or folder, from the project's
+PATH_PARAMETERS = ("instructions", "general", "data")  # they name a file or folder, from the project's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +54,15 @@ class BuildStamp:
             results: folders of the stored results that were read for them.
         """
         names = [path.relative_to(self.path.parent).as_posix() for path in files]
-        places = [path.relative_to(runs_folder()).as_posix() for path in results]
-        write_text(self.path, json.dumps(self._describe(names, places), indent=1) + "\n")
+        locations = [path.relative_to(runs_folder()).as_posix() for path in results]
+        write_text(self.path, json.dumps(self._describe(names, locations), indent=1) + "\n")
 
     def _describe(self, files: Iterable[str], results: Iterable[str]) -> dict[str, Any]:
-        folders = {place: load_run(runs_folder() / place).path for place in sorted(results)}
+        folders = {location: load_run(runs_folder() / location).path for location in sorted(results)}
         return {
             "source": self.source,
             "files": {name: sha256_file(self.path.parent / name) for name in sorted(files)},
-            "results": {place: sha256_file(folder / MANIFEST) for place, folder in folders.items()},
+            "results": {location: sha256_file(folder / MANIFEST) for location, folder in folders.items()},
         }
 
 
@@ -117,7 +117,7 @@ def identify_model_of(study: Study) -> str:
 
 def identify_parameters(parameters: Mapping[str, Any]) -> str:
     """Return what stands for parameters and for what lies in the files and folders that they name."""
-    named = [ROOT / parameters[name] for name in PLACES if parameters.get(name)]
+    named = [ROOT / parameters[name] for name in PATH_PARAMETERS if parameters.get(name)]
     files = [path for path in named if path.is_file()]
     folders = [path for path in named if path.is_dir()]
     contents = [*map(sha256_file, files), *(line for path in folders for line in _identify_files(path))]

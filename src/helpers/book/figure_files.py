@@ -31,8 +31,8 @@ def save_figures(study: Study, folder: Path) -> Iterator[str]:
     use_theme()
     mpl.use("agg")
     code, unit = identify_code(), ENDPOINTS[study.losses.endpoint].unit
-    for name, drawing in gallery.GALLERY.items():
-        table = drawing.table(study)
+    for name, spec in gallery.GALLERY.items():
+        table = spec.table(study)
         if table.empty:
             continue
         text = table.to_csv(index=name == "seed_similarity")

@@ -84,7 +84,7 @@ def share_kept(study: Study) -> pd.DataFrame:
     """Return the shares of the categories among the seeds and the rows to tune on."""
     kept = read_rows(study.instruction_file, Instruction)
     return share_categories(
-        {"seeds": [seed.category for seed in study.seeds], "kept": [row.category for row in kept]}
+        {"seeds": [seed.category for seed in study.seed_tasks], "kept": [row.category for row in kept]}
     )
 
 
@@ -116,12 +116,12 @@ def list_controls(losses: pd.DataFrame) -> pd.DataFrame:
     tables = []
     for part in PARTS:
         items = loss_to_score(answers, part)
-        for kind, mark in {
+        for kind, suffix in {
             "rows as they are": "",
             "shuffled responses": "~shuffled",
             "matched lengths": "~lengths",
         }.items():
-            table = transfer_table(items, [f"{name}{mark}" for name in SINGLES])
+            table = transfer_table(items, [f"{name}{suffix}" for name in SINGLES])
             own = table[table["trained_on"].str.partition("~")[0] == table["tested_on"]]
             tables.append(own.assign(part=part, trained_on=kind))
     return pd.concat(tables, ignore_index=True)

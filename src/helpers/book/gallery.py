@@ -85,7 +85,7 @@ ABLATION, SYNERGY, PUBLISHED = "04_category_ablation", "05_multitask_synergy", "
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawing:
+class FigureSpec:
     """A figure of the book: notebook, table, drawing function and height (inches; all are equally wide)."""
 
     notebook: str
@@ -95,45 +95,49 @@ class Drawing:
     of_endpoint: bool = False  # whether it shows the study's endpoint, whose unit its axis names
 
 
-GALLERY: dict[str, Drawing] = {
-    "seed_shares": Drawing(
+GALLERY: dict[str, FigureSpec] = {
+    "seed_shares": FigureSpec(
         SEEDS,
-        lambda study: share_categories({"seeds": [seed.category for seed in study.seeds]}),
+        lambda study: share_categories({"seeds": [seed.category for seed in study.seed_tasks]}),
         plot_shares,
         3.2,
     ),
-    "seed_lengths": Drawing(SEEDS, lambda study: measure_lengths(study.seeds), plot_lengths, 3.4),
-    "seed_similarity": Drawing(SEEDS, lambda study: compare_instructions(study.seeds), plot_similarity, 3.4),
-    "pipeline": Drawing(SYNTHESIS, count_stages, plot_pipeline, 4.4),
-    "rejections": Drawing(
+    "seed_lengths": FigureSpec(SEEDS, lambda study: measure_lengths(study.seed_tasks), plot_lengths, 3.4),
+    "seed_similarity": FigureSpec(
+        SEEDS, lambda study: compare_instructions(study.seed_tasks), plot_similarity, 3.4
+    ),
+    "pipeline": FigureSpec(SYNTHESIS, count_stages, plot_pipeline, 4.4),
+    "rejections": FigureSpec(
         SYNTHESIS,
         lambda study: count_rejections(read_parsed_tasks(study.synthesis_run)),
         plot_rejections,
         3.4,
     ),
-    "growth": Drawing(
+    "growth": FigureSpec(
         SYNTHESIS, lambda study: count_growth(read_parsed_tasks(study.synthesis_run)), plot_growth, 3.2
     ),
-    "saturation": Drawing(
+    "saturation": FigureSpec(
         SYNTHESIS, lambda study: count_growth(read_parsed_tasks(study.synthesis_run)), plot_saturation, 3.4
     ),
-    "kept_shares": Drawing(SYNTHESIS, share_kept, plot_shares, 3.6),
-    "root_verbs": Drawing(SYNTHESIS, count_kept_roots, plot_roots, 5.8),
-    "lora": Drawing(TUNING, lambda study: read_matrices(find_tuning(study).file("adapter")), plot_lora, 3.6),
-    "loss": Drawing(TUNING, read_loss, plot_loss, 3.4),
-    "scores": Drawing(
+    "kept_shares": FigureSpec(SYNTHESIS, share_kept, plot_shares, 3.6),
+    "root_verbs": FigureSpec(SYNTHESIS, count_kept_roots, plot_roots, 5.8),
+    "lora": FigureSpec(
+        TUNING, lambda study: read_matrices(find_tuning(study).file("adapter")), plot_lora, 3.6
+    ),
+    "loss": FigureSpec(TUNING, read_loss, plot_loss, 3.4),
+    "scores": FigureSpec(
         TUNING,
         lambda study: score_tasks(study.collect_items([BASE, study.tuning.categories])),
         plot_scores,
         4.8,
     ),
-    "differences": Drawing(
+    "differences": FigureSpec(
         TUNING,
         lambda study: compare_models(study.collect_items([BASE, study.tuning.categories]), BASE),
         plot_differences,
         4.4,
     ),
-    "tuning_sources": Drawing(
+    "tuning_sources": FigureSpec(
         TUNING,
         lambda study: label_sources(
             comparison.tuning_gains(
@@ -143,11 +147,11 @@ GALLERY: dict[str, Drawing] = {
         plot_sources,
         6.0,
     ),
-    "panels": Drawing(ABLATION, lambda study: score_tasks(collect_singles(study)), plot_panels, 8.4),
-    "gains": Drawing(
+    "panels": FigureSpec(ABLATION, lambda study: score_tasks(collect_singles(study)), plot_panels, 8.4),
+    "gains": FigureSpec(
         ABLATION, lambda study: gain_by_task(collect_singles(study), SINGLES), plot_task_gains, 6.4
     ),
-    "single_transfer": Drawing(
+    "single_transfer": FigureSpec(
         ABLATION,
         lambda study: add_holm(
             transfer_table(study.select_endpoint_items(collect_single_losses(study), LOSS), SINGLES)
@@ -155,42 +159,42 @@ GALLERY: dict[str, Drawing] = {
         partial(plot_transfer, unit=ENDPOINTS[LOSS].unit),
         4.6,
     ),
-    "parts": Drawing(ABLATION, lambda study: list_parts(collect_single_losses(study)), plot_parts, 5.0),
-    "signal": Drawing(
+    "parts": FigureSpec(ABLATION, lambda study: list_parts(collect_single_losses(study)), plot_parts, 5.0),
+    "signal": FigureSpec(
         ABLATION,
         lambda study: list_signals(collect_single_losses(study), collect_singles(study)),
         plot_signal,
         4.4,
     ),
-    "controls": Drawing(
+    "controls": FigureSpec(
         ABLATION, lambda _: list_controls(read_controls()), partial(plot_parts, label="{}"), 5.0
     ),
-    "reference_transfer": Drawing(
+    "reference_transfer": FigureSpec(
         ABLATION,
         lambda _: add_holm(transfer_table(choose_reference_losses([BASE, *SINGLES]), SINGLES)),
         partial(plot_transfer, unit=ENDPOINTS[LOSS].unit),
         4.6,
     ),
-    "size_gains": Drawing(
+    "size_gains": FigureSpec(
         ABLATION,
         lambda _: comparison.reference_sizes(comparison.read_reference_losses()),
         plot_size_gains,
         6.0,
     ),
-    "single_sources": Drawing(
+    "single_sources": FigureSpec(
         ABLATION,
         lambda study: label_sources(comparison.single_gains(collect_singles(study))),
         plot_sources,
         7.6,
     ),
-    "lattice": Drawing(
+    "lattice": FigureSpec(
         SYNERGY,
         lambda study: transfer_table(study.endpoint_items, study.grid.lattice_cells[1:]),
         plot_lattice,
         8.4,
         of_endpoint=True,
     ),
-    "transfer": Drawing(
+    "transfer": FigureSpec(
         SYNERGY,
         lambda study: add_holm(
             transfer_table(study.endpoint_items, [*study.grid.lattice_cells[1:], *study.grid.control_cells])
@@ -199,90 +203,90 @@ GALLERY: dict[str, Drawing] = {
         8.8,
         of_endpoint=True,
     ),
-    "pair": Drawing(SYNERGY, lambda _: explain_pair(), plot_pair, 3.6),
-    "additions": Drawing(
+    "pair": FigureSpec(SYNERGY, lambda _: explain_pair(), plot_pair, 3.6),
+    "additions": FigureSpec(
         SYNERGY,
         lambda study: label_additions(add_holm(addition_table(study.endpoint_items, study.grid.players))),
         plot_intervals,
         3.8,
         of_endpoint=True,
     ),
-    "synergies": Drawing(
+    "synergies": FigureSpec(
         SYNERGY,
         lambda study: label_pairs(add_holm(synergy_table(study.endpoint_items, study.grid.players))),
         plot_intervals,
         4.6,
         of_endpoint=True,
     ),
-    "interactions": Drawing(
+    "interactions": FigureSpec(
         SYNERGY,
         lambda study: label_pairs(add_holm(interaction_table(study.endpoint_items, study.grid.players))),
         plot_intervals,
         4.6,
         of_endpoint=True,
     ),
-    "shapley": Drawing(
+    "shapley": FigureSpec(
         SYNERGY,
         lambda study: shapley_table(study.endpoint_items, study.grid.players),
         plot_shapley,
         4.4,
         of_endpoint=True,
     ),
-    "sizes": Drawing(
+    "sizes": FigureSpec(
         SYNERGY, lambda study: size_table(study.collect_sizes(), study.grid.players), plot_sizes, 6.4
     ),
-    "reference_synergies": Drawing(
+    "reference_synergies": FigureSpec(
         SYNERGY,
         lambda _: label_pairs(add_holm(synergy_table(choose_reference_losses(LATTICE)))),
         partial(plot_intervals, unit=ENDPOINTS[LOSS].unit),
         4.6,
     ),
-    "mixture_predictions": Drawing(
+    "mixture_predictions": FigureSpec(
         SYNERGY, lambda _: predict_mixtures()["mixture_predictions"], plot_predictions, 4.8
     ),
-    "mixture_triangle": Drawing(
+    "mixture_triangle": FigureSpec(
         SYNERGY, lambda _: predict_mixtures()["mixture_triangle"], plot_triangle, 5.6
     ),
-    "mixture_forecast": Drawing(
+    "mixture_forecast": FigureSpec(
         SYNERGY, lambda _: predict_mixtures()["mixture_forecast"], plot_forecast, 4.4
     ),
-    "addition_sources": Drawing(
+    "addition_sources": FigureSpec(
         SYNERGY, lambda _: label_sources(comparison.addition_gains()), plot_sources, 6.8
     ),
-    "published_table1": Drawing(
+    "published_table1": FigureSpec(
         PUBLISHED, lambda _: label_scores(("table1",), ("accuracy",)), plot_scores_of_models, 5.6
     ),
-    "published_table2": Drawing(
+    "published_table2": FigureSpec(
         PUBLISHED,
         lambda _: label_scores(("table2",), ("precision", "recall", "f1", "conditional_accuracy")),
         plot_scores_of_models,
         5.2,
     ),
-    "published_table3_judged": Drawing(
+    "published_table3_judged": FigureSpec(
         PUBLISHED,
         lambda _: label_scores(("table3",), JUDGED),
         partial(plot_scores_of_models, unit="points, 1 to 5"),
         4.6,
     ),
-    "published_table3_automatic": Drawing(
+    "published_table3_automatic": FigureSpec(
         PUBLISHED, lambda _: label_scores(("table3",), AUTOMATIC), plot_scores_of_models, 4.6
     ),
-    "published_claims": Drawing(PUBLISHED, lambda _: claims.list_all_ways(), plot_claims, 3.6),
-    "published_table4": Drawing(PUBLISHED, lambda _: ablation.compare_with_own(), plot_two_accounts, 4.8),
-    "published_transfer": Drawing(
+    "published_claims": FigureSpec(PUBLISHED, lambda _: claims.list_all_ways(), plot_claims, 3.6),
+    "published_table4": FigureSpec(PUBLISHED, lambda _: ablation.compare_with_own(), plot_two_accounts, 4.8),
+    "published_transfer": FigureSpec(
         PUBLISHED, lambda _: ablation.printed_gains(), plot_published_transfer, 5.6
     ),
-    "published_figure2": Drawing(
+    "published_figure2": FigureSpec(
         PUBLISHED, lambda _: ablation.share_of_full_gain(), plot_share_of_full_gain, 5.8
     ),
-    "published_figure3": Drawing(PUBLISHED, lambda _: ablation.gain_curves(), plot_size_curves, 7.0),
-    "published_sizes": Drawing(PUBLISHED, lambda _: ablation.share_by_size(), plot_share_by_size, 4.2),
+    "published_figure3": FigureSpec(PUBLISHED, lambda _: ablation.gain_curves(), plot_size_curves, 7.0),
+    "published_sizes": FigureSpec(PUBLISHED, lambda _: ablation.share_by_size(), plot_share_by_size, 4.2),
 }
 
 
 def draw(name: str, table: pd.DataFrame, unit: str = SCORE_UNIT) -> Figure:
     """Draw a figure of the gallery from its table; `unit` is that of the endpoint, where it shows one."""
-    drawing = GALLERY[name]
-    figure = Figure(figsize=(WIDTH, drawing.height), layout="constrained")
-    drawing.plot(table, figure.add_subplot(), **({"unit": unit} if drawing.of_endpoint else {}))
+    spec = GALLERY[name]
+    figure = Figure(figsize=(WIDTH, spec.height), layout="constrained")
+    spec.plot(table, figure.add_subplot(), **({"unit": unit} if spec.of_endpoint else {}))
     return figure

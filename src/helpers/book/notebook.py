@@ -134,7 +134,7 @@ def show_table(table: pd.DataFrame, digits: int = 2, **digits_of: int) -> HTML:
     for name, values in readable.items():
         own = digits_of.get(str(name), digits)
         least = 10**-own if str(name) == "p" or str(name).startswith("p_") else 0
-        cells = [lay_out_cell(value, own, least) for value in values]
+        cells = [format_cell(value, own, least) for value in values]
         kind = NUMBER if all(NUMBER in cell for cell in cells) else ""
         heads.append(f"<th{kind}>{escape_cell(name_column(str(name)))}</th>")
         columns.append(cells)
@@ -161,7 +161,7 @@ def name_column(name: str) -> str:
     return COLUMN_NAMES.get(name, name.removeprefix("is_").replace("_", " "))
 
 
-def lay_out_cell(value: object, digits: int, least: float = 0) -> str:
+def format_cell(value: object, digits: int, least: float = 0) -> str:
     """Return a cell of a table as HTML; a number that rounds to zero says so."""
     import pandas as pd
 

@@ -35,10 +35,10 @@ def read_profile(name: str) -> dict[str, str]:
         raise StudyError(f"{shown(path)} must map parameters to values, one `name: value` a line.")
     parameters: dict[str, str] = {}
     for key, value in node.value:
-        place = f"{shown(path)}:{key.start_mark.line + 1}"
+        location = f"{shown(path)}:{key.start_mark.line + 1}"
         if not (isinstance(key, yaml.ScalarNode) and isinstance(value, yaml.ScalarNode)):
-            raise StudyError(f"A parameter must have one plain value ({place}). Write `name: value`.")
+            raise StudyError(f"A parameter must have one plain value ({location}). Write `name: value`.")
         if key.value in parameters:
-            raise StudyError(f"`{key.value}` is given twice ({place}). Leave one out.")
+            raise StudyError(f"`{key.value}` is given twice ({location}). Leave one out.")
         parameters[key.value] = value.value
     return parameters

@@ -59,9 +59,9 @@ def read_questions() -> dict[str, list[Question]]:
         raise StudyError(f"{shown(QUESTIONS)} is not valid YAML: {error}. Fix that line.") from None
     except ValidationError as error:
         first = error.errors()[0]
-        place = ", ".join(map(str, first["loc"]))
+        location = ", ".join(map(str, first["loc"]))
         raise StudyError(
-            f"{shown(QUESTIONS)} does not fit at {place}: {first['msg']}. Compare the questions above it."
+            f"{shown(QUESTIONS)} does not fit at {location}: {first['msg']}. Compare the questions above it."
         ) from None
 
 

@@ -20,7 +20,7 @@ from helpers.errors import StudyError
 from helpers.files import write_text
 from helpers.paths import NOTEBOOKS, ROOT, runs_folder, shown
 from helpers.provider.ledger import ProviderLimits
-from helpers.settings import build_settings, is_plain, shorten
+from helpers.settings import build_settings, is_printable, shorten
 from helpers.study.study import Study
 from helpers.synthesis.public import PUBLIC
 from helpers.synthesis.settings import RECORDED, SynthesisSettings
@@ -78,7 +78,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, str]:
         name, value = name.strip(), value.strip()
         if not equals or not name:
             raise StudyError(f"A parameter must be given as name=value, but {shorten(assignment)} was found.")
-        if not is_plain(value):
+        if not is_printable(value):
             raise StudyError(f"`{name}` must be a text that can be written, but {shorten(value)} was found.")
         parameters[name] = value
     return parameters
@@ -257,19 +257,19 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> N
                 notebook, parameters, "the kernel died; most often memory ran out", "an unknown cell", partial
             )
         ) from None
-    places = {"input_path": notebook, "output_path": published}
-    executed.metadata.papermill.update({name: os.path.relpath(path, ROOT) for name, path in places.items()})
+    paths = {"input_path": notebook, "output_path": published}
+    executed.metadata.papermill.update({name: os.path.relpath(path, ROOT) for name, path in paths.items()})
     write_text(published, nbformat.writes(executed) + "\n")
     partial.unlink(missing_ok=True)  # another process that runs the notebook may have taken it away
 
 
 def report_failure(
-    notebook: Path, parameters: Mapping[str, Any], error: str, place: str, partial: Path
+    notebook: Path, parameters: Mapping[str, Any], error: str, location: str, partial: Path
 ) -> str:
     """Return the short report of a notebook that failed."""
     given = ", ".join(f"{name}={value!r}" for name, value in parameters.items()) or "none"
     return (
-        f"{shown(notebook)} stopped at {place}\n"
+        f"{shown(notebook)} stopped at {location}\n"
         f"  error:        {error}\n"
         f"  parameters:   {given}\n"
         f"  partial copy: {shown(partial)} (not published)\n"

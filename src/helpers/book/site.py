@@ -93,16 +93,16 @@ def find_pdf(app: Sphinx) -> Path | None:
 
 def find_address(repository: str) -> str:
     """Return the address at which GitHub publishes a repository's pages; empty for other hosts."""
-    place = urlsplit(repository)
-    owner, _, name = place.path.strip("/").partition("/")
-    return f"https://{owner}.github.io/{name}/" if place.hostname == "github.com" and name else ""
+    location = urlsplit(repository)
+    owner, _, name = location.path.strip("/").partition("/")
+    return f"https://{owner}.github.io/{name}/" if location.hostname == "github.com" and name else ""
 
 
 def read_definitions(env: BuildEnvironment) -> dict[str, str]:
     """Return the definition of each term of the glossary by the anchor that links to it lead to."""
     from docutils import nodes
 
-    terms = {place for (kind, _), place in env.domaindata["std"]["objects"].items() if kind == "term"}
+    terms = {location for (kind, _), location in env.domaindata["std"]["objects"].items() if kind == "term"}
     return {
         anchor: " ".join(item.children[-1].astext().split())
         for page in {page for page, _ in terms}

@@ -8,7 +8,7 @@ from typing import Any
 
 from helpers.book.build_stamps import BuildStamp, stamp_figures, stamp_notebook
 from helpers.book.runner import add_instructions, run_notebook
-from helpers.store import claim_folder, list_loaded
+from helpers.store import lock_folder, track_loaded
 from helpers.study.study import Study
 
 
@@ -23,7 +23,7 @@ def update_notebook(notebook: Path, parameters: Mapping[str, Any], study: Study,
     stamp = stamp_notebook(notebook, given, study, book)
     if stamp.is_current():
         return False
-    with list_loaded() as loaded:
+    with track_loaded() as loaded:
         run_notebook(notebook, given, book)
     stamp.write([book / notebook.name], loaded)
     return True
@@ -34,7 +34,7 @@ def update_figures(parameters: Mapping[str, Any], study: Study, folder: Path) ->
     parameters, code and stored results; returns the names of the figures, none where they stay as they are.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with claim_folder(folder):
+    with lock_folder(folder):
         stamp = stamp_figures(parameters, study, folder)
         return [] if stamp.is_current() else _draw_figures(stamp, study, folder)
 
@@ -43,7 +43,7 @@ def _draw_figures(stamp: BuildStamp, study: Study, folder: Path) -> list[str]:
     from helpers.book.figure_files import ENDINGS, save_figures
     from helpers.book.gallery_page import PAGE, write_gallery
 
-    with list_loaded() as loaded:
+    with track_loaded() as loaded:
         names = list(save_figures(study, folder))
     write_gallery(names, folder)
     files = [folder / f"{name}.{ending}" for name in names for ending in ENDINGS]

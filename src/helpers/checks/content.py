@@ -14,7 +14,7 @@ from helpers.jsonl import read_rows
 from helpers.paths import SEED_TASKS
 from helpers.records import BenchmarkItem, SeedTask, TeacherReply
 from helpers.rouge import similarity_matrix
-from helpers.synthesis.filters import PERSONAL_DATA, list_word_runs
+from helpers.synthesis.filters import PERSONAL_DATA, list_ngrams
 from helpers.synthesis.parsing import parse_reply
 from helpers.synthesis.teacher import REPLIES
 
@@ -45,13 +45,11 @@ def list_training_texts(seeds: Iterable[SeedTask], replies: Iterable[TeacherRepl
     return [text for task in tasks for text in (task.instruction, task.input, task.output) if text]
 
 
-def find_shared_runs(training: Iterable[str], items: Iterable[BenchmarkItem]) -> dict[str, set[str]]:
-    """Return, by item, the runs of eight words that stand in a training text too; items without any are left
-    out.
-    """
-    seen = set().union(*map(list_word_runs, training))
-    shared = {item.id: seen.intersection(list_word_runs(join_item(item))) for item in items}
-    return {item_id: runs for item_id, runs in shared.items() if runs}
+def find_shared_ngrams(training: Iterable[str], items: Iterable[BenchmarkItem]) -> dict[str, set[str]]:
+    """Return, by item, the word 8-grams that stand in a training text too; items without any are left out."""
+    seen = set().union(*map(list_ngrams, training))
+    shared = {item.id: seen.intersection(list_ngrams(join_item(item))) for item in items}
+    return {item_id: ngrams for item_id, ngrams in shared.items() if ngrams}
 
 
 def find_identifiers(texts: Mapping[str, str]) -> dict[str, str]:
@@ -102,7 +100,7 @@ def check_texts() -> pd.DataFrame:
         ),
         (
             "benchmark items that share eight words in a row with a training text",
-            len(find_shared_runs(training, items)),
+            len(find_shared_ngrams(training, items)),
             0,
         ),
         (

@@ -155,7 +155,7 @@ def export_cells(
     """Write the losses and scores of all stored cells, item by item and without any text, as tables small
     enough to be kept: losses into `losses/`, scores beside it; cells in the folder stay.
     """
-    from helpers.store import claim_folder
+    from helpers.store import lock_folder
     from helpers.study.losses import export_losses
     from helpers.study.reference import export_grid
 
@@ -170,7 +170,7 @@ def export_cells(
                 "first."
             )
         folder.mkdir(parents=True, exist_ok=True)
-        with report_progress("export"), claim_folder(folder):
+        with report_progress("export"), lock_folder(folder):
             export_losses(study, done, folder / "losses")
             if answered:
                 export_grid(study, answered, folder)

@@ -151,7 +151,7 @@ def filter_rows(
             write_text(counts, table.assign(file=file.name, sha256=sha256_file(file)).to_csv(index=False))
 
 
-def label_rows(
+def label_instructions(
     file: Annotated[
         Path, typer.Argument(help="JSON rows (a line each, or an array) with instruction, input, output.")
     ],

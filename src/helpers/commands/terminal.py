@@ -112,9 +112,9 @@ def tell_launcher(message: str) -> None:
     """Hand an error to `accelerate launch` or `torchrun`, if one of them started this process: its
     own report ends with it.
     """
-    if place := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+    if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         extra = {"py_callstack": message, "timestamp": str(int(time.time()))}
-        Path(place).write_text(json.dumps({"message": {"message": message, "extraInfo": extra}}))
+        Path(path).write_text(json.dumps({"message": {"message": message, "extraInfo": extra}}))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from helpers.figures.style import CATEGORY_COLORS, label_rows, list_errors
+from helpers.figures.style import CATEGORY_COLORS, list_errors, write_row_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,9 +39,9 @@ def plot_sources(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.figure.set_layout_engine("constrained")
     groups = list(table.groupby("scale", sort=False))
     heights = [group["label"].nunique() + 0.7 for _, group in groups]
-    places = ax.get_subplotspec().subgridspec(len(groups), 1, height_ratios=heights)
+    grid = ax.get_subplotspec().subgridspec(len(groups), 1, height_ratios=heights)
     for number, (scale, group) in enumerate(groups):
-        _draw_scale(ax.figure.add_subplot(places[number, 0]), group, scale)
+        _draw_scale(ax.figure.add_subplot(grid[number, 0]), group, scale)
     shown = [style for source, style in SOURCES.items() if source in set(table["source"])]
     marks = [
         Line2D([], [], color="#444444", linestyle="none", marker=marker, fillstyle=fill, label=name)
@@ -62,7 +62,7 @@ def _draw_scale(panel: Axes, table: pd.DataFrame, scale: str) -> None:
                 row["estimate"], height, xerr=error, linestyle="none", markersize=6, capsize=2, **style
             )
     panel.axvline(0, color="black", linewidth=0.8)
-    label_rows(panel, labels)
+    write_row_labels(panel, labels)
     panel.set_ylim(len(labels) - 0.5, -0.5)
     panel.set_xlabel(f"Gain ({scale})")
     panel.xaxis.set_major_locator(MaxNLocator(4))

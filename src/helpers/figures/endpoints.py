@@ -12,10 +12,10 @@ from helpers.figures.style import (
     BLACK,
     PALE,
     color_categories,
-    label_rows,
     name_cell,
     name_task,
     split_axes,
+    write_row_labels,
 )
 from helpers.records import order_categories
 from helpers.study.endpoints import ENDPOINTS
@@ -46,15 +46,17 @@ def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axe
     colors, kinds = color_categories(categories), not set(players) & set(categories)
     for number, (part, panel) in enumerate(zip(parts, split_axes(ax, len(parts), 2), strict=True)):
         for row in table[table["part"] == part].itertuples():
-            place = players.index(row.trained_on)
-            height = categories.index(row.tested_on) + (place - (len(players) - 1) / 2) * 0.25
+            rank = players.index(row.trained_on)
+            height = categories.index(row.tested_on) + (rank - (len(players) - 1) / 2) * 0.25
             color = colors[row.tested_on if kinds else row.trained_on]
-            style = {"marker": MARKERS[place % 3], "color": color, "markersize": 6}
+            style = {"marker": MARKERS[rank % 3], "color": color, "markersize": 6}
             fill = "full" if kinds or row.trained_on == row.tested_on else "none"
             panel.plot([row.low, row.high], [height, height], color=color, linewidth=1.5)
             panel.plot(row.estimate, height, fillstyle=fill, **style)
         panel.axvline(0, color=BLACK, linewidth=0.8, zorder=1)  # over the grid, under the marks
-        label_rows(panel, [] if number % 2 else [f"{name_cell(category)} tasks" for category in categories])
+        write_row_labels(
+            panel, [] if number % 2 else [f"{name_cell(category)} tasks" for category in categories]
+        )
         panel.set_ylim(len(categories) - 0.5, -0.5)
         panel.set_xlabel(f"{ENDPOINTS[part].label} ({ENDPOINTS[part].unit})")
         panel.xaxis.set_major_locator(MaxNLocator(4))
@@ -63,11 +65,11 @@ def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axe
             [],
             [],
             linestyle="none",
-            marker=MARKERS[place % 3],
+            marker=MARKERS[rank % 3],
             color=BLACK if kinds else colors[player],
             label=label.format(name_cell(player)),
         )
-        for place, player in enumerate(players)
+        for rank, player in enumerate(players)
     ]
     ax.figure.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1, handletextpad=0.2)
     return ax
@@ -91,7 +93,7 @@ def plot_signal(table: pd.DataFrame, ax: Axes) -> Axes:
         style = {"linestyle": "none", "markersize": 7, "marker": marker, "color": color, "fillstyle": fill}
         ax.plot(rows["signal_to_items"], heights, label=endpoint, **style)
     ax.axvline(1, color="black", linewidth=0.8)
-    label_rows(ax, [name_task(task) for task in tasks])
+    write_row_labels(ax, [name_task(task) for task in tasks])
     ax.set(
         xlabel="Signal to noise (ratio): spread between\nmodels over the items' standard error",
         xlim=(0, None),

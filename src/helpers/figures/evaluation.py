@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 
 from helpers.analysis.hypotheses import ALPHA
-from helpers.figures.style import CATEGORY_COLORS, CATEGORY_NAMES, label_rows, list_errors, name_task
+from helpers.figures.style import CATEGORY_COLORS, CATEGORY_NAMES, list_errors, name_task, write_row_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ def plot_differences(table: pd.DataFrame, ax: Axes) -> Axes:
             rows["estimate"], rows.index, s=36, c=faces, edgecolors=CATEGORY_COLORS[category], zorder=3
         )
     ax.axvline(0, color="black", linewidth=0.8)
-    label_rows(ax, [name_task(task) for task in table["task"]])
+    write_row_labels(ax, [name_task(task) for task in table["task"]])
     ax.set(xlabel="Difference of scores (on 0 to 1)")
     ax.legend(loc="lower center", bbox_to_anchor=(0.3, 1))
     return ax

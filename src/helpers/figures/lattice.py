@@ -22,13 +22,13 @@ from helpers.figures.style import (
     SMALL,
     color_categories,
     color_cell,
-    label_rows,
     list_errors,
     name_category,
     name_cell,
     name_task,
     pick_ink,
     split_axes,
+    write_row_labels,
 )
 from helpers.records import BASE, order_categories
 
@@ -109,16 +109,20 @@ def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -
     """
     parts = {cell: frozenset() if cell == BASE else frozenset(cell.split("+")) for cell in gains}
     joint = " + " if len(parts) <= FEW_SUBSETS else "\n+ "
-    places: dict[str, tuple[float, float]] = {}
+    positions: dict[str, tuple[float, float]] = {}
     by_size = Counter(map(len, parts.values()))
     for size in sorted(by_size):
         level = [cell for cell in gains if len(parts[cell]) == size]
         step = max(by_size.values()) / len(level)
-        places |= {cell: (size, ((len(level) - 1) / 2 - height) * step) for height, cell in enumerate(level)}
-    for cell, place in places.items():
-        for other in places:
+        positions |= {
+            cell: (size, ((len(level) - 1) / 2 - height) * step) for height, cell in enumerate(level)
+        }
+    for cell, position in positions.items():
+        for other in positions:
             if parts[cell] < parts[other] and len(parts[other]) == len(parts[cell]) + 1:
-                panel.plot(*zip(place, places[other], strict=True), color="#bbbbbb", linewidth=1, zorder=1)
+                panel.plot(
+                    *zip(position, positions[other], strict=True), color="#bbbbbb", linewidth=1, zorder=1
+                )
         box = {
             "boxstyle": "round,pad=0.4",
             "facecolor": (face := colors.to_rgba(gains[cell])[:3]),
@@ -127,8 +131,8 @@ def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -
         }
         name = name_cell(cell).replace(" + ", joint)
         text = name if cell == BASE else f"{name}\n{write_number(gains[cell], '+', 3)}"
-        panel.text(*place, text, ha="center", va="center", color=pick_ink(face), fontsize=SMALL, bbox=box)
-    heights = [height for _, height in places.values()]
+        panel.text(*position, text, ha="center", va="center", color=pick_ink(face), fontsize=SMALL, bbox=box)
+    heights = [height for _, height in positions.values()]
     panel.set(xlim=(-0.4, max(map(len, parts.values())) + 0.5), ylim=(min(heights) - 0.5, max(heights) + 0.5))
     panel.set_axis_off()
 
@@ -153,10 +157,10 @@ def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
     height, colors = 0.8 / len(players), color_categories(players)
     for number, player in enumerate(players):
         rows = table[table["trained_on"] == player].set_index("tested_on").loc[categories]
-        places = np.arange(len(categories)) + (number - (len(players) - 1) / 2) * height
+        positions = np.arange(len(categories)) + (number - (len(players) - 1) / 2) * height
         errors = list_errors(rows)
         ax.barh(
-            places,
+            positions,
             rows["estimate"],
             0.9 * height,
             xerr=errors,
@@ -165,7 +169,7 @@ def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Axes:
             label=f"{name_cell(player)} rows",
         )
     ax.axvline(0, color="black", linewidth=0.8)
-    label_rows(ax, [f"{name_cell(category)} tasks" for category in categories])
+    write_row_labels(ax, [f"{name_cell(category)} tasks" for category in categories])
     ax.set(xlabel=f"Shapley value: share of the gain\nover base ({unit})")
     ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=min(3, len(players)))
     return ax

@@ -14,10 +14,10 @@ from helpers.figures.style import (
     BASE_COLOR,
     color_categories,
     color_cell,
-    label_rows,
     name_category,
     name_cell,
     split_axes,
+    write_row_labels,
 )
 from helpers.records import order_categories
 
@@ -133,7 +133,7 @@ def plot_forecast(table: pd.DataFrame, ax: Axes) -> Axes:
         label = "each training seed" if number == 0 else None
         height = heights + 0.24 + 0.16 * number / len(seeds)  # one above the other, so that equal ones show
         ax.plot(table[name], height, ".", color="black", markersize=5, label=label)
-    label_rows(ax, [f"{row.mixture}\n{name_cell(row.cell)}" for row in table.itertuples()])
+    write_row_labels(ax, [f"{row.mixture}\n{name_cell(row.cell)}" for row in table.itertuples()])
     ax.set(xlabel="Mean loss over the categories (nats per token)")
     ax.figure.legend(
         frameon=False, fontsize=10, loc="outside lower center", ncols=3, columnspacing=1, handletextpad=0.4
@@ -158,9 +158,9 @@ def plot_size_gains(table: pd.DataFrame, ax: Axes) -> Axes:
     panels = split_axes(ax, len(categories), len(categories))
     for number, (category, panel) in enumerate(zip(categories, panels, strict=True)):
         rows = table[table["tested_on"] == category]
-        for place, (cell, own) in enumerate(rows.groupby("trained_on", sort=False)):
+        for rank, (cell, own) in enumerate(rows.groupby("trained_on", sort=False)):
             color = color_cell(cell)
-            at = own["size"] * 1.05 ** (place - 1.5)  # side by side, so that intervals can be told apart
+            at = own["size"] * 1.05 ** (rank - 1.5)  # side by side, so that intervals can be told apart
             errors = np.stack([own["estimate"] - own["low"], own["high"] - own["estimate"]])
             style = {"linewidth": 2.5, "linestyle": "-"} if cell == category else {"linestyle": "--"}
             panel.errorbar(at, own["estimate"], yerr=errors, color=color, capsize=2, label=cell, **style)

@@ -19,12 +19,12 @@ from helpers.figures.style import (
     TUNED_COLOR,
     color_categories,
     color_cell,
-    label_rows,
     list_errors,
     name_category,
     name_cell,
     name_task,
     split_axes,
+    write_row_labels,
 )
 from helpers.records import BASE, order_categories
 
@@ -78,7 +78,7 @@ def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
             marker=MARKERS[number],
             label=name_cell(cell),
         )
-    label_rows(ax, [name_task(task) for task in tasks])
+    write_row_labels(ax, [name_task(task) for task in tasks])
     ax.set(xlabel="Score (0 to 1)", xlim=(-0.02, 1))
     ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2)
     return ax
@@ -144,7 +144,7 @@ def plot_task_gains(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Ax
         for row in rows.itertuples():
             height = tasks.index(row.task) + (cells.index(row.cell) - (len(cells) - 1) / 2) * 0.25
             _draw_mark(panel, row, height, color_cell(row.cell), row.cell == category)
-        label_rows(panel, [name_task(task) for task in tasks])
+        write_row_labels(panel, [name_task(task) for task in tasks])
         panel.set_ylim(len(tasks) - 0.5, -0.5)
         panel.set_title(f"{name_category(category)} tasks", loc="left", weight="bold")
     handles = [
@@ -167,7 +167,7 @@ def _draw_forest(table: pd.DataFrame, ax: Axes, title: str, stressed: str = "") 
                 "color": GREY if _contains_zero(row) else BLACK,
             }
             panel.text(1.02, height, numbers, transform=panel.get_yaxis_transform(), va="center", **style)
-        label_rows(panel, list(rows["label"]))
+        write_row_labels(panel, list(rows["label"]))
         panel.set_ylim(len(rows) - 0.5, -0.5)
         for label, own in zip(panel.get_yticklabels(), rows["own"], strict=True):
             label.set_weight("bold" if own else "normal")

@@ -21,11 +21,11 @@ from helpers.figures.style import (
     CATEGORY_NAMES,
     DIVERGING,
     SMALL,
-    label_rows,
     list_errors,
     name_cell,
     pick_ink,
     split_axes,
+    write_row_labels,
 )
 from helpers.records import ALL, BASE
 
@@ -77,7 +77,7 @@ def plot_scores_of_models(table: pd.DataFrame, ax: Axes, unit: str = "percent") 
         marks = {"linestyle": "none", "marker": "o", "color": color, "zorder": 3}  # over all bars
         ax.plot(own["score", BASE], heights, markersize=6.5, markerfacecolor="white", **marks)
         ax.plot(own["score", ALL], heights, markersize=4, label=f"{model}, tuned", **marks)
-    label_rows(ax, [label.replace(", ", ",\n", 1) for label in labels])
+    write_row_labels(ax, [label.replace(", ", ",\n", 1) for label in labels])
     ax.set(xlabel=f"Score as printed ({unit}); hollow: base model")
     ax.legend(**ABOVE, ncols=2, bbox_to_anchor=(0.35, 1))
     return ax
@@ -94,14 +94,14 @@ def plot_claims(ways: pd.DataFrame, ax: Axes) -> Axes:
     """
     claims = list(dict.fromkeys(ways["claim"]))
     ax.set_axis_off()
-    places = ax.get_subplotspec().subgridspec(1, 2, width_ratios=(3, 2))
-    whole, near = (ax.figure.add_subplot(places[0, place]) for place in (0, 1))
+    grid = ax.get_subplotspec().subgridspec(1, 2, width_ratios=(3, 2))
+    whole, near = (ax.figure.add_subplot(grid[0, column]) for column in (0, 1))
     for height, claim in enumerate(claims):
         group = ways[ways["claim"] == claim]
         _draw_ways(whole, group, group["value"], group["claimed"].iloc[0], height)
         _draw_ways(near, group, group["difference"], 0, height)
-    label_rows(whole, [CATEGORY_NAMES[claim].replace(" ", "\n", 1) for claim in claims])
-    label_rows(near, [""] * len(claims))
+    write_row_labels(whole, [CATEGORY_NAMES[claim].replace(" ", "\n", 1) for claim in claims])
+    write_row_labels(near, [""] * len(claims))
     whole.set_xlabel("Gain (percent, or points\nof the scale)")
     near.set(xlabel=f"Distance from the claim,\nup to {ZOOM} points", xlim=(-ZOOM, ZOOM))
     return ax
@@ -128,7 +128,7 @@ def plot_published_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
     """
     cells, categories = list(dict.fromkeys(table["trained_on"])), list(MEASURES)
     colors, known = DIVERGING, table.set_index(["trained_on", "tested_on"])
-    for place, category in enumerate(categories):
+    for column, category in enumerate(categories):
         limit = find_limit(known.xs(category, level="tested_on")["estimate"].to_numpy())
         for height, cell in enumerate(cells):
             if (cell, category) in known.index:
@@ -138,10 +138,10 @@ def plot_published_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
             else:
                 text, face = "not reported", "white"
                 style = {"facecolor": face, "hatch": "///", "edgecolor": "#dddddd"}
-            ax.add_patch(Rectangle((place - 0.5, height - 0.5), 1, 1, **style))
+            ax.add_patch(Rectangle((column - 0.5, height - 0.5), 1, 1, **style))
             back = {} if face != "white" else {"bbox": {"facecolor": face, "edgecolor": "none", "pad": 1}}
-            ax.text(place, height, text, ha="center", va="center", color=pick_ink(face), **back)
-    label_rows(ax, ["All rows" if cell == ALL else name_cell(cell) for cell in cells])
+            ax.text(column, height, text, ha="center", va="center", color=pick_ink(face), **back)
+    write_row_labels(ax, ["All rows" if cell == ALL else name_cell(cell) for cell in cells])
     ax.grid(visible=False)
     names = [
         f"{CATEGORY_NAMES[name].replace(' ', chr(10), 1)}\n{MEASURES[name].replace(', ', chr(10))}"
@@ -177,7 +177,7 @@ def plot_two_accounts(table: pd.DataFrame, ax: Axes) -> Axes:
         )
         ax.plot(rows["printed"], at - 0.13, linestyle="none", marker="D", color=color)
     ax.axvline(0, color="black", linewidth=0.8)
-    label_rows(
+    write_row_labels(
         ax, [f"{name_cell(row.category)} tasks: tuned on {name_cell(row.cell)}" for row in table.itertuples()]
     )
     ax.plot([], [], linestyle="none", marker="D", color="black", label="printed in Table 4")
@@ -222,7 +222,7 @@ def plot_share_of_full_gain(table: pd.DataFrame, ax: Axes) -> Axes:
         )
     for value in (0, 1):
         ax.axvline(value, color="black", linewidth=0.8, linestyle="-" if value == 0 else "--")
-    label_rows(ax, tasks)
+    write_row_labels(ax, tasks)
     ax.set(xlabel="Part of the full mixture's gain\nover the base model (1: all of it)", xlim=(-0.03, None))
     ax.legend(**ABOVE, ncols=3, bbox_to_anchor=(0.35, 1))
     return ax

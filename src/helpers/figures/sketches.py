@@ -100,17 +100,17 @@ def plot_pair(table: pd.DataFrame, ax: Axes) -> Axes:
     parts = table[table["quantity"] == "part"]
     pair, colors = gains["pair"], color_categories(parts["cell"])
     labels, below = [], 0.0
-    for place, part in enumerate(parts.itertuples()):
-        ax.bar(place, part.estimate, 0.6, color=colors[part.cell])
+    for position, part in enumerate(parts.itertuples()):
+        ax.bar(position, part.estimate, 0.6, color=colors[part.cell])
         ax.bar(4, part.estimate, 0.6, below, facecolor="white", edgecolor=colors[part.cell], hatch="///")
         labels.append(f"{name_cell(part.cell)}\nalone")
         below += part.estimate
     ax.bar(2, gains["mean"], 0.6, facecolor="white", edgecolor=GREY, hatch="///")
     ax.bar(3, pair, 0.6, color=BLACK)
-    for place, name in ((2, "synergy"), (4, "interaction")):
+    for position, name in ((2, "synergy"), (4, "interaction")):
         goal = gains["mean" if name == "synergy" else "sum"]
-        ax.plot([place, 3], [goal, goal], color=BLACK, linestyle=":", linewidth=1)
-        side = 3 + (place - 3) * 0.4
+        ax.plot([position, 3], [goal, goal], color=BLACK, linestyle=":", linewidth=1)
+        side = 3 + (position - 3) * 0.4
         ax.annotate("", (side, pair), (side, goal), arrowprops=ARROW)
         at = max(pair, goal) + 0.04 * gains["sum"]
         ax.text(side, at, f"{name}\n{write_number(gains[name], '+')}", ha="center", va="bottom")

@@ -68,7 +68,7 @@ def color_categories(names: Iterable[str]) -> dict[str, str]:
     """
     ordered = order_categories(names)
     own = [name for name in ordered if name not in CATEGORY_COLORS]
-    more = {name: MORE_COLORS[place % len(MORE_COLORS)] for place, name in enumerate(own)}
+    more = {name: MORE_COLORS[number % len(MORE_COLORS)] for number, name in enumerate(own)}
     return {name: (CATEGORY_COLORS | more)[name] for name in ordered}
 
 
@@ -121,8 +121,8 @@ def split_axes(ax: Axes, n: int, n_columns: int, heights: Sequence[float] | None
     """Give the place of one axes to `n` panels, row by row; the axes itself shows nothing any more."""
     ax.set_axis_off()
     ax.figure.set_layout_engine("constrained")
-    places = ax.get_subplotspec().subgridspec(-(-n // n_columns), n_columns, height_ratios=heights)
-    return [ax.figure.add_subplot(places[number // n_columns, number % n_columns]) for number in range(n)]
+    grid = ax.get_subplotspec().subgridspec(-(-n // n_columns), n_columns, height_ratios=heights)
+    return [ax.figure.add_subplot(grid[number // n_columns, number % n_columns]) for number in range(n)]
 
 
 def list_errors(rows: pd.DataFrame) -> np.ndarray:
@@ -132,7 +132,7 @@ def list_errors(rows: pd.DataFrame) -> np.ndarray:
     return np.stack([rows["estimate"] - rows["low"], rows["high"] - rows["estimate"]]).clip(min=0)
 
 
-def label_rows(ax: Axes, labels: Sequence[str]) -> None:
+def write_row_labels(ax: Axes, labels: Sequence[str]) -> None:
     """Write the labels of a chart of rows beside the heights 0, 1, ..., the first at the top."""
     ax.set_yticks(range(len(labels)), labels)
     ax.invert_yaxis()

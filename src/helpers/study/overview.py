@@ -26,7 +26,7 @@ def count_stages(study: Study) -> pd.DataFrame:
     else:
         facts = study.synthesis_run.manifest["facts"]
         rows = [
-            ("Seed tasks", "written for this study", len(study.seeds)),
+            ("Seed tasks", "written for this study", len(study.seed_tasks)),
             ("Teacher", "replies", facts["n_replies"]),
             ("Teacher", "tasks in them", facts["n_tasks"]),
             ("Filters", "kept", facts["n_kept"]),

@@ -121,7 +121,7 @@ class Study:
         return study
 
     @cached_property
-    def seeds(self) -> list[SeedTask]:
+    def seed_tasks(self) -> list[SeedTask]:
         """The seed tasks."""
         return read_rows(SEED_TASKS, SeedTask)
 

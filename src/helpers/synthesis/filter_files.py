@@ -15,11 +15,11 @@ from helpers.rouge import TIE_SLACK
 from helpers.settings import check_settings
 from helpers.store import Run, run_stage
 from helpers.synthesis.categories import measure_agreement, train_labeller
-from helpers.synthesis.filters import REASONS, find_fault, read_benchmark_runs
+from helpers.synthesis.filters import REASONS, find_fault, read_benchmark_ngrams
 from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.pipeline import BENCHMARK_FILES
 from helpers.synthesis.settings import FilterSettings
-from helpers.synthesis.user_rows import UserRow, label_rows, read_task, read_trainable_rows
+from helpers.synthesis.user_rows import UserRow, classify_rows, read_task, read_trainable_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,22 +50,22 @@ def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = 
 
     def compute(folder: Path) -> dict[str, Any]:
         counts: Counter[str] = Counter()
-        tied: Counter[str] = Counter()
-        runs = read_benchmark_runs(benchmark)
+        at_threshold: Counter[str] = Counter()
+        ngrams = read_benchmark_ngrams(benchmark)
         with (
             (folder / KEPT).open("w", encoding="utf-8") as kept,
             (folder / REJECTED).open("w", encoding="utf-8") as rejected,
         ):
-            for row, reason, similarity in decide((row for _, row in read_objects(path)), settings, runs):
+            for row, reason, similarity in decide((row for _, row in read_objects(path)), settings, ngrams):
                 counts[reason or "kept"] += 1
-                tied[reason or "kept"] += (
+                at_threshold[reason or "kept"] += (
                     similarity is not None and abs(similarity - settings.novelty_threshold) < TIE_SLACK
                 )
                 (rejected if reason else kept).write(
                     dump_row(row | {"reason": reason, "similarity": similarity} if reason else row)
                 )
         lines = [
-            f"{reason},{counts[reason]},{tied[reason]}\n"
+            f"{reason},{counts[reason]},{at_threshold[reason]}\n"
             for reason in ("kept", *REASONS)
             if reason != "unlabelled"
         ]
@@ -74,19 +74,19 @@ def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = 
 
     if missing := [file for file in (path, *against) if not file.is_file()]:
         raise StudyError(f"No file at {shown(missing[0])}. Name a JSONL file.")
-    inputs = {f"{place} {file.name}": sha256_file(file) for place, file in enumerate([path, *benchmark])}
+    inputs = {f"{number} {file.name}": sha256_file(file) for number, file in enumerate([path, *benchmark])}
     return run_stage("filter", settings, inputs, VERSION, compute)
 
 
 def decide(
-    rows: Iterable[UserRow], settings: FilterSettings, benchmark_runs: frozenset[str]
+    rows: Iterable[UserRow], settings: FilterSettings, benchmark_ngrams: frozenset[str]
 ) -> Iterator[tuple[UserRow, str | None, float | None]]:
     """Yield each row with the reason for which it is rejected (None: it is kept) and, where it is not novel,
     its similarity to an earlier kept one.
     """
     index = NoveltyIndex(settings.novelty_threshold)
     for row in rows:
-        fault = find_fault(read_task(row), settings.min_words, settings.max_words, benchmark_runs)
+        fault = find_fault(read_task(row), settings.min_words, settings.max_words, benchmark_ngrams)
         if fault:
             yield row, fault, None
         else:
@@ -105,7 +105,7 @@ def label_file(path: Path, target: Path) -> tuple[int, int]:
         StudyError: no row has both.
     """
     rows, left_out = read_trainable_rows(path)
-    labelled = label_rows([row for _, row in rows])
+    labelled = classify_rows([row for _, row in rows])
     write_text(target, dump_rows(labelled))
     return len(labelled), len(left_out)
 
@@ -129,7 +129,7 @@ def compare_file(path: Path, field: str) -> pd.DataFrame:
     known = [
         (task, label)
         for _, row in read_objects(path)
-        if (label := read_label(row.get(field))) and (task := read_task(row)).is_complete
+        if (label := translate_label(row.get(field))) and (task := read_task(row)).is_complete
     ]
     if not known:
         raise StudyError(
@@ -146,7 +146,7 @@ def compare_file(path: Path, field: str) -> pd.DataFrame:
     )
 
 
-def read_label(value: Any) -> str | None:
+def translate_label(value: Any) -> str | None:
     """Return the category that a foreign label names, None if it names none or more than one."""
     if isinstance(value, list):
         value = value[0] if len(value) == 1 else None

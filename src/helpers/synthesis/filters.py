@@ -41,12 +41,12 @@ PERSONAL_DATA = re.compile(
     r"|\(\d{3}\) ?\d{3}[-. ]\d{4}|\b\d{3}[-.]\d{3}[-.]\d{4}\b|\+\d{1,3}[ -]\d{2,4}[ -]\d{3,4}[ -]\d{3,4}"
     r"|\b(MRN|DOB|[Mm]edical [Rr]ecord [Nn]umber|[Dd]ate of [Bb]irth)[:# ]+\d"  # record number, date of birth
 )
-RUN_LENGTH = 8  # words in a row that two texts share by copying rather than by chance
+NGRAM_LENGTH = 8  # words in a row that two texts share by copying rather than by chance
 LABELS_OF_ITEMS = ("id", "split", "difficulty")
 
 
 def find_fault(
-    task: ParsedTask, min_words: int, max_words: int, benchmark_runs: frozenset[str] = frozenset()
+    task: ParsedTask, min_words: int, max_words: int, benchmark_ngrams: frozenset[str] = frozenset()
 ) -> str | None:
     """Return the reason for which a task is rejected on its own, or None.
 
@@ -61,8 +61,8 @@ def find_fault(
         task: a parsed task.
         min_words: fewest words of its instruction.
         max_words: most words of its instruction.
-        benchmark_runs: runs of eight words of the benchmark (`read_benchmark_runs`); a task that holds one is
-            no fair training data.
+        benchmark_ngrams: word 8-grams of the benchmark (`read_benchmark_ngrams`); a task that holds one is no
+            fair training data.
     """
     if not task.is_complete:
         return "malformed"
@@ -77,22 +77,22 @@ def find_fault(
         ("personal data", lambda: any(map(PERSONAL_DATA.search, texts))),
         (
             "overlaps benchmark",
-            lambda: any(not benchmark_runs.isdisjoint(list_word_runs(text)) for text in texts),
+            lambda: any(not benchmark_ngrams.isdisjoint(list_ngrams(text)) for text in texts),
         ),
     )
     return next((reason for reason, applies in checks if applies()), None)
 
 
-def list_word_runs(text: str, n_words: int = RUN_LENGTH) -> Iterator[str]:
-    """Yield every run of `n_words` words of a text."""
+def list_ngrams(text: str, n_words: int = NGRAM_LENGTH) -> Iterator[str]:
+    """Yield the word n-grams of a text, `n_words` words each."""
     words = tokenize(text)
     return (" ".join(words[start : start + n_words]) for start in range(len(words) - n_words + 1))
 
 
-def read_benchmark_runs(files: Iterable[Path]) -> frozenset[str]:
-    """Return every run of eight words in the texts of benchmark files (JSONL of any schema)."""
+def read_benchmark_ngrams(files: Iterable[Path]) -> frozenset[str]:
+    """Return every word 8-gram in the texts of benchmark files (JSONL of any schema)."""
     rows = (row for file in files for _, row in read_values(file))
-    return frozenset(run for row in rows for text in _list_texts(row) for run in list_word_runs(text))
+    return frozenset(ngram for row in rows for text in _list_texts(row) for ngram in list_ngrams(text))
 
 
 def _list_texts(value: Any) -> Iterator[str]:

@@ -29,7 +29,7 @@ class NoveltyIndex:
         self._encoder = TokenCodes()
         self._kept: list[str] = []
         self._lengths = array("i")
-        self._places: dict[tuple[str, int], array[int]] = {}
+        self._postings: dict[tuple[str, int], array[int]] = {}
 
     def add(self, instructions: Iterable[str]) -> list[tuple[bool, float | None]]:
         """Decide on instructions in order and remember the new ones.
@@ -42,24 +42,24 @@ class NoveltyIndex:
 
     def _decide(self, text: str) -> tuple[bool, float | None]:
         words = _number_words(text)
-        others = [self._kept[place] for place in self._find_candidates(words)]
+        others = [self._kept[index] for index in self._find_candidates(words)]
         if others and (highest := self._compare(text, others)) is not None:
             return False, highest
         for word in words:
-            self._places.setdefault(word, array("i")).append(len(self._kept))
+            self._postings.setdefault(word, array("i")).append(len(self._kept))
         self._kept.append(text)
         self._lengths.append(len(text))
         return True, None
 
     def _find_candidates(self, words: list[tuple[str, int]]) -> np.ndarray:
-        """Return the places of all kept texts that may reach the threshold, and of few others."""
-        places = sorted((self._places[word] for word in words if word in self._places), key=len)
-        n_left_out = min(int(self._threshold * len(words) / 4), len(places))
-        counted = places[: len(places) - n_left_out]
+        """Return the indices of all kept texts that may reach the threshold, and of few others."""
+        postings = sorted((self._postings[word] for word in words if word in self._postings), key=len)
+        n_left_out = min(int(self._threshold * len(words) / 4), len(postings))
+        counted = postings[: len(postings) - n_left_out]
         if not counted:
             return np.empty(0, dtype=int)
         common = np.bincount(
-            np.concatenate([np.frombuffer(place, dtype=np.intc) for place in counted]),
+            np.concatenate([np.frombuffer(posting, dtype=np.intc) for posting in counted]),
             minlength=len(self._kept),
         )
         needed = self._threshold / 2 * (len(words) + np.frombuffer(self._lengths, dtype=np.intc)) - n_left_out
@@ -80,8 +80,8 @@ class NoveltyIndex:
         return (
             highest
             if any(
-                _as_rouge_score(len(text), len(others[place]), similarities[place]) >= self._threshold
-                for place in near
+                _as_rouge_score(len(text), len(others[index]), similarities[index]) >= self._threshold
+                for index in near
             )
             else None
         )

@@ -21,7 +21,7 @@ from helpers.records import SeedTask, TeacherReply
 from helpers.store import Run, run_stage
 from helpers.synthesis.counts import count_reply, count_wanted
 from helpers.synthesis.draws import choose_seed_tasks
-from helpers.synthesis.filters import find_fault, read_benchmark_runs
+from helpers.synthesis.filters import find_fault, read_benchmark_ngrams
 from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.requests import N_SHOWN, build_request
@@ -183,7 +183,7 @@ class TaskFilter:
         self._index.add(
             seed.instruction for seed in seeds
         )  # a teacher that repeats its examples has written nothing new
-        self._benchmark_runs = read_benchmark_runs(BENCHMARK_FILES)
+        self._benchmark_ngrams = read_benchmark_ngrams(BENCHMARK_FILES)
         self._label: Label | None = None
         if settings.labeller == "classifier" and settings.teacher != RECORDED:
             from helpers.synthesis.categories import train_labeller
@@ -196,7 +196,7 @@ class TaskFilter:
         """
         labels = self._find_labels(reply, tasks)
         reasons = [
-            find_fault(task, self.settings.min_words, self.settings.max_words, self._benchmark_runs)
+            find_fault(task, self.settings.min_words, self.settings.max_words, self._benchmark_ngrams)
             or (None if task.number in labels else "unlabelled")
             for task in tasks
         ]

@@ -14,7 +14,7 @@ from typing import Any
 
 from helpers.errors import StudyError
 from helpers.files import sha256_file, write_text
-from helpers.jsonl import dump_rows, name_rows, read_objects
+from helpers.jsonl import assign_ids, dump_rows, read_objects
 from helpers.store import Run, compute_missing, run_stage
 
 TRAINING, HELD_OUT = "training.jsonl", "held_out.jsonl"
@@ -37,7 +37,7 @@ def hold_out(instructions: Path, share: float) -> Run:
     """
 
     def compute(folder: Path) -> dict[str, Any]:
-        rows = [row for _, row in name_rows(list(read_objects(instructions)))]
+        rows = [row for _, row in assign_ids(list(read_objects(instructions)))]
         groups = _group_rows(rows)
         ordered = sorted(set(groups), key=lambda group: hashlib.sha256(group.encode()).digest())
         held = set(ordered[: max(1, round(share * len(ordered)))] if share else [])

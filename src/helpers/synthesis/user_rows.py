@@ -8,7 +8,7 @@ from typing import Any
 
 from helpers.errors import StudyError
 from helpers.files import sha256_file, write_text
-from helpers.jsonl import dump_rows, name_rows, read_objects, validate_row
+from helpers.jsonl import assign_ids, dump_rows, read_objects, validate_row
 from helpers.paths import SEEDS, shown
 from helpers.progress import tell
 from helpers.records import Instruction
@@ -39,15 +39,17 @@ def has_category(row: UserRow) -> bool:
 
 
 def read_trainable_rows(path: Path) -> tuple[list[tuple[str, UserRow]], list[str]]:
-    """Return the rows of a file that have an instruction and an output, with their places and an id and an
-    input each, and the places of the others.
+    """Return the rows of a file that have an instruction and an output, with their locations and an id and an
+    input each, and the locations of the others.
 
     Raises:
         StudyError: no row has both, or an id comes twice.
     """
     rows = list(read_objects(path))
     kept = [
-        (place, row | {"input": row.get("input") or ""}) for place, row in rows if read_task(row).is_complete
+        (location, row | {"input": row.get("input") or ""})
+        for location, row in rows
+        if read_task(row).is_complete
     ]
     if not kept:
         is_named = {"instruction", "output"} <= rows[0][1].keys()
@@ -57,11 +59,11 @@ def read_trainable_rows(path: Path) -> tuple[list[tuple[str, UserRow]], list[str
             f"No row of {shown(path)} has an instruction and an output that are texts and not empty; the "
             f"first one {found}. {remedy}."
         )
-    left_out = {place for place, _ in rows} - {place for place, _ in kept}
-    return name_rows(kept), [place for place, _ in rows if place in left_out]
+    left_out = {location for location, _ in rows} - {location for location, _ in kept}
+    return assign_ids(kept), [location for location, _ in rows if location in left_out]
 
 
-def label_rows(rows: Sequence[UserRow]) -> list[UserRow]:
+def classify_rows(rows: Sequence[UserRow]) -> list[UserRow]:
     """Return rows with the category that the offline classifier gives them."""
     from helpers.synthesis.categories import train_labeller
 
@@ -84,10 +86,10 @@ def prepare_rows(path: Path) -> Path:
     def compute(folder: Path) -> dict[str, Any]:
         rows, left_out = read_trainable_rows(path)
         bare = [row for _, row in rows if not has_category(row)]
-        labelled = {row["id"]: row for row in (label_rows(bare) if bare else [])}
-        found = [(place, labelled.get(row["id"], row)) for place, row in rows]
-        for place, row in found:
-            validate_row(place, row, Instruction)
+        labelled = {row["id"]: row for row in (classify_rows(bare) if bare else [])}
+        found = [(location, labelled.get(row["id"], row)) for location, row in rows]
+        for location, row in found:
+            validate_row(location, row, Instruction)
         write_text(folder / ROWS, dump_rows(row for _, row in found))
         return {
             "n_rows": len(found),
