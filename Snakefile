@@ -1,17 +1,17 @@
 # The cells of the grid, each as a process of its own: on this machine, or on a cluster. Results lie in the same store as the notebooks'.
 #
-#   .venv/bin/study grid list --profile laptop -p n_seeds=5 --manifest runs/grid.json
-#   .venv/bin/snakemake --cores 2 --config manifest=runs/grid.json
+#   .venv/bin/study grid list --profile laptop -p n_seeds=5 --cell-list runs/grid.json
+#   .venv/bin/snakemake --cores 2 --config cell_list=runs/grid.json
 #
 # The first command lists the cells and marks those that the store holds already. After a kill, the second one goes on.
-# Slurm: .venv/bin/snakemake --profile profiles/slurm --config manifest=runs/grid.json
+# Slurm: .venv/bin/snakemake --profile profiles/slurm --config cell_list=runs/grid.json
 
 import json
 import sys
 from pathlib import Path
 
 STUDY = Path(sys.executable).with_name("study")
-GRID = json.loads(Path(config.get("manifest", "runs/grid.json")).read_text())
+GRID = json.loads(Path(config.get("cell_list", "runs/grid.json")).read_text())
 IDS = {cell["done"]: cell["id"] for cell in GRID["cells"]}
 
 

@@ -560,7 +560,7 @@ OPTIONS = {
     "no such benchmark": (["filter", "FILE", "--against", "nowhere.jsonl"], 1, "No file at"),
     "no such field": (["label", "FILE", "--compare", "label"], 1, "in the field 'label'"),
     "a file without a name": (["label", ""], 1, "No file at"),
-    "no name to write to": (["label", "FILE", "--out", ""], 1, "must have a name"),
+    "no name to write to": (["label", "FILE", "--output", ""], 1, "must have a name"),
     "no name for the counts": (["filter", "FILE", "--counts", ""], 1, "must have a name"),
     "no command": (["tuna"], 2, "No such command"),
     "no such cell": (["grid", "run", "--profile", "smoke", "--cell", "x"], 1, "`cell` must be one of"),

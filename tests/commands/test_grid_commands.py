@@ -48,7 +48,7 @@ def call(*arguments):
 
 def test_a_mixture_is_listed_run_and_exported_like_the_other_cells(options, tmp_path):
     options = [*options, "-p", "lattice=qa+ie", "-p", "mixtures=ie:3+qa:1"]
-    assert "qa.1+ie.3-n4-s1: 4 rows, seed 1" in call("list", *options, "--manifest", tmp_path / "grid.json")
+    assert "qa.1+ie.3-n4-s1: 4 rows, seed 1" in call("list", *options, "--cell-list", tmp_path / "grid.json")
     cells = json.loads((tmp_path / "grid.json").read_text())["cells"]
     assert cells[-1]["done"].endswith("grid/qa.1+ie.3-n4-s1.done")
     done = tmp_path / "cell.done"
@@ -100,7 +100,7 @@ def test_status_without_instruction_rows_says_what_to_run():
 
 def test_a_manifest_in_an_empty_store_makes_the_instruction_rows_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert "written:" in call("list", "--profile", "smoke", "--manifest", tmp_path / "grid.json")
+    assert "written:" in call("list", "--profile", "smoke", "--cell-list", tmp_path / "grid.json")
     assert done_cells(tmp_path) == []
 
 
@@ -108,13 +108,13 @@ def test_the_manifest_marks_the_cells_that_the_store_holds(options, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     call("run", *options, "--cell", "ie-n4-s1", "--done", tmp_path / "ie")
     assert (tmp_path / "ie").is_file()
-    call("list", *options, "--manifest", tmp_path / "grid.json")
+    call("list", *options, "--cell-list", tmp_path / "grid.json")
     manifest = json.loads((tmp_path / "grid.json").read_text())
     assert manifest["arguments"] == options
     assert len(manifest["cells"]) == 8
     assert done_cells(tmp_path) == ["ie-n4-s1"]
     shutil.rmtree(runs / "evaluation")
-    call("list", *options, "--manifest", tmp_path / "grid.json")
+    call("list", *options, "--cell-list", tmp_path / "grid.json")
     assert done_cells(tmp_path) == []
 
 
@@ -129,7 +129,7 @@ def start_snakemake(folder, *arguments):
         "--cores",
         "2",
         "--config",
-        "manifest=grid.json",
+        "cell_list=grid.json",
         *arguments,
     ]
     environment = os.environ | {"STUDY_RUNS": str(folder / "runs"), "PYTHONPATH": str(ROOT / "src")}
@@ -176,7 +176,7 @@ def test_snakemake_runs_two_cells_at_a_time_and_goes_on_after_a_kill(options, tm
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("STUDY_RUNS", str(folder / "runs"))
-    call("list", *options, "--manifest", folder / "grid.json")
+    call("list", *options, "--cell-list", folder / "grid.json")
     process = start_snakemake(folder)
     for _ in range(600):
         if done_cells(folder):
@@ -200,7 +200,7 @@ def test_a_manifest_that_is_no_json_file_is_refused_before_anything_is_made(
     name, tmp_path, monkeypatch, runs
 ):
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, ["grid", "list", "--profile", "smoke", "--manifest", name])
+    result = CliRunner().invoke(app, ["grid", "list", "--profile", "smoke", "--cell-list", name])
     assert result.exit_code == 1
-    assert "`manifest` must name a JSON file, such as runs/grid.json" in result.stderr
+    assert "`cell_list` must name a JSON file, such as runs/grid.json" in result.stderr
     assert not runs.exists()

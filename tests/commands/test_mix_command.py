@@ -52,7 +52,7 @@ def call(*arguments, code=0):
 
 
 def test_it_says_its_cost_runs_its_cells_once_and_recommends(options, tmp_path, runs):
-    planned = call(*options, "--rows", 12, "--target", "oncology", "--plan")
+    planned = call(*options, "--rows", 12, "--target", "oncology", "--dry-run")
     assert "9 of 9 cells are to be run: 55 rows to tune on" in planned
     assert not (runs / "tuning").exists()
     output = call(*options, "--rows", 12, "--target", "oncology", "--output", tmp_path / "tables")
@@ -67,10 +67,10 @@ def test_it_says_its_cost_runs_its_cells_once_and_recommends(options, tmp_path, 
     tables = {path.stem: pd.read_csv(path) for path in (tmp_path / "tables").glob("*.csv")}
     assert set(tables) == {"losses", "left_out", "worths", "comparisons", "mixtures"}
     assert len(tables["losses"]) == 9 * 2
-    assert "All 9 cells are stored." in call(*options, "--rows", 12, "--target", "worst", "--plan")
+    assert "All 9 cells are stored." in call(*options, "--rows", 12, "--target", "worst", "--dry-run")
     for path in made[:2]:
         path.unlink()
-    assert "2 of 9 cells are to be run" in call(*options, "--rows", 30, "--plan")
+    assert "2 of 9 cells are to be run" in call(*options, "--rows", 30, "--dry-run")
 
 
 def test_mistakes_are_told_before_any_cell_runs(options, ward_file, runs):
@@ -78,7 +78,7 @@ def test_mistakes_are_told_before_any_cell_runs(options, ward_file, runs):
         *options, "--rows", 12, "--target", "cardio", code=1
     )
     assert "Lower `--cell-rows` to " in call(*options, "--rows", 12, "--cell-rows", 90, code=1)
-    assert "90 of 24 leave none" in call(*options, "--rows", 90, "--from-file", code=1)
+    assert "90 of 24 leave none" in call(*options, "--rows", 90, "--available-only", code=1)
     assert "`held_out_share` must be above 0" in call(*options, "--rows", 9, "-p", "held_out_share=0", code=1)
     rows = [
         row | {"category": f"{row['category']}-{number % 4}"}

@@ -44,7 +44,7 @@ def start_grid(folder):
     """Start the documented command, with what a machine of two CPUs and without a GPU needs otherwise."""
     here = ("slurm_partition=study", "mem_mb=0", "runtime=30", "gpu=0")
     command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--profile", ROOT / "profiles" / "slurm"]
-    command += ["--config", "manifest=grid.json", "--set-threads", "cell=1", "--default-resources", *here]
+    command += ["--config", "cell_list=grid.json", "--set-threads", "cell=1", "--default-resources", *here]
     command += ["--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10"]
     environment = os.environ | {"STUDY_RUNS": str(folder / "runs"), "PYTHONPATH": str(ROOT / "src")}
     log = (folder / "log.txt").open("a")
@@ -81,7 +81,7 @@ def test_a_grid_on_slurm_survives_a_cancelled_job_a_killed_controller_and_a_kill
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("STUDY_RUNS", str(folder / "runs"))
-    call("list", *options, "--manifest", folder / "grid.json")
+    call("list", *options, "--cell-list", folder / "grid.json")
     n_cells = len(json.loads((folder / "grid.json").read_text())["cells"])
     process = start_grid(folder)
     subprocess.run(["scancel", wait_until(process, running_jobs)[0]], check=True)

@@ -36,7 +36,7 @@ def load_study(profile: str, assignments: list[str] | None) -> Study:
 def list_cells(
     profile: Profile = "laptop",
     parameter: Assignments = None,
-    manifest: Annotated[
+    cell_list: Annotated[
         Path | None,
         typer.Option(
             help="Write the list as JSON for the Snakefile; makes the instruction rows if they are not "
@@ -46,10 +46,10 @@ def list_cells(
 ) -> None:
     """List every cell that the grid's parameters ask for."""
     with plain_errors():
-        if manifest and not manifest.suffix:
+        if cell_list and not cell_list.suffix:
             raise StudyError(
-                f"`manifest` must name a JSON file, such as runs/grid.json, but {str(manifest)!r} was found: "
-                "its cells are marked in the folder of that name without the ending."
+                f"`cell_list` must name a JSON file, such as runs/grid.json, but {str(cell_list)!r} was "
+                "found: its cells are marked in the folder of that name without the ending."
             )
         study = load_study(profile, parameter)
         plans = study.plan_grid()
@@ -59,17 +59,17 @@ def list_cells(
                 if plan.n_rows
                 else f"{plan.id}: the model as it is"
             )
-        if manifest:
-            write_manifest(
-                manifest,
+        if cell_list:
+            write_cell_list(
+                cell_list,
                 study,
                 plans,
                 ["--profile", profile, *(part for value in parameter or [] for part in ("-p", value))],
             )
-            typer.echo(f"written: {shown(manifest.resolve())}")
+            typer.echo(f"written: {shown(cell_list.resolve())}")
 
 
-def write_manifest(path: Path, study: Study, plans: list[CellPlan], arguments: list[str]) -> None:
+def write_cell_list(path: Path, study: Study, plans: list[CellPlan], arguments: list[str]) -> None:
     """Write the cells for the Snakefile, each with the file that says that it is done; these files are
     brought to agree with the store.
     """

@@ -36,12 +36,12 @@ def recommend_mixture(
         ),
     ] = 0,
     n_seeds: Annotated[int, typer.Option(min=1, help="Training seeds per cell.")] = 2,
-    from_file: Annotated[
-        bool, typer.Option("--from-file", help="Recommend only what the file has rows for.")
+    available_only: Annotated[
+        bool, typer.Option("--available-only", help="Recommend only what the file has rows for.")
     ] = False,
     profile: Profile = "laptop",
     parameter: Assignments = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what it costs, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs, and stop.")] = False,
     output: Annotated[Path | None, typer.Option(help="Folder for the tables as CSV.")] = None,
 ) -> None:
     """Tune small cells on mixtures of a file's categories, fit laws of the loss to them, and recommend a
@@ -57,15 +57,15 @@ def recommend_mixture(
         study = load_study(profile, [*(parameter or []), f"instructions={named}"])
         mixtures = plan_mixtures(study, cell_rows or max(2, rows // SMALL_CELL_DIVISOR), n_seeds)
         check_target(target, mixtures.study.grid.players)
-        list_candidates(list(mixtures.available), rows, mixtures.available, from_file)
+        list_candidates(list(mixtures.available), rows, mixtures.available, available_only)
         with report_progress("cost"):
             cost = estimate_cost(mixtures)
         typer.echo(explain_cost(cost, len(mixtures.cells)))
-        if plan:
+        if dry_run:
             return
         with report_progress("mixtures"):
             table = run_mixtures(mixtures)
-        tables = choose(table, rows, target, mixtures.available, from_file)
+        tables = choose(table, rows, target, mixtures.available, available_only)
         if output:
             write_tables(tables, output)
 
@@ -85,7 +85,7 @@ def explain_cost(cost: Cost, n_cells: int) -> str:
 
 
 def choose(
-    table: pd.DataFrame, rows: int, target: str, available: dict[str, int], from_file: bool
+    table: pd.DataFrame, rows: int, target: str, available: dict[str, int], available_only: bool
 ) -> dict[str, pd.DataFrame]:
     """Cross-validate the laws, print what the best of them recommends, and return the tables by name."""
     from helpers.analysis.mixing.choice import recommend, worth_table
@@ -98,7 +98,7 @@ def choose(
     law_errors = average_errors(left_out)
     law = choose_law(law_errors)
     fits = fit_losses(losses, law)
-    found = recommend(fits, losses.categories, rows, target, available, from_file)
+    found = recommend(fits, losses.categories, rows, target, available, available_only)
     worths = worth_table(fits, losses.categories)
     errors = law_errors[(law_errors["kind"] == "mixture") & (law_errors["category"] == "all")]
     typer.echo("\nError on mixtures left out (% of the loss): ", nl=False)

@@ -155,7 +155,7 @@ def label_instructions(
     file: Annotated[
         Path, typer.Argument(help="JSON rows (a line each, or an array) with instruction, input, output.")
     ],
-    out: Annotated[
+    output: Annotated[
         Path | None,
         typer.Option(help="Where to write the labelled rows; default: FILE with the ending .labelled.jsonl."),
     ] = None,
@@ -179,7 +179,7 @@ def label_instructions(
             if agreement:
                 write_text(agreement, table.to_csv(index=False))
             return
-        target = out or file.parent / f"{file.stem}.labelled.jsonl"
+        target = output or file.parent / f"{file.stem}.labelled.jsonl"
         n_rows, n_left_out = filter_files.label_file(file, target)
         typer.echo(f"{n_rows} rows labelled in {shown(target)}")
         if n_left_out:

@@ -192,7 +192,7 @@ def list_candidates(
     if not len(shares):
         raise StudyError(
             f"The rows must leave a choice, but {n_rows} of {most.sum()} leave none. Ask for fewer rows, or "
-            "leave out `--from-file`."
+            "leave out `--available-only`."
         )
     return shares, named
 
