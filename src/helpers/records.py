@@ -161,6 +161,12 @@ class MentionsItem(Item):
         return self
 
 
+class ListItem(MentionsItem):
+    """A text and every mention of one kind in it, of which there may be none."""
+
+    gold: list[Mention]
+
+
 class Medication(Mention):
     """A medication and its status in a note; `forms` are its acceptable spellings, the first as written in
     the text.

@@ -6,13 +6,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.analysis.comparison import MIXTURE, count_reference_rows, reference_sizes
+from helpers.analysis.comparison import (
+    MIXTURE,
+    choose_reference_items,
+    count_reference_rows,
+    reference_additive,
+    reference_lengths,
+    reference_sizes,
+)
 from helpers.analysis.mixing import forecast
 from helpers.analysis.mixing.choice import EQUAL, NATURAL
 from helpers.analysis.mixing.cross_validation import average_errors, cross_validate_laws
 from helpers.analysis.mixing.fit_intervals import fit_losses
 from helpers.analysis.mixing.laws import build_law
-from helpers.analysis.mixing.simulation import design_cells, true_parameters
+from helpers.analysis.mixing.simulation import design_cells, expect_loss, true_parameters
+from helpers.analysis.sensitivity import pool_seeds, pooled_variance
+from helpers.analysis.statistics import count_seeds, describe_interval, stack_scores
+from helpers.analysis.transfer import synergy_contrasts, synergy_table, transfer_table
 from helpers.study.cells import BASE, LATTICE, SINGLES, count_categories
 from helpers.study.losses import ABOUT, KEYS, LossTables
 
@@ -137,27 +147,29 @@ def test_runs_that_differ_set_a_floor_to_the_error_of_any_law():
     assert forecast.measure_noise_floor(loud, 4) == pytest.approx(forecast.measure_noise_floor(loud, 1) / 2)
 
 
-def test_gains_by_size_leave_sizes_out_that_lack_a_model_and_intervals_of_one_seed():
+def test_gains_by_size_take_the_models_as_they_are_and_give_no_interval_of_one_seed():
     names = [*SINGLES, MIXTURE]
-    more = [(name, 75, seed) for name in names for seed in (1, 2, 3)] + [("qa", 600, 1)]
-    more += [(name, 300, 1) for name in names]
+    more = [(name, size, seed) for name in names for size in (75, 300) for seed in (1, 2, 3)]
+    more += [(name, 600, 1) for name in names] + [("qa", 1200, 1), (MIXTURE, 600, 2)]
     table = reference_sizes(make_tables(more))
     n_seeds = table.groupby("size")["n_seeds"].first().to_dict()
-    assert n_seeds == {75: 3, 150: 3, 300: 1}
+    assert n_seeds == {75: 3, 150: 3, 300: 3, 600: 1}
     own = table[(table["trained_on"] == "gen") & (table["tested_on"] == "gen")].set_index("size")
     assert own["estimate"].is_monotonic_increasing
     assert own.loc[75, "estimate"] > 0
-    assert own["low"].isna().tolist() == [False, False, True]
+    assert own["low"].isna().tolist() == [False, False, False, True]
     assert reference_sizes(make_tables()).empty
 
 
 def test_all_models_are_fitted_together_whatever_seeds_they_have():
     names = [*SINGLES, MIXTURE]
-    more = [(name, 75, seed) for name in names for seed in (1, 2, 3, 4)] + [(name, 300, 1) for name in names]
+    more = [(name, 75, seed) for name in names for seed in (1, 2, 3, 4)] + [(name, 600, 1) for name in names]
+    more += [(name, 150, seed) for name in LATTICE[1:] for seed in (4, 5)]
     tables = make_tables(more)
-    losses = forecast.read_all(tables)
-    assert losses.n_seeds[losses.counts.sum(axis=1) == 75].tolist() == [3] * 4
-    assert losses.n_seeds[losses.counts.sum(axis=1) == 300].tolist() == [1] * 4
+    losses, n_rows = forecast.read_all(tables), forecast.read_all(tables).counts.sum(axis=1)
+    found = {size: set(losses.n_seeds[n_rows == size].tolist()) for size in (75, 150, 600)}
+    assert found == {75: {4}, 150: {5}, 600: {1}}
+    assert forecast.read_lattice(tables).values.shape[2] == 3  # the forecast stays what it was
     law_errors = average_errors(cross_validate_laws(losses, ["effective", "null"])).query("category == 'all'")
     errors = law_errors.set_index(["law", "kind"])["error"]
     assert errors["effective", "size"] < 0.5 < errors["null", "size"]
@@ -196,3 +208,51 @@ def test_the_first_page_says_how_the_recommended_mixture_fared(found, signs, sta
     assert said.endswith(end)
     rows_of = [f"{n} {name}" for name, n in found[1].rows.items() if n]
     assert all(text.split()[0] in said for text in rows_of)
+
+
+def test_a_seed_counts_for_the_lattice_once_all_of_its_cells_are_there():
+    more = [(name, 150, seed) for name in LATTICE[1:] for seed in (4, 5)]
+    whole, partial = (choose_reference_items(make_tables(cells), LATTICE) for cells in (more, more[:-2]))
+    assert (count_seeds(whole), count_seeds(partial)) == (5, 3)
+    assert describe_interval(whole) == "over the items and 5 training seeds"
+    assert set(synergy_table(whole)["n_seeds"]) == {5}
+
+
+def test_pooled_seeds_of_the_whole_lattice_rest_on_all_its_tuned_cells():
+    more = [(name, 150, seed) for name in LATTICE[1:] for seed in (4, 5)]
+    items = choose_reference_items(make_tables(more, noise=0.02), LATTICE)
+    contrasts = synergy_contrasts()
+    cells = [*SINGLES, *contrasts]
+    stacks = stack_scores(items[items["category"] == "qa"], cells)
+    _, [(_, df), _] = pooled_variance(stacks, cells, contrasts["qa+ie"])
+    assert df == len(cells) * 4
+    pooled = pool_seeds(items, contrasts)
+    assert pooled[["low_pooled", "high_pooled", "p_pooled"]].notna().all(axis=None)
+
+
+def test_with_the_additive_budget_a_pair_stands_against_half_as_many_rows_of_its_single():
+    halves = [(name, 75, seed) for name in SINGLES for seed in (2, 3)]
+    table = reference_additive(make_tables(halves, noise=0.0)).set_index(["target", "added"])
+    assert set(table["n_seeds"]) == {2}
+    expected = expect_loss("qa", {"qa": 75}) - expect_loss("qa", {"qa": 75, "ie": 75})
+    assert table.loc[("qa", "ie"), "estimate"] == pytest.approx(expected)
+    assert reference_additive(make_tables()).empty
+    assert set(reference_additive(make_tables(halves[:-1]))["n_seeds"]) == {1}
+
+
+def test_rows_of_matched_lengths_stand_beside_the_rows_as_they_are():
+    tables = make_tables()
+    assert reference_lengths(tables).empty
+    cells, words = tables.cells, tables.values["words"]
+    own = cells[cells["cell"].isin(SINGLES) & (cells["seed"] < 3)]
+    matched = own.assign(cell=own["cell"] + "~lengths", id=own["id"].str.replace("-n", "~lengths-n"))
+    less = {new: words[old] + 0.1 * (N_TOKENS + 1) for old, new in zip(own["id"], matched["id"], strict=True)}
+    values = {name: table.join(pd.DataFrame(less)) for name, table in tables.values.items()}
+    values["stop"] = 0 * values["words"]
+    full = dataclasses.replace(tables, values=values, cells=pd.concat([cells, matched], ignore_index=True))
+    table = reference_lengths(full)
+    assert (len(table), set(table["n_seeds"])) == (9, {2})
+    np.testing.assert_allclose(table["estimate"], 0.1)
+    gains = transfer_table(choose_reference_items(tables, [BASE, *SINGLES]), SINGLES)
+    assert table["matched"].to_numpy() == pytest.approx(gains["estimate"].to_numpy() - 0.1, abs=0.01)
+    assert forecast.predict_later(full, ["null"]).empty  # a control is no mixture

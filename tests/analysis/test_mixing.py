@@ -18,10 +18,12 @@ from helpers.analysis.mixing.losses import build_loss_arrays
 from helpers.analysis.mixing.simulation import (
     FLOORS,
     NOISE,
+    RIVALS,
     WORTHS,
     design_cells,
     expect_loss,
     measure_law_coverage,
+    measure_law_error,
     simulate_items,
     simulate_losses,
     true_parameters,
@@ -33,17 +35,7 @@ CELLS = design_cells()
 TRUTHS = {
     "effective": {target: true_parameters(target) for target in SINGLES},
     "effective-exponents": {target: np.array([*true_parameters(target), 0.6, 0.6]) for target in SINGLES},
-    "exponential": {
-        "qa": np.array([0.8, 0.3, 0.15, -0.5, 0.1, 0.2]),
-        "ie": np.array([0.8, 0.3, 0.15, 0.1, -0.6, 0.3]),
-        "gen": np.array([0.8, 0.3, 0.15, 0.0, 0.4, -0.4]),
-    },
-    "log-linear": {
-        "qa": np.array([2.0, -0.08, -0.02, 0.01]),
-        "ie": np.array([2.0, -0.02, -0.08, 0.0]),
-        "gen": np.array([2.0, -0.01, 0.02, -0.06]),
-    },
-}
+} | RIVALS
 
 
 def simulate(law="effective", n_seeds=3, seed=0, noise=1.0):
@@ -103,6 +95,17 @@ def test_intervals_hold_the_truth_and_no_mixture_is_praised_where_all_are_alike(
     assert held["worths"] >= 0.85
     assert held["losses"] >= 0.85
     assert held["false_alarms"] == 0
+
+
+def test_the_error_of_a_law_is_told_where_the_losses_follow_it_and_where_they_follow_another():
+    own = measure_law_error("effective", 3, CELLS, 4, 150)
+    assert own["losses"] >= 0.75
+    assert own["gains"] >= 0.75
+    assert own["false_claims"] == 0
+    assert 0 <= own["shortfall"] < 0.01
+    other = measure_law_error("log-linear", 3, CELLS, 4, 150)
+    assert other["losses"] < own["losses"]
+    assert other["shortfall"] > own["shortfall"]
 
 
 @pytest.mark.parametrize("law", TRUTHS)

@@ -6,8 +6,14 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from helpers.analysis.mixing.choice import recommend
+from helpers.analysis.mixing.fit_intervals import fit_losses
+from helpers.analysis.mixing.losses import build_loss_arrays
+from helpers.analysis.mixing.simulation import simulate_losses, true_laws
 from helpers.cli import app
+from helpers.commands.mix import describe_recommendation, describe_trust
 from helpers.jsonl import dump_rows, read_json_lines
+from helpers.study.cells import SINGLES
 from helpers.study.losses import export_losses, load_losses
 from helpers.study.mixing import MixturePlan, design_cells, read_mixtures, run_mixtures
 from helpers.study.study import Study
@@ -57,7 +63,8 @@ def test_it_says_its_cost_runs_its_cells_once_and_recommends(options, tmp_path, 
     assert not (runs / "tuning").exists()
     output = call(*options, "--rows", 12, "--target", "oncology", "--output", tmp_path / "tables")
     assert re.search(r"For oncology, 12 rows, by the law .*: (cardiology:\d+)?\+?(oncology:\d+)?\.\n", output)
-    assert "Error on mixtures left out (% of the loss): transfer" in output
+    assert "Error on mixtures left out (% of the loss" in output
+    assert "With one training seed" in output
     assert "of all mixtures may be as good" in output
     made = sorted(runs.glob("tuning/*/manifest.json"))
     assert len(made) == 8
@@ -122,3 +129,28 @@ def test_the_tables_kept_of_a_study_give_the_same_losses_as_its_cells(toy_model,
     assert kept.sort_values(keys)["loss"].to_numpy() == pytest.approx(
         found.sort_values(keys)["loss"].to_numpy(), abs=1e-4
     )
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    """Return losses of a lattice with a known law."""
+    return build_loss_arrays(simulate_losses("effective", true_laws("effective"), 2, 0))
+
+
+def test_a_recommendation_says_its_intervals_and_one_that_cells_do_not_support_is_not_made(simulated):
+    found = recommend(fit_losses(simulated, "effective", 100), SINGLES, 300)
+    said = describe_recommendation(found, 300)
+    assert re.search(
+        r"Expected loss \d\.\d{3} nats per token \(95 % interval \d\.\d{3} to \d\.\d{3}\)\.", said
+    )
+    assert len(re.findall(r"saved \(95 % interval ", said)) == len(found.table)
+    found = recommend(fit_losses(simulated, "null", 100), SINGLES, 900)
+    said = describe_recommendation(found, 900)
+    assert "do not say which rows help" in said.replace("\n", " ")
+    assert not re.search(r"(qa|ie|gen):\d", said)
+    assert "No cell had 900 rows" in said
+
+
+def test_one_training_seed_is_told_to_be_too_few():
+    assert "too narrow" in describe_trust(1)
+    assert "2 training seeds" in describe_trust(2)

@@ -195,6 +195,16 @@ def test_files_of_the_public_release_are_found_by_name_in_the_folder_or_one_belo
     assert build_task_prompt(PUBLIC_TASKS[task], items[0], demonstration).text.endswith("### Response:\n")
 
 
+def test_all_sentences_hold_those_without_a_disease_and_change_no_item_that_names_one(tmp_path):
+    write_release("ncbi_disease", tmp_path / "set")
+    named, shown = load_items(PUBLIC_TASKS["ncbi_disease"], tmp_path)
+    every, same = load_items(PUBLIC_TASKS["ncbi_disease_all"], tmp_path)
+    assert [(item.id, item.text) for item in every[:1]] == [(item.id, item.text) for item in named]
+    assert [(item.text, item.gold) for item in every[1:]] == [("Nothing", [])]
+    assert (same.text, same.gold) == (shown.text, shown.gold)
+    assert PUBLIC_TASKS["ncbi_disease_all"].answer(every[1]) == "none"
+
+
 def test_pubmedqa_is_read_from_its_mapping_and_maccrobat_from_brat(tmp_path):
     row = {"QUESTION": "Do runners fall ill?", "CONTEXTS": ABSTRACT, "final_decision": "yes"}
     (tmp_path / "ori_pqal.json").write_text(json.dumps({"7": row, "8": row}))
@@ -292,6 +302,7 @@ ROWS = {
     "medmcqa": 4162,
     "pubmedqa": 500,
     "ncbi_disease": 538,
+    "ncbi_disease_all": 937,
     "maccrobat_medications": 490,
     "craft_pronouns": 372,
     "mts_dialog": 200,

@@ -8,13 +8,15 @@ from helpers.evaluation.answer_parsing import normalize_mention, parse_medicatio
 from helpers.evaluation.concepts import LEXICON, concept_f1, find_concepts, split_words
 from helpers.evaluation.metrics import (
     score_choice,
+    score_list,
     score_medications,
     score_mention,
     score_mentions,
     score_text,
 )
+from helpers.evaluation.task_prompts import write_reference_mentions
 from helpers.paths import SEEDS
-from helpers.records import ChoiceItem, MedicationItem, MentionsItem, PronounItem, QuestionItem
+from helpers.records import ChoiceItem, ListItem, MedicationItem, MentionsItem, PronounItem, QuestionItem
 
 NOTE = MedicationItem(
     id="m",
@@ -240,3 +242,23 @@ def test_a_text_cut_to_the_references_length_gains_nothing_by_going_on():
     long = score_text("rest and drink water, then call a doctor at once", item)
     assert short["rouge_at_length"] == long["rouge_at_length"] == 1.0
     assert long["score"] < short["score"]
+
+
+@pytest.mark.parametrize(
+    ("gold", "response", "score", "counts"),
+    [
+        ([], "none", 1.0, (0, 0, 0)),
+        ([], "None.", 1.0, (0, 0, 0)),
+        ([], "gout", 0.0, (0, 1, 0)),
+        ([], "", 0.0, (0, 0, 0)),  # no answer is no right answer
+        (["gout"], "gout", 1.0, (1, 1, 1)),
+        (["gout"], "none", 0.0, (0, 0, 1)),
+    ],
+)
+def test_where_a_text_may_name_none_the_answer_none_is_right_there_alone(gold, response, score, counts):
+    item = ListItem(id="a", split="test", text="She has gout.", gold=[{"forms": [form]} for form in gold])
+    measures = score_list(response, item)
+    assert measures["score"] == score
+    assert tuple(measures[name] for name in ("n_right", "n_answers", "n_gold")) == counts
+    assert measures["parsed"] == bool(response)
+    assert write_reference_mentions(item) == (gold[0] if gold else "none")

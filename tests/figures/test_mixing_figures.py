@@ -1,5 +1,7 @@
 """Figures of the mixture law, and the colours of a user's own categories."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ import pytest
 from helpers.analysis.mixing.choice import list_mixtures
 from helpers.figures.lattice import plot_lattice, plot_shapley
 from helpers.figures.mixing import plot_forecast, plot_predictions, plot_size_gains, plot_triangle
-from helpers.figures.style import BLUE, MORE_COLORS, color_categories, name_category, name_cell
+from helpers.figures.style import BLUE, MORE_COLORS, WIDTH, color_categories, name_category, name_cell
 
 
 @pytest.fixture
@@ -118,4 +120,18 @@ def test_gains_by_size_have_a_panel_for_each_category_whose_own_rows_are_thick()
             line for line in panel.lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())
         ]
         assert len(hollow) == 2
+    plt.close("all")
+
+
+def test_the_sizes_of_a_curve_leave_room_for_each_other():
+    figure = plt.figure(figsize=(WIDTH, 6), layout="constrained")
+    grid = itertools.product(("qa", "ie", "gen"), ("qa", "ie", "gen"), (75, 150, 300, 600, 1200))
+    table = pd.DataFrame(grid, columns=["trained_on", "tested_on", "size"])
+    table = table.assign(estimate=0.1, low=0.0, high=0.2, n_seeds=3)
+    plot_size_gains(table, figure.add_subplot())
+    figure.canvas.draw()
+    for panel in figure.axes[1:]:
+        boxes = [text.get_window_extent() for text in panel.get_xticklabels()]
+        assert len(boxes) == 5
+        assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
     plt.close("all")

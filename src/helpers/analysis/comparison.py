@@ -18,13 +18,14 @@ from helpers.analysis.intervals import write_intervals
 from helpers.analysis.published import ablation
 from helpers.analysis.published.checks import MODEL
 from helpers.analysis.published.tables import load_source, pair_scores
-from helpers.analysis.statistics import exclude_zero
+from helpers.analysis.statistics import contrast_by_category, exclude_zero
 from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.records import BASE, order_categories
 from helpers.study import reference
-from helpers.study.cells import LATTICE, SINGLES, name_subset
+from helpers.study.cells import LATTICE, PAIRS, SINGLES, name_subset
 from helpers.study.endpoints import LOSS, ROWS, keep_held_out, loss_to_score
 from helpers.study.losses import LossTables, load_losses
+from helpers.tuning.controls import LENGTHS, SEPARATOR
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,6 +183,50 @@ def reference_sizes(tables: LossTables) -> pd.DataFrame:
             gains.insert(0, "size", size)
             frames.append(gains)
     return pd.concat(frames, ignore_index=True) if len(frames) > 1 else pd.DataFrame(columns=["size"])
+
+
+def reference_additive(tables: LossTables) -> pd.DataFrame:
+    """Return what a second category adds with the additive budget in the reference run by loss: a pair in
+    equal parts against its single category with half as many rows, so that no row is displaced.
+
+    Returns:
+        As `addition_table`, under the training seeds that have all of these cells; empty without such a seed.
+    """
+    import pandas as pd
+
+    cells, size = tables.cells, count_reference_rows(tables)
+    pairs = cells["cell"].isin(PAIRS) & (cells["n_rows"] == size)
+    halves = cells["cell"].isin(SINGLES) & (cells["n_rows"] == size / 2)
+    by_seed = cells[pairs | halves].groupby("seed")["cell"].agg(set)
+    seeds = [seed for seed, own in by_seed.items() if {*PAIRS, *SINGLES} <= own]
+    if not seeds:
+        return pd.DataFrame(columns=["target"])
+    items = pd.concat([tables.collect(PAIRS, size), tables.collect(SINGLES, size // 2)], ignore_index=True)
+    return addition_table(loss_to_score(keep_held_out(items[items["seed"].isin(seeds)])))
+
+
+def reference_lengths(tables: LossTables) -> pd.DataFrame:
+    """Return what the rows of a category gain beyond rows of the same category whose response lengths match
+    those of the others, in the reference run by loss, where the gain of the matched rows (`matched`) stands
+    beside.
+
+    Returns:
+        trained_on, tested_on, matched (gain over the base model), then of the difference estimate, low, high,
+        p, n, n_seeds, under the training seeds that have all of these cells; empty without such a seed.
+    """
+    import pandas as pd
+
+    matched = {name: f"{name}{SEPARATOR}{LENGTHS}" for name in SINGLES}
+    cells = tables.cells[tables.cells["n_rows"] == count_reference_rows(tables)]
+    by_seed = cells.groupby("seed")["cell"].agg(set)
+    if not any({*matched, *matched.values()} <= own for own in by_seed):
+        return pd.DataFrame(columns=["trained_on"])
+    items = choose_reference_items(tables, [BASE, *matched, *matched.values()])
+    gains = transfer_table(items, matched.values())["estimate"].to_numpy()
+    weights = {name: {name: 1.0, other: -1.0} for name, other in matched.items()}
+    table = contrast_by_category(items, weights).rename(columns={"contrast": "trained_on"})
+    table.insert(2, "matched", gains)
+    return table
 
 
 def describe_transfer(gains: pd.DataFrame) -> str:

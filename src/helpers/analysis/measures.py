@@ -19,7 +19,8 @@ RIGHT = "right answers"
 def average_measures(items: pd.DataFrame) -> pd.DataFrame:
     """Return the mean of every further measure by task and model, over the items that have it: task, cell,
     then one column per measure; `micro_f1` of mentions counts right, given and gold mentions over all items
-    together, as the field reports it, and is not a mean of items.
+    together and is not a mean of items. It is the field's number only where the items are all sentences of
+    the set (`ncbi_disease_all`), but for a mention that a sentence repeats, which counts once here.
 
     Tasks that have none are left out.
     """

@@ -20,7 +20,7 @@ from typing import Any
 
 from helpers.benchmarks.coverage import measure_coverage
 from helpers.benchmarks.harness import MODEL, list_comparisons
-from helpers.benchmarks.mixing import measure_mixing
+from helpers.benchmarks.mixing import measure_law_cases, measure_mixing
 from helpers.benchmarks.result import describe, save
 from helpers.benchmarks.synthesis import time_synthesis
 from helpers.benchmarks.tuning import compare_memory, compare_trl
@@ -239,7 +239,7 @@ def run_benchmarks() -> Iterator[dict[str, Any]]:
         ours, baseline, n = prepare()
         seconds = time_pair(ours, baseline)
         yield save(describe(name, f"{name.split('_')[1]}/s", n / seconds[0], n / seconds[1], against, n))
-    for *measured, more in chain(time_synthesis(), measure_coverage()):
+    for *measured, more in chain(time_synthesis(), measure_coverage(), [measure_law_cases()]):
         yield save(describe(*measured) | more)
     laws = (describe(*measured) for measured in measure_mixing())
     for row in chain(compare_trl(), [compare_memory(), time_two_runs()], laws, time_book()):

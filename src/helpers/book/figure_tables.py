@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -158,6 +159,24 @@ def list_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 def choose_reference_losses(cells: Sequence[str]) -> pd.DataFrame:
     """Return the endpoint of some cells of the reference run by loss on held-out rows."""
     return comparison.choose_reference_items(comparison.read_reference_losses(), cells)
+
+
+def read_law_cases() -> pd.DataFrame:
+    """Return how far the intervals of a mixture law hold in simulated studies, which `study bench` measured:
+    one row per case, columns named for readers.
+    """
+    stored = json.loads((RESULTS / "benchmarks" / "coverage_mixture_cases.json").read_text(encoding="utf-8"))
+    return pd.DataFrame(stored["cases"]).rename(
+        columns={
+            "law": "losses follow",
+            "cells": "models",
+            "n": "studies",
+            "losses": "loss included",
+            "gains": "gain included",
+            "false_claims": "false claims",
+            "shortfall": "short of the best",
+        }
+    )
 
 
 @cache

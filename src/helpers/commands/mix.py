@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,8 @@ def recommend_mixture(
     instructions: Annotated[
         str,
         typer.Option(
-            help="JSONL file with id, category (any names), instruction, input and output; or public."
+            help="File of rows (JSON lines or an array) with category (any names), instruction, input and "
+            "output; or public."
         ),
     ],
     rows: Annotated[int, typer.Option(min=2, help="Training rows to spend, in all.")],
@@ -103,9 +105,11 @@ def choose(
     found = recommend(fits, losses.categories, rows, target, available, available_only)
     worths = worth_table(fits, losses.categories)
     errors = law_errors[(law_errors["kind"] == "mixture") & (law_errors["category"] == "all")]
-    typer.echo("\nError on mixtures left out (% of the loss): ", nl=False)
-    typer.echo(", ".join(f"{row.law} {row.error:.2f}" for row in errors.itertuples()))
+    said = ", ".join(f"{row.law} {row.error:.2f}" for row in errors.itertuples())
+    typer.echo(f"\nError on mixtures left out (% of the loss; null: the mean of each number of rows): {said}")
     typer.echo(describe_recommendation(found, rows))
+    if law != "null":
+        typer.echo(describe_trust(losses.values.shape[2]))
     if len(worths):
         typer.echo("\nWhat a row is worth, in rows of the target (with intervals):")
         typer.echo(worths[worths["source"] != worths["target"]].round(2).to_string(index=False))
@@ -117,31 +121,58 @@ def choose(
 
 
 def describe_recommendation(found: Recommendation, rows: int) -> str:
-    """Return a recommendation in sentences; the mixture stands as the grid's `mixtures` take it."""
-    what = {"mean": "the mean loss of all categories", "worst": "the worst category"}
-    mixture = "+".join(f"{name}:{count}" for name, count in found.rows.items() if count)
-    lines = [
-        f"\nFor {what.get(found.target, found.target)}, {rows:,} rows, by the law {found.law!r}: {mixture}.",
-        f"Expected loss {found.loss:.3f} nats per token ({found.low:.3f} to {found.high:.3f}).",
-    ]
-    if not found.beats:
-        lines.append(
-            "The data show no difference between the mixtures: this one is not better beyond doubt than any "
-            "of those below. More training seeds or larger cells may show one."
-        )
-    lines += [
-        f"Against {row.mixture}: {row.gain:+.3f} ({row.low:+.3f} to {row.high:+.3f}) nats per token saved."
-        for row in found.table.itertuples()
-    ]
-    shares = ", ".join(f"{name} {low:.0%} to {high:.0%}" for name, (low, high) in found.shares.items())
-    lines.append(f"The best shares over the draws: {shares}.")
-    lines.append(
-        f"{found.mixtures['indistinguishable'].mean():.0%} of all mixtures may be as good, for all that the "
-        "data say."
-    )
+    """Return a recommendation in sentences; the mixture stands as the grid's `mixtures` take it. The law
+    `null` recommends nothing, since to it all mixtures are alike.
+    """
+    expected = f"{found.loss:.3f} nats per token (95 % interval {found.low:.3f} to {found.high:.3f})."
+    if found.law == "null":
+        lines = [
+            "\nNo law predicted mixtures left out better than the mean of their number of rows: these "
+            "cells do not say which rows help. Equal parts are as good a guess as any. More training seeds "
+            "(`--n-seeds`) or larger cells (`--cell-rows`) may show a difference.",
+            f"Expected loss of any mixture: {expected}",
+        ]
+    else:
+        lines = [*list_comparisons(found, rows, expected)]
     if found.extrapolates:
         lines.append(f"No cell had {rows:,} rows: the law reaches beyond what it was fitted to.")
     return "\n".join(lines)
+
+
+def list_comparisons(found: Recommendation, rows: int, expected: str) -> Iterator[str]:
+    """Yield what is recommended, what loss is expected of it, and how it compares with other mixtures."""
+    what = {"mean": "the mean loss of all categories", "worst": "the worst category"}
+    mixture = "+".join(f"{name}:{count}" for name, count in found.rows.items() if count)
+    yield f"\nFor {what.get(found.target, found.target)}, {rows:,} rows, by the law {found.law!r}: {mixture}."
+    yield f"Expected loss {expected}"
+    if not found.beats:
+        yield (
+            "The data show no difference between the mixtures: this one is not better beyond doubt than any "
+            "of those below. More training seeds or larger cells may show one."
+        )
+    for row in found.table.itertuples():
+        gain = f"{row.gain:+.3f} nats per token saved (95 % interval {row.low:+.3f} to {row.high:+.3f})"
+        yield f"Against {row.mixture}: {gain}."
+    shares = ", ".join(f"{name} {low:.0%} to {high:.0%}" for name, (low, high) in found.shares.items())
+    yield f"The best shares over the draws: {shares}."
+    alike = found.mixtures["indistinguishable"].mean()
+    yield f"{alike:.0%} of all mixtures may be as good, for all that the data say."
+    yield f"To tune it: study tune --instructions FILE --model MODEL --categories {mixture} --n-rows {rows}"
+
+
+def describe_trust(n_seeds: int) -> str:
+    """Return what the intervals of a recommendation leave out, in a sentence."""
+    if n_seeds == 1:
+        covered = (
+            "With one training seed the interval of the expected loss leaves out what another seed would "
+            "change, and is too narrow. Take two or more (`--n-seeds`)."
+        )
+    else:
+        covered = f"The intervals cover held-out rows and {n_seeds} training seeds."
+    return (
+        f"{covered} All intervals suppose that the law is true; one that is not can praise a worse mixture. "
+        "Tune the recommended mixture and equal parts, and compare them, before you rely on it."
+    )
 
 
 def write_tables(tables: dict[str, pd.DataFrame], folder: Path) -> None:

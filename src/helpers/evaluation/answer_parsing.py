@@ -13,6 +13,7 @@ BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)](?!\d))?\s*")  # "0.9 % saline" keep
 # a word of its own before another: the A of "A-T" is not an article
 ARTICLE = re.compile(r"^\W*(?:an?|the|his|her|their)\s+(?=\w)", re.IGNORECASE)
 MAX_MENTION_WORDS = 15  # a longer line is prose; the longest disease name of the NCBI corpus has 14 tokens
+NO_MENTION = "none"  # the answer where a text names none
 
 
 def first_part(response: str) -> str:

@@ -84,9 +84,9 @@ def convert_pubmedqa(row: RawRow) -> Items:
     return [item | {"split": "test" if row.get("split", "test") == "test" else "train"}]
 
 
-def convert_ncbi_disease(row: RawRow) -> Items:
+def convert_ncbi_disease(row: RawRow, keep_all: bool = False) -> Items:
     """NCBI disease corpus: a sentence as tokens and BIO tags (texts, or 0, 1, 2); sentences that name no
-    disease hold no item.
+    disease hold no item, unless all are kept.
     """
     tokens = row["tokens"]
     starts = [str(tag)[0] in "B1" for tag in row.get("tags", row.get("ner_tags"))]
@@ -95,7 +95,7 @@ def convert_ncbi_disease(row: RawRow) -> Items:
     for start in (index for index, begins in enumerate(starts) if begins):
         end = next((index for index in range(start + 1, len(tokens)) if not inside[index]), len(tokens))
         mentions.append(" ".join(tokens[start:end]))
-    return _mentions(" ".join(tokens), mentions, {})
+    return _mentions(" ".join(tokens), mentions, {}, keep_all)
 
 
 def convert_maccrobat(row: RawRow) -> Items:
@@ -178,10 +178,10 @@ def _choice(row: RawRow, question: str, options: list[str], answer: int, context
     }
 
 
-def _mentions(text: str, mentions: list[str], fields: dict[str, Any]) -> Items:
+def _mentions(text: str, mentions: list[str], fields: dict[str, Any], keep_all: bool = False) -> Items:
     unique = {mention.lower(): mention for mention in reversed(mentions)}
     gold = [{"forms": [mention]} for mention in reversed(unique.values())]
-    return [{"id": name_row({}, text), "text": text, "gold": gold} | fields] if gold else []
+    return [{"id": name_row({}, text), "text": text, "gold": gold} | fields] if gold or keep_all else []
 
 
 def _question(row: RawRow, question: str, answer: str | None) -> Items:

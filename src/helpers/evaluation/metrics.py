@@ -11,9 +11,23 @@ from collections.abc import Collection, Hashable, Sequence
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any, TypeVar
 
-from helpers.evaluation.answer_parsing import first_part, normalize_mention, parse_medications, parse_mentions
+from helpers.evaluation.answer_parsing import (
+    NO_MENTION,
+    first_part,
+    normalize_mention,
+    parse_medications,
+    parse_mentions,
+)
 from helpers.evaluation.concepts import concept_f1
-from helpers.records import ChoiceItem, DialogueItem, MedicationItem, MentionsItem, PronounItem, QuestionItem
+from helpers.records import (
+    ChoiceItem,
+    DialogueItem,
+    ListItem,
+    MedicationItem,
+    MentionsItem,
+    PronounItem,
+    QuestionItem,
+)
 from helpers.rouge import rouge_l, tokenize
 
 LETTERS = ascii_uppercase + ascii_lowercase
@@ -121,7 +135,25 @@ def score_mentions(response: str, item: MentionsItem) -> Measures:
     """Score a list of mentions by F1, with precision and recall; a mention must match a form whole, articles
     and punctuation aside.
     """
-    answers = parse_mentions(response)
+    return compare_mentions(parse_mentions(response), item)
+
+
+def score_list(response: str, item: ListItem) -> Measures:
+    """Score a list of mentions where a text may name none: the answer `none` is right there, gives no mention
+    elsewhere, and an answer without any line is wrong. Where there is none to find, precision and recall have
+    no value; a mention given counts in the field's micro-F1 as a wrong one.
+    """
+    lines = parse_mentions(response)
+    answers = [line for line in lines if line != NO_MENTION]
+    if item.gold:
+        return compare_mentions(answers, item) | {"parsed": bool(lines)}
+    unknown = dict.fromkeys(("precision", "recall", "lenient_recall"))
+    counts = {"n_right": 0, "n_answers": len(answers), "n_gold": 0}
+    return {"score": float(bool(lines) and not answers), "parsed": bool(lines)} | unknown | counts
+
+
+def compare_mentions(answers: Sequence[str], item: MentionsItem) -> Measures:
+    """Return the measures of the mentions that an answer gives, at least one of which is to be found."""
     gold = merge_spellings([{normalize_mention(form) for form in mention.forms} for mention in item.gold])
     right = sum(not spellings.isdisjoint(answers) for spellings in gold)
     return compare_sets(right, len(answers), len(gold)) | {"lenient_recall": lenient_recall(answers, gold)}
@@ -129,7 +161,7 @@ def score_mentions(response: str, item: MentionsItem) -> Measures:
 
 def compare_sets(n_right: int, n_answers: int, n_gold: int) -> Measures:
     """Return F1 as the score, whether there is any answer, precision and recall, all 0 without an answer; and
-    the counts, from which the field's micro-F1 is formed over all items.
+    the counts, from which micro-F1 is formed over all items.
     """
     return {
         "score": 2 * n_right / (n_answers + n_gold),

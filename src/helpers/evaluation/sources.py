@@ -8,7 +8,8 @@ stand in this one table.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from helpers.evaluation import converters
@@ -128,6 +129,10 @@ SOURCES: dict[str, Source] = {
         files={"test": ("medquad_2000.jsonl",)},
     ),
 }
+
+SOURCES["ncbi_disease_all"] = replace(
+    SOURCES["ncbi_disease"], convert=partial(converters.convert_ncbi_disease, keep_all=True)
+)
 
 # of the paper's tables; where a copy has pickled weights alone, convert it to safetensors first
 BASELINES = (

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
+from helpers.evaluation.answer_parsing import NO_MENTION
 from helpers.evaluation.metrics import LETTERS, Measures
 from helpers.evaluation.sources import Source
 from helpers.prompts import Prompt
@@ -92,8 +93,8 @@ def write_reference_medications(item: MedicationItem) -> str:
 
 
 def write_reference_mentions(item: MentionsItem) -> str:
-    """Return one line per mention."""
-    return "\n".join(mention.forms[0] for mention in item.gold)
+    """Return one line per mention, or that there is none."""
+    return "\n".join(mention.forms[0] for mention in item.gold) or NO_MENTION
 
 
 def list_options(item: ChoiceItem, rotation: int = 0) -> str:

@@ -28,6 +28,7 @@ from helpers.records import (
     BenchmarkItem,
     ChoiceItem,
     DialogueItem,
+    ListItem,
     MedicationItem,
     MentionsItem,
     PronounItem,
@@ -160,6 +161,12 @@ PUBLIC_TASKS: dict[str, Task] = {
             mirrors="NCBI disease corpus",
             instruction="List every disease named in the sentence, one a line.",
             **_MENTIONS,
+        ),
+        Task(
+            name="ncbi_disease_all",
+            mirrors="NCBI disease corpus, all sentences",
+            instruction="List every disease named in the sentence, one a line. If there is none, write none.",
+            **_MENTIONS | {"schema": ListItem, "score": metrics.score_list},
         ),
         Task(
             name="maccrobat_medications",

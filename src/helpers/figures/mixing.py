@@ -170,7 +170,8 @@ def plot_size_gains(table: pd.DataFrame, ax: Axes) -> Axes:
                 panel.plot(at[chosen], own["estimate"][chosen], "o", color=color, mfc=fill, markersize=4)
         panel.axhline(0, color="black", linewidth=0.8)
         panel.set_xscale("log", base=2)
-        panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        panel.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=90)  # room for many sizes
+        panel.margins(x=0.1)
         panel.minorticks_off()
         panel.set_title(f"on {name_cell(category)} rows", fontsize=10)
         panel.set(xlabel="Training rows", ylabel="" if number else "Gain (nats per token)")

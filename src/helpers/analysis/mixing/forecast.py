@@ -38,7 +38,7 @@ from helpers.study.mixing import read_mixtures
 if TYPE_CHECKING:
     import pandas as pd
 
-TRAINING_SEEDS = (1, 2, 3)  # of the lattice by which the mixture was recommended
+TRAINING_SEEDS = (1, 2, 3)  # of the lattice by which the mixture was recommended; later ones stay out
 PUBLIC_ROWS = {"qa": 1452, "ie": 2051, "gen": 2038}  # public training rows by category, for natural shares
 RECOMMENDED, BEST_SINGLE = "recommended", "best single"
 
@@ -51,12 +51,11 @@ def read_lattice(tables: LossTables, seeds: Iterable[int] = TRAINING_SEEDS) -> L
     return build_loss_arrays(read_mixtures(dataclasses.replace(tables, cells=cells[own]), SINGLES))
 
 
-def read_all(tables: LossTables, seeds: Iterable[int] = TRAINING_SEEDS) -> Losses:
-    """Return the losses of all mixtures and numbers of rows of the reference run by loss under some training
-    seeds; a cell may lack some of these.
+def read_all(tables: LossTables) -> Losses:
+    """Return the losses of all mixtures and numbers of rows of the reference run by loss under all of their
+    training seeds, which differ from cell to cell.
     """
-    cells = tables.cells[tables.cells["seed"].isna() | tables.cells["seed"].isin(list(seeds))]
-    return build_loss_arrays(read_mixtures(dataclasses.replace(tables, cells=cells), SINGLES))
+    return build_loss_arrays(read_mixtures(tables, SINGLES))
 
 
 def recommend_mixture(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.mixing.choice import EQUAL, recommend, worth_table
+from helpers.analysis.mixing.choice import EQUAL, MEAN, combine_targets, list_mixtures, recommend, worth_table
 from helpers.analysis.mixing.fit_intervals import fit_losses
 from helpers.analysis.mixing.laws import build_law
 from helpers.analysis.mixing.losses import build_loss_arrays
@@ -24,6 +24,18 @@ NOISE, SEED_NOISE = 0.006, 0.004  # standard deviation (nats per token) of a run
 ITEM_SPREAD, REST = 0.4, 0.1  # standard deviation between held-out rows, and of what is left of each
 MIXTURES = ((2, 1, 0), (2, 0, 1), (1, 2, 1), (4, 1, 1), (1, 1, 4), (1, 3, 0), (0, 1, 2), (1, 4, 1))
 UNSEEN = np.array([[150.0, 90.0, 60.0]])
+RIVALS = {  # parameters of other laws by which simulated cells lose, for each category
+    "exponential": {
+        "qa": np.array([0.8, 0.3, 0.15, -0.5, 0.1, 0.2]),
+        "ie": np.array([0.8, 0.3, 0.15, 0.1, -0.6, 0.3]),
+        "gen": np.array([0.8, 0.3, 0.15, 0.0, 0.4, -0.4]),
+    },
+    "log-linear": {
+        "qa": np.array([2.0, -0.08, -0.02, 0.01]),
+        "ie": np.array([2.0, -0.02, -0.08, 0.0]),
+        "gen": np.array([2.0, -0.01, 0.02, -0.06]),
+    },
+}
 
 
 def design_cells(n_rows: int = 300, sizes: tuple[int, ...] = (75, 150, 600)) -> np.ndarray:
@@ -87,9 +99,14 @@ def simulate_items(n_rows: int, n_items: int = 40, n_seeds: int = 3, seed: int =
 
 
 def simulate_losses(
-    law: str, parameters: Mapping[str, np.ndarray], n_seeds: int, seed: int, noise: float = 1.0
+    law: str,
+    parameters: Mapping[str, np.ndarray],
+    n_seeds: int,
+    seed: int,
+    noise: float = 1.0,
+    counts: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Return losses of the cells of `design_cells` as `build_loss_arrays` takes them.
+    """Return losses of the cells of `design_cells`, or of others, as `build_loss_arrays` takes them.
 
     Args:
         law: by which the cells lose.
@@ -97,11 +114,12 @@ def simulate_losses(
         n_seeds: training seeds of every tuned cell.
         seed: of the simulation.
         noise: how many times `NOISE` and `SEED_NOISE`.
+        counts: training rows of the cells, shape (cells, 3); None for those of `design_cells`.
     """
     import pandas as pd
 
     random = np.random.default_rng(seed)
-    counts = design_cells()
+    counts = design_cells() if counts is None else counts
     tuned = counts.sum(axis=1) > 0
     frames = []
     for target, own in parameters.items():
@@ -140,6 +158,51 @@ def measure_law_coverage(n_simulations: int, n_draws: int = 400, n_seeds: int = 
     return {name: float(np.mean(values)) for name, values in covered.items()}
 
 
-def describe_design() -> dict[str, Any]:
-    """Return what the simulated study has, for the record of a benchmark."""
-    return {"cells": len(design_cells()), "noise": NOISE, "seed_noise": SEED_NOISE}
+def true_laws(law: str) -> dict[str, np.ndarray]:
+    """Return the parameters of a law, `effective` or a rival of it, by which simulated cells lose."""
+    return RIVALS[law] if law in RIVALS else {target: true_parameters(target) for target in SINGLES}
+
+
+def measure_law_error(
+    law: str, n_seeds: int, counts: np.ndarray, n_simulations: int, n_draws: int = 200
+) -> dict[str, float]:
+    """Return how far the law `effective` can be trusted where cells lose by a law that may be another one.
+
+    Worths are not compared: another law has none.
+
+    Args:
+        law: by which the cells lose, `effective` or one of `RIVALS`.
+        n_seeds: training seeds of every tuned cell.
+        counts: training rows of the cells, shape (cells, 3).
+        n_simulations: studies to simulate.
+        n_draws: of seeds, in each study.
+
+    Returns:
+        losses: share of intervals that hold the true loss of a mixture that no cell had; gains: share of
+        studies whose interval of the recommended mixture's gain over equal parts holds the true gain;
+        false_claims: share of studies that call the recommended mixture better than one that is as good or
+        better; shortfall: mean of the recommended mixture's true loss minus the least one (nats per token).
+    """
+    truth, n_rows = true_laws(law), int(UNSEEN.sum())
+    built = {target: build_law(law, SINGLES, target, counts) for target in SINGLES}
+
+    def expect(rows: np.ndarray) -> np.ndarray:
+        return np.stack([built[target].predict(own, rows) for target, own in truth.items()])
+
+    mixtures = {EQUAL: np.full(3, n_rows / 3)} | dict(zip(SINGLES, n_rows * np.eye(3), strict=True))
+    true_loss = {name: float(combine_targets(expect(rows[None]), MEAN)[0]) for name, rows in mixtures.items()}
+    least, unseen = combine_targets(expect(n_rows * list_mixtures(3)), MEAN).min(), expect(UNSEEN)[:, 0]
+    found: dict[str, list[float]] = {"losses": [], "gains": [], "false_claims": [], "shortfall": []}
+    for seed in range(n_simulations):
+        seen = build_loss_arrays(simulate_losses(law, truth, n_seeds, seed, counts=counts))
+        fits = fit_losses(seen, "effective", n_draws)
+        drawn = [fits[target].predict_draws(UNSEEN)[:, 0] for target in SINGLES]
+        low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
+        found["losses"] += list((low <= unseen) & (unseen <= high))
+        chosen = recommend(fits, SINGLES, n_rows)
+        own = float(combine_targets(expect(np.array([list(chosen.rows.values())], dtype=float)), MEAN)[0])
+        equal = chosen.table.set_index("mixture").loc[EQUAL]
+        found["gains"].append(equal["low"] <= true_loss[EQUAL] - own <= equal["high"])
+        found["false_claims"].append(any(true_loss[name] <= own for name in chosen.beats))
+        found["shortfall"].append(own - least)
+    return {name: float(np.mean(values)) for name, values in found.items()}
