@@ -8,11 +8,11 @@ import pytest
 
 from helpers.analysis.comparison import (
     MIXTURE,
-    choose_reference_items,
-    count_reference_rows,
+    choose_loss_items,
+    collect_loss_sizes,
+    count_loss_rows,
     reference_additive,
     reference_lengths,
-    reference_sizes,
 )
 from helpers.analysis.mixing import forecast
 from helpers.analysis.mixing.choice import EQUAL, NATURAL
@@ -75,7 +75,7 @@ def name_best(found):
 def test_the_lattice_is_read_without_what_was_tuned_later():
     plain = make_tables()
     full = make_tables([(LATER[0], 150, 1), *((name, size, 1) for size in (75, 300) for name in SINGLES)])
-    assert count_reference_rows(full) == 150
+    assert count_loss_rows(full) == 150
     np.testing.assert_array_equal(forecast.read_lattice(full).counts, forecast.read_lattice(plain).counts)
     assert forecast.read_lattice(full, [2]).values.shape[2] == 1
 
@@ -151,14 +151,14 @@ def test_gains_by_size_take_the_models_as_they_are_and_give_no_interval_of_one_s
     names = [*SINGLES, MIXTURE]
     more = [(name, size, seed) for name in names for size in (75, 300) for seed in (1, 2, 3)]
     more += [(name, 600, 1) for name in names] + [("qa", 1200, 1), (MIXTURE, 600, 2)]
-    table = reference_sizes(make_tables(more))
+    table = collect_loss_sizes(make_tables(more))
     n_seeds = table.groupby("size")["n_seeds"].first().to_dict()
     assert n_seeds == {75: 3, 150: 3, 300: 3, 600: 1}
     own = table[(table["trained_on"] == "gen") & (table["tested_on"] == "gen")].set_index("size")
     assert own["estimate"].is_monotonic_increasing
     assert own.loc[75, "estimate"] > 0
     assert own["low"].isna().tolist() == [False, False, False, True]
-    assert reference_sizes(make_tables()).empty
+    assert collect_loss_sizes(make_tables()).empty
 
 
 def test_all_models_are_fitted_together_whatever_seeds_they_have():
@@ -212,7 +212,7 @@ def test_the_first_page_says_how_the_recommended_mixture_fared(found, signs, sta
 
 def test_a_seed_counts_for_the_lattice_once_all_of_its_cells_are_there():
     more = [(name, 150, seed) for name in LATTICE[1:] for seed in (4, 5)]
-    whole, partial = (choose_reference_items(make_tables(cells), LATTICE) for cells in (more, more[:-2]))
+    whole, partial = (choose_loss_items(make_tables(cells), LATTICE) for cells in (more, more[:-2]))
     assert (count_seeds(whole), count_seeds(partial)) == (5, 3)
     assert describe_interval(whole) == "over the items and 5 training seeds"
     assert set(synergy_table(whole)["n_seeds"]) == {5}
@@ -220,7 +220,7 @@ def test_a_seed_counts_for_the_lattice_once_all_of_its_cells_are_there():
 
 def test_pooled_seeds_of_the_whole_lattice_rest_on_all_its_tuned_cells():
     more = [(name, 150, seed) for name in LATTICE[1:] for seed in (4, 5)]
-    items = choose_reference_items(make_tables(more, noise=0.02), LATTICE)
+    items = choose_loss_items(make_tables(more, noise=0.02), LATTICE)
     contrasts = synergy_contrasts()
     cells = [*SINGLES, *contrasts]
     stacks = stack_scores(items[items["category"] == "qa"], cells)
@@ -253,6 +253,6 @@ def test_rows_of_matched_lengths_stand_beside_the_rows_as_they_are():
     table = reference_lengths(full)
     assert (len(table), set(table["n_seeds"])) == (9, {2})
     np.testing.assert_allclose(table["estimate"], 0.1)
-    gains = transfer_table(choose_reference_items(tables, [BASE, *SINGLES]), SINGLES)
+    gains = transfer_table(choose_loss_items(tables, [BASE, *SINGLES]), SINGLES)
     assert table["matched"].to_numpy() == pytest.approx(gains["estimate"].to_numpy() - 0.1, abs=0.01)
     assert forecast.predict_later(full, ["null"]).empty  # a control is no mixture

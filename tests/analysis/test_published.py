@@ -278,18 +278,18 @@ def test_bioasq_was_run_five_times_and_three_times_for_two_models():
 
 
 def test_each_reading_turns_a_spread_into_a_standard_error():
-    read = {name: reading(0.9, 9) for name, reading in precision.READINGS.items()}
+    read = {name: reading(0.9, 9) for name, reading in precision.INTERPRETATIONS.items()}
     assert read["standard deviation over runs"] == pytest.approx(0.3)
     assert read["standard error"] == 0.9
     assert read["variance over runs"] == pytest.approx(math.sqrt(0.1))
     assert read["half of a 95 % interval"] == pytest.approx(0.9 / 2.306, abs=1e-4)
 
 
-@pytest.mark.parametrize("reading", precision.READINGS)
+@pytest.mark.parametrize("reading", precision.INTERPRETATIONS)
 def test_the_smallest_spread_is_that_of_one_answer_in_one_run(reading):
     runs = np.array([30.0, 30, 30, 30, 31])
     error = runs.std(ddof=1) / math.sqrt(5)
-    assert precision.READINGS[reading](precision.SMALLEST[reading](1.0, 5), 5) == pytest.approx(error)
+    assert precision.INTERPRETATIONS[reading](precision.SMALLEST[reading](1.0, 5), 5) == pytest.approx(error)
 
 
 def test_a_gain_far_beyond_its_spread_survives_and_one_within_does_not():
@@ -380,7 +380,7 @@ def test_doubling_the_rows_lowered_most_tasks():
 
 
 def test_table_4_is_set_beside_the_figure_relative_to_the_own_category():
-    table = ablation.compare_with_own().set_index(["category", "cell"])
+    table = ablation.compare_with_single().set_index(["category", "cell"])
     assert table.loc[("ie", "gen"), "printed"] == pytest.approx(100 * (65.17 / 72.43 - 1))
     assert table.loc[("ie", "qa+ie"), "printed"] == 2.04
     assert len(table) == 12

@@ -42,16 +42,16 @@ PLAIN = {"qa": "question answering", "ie": "extraction", "gen": "generation"}  #
 
 
 @cache
-def read_reference(source: str = REFERENCE) -> reference.Reference:
+def read_score_reference(source: str = REFERENCE) -> reference.Reference:
     """Return the reference run by score with one of its models, read once; `source` is `REFERENCE` or
     `SECOND`.
     """
     return reference.load_reference(TABLES[source])
 
 
-def measure_references(measure: Callable[[pd.DataFrame], pd.DataFrame]) -> dict[str, pd.DataFrame]:
+def measure_score_references(measure: Callable[[pd.DataFrame], pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Return a table made from the items of the reference run by score, for each of its models."""
-    return {source: measure(read_reference(source).items) for source in TABLES}
+    return {source: measure(read_score_reference(source).items) for source in TABLES}
 
 
 def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
@@ -69,7 +69,7 @@ def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
     """
     tables = {
         PAPER: _paper_tuning(),
-        **measure_references(lambda items: transfer_table(items, [MIXTURE])),
+        **measure_score_references(lambda items: transfer_table(items, [MIXTURE])),
         RUN: transfer_table(items, [cell]),
     }
     return stack_sources(tables)
@@ -97,7 +97,7 @@ def single_gains(items: pd.DataFrame) -> pd.DataFrame:
     """
     tables = {
         PAPER: ablation.published_transfer_table(SINGLES),
-        **measure_references(lambda items: transfer_table(items, SINGLES)),
+        **measure_score_references(lambda items: transfer_table(items, SINGLES)),
         RUN: transfer_table(items, SINGLES),
     }
     return stack_sources(tables)
@@ -108,7 +108,7 @@ def addition_gains() -> pd.DataFrame:
     and in both models of the reference run by score: source, target, added, tested_on (the target), estimate,
     low, high.
     """
-    tables = {PAPER: paper_additions(), **measure_references(addition_table)}
+    tables = {PAPER: paper_additions(), **measure_score_references(addition_table)}
     return stack_sources(
         {source: table.assign(tested_on=table["target"]) for source, table in tables.items()}
     )
@@ -146,24 +146,24 @@ def read_reference_losses() -> LossTables:
     return load_losses(LOSSES)
 
 
-def count_reference_rows(tables: LossTables) -> int:
+def count_loss_rows(tables: LossTables) -> int:
     """Return the number of training rows of the lattice of the reference run by loss: that at which the most
     cells are.
     """
     return int(tables.cells.groupby("n_rows")["cell"].nunique().idxmax())
 
 
-def choose_reference_items(
+def choose_loss_items(
     tables: LossTables, cells: Iterable[str], endpoint: str = LOSS, weighting: str = ROWS
 ) -> pd.DataFrame:
     """Return an endpoint of cells of the reference run by loss on held-out rows, as `endpoints.loss_to_score`
     does.
     """
-    found = tables.collect(cells, count_reference_rows(tables))
+    found = tables.collect(cells, count_loss_rows(tables))
     return loss_to_score(keep_held_out(found), endpoint, weighting)
 
 
-def reference_sizes(tables: LossTables) -> pd.DataFrame:
+def collect_loss_sizes(tables: LossTables) -> pd.DataFrame:
     """Return the gains over the base model of the singles and the mixture of all, for each number of rows of
     the reference run by loss that has all of these under one training seed or more.
 
@@ -194,7 +194,7 @@ def reference_additive(tables: LossTables) -> pd.DataFrame:
     """
     import pandas as pd
 
-    cells, size = tables.cells, count_reference_rows(tables)
+    cells, size = tables.cells, count_loss_rows(tables)
     pairs = cells["cell"].isin(PAIRS) & (cells["n_rows"] == size)
     halves = cells["cell"].isin(SINGLES) & (cells["n_rows"] == size / 2)
     by_seed = cells[pairs | halves].groupby("seed")["cell"].agg(set)
@@ -217,11 +217,11 @@ def reference_lengths(tables: LossTables) -> pd.DataFrame:
     import pandas as pd
 
     matched = {name: f"{name}{SEPARATOR}{LENGTHS}" for name in SINGLES}
-    cells = tables.cells[tables.cells["n_rows"] == count_reference_rows(tables)]
+    cells = tables.cells[tables.cells["n_rows"] == count_loss_rows(tables)]
     by_seed = cells.groupby("seed")["cell"].agg(set)
     if not any({*matched, *matched.values()} <= own for own in by_seed):
         return pd.DataFrame(columns=["trained_on"])
-    items = choose_reference_items(tables, [BASE, *matched, *matched.values()])
+    items = choose_loss_items(tables, [BASE, *matched, *matched.values()])
     gains = transfer_table(items, matched.values())["estimate"].to_numpy()
     weights = {name: {name: 1.0, other: -1.0} for name, other in matched.items()}
     table = contrast_by_category(items, weights).rename(columns={"contrast": "trained_on"})

@@ -48,7 +48,7 @@ def count_seeds(items: pd.DataFrame) -> int:
 
 
 def describe_interval(items: pd.DataFrame) -> str:
-    """Return what the intervals of a table cover, as words for a caption."""
+    """Return what varies in the intervals of a table, as words for a caption."""
     if count_seeds(items) > 1:
         return f"over the items and {count_seeds(items)} training seeds"
     if "seed_variance" in items:

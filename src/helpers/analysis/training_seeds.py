@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 OTHER_SEED = "'"  # marks a cell under the other seed
 LEAST_SEEDS = 2  # that have a spread
-SPREAD = "items and measured spread"  # what an interval covers
+SPREAD = "items and measured spread"  # what varies in an interval
 
 
 def null_table(

@@ -104,11 +104,11 @@ def count_errors(scenario: Scenario, n_seeds: int) -> dict[str, float]:
     """
     n = N_LATTICES[scenario.n_items]
     ways: dict[str, tuple[Mapping[str, Mapping[str, float]], Callable[..., Any], float]] = {
-        "gains": (gain_contrasts(SINGLES), split_own, FAMILY),
-        "synergies": (synergy_contrasts(), split_own, FAMILY),
+        "gains": (gain_contrasts(SINGLES), study_variance, FAMILY),
+        "synergies": (synergy_contrasts(), study_variance, FAMILY),
         "satterthwaite": (gain_contrasts(SINGLES), split_satterthwaite, FAMILY),
         "pooled": (gain_contrasts(SINGLES), pooled_variance, FAMILY),
-        "single": (gain_contrasts(SINGLES), split_own, CONFIDENCE),
+        "single": (gain_contrasts(SINGLES), study_variance, CONFIDENCE),
     }
     found: dict[str, list[np.ndarray]] = {name: [] for name in ways}
     for stacks, _ in simulate_batches(scenario, n_seeds, n):
@@ -139,7 +139,7 @@ def estimate_contrast(stacks: Stacks, weights: Mapping[str, float]) -> np.ndarra
     return np.mean([sample.mean(axis=(-2, -1)) for sample in weigh_cells(stacks, weights, CELLS)], axis=0)
 
 
-def split_own(
+def study_variance(
     stacks: Stacks, cells: tuple[str, ...], weights: Mapping[str, float]
 ) -> tuple[np.ndarray, VarianceComponents]:
     """Return variance and components as every table of the study has them."""
@@ -150,7 +150,7 @@ def split_satterthwaite(
     stacks: Stacks, cells: tuple[str, ...], weights: Mapping[str, float]
 ) -> tuple[np.ndarray, VarianceComponents]:
     """Return the same variance as one component with Satterthwaite's (1946) degrees of freedom."""
-    variance, components = split_own(stacks, cells, weights)
+    variance, components = study_variance(stacks, cells, weights)
     (of_seeds, seed_df), (_, item_df) = components
     of_items = sum(
         sample.mean(axis=-2).var(axis=-1, ddof=1) / sample.shape[-1]
@@ -166,7 +166,7 @@ def measure_gains() -> Measured:
     shares = {}
     for n_seeds in (1, *SEED_COUNTS):
         missed = [
-            exclude_truth(stacks, {"qa": 1.0, BASE: -1.0}, split_own, CONFIDENCE, truth)
+            exclude_truth(stacks, {"qa": 1.0, BASE: -1.0}, study_variance, CONFIDENCE, truth)
             for stacks, _ in simulate_batches(
                 scenario, n_seeds, N_LATTICES[12], effects=list(EFFECTS.values())
             )
@@ -196,7 +196,7 @@ def measure_one_seed() -> Measured:
             for name, known in {"family_this_seed": 1.0, "family_other_seeds": 0.0}.items():
                 wrong = [
                     exclude_truth(
-                        stacks, weights, split_own, FAMILY, known * of_seeds[:, :, CELLS.index(cell), 0]
+                        stacks, weights, study_variance, FAMILY, known * of_seeds[:, :, CELLS.index(cell), 0]
                     )
                     for cell, weights in gain_contrasts(SINGLES).items()
                 ]
@@ -239,7 +239,7 @@ def count_spread_errors(scenario: Scenario) -> dict[str, Any]:
             return crossed_variance(weigh_cells(stacks, weights, cells), (deviation**2, N_MEASURED - 1))
 
         ways = [(name, contrasts, split) for name, contrasts in families.items()]
-        for name, contrasts, way in [*ways, ("without", families["gains"], split_own)]:
+        for name, contrasts, way in [*ways, ("without", families["gains"], study_variance)]:
             wrong = [exclude_truth(own, weights, way, FAMILY) for weights in contrasts.values()]
             found[name].append(np.any(wrong, axis=(0, 2)))
     shares = {name: round(float(np.concatenate(wrong).mean()), 4) for name, wrong in found.items()}
@@ -310,7 +310,7 @@ def marginal_gain(stacks: Stacks, pair: str, part: str, level: float) -> dict[st
     """Return estimate, low and high of a pair minus one of its parts."""
     weights = {pair: 1.0, part: -1.0}
     estimate = estimate_contrast(stacks, weights)
-    low, high = t_interval(estimate, *split_own(stacks, CELLS, weights), level)
+    low, high = t_interval(estimate, *study_variance(stacks, CELLS, weights), level)
     return {"estimate": estimate, "low": low, "high": high}
 
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from helpers.tuning.settings import TuningSettings
 
 N_BATCHES = 3  # TRL takes minutes for more
-PEAK_SIZE = 2048
-PEAK_SECONDS = 2
+MATMUL_SIZE = 2048
+MATMUL_SECONDS = 2
 MIB = 2**20
 
 
@@ -187,7 +187,7 @@ def compare_trl() -> Iterator[dict[str, Any]]:
         "GFLOP/s",
         rate,
         peak,
-        f"float32 product of {PEAK_SIZE} x {PEAK_SIZE} matrices",
+        f"float32 product of {MATMUL_SIZE} x {MATMUL_SIZE} matrices",
         work.n_tokens,
     )
 
@@ -217,13 +217,13 @@ def measure_matmul() -> float:
     """Return the most GFLOP/s that a large float32 matrix product reaches."""
     import torch
 
-    left, right = torch.randn(2, PEAK_SIZE, PEAK_SIZE)
+    left, right = torch.randn(2, MATMUL_SIZE, MATMUL_SIZE)
     best, started = float("inf"), time.perf_counter()
-    while time.perf_counter() - started < PEAK_SECONDS:
+    while time.perf_counter() - started < MATMUL_SECONDS:
         before = time.perf_counter()
         left @ right
         best = min(best, time.perf_counter() - before)
-    return 2 * PEAK_SIZE**3 / best / 1e9
+    return 2 * MATMUL_SIZE**3 / best / 1e9
 
 
 def compare_memory() -> dict[str, Any]:

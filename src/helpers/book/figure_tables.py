@@ -158,7 +158,7 @@ def list_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 def choose_reference_losses(cells: Sequence[str]) -> pd.DataFrame:
     """Return the endpoint of some cells of the reference run by loss on held-out rows."""
-    return comparison.choose_reference_items(comparison.read_reference_losses(), cells)
+    return comparison.choose_loss_items(comparison.read_reference_losses(), cells)
 
 
 def read_law_cases() -> pd.DataFrame:

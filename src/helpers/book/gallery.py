@@ -86,7 +86,7 @@ ABLATION, SYNERGY, PUBLISHED = "04_category_ablation", "05_multitask_synergy", "
 
 def describe_endpoint(name: str) -> dict[str, str]:
     """Return what a figure says of an endpoint: its unit, and what it is measured on."""
-    return {"unit": ENDPOINTS[name].unit, "items": ENDPOINTS[name].items}
+    return {"unit": ENDPOINTS[name].unit, "items": ENDPOINTS[name].measured_on}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +182,7 @@ GALLERY: dict[str, FigureSpec] = {
     ),
     "size_gains": FigureSpec(
         ABLATION,
-        lambda _: comparison.reference_sizes(comparison.read_reference_losses()),
+        lambda _: comparison.collect_loss_sizes(comparison.read_reference_losses()),
         plot_size_gains,
         6.0,
     ),
@@ -281,7 +281,9 @@ GALLERY: dict[str, FigureSpec] = {
         PUBLISHED, lambda _: label_scores(("table3",), AUTOMATIC), plot_scores_of_models, 4.6
     ),
     "published_claims": FigureSpec(PUBLISHED, lambda _: claims.list_all_ways(), plot_claims, 3.6),
-    "published_table4": FigureSpec(PUBLISHED, lambda _: ablation.compare_with_own(), plot_two_accounts, 4.8),
+    "published_table4": FigureSpec(
+        PUBLISHED, lambda _: ablation.compare_with_single(), plot_two_accounts, 4.8
+    ),
     "published_transfer": FigureSpec(
         PUBLISHED, lambda _: ablation.printed_gains(), plot_published_transfer, 5.6
     ),

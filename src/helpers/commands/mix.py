@@ -80,10 +80,10 @@ def explain_cost(cost: Cost, n_cells: int) -> str:
 
     if not cost.n_cells:
         return f"All {n_cells} cells are stored."
-    seconds = show_seconds(cost.tuning_seconds + cost.reading_seconds)
+    seconds = show_seconds(cost.tuning_seconds + cost.forward_seconds)
     return (
         f"{cost.n_cells} of {n_cells} cells are to be run: {cost.n_rows:,} rows to tune on, about {seconds} "
-        f"({show_seconds(cost.tuning_seconds)} of tuning, {show_seconds(cost.reading_seconds)} of reading "
+        f"({show_seconds(cost.tuning_seconds)} of tuning, {show_seconds(cost.forward_seconds)} of measuring "
         "held-out rows; loading the model comes on top)."
     )
 

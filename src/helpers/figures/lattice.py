@@ -86,7 +86,7 @@ def plot_lattice(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: s
         table: trained_on (categories joined by '+'), tested_on, estimate.
         ax: where to draw.
         unit: of the gains.
-        items: what they are measured on, for the titles: tasks, or rows held out (`Endpoint.items`).
+        items: what they are measured on, for the titles: tasks, or rows held out (`Endpoint.measured_on`).
     """
     limit = find_limit(table["estimate"].to_numpy())
     colors = ScalarMappable(Normalize(-limit, limit), DIVERGING)

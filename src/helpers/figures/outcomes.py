@@ -99,7 +99,7 @@ def plot_intervals(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items:
             estimate, low, high, and perhaps p_holm.
         ax: where to draw.
         unit: of the estimates.
-        items: what they are measured on, for the titles: tasks, or rows held out (`Endpoint.items`).
+        items: what they are measured on, for the titles: tasks, or rows held out (`Endpoint.measured_on`).
     """
     names = "+ " + table["added"].map(name_cell) if "added" in table else table["contrast"].map(name_cell)
     _draw_forest(table.assign(label=names), ax, f"Difference ({unit})", items)

@@ -36,7 +36,7 @@ def read_key(model: RemoteModel) -> str:
         StudyError: no key is set for the provider's own server, or it cannot be sent.
     """
     key = os.environ.get("OPENAI_API_KEY", "").strip()
-    if not key and not model.account:
+    if not key and not model.server:
         raise StudyError(
             f"`{model.role}` is {model.name!r}, but OPENAI_API_KEY is not set. Set it in the environment, or "
             f"name a server of your own (`{model.role}_url`)."
@@ -117,7 +117,7 @@ def _clean_headers(request: Any, model: RemoteModel, key: str) -> None:
     """Take from a request to a server that a user names all that is not meant for it: the provider's
     organisation and project, and headers of the environment.
     """
-    if model.account:
+    if model.server:
         foreign = [name for name in request.headers if name.lower() not in OWN_HEADERS]
         for name in (name for name in foreign if not name.lower().startswith(SDK_HEADERS)):
             del request.headers[name]

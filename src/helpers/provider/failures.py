@@ -51,20 +51,20 @@ def explain_not_completion(error: NotCompletionError, model: RemoteModel) -> str
     )
 
 
-def explain_length(answer: Completion, most: int, model: RemoteModel, account: str) -> str | None:
+def explain_length(answer: Completion, most: int, model: RemoteModel, spent: str) -> str | None:
     """Return what it means that an answer is longer than was asked for, None for one that is not.
 
     Args:
         answer: kept and booked by now.
         most: tokens that were asked for at most.
         model: that was asked.
-        account: what was spent, in words.
+        spent: what was spent, in words.
     """
     if (n_tokens := count_tokens(answer)) <= most + SLACK_TOKENS:
         return None
     return (
         f"The {model.label} wrote {n_tokens:,} tokens where at most {most:,} were asked for: no cap can be "
-        f"kept with it ({account}). The answer is kept. Set a limit in the server's own settings (such as "
+        f"kept with it ({spent}). The answer is kept. Set a limit in the server's own settings (such as "
         "`num_predict` of Ollama), and run the same command again."
     )
 

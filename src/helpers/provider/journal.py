@@ -43,14 +43,14 @@ class RemoteModel:
     url: str = ""
 
     @property
-    def account(self) -> str:
-        """The address in the one form that names the account; empty for the provider's own."""
+    def server(self) -> str:
+        """The server's address in its one form; empty for OpenAI's own."""
         return normalize_address(self.url)
 
     @property
     def label(self) -> str:
         """The model and its server in a message."""
-        where = f" at {mask_address(self.url)}" if self.account else ""
+        where = f" at {mask_address(self.url)}" if self.server else ""
         return f"{self.role} {self.name!r}{where}"
 
 
@@ -79,13 +79,13 @@ class Journal:
 
     def __init__(self, model: RemoteModel) -> None:
         self.model = model
-        self._account = model.account
-        identity = json.dumps([model.role, model.name, self._account])
+        self._server = model.server
+        identity = json.dumps([model.role, model.name, self._server])
         self.folder = runs_folder() / "replies" / sha256_text(identity)[:16]
 
     def key(self, body: Body) -> str:
         """Return the name under which the answer to a request is kept."""
-        return sha256_text(json.dumps([self._account, body], sort_keys=True))[:32]
+        return sha256_text(json.dumps([self._server, body], sort_keys=True))[:32]
 
     def find(self, body: Body) -> Completion | None:
         """Return the answer to a request if it is there.

@@ -26,7 +26,7 @@ class RequestFields:
     """
 
     def __init__(self, model: RemoteModel) -> None:
-        self._limits: tuple[str, ...] = (NEW, OLD) if model.account else (NEW,)
+        self._limits: tuple[str, ...] = (NEW, OLD) if model.server else (NEW,)
         self._takes_seed = True
 
     def apply(self, body: Body) -> Body:

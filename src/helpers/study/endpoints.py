@@ -45,7 +45,7 @@ class Endpoint:
     tasks_only: bool = False
 
     @property
-    def items(self) -> str:
+    def measured_on(self) -> str:
         """What it is measured on, for a title after the name of a category."""
         return TASKS if self.tasks_only else HELD_OUT_ROWS
 

@@ -159,7 +159,7 @@ class Cost:
     n_cells: int
     n_rows: int
     tuning_seconds: float
-    reading_seconds: float
+    forward_seconds: float
 
 
 def estimate_cost(plan: MixturePlan) -> Cost:

@@ -28,7 +28,7 @@ class FilterSettings:
 class SynthesisSettings(FilterSettings):
     """Parameters of the synthesis; the defaults are the paper's where it states them."""
 
-    teacher: str = parameter(RECORDED, "'recorded', or the name of a live model")
+    teacher: str = parameter(RECORDED, "'recorded': replies written for this project; or a live model's name")
     teacher_url: str = parameter("", "its OpenAI-compatible server; empty: the provider's")
     temperature: float = parameter(0.7, "sampling temperature of a live teacher", minimum=0)
     reasoning_effort: str = parameter(

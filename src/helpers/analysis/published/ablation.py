@@ -256,7 +256,7 @@ def count_cell_differences(alpha: float) -> dict[str, int]:
     }
 
 
-def compare_with_own() -> pd.DataFrame:
+def compare_with_single() -> pd.DataFrame:
     """Return Table 4 and the same means of Figure 2, both as a difference (percent) from tuning on the
     category alone.
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from helpers.analysis.published.tables import (
     ALL,
-    BASELINE,
     MAIN_METRICS,
+    OTHER_GROUPS,
     PRINT_ERROR,
     add_judge_mean,
     load_facts,
@@ -218,7 +218,7 @@ def count_wins() -> pd.DataFrame:
     tables = pd.concat([load_source(name) for name in ("table1", "table2", "table3")])
     pairs = pair_scores(tables)
     rivals = (
-        tables[(tables["cell"] == BASELINE) & (tables["model"] != "AlpaCare LLaMA 2 7B")]
+        tables[(tables["cell"] == OTHER_GROUPS) & (tables["model"] != "AlpaCare LLaMA 2 7B")]
         .groupby(["task", "metric"])["score"]
         .max()
     )

@@ -31,7 +31,7 @@ MODELS = {
     "LLaMA 1": ("LLaMA 1 7B", "LLaMA 1 13B"),
     "LLaMA 2": ("LLaMA 2 7B", "LLaMA 2 13B"),
 }
-REPRODUCES, READING, FAILS = "gives it", "within reading error", "does not"
+REPRODUCES, READING_ERROR, FAILS = "gives it", "within reading error", "does not"
 SEVERAL, SINGLE, NOT_FOUND = "reproduced", "for single models only", "not found"
 SAME, NO_AVERAGE = "=", "–"  # marks of a table: as one to its left; none of this kind
 
@@ -134,7 +134,7 @@ def claim_verdict(difference: float, rounding: float, error: float, is_figure: b
     """
     if abs(difference) <= rounding + (0 if is_figure else error):
         return REPRODUCES
-    return READING if is_figure and abs(difference) <= rounding + error else FAILS
+    return READING_ERROR if is_figure and abs(difference) <= rounding + error else FAILS
 
 
 def choose_models(present: set[str]) -> dict[str, tuple[str, ...]]:
@@ -240,7 +240,7 @@ def summarize_ways(ways: pd.DataFrame) -> pd.DataFrame:
                 "closest": closest["value"],
                 "ways": len(group),
                 "reproduce": verdicts.get(REPRODUCES, 0),
-                "reading": verdicts.get(READING, 0),
+                "reading": verdicts.get(READING_ERROR, 0),
                 "lowest": group["value"].min(),
                 "highest": group["value"].max(),
             }
@@ -256,7 +256,7 @@ def tabulate_ways(ways: pd.DataFrame) -> pd.DataFrame:
     it does within the reading error; an equals sign where the average is the same as one to its left, and a
     dash where the claim has no such average.
     """
-    marks = {REPRODUCES: " ✓", READING: " ~", FAILS: ""}
+    marks = {REPRODUCES: " ✓", READING_ERROR: " ~", FAILS: ""}
     plain = ways.groupby("claim")["metrics"].transform("first")
     chosen = ways[
         (ways["metrics"] == plain) & ((ways["models"] == "all") | ways["source"].str.startswith("Figure"))

@@ -112,7 +112,7 @@ def critical_t(n_runs: int) -> float:
     return float(t.ppf((1 + CONFIDENCE) / 2, n_runs - 1))
 
 
-READINGS: dict[str, Callable[[float, int], float]] = {
+INTERPRETATIONS: dict[str, Callable[[float, int], float]] = {
     "half of a 95 % interval": lambda spread, n_runs: spread / critical_t(n_runs),
     "standard error": lambda spread, _: spread,
     "standard deviation over runs": lambda spread, n_runs: spread / math.sqrt(n_runs),
@@ -162,13 +162,13 @@ def compute_p_over_runs(gains: pd.DataFrame, reading: str, n_runs: int) -> np.nd
 
     Args:
         gains: rows of `list_gains`.
-        reading: a key of `READINGS`.
+        reading: a key of `INTERPRETATIONS`.
         n_runs: runs behind each mean.
     """
     from scipy.stats import ttest_ind_from_stats
 
     deviations = [
-        [READINGS[reading](spread, n_runs) * math.sqrt(n_runs) for spread in gains[name]]
+        [INTERPRETATIONS[reading](spread, n_runs) * math.sqrt(n_runs) for spread in gains[name]]
         for name in ("tuned_pm", "base_pm")
     ]
     return ttest_ind_from_stats(
@@ -199,7 +199,7 @@ def count_survivors(settings: AuditSettings) -> pd.DataFrame:
     gains = list_gains()
     accuracy = gains[gains["metric"] == "accuracy"]
     rows = []
-    for reading in READINGS:
+    for reading in INTERPRETATIONS:
         p_values = compute_p_over_runs(gains, reading, settings.n_runs)
         rows.append((f"± is {reading}", p_values, count_too_small(reading, settings.n_runs)))
     n_items = load_test_sets()[accuracy["task"]].to_numpy()
