@@ -71,14 +71,14 @@ class Ledger:
 
     def __init__(self, journal: Journal, limits: ProviderLimits) -> None:
         model = journal.model
-        self.price: Price | None = find_price(model.name, model.account)
+        self.price: Price | None = find_price(model.name, model.server)
         self._limits, self._path, self._factor = (
             limits,
             journal.folder / "ledger.jsonl",
             BATCH_DISCOUNT if limits.batch else 1.0,
         )
         if self.price is None and not limits.max_cost_tokens:
-            where = f" on {mask_address(model.url)}" if model.account else ""
+            where = f" on {mask_address(model.url)}" if model.server else ""
             raise StudyError(
                 f"The price of {model.name!r}{where} is unknown. Set `max_cost_tokens` (tokens in and out, "
                 "all requests), the cap that then holds."
