@@ -91,6 +91,16 @@ def test_a_sentence_says_which_instructions_helped_and_which_hurt():
     )
 
 
+def test_a_sentence_says_which_pairs_were_more_or_less_than_their_parts():
+    synergies = make_held(**{"qa+gen_qa": (0.15, 0.49, 0.02), "qa+ie_qa": (-0.1, 0.3, 0.3)})
+    synergies = synergies.rename(columns={"trained_on": "contrast"})
+    assert comparison.describe_synergies(synergies) == (
+        "A pair was clearly above the mean of its two parts in 1 of 2 comparisons (question answering and "
+        "generation instructions on question answering, +0.32 [0.15, 0.49] nats per token), and clearly "
+        "below it in 0 of 2 comparisons."
+    )
+
+
 def test_a_wide_table_marks_what_holds_after_the_correction():
     held = make_held(qa_qa=(0.1, 0.3, 0.001), qa_gen=(0.1, 0.3, 0.2))
     wide = comparison.tabulate_gains(held, "trained_on", "tuned on")

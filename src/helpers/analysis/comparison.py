@@ -251,6 +251,28 @@ def describe_transfer(gains: pd.DataFrame) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
+def describe_synergies(synergies: pd.DataFrame) -> str:
+    """Return in a sentence which pairs were better than the mean of their two categories alone, which worse,
+    and by how much; only what holds after Holm's correction counts.
+
+    Args:
+        synergies: `synergy_table` with `p_holm` (`hypotheses.add_holm`), nats per token.
+    """
+    held, _ = split_significant(synergies)
+    counted = []
+    for rows in (held[held["estimate"] > 0], held[held["estimate"] < 0]):
+        pairs = [
+            f"{name_together(row.contrast.split('+'))} instructions on {PLAIN[row.tested_on]}, {text}"
+            for row, text in zip(rows.itertuples(), write_intervals(rows, "+"), strict=True)
+        ]
+        counted.append(
+            f"{len(rows)} of {len(synergies)} comparisons"
+            + (f" ({'; '.join(pairs)} nats per token)" if pairs else "")
+        )
+    above, below = counted
+    return f"A pair was clearly above the mean of its two parts in {above}, and clearly below it in {below}."
+
+
 def tabulate_gains(table: pd.DataFrame, name: str, title: str) -> pd.DataFrame:
     """Return a corrected table of contrasts as a wide one to be read: one row per contrast, one column per
     category of tasks, '+0.82 [0.50, 1.17]' with a star where it holds after the correction.
