@@ -18,10 +18,11 @@ from typing import Annotated, Any
 
 import typer
 
+from helpers.benchmarks.result import save
 from helpers.errors import StudyError
 from helpers.files import write_text
 from helpers.jsonl import dump_rows
-from helpers.machine import GIB
+from helpers.machine import GIB, describe_machine
 
 SHAPES = {  # hidden, inner, layers, heads, vocabulary (Touvron et al., 2023)
     "7b": (4096, 11008, 32, 32, 32000),
@@ -186,17 +187,29 @@ def check_peaks(steps: Sequence[dict[str, Any]], estimate: float) -> None:
         )
 
 
+def save_steps(shape: str, steps: Sequence[dict[str, Any]]) -> None:
+    """Write seconds and peak of each step, with machine, versions and date."""
+    machine = describe_machine()
+    about = {name: machine[name] for name in ("machine", "versions")} | {"date": machine["created"][:10]}
+    save({"name": f"large_{shape}", "steps": list(steps)} | about)
+
+
 def main(
     folder: Annotated[Path, typer.Argument(help="New folder for the model and all that is made of it.")],
     shape: Annotated[str, typer.Option(help="7b or 20m.")] = "7b",
 ) -> None:
-    """Take a random model through all steps and print seconds and memory of each."""
+    """Take a random model through all steps; print seconds and memory of each and write them to
+    `results/benchmarks/large_SHAPE.json`.
+    """
+    steps = []
     os.environ["STUDY_RUNS"] = str(folder.resolve() / "runs")
     try:
         if shape not in SHAPES:
             raise StudyError(f"`shape` must be one of {', '.join(SHAPES)}, but {shape!r} was found.")
         for step in go_through(folder.resolve(), shape):
             typer.echo(f"{step['step']}: {step['seconds']} s, {step['peak_gib']} GiB")
+            steps.append(step)
+        save_steps(shape, steps)
     except StudyError as error:
         sys.exit(f"error: {error}")
 
