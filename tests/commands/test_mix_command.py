@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.cli import app
+from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.study.losses import export_losses, load_losses
 from helpers.study.mixing import MixturePlan, design_cells, read_mixtures, run_mixtures
@@ -122,3 +123,10 @@ def test_the_tables_kept_of_a_study_give_the_same_losses_as_its_cells(toy_model,
     assert kept.sort_values(keys)["loss"].to_numpy() == pytest.approx(
         found.sort_values(keys)["loss"].to_numpy(), abs=1e-4
     )
+
+
+def test_a_category_without_rows_gets_advice_that_can_be_followed():
+    with pytest.raises(StudyError, match=r"Lower `--cell-rows` to 2 or less, or add rows\."):
+        design_cells({"qa": 3, "ie": 9}, 4)
+    with pytest.raises(StudyError, match=r"not held out\. Add rows\."):
+        design_cells({"qa": 0, "ie": 9}, 4)
