@@ -85,3 +85,10 @@ def test_a_category_that_no_cell_could_name_is_refused_by_its_line(tmp_path, nam
     row = {"id": "1", "category": name, "instruction": "List", "output": "x"}
     with pytest.raises(StudyError, match=r"`category`.*rows\.jsonl:1"):
         read_rows(write(tmp_path, row), Instruction)
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_true_or_false_is_no_number_of_an_option(answer, tmp_path):
+    """As a number, true would be the second option: 'no' where the options are yes and no."""
+    with pytest.raises(StudyError, match="counted from 0, and not true or false"):
+        read_rows(write(tmp_path, CHOICE | {"answer": answer}), ChoiceItem)

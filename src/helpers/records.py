@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -125,13 +125,22 @@ class Item(Row):
     difficulty: ItemDifficulty = "unrated"
 
 
+def refuse_truth(value: Any) -> Any:
+    """Return a value as it is; true or false is a ValueError: as a number, true would be the second option,
+    which may be 'no'.
+    """
+    if isinstance(value, bool):
+        raise ValueError("must be the number of the right option, counted from 0, and not true or false")
+    return value
+
+
 class ChoiceItem(Item):
     """A benchmark item with listed options; `answer` is the 0-based index of the right one."""
 
     context: str
     question: Text
     options: Annotated[list[Text], Field(min_length=2, max_length=52)]  # as many as there are letters
-    answer: Annotated[int, Field(ge=0)]
+    answer: Annotated[int, BeforeValidator(refuse_truth), Field(ge=0)]
 
     @model_validator(mode="after")
     def _check_options(self) -> ChoiceItem:

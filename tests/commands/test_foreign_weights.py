@@ -290,3 +290,19 @@ def test_an_adapter_that_repeats_layers_is_merged_as_it_is_beside_the_weights_or
     assert torch.equal(base.merge(None)(IDS).logits, before)
     with pytest.raises(StudyError, match="cannot be saved as safetensors"):
         merge_adapter(adapter, tmp_path / "whole", toy_model)
+
+
+def test_an_adapter_that_names_another_base_is_told(toy_model, adapter, caplog, monkeypatch):
+    monkeypatch.delenv("STUDY_PROGRESS")
+    SharedBase(toy_model).merge(adapter)
+    assert "as its base" not in caplog.text
+    edit(adapter / "adapter_config.json", base_model_name_or_path="someone/another-model")
+    SharedBase(toy_model).merge(adapter)
+    assert "names 'someone/another-model' as its base" in caplog.text
+
+
+def test_a_model_that_is_named_twice_counts_once(toy_model):
+    """And not each of its items twice."""
+    arguments = ["evaluate", "--tasks", "evidence_yesno", "--n-items", "3", "--no-answers"]
+    once, twice = (CliRunner().invoke(app, [*arguments, *["--model", toy_model] * n]).stdout for n in (1, 2))
+    assert once == twice

@@ -12,6 +12,7 @@ from helpers.analysis.mixing.losses import build_loss_arrays
 from helpers.analysis.mixing.simulation import simulate_losses, true_laws
 from helpers.cli import app
 from helpers.commands.mix import describe_recommendation, describe_trust
+from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.study.cells import SINGLES
 from helpers.study.losses import export_losses, load_losses
@@ -154,3 +155,10 @@ def test_a_recommendation_says_its_intervals_and_one_that_cells_do_not_support_i
 def test_one_training_seed_is_told_to_be_too_few():
     assert "too narrow" in describe_trust(1)
     assert "2 training seeds" in describe_trust(2)
+
+
+def test_a_category_without_rows_gets_advice_that_can_be_followed():
+    with pytest.raises(StudyError, match=r"Lower `--cell-rows` to 2 or less, or add rows\."):
+        design_cells({"qa": 3, "ie": 9}, 4)
+    with pytest.raises(StudyError, match=r"not held out\. Add rows\."):
+        design_cells({"qa": 0, "ie": 9}, 4)

@@ -2,7 +2,9 @@
 end of text.
 """
 
+import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -54,3 +56,16 @@ def test_a_loss_that_is_no_number_is_refused_by_the_rows_name(toy_model, instruc
     settings = EvaluationSettings(model=toy_model)
     with pytest.raises(StudyError, match="held-out row"):
         measure_held_out(settings, 2, None, instruction_file, 512)
+
+
+def test_rows_beyond_the_models_positions_are_left_out(toy_model, instruction_file, tmp_path):
+    shutil.copytree(toy_model, tmp_path / "short")
+    config = json.loads((tmp_path / "short" / "config.json").read_text())
+    rows, tokenizer = read_rows(instruction_file, Instruction), load_tokenizer(toy_model)
+    lengths = sorted(len(encode_row(tokenizer, row).input_ids) for row in rows)
+    config["max_position_embeddings"] = lengths[10]
+    (tmp_path / "short" / "config.json").write_text(json.dumps(config))
+    run = measure_held_out(
+        EvaluationSettings(model=str(tmp_path / "short")), 100, None, instruction_file, 512
+    )
+    assert len(read_held_out(run)) == sum(length <= lengths[10] for length in lengths) < len(rows)

@@ -66,6 +66,10 @@ def test_a_question_without_a_label_is_no_item():
             "test",
         ),
         (
+            {"id": "7", "question": "Do runners fall ill?", "context": " ".join(ABSTRACT), "answer": "maybe"},
+            "test",
+        ),
+        (
             {
                 "id": "7",
                 "split": "train_dev",
@@ -348,3 +352,41 @@ def test_a_medmcqa_file_that_counts_its_options_otherwise_is_refused(convert, ri
     rows = [QUESTION | COLUMNS | {"cop": right}]
     with pytest.raises(StudyError, match=f"must lie {told}, but {right} was found"):
         list(loaders.convert_rows(rows, convert, "test", "the file"))
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ["B-Disease", "E-Disease", "O"],
+        ["O", "S-Disease", "O"],
+        ["O", "I-Disease", "O"],
+        ["B-Chemical", "O", "O"],
+        ["cystic B", "fibrosis I", "hurts O"],
+        ["B", "I"],
+        [3, 4, 0],
+    ],
+)
+def test_tags_of_other_entities_or_schemes_are_refused(tags):
+    """Else mentions would be cut short, left out, or of another kind."""
+    rows = [{"tokens": ["cystic", "fibrosis", "hurts"], "tags": tags}]
+    with pytest.raises(StudyError, match="each token needs one tag"):
+        list(loaders.convert_rows(rows, converters.convert_ncbi_disease, "test", "the file"))
+
+
+def test_a_mention_that_is_not_what_its_annotation_quotes_is_refused(tmp_path):
+    """Such as in a text whose line ends were changed after it was annotated."""
+    moved = converters.read_brat("1", "He.\nHe took aspirin.", "T1\tMedication 13 20\taspirin\n")
+    with pytest.raises(StudyError, match=r"text was altered: 13 20 is now 'spirin\.', and was 'aspirin'"):
+        list(loaders.convert_rows([moved], converters.convert_maccrobat, "test", "the file"))
+    gaps = converters.read_brat("1", "He took low dose aspirin.", "T1\tMedication 8 11;17 24\tlow aspirin\n")
+    [item] = converters.convert_maccrobat(gaps)
+    assert item["gold"] == [{"forms": ["low dose aspirin"]}]
+
+
+def test_files_of_one_name_in_several_folders_are_refused(tmp_path):
+    """A corpus of other entities may have a test.tsv too."""
+    write_release("ncbi_disease", tmp_path / "ncbi")
+    write_release("ncbi_disease", tmp_path / "other")
+    with pytest.raises(StudyError, match=r"test\.tsv .* in .*ncbi and in .*other\. Name the folder"):
+        load_items(PUBLIC_TASKS["ncbi_disease"], tmp_path)
+    assert len(load_items(PUBLIC_TASKS["ncbi_disease"], tmp_path / "ncbi")[0]) == 1

@@ -127,6 +127,16 @@ def test_tables_without_text_give_the_same_losses_back_and_grow_cell_by_cell(stu
         load_losses(folder)
 
 
+def test_other_losses_of_a_cell_that_is_there_are_refused(study, tmp_path):
+    """Such as those of another kind of device: the folder would hold cells of both."""
+    plans = study.plan_cells(["base"])
+    export_losses(study, plans, tmp_path)
+    words = pd.read_csv(tmp_path / "words.csv").assign(base=lambda table: 1.05 * table["base"])
+    words.to_csv(tmp_path / "words.csv", index=False)
+    with pytest.raises(StudyError, match=r"words\.csv holds other losses of the same cells"):
+        export_losses(study, plans, tmp_path)
+
+
 def test_cells_of_another_study_are_refused(study, tmp_path, toy_model, instruction_file):
     export_losses(study, study.plan_cells(["base"]), tmp_path)
     other = Study.from_parameters(

@@ -87,6 +87,23 @@ def test_a_batch_that_came_to_nothing_is_submitted_anew(provider, status, errors
     assert len(provider.batches) == 3
 
 
+@pytest.mark.parametrize("status", [302, 401, 404])
+def test_a_server_that_refuses_batches_is_one_message_and_sends_nothing(provider, monkeypatch, status):
+    refusal = {"error": {"message": "no such thing", "code": "refused"}}
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            fake_server.Handler,
+            "do_GET",
+            lambda handler: handler._send(status, refusal, {"Location": "http://elsewhere.org/v1"}),
+        )
+        with pytest.raises(StudyError, match=rf"refused \({status}\): .*(no such thing|elsewhere\.org)"):
+            synthesize(settings(provider), LIMITS)
+    assert not provider.batches
+    run, _ = advance(settings(provider), LIMITS)
+    assert run.manifest["facts"]["n_replies"] == 5
+    assert max(provider.sent.values()) == 1
+
+
 def test_one_refused_request_is_told_once_and_keeps_the_others(provider, runs):
     with pytest.raises(PendingError):
         synthesize(settings(provider), LIMITS)

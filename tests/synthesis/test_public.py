@@ -84,3 +84,23 @@ def test_what_was_fetched_once_is_not_fetched_again(repository, monkeypatch):
     first = load_public_rows(None)
     monkeypatch.setattr(public, "fetch_rows", lambda: pytest.fail("fetched again"))
     assert load_public_rows(None).path == first.path
+
+
+SOURCES = [f"TASA:{path}" for path in PLACES]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"sources": None}, "a list of texts as `sources`"),
+        ({"sources": SOURCES[0]}, "a list of texts as `sources`"),
+        ({"sources": [1]}, "a list of texts as `sources`"),
+        ({"sources": SOURCES, "input": ["a"]}, "must have texts"),
+        ({"sources": ["elsewhere:train.json"]}, "names one of the training files"),
+        ({"sources": SOURCES[:1]}, "names one of the held_out files"),
+    ],
+)
+def test_a_file_of_another_form_is_refused_before_it_gives_no_rows(changes, told, tmp_path):
+    (tmp_path / MIRROR).write_text(dump_rows([row(1) | changes]))
+    with pytest.raises(StudyError, match=told):
+        load_public_rows(tmp_path)

@@ -108,7 +108,7 @@ def evaluate(
     the first.
     """
     settings = parameters | {"tasks": tasks, "n_items": n_items}
-    models = [*(model or ["smollm2-135m"]), *(BASELINES if baselines else [])]
+    models = list(dict.fromkeys([*(model or ["smollm2-135m"]), *(BASELINES if baselines else [])]))
     with plain_errors():
         if adapter and len(models) > 1:
             raise StudyError(

@@ -10,11 +10,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 RawRow = Mapping[str, Any]
 Items = list[dict[str, Any]]
 DECISIONS = ["yes", "no", "maybe"]
+BIO_TAGS = dict.fromkeys(("O", "0"), "O") | {
+    form: tag for tag, number in (("B", "1"), ("I", "2")) for form in (tag, f"{tag}-DISEASE", number)
+}
 SECTIONS = {
     "GENHX": "history of present illness",
     "FAM/SOCHX": "family and social history",
@@ -68,8 +72,8 @@ def convert_medmcqa_release(row: RawRow) -> Items:
 
 
 def convert_pubmedqa(row: RawRow) -> Items:
-    """PubMedQA, labelled part: the abstract without its conclusion, the question, yes, no or maybe; without a
-    split every row is for testing.
+    """PubMedQA, labelled part: the abstract without its conclusion, whole or in parts, the question, yes, no
+    or maybe; without a split every row is for testing.
     """
     context = row.get("context") or row["CONTEXTS"]
     parts = context["contexts"] if isinstance(context, Mapping) else context
@@ -79,7 +83,7 @@ def convert_pubmedqa(row: RawRow) -> Items:
         row.get("question") or row["QUESTION"],
         DECISIONS,
         DECISIONS.index(answer),
-        context=" ".join(parts),
+        context=parts if isinstance(parts, str) else " ".join(parts),
     )
     return [item | {"split": "test" if row.get("split", "test") == "test" else "train"}]
 
@@ -87,13 +91,17 @@ def convert_pubmedqa(row: RawRow) -> Items:
 def convert_ncbi_disease(row: RawRow, keep_all: bool = False) -> Items:
     """NCBI disease corpus: a sentence as tokens and BIO tags (texts, or 0, 1, 2); sentences that name no
     disease hold no item, unless all are kept.
+
+    Raises:
+        ValueError: tags of another kind (other entities, other schemes), of which mentions would be wrong.
     """
     tokens = row["tokens"]
-    starts = [str(tag)[0] in "B1" for tag in row.get("tags", row.get("ner_tags"))]
-    inside = [str(tag)[0] in "I2" for tag in row.get("tags", row.get("ner_tags"))]
+    tags = [BIO_TAGS.get(str(tag).upper()) for tag in row.get("tags", row.get("ner_tags"))]
+    if len(tags) != len(tokens) or None in tags or any(pair == ("O", "I") for pair in pairwise(["O", *tags])):
+        raise ValueError("each token needs one tag: O, B-Disease, or I-Disease after one of these two")
     mentions = []
-    for start in (index for index, begins in enumerate(starts) if begins):
-        end = next((index for index in range(start + 1, len(tokens)) if not inside[index]), len(tokens))
+    for start in (index for index, tag in enumerate(tags) if tag == "B"):
+        end = next((index for index in range(start + 1, len(tokens)) if tags[index] != "I"), len(tokens))
         mentions.append(" ".join(tokens[start:end]))
     return _mentions(" ".join(tokens), mentions, {}, keep_all)
 
@@ -101,10 +109,13 @@ def convert_ncbi_disease(row: RawRow, keep_all: bool = False) -> Items:
 def convert_maccrobat(row: RawRow) -> Items:
     """MACCROBAT: a case report with spans of medications; one item per line of the report (a sentence) that
     names any.
+
+    Raises:
+        ValueError: a span does not hold the text that its annotation quotes.
     """
     text = row.get("full_text") or row["text"]
     spans = [
-        _span(entity)
+        _span(entity, text)
         for entity in row.get("ner_info", row.get("entities"))
         if entity.get("label", entity.get("type")).lower() == "medication"
     ]
@@ -193,11 +204,15 @@ def _question(row: RawRow, question: str, answer: str | None) -> Items:
     )
 
 
-def _span(entity: RawRow) -> tuple[int, int]:
-    if "spans" not in entity:
-        return int(entity["start"]), int(entity["end"])
-    numbers = entity["spans"].replace(";", " ").split()  # brat: a span may have gaps
-    return int(numbers[0]), int(numbers[-1])
+def _span(entity: RawRow, text: str) -> tuple[int, int]:
+    """Return begin and end of a mention, which may have gaps, in characters of the text."""
+    spans = entity["spans"] if "spans" in entity else f"{entity['start']} {entity['end']}"
+    numbers = list(map(int, spans.replace(";", " ").split()))
+    found = "".join(text[start:end] for start, end in zip(numbers[::2], numbers[1::2], strict=True))
+    quoted = entity.get("text")
+    if quoted is not None and "".join(found.split()) != "".join(quoted.split()):
+        raise ValueError(f"the text was altered: {spans} is now {found[:20]!r}, and was {quoted[:20]!r}")
+    return numbers[0], numbers[-1]
 
 
 def read_bio(text: str) -> Iterator[dict[str, Any]]:
@@ -209,5 +224,9 @@ def read_bio(text: str) -> Iterator[dict[str, Any]]:
 
 def read_brat(name: str, text: str, annotations: str) -> dict[str, Any]:
     """Return a brat document (`.txt` and `.ann`) as one row with its text-bound annotations."""
-    bound = [line.split("\t")[1].split(" ", 1) for line in annotations.splitlines() if line.startswith("T")]
-    return {"id": name, "text": text, "entities": [{"type": kind, "spans": spans} for kind, spans in bound]}
+    bound = [line.split("\t", 2) for line in annotations.split("\n") if line.startswith("T")]
+    entities = [
+        dict(zip(("type", "spans"), marked.split(" ", 1), strict=True)) | {"text": quoted}
+        for _, marked, quoted in bound
+    ]
+    return {"id": name, "text": text, "entities": entities}

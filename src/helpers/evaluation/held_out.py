@@ -24,6 +24,7 @@ from helpers.progress import track
 from helpers.prompts import PAPERS_FORMAT, PromptFormat
 from helpers.records import Instruction
 from helpers.store import Run, run_stage
+from helpers.tuning.lengths import limit_tokens
 from helpers.tuning.rows import IGNORED, EncodedRow, collate, encode_row
 from helpers.tuning.step import predict_responses
 
@@ -54,7 +55,8 @@ def measure_held_out(
         n_rows: rows per category, at most.
         adapter: a tuning run or the folder of an adapter; None for the model as it is.
         rows: held-out rows (JSONL).
-        max_tokens: longest row; longer ones are left out, as in tuning.
+        max_tokens: longest row; longer ones, and those beyond the model's positions, are left out, as in
+            tuning.
         base: the loaded model, shared by several measurements; None to load it where it is needed.
 
     Returns:
@@ -72,7 +74,8 @@ def measure_held_out(
 
     def compute(path: Path) -> dict[str, Any]:
         read = read_rows(rows, Instruction)
-        drawn = draw_held_out(read, n_rows, base.tokenizer, max_tokens, prompt_format)
+        longest = limit_tokens(settings.model, max_tokens)
+        drawn = draw_held_out(read, n_rows, base.tokenizer, longest, prompt_format)
         losses = measure_words_and_stop(
             base.merge(folder), [row for _, row in drawn], PartialAnswers(path / PARTIAL)
         )

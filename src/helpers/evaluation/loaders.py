@@ -112,13 +112,24 @@ def build_items(task: Task, rows: Iterable[RawItem]) -> list[BenchmarkItem]:
 def find_release(source: Source, data: Path) -> dict[str, list[Path]]:
     """Return the first known file of each split (several for a pattern) that lies in a folder
     or one below.
+
+    Raises:
+        StudyError: files of such a name lie in several folders; those of another set could be among them.
     """
-    return {
+    release = {
         split: next(
             (found for name in names if (found := sorted([*data.glob(name), *data.glob(f"*/{name}")]))), []
         )
         for split, names in source.files.items()
     }
+    for found in release.values():
+        folders = sorted({path.parent for path in found})
+        if len(folders) > 1:
+            raise StudyError(
+                f"Files of one set must lie in one folder, but {found[0].name} and the like were found in "
+                f"{shown(folders[0])} and in {shown(folders[1])}. Name the folder of the set as `data`."
+            )
+    return release
 
 
 def read_release(source: Source, data: Path) -> Iterator[RawItem]:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.files import sha256_file, sha256_text
-from helpers.models.hub import first_line
+from helpers.models.hub import first_line, split_revision
 from helpers.models.load import quiet_peft
 from helpers.models.weights import Shapes, check_finite, name_some, read_shapes
+from helpers.models.wheels import name_upstream
 from helpers.paths import shown
+from helpers.progress import tell
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -109,6 +111,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str, trainable: boo
 
     check_folder(folder)
     config, shapes = read_config(folder), read_shapes([folder / WEIGHTS])
+    _tell_other_base(config, folder, name)
     _check_rank(folder, config, shapes)
     check_finite(f"The adapter in {shown(folder)}", load_file(folder / WEIGHTS).items())
     _check_vocabulary(model, folder, shapes)
@@ -124,6 +127,22 @@ def load_adapter(model: PreTrainedModel, folder: Path, name: str, trainable: boo
         ) from None
     _check_names(wrapped, folder, shapes, name)
     return wrapped
+
+
+def _tell_other_base(config: Mapping[str, Any], folder: Path, name: str) -> None:
+    """Say so where an adapter names another base: on a model of the same shapes it loads without an error."""
+    named = config.get("base_model_name_or_path")
+    if isinstance(named, str) and named and _last_part(named) != _last_part(name):
+        tell(
+            f"The adapter in {shown(folder)} names {named!r} as its base, and {name_upstream(name)!r} is "
+            "used: on a model other than its own an adapter means nothing."
+        )
+
+
+def _last_part(name: str) -> str:
+    """Return what is left of a model's name where owner, revision and folders differ."""
+    upstream = split_revision(name_upstream(name))[0]
+    return Path(upstream).resolve().name.lower()
 
 
 def _check_rank(folder: Path, config: Mapping[str, Any], shapes: Shapes) -> None:

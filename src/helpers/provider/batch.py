@@ -132,7 +132,10 @@ class BatchClient:
             ) from None
         except APIStatusError as error:
             if error.status_code < 500 and is_permanent(error.status_code, error.code):
-                raise StudyError(explain_refusal(error, self._model)) from None
+                location = error.response.headers.get("location", "")
+                raise StudyError(
+                    explain_refusal(error.status_code, error.body, self._model, location)
+                ) from None
             raise PendingError(
                 f"The provider is busy ({error.status_code}). What was submitted is on record: run the same "
                 "command again."

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 ITEMS, CELLS = "items.csv", "cells.csv"
 KEYS = ["task", "item"]
+ROUNDING = 5e-3  # nats, and of a loss: machines of one kind differ by less
 ABOUT = ["category", "tokens", "bytes"]
 OWN = ("settings", "model", "instructions", "held_out")  # of a manifest: what all of its cells share
 
@@ -121,13 +122,22 @@ def _write(path: Path, table: pd.DataFrame, whole: bool = False) -> None:
     """Write a table by item; columns that the file holds already stay.
 
     Raises:
-        StudyError: the file holds other items.
+        StudyError: the file holds other items, or other losses of the same cells, such as those of another
+            kind of device.
     """
+    import numpy as np
+
     if path.is_file():
         there = read_table(path).set_index(KEYS)
         if not there.index.equals(table.index):
             raise StudyError(f"{shown(path)} holds other items. Name another folder.")
-        table = there if whole else there.join(table.drop(columns=[c for c in table if c in there]))
+        both = [] if whole else [name for name in table if name in there]
+        if not np.allclose(table[both], there[both], rtol=ROUNDING, atol=ROUNDING, equal_nan=True):
+            raise StudyError(
+                f"{shown(path)} holds other losses of the same cells. Name another folder, or delete it to "
+                "write all cells anew."
+            )
+        table = there if whole else there.join(table.drop(columns=both))
     write_text(path, table.to_csv())
 
 

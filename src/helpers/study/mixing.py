@@ -30,7 +30,7 @@ from helpers.study.cells import (
 )
 from helpers.study.endpoints import check_held_out
 from helpers.study.losses import LossTables, measure_cell, read_cell
-from helpers.tuning.lengths import keep_within_limit, load_lengths
+from helpers.tuning.lengths import keep_within_limit, limit_tokens, load_lengths
 from helpers.tuning.rows import EncodedRow, encode_row
 from helpers.tuning.settings import TuningSettings
 from helpers.tuning.stage import prepare_model
@@ -118,9 +118,10 @@ def design_cells(available: Mapping[str, int], cell_rows: int) -> list[str]:
     few = {name: n for name, n in available.items() if n < cell_rows + 1}
     if few:
         name, n = min(few.items(), key=lambda item: item[1])
+        remedy = f"Lower `--cell-rows` to {n - 1} or less, or add rows" if n > 1 else "Add rows"
         raise StudyError(
             f"A small cell has {cell_rows} rows, and a larger one more, but category {name!r} has {n} that "
-            f"fit and are not held out. Lower `--cell-rows` to {n - 1} or less, or add rows."
+            f"fit into `max_tokens` and are not held out. {remedy}."
         )
     names = list(available)
     equal = dict.fromkeys(names, 1)
@@ -170,7 +171,8 @@ def estimate_cost(plan: MixturePlan) -> Cost:
     tokenizer, prompt_format = load_tokenizer(study.tuning.model), PromptFormat.from_settings(study.tuning)
     training = list_fitting(study, study.instruction_file)
     held_out, n_held_out = read_rows(study.held_out_file, Instruction), study.losses.n_held_out
-    read = draw_held_out(held_out, n_held_out, tokenizer, study.tuning.max_tokens, prompt_format)
+    longest = limit_tokens(study.tuning.model, study.tuning.max_tokens)
+    read = draw_held_out(held_out, n_held_out, tokenizer, longest, prompt_format)
     typical = choose_typical(training, min(PACE_ROWS, study.tuning.batch_size))
     step, reading = measure_pace(study.tuning, [encode_row(tokenizer, row, prompt_format) for row in typical])
     n_rows = sum(cell.n_rows for cell in missing) * study.tuning.epochs

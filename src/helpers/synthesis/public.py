@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from helpers.paths import shown
 from helpers.progress import tell
 from helpers.records import Instruction
 from helpers.store import Run, run_stage
-from helpers.synthesis.split import HELD_OUT, TRAINING
+from helpers.synthesis.split import HELD_OUT, TEXTS, TRAINING
 
 PUBLIC = "public"
 MIRROR = "bioinstruct_public_subset.jsonl"
 REPOSITORY = "https://raw.githubusercontent.com/tirant35/TASA/e3463092ba017596b8d40546cb4e490efc99b1e7/"
+OWNER = "TASA"  # of the files among the sources of the mirror's rows
 VERSION = 2
 CATEGORY_FOLDERS = {"qa": "qa", "ie": "ie", "tg": "gen"}
 FILES = {
@@ -48,13 +49,13 @@ def load_public_rows(data: Path | None) -> Run:
         A run with `training.jsonl` and `held_out.jsonl`, rows of three categories each; no row is in both.
 
     Raises:
-        StudyError: the folder holds no such file, or the repository cannot be reached.
+        StudyError: the folder holds no such file or one of another form, or the repository cannot be reached.
     """
     mirror = find_mirror(data) if data else None
     inputs = {"mirror": sha256_file(mirror)} if mirror else {"repository": REPOSITORY}
 
     def compute(folder: Path) -> dict[str, Any]:
-        rows = split_mirror(row for _, row in read_objects(mirror)) if mirror else fetch_rows()
+        rows = split_mirror(read_mirror(mirror)) if mirror else fetch_rows()
         for name, found in rows.items():
             write_text(folder / name, dump_rows(found))
         return {name.split(".")[0]: len(found) for name, found in rows.items()}
@@ -73,12 +74,38 @@ def find_mirror(data: Path) -> Path:
     return found[0]
 
 
+def read_mirror(path: Path) -> Iterator[RawRow]:
+    """Yield the rows of the mirror.
+
+    Raises:
+        StudyError: a row has no list of sources, its texts are none, or no row is of the repository.
+    """
+    found: set[str] = set()
+    for location, row in read_objects(path):
+        sources = row.get("sources")
+        texts = [row.get(name) or "" for name in TEXTS]
+        if not isinstance(sources, list) or not all(isinstance(text, str) for text in [*texts, *sources]):
+            raise StudyError(
+                f"A public row must have texts, and a list of texts as `sources` ({location}). Take the file "
+                "anew, or leave `data` empty to fetch the rows."
+            )
+        found.update(sources)
+        yield row
+    for part, files in FILES.items():
+        if not any(f"{OWNER}:{path}" in found for path in files):
+            raise StudyError(
+                f"No row of {shown(path)} names one of the {part.split('.')[0]} files among its `sources`, "
+                f"such as {OWNER}:{next(iter(files))}. Take the file anew, or leave `data` empty to fetch "
+                "the rows."
+            )
+
+
 def split_mirror(rows: Iterable[RawRow]) -> Rows:
     """Return training and held-out rows of the mirror, by the files that each row was found in."""
     parts: dict[str, list[tuple[RawRow, str]]] = {part: [] for part in FILES}
     for row in rows:
         paths = [
-            path for owner, _, path in (source.partition(":") for source in row["sources"]) if owner == "TASA"
+            path for owner, _, path in (source.partition(":") for source in row["sources"]) if owner == OWNER
         ]
         for part, files in FILES.items():
             parts[part] += [(row, files[path]) for path in paths if path in files][:1]
@@ -123,7 +150,7 @@ def identify_row(row: RawRow) -> str:
     """Return a row's id, made of its text, so that it is the same from whichever file: 'bi-' and twelve hex
     digits.
     """
-    texts = [_clean(row, name) for name in ("instruction", "input", "output")]
+    texts = [_clean(row, name) for name in TEXTS]
     return f"bi-{sha256_text(json.dumps(texts))[:12]}"
 
 
@@ -135,7 +162,7 @@ def build_rows(labelled: Sequence[tuple[RawRow, str]]) -> list[Instruction]:
     """Return rows with an instruction and a response, each once, sorted by id."""
     rows = {}
     for row, category in labelled:
-        texts = {name: _clean(row, name) for name in ("instruction", "input", "output")}
+        texts = {name: _clean(row, name) for name in TEXTS}
         if texts["instruction"] and texts["output"]:
             rows.setdefault(identify_row(row), Instruction(id=identify_row(row), category=category, **texts))
     return [rows[row_id] for row_id in sorted(rows)]

@@ -62,9 +62,14 @@ def load_lengths(
         }
 
 
-def keep_within_limit(settings: TuningSettings, lengths: Mapping[str, RowLength]) -> dict[str, RowLength]:
-    """Return the lengths of the rows that a run can take: within `max_tokens`, so that no response breaks off
-    before its end, and within the model's positions.
+def limit_tokens(model: str, max_tokens: int) -> int:
+    """Return how many tokens a row may have: `max_tokens`, so that no response breaks off before its end, or
+    the model's positions where these are fewer.
     """
-    longest = min(settings.max_tokens, count_positions(load_config(settings.model)) or settings.max_tokens)
+    return min(max_tokens, count_positions(load_config(model)) or max_tokens)
+
+
+def keep_within_limit(settings: TuningSettings, lengths: Mapping[str, RowLength]) -> dict[str, RowLength]:
+    """Return the lengths of the rows that a run can take."""
+    longest = limit_tokens(settings.model, settings.max_tokens)
     return {row_id: length for row_id, length in lengths.items() if sum(length) <= longest}
