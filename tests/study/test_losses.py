@@ -1,5 +1,6 @@
 """Losses of the grid's cells: measured, written as tables without text, read back the same."""
 
+import dataclasses
 import json
 
 import pandas as pd
@@ -135,6 +136,14 @@ def test_other_losses_of_a_cell_that_is_there_are_refused(study, tmp_path):
     words.to_csv(tmp_path / "words.csv", index=False)
     with pytest.raises(StudyError, match=r"words\.csv holds other losses of the same cells"):
         export_losses(study, plans, tmp_path)
+
+
+def test_a_study_without_choice_tasks_exports_again(study, tmp_path):
+    evaluation = dataclasses.replace(study.evaluation, tasks="patient_answer")
+    study = dataclasses.replace(study, evaluation=evaluation)
+    for _ in range(2):
+        export_losses(study, study.plan_cells(["base"]), tmp_path)
+    assert load_losses(tmp_path).values["choice"].empty
 
 
 def test_cells_of_another_study_are_refused(study, tmp_path, toy_model, instruction_file):

@@ -88,7 +88,7 @@ def test_a_batch_that_came_to_nothing_is_submitted_anew(provider, status, errors
 
 
 @pytest.mark.parametrize("status", [302, 401, 404])
-def test_a_server_that_refuses_batches_is_one_message_and_sends_nothing(provider, monkeypatch, status):
+def test_a_server_that_refuses_batches_is_one_message_and_books_nothing(provider, monkeypatch, status):
     refusal = {"error": {"message": "no such thing", "code": "refused"}}
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -99,7 +99,8 @@ def test_a_server_that_refuses_batches_is_one_message_and_sends_nothing(provider
         with pytest.raises(StudyError, match=rf"refused \({status}\): .*(no such thing|elsewhere\.org)"):
             synthesize(settings(provider), LIMITS)
     assert not provider.batches
-    run, _ = advance(settings(provider), LIMITS)
+    assert "0 tokens spent so far." in explain_cost(settings(provider), LIMITS)
+    run = synthesize(settings(provider), ProviderLimits(max_cost_tokens=10**9))  # and can be asked singly
     assert run.manifest["facts"]["n_replies"] == 5
     assert max(provider.sent.values()) == 1
 

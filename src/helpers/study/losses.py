@@ -132,7 +132,8 @@ def _write(path: Path, table: pd.DataFrame, whole: bool = False) -> None:
         if not there.index.equals(table.index):
             raise StudyError(f"{shown(path)} holds other items. Name another folder.")
         both = [] if whole else [name for name in table if name in there]
-        if not np.allclose(table[both], there[both], rtol=ROUNDING, atol=ROUNDING, equal_nan=True):
+        own, known = (one[both].astype(float) for one in (table, there))  # a table may have no rows
+        if not np.allclose(own, known, rtol=ROUNDING, atol=ROUNDING, equal_nan=True):
             raise StudyError(
                 f"{shown(path)} holds other losses of the same cells. Name another folder, or delete it to "
                 "write all cells anew."
