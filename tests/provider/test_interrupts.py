@@ -20,7 +20,9 @@ from helpers.synthesis.settings import SynthesisSettings
 
 LIMITS = ProviderLimits(max_cost_tokens=10**6, n_parallel=3)
 ASK = """
+import signal
 import sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests that nohup runs would ignore it
 from helpers.provider.ledger import ProviderLimits
 from helpers.synthesis import pipeline
 from helpers.synthesis.pipeline import synthesize
