@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 
 from helpers.analysis.hypotheses import add_holm, split_significant
 from helpers.analysis.statistics import contrast, keep_ablation
-from helpers.records import BASE
+from helpers.records import BASE, SHUFFLED
 from helpers.study.cells import SINGLES
+from helpers.tuning.controls import LENGTHS, SEPARATOR
 
 if TYPE_CHECKING:
     import pandas as pd
 
-AGAINST = {"the base model": "", "shuffled responses": "~shuffled", "matched lengths": "~lengths"}
+SUFFIXES = {  # of the cells of a category's controls, by their names for readers
+    "shuffled responses": f"{SEPARATOR}{SHUFFLED}",
+    "matched lengths": f"{SEPARATOR}{LENGTHS}",
+}
+AGAINST = {"the base model": ""} | SUFFIXES
 
 
 def compare_controls(items: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -18,11 +18,11 @@ from typing import Annotated, Any
 
 import typer
 
-from helpers.benchmarks.result import save
+from helpers.benchmarks.result import describe_origin, save
 from helpers.errors import StudyError
 from helpers.files import write_text
 from helpers.jsonl import dump_rows
-from helpers.machine import GIB, describe_machine
+from helpers.machine import GIB
 
 SHAPES = {  # hidden, inner, layers, heads, vocabulary (Touvron et al., 2023)
     "7b": (4096, 11008, 32, 32, 32000),
@@ -187,13 +187,6 @@ def check_peaks(steps: Sequence[dict[str, Any]], estimate: float) -> None:
         )
 
 
-def save_steps(shape: str, steps: Sequence[dict[str, Any]]) -> None:
-    """Write seconds and peak of each step, with machine, versions and date."""
-    machine = describe_machine()
-    about = {name: machine[name] for name in ("machine", "versions")} | {"date": machine["created"][:10]}
-    save({"name": f"large_{shape}", "steps": list(steps)} | about)
-
-
 def main(
     folder: Annotated[Path, typer.Argument(help="New folder for the model and all that is made of it.")],
     shape: Annotated[str, typer.Option(help="7b or 20m.")] = "7b",
@@ -209,7 +202,7 @@ def main(
         for step in go_through(folder.resolve(), shape):
             typer.echo(f"{step['step']}: {step['seconds']} s, {step['peak_gib']} GiB")
             steps.append(step)
-        save_steps(shape, steps)
+        save({"name": f"large_{shape}", "steps": steps} | describe_origin())
     except StudyError as error:
         sys.exit(f"error: {error}")
 

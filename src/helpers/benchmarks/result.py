@@ -12,7 +12,6 @@ from helpers.paths import RESULTS
 
 def describe(name: str, unit: str, ours: float, baseline: float, against: str, n: int) -> dict[str, Any]:
     """Return one row of a benchmark; `ratio` says how many times ours is better."""
-    machine = describe_machine()
     ratio = baseline / ours if unit == "s" else ours / baseline
     row = {
         "name": name,
@@ -23,7 +22,13 @@ def describe(name: str, unit: str, ours: float, baseline: float, against: str, n
         "ratio": round(ratio, 2),
         "n": n,
     }
-    return row | {
+    return row | describe_origin()
+
+
+def describe_origin() -> dict[str, Any]:
+    """Return machine, versions and date, as every file of a benchmark has them."""
+    machine = describe_machine()
+    return {
         "machine": machine["machine"],
         "versions": machine["versions"],
         "date": machine["created"][:10],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from helpers.analysis import comparison
+from helpers.analysis import comparison, controls
 from helpers.analysis.mixing import cross_validation, fit_intervals, forecast
 from helpers.analysis.signal_noise import signal_table
 from helpers.analysis.transfer import transfer_table
@@ -118,11 +118,7 @@ def list_controls(losses: pd.DataFrame) -> pd.DataFrame:
     tables = []
     for part in PARTS:
         items = loss_to_score(answers, part)
-        for kind, suffix in {
-            "rows as they are": "",
-            "shuffled responses": "~shuffled",
-            "matched lengths": "~lengths",
-        }.items():
+        for kind, suffix in ({"rows as they are": ""} | controls.SUFFIXES).items():
             table = transfer_table(items, [f"{name}{suffix}" for name in SINGLES])
             own = table[table["trained_on"].str.partition("~")[0] == table["tested_on"]]
             tables.append(own.assign(part=part, trained_on=kind))
