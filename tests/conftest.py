@@ -177,7 +177,7 @@ def encoder(tmp_path, monkeypatch):
     import torch
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    from helpers.evaluation import similarity
+    from helpers.evaluation import bertscore
     from helpers.files import sha256_file
 
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
@@ -204,10 +204,10 @@ def encoder(tmp_path, monkeypatch):
             intermediate_size=16,
         )
     ).save_pretrained(folder)
-    monkeypatch.setattr(similarity, "FILES", {path.name: sha256_file(path) for path in folder.iterdir()})
-    similarity.load_encoder.cache_clear()
+    monkeypatch.setattr(bertscore, "FILES", {path.name: sha256_file(path) for path in folder.iterdir()})
+    bertscore.load_encoder.cache_clear()
     yield folder
-    similarity.load_encoder.cache_clear()
+    bertscore.load_encoder.cache_clear()
 
 
 @pytest.fixture

@@ -179,10 +179,10 @@ class Toys:
         ]
 
     def bertscore(self):
-        from helpers.evaluation.similarity import measure_similarity
+        from helpers.evaluation.bertscore import measure_bertscore
 
         self.get("encoder")
-        return [measure_similarity(*self.texts)]
+        return [measure_bertscore(*self.texts)]
 
     def bleurt(self):
         from helpers.evaluation.bleurt import measure_bleurt

@@ -125,7 +125,7 @@ class Item(Row):
     difficulty: ItemDifficulty = "unrated"
 
 
-def refuse_truth(value: Any) -> Any:
+def refuse_boolean(value: Any) -> Any:
     """Return a value as it is; true or false is a ValueError: as a number, true would be the second option,
     which may be 'no'.
     """
@@ -140,7 +140,7 @@ class ChoiceItem(Item):
     context: str
     question: Text
     options: Annotated[list[Text], Field(min_length=2, max_length=52)]  # as many as there are letters
-    answer: Annotated[int, BeforeValidator(refuse_truth), Field(ge=0)]
+    answer: Annotated[int, BeforeValidator(refuse_boolean), Field(ge=0)]
 
     @model_validator(mode="after")
     def _check_options(self) -> ChoiceItem:

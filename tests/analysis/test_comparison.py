@@ -30,7 +30,7 @@ def test_the_reference_losses_are_the_lattices_own_on_held_out_rows_under_whole_
     tables = make_tables(
         ("base", 0, None), ("qa", 4, 1), ("ie", 4, 1), ("qa", 4, 2), ("qa", 9, 1), ("qa", 4, 3), ("ie", 4, 3)
     )
-    assert comparison.count_loss_rows(tables) == 4
+    assert comparison.count_lattice_rows(tables) == 4
     items = comparison.choose_loss_items(tables, ["base", "qa", "ie"])
     assert set(items["seed"]) == {1, 3}
     assert set(items["task"]) == {"held_out_qa"}

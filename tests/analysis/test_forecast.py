@@ -9,21 +9,21 @@ import pytest
 from helpers.analysis.comparison import (
     MIXTURE,
     choose_loss_items,
-    collect_loss_sizes,
-    count_loss_rows,
+    collect_size_gains,
+    count_lattice_rows,
     reference_additive,
     reference_lengths,
 )
 from helpers.analysis.mixing import forecast
-from helpers.analysis.mixing.choice import EQUAL, NATURAL
 from helpers.analysis.mixing.cross_validation import average_errors, cross_validate_laws
 from helpers.analysis.mixing.fit_intervals import fit_losses
 from helpers.analysis.mixing.laws import build_law
+from helpers.analysis.mixing.recommendation import EQUAL, NATURAL
 from helpers.analysis.mixing.simulation import design_cells, expect_loss, true_parameters
 from helpers.analysis.sensitivity import pool_seeds, pooled_variance
 from helpers.analysis.statistics import count_seeds, describe_interval, stack_scores
 from helpers.analysis.transfer import synergy_contrasts, synergy_table, transfer_table
-from helpers.study.cells import BASE, LATTICE, SINGLES, count_categories
+from helpers.study.cells import BASE, LATTICE, SINGLES, count_category_rows
 from helpers.study.losses import ABOUT, KEYS, LossTables
 
 LATER = ("qa:39+ie:56+gen:55", "qa:100+ie:25+gen:25")
@@ -41,7 +41,7 @@ def make_tables(more=(), noise=0.001, n_rows=150, shift=0.0):
     about = pd.DataFrame(items, columns=[*KEYS, "category"]).assign(tokens=N_TOKENS, bytes=30)
     columns, rows = {}, []
     for name, size, seed in (*cells, *more):
-        counts = np.array([list(count_categories(name, size, SINGLES).values())], dtype=float)
+        counts = np.array([list(count_category_rows(name, size, SINGLES).values())], dtype=float)
         loss = {
             target: build_law("effective", SINGLES, target, design_cells()).predict(
                 true_parameters(target), counts
@@ -75,7 +75,7 @@ def name_best(found):
 def test_the_lattice_is_read_without_what_was_tuned_later():
     plain = make_tables()
     full = make_tables([(LATER[0], 150, 1), *((name, size, 1) for size in (75, 300) for name in SINGLES)])
-    assert count_loss_rows(full) == 150
+    assert count_lattice_rows(full) == 150
     np.testing.assert_array_equal(forecast.read_lattice(full).counts, forecast.read_lattice(plain).counts)
     assert forecast.read_lattice(full, [2]).values.shape[2] == 1
 
@@ -151,14 +151,14 @@ def test_gains_by_size_take_the_models_as_they_are_and_give_no_interval_of_one_s
     names = [*SINGLES, MIXTURE]
     more = [(name, size, seed) for name in names for size in (75, 300) for seed in (1, 2, 3)]
     more += [(name, 600, 1) for name in names] + [("qa", 1200, 1), (MIXTURE, 600, 2)]
-    table = collect_loss_sizes(make_tables(more))
+    table = collect_size_gains(make_tables(more))
     n_seeds = table.groupby("size")["n_seeds"].first().to_dict()
     assert n_seeds == {75: 3, 150: 3, 300: 3, 600: 1}
     own = table[(table["trained_on"] == "gen") & (table["tested_on"] == "gen")].set_index("size")
     assert own["estimate"].is_monotonic_increasing
     assert own.loc[75, "estimate"] > 0
     assert own["low"].isna().tolist() == [False, False, False, True]
-    assert collect_loss_sizes(make_tables()).empty
+    assert collect_size_gains(make_tables()).empty
 
 
 def test_all_models_are_fitted_together_whatever_seeds_they_have():

@@ -13,8 +13,8 @@ from helpers.analysis.hypotheses import (
     add_holm,
     correct_holm,
     detectable_effects,
-    effects_that_hold,
     measure_correlations,
+    smallest_effects_that_hold,
     split_significant,
 )
 from helpers.analysis.statistics import contrast_by_category
@@ -98,7 +98,7 @@ def test_what_holds_in_one_seed_is_what_a_paired_t_test_finds():
     change = random.normal(0, 0.2, 60)
     items = pd.DataFrame({"task": "exam_choice", "category": "qa", "item": range(60), "score": 0.5})
     items = pd.concat([items.assign(cell="base"), items.assign(cell="qa", score=0.5 + change)])
-    found = effects_that_hold(items, {"gain": {"qa": 1.0, "base": -1.0}})["holds_from"].item()
+    found = smallest_effects_that_hold(items, {"gain": {"qa": 1.0, "base": -1.0}})["holds_from"].item()
     known = TTestPower().solve_power(nobs=60, alpha=0.05, power=POWER) * change.std(ddof=1)
     assert found == pytest.approx(known, rel=0.02)
 
@@ -107,7 +107,7 @@ def test_a_run_finds_in_four_of_five_repetitions_what_it_says_would_hold():
     """Simulate runs of three seeds: their scatter is right on average, so the effect is taken from all."""
     gain = {"gain": {"qa": 1.0, "base": -1.0}}
     runs = [make_seeds(n_seeds=3, n=20, seed=seed) for seed in range(150)]
-    effect = np.mean([effects_that_hold(run, gain)["holds_from"].item() ** 2 for run in runs]) ** 0.5
+    effect = np.mean([smallest_effects_that_hold(run, gain)["holds_from"].item() ** 2 for run in runs]) ** 0.5
     tables = [add_holm(contrast_by_category(run, gain)) for run in runs]
     shifted = [
         contrast_by_category(run.assign(score=run["score"] + effect * (run["cell"] == "qa")), gain)
@@ -121,7 +121,9 @@ def test_a_run_finds_in_four_of_five_repetitions_what_it_says_would_hold():
 
 def test_more_tests_ask_for_a_larger_effect_and_more_seeds_for_a_smaller_one():
     gain = {"qa": 1.0, "base": -1.0}
-    few = effects_that_hold(make_seeds(n_seeds=3), {"gain": gain})["holds_from"].item()
-    nine = effects_that_hold(make_seeds(n_seeds=3), {f"gain {n}": gain for n in range(9)})["holds_from"]
+    few = smallest_effects_that_hold(make_seeds(n_seeds=3), {"gain": gain})["holds_from"].item()
+    nine = smallest_effects_that_hold(make_seeds(n_seeds=3), {f"gain {n}": gain for n in range(9)})[
+        "holds_from"
+    ]
     assert (nine > 1.5 * few).all()
-    assert effects_that_hold(make_seeds(n_seeds=8), {"gain": gain})["holds_from"].item() < few
+    assert smallest_effects_that_hold(make_seeds(n_seeds=8), {"gain": gain})["holds_from"].item() < few

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.analysis.mixing.choice import check_target, list_mixtures, recommend, worth_table
 from helpers.analysis.mixing.cross_validation import (
     average_errors,
     choose_law,
@@ -15,6 +14,7 @@ from helpers.analysis.mixing.fit_intervals import fit_losses, split_noise
 from helpers.analysis.mixing.fitting import fit_law, refit_law
 from helpers.analysis.mixing.laws import LAWS, build_law
 from helpers.analysis.mixing.losses import build_loss_arrays
+from helpers.analysis.mixing.recommendation import check_target, list_mixtures, recommend, worth_table
 from helpers.analysis.mixing.simulation import (
     FLOORS,
     NOISE,

@@ -277,19 +277,21 @@ def test_bioasq_was_run_five_times_and_three_times_for_two_models():
     assert precision.expect_whole_answers() == pytest.approx(0.28)
 
 
-def test_each_reading_turns_a_spread_into_a_standard_error():
-    read = {name: reading(0.9, 9) for name, reading in precision.INTERPRETATIONS.items()}
+def test_each_interpretation_turns_a_spread_into_a_standard_error():
+    read = {name: to_error(0.9, 9) for name, to_error in precision.INTERPRETATIONS.items()}
     assert read["standard deviation over runs"] == pytest.approx(0.3)
     assert read["standard error"] == 0.9
     assert read["variance over runs"] == pytest.approx(math.sqrt(0.1))
     assert read["half of a 95 % interval"] == pytest.approx(0.9 / 2.306, abs=1e-4)
 
 
-@pytest.mark.parametrize("reading", precision.INTERPRETATIONS)
-def test_the_smallest_spread_is_that_of_one_answer_in_one_run(reading):
+@pytest.mark.parametrize("interpretation", precision.INTERPRETATIONS)
+def test_the_smallest_spread_is_that_of_one_answer_in_one_run(interpretation):
     runs = np.array([30.0, 30, 30, 30, 31])
     error = runs.std(ddof=1) / math.sqrt(5)
-    assert precision.INTERPRETATIONS[reading](precision.SMALLEST[reading](1.0, 5), 5) == pytest.approx(error)
+    assert precision.INTERPRETATIONS[interpretation](
+        precision.SMALLEST[interpretation](1.0, 5), 5
+    ) == pytest.approx(error)
 
 
 def test_a_gain_far_beyond_its_spread_survives_and_one_within_does_not():
@@ -308,13 +310,15 @@ def test_a_difference_over_questions_has_the_p_value_of_two_proportions():
 
 
 def test_fewer_runs_support_no_more_and_questions_do_not_depend_on_runs():
-    five, two = (precision.count_survivors(AuditSettings(n_runs=n)).set_index("reading") for n in (5, 2))
+    five, two = (
+        precision.count_survivors(AuditSettings(n_runs=n)).set_index("interpretation") for n in (5, 2)
+    )
     assert (two["holm"] <= five["holm"]).all()
     assert five.loc["± is half of a 95 % interval", ["tests", "holm", "too_small"]].tolist() == [50, 48, 4]
     questions = five.loc["new questions, Table 1 only"]
     assert (
-        questions[["tests", "single", "holm"]].tolist()
-        == two.loc["new questions, Table 1 only", ["tests", "single", "holm"]].tolist()
+        questions[["tests", "unadjusted", "holm"]].tolist()
+        == two.loc["new questions, Table 1 only", ["tests", "unadjusted", "holm"]].tolist()
         == [20, 15, 11]
     )
     strict = precision.count_survivors(AuditSettings(alpha=0.001))["holm"]
@@ -388,4 +392,4 @@ def test_table_4_is_set_beside_the_figure_relative_to_the_own_category():
 
 
 def test_differences_between_cells_do_not_survive_the_questions():
-    assert ablation.count_cell_differences(0.05) == {"tests": 16, "single": 2, "holm": 0}
+    assert ablation.count_cell_differences(0.05) == {"tests": 16, "unadjusted": 2, "holm": 0}

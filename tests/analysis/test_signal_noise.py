@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from known_scores import make_items
 
-from helpers.analysis.signal_noise import list_ratios, measure_signal, order_table, signal_table
+from helpers.analysis.signal_noise import list_ratios, measure_signal, rank_correlation_table, signal_table
 
 
 def test_signal_and_noise_are_the_spreads_that_the_scores_were_made_with():
@@ -47,7 +47,9 @@ def test_one_seed_leaves_the_ratio_to_seeds_empty_and_the_figure_leaves_it_out()
 def test_a_loss_that_orders_cells_as_the_scores_do_predicts_them():
     scores = make_items({"base": 0.1, "qa": 0.4, "ie": 0.3, "gen": 0.2})
     held_out = scores.assign(task="held_out_" + scores["category"], score=2 - scores["score"])
-    table = order_table({"loss": scores.assign(score=-scores["score"]), "held out": held_out}, scores)
+    table = rank_correlation_table(
+        {"loss": scores.assign(score=-scores["score"]), "held out": held_out}, scores
+    )
     assert table["rho"].to_numpy() == pytest.approx(-1)
     every = table[table["task"] == "all"]
     assert every.groupby("endpoint")["category"].apply(list).to_dict() == {
@@ -60,4 +62,4 @@ def test_a_loss_that_orders_cells_as_the_scores_do_predicts_them():
 def test_nothing_is_predicted_where_scores_do_not_differ():
     flat = make_items({"base": 0.1, "qa": 0.1, "ie": 0.1})
     ordered = make_items({"base": 0.1, "qa": 0.2, "ie": 0.3})
-    assert pd.isna(order_table({"loss": ordered}, flat)["rho"]).all()
+    assert pd.isna(rank_correlation_table({"loss": ordered}, flat)["rho"]).all()

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from helpers.analysis.mixing.choice import recommend
 from helpers.analysis.mixing.fit_intervals import fit_losses
 from helpers.analysis.mixing.losses import build_loss_arrays
+from helpers.analysis.mixing.recommendation import recommend
 from helpers.analysis.mixing.simulation import simulate_losses, true_laws
 from helpers.cli import app
 from helpers.commands.mix import describe_recommendation, describe_trust

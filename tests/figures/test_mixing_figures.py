@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.analysis.mixing.choice import list_mixtures
+from helpers.analysis.mixing.recommendation import list_mixtures
 from helpers.figures.lattice import plot_lattice, plot_shapley
 from helpers.figures.mixing import plot_forecast, plot_predictions, plot_size_gains, plot_triangle
 from helpers.figures.style import BLUE, MORE_COLORS, WIDTH, color_categories, name_category, name_cell

@@ -16,7 +16,7 @@ from helpers.study.cells import (
     PAIRS,
     CellPlan,
     GridSettings,
-    count_categories,
+    count_category_rows,
     list_lattice,
     name_subset,
     plan_cells,
@@ -179,7 +179,7 @@ def test_a_mixture_is_tuned_on_its_rows_and_goes_through_the_store(parameters):
     plan = next(plan for plan in study.plan_grid() if ":" in plan.name)
     tuning, *_ = study.complete_cell(plan)
     assert pd.read_csv(tuning.file(ROWS))["category"].value_counts().to_dict() == {"qa": 3, "ie": 1}
-    assert study.look_up_cell(plan) == "done"
+    assert study.find_cell_state(plan) == "done"
 
 
 @pytest.fixture
@@ -212,13 +212,13 @@ def test_a_cell_of_a_category_that_the_rows_lack_is_refused_before_any_runs(para
 def test_a_cell_is_missing_then_tuned_then_done_and_looking_it_up_computes_nothing(parameters, runs):
     study = Study.from_parameters(parameters)
     plan, base = CellPlan("qa+ie", 4, 1), CellPlan("base")
-    assert study.look_up_cell(plan) == study.look_up_cell(base) == "missing"
+    assert study.find_cell_state(plan) == study.find_cell_state(base) == "missing"
     assert not runs.exists()  # rows of a file of one's own are held out by share, here none
     tune(dataclasses.replace(study.tuning, categories="qa+ie"), study.instruction_file)
-    assert study.look_up_cell(plan) == "tuned"
+    assert study.find_cell_state(plan) == "tuned"
     study.complete_cell(plan)
-    assert study.look_up_cell(plan) == "done"
-    assert study.look_up_cell(base) == "missing"
+    assert study.find_cell_state(plan) == "done"
+    assert study.find_cell_state(base) == "missing"
 
 
 def test_an_additive_pair_is_tuned_on_the_rows_of_both_singles(parameters):
@@ -232,7 +232,7 @@ def test_an_additive_pair_is_tuned_on_the_rows_of_both_singles(parameters):
 
 
 def test_items_of_several_seeds_hold_the_base_model_under_each(parameters):
-    items = Study.from_parameters(parameters | {"n_seeds": 2}).collect_grid(["base", "qa"])
+    items = Study.from_parameters(parameters | {"n_seeds": 2}).collect_scores(["base", "qa"])
     assert items.groupby(["cell", "seed"]).size().to_dict() == {
         ("base", 1): 6,
         ("base", 2): 6,
@@ -262,9 +262,9 @@ def test_the_defaults_of_the_grid_are_valid():
 
 def test_rows_by_category_of_a_cell_are_columns_of_the_mixture_law():
     names = ("qa", "ie", "gen")
-    assert count_categories("qa+gen", 5, names) == {"n_qa": 3, "n_ie": 0, "n_gen": 2}
-    assert count_categories("qa:1+gen:4", 5, names) == {"n_qa": 1, "n_ie": 0, "n_gen": 4}
-    assert count_categories("base", 0, names) == {"n_qa": 0, "n_ie": 0, "n_gen": 0}
+    assert count_category_rows("qa+gen", 5, names) == {"n_qa": 3, "n_ie": 0, "n_gen": 2}
+    assert count_category_rows("qa:1+gen:4", 5, names) == {"n_qa": 1, "n_ie": 0, "n_gen": 4}
+    assert count_category_rows("base", 0, names) == {"n_qa": 0, "n_ie": 0, "n_gen": 0}
     for control in ("all", "shuffled", "qa~shuffled", "general"):
         with pytest.raises(StudyError, match=f"the control '{control}'"):
-            count_categories(control, 5, names)
+            count_category_rows(control, 5, names)

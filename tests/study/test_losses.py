@@ -9,7 +9,7 @@ import pytest
 from helpers.analysis.statistics import contrast
 from helpers.errors import StudyError
 from helpers.jsonl import dump_rows
-from helpers.study.endpoints import keep_held_out, keep_tasks, loss_to_score
+from helpers.study.endpoints import keep_held_out, keep_tasks, loss_to_log_likelihood
 from helpers.study.losses import export_losses, load_losses
 from helpers.study.study import Study
 
@@ -188,7 +188,7 @@ LOSSES = pd.DataFrame(
     ],
 )
 def test_a_gain_is_a_fall_of_the_endpoint_by_hand(endpoint, weighting, gain):
-    table = loss_to_score(LOSSES, endpoint, weighting)
+    table = loss_to_log_likelihood(LOSSES, endpoint, weighting)
     means = table.groupby("cell")["score"].mean()
     assert means["qa"] - means["base"] == pytest.approx(gain)
 
@@ -200,14 +200,14 @@ def test_the_two_kinds_of_items_are_told_apart():
 
 def test_an_endpoint_that_no_item_has_or_that_is_unknown_is_refused():
     with pytest.raises(StudyError, match="No item has the endpoint 'choice'"):
-        loss_to_score(LOSSES.assign(choice=float("nan")), "choice")
+        loss_to_log_likelihood(LOSSES.assign(choice=float("nan")), "choice")
     with pytest.raises(StudyError, match="`endpoint` must be a loss"):
-        loss_to_score(LOSSES, "score")
+        loss_to_log_likelihood(LOSSES, "score")
 
 
 def test_averages_by_rows_and_by_tokens_are_kept_apart():
     by_rows, by_tokens = (
-        loss_to_score(LOSSES, weighting=weighting).groupby("cell")["score"].mean()["base"]
+        loss_to_log_likelihood(LOSSES, weighting=weighting).groupby("cell")["score"].mean()["base"]
         for weighting in ("rows", "tokens")
     )
     assert -by_rows == pytest.approx((2 + 1) / 2)
@@ -215,7 +215,9 @@ def test_averages_by_rows_and_by_tokens_are_kept_apart():
 
 
 def test_the_gain_of_a_cell_is_a_contrast_like_any_other():
-    items = loss_to_score(pd.concat([LOSSES, LOSSES.assign(item=lambda t: t["item"] + "2")]).assign(seed=1))
+    items = loss_to_log_likelihood(
+        pd.concat([LOSSES, LOSSES.assign(item=lambda t: t["item"] + "2")]).assign(seed=1)
+    )
     assert contrast(items, {"qa": 1, "base": -1})["estimate"] == pytest.approx(2 / 3)
 
 

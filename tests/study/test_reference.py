@@ -18,7 +18,7 @@ from helpers.study.reference import (
     SCORES,
     export_grid,
     load_reference,
-    read_whole_table,
+    read_table_with_integers,
     write_table,
 )
 from helpers.study.study import Study
@@ -43,7 +43,7 @@ def made(toy_model, shared_instruction_file, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDY_RUNS", str(store))
         study = Study.from_parameters(values | {"n_seeds": 2})
-        study.collect_grid(study.grid.lattice_cells)
+        study.collect_scores(study.grid.lattice_cells)
     return values, store
 
 
@@ -58,7 +58,7 @@ def parameters(made, runs):
 def test_the_tables_give_back_the_grid_item_by_item(parameters, tmp_path):
     study = Study.from_parameters(parameters | {"n_seeds": 2})
     export_grid(study, study.plan_grid(), tmp_path)
-    found, made = load_reference(tmp_path).items, study.collect_grid(study.grid.lattice_cells)
+    found, made = load_reference(tmp_path).items, study.collect_scores(study.grid.lattice_cells)
     keys = ["cell", "seed", "task", "item"]
     both = made.merge(found, on=keys, how="outer", suffixes=("", "_found"), validate="one_to_one")
     assert len(both) == len(made) == len(found)
@@ -109,7 +109,7 @@ def test_no_text_of_a_test_item_or_an_answer_is_in_the_tables(parameters, tmp_pa
     study = Study.from_parameters(parameters)
     export_grid(study, study.plan_grid(), tmp_path)
     text = "".join(path.read_text() for path in tmp_path.iterdir() if path.is_file())
-    answers = study.collect_grid(study.grid.lattice_cells)["response"].dropna()
+    answers = study.collect_scores(study.grid.lattice_cells)["response"].dropna()
     assert all(answer not in text for answer in answers if len(answer) > 20)
     assert set(pd.read_csv(tmp_path / SCORES).columns[:2]) == {"task", "item"}
 
@@ -148,7 +148,7 @@ def test_ids_of_items_stay_as_they_are(tmp_path):
             index=pd.MultiIndex.from_tuples([("medqa", "0592"), ("medqa", "1")], names=["task", "item"]),
         )
         write_table(tmp_path / SCORES, table, ["task", "item"])
-    found = read_whole_table(tmp_path / SCORES)
+    found = read_table_with_integers(tmp_path / SCORES)
     assert found["item"].tolist() == ["0592", "1"]
     assert found["qa-n4-s1"].tolist() == [0.5, 1.0]
 
@@ -178,7 +178,7 @@ def test_every_row_carries_the_id_of_its_cell(parameters, tmp_path):
         for plan in study.plan_grid()
         if plan.name in study.grid.lattice_cells and plan.n_rows in (0, 4)
     }
-    scores = read_whole_table(tmp_path / SCORES).set_index(["task", "item"])
+    scores = read_table_with_integers(tmp_path / SCORES).set_index(["task", "item"])
     for cell_id, rows in found.items.groupby("id"):
         assert (
             rows["score"].tolist()

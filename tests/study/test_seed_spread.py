@@ -10,7 +10,7 @@ from scipy.stats import t
 from helpers.analysis.statistics import contrast, contrast_by_category, describe_interval
 from helpers.study import seed_spread, study
 from helpers.study.losses import load_losses
-from helpers.study.seed_spread import MEASURED_SEEDS, add_spread, read_measured_seeds
+from helpers.study.seed_spread import MEASURED_SEEDS_FOLDER, add_spread, read_measured_seeds
 from helpers.study.study import Study
 from helpers.study.tables import list_differences, read_manifest
 
@@ -82,7 +82,7 @@ def test_there_is_nothing_to_add(run, measured):
 @pytest.fixture
 def defaults(monkeypatch):
     """A study whose model and rows are those that were measured."""
-    kept = read_manifest(MEASURED_SEEDS)
+    kept = read_manifest(MEASURED_SEEDS_FOLDER)
 
     def identify_losses(study):
         own = {"losses": dataclasses.asdict(study.losses)}
@@ -128,7 +128,7 @@ def test_the_recorded_rows_are_still_those_that_were_measured():
     """Else the notebooks' intervals would lose the spread without a word."""
     from helpers.files import sha256_file
 
-    study, kept = Study.from_parameters({}), load_losses(MEASURED_SEEDS).manifest
+    study, kept = Study.from_parameters({}), load_losses(MEASURED_SEEDS_FOLDER).manifest
     assert sha256_file(study.instruction_file) == kept["instructions"]
     assert sha256_file(study.held_out_file) == kept["held_out"]
 

@@ -23,7 +23,7 @@ from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.records import BASE, order_categories
 from helpers.study import reference
 from helpers.study.cells import LATTICE, PAIRS, SINGLES, name_subset
-from helpers.study.endpoints import LOSS, ROWS, keep_held_out, loss_to_score
+from helpers.study.endpoints import LOSS, ROWS, keep_held_out, loss_to_log_likelihood
 from helpers.study.losses import LossTables, load_losses
 from helpers.tuning.controls import LENGTHS, SEPARATOR
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PAPER, REFERENCE, SECOND, RUN = "paper", "reference", "second", "run"
-TABLES = {REFERENCE: reference.REFERENCE, SECOND: reference.REFERENCE / "smollm2-135m"}
+REFERENCE_FOLDERS = {REFERENCE: reference.REFERENCE, SECOND: reference.REFERENCE / "smollm2-135m"}
 MIXTURE = name_subset(SINGLES)
 LOSSES = reference.REFERENCE / "losses"
 SCALES = {"qa": "accuracy", "ie": "F1", "gen": "ROUGE-L"}  # each from 0 to 1
@@ -46,12 +46,12 @@ def read_score_reference(source: str = REFERENCE) -> reference.Reference:
     """Return the reference run by score with one of its models, read once; `source` is `REFERENCE` or
     `SECOND`.
     """
-    return reference.load_reference(TABLES[source])
+    return reference.load_reference(REFERENCE_FOLDERS[source])
 
 
 def measure_score_references(measure: Callable[[pd.DataFrame], pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Return a table made from the items of the reference run by score, for each of its models."""
-    return {source: measure(read_score_reference(source).items) for source in TABLES}
+    return {source: measure(read_score_reference(source).items) for source in REFERENCE_FOLDERS}
 
 
 def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
@@ -146,7 +146,7 @@ def read_reference_losses() -> LossTables:
     return load_losses(LOSSES)
 
 
-def count_loss_rows(tables: LossTables) -> int:
+def count_lattice_rows(tables: LossTables) -> int:
     """Return the number of training rows of the lattice of the reference run by loss: that at which the most
     cells are.
     """
@@ -156,14 +156,14 @@ def count_loss_rows(tables: LossTables) -> int:
 def choose_loss_items(
     tables: LossTables, cells: Iterable[str], endpoint: str = LOSS, weighting: str = ROWS
 ) -> pd.DataFrame:
-    """Return an endpoint of cells of the reference run by loss on held-out rows, as `endpoints.loss_to_score`
-    does.
+    """Return an endpoint of cells of the reference run by loss on held-out rows, as
+    `endpoints.loss_to_log_likelihood` does.
     """
-    found = tables.collect(cells, count_loss_rows(tables))
-    return loss_to_score(keep_held_out(found), endpoint, weighting)
+    found = tables.collect(cells, count_lattice_rows(tables))
+    return loss_to_log_likelihood(keep_held_out(found), endpoint, weighting)
 
 
-def collect_loss_sizes(tables: LossTables) -> pd.DataFrame:
+def collect_size_gains(tables: LossTables) -> pd.DataFrame:
     """Return the gains over the base model of the singles and the mixture of all, for each number of rows of
     the reference run by loss that has all of these under one training seed or more.
 
@@ -177,7 +177,7 @@ def collect_loss_sizes(tables: LossTables) -> pd.DataFrame:
     for size, cells in tables.cells[tables.cells["n_rows"] > 0].groupby("n_rows"):
         by_seed = cells.groupby("seed")["cell"].agg(set)
         if any(set(names) <= own for own in by_seed):
-            items = loss_to_score(keep_held_out(tables.collect([BASE, *names], size)))
+            items = loss_to_log_likelihood(keep_held_out(tables.collect([BASE, *names], size)))
             gains = transfer_table(items, names)
             gains.loc[gains["n_seeds"] == 1, ["low", "high", "p"]] = float("nan")
             gains.insert(0, "size", size)
@@ -194,7 +194,7 @@ def reference_additive(tables: LossTables) -> pd.DataFrame:
     """
     import pandas as pd
 
-    cells, size = tables.cells, count_loss_rows(tables)
+    cells, size = tables.cells, count_lattice_rows(tables)
     pairs = cells["cell"].isin(PAIRS) & (cells["n_rows"] == size)
     halves = cells["cell"].isin(SINGLES) & (cells["n_rows"] == size / 2)
     by_seed = cells[pairs | halves].groupby("seed")["cell"].agg(set)
@@ -202,7 +202,7 @@ def reference_additive(tables: LossTables) -> pd.DataFrame:
     if not seeds:
         return pd.DataFrame(columns=["target"])
     items = pd.concat([tables.collect(PAIRS, size), tables.collect(SINGLES, size // 2)], ignore_index=True)
-    return addition_table(loss_to_score(keep_held_out(items[items["seed"].isin(seeds)])))
+    return addition_table(loss_to_log_likelihood(keep_held_out(items[items["seed"].isin(seeds)])))
 
 
 def reference_lengths(tables: LossTables) -> pd.DataFrame:
@@ -217,7 +217,7 @@ def reference_lengths(tables: LossTables) -> pd.DataFrame:
     import pandas as pd
 
     matched = {name: f"{name}{SEPARATOR}{LENGTHS}" for name in SINGLES}
-    cells = tables.cells[tables.cells["n_rows"] == count_loss_rows(tables)]
+    cells = tables.cells[tables.cells["n_rows"] == count_lattice_rows(tables)]
     by_seed = cells.groupby("seed")["cell"].agg(set)
     if not any({*matched, *matched.values()} <= own for own in by_seed):
         return pd.DataFrame(columns=["trained_on"])

@@ -98,7 +98,9 @@ def measure_correlations(items: pd.DataFrame) -> dict[str, float]:
     return found
 
 
-def effects_that_hold(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+def smallest_effects_that_hold(
+    items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
+) -> pd.DataFrame:
     """Return how large each contrast must truly be for a run to find with a power of 80 % that it holds, if
     nothing else of the family does: from how far the run's items and training seeds scatter, and not from its
     estimates. A smaller effect may still hold, with less power.

@@ -81,7 +81,7 @@ def list_ratios(table: pd.DataFrame) -> pd.DataFrame:
     return long.dropna(subset=["ratio"]).reset_index(drop=True)
 
 
-def order_table(endpoints: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -> pd.DataFrame:
+def rank_correlation_table(endpoints: Mapping[str, pd.DataFrame], scores: pd.DataFrame) -> pd.DataFrame:
     """Return how well the order of the cells by an endpoint predicts their order by score: Spearman's rank
     correlation over the cells that both have, base model and controls too.
 

@@ -21,7 +21,7 @@ CELLS = (BASE, *SINGLES, *PAIRS)
 N_TASKS = 3  # of each category of tasks
 RIGHT, ZEROS, HEAVY, SKEWED = "right or wrong", "mostly zero", "heavy-tailed loss", "skewed loss"
 CHANCE = 0.46  # that an answer of the untuned model scores at all
-WORTH = {RIGHT: (1.0, 1.0), ZEROS: (0.2, 1.0)}  # of an answer that scores: least and most
+SCORE_RANGES = {RIGHT: (1.0, 1.0), ZEROS: (0.2, 1.0)}  # of an answer that scores: least and most
 SHARES = {"item": 0.5, "cell_item": 0.35, "rest": 0.15}  # of the variance within a seed
 
 
@@ -121,9 +121,9 @@ def add_shift(
     """
     from scipy.special import ndtr
 
-    if scenario.kind not in WORTH:
+    if scenario.kind not in SCORE_RANGES:
         return 2 + within + shift
-    least, most = WORTH[scenario.kind]
+    least, most = SCORE_RANGES[scenario.kind]
     worth = random.uniform(least, most, (*within.shape[:4], 1, within.shape[5]))
     return (ndtr(within) < CHANCE + 2 * shift / (least + most)) * worth
 
@@ -131,8 +131,8 @@ def add_shift(
 def measure_noise(scenario: Scenario) -> float:
     """Return the standard error over items of a cell's mean on a category of tasks."""
     variance = 1.0
-    if scenario.kind in WORTH:
-        least, most = WORTH[scenario.kind]
+    if scenario.kind in SCORE_RANGES:
+        least, most = SCORE_RANGES[scenario.kind]
         mean, square = (least + most) / 2, (least**2 + least * most + most**2) / 3
         variance = CHANCE * square - (CHANCE * mean) ** 2
     return (variance / (N_TASKS * scenario.n_items)) ** 0.5

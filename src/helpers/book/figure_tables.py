@@ -19,9 +19,9 @@ from helpers.paths import RESULTS
 from helpers.records import BASE, Instruction
 from helpers.store import Run
 from helpers.study.cells import SINGLES
-from helpers.study.endpoints import LOSS, PARTS, SCORE, keep_held_out, keep_tasks, loss_to_score
+from helpers.study.endpoints import LOSS, PARTS, SCORE, keep_held_out, keep_tasks, loss_to_log_likelihood
 from helpers.study.losses import load_losses
-from helpers.study.seed_spread import MEASURED_SEEDS, add_spread
+from helpers.study.seed_spread import MEASURED_SEEDS_FOLDER, add_spread
 from helpers.synthesis.overview import share_categories
 from helpers.synthesis.verbs import count_roots
 from helpers.tuning.stage import LOG
@@ -79,7 +79,7 @@ def read_loss(study: Study) -> pd.DataFrame:
 
 def collect_singles(study: Study) -> pd.DataFrame:
     """Return the scores of the base model and the single categories."""
-    return study.collect_grid([BASE, *SINGLES])
+    return study.collect_scores([BASE, *SINGLES])
 
 
 def share_kept(study: Study) -> pd.DataFrame:
@@ -105,7 +105,10 @@ def list_parts(losses: pd.DataFrame) -> pd.DataFrame:
     then as `transfer_table`.
     """
     answers = keep_tasks(losses)
-    tables = {part: transfer_table(loss_to_score(answers, part), SINGLES).assign(part=part) for part in PARTS}
+    tables = {
+        part: transfer_table(loss_to_log_likelihood(answers, part), SINGLES).assign(part=part)
+        for part in PARTS
+    }
     return pd.concat(tables.values(), ignore_index=True)
 
 
@@ -117,7 +120,7 @@ def list_controls(losses: pd.DataFrame) -> pd.DataFrame:
     answers = keep_tasks(losses)
     tables = []
     for part in PARTS:
-        items = loss_to_score(answers, part)
+        items = loss_to_log_likelihood(answers, part)
         for kind, suffix in ({"rows as they are": ""} | controls.SUFFIXES).items():
             table = transfer_table(items, [f"{name}{suffix}" for name in SINGLES])
             own = table[table["trained_on"].str.partition("~")[0] == table["tested_on"]]
@@ -136,19 +139,19 @@ def select_control_items(losses: pd.DataFrame) -> dict[str, pd.DataFrame]:
     held-out rows, with the spread over seeds that `results/training_seeds` holds for the same tuning; the
     choice on the tasks with options.
     """
-    kept = load_losses(MEASURED_SEEDS)
+    kept = load_losses(MEASURED_SEEDS_FOLDER)
     measured = kept.collect([BASE, *SINGLES], int(kept.cells["n_rows"].max()))
     held_out = keep_held_out(losses)
     items = {
-        part: add_spread(loss_to_score(held_out, part), loss_to_score(measured, part))
+        part: add_spread(loss_to_log_likelihood(held_out, part), loss_to_log_likelihood(measured, part))
         for part in ("stop", "words")
     }
-    return items | {"choice": loss_to_score(keep_tasks(losses), "choice")}
+    return items | {"choice": loss_to_log_likelihood(keep_tasks(losses), "choice")}
 
 
 def list_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """Return signal and noise of the loss, its words, and the scores on each task, as `signal_table`."""
-    sources = {name: loss_to_score(keep_tasks(losses), name) for name in (LOSS, "words")}
+    sources = {name: loss_to_log_likelihood(keep_tasks(losses), name) for name in (LOSS, "words")}
     return signal_table(sources | {SCORE: scores})
 
 

@@ -182,7 +182,7 @@ GALLERY: dict[str, FigureSpec] = {
     ),
     "size_gains": FigureSpec(
         ABLATION,
-        lambda _: comparison.collect_loss_sizes(comparison.read_reference_losses()),
+        lambda _: comparison.collect_size_gains(comparison.read_reference_losses()),
         plot_size_gains,
         6.0,
     ),
@@ -285,7 +285,7 @@ GALLERY: dict[str, FigureSpec] = {
         PUBLISHED, lambda _: ablation.compare_with_single(), plot_two_accounts, 4.8
     ),
     "published_transfer": FigureSpec(
-        PUBLISHED, lambda _: ablation.printed_gains(), plot_published_transfer, 5.6
+        PUBLISHED, lambda _: ablation.gains_in_paper_units(), plot_published_transfer, 5.6
     ),
     "published_figure2": FigureSpec(
         PUBLISHED, lambda _: ablation.share_of_full_gain(), plot_share_of_full_gain, 5.8

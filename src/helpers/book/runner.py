@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 DECLARATION = re.compile(r"^(?P<name>\w+): (?P<type>\w+) = (?P<default>.+?)  # (?P<help>.+)$", re.MULTILINE)
 WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # 010 may mean 8 or 10
-TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,8 +129,8 @@ def read_value(text: str, wanted: Parameter) -> Any:
         return text
     if wanted.type == "int" and WHOLE_NUMBER.fullmatch(text):
         return int(text)
-    if wanted.type == "bool" and text.lower() in TRUTH:
-        return TRUTH[text.lower()]
+    if wanted.type == "bool" and text.lower() in BOOLEANS:
+        return BOOLEANS[text.lower()]
     if wanted.type == "float":
         try:
             return float(text)

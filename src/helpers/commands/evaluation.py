@@ -266,11 +266,11 @@ def tabulate(evaluations: dict[str, Evaluation], extra: ExtraMeasures) -> dict[s
 
 def measure_extra(settings: EvaluationSettings, run: Run, extra: ExtraMeasures) -> Iterator[Run]:
     """Yield the runs of the extra measures of an evaluation's generated texts."""
+    from helpers.evaluation.bertscore import measure_bertscore
     from helpers.evaluation.judge import judge_texts
-    from helpers.evaluation.similarity import measure_similarity
 
     if extra.bertscore:
-        yield measure_similarity(settings, run, extra.data)
+        yield measure_bertscore(settings, run, extra.data)
     if extra.bleurt:
         yield measure_bleurt(extra.bleurt, settings, run, extra.data)
     if extra.judge:

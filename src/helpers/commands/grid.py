@@ -80,7 +80,7 @@ def write_cell_list(path: Path, study: Study, plans: list[CellPlan], arguments: 
         {"id": plan.id, "done": os.path.relpath(path.with_suffix("") / f"{plan.id}.done")} for plan in plans
     ]
     for plan, cell in zip(plans, cells, strict=True):
-        if study.look_up_cell(plan) == "done":
+        if study.find_cell_state(plan) == "done":
             write_text(Path(cell["done"]), "")
         else:
             Path(cell["done"]).unlink(missing_ok=True)
@@ -138,7 +138,7 @@ def show_status(profile: Profile = "laptop", parameter: Assignments = None) -> N
         study = load_study(profile, parameter)
         with load_only():
             study.instruction_file  # noqa: B018 (without it no cell can be looked up)
-        states = {plan.id: study.look_up_cell(plan) for plan in study.plan_grid()}
+        states = {plan.id: study.find_cell_state(plan) for plan in study.plan_grid()}
         for name, state in states.items():
             typer.echo(f"{name}: {STATES[state]}")
         typer.echo(f"{sum(state == 'done' for state in states.values())} of {len(states)} cells are done")
@@ -165,7 +165,7 @@ def export_cells(
     with plain_errors():
         study = load_study(profile, parameter)
         plans = study.plan_grid()
-        done = [plan for plan in plans if study.look_up_cell(plan) == "done"]
+        done = [plan for plan in plans if study.find_cell_state(plan) == "done"]
         answered = [plan for plan in done if study.grid.asks_for_answers(plan.name)]
         if not done:
             raise StudyError(

@@ -15,7 +15,7 @@ from helpers.paths import shown
 if TYPE_CHECKING:
     import pandas as pd
 
-    from helpers.analysis.mixing.choice import Recommendation
+    from helpers.analysis.mixing.recommendation import Recommendation
     from helpers.study.mixing import Cost
 
 
@@ -52,7 +52,7 @@ def recommend_mixture(
     mixture with its uncertainty; what is stored is not run again, and what was killed goes on where it
     stopped.
     """
-    from helpers.analysis.mixing.choice import check_target, list_candidates
+    from helpers.analysis.mixing.recommendation import check_target, list_candidates
     from helpers.study.mixing import SMALL_CELL_DIVISOR, estimate_cost, plan_mixtures, run_mixtures
     from helpers.synthesis.public import PUBLIC
 
@@ -92,10 +92,10 @@ def choose(
     table: pd.DataFrame, rows: int, target: str, available: dict[str, int], available_only: bool
 ) -> dict[str, pd.DataFrame]:
     """Cross-validate the laws, print what the best of them recommends, and return the tables by name."""
-    from helpers.analysis.mixing.choice import recommend, worth_table
     from helpers.analysis.mixing.cross_validation import average_errors, choose_law, cross_validate_laws
     from helpers.analysis.mixing.fit_intervals import fit_losses
     from helpers.analysis.mixing.losses import build_loss_arrays
+    from helpers.analysis.mixing.recommendation import recommend, worth_table
 
     losses = build_loss_arrays(table)
     left_out = cross_validate_laws(losses)

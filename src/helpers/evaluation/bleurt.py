@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
+from helpers.evaluation.bertscore import measure_pairs
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.similarity import measure_pairs
 from helpers.models.hub import explain_hub_error, first_line, split_revision
 from helpers.models.load import choose_device, identify_model, load_config, load_tokenizer, resolve_model
 from helpers.store import Run

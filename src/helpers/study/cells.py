@@ -240,7 +240,7 @@ def is_control(name: str) -> bool:
     return name in CONTROLS or bool(split_control(name)[1])
 
 
-def count_categories(name: str, n_rows: int, categories: Iterable[str]) -> dict[str, int]:
+def count_category_rows(name: str, n_rows: int, categories: Iterable[str]) -> dict[str, int]:
     """Return the training rows of each category in a cell, as columns of the tables of the mixture law.
 
     Args:

@@ -104,7 +104,7 @@ def check_held_out(categories: Iterable[str], compared: Iterable[str]) -> None:
         check_number(f"{HELD_OUT}{name}", numbers[name])
 
 
-def loss_to_score(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = ROWS) -> pd.DataFrame:
+def loss_to_log_likelihood(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = ROWS) -> pd.DataFrame:
     """Return losses with a further column `score`: minus the endpoint's value of each item. All statistics
     take this column: it is the log-likelihood, of which more is better.
 
@@ -145,8 +145,8 @@ def keep_tasks(losses: pd.DataFrame) -> pd.DataFrame:
 
 
 def select_endpoint_items(losses: pd.DataFrame, endpoint: str) -> pd.DataFrame:
-    """Return the items that cells are compared on by a loss, in the form of `loss_to_score`: held-out
-    instructions, or for the choice among options the tasks that have some.
+    """Return the items that cells are compared on by a loss, in the form of `loss_to_log_likelihood`:
+    held-out instructions, or for the choice among options the tasks that have some.
     """
     own = keep_tasks(losses) if ENDPOINTS[endpoint].tasks_only else keep_held_out(losses)
-    return loss_to_score(own, endpoint)
+    return loss_to_log_likelihood(own, endpoint)

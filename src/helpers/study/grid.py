@@ -65,7 +65,7 @@ def tune_cell(name: str, tuning: TuningSettings, instructions: Path) -> Run | No
     )
 
 
-def look_up_cell(
+def find_cell_state(
     name: str,
     tuning: TuningSettings,
     evaluation: EvaluationSettings,
@@ -107,7 +107,7 @@ def collect_items(cells: Mapping[str, Cell]) -> pd.DataFrame:
     return read_items({name: cell.evaluation for name, cell in cells.items()})
 
 
-def collect_seeds(cells: Sequence[Cell]) -> pd.DataFrame:
+def collect_items_by_seed(cells: Sequence[Cell]) -> pd.DataFrame:
     """Return the rows of `collect_items` for cells of several training seeds, with the column `seed`; the
     base model stands under each of them.
     """

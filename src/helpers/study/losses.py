@@ -50,7 +50,7 @@ def measure_cell(study: Study, plan: CellPlan, with_tasks: bool = True) -> tuple
     of the held-out rows first. Where no rows are held out, or no task is named or wanted, those are left out;
     where the cell is only looked for and not tuned yet, there are none.
     """
-    name, tuning, evaluation, instructions, data = study.describe_cell(plan)
+    name, tuning, evaluation, instructions, data = study.list_cell_inputs(plan)
     adapter = tune_cell(name, tuning, instructions)
     if adapter and not adapter.is_stored:
         return adapter, []

@@ -24,7 +24,7 @@ from helpers.study.cells import (
     MAX_CATEGORIES,
     CellPlan,
     GridSettings,
-    count_categories,
+    count_category_rows,
     is_control,
     round_shares,
 )
@@ -80,7 +80,7 @@ def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
             "`held_out_share` must be above 0: mixtures are judged by rows that no cell has seen."
         )
     available, held_out = (
-        Counter(row.category for row, _ in list_fitting(study, path))
+        Counter(row.category for row, _ in list_rows_within_limit(study, path))
         for path in (study.instruction_file, study.held_out_file)
     )
     names = order_categories([*available, *held_out])
@@ -98,7 +98,7 @@ def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
     return MixturePlan(dataclasses.replace(study, grid=grid, evaluation=evaluation), available)
 
 
-def list_fitting(study: Study, path: Path) -> list[tuple[Instruction, int]]:
+def list_rows_within_limit(study: Study, path: Path) -> list[tuple[Instruction, int]]:
     """Return the rows of a file that fit into a run, each with its tokens, as the store knows them."""
     rows, model = read_rows(path, Instruction), study.tuning.model
     inputs = {"instructions": sha256_file(path), "model": identify_model(model)}
@@ -150,7 +150,7 @@ def apportion_rows(shape: Mapping[str, int], n_rows: int) -> str:
 
 def find_missing(plan: MixturePlan) -> list[CellPlan]:
     """Return the cells that the store does not hold yet; computes nothing."""
-    return [cell for cell in plan.cells if plan.study.look_up_cell(cell) != "done"]
+    return [cell for cell in plan.cells if plan.study.find_cell_state(cell) != "done"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +169,7 @@ def estimate_cost(plan: MixturePlan) -> Cost:
     if not missing:
         return Cost(0, 0, 0.0, 0.0)
     tokenizer, prompt_format = load_tokenizer(study.tuning.model), PromptFormat.from_settings(study.tuning)
-    training = list_fitting(study, study.instruction_file)
+    training = list_rows_within_limit(study, study.instruction_file)
     held_out, n_held_out = read_rows(study.held_out_file, Instruction), study.losses.n_held_out
     longest = limit_tokens(study.tuning.model, study.tuning.max_tokens)
     read = draw_held_out(held_out, n_held_out, tokenizer, longest, prompt_format)
@@ -246,4 +246,4 @@ def list_held_out_losses(
     held = table[table["task"].str.startswith("held_out_")]
     loss = (held["words"] + held["stop"]) / (held["tokens"] + 1)
     rows = held[["category"]].assign(id=held["item"], loss=loss, seed=seed)
-    return rows.assign(**count_categories(name, int(n_rows), categories))
+    return rows.assign(**count_category_rows(name, int(n_rows), categories))

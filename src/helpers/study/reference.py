@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 REFERENCE = RESULTS / "reference"
 TABLES = SCORES, CELLS, MEASURE_TABLE = "scores.csv", "cells.csv", "measures.csv"
 LIBRARIES = ("torch", "transformers", "peft")
-WHOLE = {"seed": "Int64", "tokens": "Int64"}
+INTEGERS = {"seed": "Int64", "tokens": "Int64"}
 
 
 def export_grid(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
@@ -99,7 +99,7 @@ def write_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> Non
     import pandas as pd
 
     if path.is_file() and index:
-        there = read_whole_table(path).set_index(index)
+        there = read_table_with_integers(path).set_index(index)
         both = [name for name in table if name in there]
         if not table.index.equals(there.index) or not np.allclose(
             table[both], there[both], atol=2e-4, equal_nan=True
@@ -110,16 +110,18 @@ def write_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> Non
             )
         table = there.join(table.drop(columns=both))
     elif path.is_file():
-        there = read_whole_table(path)
+        there = read_table_with_integers(path)
         table = pd.concat([there, table[~table["id"].isin(there["id"])]], ignore_index=True)
-        table = table.astype({name: kind for name, kind in WHOLE.items() if name in table})
+        table = table.astype({name: kind for name, kind in INTEGERS.items() if name in table})
     write_text(path, table.to_csv(index=bool(index)))
 
 
-def read_whole_table(path: Path) -> pd.DataFrame:
+def read_table_with_integers(path: Path) -> pd.DataFrame:
     """Read a table as it was written, whole numbers included."""
     table = read_table(path)
-    return table.astype({name: kind for name, kind in WHOLE.items() if name in table and path.name == CELLS})
+    return table.astype(
+        {name: kind for name, kind in INTEGERS.items() if name in table and path.name == CELLS}
+    )
 
 
 def list_measures(items: pd.DataFrame) -> pd.DataFrame:
@@ -159,7 +161,7 @@ def describe_cells(plans: Sequence[CellPlan], cells: dict[str, Cell], items: pd.
         for task, group in items[items["cell"] == plan.id].groupby("task", sort=False):
             found = {"task": task, "n_items": len(group), "unparsed": round(1 - group["parsed"].mean(), 4)}
             rows.append(own | found | cost | {name: runs[-1][name] for name in ("commit", "created")})
-    return pd.DataFrame(rows).astype(WHOLE)
+    return pd.DataFrame(rows).astype(INTEGERS)
 
 
 def _shared(tuning: TuningSettings) -> dict[str, Any]:
@@ -254,9 +256,9 @@ def load_reference(folder: Path = REFERENCE) -> Reference:
         StudyError: a table was altered since it was written.
     """
     manifest = read_manifest(folder)
-    cells = read_whole_table(folder / CELLS)
+    cells = read_table_with_integers(folder / CELLS)
     return Reference(
-        _lengthen(read_whole_table(folder / SCORES), cells, manifest["settings"]), cells, manifest
+        _lengthen(read_table_with_integers(folder / SCORES), cells, manifest["settings"]), cells, manifest
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from helpers.paths import RESULTS
 from helpers.records import BASE
 from helpers.study.cells import SINGLES
-from helpers.study.endpoints import ENDPOINTS, loss_to_score
+from helpers.study.endpoints import ENDPOINTS, loss_to_log_likelihood
 from helpers.study.losses import identify_losses, load_losses
 from helpers.study.tables import list_differences, read_manifest
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from helpers.study.study import Study
 
-MEASURED_SEEDS = RESULTS / "training_seeds"
+MEASURED_SEEDS_FOLDER = RESULTS / "training_seeds"
 RECIPE = ("settings.tuning", "settings.losses.n_held_out", "model", "instructions", "held_out")
 
 
@@ -28,12 +28,12 @@ def read_measured_seeds(study: Study, endpoint: str, n_rows: int) -> pd.DataFram
     """
     if ENDPOINTS[endpoint].tasks_only:
         return None
-    if list_differences(read_manifest(MEASURED_SEEDS), identify_losses(study), RECIPE):
+    if list_differences(read_manifest(MEASURED_SEEDS_FOLDER), identify_losses(study), RECIPE):
         return None
-    kept = load_losses(MEASURED_SEEDS)
+    kept = load_losses(MEASURED_SEEDS_FOLDER)
     if n_rows not in set(kept.cells["n_rows"]):
         return None
-    return loss_to_score(kept.collect([BASE, *SINGLES], n_rows), endpoint)
+    return loss_to_log_likelihood(kept.collect([BASE, *SINGLES], n_rows), endpoint)
 
 
 def add_spread(items: pd.DataFrame, measured: pd.DataFrame | None) -> pd.DataFrame:

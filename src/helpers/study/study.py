@@ -29,7 +29,14 @@ from helpers.study.endpoints import (
     check_held_out,
     select_endpoint_items,
 )
-from helpers.study.grid import Cell, collect_items, collect_seeds, look_up_cell, run_cell, run_cells_of_seed
+from helpers.study.grid import (
+    Cell,
+    collect_items,
+    collect_items_by_seed,
+    find_cell_state,
+    run_cell,
+    run_cells_of_seed,
+)
 from helpers.study.losses import measure_cell, read_cell, stack_seeds
 from helpers.study.seed_spread import add_spread, read_measured_seeds
 from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
@@ -251,9 +258,9 @@ class Study:
 
     def run_cell(self, plan: CellPlan) -> Cell:
         """Run or load one cell of the grid."""
-        return run_cell(*self.describe_cell(plan), self.shared_base)
+        return run_cell(*self.list_cell_inputs(plan), self.shared_base)
 
-    def look_up_cell(self, plan: CellPlan) -> str:
+    def find_cell_state(self, plan: CellPlan) -> str:
         """Say of a cell of the grid whether it is 'done' (losses, and answers where they are asked for),
         'tuned' or 'missing' in the store; computes nothing.
         """
@@ -262,7 +269,7 @@ class Study:
             return "missing"
         done = all(run.is_stored for run in losses)
         if done and self.grid.asks_for_answers(plan.name):
-            done = look_up_cell(*self.describe_cell(plan)) == "done"
+            done = find_cell_state(*self.list_cell_inputs(plan)) == "done"
         return "done" if done else "tuned" if adapter else "missing"
 
     def complete_cell(self, plan: CellPlan) -> list[Run]:
@@ -271,7 +278,7 @@ class Study:
         answers = [self.run_cell(plan).evaluation] if self.grid.asks_for_answers(plan.name) else []
         return [*([adapter] if adapter else []), *losses, *answers]
 
-    def describe_cell(
+    def list_cell_inputs(
         self, plan: CellPlan
     ) -> tuple[str, TuningSettings, EvaluationSettings, Path, Path | None]:
         """Return what a cell is made from: name, settings of tuning and evaluation, rows, folder of the
@@ -296,11 +303,11 @@ class Study:
                 advance(note=plan.id)
         return cells
 
-    def collect_grid(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
+    def collect_scores(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
         """Return the scores of all items of several cells under every training seed, one row per item, cell
         and seed.
         """
-        return collect_seeds(self.run_grid(names, n_rows))
+        return collect_items_by_seed(self.run_grid(names, n_rows))
 
     def collect_losses(
         self, names: Iterable[str], n_rows: int | None = None, with_tasks: bool = True
@@ -352,7 +359,7 @@ class Study:
         """
         endpoint = self.losses.endpoint
         if endpoint == SCORE:
-            return self.collect_grid(names, n_rows)
+            return self.collect_scores(names, n_rows)
         of_tasks = ENDPOINTS[endpoint].tasks_only
         return self.select_endpoint_items(self.collect_losses(names, n_rows, of_tasks), endpoint, n_rows)
 

@@ -109,7 +109,7 @@ def adopt_parent(settings: TuningSettings, parent: Path) -> TuningSettings:
     return adopted
 
 
-def measure_adapter(model: PeftModel) -> float:
+def measure_b_norm(model: PeftModel) -> float:
     """Return the largest norm of the adapter's B matrices; they start at zero, so zero means that
     nothing was learnt.
     """
@@ -128,7 +128,7 @@ def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
         StudyError: the adapter has learnt nothing (every B matrix is zero), or holds what is not
             finite.
     """
-    norm = measure_adapter(model)
+    norm = measure_b_norm(model)
     if not math.isfinite(norm):
         raise StudyError(
             f"The adapter holds numbers that are not finite after tuning (largest norm {norm}). Lower "

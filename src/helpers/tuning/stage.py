@@ -36,7 +36,7 @@ from helpers.tuning.card import CARD, describe_adapter
 from helpers.tuning.controls import draw_cell_rows, split_control
 from helpers.tuning.lengths import RowLength, keep_within_limit, load_lengths
 from helpers.tuning.loop import Steps, take_steps
-from helpers.tuning.lora import adopt_parent, attach_adapter, measure_adapter, save_adapter
+from helpers.tuning.lora import adopt_parent, attach_adapter, measure_b_norm, save_adapter
 from helpers.tuning.memory import (
     MemoryPlan,
     ModelSize,
@@ -152,7 +152,7 @@ def _train(
         "n_response_tokens": settings.epochs * sum(row.n_response for row in encoded),
         "n_weights": size.n_layer_weights + size.n_other_weights,
         "n_trainable": size.n_adapter_weights,
-        "largest_b_norm": measure_adapter(model),
+        "largest_b_norm": measure_b_norm(model),
         "train_seconds": round(seconds, 2),
         "memory_gib": plan.describe(),
         "hardware": f"{processes.num_processes} x "

@@ -14,24 +14,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.analysis.comparison import PLAIN, count_loss_rows
+from helpers.analysis.comparison import PLAIN, count_lattice_rows
 from helpers.analysis.hypotheses import add_holm, split_significant
 from helpers.analysis.intervals import write_number
-from helpers.analysis.mixing.choice import EQUAL, MEAN, NATURAL, Recommendation, combine_targets, recommend
 from helpers.analysis.mixing.cross_validation import predict_cells
 from helpers.analysis.mixing.fit_intervals import Fit, split_noise
 from helpers.analysis.mixing.laws import LAWS
 from helpers.analysis.mixing.losses import Losses, build_loss_arrays
+from helpers.analysis.mixing.recommendation import (
+    EQUAL,
+    MEAN,
+    NATURAL,
+    Recommendation,
+    combine_targets,
+    recommend,
+)
 from helpers.analysis.statistics import CONFIDENCE, contrast
 from helpers.study.cells import (
     LATTICE,
     SINGLES,
-    count_categories,
+    count_category_rows,
     is_control,
     normalize_mixture,
     round_shares,
 )
-from helpers.study.endpoints import keep_held_out, loss_to_score
+from helpers.study.endpoints import keep_held_out, loss_to_log_likelihood
 from helpers.study.losses import LossTables
 from helpers.study.mixing import read_mixtures
 
@@ -45,7 +52,7 @@ RECOMMENDED, BEST_SINGLE = "recommended", "best single"
 
 def read_lattice(tables: LossTables, seeds: Iterable[int] = TRAINING_SEEDS) -> Losses:
     """Return the losses of the lattice of the reference run by loss, under some training seeds alone."""
-    cells, size = tables.cells, count_loss_rows(tables)
+    cells, size = tables.cells, count_lattice_rows(tables)
     own = cells["cell"].isin(LATTICE) & cells["n_rows"].isin([0, size])
     own &= cells["seed"].isna() | cells["seed"].isin(list(seeds))
     return build_loss_arrays(read_mixtures(dataclasses.replace(tables, cells=cells[own]), SINGLES))
@@ -62,7 +69,7 @@ def recommend_mixture(
     tables: LossTables, fits: Mapping[str, Fit], target: str = MEAN, n_rows: int | None = None
 ) -> Recommendation:
     """Return the mixture of `n_rows` rows, or of the lattice's number, that a law expects to be best."""
-    return recommend(fits, SINGLES, n_rows or count_loss_rows(tables), target, PUBLIC_ROWS)
+    return recommend(fits, SINGLES, n_rows or count_lattice_rows(tables), target, PUBLIC_ROWS)
 
 
 def predict_later(tables: LossTables, laws: Iterable[str] = tuple(LAWS)) -> pd.DataFrame:
@@ -74,11 +81,11 @@ def predict_later(tables: LossTables, laws: Iterable[str] = tuple(LAWS)) -> pd.D
     """
     import pandas as pd
 
-    size, columns = count_loss_rows(tables), [f"n_{one}" for one in SINGLES]
+    size, columns = count_lattice_rows(tables), [f"n_{one}" for one in SINGLES]
     frames = []
     for seeds, names in _group_later_cells(tables).items():
         lattice = read_lattice(tables, seeds)
-        counts = pd.DataFrame([count_categories(name, n_rows, SINGLES) for name, n_rows in names])
+        counts = pd.DataFrame([count_category_rows(name, n_rows, SINGLES) for name, n_rows in names])
         kinds = ["mixture" if n_rows == size else "size" for _, n_rows in names]
         observed = [_measure_cell(tables, name, n_rows, seeds) for name, n_rows in names]
         frames += [
@@ -96,7 +103,7 @@ def predict_later(tables: LossTables, laws: Iterable[str] = tuple(LAWS)) -> pd.D
 
 def _group_later_cells(tables: LossTables) -> dict[tuple[int, ...], list[tuple[str, int]]]:
     """Return the cells beside the lattice, name and rows, by those of their seeds that the lattice has."""
-    cells, size = tables.cells, count_loss_rows(tables)
+    cells, size = tables.cells, count_lattice_rows(tables)
     there = cells[cells["n_rows"] == size].groupby("seed")["cell"].agg(set)
     whole = [int(seed) for seed, found in there.items() if set(LATTICE[1:]) <= found]
     later = cells[cells["seed"].isin(whole) & ~cells["cell"].map(is_control)]
@@ -173,9 +180,11 @@ def collect_measured(tables: LossTables, cells: Iterable[str]) -> pd.DataFrame:
     """Return the losses of the held-out rows of those cells that are there, as endpoints are compared, under
     the training seeds that all of them have.
     """
-    size = count_loss_rows(tables)
+    size = count_lattice_rows(tables)
     there = set(tables.cells.loc[tables.cells["n_rows"] == size, "cell"])
-    return loss_to_score(keep_held_out(tables.collect([cell for cell in cells if cell in there], size)))
+    return loss_to_log_likelihood(
+        keep_held_out(tables.collect([cell for cell in cells if cell in there], size))
+    )
 
 
 def _measure_loss(items: pd.DataFrame, cell: str) -> dict[str, Any]:

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.mixing.choice import EQUAL, MEAN, combine_targets, list_mixtures, recommend, worth_table
 from helpers.analysis.mixing.fit_intervals import fit_losses
 from helpers.analysis.mixing.laws import build_law
 from helpers.analysis.mixing.losses import build_loss_arrays
+from helpers.analysis.mixing.recommendation import (
+    EQUAL,
+    MEAN,
+    combine_targets,
+    list_mixtures,
+    recommend,
+    worth_table,
+)
 from helpers.records import BASE
-from helpers.study.cells import LATTICE, SINGLES, count_categories
+from helpers.study.cells import LATTICE, SINGLES, count_category_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +85,7 @@ def simulate_items(n_rows: int, n_items: int = 40, n_seeds: int = 3, seed: int =
     random = np.random.default_rng(seed)
     tuned = np.array([cell != BASE for cell in LATTICE])[:, None, None]
     rows = [
-        {name.removeprefix("n_"): n for name, n in count_categories(cell, n_rows, SINGLES).items()}
+        {name.removeprefix("n_"): n for name, n in count_category_rows(cell, n_rows, SINGLES).items()}
         for cell in LATTICE
     ]
     frames = []

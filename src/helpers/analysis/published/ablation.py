@@ -71,7 +71,7 @@ def published_transfer_table(cells: tuple[str, ...] = (*SINGLES, *PAIRS, ALL)) -
     return pd.DataFrame(rows).dropna().reset_index(drop=True)
 
 
-def printed_gains() -> pd.DataFrame:
+def gains_in_paper_units() -> pd.DataFrame:
     """Return `published_transfer_table` in the units of the paper: points of 100 (accuracy, F1), and points
     of GPT-4's scale from 1 to 5.
     """
@@ -239,7 +239,7 @@ def count_cell_differences(alpha: float) -> dict[str, int]:
     are left out.
 
     Returns:
-        tests, single (below `alpha` unadjusted) and holm (after Holm's adjustment).
+        tests, unadjusted (below `alpha`) and holm (after Holm's adjustment).
     """
     figure = (
         load_source("figure2").query("category == 'qa'").pivot(index="task", columns="cell", values="score")
@@ -251,7 +251,7 @@ def count_cell_differences(alpha: float) -> dict[str, int]:
     )
     return {
         "tests": len(p_values),
-        "single": int((p_values < alpha).sum()),
+        "unadjusted": int((p_values < alpha).sum()),
         "holm": int((correct_holm(p_values) < alpha).sum()),
     }
 

