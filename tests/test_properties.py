@@ -219,7 +219,7 @@ class Account(RuleBasedStateMachine):
     def ask(self, n_input, n_output):
         body = {"model": "toy", "seed": self.n_asked}
         spent = self.settled + self.lost + sum(most for most, _ in self.under_way.values())
-        reservation = self.ledger.reserve(self.journal.key(body), n_input, n_output)
+        reservation = self.ledger.reserve(self.journal.hash_request(body), n_input, n_output)
         assert (reservation is None) == (spent + n_input + n_output > LIMITS.max_cost_tokens)
         if reservation:
             self.n_asked += 1
@@ -234,7 +234,7 @@ class Account(RuleBasedStateMachine):
         usage = Usage(input_tokens=billed, output_tokens=0) if is_counted else None
         text = text.encode("utf-8", "replace").decode()
         answer = Completion(model="toy", finish_reason="stop", text=text, usage=usage)
-        self.journal.keep(self.journal.key(body), answer)
+        self.journal.keep(self.journal.hash_request(body), answer)
         self.kept[body["seed"]] = answer
         self.ledger.settle(reservation, usage)
         self.ledger.settle(reservation, usage)  # as a kill makes it happen; booked once

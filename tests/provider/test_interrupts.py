@@ -73,10 +73,10 @@ def test_a_full_disk_stops_the_asking_and_what_is_paid_for_is_kept_once_there_is
 ):
     keep, faults = Journal.keep, [errno.ENOSPC, errno.EDQUOT, errno.ENOSPC]
 
-    def keep_if_there_is_room(journal, key, completion):
+    def keep_if_there_is_room(journal, request_hash, completion):
         if faults:
             raise OSError(faults.pop(), "no room")
-        keep(journal, key, completion)
+        keep(journal, request_hash, completion)
 
     monkeypatch.setattr(Journal, "keep", keep_if_there_is_room)
     monkeypatch.setattr(live, "DISK_POLL_SECONDS", 0.01)

@@ -134,7 +134,7 @@ def test_a_damaged_account_is_named_and_left_as_it_is_and_nothing_is_asked(runs,
 @pytest.mark.parametrize("text", ["", "\n", "{", "[]", "[" * 100_000, '{"model": "m"}', "\ud800"])
 def test_a_damaged_reply_is_named_and_left_as_it_is(text):
     journal, body = Journal(RemoteModel("teacher", "gpt-5.5")), {"model": "gpt-5.5"}
-    path = journal.folder / f"{journal.key(body)}.jsonl"
+    path = journal.folder / f"{journal.hash_request(body)}.jsonl"
     path.parent.mkdir(parents=True)
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(StudyError, match=rf"paid for cannot be read: .*{path.name}.*move it elsewhere"):

@@ -25,7 +25,7 @@ from helpers.evaluation.sources import BASELINES
 from helpers.files import write_text
 from helpers.paths import shown
 from helpers.prompts import ALPACA
-from helpers.provider.connection import read_key
+from helpers.provider.connection import read_api_key
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import build_settings
 from helpers.store import Run
@@ -178,7 +178,7 @@ class ExtraMeasures:
             check_scorer(self.bleurt)
         if self.judge:
             check_judge(self.judge, self.limits)
-            read_key(open_journal(self.judge).model)
+            read_api_key(open_journal(self.judge).model)
 
 
 def run_evaluations(

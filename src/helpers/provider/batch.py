@@ -107,9 +107,11 @@ class BatchClient:
         with self._explain_faults():
             if self._under_way is None:
                 self._under_way = self._collect_all()
-            missing = {self._journal.key(body): body for body in find_missing(plan(), self._journal)}
+            missing = {self._journal.hash_request(body): body for body in find_missing(plan(), self._journal)}
             covered = self._ledger.open_batches()
-            left = {key: body for key, body in missing.items() if key not in covered}
+            left = {
+                request_hash: body for request_hash, body in missing.items() if request_hash not in covered
+            }
             if left and (submitted := self._submit(left)):
                 self._under_way.append(submitted)
         if missing and self._under_way:
@@ -151,15 +153,18 @@ class BatchClient:
             for reservation in record.reservations.values()
         }
         lost = {
-            key: reservation
-            for key, reservation in self._ledger.open_batches().items()
+            request_hash: reservation
+            for request_hash, reservation in self._ledger.open_batches().items()
             if reservation not in named
         }
         for path in [path for path, record in records.items() if record is None]:
             tell(f"{shown(path)} is damaged: the provider is asked for the batch of that name.")
             sent = self._restore_sent(path)
             records[path] = BatchRecord(
-                id=None, reservations={key: lost.pop(key) for key in sent if key in lost}
+                id=None,
+                reservations={
+                    request_hash: lost.pop(request_hash) for request_hash in sent if request_hash in lost
+                },
             )
         for reservation in lost.values():
             self._ledger.release(reservation)  # the process died before it sent them
@@ -198,16 +203,23 @@ class BatchClient:
         """Return reservations by name and lines of as many requests as the cap and one file can bear."""
         reservations: dict[str, str] = {}
         lines, n_bytes = [], 0
-        for key, body in missing.items():
-            request = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": self._fields.apply(body)}
+        for request_hash, body in missing.items():
+            request = {
+                "custom_id": request_hash,
+                "method": "POST",
+                "url": ENDPOINT,
+                "body": self._fields.apply(body),
+            }
             line = json.dumps(request) + "\n"
             n_bytes += len(line)
             if len(lines) == MAX_REQUESTS or n_bytes > MAX_BYTES:
                 break
-            reservation = self._ledger.reserve(key, len(str(body).encode()), body["max_completion_tokens"])
+            reservation = self._ledger.reserve(
+                request_hash, len(str(body).encode()), body["max_completion_tokens"]
+            )
             if reservation is None:
                 break
-            reservations[key] = reservation
+            reservations[request_hash] = reservation
             lines.append(line)
         return reservations, lines
 
@@ -230,9 +242,9 @@ class BatchClient:
             return f"batch {batch.id}: {batch.status}, {done} of {len(record.reservations)} answered"
         answers, is_whole = self._read_answers(batch)
         book = BatchAnswers(self._journal, self._ledger, self._fields)
-        for key, reservation in record.reservations.items():
-            if key in answers or is_whole:
-                book.take(key, reservation, answers.get(key, {}), sent.get(key))
+        for request_hash, reservation in record.reservations.items():
+            if request_hash in answers or is_whole:
+                book.take(request_hash, reservation, answers.get(request_hash, {}), sent.get(request_hash))
             else:
                 book.lose(reservation)  # its answer may be the one that cannot be read
         remove_record(path)

@@ -36,18 +36,18 @@ class BatchAnswers:
         self._faults: list[str] = []
         self._n_unread = 0
 
-    def take(self, key: str, reservation: str, answer: Answer, sent: Body | None) -> None:
+    def take(self, request_hash: str, reservation: str, answer: Answer, sent: Body | None) -> None:
         """Keep an answer and settle it; what was not answered was not billed, and an answer in no known form
         stays booked at the most that it can have cost.
 
         Args:
-            key: the request's name in the journal.
+            request_hash: the request's name in the journal.
             reservation: its reservation in the ledger.
             answer: status and body; empty where there is none.
             sent: the request, where it is known.
         """
         if _status(answer) != 200:
-            self._take_refusal(key, reservation, answer, sent)
+            self._take_refusal(request_hash, reservation, answer, sent)
             return
         try:
             check_no_error(answer.get("body"))
@@ -59,7 +59,7 @@ class BatchAnswers:
         except GarbledError:
             self.lose(reservation)
             return
-        self._journal.keep(key, completion)
+        self._journal.keep(request_hash, completion)
         self._ledger.settle(reservation, completion.usage)
         most = sent and (sent.get(NEW) or sent.get(OLD))
         if most and (fault := explain_length(completion, most, self._model, self._ledger.describe())):
@@ -80,12 +80,12 @@ class BatchAnswers:
         if self._faults:
             raise StudyError(self._faults[0])
 
-    def _take_refusal(self, key: str, reservation: str, answer: Answer, sent: Body | None) -> None:
+    def _take_refusal(self, request_hash: str, reservation: str, answer: Answer, sent: Body | None) -> None:
         error = as_object(answer.get("body")).get("error", answer.get("body"))
         code = as_object(error).get("code")
         if code in REFUSAL_CODES:
             refusal = Completion(model=self._model.name, finish_reason="content_filter", text="", usage=None)
-            self._journal.keep(key, refusal)
+            self._journal.keep(request_hash, refusal)
         self._ledger.release(reservation)
         if code in REFUSAL_CODES or (sent and self._fields.drop_refused(sent, _status(answer), error)):
             return

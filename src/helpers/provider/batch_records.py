@@ -45,7 +45,7 @@ def read_sent(path: Path) -> dict[str, Body]:
         bodies = {line["custom_id"]: line["body"] for line in lines}
     except (ValueError, RecursionError, KeyError, TypeError):
         return {}
-    is_whole = all(isinstance(key, str) and isinstance(body, dict) for key, body in bodies.items())
+    is_whole = all(isinstance(name, str) and isinstance(body, dict) for name, body in bodies.items())
     return bodies if is_whole else {}
 
 

@@ -29,24 +29,24 @@ OWN_HEADERS = (
 SDK_HEADERS = "x-stainless-"  # the SDK's own, by one of which it knows what to make of the answer
 
 
-def read_key(model: RemoteModel) -> str:
+def read_api_key(model: RemoteModel) -> str:
     """Return the key from the environment; a server that a user names may need none.
 
     Raises:
         StudyError: no key is set for the provider's own server, or it cannot be sent.
     """
-    key = os.environ.get("OPENAI_API_KEY", "").strip()
-    if not key and not model.server:
+    api_key = os.environ.get("OPENAI_API_KEY", "").strip()
+    if not api_key and not model.server:
         raise StudyError(
             f"`{model.role}` is {model.name!r}, but OPENAI_API_KEY is not set. Set it in the environment, or "
             f"name a server of your own (`{model.role}_url`)."
         )
-    if not re.fullmatch(r"[!-~]*", key):
+    if not re.fullmatch(r"[!-~]*", api_key):
         raise StudyError(
             "OPENAI_API_KEY must be made of ASCII letters, digits and signs, but something else was found in "
             "it. Copy the key again."
         )
-    return key or "none"
+    return api_key or "none"
 
 
 def open_async(model: RemoteModel, timeout_seconds: float) -> AsyncOpenAI:
@@ -55,11 +55,11 @@ def open_async(model: RemoteModel, timeout_seconds: float) -> AsyncOpenAI:
     from openai import AsyncOpenAI
 
     async def clean(request: Any) -> None:
-        _clean_headers(request, model, key)
+        _clean_headers(request, model, api_key)
 
-    key = _check(model)
+    api_key = _check(model)
     http = _build(AsyncClient, clean)
-    return AsyncOpenAI(**_describe(model, key, timeout_seconds), max_retries=0, http_client=http)
+    return AsyncOpenAI(**_describe(model, api_key, timeout_seconds), max_retries=0, http_client=http)
 
 
 def open_sync(model: RemoteModel, timeout_seconds: float) -> OpenAI:
@@ -67,18 +67,18 @@ def open_sync(model: RemoteModel, timeout_seconds: float) -> OpenAI:
     from httpx2 import Client
     from openai import OpenAI
 
-    key = _check(model)
-    http = _build(Client, lambda request: _clean_headers(request, model, key), check_object)
-    return OpenAI(**_describe(model, key, timeout_seconds), http_client=http)
+    api_key = _check(model)
+    http = _build(Client, lambda request: _clean_headers(request, model, api_key), check_object)
+    return OpenAI(**_describe(model, api_key, timeout_seconds), http_client=http)
 
 
 def _check(model: RemoteModel) -> str:
     check_address(f"{model.role}_url", model.url)
-    return read_key(model)
+    return read_api_key(model)
 
 
-def _describe(model: RemoteModel, key: str, timeout_seconds: float) -> dict[str, Any]:
-    return {"base_url": model.url or urls.PROVIDER_URL, "api_key": key, "timeout": timeout_seconds}
+def _describe(model: RemoteModel, api_key: str, timeout_seconds: float) -> dict[str, Any]:
+    return {"base_url": model.url or urls.PROVIDER_URL, "api_key": api_key, "timeout": timeout_seconds}
 
 
 def check_object(response: Any) -> None:
@@ -113,7 +113,7 @@ def _build(client: type, clean: Any, check: Any = None) -> Any:
         ) from None
 
 
-def _clean_headers(request: Any, model: RemoteModel, key: str) -> None:
+def _clean_headers(request: Any, model: RemoteModel, api_key: str) -> None:
     """Take from a request to a server that a user names all that is not meant for it: the provider's
     organisation and project, and headers of the environment.
     """
@@ -121,4 +121,4 @@ def _clean_headers(request: Any, model: RemoteModel, key: str) -> None:
         foreign = [name for name in request.headers if name.lower() not in OWN_HEADERS]
         for name in (name for name in foreign if not name.lower().startswith(SDK_HEADERS)):
             del request.headers[name]
-        request.headers["Authorization"] = f"Bearer {key}"
+        request.headers["Authorization"] = f"Bearer {api_key}"

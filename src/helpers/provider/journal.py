@@ -83,7 +83,7 @@ class Journal:
         identity = json.dumps([model.role, model.name, self._server])
         self.folder = runs_folder() / "replies" / sha256_text(identity)[:16]
 
-    def key(self, body: Body) -> str:
+    def hash_request(self, body: Body) -> str:
         """Return the name under which the answer to a request is kept."""
         return sha256_text(json.dumps([self._server, body], sort_keys=True))[:32]
 
@@ -93,7 +93,7 @@ class Journal:
         Raises:
             StudyError: its file is damaged; it was paid for and is left as it is.
         """
-        path = self._path(self.key(body))
+        path = self._path(self.hash_request(body))
         if not path.is_file():
             return None
         try:
@@ -104,9 +104,9 @@ class Journal:
                 "to have the reply asked for, and paid, once more."
             ) from None
 
-    def keep(self, key: str, completion: Completion) -> None:
+    def keep(self, request_hash: str, completion: Completion) -> None:
         """Write an answer to disk."""
-        write_text(self._path(key), dump_row(completion))
+        write_text(self._path(request_hash), dump_row(completion))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -128,5 +128,5 @@ class Journal:
                 "for it to end, or stop it."
             ) from None
 
-    def _path(self, key: str) -> Path:
-        return self.folder / f"{key}.jsonl"
+    def _path(self, request_hash: str) -> Path:
+        return self.folder / f"{request_hash}.jsonl"

@@ -122,11 +122,11 @@ class Ledger:
         """What is settled, and the most that the open requests can cost."""
         return self.settled + self._at_risk
 
-    def reserve(self, key: str, n_input: int, n_output: int) -> str | None:
+    def reserve(self, request_hash: str, n_input: int, n_output: int) -> str | None:
         """Set aside the most that a request can cost.
 
         Args:
-            key: the request's name in the journal.
+            request_hash: the request's name in the journal.
             n_input: most tokens in.
             n_output: most tokens out.
 
@@ -135,7 +135,7 @@ class Ledger:
         """
         if not self._fits(self.spent + self._amount(n_input, n_output)):
             return None
-        reservation = f"{BATCH if self._limits.batch else ''}{key}-{self._n_entries}"
+        reservation = f"{BATCH if self._limits.batch else ''}{request_hash}-{self._n_entries}"
         self._own.add(reservation)
         self._record(
             {

@@ -115,8 +115,8 @@ class LiveClient:
             raise
 
     async def _ask(self, body: Body) -> Completion:
-        key = self._journal.key(body)
-        if key in self._in_batches:
+        request_hash = self._journal.hash_request(body)
+        if request_hash in self._in_batches:
             raise StudyError(
                 f"A request to the {self._model.label} is in a batch already, on record in "
                 f"{shown(self._journal.folder / 'batches')}. Go on with --batch to collect it, or ask for "
@@ -126,7 +126,7 @@ class LiveClient:
             attempt, began = 0, now()
             while attempt < MAX_ATTEMPTS:
                 await self._rate_limiter.wait_for_turn()
-                answer, is_attempt = await self._try(body, key, attempt, began)
+                answer, is_attempt = await self._try(body, request_hash, attempt, began)
                 if answer:
                     return answer
                 attempt += is_attempt
@@ -135,15 +135,17 @@ class LiveClient:
             f"({self._rate_limiter.reason}). Replies so far are kept: run again later."
         )
 
-    async def _try(self, body: Body, key: str, attempt: int, began: float) -> tuple[Completion | None, bool]:
+    async def _try(
+        self, body: Body, request_hash: str, attempt: int, began: float
+    ) -> tuple[Completion | None, bool]:
         """Send a request once; return its answer, on disk by now, or none after the delay that its failure
         asks for, and whether that was an attempt.
         """
-        client, reservation = self._client, await self._reserve(key, body)
+        client, reservation = self._client, await self._reserve(request_hash, body)
         sent = self._fields.apply(body)
         try:
             answer = await self._send(client, sent)
-            await self._keep(key, answer)
+            await self._keep(request_hash, answer)
             self._ledger.settle(reservation, answer.usage)
             if fault := explain_length(
                 answer, body["max_completion_tokens"], self._model, self._ledger.describe()
@@ -151,7 +153,7 @@ class LiveClient:
                 raise StudyError(fault)
             return answer, True
         except Exception as error:
-            answer = await self._book_failure(error, reservation, key, sent, attempt)
+            answer = await self._book_failure(error, reservation, request_hash, sent, attempt)
             await self._notify_settled()
             if answer is None:
                 await self._rate_limiter.wait_after(error, attempt)
@@ -169,14 +171,14 @@ class LiveClient:
         self._rate_limiter.note_answer()
         return completion
 
-    async def _keep(self, key: str, answer: Completion) -> None:
+    async def _keep(self, request_hash: str, answer: Completion) -> None:
         """Write an answer to disk; on a full one, send nothing more and wait for room, since the answer is
         paid for.
         """
         until = now() + DISK_PATIENCE_SECONDS
         while True:
             try:
-                self._journal.keep(key, answer)
+                self._journal.keep(request_hash, answer)
                 return
             except OSError as error:
                 if error.errno not in DISK_FULL or now() > until:
@@ -192,7 +194,7 @@ class LiveClient:
             await asyncio.sleep(DISK_POLL_SECONDS)
 
     async def _book_failure(
-        self, error: Exception, reservation: str, key: str, sent: Body, attempt: int
+        self, error: Exception, reservation: str, request_hash: str, sent: Body, attempt: int
     ) -> Completion | None:
         """Book what a failed request may have cost; return the completion that it amounts to, if any, and
         raise where trying again is useless.
@@ -204,7 +206,7 @@ class LiveClient:
             (self._ledger.abandon if was_billed(error.status_code) else self._ledger.release)(reservation)
             if error.code in REFUSAL_CODES:
                 answer = Completion(model=sent["model"], finish_reason="content_filter", text="", usage=None)
-                await self._keep(key, answer)
+                await self._keep(request_hash, answer)
                 return answer
             is_tried_again = self._fields.drop_refused(sent, error.status_code, error.body)
             if not is_tried_again and is_permanent(error.status_code, error.code):
@@ -232,14 +234,14 @@ class LiveClient:
                 raise error
         return None
 
-    async def _reserve(self, key: str, body: Body) -> str:
+    async def _reserve(self, request_hash: str, body: Body) -> str:
         """Set aside the most that a request can cost; where the cap leaves no room, wait for what is under
         way to settle.
         """
         n_input = len(str(body).encode())  # a token is at least a byte
         async with self._settled:
             while not self._rate_limiter.stopping.is_set():
-                if reservation := self._ledger.reserve(key, n_input, body["max_completion_tokens"]):
+                if reservation := self._ledger.reserve(request_hash, n_input, body["max_completion_tokens"]):
                     return reservation
                 if not self._ledger.n_under_way:
                     raise StudyError(self._ledger.explain_stop())

@@ -27,8 +27,8 @@ def quote_server(body: Any, most: int = LONGEST_LINE) -> str:
 def quote_line(text: str, most: int = LONGEST_LINE) -> str:
     """Return a foreign text as one printable line of at most `most` characters, keys and passwords masked."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 20 * most]).split())
-    key = os.environ.get("OPENAI_API_KEY", "").strip()
-    line = SECRET.sub("***", line.replace(key, "***") if len(key) > 3 else line)
+    api_key = os.environ.get("OPENAI_API_KEY", "").strip()
+    line = SECRET.sub("***", line.replace(api_key, "***") if len(api_key) > 3 else line)
     return line if len(line) <= most else line[: most - 3] + "..."
 
 
