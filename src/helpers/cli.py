@@ -47,7 +47,7 @@ def run(
 
     with plain_errors():
         study, plan = plan_run(profile, only or [], parameter or [])
-        if not study.instructions and (cost := explain_cost(study.synthesis, study.limits)):
+        if not study.instructions and (cost := explain_cost(study.synthesis_settings, study.provider_limits)):
             typer.echo(cost)
         with lock_folder(book):  # else the book would hold notebooks of both runs
             for notebook, parameters in plan:

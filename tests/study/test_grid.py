@@ -214,7 +214,7 @@ def test_a_cell_is_missing_then_tuned_then_done_and_looking_it_up_computes_nothi
     plan, base = CellPlan("qa+ie", 4, 1), CellPlan("base")
     assert study.find_cell_state(plan) == study.find_cell_state(base) == "missing"
     assert not runs.exists()  # rows of a file of one's own are held out by share, here none
-    tune(dataclasses.replace(study.tuning, categories="qa+ie"), study.instruction_file)
+    tune(dataclasses.replace(study.tuning_settings, categories="qa+ie"), study.instruction_file)
     assert study.find_cell_state(plan) == "tuned"
     study.complete_cell(plan)
     assert study.find_cell_state(plan) == "done"

@@ -139,8 +139,8 @@ def test_other_losses_of_a_cell_that_is_there_are_refused(study, tmp_path):
 
 
 def test_a_study_without_choice_tasks_exports_again(study, tmp_path):
-    evaluation = dataclasses.replace(study.evaluation, tasks="patient_answer")
-    study = dataclasses.replace(study, evaluation=evaluation)
+    evaluation = dataclasses.replace(study.evaluation_settings, tasks="patient_answer")
+    study = dataclasses.replace(study, evaluation_settings=evaluation)
     for _ in range(2):
         export_losses(study, study.plan_cells(["base"]), tmp_path)
     assert load_losses(tmp_path).values["choice"].empty

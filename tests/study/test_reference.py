@@ -119,7 +119,9 @@ def test_the_manifest_says_how_often_the_commonest_answer_is_right(parameters, t
     export_grid(study, [plan for plan in study.plan_grid() if plan.id == "base"], tmp_path)
     tests = json.loads((tmp_path / MANIFEST).read_text())["tests"]
     (prepared,) = (
-        prepared for prepared in prepare_tasks(study.evaluation) if prepared.task.name == "evidence_yesno"
+        prepared
+        for prepared in prepare_tasks(study.evaluation_settings)
+        if prepared.task.name == "evidence_yesno"
     )
     right = [item.options[item.answer] for item in prepared.items]
     assert tests["evidence_yesno"]["commonest"] == max(right.count("yes"), right.count("no")) / 8

@@ -85,7 +85,7 @@ def defaults(monkeypatch):
     kept = read_manifest(MEASURED_SEEDS_FOLDER)
 
     def identify_losses(study):
-        own = {"losses": dataclasses.asdict(study.losses)}
+        own = {"losses": dataclasses.asdict(study.loss_settings)}
         return kept | {"settings": kept["settings"] | own}
 
     monkeypatch.setattr(seed_spread, "identify_losses", identify_losses)
@@ -108,7 +108,7 @@ def test_an_endpoint_of_the_tasks_has_none(defaults, endpoint):
 @pytest.mark.parametrize("changed", [{"n_rows": 96}, {"n_held_out": 20}], ids=["rows", "held-out rows"])
 def test_another_study_has_none(defaults, changed):
     study = Study.from_parameters(changed)
-    assert read_measured_seeds(study, "loss", study.tuning.n_rows) is None
+    assert read_measured_seeds(study, "loss", study.tuning_settings.n_rows) is None
 
 
 def test_a_size_curve_takes_no_spread_of_models_of_another_size(defaults, monkeypatch):

@@ -112,7 +112,9 @@ def identify_project() -> str:
 
 def identify_model_of(study: Study) -> str:
     """Return what stands for a study's model and for how it computes on this machine."""
-    return _identify([identify_model(study.evaluation.model), describe_format(study.evaluation.dtype)])
+    return _identify(
+        [identify_model(study.evaluation_settings.model), describe_format(study.evaluation_settings.dtype)]
+    )
 
 
 def identify_parameters(parameters: Mapping[str, Any]) -> str:

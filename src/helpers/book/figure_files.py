@@ -30,7 +30,7 @@ def save_figures(study: Study, folder: Path) -> Iterator[str]:
     """
     use_theme()
     mpl.use("agg")
-    code, endpoint = identify_code(), study.losses.endpoint
+    code, endpoint = identify_code(), study.loss_settings.endpoint
     for name, spec in gallery.GALLERY.items():
         table = spec.table(study)
         if table.empty:

@@ -69,7 +69,7 @@ def label_sources(table: pd.DataFrame) -> pd.DataFrame:
 
 def find_tuning(study: Study) -> Run:
     """Return the tuning of the cell that the study's parameters name."""
-    return study.run_cells([study.tuning.categories])[study.tuning.categories].tuning
+    return study.run_cells([study.tuning_settings.categories])[study.tuning_settings.categories].tuning
 
 
 def read_loss(study: Study) -> pd.DataFrame:

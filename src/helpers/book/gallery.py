@@ -132,13 +132,13 @@ GALLERY: dict[str, FigureSpec] = {
     "loss": FigureSpec(TUNING, read_loss, plot_loss, 3.4),
     "scores": FigureSpec(
         TUNING,
-        lambda study: score_tasks(study.collect_items([BASE, study.tuning.categories])),
+        lambda study: score_tasks(study.collect_items([BASE, study.tuning_settings.categories])),
         plot_scores,
         4.8,
     ),
     "differences": FigureSpec(
         TUNING,
-        lambda study: compare_models(study.collect_items([BASE, study.tuning.categories]), BASE),
+        lambda study: compare_models(study.collect_items([BASE, study.tuning_settings.categories]), BASE),
         plot_differences,
         4.4,
     ),
@@ -146,7 +146,8 @@ GALLERY: dict[str, FigureSpec] = {
         TUNING,
         lambda study: label_sources(
             comparison.tuning_gains(
-                study.collect_items([BASE, study.tuning.categories]), study.tuning.categories
+                study.collect_items([BASE, study.tuning_settings.categories]),
+                study.tuning_settings.categories,
             )
         ),
         plot_sources,

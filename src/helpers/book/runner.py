@@ -196,7 +196,7 @@ def plan_run(
     if study.instructions:
         study.instruction_file  # noqa: B018 (raises if there is no such file)
         compares = any("n_held_out" in declared_by[notebook] for notebook in chosen)
-        if compares and not ENDPOINTS[study.losses.endpoint].tasks_only:
+        if compares and not ENDPOINTS[study.loss_settings.endpoint].tasks_only:
             study.check_held_out_rows()
     check_use(parse_assignments(assignments), [declared_by[notebook] for notebook in chosen])
     return study, [
@@ -227,7 +227,7 @@ def add_instructions(parameters: Mapping[str, Any], study: Study) -> dict[str, A
 
     A live teacher is asked here, not in a kernel, which dies with the runner and loses what is under way.
     """
-    if "teacher" in parameters and not study.instructions and study.synthesis.teacher != RECORDED:
+    if "teacher" in parameters and not study.instructions and study.synthesis_settings.teacher != RECORDED:
         study.synthesis_run  # noqa: B018
     if "instructions" not in parameters or study.instructions == PUBLIC:
         return dict(parameters)

@@ -49,9 +49,9 @@ def synthesize(
     with plain_errors():
         study = Study.from_parameters(plan_parameters(profile, [*(parameter or []), *given]))
         if dry_run:
-            typer.echo(show_first_request(study.synthesis))
+            typer.echo(show_first_request(study.synthesis_settings))
         typer.echo(
-            explain_cost(study.synthesis, study.limits)
+            explain_cost(study.synthesis_settings, study.provider_limits)
             or "Recorded replies: nothing is asked, nothing is paid."
         )
         if dry_run:
@@ -73,10 +73,10 @@ def synthesize(
         )
         if failures := list_failures(facts):
             typer.echo(f"Replies that were not what was asked for: {failures}. They are in replies.jsonl.")
-        if study.synthesis.target_rows > facts["n_kept"]:
+        if study.synthesis_settings.target_rows > facts["n_kept"]:
             typer.echo(
-                f"`target_rows` ({study.synthesis.target_rows}) was not reached: raise `n_requests` and run "
-                "again; what was answered is kept."
+                f"`target_rows` ({study.synthesis_settings.target_rows}) was not reached: raise `n_requests` "
+                "and run again; what was answered is kept."
             )
         typer.echo(f"Dataset: {shown(export_dataset(run).path)}")
 

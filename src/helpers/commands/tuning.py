@@ -79,11 +79,11 @@ def tune_adapter(
             check_new_folder(output, "output")
         if start:
             settings = adopt_parent(settings, start)
-        evaluation = build_settings(
+        evaluation_settings = build_settings(
             EvaluationSettings, dataclasses.asdict(settings) | {"tasks": tasks, "n_items": n_items}
         )
         if tasks:
-            prepare_tasks(evaluation)
+            prepare_tasks(evaluation_settings)
         if settings.prompt_format == CHAT:
             typer.echo(show_prompt(settings, instructions))
         processes = join_processes()
@@ -91,7 +91,9 @@ def tune_adapter(
             with report_progress(f"tune {settings.model}"):
                 instructions = prepare_rows(instructions)
                 run = tune(settings, instructions, start)
-                scores = score_adapter(evaluation, run) if tasks and processes.is_main_process else None
+                scores = (
+                    score_adapter(evaluation_settings, run) if tasks and processes.is_main_process else None
+                )
             if processes.is_main_process:
                 typer.echo(summarize_run(run))
                 if output:
@@ -122,12 +124,14 @@ def show_prompt(settings: TuningSettings, instructions: Path) -> str:
     return f"first prompt:\n{tokenizer.decode(prompt)}\nresponse to learn:\n{tokenizer.decode(response)}\n"
 
 
-def score_adapter(evaluation: EvaluationSettings, run: Run) -> pd.DataFrame:
+def score_adapter(evaluation_settings: EvaluationSettings, run: Run) -> pd.DataFrame:
     """Return the scores of base and tuned model with intervals, one row per task and model."""
     from helpers.analysis.statistics import score_tasks
     from helpers.records import BASE
 
-    return score_tasks(read_items(evaluate_adapters(evaluation, {BASE: None, "tuned": run.file(ADAPTER)})))
+    return score_tasks(
+        read_items(evaluate_adapters(evaluation_settings, {BASE: None, "tuned": run.file(ADAPTER)}))
+    )
 
 
 def export_adapter(

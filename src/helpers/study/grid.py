@@ -34,8 +34,8 @@ class Cell:
 
 def run_cell(
     name: str,
-    tuning: TuningSettings,
-    evaluation: EvaluationSettings,
+    tuning_settings: TuningSettings,
+    evaluation_settings: EvaluationSettings,
     instructions: Path,
     data: Path | None = None,
     base: SharedBase | None = None,
@@ -44,48 +44,50 @@ def run_cell(
 
     Args:
         name: 'base', a control, categories joined by '+', or a mixture by rows.
-        tuning: settings of every cell; its `categories` are replaced by the cell's.
-        evaluation: settings of every cell.
+        tuning_settings: settings of every cell; its `categories` are replaced by the cell's.
+        evaluation_settings: settings of every cell.
         instructions: the instruction file; for 'general' that of the other domain, of which every row may be
             drawn.
         data: folder of the test sets' files; None for the embedded files, or the hub.
         base: the loaded model, shared by several cells; None to load it where it is needed.
     """
-    adapter = tune_cell(name, tuning, instructions)
-    answers = evaluate(evaluation, adapter, data, base)
-    return Cell(name, answers, adapter, tuning.training_seed if adapter else None)
+    adapter = tune_cell(name, tuning_settings, instructions)
+    answers = evaluate(evaluation_settings, adapter, data, base)
+    return Cell(name, answers, adapter, tuning_settings.training_seed if adapter else None)
 
 
-def tune_cell(name: str, tuning: TuningSettings, instructions: Path) -> Run | None:
+def tune_cell(name: str, tuning_settings: TuningSettings, instructions: Path) -> Run | None:
     """Tune a cell or load its adapter; the base model has none."""
     return (
         None
         if name == BASE
-        else tune(dataclasses.replace(tuning, categories=ALL if name == GENERAL else name), instructions)
+        else tune(
+            dataclasses.replace(tuning_settings, categories=ALL if name == GENERAL else name), instructions
+        )
     )
 
 
 def find_cell_state(
     name: str,
-    tuning: TuningSettings,
-    evaluation: EvaluationSettings,
+    tuning_settings: TuningSettings,
+    evaluation_settings: EvaluationSettings,
     instructions: Path,
     data: Path | None = None,
 ) -> str:
     """Say of a cell whether the store holds all of it ('done'), its adapter alone ('tuned') or nothing
     ('missing'); computes nothing.
     """
-    adapter = plan_only(tune_cell, name, tuning, instructions)
+    adapter = plan_only(tune_cell, name, tuning_settings, instructions)
     if adapter and not adapter.is_stored:
         return "missing"
-    found = plan_only(evaluate, evaluation, adapter, data)
+    found = plan_only(evaluate, evaluation_settings, adapter, data)
     return "done" if found.is_stored else "tuned" if adapter else "missing"
 
 
 def run_cells_of_seed(
     names: Iterable[str],
-    tuning: TuningSettings,
-    evaluation: EvaluationSettings,
+    tuning_settings: TuningSettings,
+    evaluation_settings: EvaluationSettings,
     instructions: Path,
     data: Path | None = None,
     base: SharedBase | None = None,
@@ -97,7 +99,7 @@ def run_cells_of_seed(
     cells = {}
     with track("cells of the grid", len(names), "cells") as advance:
         for name in names:
-            cells[name] = run_cell(name, tuning, evaluation, instructions, data, base)
+            cells[name] = run_cell(name, tuning_settings, evaluation_settings, instructions, data, base)
             advance(note=name)
     return cells
 

@@ -50,16 +50,18 @@ def measure_cell(study: Study, plan: CellPlan, with_tasks: bool = True) -> tuple
     of the held-out rows first. Where no rows are held out, or no task is named or wanted, those are left out;
     where the cell is only looked for and not tuned yet, there are none.
     """
-    name, tuning, evaluation, instructions, data = study.list_cell_inputs(plan)
-    adapter = tune_cell(name, tuning, instructions)
+    name, tuning_settings, evaluation_settings, instructions, data = study.list_cell_inputs(plan)
+    adapter = tune_cell(name, tuning_settings, instructions)
     if adapter and not adapter.is_stored:
         return adapter, []
     base, runs = study.shared_base, []
     if study.held_out_file:
-        rows, n_rows = study.held_out_file, study.losses.n_held_out
-        runs.append(measure_held_out(evaluation, n_rows, adapter, rows, tuning.max_tokens, base))
-    if evaluation.tasks and with_tasks:
-        runs += measure_answer_loss(evaluation, study.losses.n_loss_items, adapter, data, base)
+        rows, n_rows = study.held_out_file, study.loss_settings.n_held_out
+        longest = tuning_settings.max_tokens
+        runs.append(measure_held_out(evaluation_settings, n_rows, adapter, rows, longest, base))
+    if evaluation_settings.tasks and with_tasks:
+        n_items = study.loss_settings.n_loss_items
+        runs += measure_answer_loss(evaluation_settings, n_items, adapter, data, base)
     return adapter, runs
 
 
@@ -152,18 +154,18 @@ def _describe_cell(plan: CellPlan, adapter: Run | None, runs: Sequence[Run]) -> 
 
 def identify_losses(study: Study) -> dict[str, Any]:
     """Return what the losses of all cells of a study rest on, as the manifest of their tables has it."""
-    tuning = dataclasses.asdict(study.tuning)
+    tuning = dataclasses.asdict(study.tuning_settings)
     for name in ("categories", "training_seed", "n_rows"):
         del tuning[name]  # each cell has its own
     return {
         "settings": {
             "tuning": tuning,
-            "evaluation": dataclasses.asdict(study.evaluation),
-            "losses": dataclasses.asdict(study.losses),
+            "evaluation": dataclasses.asdict(study.evaluation_settings),
+            "losses": dataclasses.asdict(study.loss_settings),
             "budget": study.grid.budget,
             "lattice": study.grid.lattice,
         },
-        "model": identify_model(study.evaluation.model),
+        "model": identify_model(study.evaluation_settings.model),
         "instructions": sha256_file(study.instruction_file),
         "held_out": sha256_file(study.held_out_file) if study.held_out_file else None,
     }

@@ -94,16 +94,16 @@ def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
     mixtures = ",".join(design_cells(available, cell_rows))
     lattice = "+".join(names)
     grid = GridSettings(lattice, controls="", answers="none", n_seeds=n_seeds, mixtures=mixtures)
-    evaluation = dataclasses.replace(study.evaluation, tasks="")
-    return MixturePlan(dataclasses.replace(study, grid=grid, evaluation=evaluation), available)
+    evaluation = dataclasses.replace(study.evaluation_settings, tasks="")
+    return MixturePlan(dataclasses.replace(study, grid=grid, evaluation_settings=evaluation), available)
 
 
 def list_rows_within_limit(study: Study, path: Path) -> list[tuple[Instruction, int]]:
     """Return the rows of a file that fit into a run, each with its tokens, as the store knows them."""
-    rows, model = read_rows(path, Instruction), study.tuning.model
+    rows, model = read_rows(path, Instruction), study.tuning_settings.model
     inputs = {"instructions": sha256_file(path), "model": identify_model(model)}
-    lengths = load_lengths(model, rows, PromptFormat.from_settings(study.tuning), inputs)
-    fitting = keep_within_limit(study.tuning, lengths)
+    lengths = load_lengths(model, rows, PromptFormat.from_settings(study.tuning_settings), inputs)
+    fitting = keep_within_limit(study.tuning_settings, lengths)
     return [(row, sum(fitting[row.id])) for row in rows if row.id in fitting]
 
 
@@ -165,17 +165,17 @@ class Cost:
 
 def estimate_cost(plan: MixturePlan) -> Cost:
     """Estimate the cost of the missing cells from the pace of one step and one reading on a few rows."""
-    missing, study = find_missing(plan), plan.study
+    missing, study, settings = find_missing(plan), plan.study, plan.study.tuning_settings
     if not missing:
         return Cost(0, 0, 0.0, 0.0)
-    tokenizer, prompt_format = load_tokenizer(study.tuning.model), PromptFormat.from_settings(study.tuning)
+    tokenizer, prompt_format = load_tokenizer(settings.model), PromptFormat.from_settings(settings)
     training = list_rows_within_limit(study, study.instruction_file)
-    held_out, n_held_out = read_rows(study.held_out_file, Instruction), study.losses.n_held_out
-    longest = limit_tokens(study.tuning.model, study.tuning.max_tokens)
+    held_out, n_held_out = read_rows(study.held_out_file, Instruction), study.loss_settings.n_held_out
+    longest = limit_tokens(settings.model, settings.max_tokens)
     read = draw_held_out(held_out, n_held_out, tokenizer, longest, prompt_format)
-    typical = choose_typical(training, min(PACE_ROWS, study.tuning.batch_size))
-    step, reading = measure_pace(study.tuning, [encode_row(tokenizer, row, prompt_format) for row in typical])
-    n_rows = sum(cell.n_rows for cell in missing) * study.tuning.epochs
+    typical = choose_typical(training, min(PACE_ROWS, settings.batch_size))
+    step, reading = measure_pace(settings, [encode_row(tokenizer, row, prompt_format) for row in typical])
+    n_rows = sum(cell.n_rows for cell in missing) * settings.epochs
     mean = sum(n_tokens for _, n_tokens in training) / len(training)
     n_read = sum(len(row.input_ids) for _, row in read)
     return Cost(len(missing), n_rows, n_rows * mean / step, len(missing) * n_read / reading)

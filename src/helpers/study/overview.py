@@ -32,9 +32,9 @@ def count_stages(study: Study) -> pd.DataFrame:
             ("Filters", "kept", facts["n_kept"]),
             ("Filters", "rejected", facts["n_tasks"] - facts["n_kept"]),
         ]
-    settings = study.evaluation
+    settings = study.evaluation_settings
     rows += [
-        ("LoRA tuning", "training rows per model", study.tuning.n_rows),
+        ("LoRA tuning", "training rows per model", study.tuning_settings.n_rows),
         ("Test", "tasks", len(parse_tasks(settings.tasks, public=True))),
         ("Test", "items per task at most", settings.n_items),
     ]

@@ -176,16 +176,16 @@ def describe_grid(study: Study) -> dict[str, Any]:
     """Return the manifest: settings, sha256 of rows and test items, sources and licences, versions and
     machine.
     """
-    prepared_tasks = prepare_tasks(study.evaluation, study.data_folder)
+    prepared_tasks = prepare_tasks(study.evaluation_settings, study.data_folder)
     machine = describe_machine()
     return {
         "settings": {
-            "tuning": _shared(study.tuning),
-            "evaluation": dataclasses.asdict(study.evaluation),
+            "tuning": _shared(study.tuning_settings),
+            "evaluation": dataclasses.asdict(study.evaluation_settings),
             "budget": study.grid.budget,
             "lattice": study.grid.lattice,
         },
-        "model": identify_model(study.evaluation.model),
+        "model": identify_model(study.evaluation_settings.model),
         "instructions": describe_instructions(study),
         "tests": {
             prepared.task.name: describe_test(prepared, study.data_folder) for prepared in prepared_tasks

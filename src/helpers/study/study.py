@@ -86,14 +86,14 @@ class Study:
         data: folder of the public sets' files; empty for the embedded files, or the hub.
     """
 
-    synthesis: SynthesisSettings
-    tuning: TuningSettings
-    evaluation: EvaluationSettings
-    limits: ProviderLimits
+    synthesis_settings: SynthesisSettings
+    tuning_settings: TuningSettings
+    evaluation_settings: EvaluationSettings
+    provider_limits: ProviderLimits
     instructions: str = ""
     grid: GridSettings = dataclasses.field(default_factory=GridSettings)
     data: str = ""
-    losses: LossSettings = dataclasses.field(default_factory=LossSettings)
+    loss_settings: LossSettings = dataclasses.field(default_factory=LossSettings)
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Study:
@@ -141,7 +141,7 @@ class Study:
     @cached_property
     def synthesis_run(self) -> Run:
         """The run that made the instruction data from the seeds."""
-        return synthesize(self.synthesis, self.limits)
+        return synthesize(self.synthesis_settings, self.provider_limits)
 
     @cached_property
     def data_folder(self) -> Path | None:
@@ -182,7 +182,7 @@ class Study:
         """The run that holds training and held-out rows apart; None where nothing is held out."""
         if self.instructions == PUBLIC:
             return load_public_rows(self.data_folder)
-        share = self.losses.held_out_share
+        share = self.loss_settings.held_out_share
         return hold_out(self.all_rows_file, share) if share else None
 
     @cached_property
@@ -202,7 +202,7 @@ class Study:
     @cached_property
     def shared_base(self) -> SharedBase:
         """The base model, loaded once for all adapters that are measured."""
-        return SharedBase(self.evaluation.model, self.evaluation.dtype)
+        return SharedBase(self.evaluation_settings.model, self.evaluation_settings.dtype)
 
     def run_cells(self, names: Iterable[str]) -> dict[str, Cell]:
         """Run or load cells of the grid of the study's number of rows: 'base', 'all', or categories joined by
@@ -210,8 +210,8 @@ class Study:
         """
         return run_cells_of_seed(
             names,
-            self.tuning,
-            self.evaluation,
+            self.tuning_settings,
+            self.evaluation_settings,
             self.instruction_file,
             self.data_folder,
             self.shared_base,
@@ -223,7 +223,9 @@ class Study:
 
     def plan_cells(self, names: Iterable[str], n_rows: int | None = None) -> list[CellPlan]:
         """Return cells of the grid under every training seed, of `n_rows` rows or the study's own number."""
-        return plan_cells(names, self.grid, n_rows or self.tuning.n_rows, self.tuning.training_seed)
+        return plan_cells(
+            names, self.grid, n_rows or self.tuning_settings.n_rows, self.tuning_settings.training_seed
+        )
 
     def plan_grid(self) -> list[CellPlan]:
         """Return every cell that the grid's parameters ask for: the lattice, its controls, the mixtures given
@@ -287,8 +289,8 @@ class Study:
         rows = self.general_file if plan.name == GENERAL else self.instruction_file
         return (
             plan.name,
-            dataclasses.replace(self.tuning, n_rows=plan.n_rows, training_seed=plan.seed or 0),
-            self.evaluation,
+            dataclasses.replace(self.tuning_settings, n_rows=plan.n_rows, training_seed=plan.seed or 0),
+            self.evaluation_settings,
             rows,
             self.data_folder,
         )
@@ -347,7 +349,7 @@ class Study:
 
     def collect_tunings(self, names: Iterable[str]) -> dict[str, Run]:
         """Return the tuning of each cell that has one under the first training seed, by the cell's name."""
-        plans = [plan for plan in self.plan_cells(names) if plan.seed == self.tuning.training_seed]
+        plans = [plan for plan in self.plan_cells(names) if plan.seed == self.tuning_settings.training_seed]
         return {plan.name: measure_cell(self, plan, with_tasks=False)[0] for plan in plans}
 
     def collect_endpoint(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
@@ -357,7 +359,7 @@ class Study:
         Raises:
             StudyError: the endpoint is one of held-out rows, and none or too few are held out.
         """
-        endpoint = self.losses.endpoint
+        endpoint = self.loss_settings.endpoint
         if endpoint == SCORE:
             return self.collect_scores(names, n_rows)
         of_tasks = ENDPOINTS[endpoint].tasks_only
@@ -373,7 +375,7 @@ class Study:
         items = select_endpoint_items(losses, endpoint)
         if items["seed"].nunique() > 1:
             return items
-        return add_spread(items, read_measured_seeds(self, endpoint, n_rows or self.tuning.n_rows))
+        return add_spread(items, read_measured_seeds(self, endpoint, n_rows or self.tuning_settings.n_rows))
 
     @cached_property
     def endpoint_items(self) -> pd.DataFrame:
