@@ -149,7 +149,7 @@ def spread_by_recipe(runs: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         runs: one row per model: batches, batch_size, learning_rate (the recipe), cell, seed, and the loss on
-            held-out rows of each category (`<category>_rows`, nats per token); one row for the base model.
+            held-out rows of each category (`<category>_loss_by_rows`, nats per token); one row for the base model.
 
     Returns:
         The recipe, trained_on, n_seeds, gain (the base model's loss minus the mean of the seeds), spread
@@ -160,7 +160,7 @@ def spread_by_recipe(runs: pd.DataFrame) -> pd.DataFrame:
     recipe = ["batches", "batch_size", "learning_rate"]
     tables = []
     for cell in runs.loc[runs["cell"] != BASE, "cell"].unique():
-        losses = runs[[f"{category}_rows" for category in cell.split("+")]].mean(axis=1)
+        losses = runs[[f"{category}_loss_by_rows" for category in cell.split("+")]].mean(axis=1)
         untuned = losses[runs["cell"] == BASE].iloc[0]
         own = runs.assign(loss=losses)[runs["cell"] == cell]
         found = own.groupby(recipe, sort=False)["loss"].agg(n_seeds="size", mean="mean", spread="std")
