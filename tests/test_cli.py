@@ -45,7 +45,7 @@ def test_help_names_every_command():
 
 
 def test_figures_show_no_bar_of_a_step_that_is_only_read(monkeypatch, tmp_path):
-    monkeypatch.delenv(progress.TARGET, raising=False)
+    monkeypatch.delenv(progress.PROGRESS_VARIABLE, raising=False)
 
     def update_figures(*_):
         with progress.track("evaluate base model", 9, "tasks"):

@@ -323,6 +323,6 @@ def test_captions_of_lesson_4_say_what_the_intervals_of_their_own_table_cover():
         for cell in code_cells(path)
         for name in DRAWN.findall(cell.source)
     }
-    assert "`coverage_text`" in captions["single_transfer"]  # of losses on held-out rows
+    assert "`interval_text`" in captions["single_transfer"]  # of losses on held-out rows
     for name in ("parts", "panels", "gains", "single_sources"):
-        assert "`coverage_text`" not in captions[name]
+        assert "`interval_text`" not in captions[name]

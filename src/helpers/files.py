@@ -16,7 +16,7 @@ from helpers.errors import StudyError
 
 SETTLED_SECONDS = 2.0  # no file system's clock is coarser
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NO_RIGHT = (errno.EACCES, errno.EROFS, errno.EPERM)
+NO_PERMISSION = (errno.EACCES, errno.EROFS, errno.EPERM)
 NO_PLACE = (errno.ENOTDIR, errno.ENOENT, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 PASSED_ON = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)  # by libraries, in their words
 _checksums: dict[tuple[int, ...], str] = {}
@@ -67,7 +67,7 @@ def explain_disk_error(error: Exception, place: Path | None = None) -> str | Non
     """
     own, told = getattr(error, "errno", None), PASSED_ON.search(str(error))
     number = own or (int(told[1] or told[2]) if told else None)
-    if number not in (*DISK_FULL, *NO_RIGHT, *(NO_PLACE if own else ())):
+    if number not in (*DISK_FULL, *NO_PERMISSION, *(NO_PLACE if own else ())):
         return None
     name = _name_file_of(error) or str(place or "a file")
     if number in DISK_FULL:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 POLL_SECONDS = 0.5
 # in the environment, since a kernel inherits that alone: papermill hands it nothing before its cells run
-TARGET = "STUDY_PROGRESS"
+PROGRESS_VARIABLE = "STUDY_PROGRESS"
 
 
 class Advance(Protocol):
@@ -31,7 +31,7 @@ class Advance(Protocol):
 @contextmanager
 def track(title: str, total: int, unit: str) -> Iterator[Advance]:
     """Show a step of `total` units while the block runs; yields the function that reports units done."""
-    if target := os.environ.get(TARGET):
+    if target := os.environ.get(PROGRESS_VARIABLE):
         yield _reporter(Path(target), title, total, unit)
         return
     from tqdm import tqdm
@@ -47,7 +47,7 @@ def track(title: str, total: int, unit: str) -> Iterator[Advance]:
 
 def tell(message: str) -> None:
     """Say something about a long step now: on the terminal under the command line, as a warning elsewhere."""
-    if target := os.environ.get(TARGET):
+    if target := os.environ.get(PROGRESS_VARIABLE):
         _write_line(Path(target), {"message": message})
     else:
         logging.getLogger(__name__).warning(message)
@@ -88,8 +88,8 @@ def watch_progress(show: Callable[[dict[str, Any]], None]) -> Iterator[None]:
                         with suppress(ValueError):  # a line that a full disk broke off
                             show(json.loads(line))
 
-        before = os.environ.get(TARGET)
-        os.environ[TARGET] = str(path)
+        before = os.environ.get(PROGRESS_VARIABLE)
+        os.environ[PROGRESS_VARIABLE] = str(path)
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()
         try:
@@ -98,9 +98,9 @@ def watch_progress(show: Callable[[dict[str, Any]], None]) -> Iterator[None]:
             stop.set()
             thread.join()
             if before is None:
-                del os.environ[TARGET]
+                del os.environ[PROGRESS_VARIABLE]
             else:
-                os.environ[TARGET] = before
+                os.environ[PROGRESS_VARIABLE] = before
 
 
 def show_seconds(seconds: float) -> str:

@@ -26,19 +26,21 @@ Text = Annotated[str, AfterValidator(check_text)]
 CATEGORIES: tuple[str, ...] = ("qa", "ie", "gen", "other")
 BASE, ALL, SHUFFLED, GENERAL = "base", "all", "shuffled", "general"
 RESERVED = (BASE, ALL, SHUFFLED, GENERAL)  # names of cells that are not categories
-NAME = r"\w[\w-]*"  # a category of a user's file: names of cells and files are made of it
-LONGEST = 40  # letters of it
+CATEGORY_PATTERN = r"\w[\w-]*"  # a category of a user's file: names of cells and files are made of it
+MAX_CATEGORY_LETTERS = 40  # letters of it
 
 
 def check_category(name: str) -> str:
     """Return a category's name, its letters composed (NFC), so that one that looks the same is the same; a
-    name that is too long or of other signs than `NAME` has, or one that a cell has already, in whatever
-    case, is a ValueError.
+    name that is too long or of other signs than `CATEGORY_PATTERN` has, or one that a cell has already, in
+    whatever case, is a ValueError.
     """
     name = unicodedata.normalize("NFC", name)
-    if len(name) > LONGEST:
-        raise ValueError(f"a category's name has {LONGEST} letters at most, and this one has {len(name)}")
-    if not re.fullmatch(NAME, name):
+    if len(name) > MAX_CATEGORY_LETTERS:
+        raise ValueError(
+            f"a category's name has {MAX_CATEGORY_LETTERS} letters at most, and this one has {len(name)}"
+        )
+    if not re.fullmatch(CATEGORY_PATTERN, name):
         raise ValueError("a category's name has letters, digits, `_` and `-` only")
     if name.casefold() in RESERVED:
         raise ValueError(f"a category cannot be called {', '.join(RESERVED[:-1])} or {RESERVED[-1]}")

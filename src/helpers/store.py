@@ -35,7 +35,7 @@ from helpers.progress import tell
 
 Arguments, Found = ParamSpec("Arguments"), TypeVar("Found")
 MANIFEST, LOCK, SEAL = "manifest.json", ".lock", "sha256"
-LOADED = "STUDY_LOADED"  # in the environment, which kernels and other processes that are started inherit
+LOADED_VARIABLE = "STUDY_LOADED"  # in the environment, which kernels and other started processes inherit
 # What a stage does where no result is stored. It is a context, not an argument, since a cell is looked up by
 # the very calls that run it: some twenty functions between a command and its stages, properties of `Study`
 # among them, would hand an argument on that `run_stage` alone reads.
@@ -195,7 +195,7 @@ def load_run(folder: Path) -> Run:
                 f"{shown(folder / name)} is missing or was altered after it was stored. Put it back, or "
                 f"delete {shown(folder)} and run the same command again."
             )
-    if listed := os.environ.get(LOADED):
+    if listed := os.environ.get(LOADED_VARIABLE):
         with name_file(Path(listed)), Path(listed).open("a", encoding="utf-8") as file:
             file.write(f"{folder}\n")
     return Run(folder, manifest)
@@ -206,18 +206,18 @@ def track_loaded() -> Iterator[set[Path]]:
     """Yield a set that holds, once the block has ended, the folders of all results that were loaded or made
     in it, by this process and by those that it started.
     """
-    before, folders = os.environ.get(LOADED), set()
+    before, folders = os.environ.get(LOADED_VARIABLE), set()
     with tempfile.TemporaryDirectory() as folder:
         listed = Path(folder) / "loaded"
         listed.touch()
-        os.environ[LOADED] = str(listed)
+        os.environ[LOADED_VARIABLE] = str(listed)
         try:
             yield folders
         finally:
             if before is None:
-                del os.environ[LOADED]
+                del os.environ[LOADED_VARIABLE]
             else:
-                os.environ[LOADED] = before
+                os.environ[LOADED_VARIABLE] = before
             folders.update(map(Path, listed.read_text(encoding="utf-8").splitlines()))
 
 

@@ -124,4 +124,4 @@ def test_the_papers_generation_gain_of_tuning_is_given_by_its_automatic_measures
     generated = table[table["tested_on"] == "gen"].set_index("measure")["estimate"]
     assert generated.round(3).to_dict() == {"concept F1": 0.081, "BLEURT": 0.039, "BERTScore": 0.024}
     assert set(table["scale"]) == {"accuracy", "F1", comparison.AUTOMATIC}
-    assert len(comparison.list_paper(table, ["tested_on"])) == 3
+    assert len(comparison.list_paper_gains(table, ["tested_on"])) == 3

@@ -10,9 +10,9 @@ from helpers.analysis.comparison import (
     MIXTURE,
     choose_loss_items,
     collect_size_gains,
+    compare_additive_budget,
+    compare_matched_lengths,
     count_lattice_rows,
-    reference_additive,
-    reference_lengths,
 )
 from helpers.analysis.mixing import forecast
 from helpers.analysis.mixing.cross_validation import average_errors, cross_validate_laws
@@ -232,17 +232,17 @@ def test_pooled_seeds_of_the_whole_lattice_rest_on_all_its_tuned_cells():
 
 def test_with_the_additive_budget_a_pair_stands_against_half_as_many_rows_of_its_single():
     halves = [(name, 75, seed) for name in SINGLES for seed in (2, 3)]
-    table = reference_additive(make_tables(halves, noise=0.0)).set_index(["target", "added"])
+    table = compare_additive_budget(make_tables(halves, noise=0.0)).set_index(["target", "added"])
     assert set(table["n_seeds"]) == {2}
     expected = expect_loss("qa", {"qa": 75}) - expect_loss("qa", {"qa": 75, "ie": 75})
     assert table.loc[("qa", "ie"), "estimate"] == pytest.approx(expected)
-    assert reference_additive(make_tables()).empty
-    assert set(reference_additive(make_tables(halves[:-1]))["n_seeds"]) == {1}
+    assert compare_additive_budget(make_tables()).empty
+    assert set(compare_additive_budget(make_tables(halves[:-1]))["n_seeds"]) == {1}
 
 
 def test_rows_of_matched_lengths_stand_beside_the_rows_as_they_are():
     tables = make_tables()
-    assert reference_lengths(tables).empty
+    assert compare_matched_lengths(tables).empty
     cells, words = tables.cells, tables.values["words"]
     own = cells[cells["cell"].isin(SINGLES) & (cells["seed"] < 3)]
     matched = own.assign(cell=own["cell"] + "~lengths", id=own["id"].str.replace("-n", "~lengths-n"))
@@ -250,7 +250,7 @@ def test_rows_of_matched_lengths_stand_beside_the_rows_as_they_are():
     values = {name: table.join(pd.DataFrame(less)) for name, table in tables.values.items()}
     values["stop"] = 0 * values["words"]
     full = dataclasses.replace(tables, values=values, cells=pd.concat([cells, matched], ignore_index=True))
-    table = reference_lengths(full)
+    table = compare_matched_lengths(full)
     assert (len(table), set(table["n_seeds"])) == (9, {2})
     np.testing.assert_allclose(table["estimate"], 0.1)
     gains = transfer_table(choose_loss_items(tables, [BASE, *SINGLES]), SINGLES)

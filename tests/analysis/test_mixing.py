@@ -168,8 +168,8 @@ def test_one_category_alone_is_best_served_by_its_own_rows():
     assert recommend(fits, SINGLES, 300, "gen").rows == {"qa": 0, "ie": 0, "gen": 300}
     few = recommend(fits, SINGLES, 300, "gen", {"qa": 200, "ie": 200, "gen": 150}, True)
     assert few.rows["gen"] == 150
-    assert "gen" not in set(few.table["mixture"])
-    assert few.table["mixture"].tolist() == ["equal parts", "natural shares"]
+    assert "gen" not in set(few.comparisons["mixture"])
+    assert few.comparisons["mixture"].tolist() == ["equal parts", "natural shares"]
     with pytest.raises(StudyError, match="300 of 30 leave none"):
         recommend(fits, SINGLES, 300, "gen", {"qa": 10, "ie": 10, "gen": 10}, True)
     assert recommend(fits, SINGLES, 2000, "gen").extrapolates

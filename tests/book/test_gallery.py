@@ -11,7 +11,7 @@ from helpers.book.gallery import GALLERY, draw
 from helpers.jsonl import read_rows
 from helpers.records import Instruction
 from helpers.study.study import Study
-from helpers.synthesis.overview import share_categories
+from helpers.synthesis.overview import tabulate_category_shares
 from helpers.synthesis.pipeline import INSTRUCTIONS
 from helpers.synthesis.verbs import count_roots
 
@@ -46,7 +46,7 @@ def test_all_figures_come_with_their_data_and_are_the_same_twice(study, tmp_path
 def test_figures_of_the_kept_rows_show_what_the_lesson_counts_held_out_ones_included(study):
     kept = read_rows(study.synthesis_run.file(INSTRUCTIONS), Instruction)
     assert len(read_rows(study.instruction_file, Instruction)) < len(kept)
-    shares = share_categories(
+    shares = tabulate_category_shares(
         {"seeds": [seed.category for seed in study.seed_tasks], "kept": [row.category for row in kept]}
     )
     pd.testing.assert_frame_equal(GALLERY["kept_shares"].table(study), shares)

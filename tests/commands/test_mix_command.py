@@ -144,7 +144,7 @@ def test_a_recommendation_says_its_intervals_and_one_that_cells_do_not_support_i
     assert re.search(
         r"Expected loss \d\.\d{3} nats per token \(95 % interval \d\.\d{3} to \d\.\d{3}\)\.", said
     )
-    assert len(re.findall(r"saved \(95 % interval ", said)) == len(found.table)
+    assert len(re.findall(r"saved \(95 % interval ", said)) == len(found.comparisons)
     found = recommend(fit_losses(simulated, "null", 100), SINGLES, 900)
     said = describe_recommendation(found, 900)
     assert "do not say which rows help" in said.replace("\n", " ")

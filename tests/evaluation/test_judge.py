@@ -6,7 +6,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from helpers.analysis.measures import share_preferences
+from helpers.analysis.measures import tabulate_preferences
 from helpers.benchmarks import fake_server
 from helpers.cli import app
 from helpers.errors import StudyError
@@ -175,7 +175,7 @@ def test_pairs_are_judged_in_both_orders_and_a_liking_for_the_first_is_even(judg
     run = judge_pairs(judge_of(judging), settings, first, second, limits=LIMITS)
     assert [(row["preference"], row["agrees"]) for row in rows(run)] == [(1.0, True), (0.5, False)]
     assert len(judging.seen) == 4
-    assert share_preferences({"first": run}).to_dict("records") == [
+    assert tabulate_preferences({"first": run}).to_dict("records") == [
         {
             "cell": "first",
             "task": "patient_answer",

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from helpers.book.gallery import GALLERY, draw
-from helpers.figures.lattice import plot_lattice, plot_panels, plot_shapley, plot_sizes
+from helpers.figures.lattice import plot_lattice, plot_shapley, plot_sizes, plot_task_scores
 from helpers.figures.outcomes import PALE_SHARE, find_limit, plot_task_gains, plot_transfer
 from helpers.figures.style import SMALL, WIDTH, use_theme
 from helpers.records import CATEGORIES
@@ -66,7 +66,7 @@ def test_there_is_a_panel_for_each_task_with_every_cell_at_its_score(figure):
         metric="accuracy",
         estimate=[0.1 * n for n in range(1, 9)],
     )
-    plot_panels(table, figure.add_subplot())
+    plot_task_scores(table, figure.add_subplot())
     panels = figure.axes[1:]
     assert [panel.get_title().splitlines()[0] for panel in panels] == ["T1", "T2", "T3", "T4"]
     points = [line.get_xdata()[0] for panel in panels for line in panel.lines if line.get_marker() == "o"]

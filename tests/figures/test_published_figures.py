@@ -4,8 +4,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from helpers.figures.comparison import plot_sources
-from helpers.figures.data import plot_similarity
 from helpers.figures.published import plot_published_transfer, plot_scores_of_models
+from helpers.figures.synthesis import plot_similarity
 
 
 def read_texts(ax):

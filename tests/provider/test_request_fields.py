@@ -11,7 +11,7 @@ from helpers.errors import StudyError
 from helpers.provider import rate_limit
 from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
-from helpers.provider.request_fields import NEW, OLD
+from helpers.provider.request_fields import NEW_LIMIT, OLD_LIMIT
 from helpers.synthesis.pipeline import synthesize
 from helpers.synthesis.settings import SynthesisSettings
 
@@ -49,7 +49,7 @@ def refuse_unknown(monkeypatch, known, explain):
     def complete(handler, data):
         body = json.loads(data)
         sent.append(body)
-        if unknown := [name for name in (NEW, OLD, "seed") if name in body and name not in known]:
+        if unknown := [name for name in (NEW_LIMIT, OLD_LIMIT, "seed") if name in body and name not in known]:
             handler._send(*explain(unknown))
         else:
             answer(handler, data)
@@ -61,26 +61,29 @@ def refuse_unknown(monkeypatch, known, explain):
 @pytest.mark.parametrize(
     ("known", "explain"),
     [
-        ((OLD,), lambda names: (422, {"detail": extra(*names)})),
+        ((OLD_LIMIT,), lambda names: (422, {"detail": extra(*names)})),
         (
-            (OLD,),
+            (OLD_LIMIT,),
             lambda names: (422, {"object": "error", "message": {"detail": extra(*names)}, "param": None}),
         ),
-        ((OLD,), lambda names: (422, {"object": "Error", "message": extra(*names), "code": 3001})),
+        ((OLD_LIMIT,), lambda names: (422, {"object": "Error", "message": extra(*names), "code": 3001})),
         (
-            (OLD,),
+            (OLD_LIMIT,),
             lambda names: (422, {"object": "error", "message": json.dumps({"detail": extra(names[0])})}),
         ),
-        ((OLD,), lambda names: (400, {"object": "error", "message": str(extra(names[0])), "code": 400})),
-        ((OLD,), lambda names: (422, {"detail": f"Unexpected fields in the request: {set(names)}"})),
         (
-            (NEW,),
+            (OLD_LIMIT,),
+            lambda names: (400, {"object": "error", "message": str(extra(names[0])), "code": 400}),
+        ),
+        ((OLD_LIMIT,), lambda names: (422, {"detail": f"Unexpected fields in the request: {set(names)}"})),
+        (
+            (NEW_LIMIT,),
             lambda names: (
                 400,
                 {
                     "error": {
                         "message": f"Unsupported parameter: '{names[0]}' is not supported with this "
-                        f"model. Use '{NEW}' instead.",
+                        f"model. Use '{NEW_LIMIT}' instead.",
                         "type": "invalid_request_error",
                         "param": names[0],
                         "code": "unsupported_parameter",
@@ -89,7 +92,7 @@ def refuse_unknown(monkeypatch, known, explain):
             ),
         ),
         (
-            (NEW, OLD),
+            (NEW_LIMIT, OLD_LIMIT),
             lambda _: (
                 400,
                 {
@@ -104,7 +107,7 @@ def refuse_unknown(monkeypatch, known, explain):
             ),
         ),
         (
-            (NEW, OLD),
+            (NEW_LIMIT, OLD_LIMIT),
             lambda _: (
                 500,
                 {
@@ -123,7 +126,7 @@ def test_a_field_that_a_server_does_not_take_is_left_out_and_nothing_is_lost(
     sent = refuse_unknown(monkeypatch, known, explain)
     facts = synthesize(settings(provider), LIMITS).manifest["facts"]
     assert facts["n_replies"] == 2
-    assert set(sent[-1]) & {NEW, OLD, "seed"} == set(known)
+    assert set(sent[-1]) & {NEW_LIMIT, OLD_LIMIT, "seed"} == set(known)
     assert len(sent) <= 8
     account = Ledger(Journal(RemoteModel("teacher", "toy", provider.url)), LIMITS)
     assert account.spent.tokens == facts["n_input_tokens"] + facts["n_output_tokens"]
@@ -131,21 +134,22 @@ def test_a_field_that_a_server_does_not_take_is_left_out_and_nothing_is_lost(
 
 def test_two_names_at_once_become_one_where_a_server_takes_one_only(provider, monkeypatch):
     answer, sent = fake_server.Handler._complete, []
-    words = f"Setting '{OLD}' and '{NEW}' at the same time is not supported."
+    words = f"Setting '{OLD_LIMIT}' and '{NEW_LIMIT}' at the same time is not supported."
 
     def complete(handler, data):
         sent.append(json.loads(data))
-        if NEW in sent[-1] and OLD in sent[-1]:
+        if NEW_LIMIT in sent[-1] and OLD_LIMIT in sent[-1]:
             handler._send(
-                400, {"error": {"message": words, "param": OLD, "code": "invalid_parameter_combination"}}
+                400,
+                {"error": {"message": words, "param": OLD_LIMIT, "code": "invalid_parameter_combination"}},
             )
         else:
             answer(handler, data)
 
     monkeypatch.setattr(fake_server.Handler, "_complete", complete)
     assert synthesize(settings(provider), LIMITS).manifest["facts"]["n_replies"] == 2
-    assert NEW in sent[-1]
-    assert OLD not in sent[-1]
+    assert NEW_LIMIT in sent[-1]
+    assert OLD_LIMIT not in sent[-1]
 
 
 def test_an_answer_without_a_limit_is_never_asked_for(provider, monkeypatch):
@@ -154,13 +158,13 @@ def test_an_answer_without_a_limit_is_never_asked_for(provider, monkeypatch):
     )
     with pytest.raises(StudyError, match=r"refused \(400\): unknown field \['max_tokens'\]"):
         synthesize(settings(provider), LIMITS)
-    assert all(NEW in body or OLD in body for body in sent)
+    assert all(NEW_LIMIT in body or OLD_LIMIT in body for body in sent)
     assert len(sent) <= 6
 
 
 def test_a_limit_that_is_too_large_is_an_error_not_an_unknown_field(provider, monkeypatch):
     words = "max_tokens is too large: 6000. This model supports at most 4096 completion tokens."
-    sent = refuse_unknown(monkeypatch, (), lambda _: (400, {"error": {"message": words, "param": OLD}}))
+    sent = refuse_unknown(monkeypatch, (), lambda _: (400, {"error": {"message": words, "param": OLD_LIMIT}}))
     with pytest.raises(StudyError, match="supports at most 4096"):
         synthesize(settings(provider), LIMITS)
     assert len(sent) <= 2
@@ -238,6 +242,6 @@ def test_the_providers_own_server_gets_the_one_name_that_it_takes(provider, monk
     from helpers.provider import urls
 
     monkeypatch.setattr(urls, "PROVIDER_URL", provider.url)
-    sent = refuse_unknown(monkeypatch, (NEW, "seed"), lambda names: (400, {}))
+    sent = refuse_unknown(monkeypatch, (NEW_LIMIT, "seed"), lambda names: (400, {}))
     synthesize(SynthesisSettings(teacher="gpt-5.5", n_requests=1, reply_format="json"), LIMITS)
-    assert [set(body) & {NEW, OLD} for body in sent] == [{NEW}]
+    assert [set(body) & {NEW_LIMIT, OLD_LIMIT} for body in sent] == [{NEW_LIMIT}]

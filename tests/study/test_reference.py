@@ -205,7 +205,7 @@ def test_an_altered_table_is_refused(parameters, tmp_path):
 
 
 def test_pages_name_the_models_of_the_two_reference_runs_as_the_tables_do():
-    tables = {"score": reference.REFERENCE, "loss": reference.REFERENCE / "losses"}
+    tables = {"score": reference.REFERENCE_FOLDER, "loss": reference.REFERENCE_FOLDER / "losses"}
     texts = [page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *BOOK.glob("*.md"))]
     named = re.findall(r"reference run by (score|loss)\*? \(([^,)]+)", "\n".join(texts))
     assert {run for run, _ in named} == set(tables)

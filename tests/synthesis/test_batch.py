@@ -13,7 +13,7 @@ from helpers.provider.batch_answers import BatchAnswers
 from helpers.provider.batch_records import list_records, read_record, read_sent
 from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
-from helpers.provider.request_fields import NEW, OLD
+from helpers.provider.request_fields import NEW_LIMIT, OLD_LIMIT
 from helpers.synthesis.costs import explain_cost
 from helpers.synthesis.pipeline import synthesize
 from helpers.synthesis.settings import SynthesisSettings
@@ -307,7 +307,7 @@ def test_a_target_that_all_requests_do_not_reach_ends_with_what_they_give(provid
 
 def test_answers_longer_than_was_asked_for_are_kept_and_stop_the_asking(provider, monkeypatch):
     def lengthen(body, response):
-        usage = {"prompt_tokens": 10, "completion_tokens": body[NEW] + 17, "total_tokens": 0}
+        usage = {"prompt_tokens": 10, "completion_tokens": body[NEW_LIMIT] + 17, "total_tokens": 0}
         return {"status_code": 200, "body": response["body"] | {"usage": usage}}
 
     change_answers(provider, monkeypatch, lengthen)
@@ -328,16 +328,16 @@ def refuse(words, **error):
 @pytest.mark.parametrize(
     ("known", "explain"),
     [
-        ((NEW, "seed"), lambda name: refuse(f"Unknown field: {name}")),
-        ((OLD, "seed"), lambda name: refuse(f"Unsupported parameter: {name!r}.", param=name)),
-        ((OLD,), lambda name: refuse("Unrecognized request argument supplied: " + name)),
+        ((NEW_LIMIT, "seed"), lambda name: refuse(f"Unknown field: {name}")),
+        ((OLD_LIMIT, "seed"), lambda name: refuse(f"Unsupported parameter: {name!r}.", param=name)),
+        ((OLD_LIMIT,), lambda name: refuse("Unrecognized request argument supplied: " + name)),
     ],
 )
 def test_a_field_that_the_server_does_not_take_is_left_out_of_this_and_the_next_batch(
     provider, monkeypatch, known, explain
 ):
     def refuse_unknown(body, response):
-        unknown = [name for name in (NEW, OLD, "seed") if name in body and name not in known]
+        unknown = [name for name in (NEW_LIMIT, OLD_LIMIT, "seed") if name in body and name not in known]
         return explain(unknown[0]) if unknown else response
 
     change_answers(provider, monkeypatch, refuse_unknown)
@@ -355,7 +355,9 @@ def test_a_batch_that_is_turned_down_for_a_field_is_submitted_without_it(provide
     next(iter(provider.batches.values())).update(status="failed", output_file_id=None, errors=errors)
     run, _ = advance(given, LIMITS)
     assert run.manifest["facts"]["n_replies"] == 5
-    assert OLD not in read_lines(provider, list(provider.batches.values())[1]["input_file_id"])[0]["body"]
+    assert (
+        OLD_LIMIT not in read_lines(provider, list(provider.batches.values())[1]["input_file_id"])[0]["body"]
+    )
 
 
 def test_an_error_in_place_of_a_completion_is_told_and_not_booked(provider, monkeypatch):

@@ -14,7 +14,7 @@ from helpers.synthesis.overview import (
     describe_near_duplicates,
     measure_saturation,
     read_parsed_tasks,
-    share_categories,
+    tabulate_category_shares,
 )
 from helpers.synthesis.parsing import parse_reply
 from helpers.synthesis.pipeline import TaskFilter, plan_requests, synthesize
@@ -25,7 +25,7 @@ def test_at_least_seven_hundred_recorded_tasks_survive_in_about_the_papers_share
     run = synthesize(SynthesisSettings())
     assert run.manifest["facts"]["n_kept"] >= 700
     tasks = read_parsed_tasks(run)
-    shares = share_categories({"kept": tasks[tasks["reason"].isna()]["category"]}).pivot(
+    shares = tabulate_category_shares({"kept": tasks[tasks["reason"].isna()]["category"]}).pivot(
         index="category", columns="source", values="share"
     )
     assert (shares["kept"] - shares["paper"]).abs().max() < 0.03

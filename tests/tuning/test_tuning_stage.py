@@ -362,5 +362,5 @@ def test_a_row_is_listed_as_one_row_whatever_ends_its_lines():
         Instruction(id=str(n), category="qa", instruction=f"Say{end}it", output="It")
         for n, end in enumerate(ends)
     ]
-    table = pd.read_csv(io.StringIO(stage.list_rows(rows), newline=""))
+    table = pd.read_csv(io.StringIO(stage.rows_to_csv(rows), newline=""))
     assert table["instruction"].tolist() == ["Say\nit"] * 3

@@ -31,27 +31,30 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PAPER, REFERENCE, SECOND, RUN = "paper", "reference", "second", "run"
-REFERENCE_FOLDERS = {REFERENCE: reference.REFERENCE, SECOND: reference.REFERENCE / "smollm2-135m"}
+REFERENCE_FOLDERS = {
+    REFERENCE: reference.REFERENCE_FOLDER,
+    SECOND: reference.REFERENCE_FOLDER / "smollm2-135m",
+}
 MIXTURE = name_subset(SINGLES)
-LOSSES = reference.REFERENCE / "losses"
+LOSSES_FOLDER = reference.REFERENCE_FOLDER / "losses"
 SCALES = {"qa": "accuracy", "ie": "F1", "gen": "ROUGE-L"}  # each from 0 to 1
 JUDGE = "the paper's GPT-4 score, 0 to 1 of its span"
 AUTOMATIC = "the paper's automatic measures, 0 to 1"
 AUTOMATIC_NAMES = {"concept_f1": "concept F1", "bleurt": "BLEURT", "bertscore_f1": "BERTScore"}
-PLAIN = {"qa": "question answering", "ie": "extraction", "gen": "generation"}  # for running text
+PLAIN_NAMES = {"qa": "question answering", "ie": "extraction", "gen": "generation"}  # for running text
 
 
 @cache
-def read_score_reference(source: str = REFERENCE) -> reference.Reference:
+def read_reference_scores(source: str = REFERENCE) -> reference.Reference:
     """Return the reference run by score with one of its models, read once; `source` is `REFERENCE` or
     `SECOND`.
     """
     return reference.load_reference(REFERENCE_FOLDERS[source])
 
 
-def measure_score_references(measure: Callable[[pd.DataFrame], pd.DataFrame]) -> dict[str, pd.DataFrame]:
+def measure_reference_scores(measure: Callable[[pd.DataFrame], pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Return a table made from the items of the reference run by score, for each of its models."""
-    return {source: measure(read_score_reference(source).items) for source in REFERENCE_FOLDERS}
+    return {source: measure(read_reference_scores(source).items) for source in REFERENCE_FOLDERS}
 
 
 def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
@@ -69,7 +72,7 @@ def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
     """
     tables = {
         PAPER: _paper_tuning(),
-        **measure_score_references(lambda items: transfer_table(items, [MIXTURE])),
+        **measure_reference_scores(lambda items: transfer_table(items, [MIXTURE])),
         RUN: transfer_table(items, [cell]),
     }
     return stack_sources(tables)
@@ -97,7 +100,7 @@ def single_gains(items: pd.DataFrame) -> pd.DataFrame:
     """
     tables = {
         PAPER: ablation.published_transfer_table(SINGLES),
-        **measure_score_references(lambda items: transfer_table(items, SINGLES)),
+        **measure_reference_scores(lambda items: transfer_table(items, SINGLES)),
         RUN: transfer_table(items, SINGLES),
     }
     return stack_sources(tables)
@@ -108,7 +111,7 @@ def addition_gains() -> pd.DataFrame:
     and in both models of the reference run by score: source, target, added, tested_on (the target), estimate,
     low, high.
     """
-    tables = {PAPER: paper_additions(), **measure_score_references(addition_table)}
+    tables = {PAPER: paper_additions(), **measure_reference_scores(addition_table)}
     return stack_sources(
         {source: table.assign(tested_on=table["target"]) for source, table in tables.items()}
     )
@@ -143,7 +146,7 @@ def paper_additions() -> pd.DataFrame:
 @cache
 def read_reference_losses() -> LossTables:
     """Return the losses of the reference run by loss, read once."""
-    return load_losses(LOSSES)
+    return load_losses(LOSSES_FOLDER)
 
 
 def count_lattice_rows(tables: LossTables) -> int:
@@ -185,7 +188,7 @@ def collect_size_gains(tables: LossTables) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if len(frames) > 1 else pd.DataFrame(columns=["size"])
 
 
-def reference_additive(tables: LossTables) -> pd.DataFrame:
+def compare_additive_budget(tables: LossTables) -> pd.DataFrame:
     """Return what a second category adds with the additive budget in the reference run by loss: a pair in
     equal parts against its single category with half as many rows, so that no row is displaced.
 
@@ -205,7 +208,7 @@ def reference_additive(tables: LossTables) -> pd.DataFrame:
     return addition_table(loss_to_log_likelihood(keep_held_out(items[items["seed"].isin(seeds)])))
 
 
-def reference_lengths(tables: LossTables) -> pd.DataFrame:
+def compare_matched_lengths(tables: LossTables) -> pd.DataFrame:
     """Return what the rows of a category gain beyond rows of the same category whose response lengths match
     those of the others, in the reference run by loss, where the gain of the matched rows (`matched`) stands
     beside.
@@ -246,7 +249,7 @@ def describe_transfer(gains: pd.DataFrame) -> str:
         said = [f"{how} on {name_together(on)}" for how, on in found.items() if len(on)]
         what = "them" if clauses else "right answers"
         done = f"made {what} {' and '.join(said)}" if said else f"changed {what} on none clearly"
-        clauses.append(f"{PLAIN[name].replace(' ', '-')} instructions {done}")
+        clauses.append(f"{PLAIN_NAMES[name].replace(' ', '-')} instructions {done}")
     text = "; ".join(clauses)
     return f"{text[:1].upper()}{text[1:]}."
 
@@ -262,7 +265,7 @@ def describe_synergies(synergies: pd.DataFrame) -> str:
     counted = []
     for rows in (held[held["estimate"] > 0], held[held["estimate"] < 0]):
         pairs = [
-            f"{name_together(row.contrast.split('+'))} instructions on {PLAIN[row.tested_on]}, {text}"
+            f"{name_together(row.contrast.split('+'))} instructions on {PLAIN_NAMES[row.tested_on]}, {text}"
             for row, text in zip(rows.itertuples(), write_intervals(rows, "+"), strict=True)
         ]
         counted.append(
@@ -288,7 +291,8 @@ def tabulate_gains(table: pd.DataFrame, name: str, title: str) -> pd.DataFrame:
     wide = table.assign(text=texts).pivot(index=name, columns="tested_on", values="text")
     order = list(dict.fromkeys(table[name]))
     columns = {
-        category: f"on {PLAIN.get(category, category)}" for category in order_categories(table["tested_on"])
+        category: f"on {PLAIN_NAMES.get(category, category)}"
+        for category in order_categories(table["tested_on"])
     }
     wide = wide.loc[order, list(columns)].rename(
         columns=columns, index=lambda cell: cell.upper().replace("+", " + ") if cell in LATTICE else cell
@@ -303,7 +307,7 @@ def likelihood_ratio(nats: float) -> float:
 
 def name_together(categories: Iterable[str]) -> str:
     """Return the names of categories for running text, such as 'extraction and generation'."""
-    names = [PLAIN[name] for name in order_categories(categories)]
+    names = [PLAIN_NAMES[name] for name in order_categories(categories)]
     return "all three categories" if len(names) == len(SINGLES) else " and ".join(names)
 
 
@@ -330,7 +334,7 @@ def stack_sources(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return stacked.assign(scale=stacked["scale"].fillna(usual) if "scale" in stacked else usual)
 
 
-def list_paper(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+def list_paper_gains(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """Return the paper's gains, one a combination of keys: of several measures the first."""
     return table[table["source"] == PAPER].drop_duplicates(list(keys))
 
@@ -350,7 +354,7 @@ def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REF
         n, agree; n_clear, agree_clear for those whose interval excludes zero, uncorrected; and n_unknown, the
         gains left out.
     """
-    paper = list_paper(table, keys)
+    paper = list_paper_gains(table, keys)
     known = exclude_zero(paper)
     theirs = paper[known]
     ours = table[table["source"] == source]

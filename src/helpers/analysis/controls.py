@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from helpers.analysis.hypotheses import add_holm, split_significant
-from helpers.analysis.statistics import contrast, keep_ablation
+from helpers.analysis.statistics import contrast, keep_ablation_tasks
 from helpers.records import BASE, SHUFFLED
 from helpers.study.cells import SINGLES
 from helpers.tuning.controls import LENGTHS, SEPARATOR
@@ -39,7 +39,7 @@ def compare_controls(items: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     rows = []
     for part, table in items.items():
         for category in SINGLES:
-            own = keep_ablation(table[table["category"] == category])
+            own = keep_ablation_tasks(table[table["category"] == category])
             rows += [
                 {"part": part, "tested_on": category, "against": name}
                 | contrast(own, {category: 1.0, f"{category}{mark}" if mark else BASE: -1.0})

@@ -16,7 +16,7 @@ from helpers.analysis.intervals import (
 )
 from helpers.analysis.statistics import (
     exclude_zero,
-    keep_ablation,
+    keep_ablation_tasks,
     list_cells,
     stack_scores,
     weigh_cells,
@@ -61,7 +61,7 @@ def detectable_effects(
     from statsmodels.stats.power import TTestPower
 
     rows = []
-    for category, group in keep_ablation(items).groupby("category", sort=False):
+    for category, group in keep_ablation_tasks(items).groupby("category", sort=False):
         scores = [stack[0, 0] for stack in stack_scores(group, [BASE]).values()]
         n = sum(map(len, scores))
         error = np.sqrt(sum(task.var(ddof=1) / len(task) for task in scores)) / len(scores)
@@ -88,7 +88,7 @@ def measure_correlations(items: pd.DataFrame) -> dict[str, float]:
     Pairs with a cell that scores alike on every item have none and are left out.
     """
     found = {}
-    for category, group in keep_ablation(items).groupby("category", sort=False):
+    for category, group in keep_ablation_tasks(items).groupby("category", sort=False):
         pairs = []
         for stack in stack_scores(group, list(dict.fromkeys(group["cell"]))).values():
             for scores in stack.transpose(1, 0, 2):
@@ -122,7 +122,7 @@ def smallest_effects_that_hold(
     cells = list_cells(contrasts)
     groups = {
         category: (group, stack_scores(group, cells))
-        for category, group in keep_ablation(items).groupby("category", sort=False)
+        for category, group in keep_ablation_tasks(items).groupby("category", sort=False)
     }
     tail = ALPHA / 2 / (len(contrasts) * len(groups))
     rows = []

@@ -102,7 +102,7 @@ def strongest_position_bias(rates: pd.DataFrame) -> dict[str, Any]:
     return table.loc[(table["share"] - table["right"]).idxmax()].to_dict()
 
 
-def share_preferences(runs: Mapping[str, Run]) -> pd.DataFrame:
+def tabulate_preferences(runs: Mapping[str, Run]) -> pd.DataFrame:
     """Return how often a judge preferred each model's texts to the first model's.
 
     Returns:

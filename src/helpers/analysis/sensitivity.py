@@ -17,7 +17,7 @@ from helpers.analysis.intervals import (
 )
 from helpers.analysis.statistics import (
     contrast_by_category,
-    keep_ablation,
+    keep_ablation_tasks,
     list_cells,
     stack_scores,
     weigh_cells,
@@ -53,7 +53,7 @@ def pool_seeds(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
     cells = list_cells(contrasts)
     groups = {
         category: stack_scores(group, cells)
-        for category, group in keep_ablation(items).groupby("category", sort=False)
+        for category, group in keep_ablation_tasks(items).groupby("category", sort=False)
     }
     rows = []
     for row in table.itertuples():

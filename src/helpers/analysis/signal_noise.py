@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.analysis.intervals import ROUNDING
-from helpers.analysis.statistics import find_category, keep_ablation, stack_scores
+from helpers.analysis.statistics import find_category, keep_ablation_tasks, stack_scores
 from helpers.records import BASE
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def rank_correlation_table(endpoints: Mapping[str, pd.DataFrame], scores: pd.Dat
     import pandas as pd
 
     rows = []
-    target = average_cells(keep_ablation(scores))
+    target = average_cells(keep_ablation_tasks(scores))
     for endpoint, items in endpoints.items():
-        found = average_cells(keep_ablation(items))
+        found = average_cells(keep_ablation_tasks(items))
         for category, task in found.columns.intersection(target.columns, sort=False):
             both = pd.concat([table[category, task] for table in (found, target)], axis=1).dropna()
             about = {"endpoint": endpoint, "category": category, "task": task, "n_cells": len(both)}

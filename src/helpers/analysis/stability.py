@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.analysis.intervals import N_RESAMPLES, RESAMPLING_SEED, ROUNDING
-from helpers.analysis.statistics import keep_ablation, list_cells, stack_scores
+from helpers.analysis.statistics import keep_ablation_tasks, list_cells, stack_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ def winner_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for category, group in keep_ablation(items).groupby("category", sort=False):
+    for category, group in keep_ablation_tasks(items).groupby("category", sort=False):
         stacks = list(stack_scores(group, cells).values())
         by_seed = average_units(stacks)
         winner = int(by_seed.mean(axis=1).argmax())
@@ -110,7 +110,7 @@ def sign_table(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
 
     cells = list_cells(contrasts)
     rows = []
-    for category, group in keep_ablation(items).groupby("category", sort=False):
+    for category, group in keep_ablation_tasks(items).groupby("category", sort=False):
         stacks = list(stack_scores(group, cells).values())
         draws, by_seed = draw_means(stacks), average_units(stacks)
         for name, weights in contrasts.items():

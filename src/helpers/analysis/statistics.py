@@ -34,7 +34,7 @@ from helpers.analysis.intervals import (
 from helpers.errors import StudyError
 from helpers.evaluation.tasks import PUBLIC_TASKS, TASKS, find_task
 from helpers.records import BASE, order_categories
-from helpers.study.endpoints import check_number
+from helpers.study.endpoints import check_item_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +94,7 @@ def stack_scores(items: pd.DataFrame, cells: Sequence[str]) -> dict[str, np.ndar
         if clusters is not None:
             sums = (group - group.mean()).groupby(clusters.loc[group.index].to_numpy()).sum()
             group = group.mean() + sums * len(sums) / len(group)  # noqa: PLW2901
-        check_number(task, len(group), "items" if clusters is None else "clusters")
+        check_item_count(task, len(group), "items" if clusters is None else "clusters")
         stacks[task] = group.to_numpy().T.reshape(len(cells), -1, len(group))
     return stacks
 
@@ -262,7 +262,7 @@ def exclude_zero(table: pd.DataFrame) -> pd.Series:
     return (table["low"] > 0) | (table["high"] < 0)
 
 
-def keep_ablation(items: pd.DataFrame) -> pd.DataFrame:
+def keep_ablation_tasks(items: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the ablation's tasks, one category after the other in the study's order: sentence
     pairs are left out as in the paper's. Held-out rows stay.
     """
@@ -289,7 +289,7 @@ def contrast_by_category(
     cells = list_cells(contrasts)
     groups = {
         category: (group, stack_scores(group, cells), count_items(group, cells[0]))
-        for category, group in keep_ablation(items).groupby("category", sort=False)
+        for category, group in keep_ablation_tasks(items).groupby("category", sort=False)
     }
     return pd.DataFrame(
         {"contrast": name, "tested_on": category}

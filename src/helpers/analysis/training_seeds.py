@@ -149,7 +149,8 @@ def spread_by_recipe(runs: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         runs: one row per model: batches, batch_size, learning_rate (the recipe), cell, seed, and the loss on
-            held-out rows of each category (`<category>_loss_by_rows`, nats per token); one row for the base model.
+            held-out rows of each category (`<category>_loss_by_rows`, nats per token); one row for the base
+            model.
 
     Returns:
         The recipe, trained_on, n_seeds, gain (the base model's loss minus the mean of the seeds), spread

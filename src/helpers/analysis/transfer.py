@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from helpers.analysis.intervals import CONFIDENCE, ROUNDING
-from helpers.analysis.statistics import contrast, contrast_by_category, keep_ablation, stack_scores
+from helpers.analysis.statistics import contrast, contrast_by_category, keep_ablation_tasks, stack_scores
 from helpers.records import BASE
 from helpers.study.cells import SINGLES, name_subset
 
@@ -40,7 +40,7 @@ def own_category_difference_table(items: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for category, group in keep_ablation(items).groupby("category", sort=False):
+    for category, group in keep_ablation_tasks(items).groupby("category", sort=False):
         rows += [
             {"trained_on": other, "tested_on": category} | contrast(group, {other: 1.0, category: -1.0})
             for other in SINGLES
@@ -63,7 +63,7 @@ def addition_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.
     import pandas as pd
 
     rows = []
-    for target, group in keep_ablation(items).groupby("category", sort=False):
+    for target, group in keep_ablation_tasks(items).groupby("category", sort=False):
         if target not in players:
             continue
         alone = float(np.mean([stack.mean() for stack in stack_scores(group, [target]).values()]))

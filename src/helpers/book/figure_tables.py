@@ -22,7 +22,7 @@ from helpers.study.cells import SINGLES
 from helpers.study.endpoints import LOSS, PARTS, SCORE, keep_held_out, keep_tasks, loss_to_log_likelihood
 from helpers.study.losses import load_losses
 from helpers.study.seed_spread import MEASURED_SEEDS_FOLDER, add_spread
-from helpers.synthesis.overview import share_categories
+from helpers.synthesis.overview import tabulate_category_shares
 from helpers.synthesis.verbs import count_roots
 from helpers.tuning.stage import LOG
 
@@ -82,10 +82,10 @@ def collect_singles(study: Study) -> pd.DataFrame:
     return study.collect_scores([BASE, *SINGLES])
 
 
-def share_kept(study: Study) -> pd.DataFrame:
+def tabulate_kept_shares(study: Study) -> pd.DataFrame:
     """Return the shares of the categories among the seeds and the kept rows, held-out ones included."""
     kept = read_rows(study.all_rows_file, Instruction)
-    return share_categories(
+    return tabulate_category_shares(
         {"seeds": [seed.category for seed in study.seed_tasks], "kept": [row.category for row in kept]}
     )
 

@@ -34,21 +34,12 @@ from helpers.book.figure_tables import (
     predict_mixtures,
     read_controls,
     read_loss,
-    share_kept,
+    tabulate_kept_shares,
 )
 from helpers.figures.comparison import plot_sources
-from helpers.figures.data import (
-    plot_growth,
-    plot_lengths,
-    plot_rejections,
-    plot_roots,
-    plot_saturation,
-    plot_shares,
-    plot_similarity,
-)
 from helpers.figures.endpoints import plot_parts, plot_signal
 from helpers.figures.evaluation import plot_differences
-from helpers.figures.lattice import plot_lattice, plot_panels, plot_shapley, plot_sizes
+from helpers.figures.lattice import plot_lattice, plot_shapley, plot_sizes, plot_task_scores
 from helpers.figures.mixing import plot_forecast, plot_predictions, plot_size_gains, plot_triangle
 from helpers.figures.outcomes import plot_intervals, plot_loss, plot_scores, plot_task_gains, plot_transfer
 from helpers.figures.published import (
@@ -58,10 +49,19 @@ from helpers.figures.published import (
     plot_share_by_size,
     plot_share_of_full_gain,
     plot_size_curves,
-    plot_two_accounts,
+    plot_table4_beside_figure2,
 )
 from helpers.figures.sketches import plot_lora, plot_pair, plot_pipeline
 from helpers.figures.style import WIDTH
+from helpers.figures.synthesis import (
+    plot_growth,
+    plot_lengths,
+    plot_rejections,
+    plot_roots,
+    plot_saturation,
+    plot_shares,
+    plot_similarity,
+)
 from helpers.records import BASE
 from helpers.study.cells import LATTICE, SINGLES
 from helpers.study.endpoints import ENDPOINTS, LOSS, SCORE
@@ -72,7 +72,7 @@ from helpers.synthesis.overview import (
     count_rejections,
     measure_lengths,
     read_parsed_tasks,
-    share_categories,
+    tabulate_category_shares,
 )
 from helpers.tuning.lora import read_matrices
 
@@ -103,7 +103,7 @@ class FigureSpec:
 GALLERY: dict[str, FigureSpec] = {
     "seed_shares": FigureSpec(
         SEEDS,
-        lambda study: share_categories({"seeds": [seed.category for seed in study.seed_tasks]}),
+        lambda study: tabulate_category_shares({"seeds": [seed.category for seed in study.seed_tasks]}),
         plot_shares,
         3.2,
     ),
@@ -124,7 +124,7 @@ GALLERY: dict[str, FigureSpec] = {
     "saturation": FigureSpec(
         SYNTHESIS, lambda study: count_growth(read_parsed_tasks(study.synthesis_run)), plot_saturation, 3.4
     ),
-    "kept_shares": FigureSpec(SYNTHESIS, share_kept, plot_shares, 3.6),
+    "kept_shares": FigureSpec(SYNTHESIS, tabulate_kept_shares, plot_shares, 3.6),
     "root_verbs": FigureSpec(SYNTHESIS, count_kept_roots, plot_roots, 5.8),
     "lora": FigureSpec(
         TUNING, lambda study: read_matrices(find_tuning(study).file("adapter")), plot_lora, 3.6
@@ -153,7 +153,7 @@ GALLERY: dict[str, FigureSpec] = {
         plot_sources,
         6.0,
     ),
-    "panels": FigureSpec(ABLATION, lambda study: score_tasks(collect_singles(study)), plot_panels, 8.4),
+    "panels": FigureSpec(ABLATION, lambda study: score_tasks(collect_singles(study)), plot_task_scores, 8.4),
     "gains": FigureSpec(
         ABLATION, lambda study: gain_by_task(collect_singles(study), SINGLES), plot_task_gains, 6.4
     ),
@@ -283,7 +283,7 @@ GALLERY: dict[str, FigureSpec] = {
     ),
     "published_claims": FigureSpec(PUBLISHED, lambda _: claims.list_all_ways(), plot_claims, 3.6),
     "published_table4": FigureSpec(
-        PUBLISHED, lambda _: ablation.compare_with_single(), plot_two_accounts, 4.8
+        PUBLISHED, lambda _: ablation.compare_with_single(), plot_table4_beside_figure2, 4.8
     ),
     "published_transfer": FigureSpec(
         PUBLISHED, lambda _: ablation.gains_in_paper_units(), plot_published_transfer, 5.6

@@ -240,7 +240,7 @@ def tabulate(evaluations: dict[str, Evaluation], extra: ExtraMeasures) -> dict[s
         average_measures,
         count_judgements,
         rate_letters,
-        share_preferences,
+        tabulate_preferences,
     )
     from helpers.analysis.paired_tests import compare_models
     from helpers.analysis.statistics import score_tasks
@@ -258,7 +258,7 @@ def tabulate(evaluations: dict[str, Evaluation], extra: ExtraMeasures) -> dict[s
     if "letters" in items:
         tables["letters"] = rate_letters(items)
     if extra.judge and len(evaluations) > 1:
-        tables["preferences"] = share_preferences(
+        tables["preferences"] = tabulate_preferences(
             {name: judge_against(evaluations, name, first, extra) for name in list(evaluations)[1:]}
         )
     return tables

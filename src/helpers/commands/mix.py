@@ -115,7 +115,7 @@ def choose(
         typer.echo(worths[worths["source"] != worths["target"]].round(2).to_string(index=False))
     keys = [name for name in table if name.startswith("n_")] + ["seed", "category"]
     means = table.groupby(keys, as_index=False, dropna=False)["loss"].mean()
-    return {"losses": means, "left_out": left_out, "worths": worths, "comparisons": found.table} | {
+    return {"losses": means, "left_out": left_out, "worths": worths, "comparisons": found.comparisons} | {
         "mixtures": found.mixtures
     }
 
@@ -150,7 +150,7 @@ def list_comparisons(found: Recommendation, rows: int, expected: str) -> Iterato
             "The data show no difference between the mixtures: this one is not better beyond doubt than any "
             "of those below. More training seeds or larger cells may show one."
         )
-    for row in found.table.itertuples():
+    for row in found.comparisons.itertuples():
         gain = f"{row.gain:+.3f} nats per token saved (95 % interval {row.low:+.3f} to {row.high:+.3f})"
         yield f"Against {row.mixture}: {gain}."
     shares = ", ".join(f"{name} {low:.0%} to {high:.0%}" for name, (low, high) in found.shares.items())

@@ -40,13 +40,13 @@ FEW_SUBSETS = 8  # of three categories: their names fit beside each other
 TALL_BOX = 0.85  # inches of the place of a box whose names take a line each
 
 
-def plot_panels(table: pd.DataFrame, ax: Axes) -> Axes:
+def plot_task_scores(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw score against cell, one panel per task, as the paper's Figure 2 does; each panel has its own
     scale.
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 8.4), layout="constrained")
-        plot_panels(pd.read_csv("book/figures/panels.csv"), ax)
+        plot_task_scores(pd.read_csv("book/figures/panels.csv"), ax)
 
     Args:
         table: cell, task, metric, estimate, low, high (0..1).

@@ -153,7 +153,7 @@ def plot_published_transfer(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def plot_two_accounts(table: pd.DataFrame, ax: Axes) -> Axes:
+def plot_table4_beside_figure2(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw what Table 4 prints beside what Figure 2 gives, each as a difference from tuning on the category
     alone.
 

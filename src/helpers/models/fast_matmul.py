@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 SHAPE = (512, 576, 1536)  # rows, in, out: a layer of the default model
 TRIALS = 5
-WORTH = 0.5  # times as fast, at least, to be left on: a busy machine must not decide, only a missing kernel
+# times as fast, at least, to be left on: a busy machine must not decide, only a missing kernel
+MIN_SPEEDUP = 0.5
 EXACT = 1e-4  # largest difference, relative to the largest value, of products that are float32's own
 
 
@@ -133,7 +134,7 @@ def _try_products() -> tuple[bool, str]:
     backend.matmul.fp32_precision = "bf16"
     fast, found = _time_product(x, weight)
     backend.matmul.fp32_precision = "ieee"
-    if plain < WORTH * fast:
+    if plain < MIN_SPEEDUP * fast:
         return False, "float32"
     exact = (found - usual).abs().max() < EXACT * usual.abs().max()
     return True, "float32" if exact else "bfloat16"

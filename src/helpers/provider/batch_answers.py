@@ -9,7 +9,7 @@ from helpers.progress import tell
 from helpers.provider.failures import explain_length, explain_not_completion, explain_refusal
 from helpers.provider.journal import Body, Completion, Journal
 from helpers.provider.ledger import Ledger
-from helpers.provider.request_fields import NEW, OLD, RequestFields
+from helpers.provider.request_fields import NEW_LIMIT, OLD_LIMIT, RequestFields
 from helpers.provider.responses import (
     REFUSAL_CODES,
     GarbledError,
@@ -61,7 +61,7 @@ class BatchAnswers:
             return
         self._journal.keep(request_hash, completion)
         self._ledger.settle(reservation, completion.usage)
-        most = sent and (sent.get(NEW) or sent.get(OLD))
+        most = sent and (sent.get(NEW_LIMIT) or sent.get(OLD_LIMIT))
         if most and (fault := explain_length(completion, most, self._model, self._ledger.describe())):
             self._faults.append(fault)
 

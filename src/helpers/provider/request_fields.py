@@ -9,8 +9,8 @@ from typing import Any
 from helpers.provider.journal import Body, RemoteModel
 from helpers.provider.text_cleaning import quote_server
 
-NEW, OLD = "max_completion_tokens", "max_tokens"
-FIELDS = (NEW, OLD, "seed")
+NEW_LIMIT, OLD_LIMIT = "max_completion_tokens", "max_tokens"
+FIELDS = (NEW_LIMIT, OLD_LIMIT, "seed")
 UNSUPPORTED = re.compile(
     r"unknown|unrecogni[sz]ed|unsupported|unexpected|unused|extra|forbidden|both|same time|no such|"
     r"cannot be (?:set|used|given|combined)|"
@@ -26,15 +26,15 @@ class RequestFields:
     """
 
     def __init__(self, model: RemoteModel) -> None:
-        self._limits: tuple[str, ...] = (NEW, OLD) if model.server else (NEW,)
+        self._limits: tuple[str, ...] = (NEW_LIMIT, OLD_LIMIT) if model.server else (NEW_LIMIT,)
         self._takes_seed = True
 
     def apply(self, body: Body) -> Body:
         """Return the body as this server takes it."""
-        fitted = {name: value for name, value in body.items() if name != NEW}
+        fitted = {name: value for name, value in body.items() if name != NEW_LIMIT}
         if not self._takes_seed:
             fitted.pop("seed", None)
-        return fitted | dict.fromkeys(self._limits, body[NEW])
+        return fitted | dict.fromkeys(self._limits, body[NEW_LIMIT])
 
     def adopt(self, bodies: Iterable[Body]) -> None:
         """Ask as requests were asked before: what those of an earlier process leave out is left out."""
@@ -56,7 +56,7 @@ class RequestFields:
         named = _find_unsupported(error, sent)
         if "seed" in named:
             self._takes_seed = False
-        limits = tuple(name for name in (NEW, OLD) if name in sent)
+        limits = tuple(name for name in (NEW_LIMIT, OLD_LIMIT) if name in sent)
         if self._limits == limits and (refused := [name for name in limits if name in named]):
             self._limits = _choose_limits(limits, refused)
         known = {*self._limits} | ({"seed"} if self._takes_seed else set())
@@ -66,8 +66,8 @@ class RequestFields:
 def _choose_limits(limits: tuple[str, ...], refused: list[str]) -> tuple[str, ...]:
     """An answer without a limit is never asked for: of two names one stays, of one the other is tried."""
     if len(limits) > 1:
-        return (OLD,) if refused == [NEW] else (NEW,)
-    return (OLD,) if limits == (NEW,) else limits
+        return (OLD_LIMIT,) if refused == [NEW_LIMIT] else (NEW_LIMIT,)
+    return (OLD_LIMIT,) if limits == (NEW_LIMIT,) else limits
 
 
 def _find_unsupported(error: Any, sent: Body) -> set[str]:

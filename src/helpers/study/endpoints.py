@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROWS, TOKENS = "rows", "tokens"
-HELD_OUT = "held_out_"
+HELD_OUT_PREFIX = "held_out_"
 LOSS, SCORE = "loss", "score"
-FEWEST = 2  # items of a task: one says nothing of how far others differ
+MIN_ITEMS = 2  # items of a task: one says nothing of how far others differ
 TASKS, HELD_OUT_ROWS = "tasks", "rows, held out"
 
 
@@ -83,11 +83,11 @@ class LossSettings:
             )
 
 
-def check_number(task: str, n: int, units: str = "items") -> None:
+def check_item_count(task: str, n: int, units: str = "items") -> None:
     """Raise StudyError where a task has too few items, or clusters of them, for an interval."""
-    if n < FEWEST:
+    if n < MIN_ITEMS:
         raise StudyError(
-            f"An interval needs {FEWEST} or more {units} a task, but {task!r} has {n}. Add some (for "
+            f"An interval needs {MIN_ITEMS} or more {units} a task, but {task!r} has {n}. Add some (for "
             "held-out rows, raise `held_out_share` or `max_tokens`), or leave the task or category out."
         )
 
@@ -101,7 +101,7 @@ def check_held_out(categories: Iterable[str], compared: Iterable[str]) -> None:
     """
     numbers = Counter(categories)
     for name in compared:
-        check_number(f"{HELD_OUT}{name}", numbers[name])
+        check_item_count(f"{HELD_OUT_PREFIX}{name}", numbers[name])
 
 
 def loss_to_log_likelihood(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = ROWS) -> pd.DataFrame:
@@ -136,12 +136,12 @@ def loss_to_log_likelihood(losses: pd.DataFrame, endpoint: str = LOSS, weighting
 
 def keep_held_out(losses: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of held-out instructions."""
-    return losses[losses["task"].str.startswith(HELD_OUT)]
+    return losses[losses["task"].str.startswith(HELD_OUT_PREFIX)]
 
 
 def keep_tasks(losses: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the tasks' right answers."""
-    return losses[~losses["task"].str.startswith(HELD_OUT)]
+    return losses[~losses["task"].str.startswith(HELD_OUT_PREFIX)]
 
 
 def select_endpoint_items(losses: pd.DataFrame, endpoint: str) -> pd.DataFrame:

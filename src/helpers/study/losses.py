@@ -42,10 +42,12 @@ ITEMS, CELLS = "items.csv", "cells.csv"
 KEYS = ["task", "item"]
 ROUNDING = 5e-3  # nats, and of a loss: machines of one kind differ by less
 ABOUT = ["category", "tokens", "bytes"]
-OWN = ("settings", "model", "instructions", "held_out")  # of a manifest: what all of its cells share
+COMPARED_ENTRIES = ("settings", "model", "instructions", "held_out")  # of a manifest, shared by its cells
 
 
-def measure_cell(study: Study, plan: CellPlan, with_tasks: bool = True) -> tuple[Run | None, list[Run]]:
+def measure_cell_losses(
+    study: Study, plan: CellPlan, with_tasks: bool = True
+) -> tuple[Run | None, list[Run]]:
     """Tune a cell and measure its losses, or load them; returns the tuning and the runs of the losses, that
     of the held-out rows first. Where no rows are held out, or no task is named or wanted, those are left out;
     where the cell is only looked for and not tuned yet, there are none.
@@ -65,7 +67,7 @@ def measure_cell(study: Study, plan: CellPlan, with_tasks: bool = True) -> tuple
     return adapter, runs
 
 
-def read_cell(study: Study, runs: Sequence[Run]) -> pd.DataFrame:
+def read_cell_losses(study: Study, runs: Sequence[Run]) -> pd.DataFrame:
     """Return the losses of one cell, one row per item, without categories outside the lattice."""
     import pandas as pd
 
@@ -101,8 +103,8 @@ def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None
 
     manifest = _describe_losses(study)
     _check_same(manifest, folder)
-    measured = {plan: measure_cell(study, plan) for plan in plans}
-    tables = {plan: read_cell(study, runs).set_index(KEYS) for plan, (_, runs) in measured.items()}
+    measured = {plan: measure_cell_losses(study, plan) for plan in plans}
+    tables = {plan: read_cell_losses(study, runs).set_index(KEYS) for plan, (_, runs) in measured.items()}
     first = next(iter(tables.values()))
     names = sorted((ITEMS, CELLS, *(f"{value}.csv" for value in PARTS)))
     begin_tables(folder, manifest, names)
@@ -180,7 +182,7 @@ def _describe_losses(study: Study) -> dict[str, Any]:
 def _check_same(manifest: dict[str, Any], folder: Path) -> None:
     if not (folder / MANIFEST).is_file():
         return
-    if differs := list_differences(parse_manifest(folder), manifest, OWN):
+    if differs := list_differences(parse_manifest(folder), manifest, COMPARED_ENTRIES):
         raise StudyError(
             f"{shown(folder)} holds cells of another study: their {differs[0]} differ. Name another."
         )

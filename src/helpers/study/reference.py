@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from helpers.study.study import Study
     from helpers.tuning.settings import TuningSettings
 
-REFERENCE = RESULTS / "reference"
+REFERENCE_FOLDER = RESULTS / "reference"
 TABLES = SCORES, CELLS, MEASURE_TABLE = "scores.csv", "cells.csv", "measures.csv"
 LIBRARIES = ("torch", "transformers", "peft")
 INTEGERS = {"seed": "Int64", "tokens": "Int64"}
@@ -249,7 +249,7 @@ class Reference:
         return EvaluationSettings(**self.manifest["settings"]["evaluation"])
 
 
-def load_reference(folder: Path = REFERENCE) -> Reference:
+def load_reference(folder: Path = REFERENCE_FOLDER) -> Reference:
     """Read the tables of a grid.
 
     Raises:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from helpers.study.study import Study
 
 MEASURED_SEEDS_FOLDER = RESULTS / "training_seeds"
-RECIPE = ("settings.tuning", "settings.losses.n_held_out", "model", "instructions", "held_out")
+COMPARED_ENTRIES = ("settings.tuning", "settings.losses.n_held_out", "model", "instructions", "held_out")
 
 
 def read_measured_seeds(study: Study, endpoint: str, n_rows: int) -> pd.DataFrame | None:
@@ -28,7 +28,7 @@ def read_measured_seeds(study: Study, endpoint: str, n_rows: int) -> pd.DataFram
     """
     if ENDPOINTS[endpoint].tasks_only:
         return None
-    if list_differences(read_manifest(MEASURED_SEEDS_FOLDER), identify_losses(study), RECIPE):
+    if list_differences(read_manifest(MEASURED_SEEDS_FOLDER), identify_losses(study), COMPARED_ENTRIES):
         return None
     kept = load_losses(MEASURED_SEEDS_FOLDER)
     if n_rows not in set(kept.cells["n_rows"]):

@@ -37,11 +37,11 @@ from helpers.study.grid import (
     run_cell,
     run_cells_of_seed,
 )
-from helpers.study.losses import measure_cell, read_cell, stack_seeds
+from helpers.study.losses import measure_cell_losses, read_cell_losses, stack_seeds
 from helpers.study.seed_spread import add_spread, read_measured_seeds
 from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
 from helpers.synthesis.public import PUBLIC, load_public_rows
-from helpers.synthesis.settings import SynthesisSettings, check_choices
+from helpers.synthesis.settings import SynthesisSettings, check_synthesis_settings
 from helpers.synthesis.split import HELD_OUT, TRAINING, hold_out
 from helpers.synthesis.user_rows import prepare_rows
 from helpers.tuning.rows import parse_categories
@@ -112,7 +112,7 @@ class Study:
             build_settings(stage, parameters) for stage in stages
         )
         losses.check_names()
-        check_choices(synthesis)
+        check_synthesis_settings(synthesis)
         parse_categories(tuning.categories)
         parse_tasks(evaluation.tasks, public=True)
         named = parameters.get("instructions", "")
@@ -266,7 +266,7 @@ class Study:
         """Say of a cell of the grid whether it is 'done' (losses, and answers where they are asked for),
         'tuned' or 'missing' in the store; computes nothing.
         """
-        adapter, losses = plan_only(measure_cell, self, plan)
+        adapter, losses = plan_only(measure_cell_losses, self, plan)
         if adapter and not adapter.is_stored:
             return "missing"
         done = all(run.is_stored for run in losses)
@@ -276,7 +276,7 @@ class Study:
 
     def complete_cell(self, plan: CellPlan) -> list[Run]:
         """Run or load all that is asked of one cell: its tuning, its losses, and its answers."""
-        adapter, losses = measure_cell(self, plan)
+        adapter, losses = measure_cell_losses(self, plan)
         answers = [self.run_cell(plan).evaluation] if self.grid.asks_for_answers(plan.name) else []
         return [*([adapter] if adapter else []), *losses, *answers]
 
@@ -327,7 +327,7 @@ class Study:
             self.check_held_out_rows()
         with track("losses of the grid", len(plans), "cells") as advance:
             for plan in plans:
-                tables[plan] = read_cell(self, measure_cell(self, plan, with_tasks)[1])
+                tables[plan] = read_cell_losses(self, measure_cell_losses(self, plan, with_tasks)[1])
                 if not with_tasks:  # of the base model, which comes first: some rows may be too long
                     check_held_out(tables[plan]["category"], self.grid.players)
                 advance(note=plan.id)
@@ -350,7 +350,7 @@ class Study:
     def collect_tunings(self, names: Iterable[str]) -> dict[str, Run]:
         """Return the tuning of each cell that has one under the first training seed, by the cell's name."""
         plans = [plan for plan in self.plan_cells(names) if plan.seed == self.tuning_settings.training_seed]
-        return {plan.name: measure_cell(self, plan, with_tasks=False)[0] for plan in plans}
+        return {plan.name: measure_cell_losses(self, plan, with_tasks=False)[0] for plan in plans}
 
     def collect_endpoint(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
         """Return the endpoint of all items of several cells under every training seed, in the column `score`:

@@ -34,7 +34,7 @@ def read_parsed_tasks(run: Run) -> pd.DataFrame:
     return pd.DataFrame(read_json_lines(run.file("tasks.jsonl")), columns=list(TASK_FIELDS))
 
 
-def share_categories(sources: dict[str, Iterable[str]]) -> pd.DataFrame:
+def tabulate_category_shares(sources: dict[str, Iterable[str]]) -> pd.DataFrame:
     """Return the share of each category in each source, the paper's labels last: source, category, share."""
     import pandas as pd
 

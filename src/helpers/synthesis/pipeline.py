@@ -25,10 +25,10 @@ from helpers.synthesis.filters import find_fault, read_benchmark_ngrams
 from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.requests import N_SHOWN, build_request
-from helpers.synthesis.settings import RECORDED, SynthesisSettings, check_choices
+from helpers.synthesis.settings import RECORDED, SynthesisSettings, check_synthesis_settings
 from helpers.synthesis.teacher import (
     REPLIES,
-    ReadReply,
+    ParsedReply,
     build_teacher,
     parse_teacher_reply,
     replay_teacher,
@@ -71,7 +71,7 @@ def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None
         StudyError: a setting is none of its values, the teacher does not answer, or a cap is reached; what
             was answered is kept.
     """
-    check_choices(settings)
+    check_synthesis_settings(settings)
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
     files = [
         SEED_TASKS,
@@ -96,7 +96,7 @@ def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None
 def write_rows(
     folder: Path,
     check: TaskFilter,
-    replies: Iterator[ReadReply],
+    replies: Iterator[ParsedReply],
     counts: Counter[str],
     advance: Advance,
 ) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def plan_requests(
 
 def open_exchanges(
     settings: SynthesisSettings, seeds: Mapping[str, SeedTask]
-) -> Iterator[Exchange[ReadReply]]:
+) -> Iterator[Exchange[ParsedReply]]:
     """Yield the exchange of each request with a live teacher, not begun."""
     return (
         teacher_exchange(settings, request, seed_ids, prompt)
@@ -155,14 +155,14 @@ def collect_replies(
     limits: ProviderLimits,
     seeds: Mapping[str, SeedTask],
     wanted: Callable[[], int] | None = None,
-) -> Iterator[ReadReply]:
+) -> Iterator[ParsedReply]:
     """Yield the reply to each request in order, with its tasks; a live teacher's answers come from the
     journal where they are there already, and no more are asked for ahead than `wanted` says.
     """
     if settings.teacher == RECORDED:
         ask = replay_teacher()
         for reply in (ask(*planned) for planned in plan_requests(settings, seeds)):
-            yield ReadReply(
+            yield ParsedReply(
                 reply, parse_teacher_reply(reply.text, reply.finish_reason, settings.reply_format)
             )
         return

@@ -45,7 +45,7 @@ class SynthesisSettings(FilterSettings):
     target_rows: int = parameter(0, "stop once so many rows are kept; 0: after n_requests", minimum=0)
 
 
-def check_choices(settings: SynthesisSettings) -> None:
+def check_synthesis_settings(settings: SynthesisSettings) -> None:
     """Raise StudyError where a setting is none of its values, or the teacher's address is none."""
     check_name("teacher", settings.teacher)
     check_address("teacher_url", settings.teacher_url)

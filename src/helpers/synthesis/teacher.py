@@ -25,7 +25,7 @@ MAX_LABEL_TOKENS = 2000
 Ask = Callable[[int, tuple[str, ...], str], TeacherReply]
 
 
-class ReadReply(NamedTuple):
+class ParsedReply(NamedTuple):
     """A reply, and the tasks that were cut out of it."""
 
     reply: TeacherReply
@@ -61,7 +61,7 @@ def replay_teacher(path: Path = REPLIES) -> Ask:
 
 def teacher_exchange(
     settings: SynthesisSettings, request: int, seed_ids: tuple[str, ...], prompt: str
-) -> Exchange[ReadReply]:
+) -> Exchange[ParsedReply]:
     """Yield what a live teacher is asked for one request, take each answer, return the reply with its tasks.
 
     First come the tasks; then, in the 'list' format, their categories, unless the classifier of `categories`
@@ -96,7 +96,7 @@ def teacher_exchange(
         usage=_add_usage(bills),
         label_finish_reason=label_finish_reason,
     )
-    return ReadReply(reply, tasks)
+    return ParsedReply(reply, tasks)
 
 
 def build_teacher_body(

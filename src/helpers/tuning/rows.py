@@ -14,14 +14,14 @@ import numpy as np
 
 from helpers.errors import StudyError
 from helpers.prompts import PAPERS_FORMAT, Prompt, PromptFormat
-from helpers.records import ALL, NAME, RESERVED, SHUFFLED, Instruction, order_categories
+from helpers.records import ALL, CATEGORY_PATTERN, RESERVED, SHUFFLED, Instruction, order_categories
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100
-PART = re.compile(rf"({NAME})(?::([0-9]{{1,9}}))?")
+PART = re.compile(rf"({CATEGORY_PATTERN})(?::([0-9]{{1,9}}))?")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -160,7 +160,7 @@ def _train(
     }
     save_adapter(model, settings.model, folder / ADAPTER)
     write_text(folder / LOG, _to_csv(log, list(log[0])))
-    write_text(folder / ROWS, list_rows(chosen))
+    write_text(folder / ROWS, rows_to_csv(chosen))
     write_text(folder / LEFT_OUT, _to_csv(left_out, ["id", "category", "tokens"]))
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return facts
@@ -252,7 +252,7 @@ def prepare_model(settings: TuningSettings, recompute: bool, parent: Path | None
     return model
 
 
-def list_rows(rows: Sequence[Instruction]) -> str:
+def rows_to_csv(rows: Sequence[Instruction]) -> str:
     """Return id, category and instruction of rows as CSV, each a row of the table whatever ends its lines."""
     lines = [
         dict(row) | {"instruction": row.instruction.replace("\r\n", "\n").replace("\r", "\n")} for row in rows

@@ -10,14 +10,14 @@ import numpy as np
 from helpers.analysis.mixing.fit_intervals import Fit
 from helpers.analysis.mixing.fitting import refit_law
 from helpers.analysis.mixing.laws import LAWS, build_law
-from helpers.analysis.mixing.losses import Losses
+from helpers.analysis.mixing.losses import LossArrays
 from helpers.errors import StudyError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def cross_validate_laws(losses: Losses, laws: Iterable[str] = tuple(LAWS)) -> pd.DataFrame:
+def cross_validate_laws(losses: LossArrays, laws: Iterable[str] = tuple(LAWS)) -> pd.DataFrame:
     """Predict cells by laws fitted without them: every mixture of several categories, at all sizes at once,
     and every number of rows.
 
@@ -48,7 +48,7 @@ def cross_validate_laws(losses: Losses, laws: Iterable[str] = tuple(LAWS)) -> pd
     return table.assign(error=100 * (table["predicted"] / table["observed"] - 1).abs())
 
 
-def _group_mixtures(losses: Losses) -> list[np.ndarray]:
+def _group_mixtures(losses: LossArrays) -> list[np.ndarray]:
     shares = losses.counts / np.maximum(losses.counts.sum(axis=1, keepdims=True), 1)
     mixed = (losses.counts > 0).sum(axis=1) > 1
     return [
@@ -58,17 +58,17 @@ def _group_mixtures(losses: Losses) -> list[np.ndarray]:
     ]
 
 
-def _group_sizes(losses: Losses) -> list[np.ndarray]:
+def _group_sizes(losses: LossArrays) -> list[np.ndarray]:
     totals = losses.counts.sum(axis=1)
     sizes = [size for size in np.unique(totals) if size > 0]
     return [totals == size for size in sizes] if len(sizes) > 2 else []
 
 
-def _predict_left_out(losses: Losses, name: str, index: int, cells: np.ndarray) -> np.ndarray:
+def _predict_left_out(losses: LossArrays, name: str, index: int, cells: np.ndarray) -> np.ndarray:
     return predict_cells(losses.keep(~cells), name, index, losses.counts[cells])
 
 
-def predict_cells(losses: Losses, name: str, index: int, counts: np.ndarray) -> np.ndarray:
+def predict_cells(losses: LossArrays, name: str, index: int, counts: np.ndarray) -> np.ndarray:
     """Return the loss that a law, fitted to the cells for one of their targets, predicts of other cells."""
     law = build_law(name, losses.categories, losses.targets[index], losses.counts)
     weights, means = losses.n_seeds.astype(float), losses.means[index]
@@ -95,7 +95,7 @@ def choose_law(law_errors: pd.DataFrame, kind: str = "mixture") -> str:
     return str(rows.loc[rows["error"].idxmin(), "law"])
 
 
-def tabulate_predictions(losses: Losses, fits: Mapping[str, Fit], left_out: pd.DataFrame) -> pd.DataFrame:
+def tabulate_predictions(losses: LossArrays, fits: Mapping[str, Fit], left_out: pd.DataFrame) -> pd.DataFrame:
     """Return what a law predicts beside what was observed: category, kind ('fitted', or 'mixture' and 'size'
     where the law was fitted without them), observed, predicted (nats per token).
     """

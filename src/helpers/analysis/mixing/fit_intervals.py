@@ -16,7 +16,7 @@ import numpy as np
 
 from helpers.analysis.mixing.fitting import fit_law, refit_law
 from helpers.analysis.mixing.laws import Law, build_law
-from helpers.analysis.mixing.losses import Losses
+from helpers.analysis.mixing.losses import LossArrays
 
 N_DRAWS = 2000
 DRAWING_SEED = 7
@@ -49,7 +49,9 @@ class Fit:
         return self.law.predict(self.draws, counts)
 
 
-def fit_losses(losses: Losses, name: str, n_draws: int = N_DRAWS, seed: int = DRAWING_SEED) -> dict[str, Fit]:
+def fit_losses(
+    losses: LossArrays, name: str, n_draws: int = N_DRAWS, seed: int = DRAWING_SEED
+) -> dict[str, Fit]:
     """Fit a law to the cells for every category of held-out rows; their draws belong together.
 
     Args:
@@ -70,7 +72,7 @@ def fit_losses(losses: Losses, name: str, n_draws: int = N_DRAWS, seed: int = DR
 
 
 def draw_losses(
-    losses: Losses, fitted: np.ndarray, n_parameters: int, n_draws: int, seed: int
+    losses: LossArrays, fitted: np.ndarray, n_parameters: int, n_draws: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw losses of the cells as other seeds and items would give them about a fitted law.
 
@@ -96,7 +98,7 @@ def draw_losses(
     return drawn + _draw_seeds(losses, effects, random, n_draws) + _draw_items(losses, random, n_draws), found
 
 
-def split_noise(losses: Losses) -> tuple[np.ndarray, np.ndarray, int]:
+def split_noise(losses: LossArrays) -> tuple[np.ndarray, np.ndarray, int]:
     """Split the losses of repeated cells into cell, seed and remainder.
 
     Returns:
@@ -126,7 +128,9 @@ def _correlate(remainders: np.ndarray) -> np.ndarray:
     return 0.95 * np.atleast_2d(np.corrcoef(remainders)) + 0.05 * np.eye(len(remainders))
 
 
-def _draw_seeds(losses: Losses, effects: np.ndarray, random: np.random.Generator, n_draws: int) -> np.ndarray:
+def _draw_seeds(
+    losses: LossArrays, effects: np.ndarray, random: np.random.Generator, n_draws: int
+) -> np.ndarray:
     """Return effects of drawn seeds on the mean of each cell, shape (draws, targets, cells)."""
     n_seeds = effects.shape[1]
     if n_seeds < 2:
@@ -138,7 +142,7 @@ def _draw_seeds(losses: Losses, effects: np.ndarray, random: np.random.Generator
     return drawn @ (there / np.maximum(there.sum(axis=1, keepdims=True), 1)).T
 
 
-def _draw_items(losses: Losses, random: np.random.Generator, n_draws: int) -> np.ndarray:
+def _draw_items(losses: LossArrays, random: np.random.Generator, n_draws: int) -> np.ndarray:
     """Return what held-out rows drawn anew change in each cell's mean, shape (draws, targets, cells)."""
     parts = []
     for items in losses.items:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.analysis.comparison import PLAIN, count_lattice_rows
+from helpers.analysis.comparison import PLAIN_NAMES, count_lattice_rows
 from helpers.analysis.hypotheses import add_holm, split_significant
 from helpers.analysis.intervals import write_number
 from helpers.analysis.mixing.cross_validation import predict_cells
 from helpers.analysis.mixing.fit_intervals import Fit, split_noise
 from helpers.analysis.mixing.laws import LAWS
-from helpers.analysis.mixing.losses import Losses, build_loss_arrays
+from helpers.analysis.mixing.losses import LossArrays, build_loss_arrays
 from helpers.analysis.mixing.recommendation import (
     EQUAL,
     MEAN,
@@ -50,7 +50,7 @@ PUBLIC_ROWS = {"qa": 1452, "ie": 2051, "gen": 2038}  # public training rows by c
 RECOMMENDED, BEST_SINGLE = "recommended", "best single"
 
 
-def read_lattice(tables: LossTables, seeds: Iterable[int] = TRAINING_SEEDS) -> Losses:
+def read_lattice(tables: LossTables, seeds: Iterable[int] = TRAINING_SEEDS) -> LossArrays:
     """Return the losses of the lattice of the reference run by loss, under some training seeds alone."""
     cells, size = tables.cells, count_lattice_rows(tables)
     own = cells["cell"].isin(LATTICE) & cells["n_rows"].isin([0, size])
@@ -58,7 +58,7 @@ def read_lattice(tables: LossTables, seeds: Iterable[int] = TRAINING_SEEDS) -> L
     return build_loss_arrays(read_mixtures(dataclasses.replace(tables, cells=cells[own]), SINGLES))
 
 
-def read_all(tables: LossTables) -> Losses:
+def read_all(tables: LossTables) -> LossArrays:
     """Return the losses of all mixtures and numbers of rows of the reference run by loss under all of their
     training seeds, which differ from cell to cell.
     """
@@ -122,7 +122,7 @@ def _measure_cell(tables: LossTables, name: str, n_rows: int, seeds: Iterable[in
     return rows.groupby("category")["loss"].mean()
 
 
-def measure_noise_floor(losses: Losses, n_seeds: int) -> float:
+def measure_noise_floor(losses: LossArrays, n_seeds: int) -> float:
     """Return the mean error (%) that a perfect law would show on the mean of some runs of a mixture,
     since runs differ by their training: the mean of the absolute value of a normal variable, over all
     targets. Runs of one category alone differ more, and are left out.
@@ -136,7 +136,7 @@ def measure_noise_floor(losses: Losses, n_seeds: int) -> float:
 def list_rivals(found: Recommendation) -> dict[str, dict[str, int]]:
     """Return the mixtures that are compared, recommended first, each with its rows by category."""
     n_rows = sum(found.rows.values())
-    singles = found.table[found.table["mixture"].isin(found.rows)]
+    singles = found.comparisons[found.comparisons["mixture"].isin(found.rows)]
     single = singles.loc[singles["loss"].idxmin(), "mixture"]
     shares = {
         EQUAL: dict.fromkeys(found.rows, 1 / len(found.rows)),
@@ -213,7 +213,7 @@ def compare_gains(tables: LossTables, found: Recommendation) -> pd.DataFrame:
     best = rivals.pop(RECOMMENDED)
     items = collect_measured(tables, [best, *rivals.values()])
     there = set(items["cell"])
-    expected = found.table.set_index("mixture")["gain"]
+    expected = found.comparisons.set_index("mixture")["gain"]
     rows = [
         {"mixture": name, "cell": cell, "predicted": expected[cell if name == BEST_SINGLE else name]}
         | contrast(items, {best: 1.0, cell: -1.0})
@@ -246,7 +246,7 @@ def summarise_outcome(found: Recommendation, gains: pd.DataFrame) -> str:
     page.
     """
     rows = " and ".join(
-        f"{count} {PLAIN[name].replace(' ', '-')}" for name, count in found.rows.items() if count
+        f"{count} {PLAIN_NAMES[name].replace(' ', '-')}" for name, count in found.rows.items() if count
     )
     indistinguishable = write_number(100 * found.mixtures["indistinguishable"].mean(), digits=1)
     recommended = (
@@ -269,7 +269,7 @@ def summarise_outcome(found: Recommendation, gains: pd.DataFrame) -> str:
 def _list_rivals(rows: pd.DataFrame) -> str:
     """Return the names of mixtures, that of a single category in words."""
     names = [
-        f"{PLAIN.get(row.cell, row.cell)} alone" if row.mixture == BEST_SINGLE else row.mixture
+        f"{PLAIN_NAMES.get(row.cell, row.cell)} alone" if row.mixture == BEST_SINGLE else row.mixture
         for row in rows.itertuples()
     ]
     return " or ".join(names)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Losses:
+class LossArrays:
     """Losses of cells on held-out rows.
 
     Attributes:
@@ -51,13 +51,13 @@ class Losses:
         n = np.isfinite(self.values[0]).sum(axis=1)
         return np.where(self.tuned, n, n.max())
 
-    def keep(self, cells: np.ndarray) -> Losses:
+    def keep(self, cells: np.ndarray) -> LossArrays:
         """Return the losses of some cells."""
         items = tuple(own[cells] for own in self.items)
         return dataclasses.replace(self, counts=self.counts[cells], values=self.values[:, cells], items=items)
 
 
-def build_loss_arrays(table: pd.DataFrame) -> Losses:
+def build_loss_arrays(table: pd.DataFrame) -> LossArrays:
     """Return the losses of cells from a table; cells with the same training rows are one cell.
 
     Args:
@@ -86,7 +86,7 @@ def build_loss_arrays(table: pd.DataFrame) -> Losses:
         )
     values = stacked.to_numpy().reshape(len(counts), len(targets), -1).swapaxes(0, 1)
     known = tuple(stack_items(table, columns, target) for target in targets) if "id" in table else ()
-    return Losses(tuple(name[2:] for name in columns), targets, counts, values, known)
+    return LossArrays(tuple(name[2:] for name in columns), targets, counts, values, known)
 
 
 def place_base(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

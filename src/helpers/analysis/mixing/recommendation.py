@@ -61,9 +61,9 @@ class Recommendation:
 
     Attributes:
         rows: training rows by category.
-        table: one row per mixture to compare with: mixture, loss (nats per token, expected), gain (loss of
-            that mixture minus that of the recommended one), low, high (interval of the gain, for all mixtures
-            at once, so that the choice of the best is paid for).
+        comparisons: one row per mixture to compare with: mixture, loss (nats per token, expected), gain (loss
+            of that mixture minus that of the recommended one), low, high (interval of the gain, for all
+            mixtures at once, so that the choice of the best is paid for).
         shares: for each category the range (low, high) of its share in the best mixture over the draws.
         mixtures: one row per mixture all over the simplex: share_* (of each category), loss,
             indistinguishable (whether it may be as good as the recommended one).
@@ -77,7 +77,7 @@ class Recommendation:
     loss: float
     low: float
     high: float
-    table: pd.DataFrame
+    comparisons: pd.DataFrame
     shares: dict[str, tuple[float, float]]
     mixtures: pd.DataFrame
     extrapolates: bool
@@ -85,7 +85,7 @@ class Recommendation:
     @property
     def beats(self) -> list[str]:
         """The mixtures than which the recommended one is better beyond doubt."""
-        return self.table.loc[self.table["low"] > 0, "mixture"].tolist()
+        return self.comparisons.loc[self.comparisons["low"] > 0, "mixture"].tolist()
 
 
 def list_mixtures(n_categories: int) -> np.ndarray:

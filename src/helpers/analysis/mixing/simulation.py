@@ -208,7 +208,7 @@ def measure_law_error(
         found["losses"] += list((low <= unseen) & (unseen <= high))
         chosen = recommend(fits, SINGLES, n_rows)
         own = float(combine_targets(expect(np.array([list(chosen.rows.values())], dtype=float)), MEAN)[0])
-        equal = chosen.table.set_index("mixture").loc[EQUAL]
+        equal = chosen.comparisons.set_index("mixture").loc[EQUAL]
         found["gains"].append(equal["low"] <= true_loss[EQUAL] - own <= equal["high"])
         found["false_claims"].append(any(true_loss[name] <= own for name in chosen.beats))
         found["shortfall"].append(own - least)

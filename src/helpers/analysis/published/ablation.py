@@ -216,18 +216,18 @@ def count_above_curve() -> dict[str, int]:
     has fewer; own ones apart from the others.
 
     Returns:
-        own, owns (own categories above the curve, and all), other, others (the same for categories that are
-        not the tasks' own).
+        own_above, own (own categories above the curve, and all), other_above, other (the same for categories
+        that are not the tasks' own).
     """
     table = share_by_size()
     bar = table.query("kind == 'curve' and n_rows == @LARGE").set_index("category")["share"]
     singles = table[(table["kind"] == "cell") & table["cell"].isin(SINGLES)]
     above, own = singles["share"] > singles["category"].map(bar), singles["category"] == singles["cell"]
     return {
-        "own": int((above & own).sum()),
-        "owns": int(own.sum()),
-        "other": int((above & ~own).sum()),
-        "others": int((~own).sum()),
+        "own_above": int((above & own).sum()),
+        "own": int(own.sum()),
+        "other_above": int((above & ~own).sum()),
+        "other": int((~own).sum()),
     }
 
 

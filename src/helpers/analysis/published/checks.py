@@ -232,9 +232,9 @@ def count_wins() -> pd.DataFrame:
     ]
     own_best = singles.idxmax(axis=1) == singles.index.get_level_values("category")
     gains = load_source("table4").query("metric == 'gain_percent'")["score"]
-    falls = pd.DataFrame({"tuned": pairs["tuned"], "base": pairs["base"]}).eval("tuned > base")
+    rises = pd.DataFrame({"tuned": pairs["tuned"], "base": pairs["base"]}).eval("tuned > base")
     rows = [
-        ("tuned model above its base", falls.sum(), len(falls)),
+        ("tuned model above its base", rises.sum(), len(rises)),
         ("LLaMA 1 7B, tuned, above every other model tuned from LLaMA 1", (ours > rivals).sum(), len(rivals)),
         ("a task is served best by its own category alone (Figure 2)", own_best.sum(), len(own_best)),
         ("a second category adds something (Table 4)", (gains > 0).sum(), len(gains)),

@@ -151,7 +151,7 @@ def list_gains() -> pd.DataFrame:
 
     pairs = pair_scores(pd.concat([load_source(name) for name in SOURCES[:3]]))
     return (
-        pairs.dropna(subset=["base_pm", "tuned_pm"])
+        pairs.dropna(subset=["base_plus_minus", "tuned_plus_minus"])
         .reset_index(drop=True)
         .assign(gain=lambda table: table["tuned"] - table["base"])
     )
@@ -169,7 +169,7 @@ def compute_p_over_runs(gains: pd.DataFrame, interpretation: str, n_runs: int) -
 
     deviations = [
         [INTERPRETATIONS[interpretation](spread, n_runs) * math.sqrt(n_runs) for spread in gains[name]]
-        for name in ("tuned_pm", "base_pm")
+        for name in ("tuned_plus_minus", "base_plus_minus")
     ]
     return ttest_ind_from_stats(
         gains["tuned"], deviations[0], n_runs, gains["base"], deviations[1], n_runs, equal_var=False

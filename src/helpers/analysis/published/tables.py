@@ -150,19 +150,19 @@ def pair_scores(table: pd.DataFrame, tuned: str = ALL) -> pd.DataFrame:
         tuned: the cell that is compared with the base.
 
     Returns:
-        source, model, category, task, metric, base, tuned, base_pm, tuned_pm (printed ±, NaN where none) and
-        error (of reading and rounding).
+        source, model, category, task, metric, base, tuned, base_plus_minus, tuned_plus_minus (printed ±, NaN
+        where none) and error (of reading and rounding).
     """
     keys = ["source", "model", "category", "task", "metric"]
     before, after = (
         table[table["cell"] == cell].set_index(keys)[["score", "plus_minus", "reading_error"]]
         for cell in (BASE, tuned)
     )
-    before = before.set_axis(["base", "base_pm", "error"], axis=1)
-    after = after.set_axis(["tuned", "tuned_pm", "error"], axis=1).drop(columns="error")
+    before = before.set_axis(["base", "base_plus_minus", "error"], axis=1)
+    after = after.set_axis(["tuned", "tuned_plus_minus", "error"], axis=1).drop(columns="error")
     pairs = before.join(after, how="inner").reset_index()
     return pairs.assign(error=pairs["error"] + PRINT_ERROR)[
-        [*keys, "base", "tuned", "base_pm", "tuned_pm", "error"]
+        [*keys, "base", "tuned", "base_plus_minus", "tuned_plus_minus", "error"]
     ]
 
 
