@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from helpers.analysis import comparison
+from helpers.analysis import comparison, reference_losses, wording
 from helpers.study.losses import LossTables
 
 LOSSES = pd.DataFrame(
@@ -30,8 +30,8 @@ def test_the_reference_losses_are_the_lattices_own_on_held_out_rows_under_whole_
     tables = make_tables(
         ("base", 0, None), ("qa", 4, 1), ("ie", 4, 1), ("qa", 4, 2), ("qa", 9, 1), ("qa", 4, 3), ("ie", 4, 3)
     )
-    assert comparison.count_lattice_rows(tables) == 4
-    items = comparison.choose_loss_items(tables, ["base", "qa", "ie"])
+    assert reference_losses.count_lattice_rows(tables) == 4
+    items = reference_losses.choose_loss_items(tables, ["base", "qa", "ie"])
     assert set(items["seed"]) == {1, 3}
     assert set(items["task"]) == {"held_out_qa"}
     gains = items.set_index(["cell", "seed"])["score"]
@@ -84,7 +84,7 @@ def test_a_sentence_says_which_instructions_helped_and_which_hurt():
         gen_ie=wide,
         gen_gen=up,
     )
-    assert comparison.describe_transfer(gains) == (
+    assert wording.describe_transfer(gains) == (
         "Question-answering instructions made right answers more likely on all three categories; "
         "extraction instructions changed them on none clearly; "
         "generation instructions made them more likely on generation and less likely on question answering."
@@ -94,7 +94,7 @@ def test_a_sentence_says_which_instructions_helped_and_which_hurt():
 def test_a_sentence_says_which_pairs_were_more_or_less_than_their_parts():
     synergies = make_held(**{"qa+gen_qa": (0.15, 0.49, 0.02), "qa+ie_qa": (-0.1, 0.3, 0.3)})
     synergies = synergies.rename(columns={"trained_on": "contrast"})
-    assert comparison.describe_synergies(synergies) == (
+    assert wording.describe_synergies(synergies) == (
         "A pair was clearly above the mean of its two parts in 1 of 2 comparisons (question answering and "
         "generation instructions on question answering, +0.32 [0.15, 0.49] nats per token), and clearly "
         "below it in 0 of 2 comparisons."
@@ -103,7 +103,7 @@ def test_a_sentence_says_which_pairs_were_more_or_less_than_their_parts():
 
 def test_a_wide_table_marks_what_holds_after_the_correction():
     held = make_held(qa_qa=(0.1, 0.3, 0.001), qa_gen=(0.1, 0.3, 0.2))
-    wide = comparison.tabulate_gains(held, "trained_on", "tuned on")
+    wide = wording.tabulate_gains(held, "trained_on", "tuned on")
     assert wide.to_dict("records") == [
         {
             "tuned on": "QA",
@@ -115,7 +115,7 @@ def test_a_wide_table_marks_what_holds_after_the_correction():
 
 def test_a_number_that_rounds_to_zero_has_no_sign():
     held = make_held(ie_gen=(-0.004, 0.001, 0.9), gen_gen=(-0.5, -0.1, 0.9))
-    wide = comparison.tabulate_gains(held, "trained_on", "tuned on")
+    wide = wording.tabulate_gains(held, "trained_on", "tuned on")
     assert wide["on generation"].tolist() == ["0.00 [0.00, 0.00]", "−0.30 [−0.50, −0.10]"]
 
 

@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.analysis.comparison import (
+from helpers.analysis.mixing import forecast
+from helpers.analysis.mixing.cross_validation import average_errors, cross_validate_laws
+from helpers.analysis.mixing.fit_intervals import fit_losses
+from helpers.analysis.mixing.laws import build_law
+from helpers.analysis.mixing.recommendation import EQUAL, NATURAL
+from helpers.analysis.mixing.simulation import design_cells, expect_loss, true_parameters
+from helpers.analysis.reference_losses import (
     MIXTURE,
     choose_loss_items,
     collect_size_gains,
@@ -14,12 +20,6 @@ from helpers.analysis.comparison import (
     compare_matched_lengths,
     count_lattice_rows,
 )
-from helpers.analysis.mixing import forecast
-from helpers.analysis.mixing.cross_validation import average_errors, cross_validate_laws
-from helpers.analysis.mixing.fit_intervals import fit_losses
-from helpers.analysis.mixing.laws import build_law
-from helpers.analysis.mixing.recommendation import EQUAL, NATURAL
-from helpers.analysis.mixing.simulation import design_cells, expect_loss, true_parameters
 from helpers.analysis.sensitivity import pool_seeds, pooled_variance
 from helpers.analysis.statistics import count_seeds, describe_interval, stack_scores
 from helpers.analysis.transfer import synergy_contrasts, synergy_table, transfer_table

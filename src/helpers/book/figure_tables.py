@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from helpers.analysis import comparison, controls
+from helpers.analysis import controls, reference_losses
 from helpers.analysis.mixing import cross_validation, fit_intervals, forecast
 from helpers.analysis.signal_noise import signal_table
 from helpers.analysis.transfer import transfer_table
@@ -157,7 +157,7 @@ def list_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
 
 def choose_reference_losses(cells: Sequence[str]) -> pd.DataFrame:
     """Return the endpoint of some cells of the reference run by loss on held-out rows."""
-    return comparison.choose_loss_items(comparison.read_reference_losses(), cells)
+    return reference_losses.choose_loss_items(reference_losses.read_reference_losses(), cells)
 
 
 def read_law_cases() -> pd.DataFrame:
@@ -183,7 +183,7 @@ def predict_mixtures() -> dict[str, pd.DataFrame]:
     """Return the tables of the figures of the mixture law: of the lattice of the reference run by loss, the
     law with the least error on mixtures left out.
     """
-    tables = comparison.read_reference_losses()
+    tables = reference_losses.read_reference_losses()
     losses = forecast.read_lattice(tables)
     left_out = cross_validation.cross_validate_laws(losses)
     law = cross_validation.choose_law(cross_validation.average_errors(left_out))

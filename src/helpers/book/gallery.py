@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.analysis import comparison
+from helpers.analysis import comparison, reference_losses
 from helpers.analysis.games import explain_pair, interaction_table, shapley_table
 from helpers.analysis.hypotheses import add_holm
 from helpers.analysis.paired_tests import compare_models
@@ -183,7 +183,7 @@ GALLERY: dict[str, FigureSpec] = {
     ),
     "size_gains": FigureSpec(
         ABLATION,
-        lambda _: comparison.collect_size_gains(comparison.read_reference_losses()),
+        lambda _: reference_losses.collect_size_gains(reference_losses.read_reference_losses()),
         plot_size_gains,
         6.0,
     ),

@@ -197,6 +197,15 @@ class LossTables:
     cells: pd.DataFrame
     manifest: dict[str, Any]
 
+    def list_seeds(self, wanted: Iterable[tuple[str, int]]) -> list[int]:
+        """Return the training seeds under which every wanted cell is there, each by its name and its number
+        of training rows.
+        """
+        wanted = set(wanted)
+        tuned = self.cells.dropna(subset="seed").groupby("seed")
+        found = {int(seed): set(zip(own["cell"], own["n_rows"], strict=True)) for seed, own in tuned}
+        return [seed for seed, there in found.items() if wanted <= there]
+
     def collect(self, names: Iterable[str], n_rows: int) -> pd.DataFrame:
         """Return the losses of some cells of `n_rows` rows, in the form of this module's tables, under those
         training seeds of which every cell is there.
@@ -208,9 +217,7 @@ class LossTables:
 
         names = list(names)
         own = self.cells[self.cells["cell"].isin(names) & self.cells["n_rows"].isin([0, n_rows])]
-        by_seed = own.dropna(subset="seed").groupby("seed")["cell"].agg(set)
-        wanted = set(names) - {BASE}
-        seeds = [int(seed) for seed, found in by_seed.items() if wanted <= found]
+        seeds = self.list_seeds((name, n_rows) for name in names if name != BASE)
         if not seeds:
             raise StudyError(
                 f"No training seed has all of {', '.join(names)} at {n_rows} rows in the tables."

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.analysis.comparison import PLAIN_NAMES, count_lattice_rows
 from helpers.analysis.hypotheses import add_holm, split_significant
 from helpers.analysis.intervals import write_number
 from helpers.analysis.mixing.cross_validation import predict_cells
@@ -29,7 +28,9 @@ from helpers.analysis.mixing.recommendation import (
     combine_targets,
     recommend,
 )
+from helpers.analysis.reference_losses import count_lattice_rows
 from helpers.analysis.statistics import CONFIDENCE, contrast
+from helpers.analysis.wording import PLAIN_NAMES
 from helpers.study.cells import (
     LATTICE,
     SINGLES,
@@ -104,8 +105,7 @@ def predict_later(tables: LossTables, laws: Iterable[str] = tuple(LAWS)) -> pd.D
 def _group_later_cells(tables: LossTables) -> dict[tuple[int, ...], list[tuple[str, int]]]:
     """Return the cells beside the lattice, name and rows, by those of their seeds that the lattice has."""
     cells, size = tables.cells, count_lattice_rows(tables)
-    there = cells[cells["n_rows"] == size].groupby("seed")["cell"].agg(set)
-    whole = [int(seed) for seed, found in there.items() if set(LATTICE[1:]) <= found]
+    whole = tables.list_seeds((name, size) for name in LATTICE[1:])
     later = cells[cells["seed"].isin(whole) & ~cells["cell"].map(is_control)]
     later = later[~(later["cell"].isin(LATTICE) & (later["n_rows"] == size))]
     groups: dict[tuple[int, ...], list[tuple[str, int]]] = {}

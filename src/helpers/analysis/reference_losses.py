@@ -1,0 +1,108 @@
+"""The reference run by loss: the losses of its models, read from its stored tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING
+
+from helpers.analysis.statistics import contrast_by_category
+from helpers.analysis.transfer import addition_table, transfer_table
+from helpers.records import BASE
+from helpers.study import reference
+from helpers.study.cells import PAIRS, SINGLES, name_subset
+from helpers.study.endpoints import LOSS, ROWS, keep_held_out, loss_to_log_likelihood
+from helpers.study.losses import LossTables, load_losses
+from helpers.tuning.controls import LENGTHS, SEPARATOR
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MIXTURE = name_subset(SINGLES)
+LOSSES_FOLDER = reference.REFERENCE_FOLDER / "losses"
+
+
+@cache
+def read_reference_losses() -> LossTables:
+    """Return the losses of the reference run by loss, read once."""
+    return load_losses(LOSSES_FOLDER)
+
+
+def count_lattice_rows(tables: LossTables) -> int:
+    """Return the number of training rows of the lattice of the reference run by loss: that at which the most
+    cells are.
+    """
+    return int(tables.cells.groupby("n_rows")["cell"].nunique().idxmax())
+
+
+def choose_loss_items(
+    tables: LossTables, cells: Iterable[str], endpoint: str = LOSS, weighting: str = ROWS
+) -> pd.DataFrame:
+    """Return an endpoint of cells of the reference run by loss on held-out rows, as
+    `endpoints.loss_to_log_likelihood` does.
+    """
+    found = tables.collect(cells, count_lattice_rows(tables))
+    return loss_to_log_likelihood(keep_held_out(found), endpoint, weighting)
+
+
+def collect_size_gains(tables: LossTables) -> pd.DataFrame:
+    """Return the gains over the base model of the singles and the mixture of all, for each number of rows of
+    the reference run by loss that has all of these under one training seed or more.
+
+    Returns:
+        size, then as `transfer_table`, where low, high and p are empty under one seed: an interval of the
+        items alone would not compare with the others; empty where there is one number of rows only.
+    """
+    import pandas as pd
+
+    names, frames = [*SINGLES, MIXTURE], []
+    for size in sorted(set(tables.cells["n_rows"]) - {0}):
+        if tables.list_seeds((name, size) for name in names):
+            items = loss_to_log_likelihood(keep_held_out(tables.collect([BASE, *names], size)))
+            gains = transfer_table(items, names)
+            gains.loc[gains["n_seeds"] == 1, ["low", "high", "p"]] = float("nan")
+            gains.insert(0, "size", size)
+            frames.append(gains)
+    return pd.concat(frames, ignore_index=True) if len(frames) > 1 else pd.DataFrame(columns=["size"])
+
+
+def compare_additive_budget(tables: LossTables) -> pd.DataFrame:
+    """Return what a second category adds with the additive budget in the reference run by loss: a pair in
+    equal parts against its single category with half as many rows, so that no row is displaced.
+
+    Returns:
+        As `addition_table`, under the training seeds that have all of these cells; empty without such a seed.
+    """
+    import pandas as pd
+
+    size = count_lattice_rows(tables)
+    seeds = tables.list_seeds(
+        [*((pair, size) for pair in PAIRS), *((single, size / 2) for single in SINGLES)]
+    )
+    if not seeds:
+        return pd.DataFrame(columns=["target"])
+    items = pd.concat([tables.collect(PAIRS, size), tables.collect(SINGLES, size // 2)], ignore_index=True)
+    return addition_table(loss_to_log_likelihood(keep_held_out(items[items["seed"].isin(seeds)])))
+
+
+def compare_matched_lengths(tables: LossTables) -> pd.DataFrame:
+    """Return what the rows of a category gain beyond rows of the same category whose response lengths match
+    those of the others, in the reference run by loss, where the gain of the matched rows (`matched`) stands
+    beside.
+
+    Returns:
+        trained_on, tested_on, matched (gain over the base model), then of the difference estimate, low, high,
+        p, n, n_seeds, under the training seeds that have all of these cells; empty without such a seed.
+    """
+    import pandas as pd
+
+    matched = {name: f"{name}{SEPARATOR}{LENGTHS}" for name in SINGLES}
+    size = count_lattice_rows(tables)
+    if not tables.list_seeds((name, size) for name in (*matched, *matched.values())):
+        return pd.DataFrame(columns=["trained_on"])
+    items = choose_loss_items(tables, [BASE, *matched, *matched.values()])
+    gains = transfer_table(items, matched.values())["estimate"].to_numpy()
+    weights = {name: {name: 1.0, other: -1.0} for name, other in matched.items()}
+    table = contrast_by_category(items, weights).rename(columns={"contrast": "trained_on"})
+    table.insert(2, "matched", gains)
+    return table

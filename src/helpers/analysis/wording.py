@@ -1,0 +1,96 @@
+"""Gains in words: sentences and tables to be read, made from tables of contrasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import exp
+from typing import TYPE_CHECKING
+
+from helpers.analysis.hypotheses import split_significant
+from helpers.analysis.intervals import write_intervals
+from helpers.records import order_categories
+from helpers.study.cells import LATTICE, SINGLES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PLAIN_NAMES = {"qa": "question answering", "ie": "extraction", "gen": "generation"}  # for running text
+
+
+def describe_transfer(gains: pd.DataFrame) -> str:
+    """Return in a sentence which instructions made right answers likelier on which categories, and which less
+    likely; only gains that hold after Holm's correction count.
+
+    Args:
+        gains: `transfer_table` with `p_holm` (`hypotheses.add_holm`).
+    """
+    clauses = []
+    for name, rows in gains.groupby("trained_on", sort=False):
+        held, _ = split_significant(rows)
+        found = {
+            "more likely": held.loc[held["estimate"] > 0, "tested_on"],
+            "less likely": held.loc[held["estimate"] < 0, "tested_on"],
+        }
+        said = [f"{how} on {name_together(on)}" for how, on in found.items() if len(on)]
+        what = "them" if clauses else "right answers"
+        done = f"made {what} {' and '.join(said)}" if said else f"changed {what} on none clearly"
+        clauses.append(f"{PLAIN_NAMES[name].replace(' ', '-')} instructions {done}")
+    text = "; ".join(clauses)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def describe_synergies(synergies: pd.DataFrame) -> str:
+    """Return in a sentence which pairs were better than the mean of their two categories alone, which worse,
+    and by how much; only what holds after Holm's correction counts.
+
+    Args:
+        synergies: `synergy_table` with `p_holm` (`hypotheses.add_holm`), nats per token.
+    """
+    held, _ = split_significant(synergies)
+    counted = []
+    for rows in (held[held["estimate"] > 0], held[held["estimate"] < 0]):
+        pairs = [
+            f"{name_together(row.contrast.split('+'))} instructions on {PLAIN_NAMES[row.tested_on]}, {text}"
+            for row, text in zip(rows.itertuples(), write_intervals(rows, "+"), strict=True)
+        ]
+        counted.append(
+            f"{len(rows)} of {len(synergies)} comparisons"
+            + (f" ({'; '.join(pairs)} nats per token)" if pairs else "")
+        )
+    above, below = counted
+    return f"A pair was clearly above the mean of its two parts in {above}, and clearly below it in {below}."
+
+
+def tabulate_gains(table: pd.DataFrame, name: str, title: str) -> pd.DataFrame:
+    """Return a corrected table of contrasts as a wide one to be read: one row per contrast, one column per
+    category of tasks, '+0.82 [0.50, 1.17]' with a star where it holds after the correction.
+
+    Args:
+        table: tested_on, estimate, low, high, p_holm, and the column that names a contrast.
+        name: of that column, such as `trained_on`.
+        title: of the column in the wide table.
+    """
+    held, _ = split_significant(table)
+    stars = ["*" * (label in held.index) for label in table.index]
+    texts = [text + star for text, star in zip(write_intervals(table, "+"), stars, strict=True)]
+    wide = table.assign(text=texts).pivot(index=name, columns="tested_on", values="text")
+    order = list(dict.fromkeys(table[name]))
+    columns = {
+        category: f"on {PLAIN_NAMES.get(category, category)}"
+        for category in order_categories(table["tested_on"])
+    }
+    wide = wide.loc[order, list(columns)].rename(
+        columns=columns, index=lambda cell: cell.upper().replace("+", " + ") if cell in LATTICE else cell
+    )
+    return wide.rename_axis(index=title, columns=None).reset_index()
+
+
+def likelihood_ratio(nats: float) -> float:
+    """Return how many times as likely a token became by a gain in nats per token."""
+    return exp(nats)
+
+
+def name_together(categories: Iterable[str]) -> str:
+    """Return the names of categories for running text, such as 'extraction and generation'."""
+    names = [PLAIN_NAMES[name] for name in order_categories(categories)]
+    return "all three categories" if len(names) == len(SINGLES) else " and ".join(names)
