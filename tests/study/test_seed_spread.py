@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import t
 
 from helpers.analysis.statistics import contrast, contrast_by_category, describe_interval
+from helpers.paths import RESULTS
 from helpers.study import seed_spread, study
 from helpers.study.losses import load_losses
 from helpers.study.seed_spread import MEASURED_SEEDS_FOLDER, add_spread, read_measured_seeds
@@ -167,3 +168,8 @@ def test_a_study_is_compared_with_what_was_measured_without_git(toy_model, instr
 def test_manifests_are_compared_entry_by_entry():
     there, own = {"a": {"b": 1, "c": 2}, "d": "x"}, {"a": {"b": 1, "c": 3}, "d": "y"}
     assert list_differences(there, own, ("a.b", "a.c", "d", "e", "d.f")) == ["a.c", "d"]
+
+
+def test_the_stored_controls_and_the_stored_seeds_are_of_one_recipe():
+    manifests = (read_manifest(folder) for folder in (RESULTS / "controls", MEASURED_SEEDS_FOLDER))
+    assert not list_differences(*manifests, seed_spread.COMPARED_ENTRIES)
