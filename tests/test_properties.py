@@ -26,7 +26,7 @@ from helpers.records import Instruction, SeedTask, TeacherReply, Usage
 from helpers.settings import MOST_CHARACTERS, build_settings
 from helpers.study.study import Study
 from helpers.synthesis.filters import find_fault
-from helpers.synthesis.labels import parse_labels
+from helpers.synthesis.label_parsing import parse_labels
 from helpers.synthesis.parsing import FIELDS, parse_json_reply, parse_reply
 from helpers.synthesis.requests import LIST, format_task
 from helpers.synthesis.teacher import parse_teacher_reply

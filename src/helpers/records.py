@@ -172,7 +172,7 @@ class MentionsItem(Item):
         return self
 
 
-class ListItem(MentionsItem):
+class OptionalMentionsItem(MentionsItem):
     """A text and every mention of one kind in it, of which there may be none."""
 
     gold: list[Mention]

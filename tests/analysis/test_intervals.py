@@ -16,7 +16,7 @@ from helpers.analysis.intervals import (
     compute_p,
     critical_value,
     crossed_variance,
-    flip_signs,
+    sign_flip_p,
     t_interval,
     t_test_p,
     write_interval,
@@ -115,7 +115,7 @@ def test_flips_weigh_tasks_the_same():
     tasks = [np.array([0.3, 0.5]), np.array([0.1, -0.2, 0.4])]
     weighed = np.concatenate([task / len(task) for task in tasks])
     flips = permutation_test((weighed,), np.sum, permutation_type="samples")
-    assert flip_signs(tasks) == pytest.approx(flips.pvalue)
+    assert sign_flip_p(tasks) == pytest.approx(flips.pvalue)
 
 
 def test_many_units_are_tested_by_t_and_never_beyond_what_flips_could_show():

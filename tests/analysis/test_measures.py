@@ -9,12 +9,12 @@ from helpers.analysis.measures import (
     rate_letters,
     strongest_position_bias,
 )
-from helpers.analysis.statistics import score_tasks
+from helpers.analysis.statistics import average_scores
 
 
 def test_scores_of_public_tasks_come_with_metric_interval_and_unparsed_rate():
     items = GRADED.assign(parsed=[True, True, False, False] * 2)
-    row = score_tasks(items).set_index("cell").loc["base"]
+    row = average_scores(items).set_index("cell").loc["base"]
     assert (row["metric"], row["estimate"], row["unparsed"], row["n"]) == (
         "ROUGE-L",
         pytest.approx(0.25),

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers.analysis.published import ablation, checks, claims, precision, tables
+from helpers.analysis.published import ablation, checks, claims, plus_minus, tables
 from helpers.analysis.published.tables import (
     AuditSettings,
     check_source,
     load_facts,
     load_source,
-    load_test_sets,
+    load_test_set_sizes,
 )
 from helpers.analysis.transfer import transfer_table
 from helpers.errors import StudyError
@@ -49,7 +49,7 @@ def test_the_files_hold_every_number_of_the_paper():
     assert (cell["score"].item(), cell["plus_minus"].item()) == (84.76, 4.4353)
     assert load_facts().loc["claim_ie", "value"] == 5.7
     assert load_facts().loc["test_level", "value"] == AuditSettings().alpha
-    assert set(load_test_sets().index) == set(load_source("table1")["task"])
+    assert set(load_test_set_sizes().index) == set(load_source("table1")["task"])
 
 
 @pytest.mark.parametrize(
@@ -248,49 +248,49 @@ def test_statements_of_order_are_counted():
 
 
 def test_printed_digits_tell_the_number_of_runs():
-    assert precision.fits_runs(67.14, 140, 1)  # 94 of 140
-    assert not precision.fits_runs(68.43, 140, 1)
-    assert precision.fits_runs(68.43, 140, 5)  # 479 of 700
-    assert not precision.fits_runs(84.76, 140, 5)
-    assert precision.fits_runs(84.76, 140, 3)  # 356 of 420
-    assert precision.expect_fits(140, 5) == pytest.approx(0.07)
-    assert precision.expect_fits(4183, 5) == 1
+    assert plus_minus.fits_runs(67.14, 140, 1)  # 94 of 140
+    assert not plus_minus.fits_runs(68.43, 140, 1)
+    assert plus_minus.fits_runs(68.43, 140, 5)  # 479 of 700
+    assert not plus_minus.fits_runs(84.76, 140, 5)
+    assert plus_minus.fits_runs(84.76, 140, 3)  # 356 of 420
+    assert plus_minus.expect_fits(140, 5) == pytest.approx(0.07)
+    assert plus_minus.expect_fits(4183, 5) == 1
 
 
 def test_chance_fits_are_as_many_as_expected():
     scores = np.arange(4000, 6000) / 100
-    assert np.mean([precision.fits_runs(score, 140, 5) for score in scores]) == pytest.approx(
-        precision.expect_fits(140, 5), abs=0.005
+    assert np.mean([plus_minus.fits_runs(score, 140, 5) for score in scores]) == pytest.approx(
+        plus_minus.expect_fits(140, 5), abs=0.005
     )
 
 
 def test_bioasq_was_run_five_times_and_three_times_for_two_models():
-    fits = precision.count_fitting_scores().set_index(["task", "n_runs"])["fits"]
+    fits = plus_minus.count_fitting_scores().set_index(["task", "n_runs"])["fits"]
     assert fits["BioASQ", 5] == 12
-    assert precision.list_misfits("BioASQ", 5)[["model", "fewest"]].to_numpy().tolist() == [
+    assert plus_minus.list_misfits("BioASQ", 5)[["model", "fewest"]].to_numpy().tolist() == [
         ["LLaMA 2 7B", 3],
         ["LLaMA 2 13B", 3],
     ]
-    whole = precision.find_whole_answers()
+    whole = plus_minus.find_whole_answers()
     assert whole["fits"].all()
     assert whole.query("cell == 'base'")["right"].item() == 92
-    assert precision.expect_whole_answers() == pytest.approx(0.28)
+    assert plus_minus.expect_whole_answers() == pytest.approx(0.28)
 
 
 def test_each_interpretation_turns_a_spread_into_a_standard_error():
-    read = {name: to_error(0.9, 9) for name, to_error in precision.INTERPRETATIONS.items()}
+    read = {name: to_error(0.9, 9) for name, to_error in plus_minus.INTERPRETATIONS.items()}
     assert read["standard deviation over runs"] == pytest.approx(0.3)
     assert read["standard error"] == 0.9
     assert read["variance over runs"] == pytest.approx(math.sqrt(0.1))
     assert read["half of a 95 % interval"] == pytest.approx(0.9 / 2.306, abs=1e-4)
 
 
-@pytest.mark.parametrize("interpretation", precision.INTERPRETATIONS)
+@pytest.mark.parametrize("interpretation", plus_minus.INTERPRETATIONS)
 def test_the_smallest_spread_is_that_of_one_answer_in_one_run(interpretation):
     runs = np.array([30.0, 30, 30, 30, 31])
     error = runs.std(ddof=1) / math.sqrt(5)
-    assert precision.INTERPRETATIONS[interpretation](
-        precision.SMALLEST[interpretation](1.0, 5), 5
+    assert plus_minus.INTERPRETATIONS[interpretation](
+        plus_minus.SMALLEST[interpretation](1.0, 5), 5
     ) == pytest.approx(error)
 
 
@@ -303,20 +303,20 @@ def test_a_gain_far_beyond_its_spread_survives_and_one_within_does_not():
             "tuned_plus_minus": [0.5, 0.5],
         }
     )
-    p_values = precision.compute_p_over_runs(gains, "standard deviation over runs", 5)
+    p_values = plus_minus.compute_p_over_runs(gains, "standard deviation over runs", 5)
     assert p_values[0] < 1e-6
     assert p_values[1] > 0.5
 
 
 def test_a_difference_over_questions_has_the_p_value_of_two_proportions():
-    p_value = precision.compute_p_over_items(np.array([50.0]), np.array([60.0]), np.array([100]))
+    p_value = plus_minus.compute_p_over_items(np.array([50.0]), np.array([60.0]), np.array([100]))
     z = 0.1 / math.sqrt(0.5 * 0.5 / 100 + 0.6 * 0.4 / 100)
     assert p_value[0] == pytest.approx(math.erfc(z / math.sqrt(2)))
 
 
 def test_fewer_runs_support_no_more_and_questions_do_not_depend_on_runs():
     five, two = (
-        precision.count_survivors(AuditSettings(n_runs=n)).set_index("interpretation") for n in (5, 2)
+        plus_minus.count_survivors(AuditSettings(n_runs=n)).set_index("interpretation") for n in (5, 2)
     )
     assert (two["holm"] <= five["holm"]).all()
     assert five.loc["± is half of a 95 % interval", ["tests", "holm", "too_small"]].tolist() == [50, 48, 4]
@@ -326,14 +326,14 @@ def test_fewer_runs_support_no_more_and_questions_do_not_depend_on_runs():
         == two.loc["new questions, Table 1 only", ["tests", "unadjusted", "holm"]].tolist()
         == [20, 15, 11]
     )
-    strict = precision.count_survivors(AuditSettings(alpha=0.001))["holm"]
+    strict = plus_minus.count_survivors(AuditSettings(alpha=0.001))["holm"]
     assert strict.sum() < five["holm"].sum()
 
 
 def test_every_spread_is_smaller_than_the_draw_of_questions():
-    errors = precision.compare_errors().set_index("task")
+    errors = plus_minus.compare_errors().set_index("task")
     assert (errors["smaller"] == errors["of"]).all()
-    assert precision.error_from_items(50.0, 100) == 5
+    assert plus_minus.error_from_items(50.0, 100) == 5
     assert errors.loc["BioASQ", "detectable"] > errors.loc["MedMCQA", "detectable"]
 
 

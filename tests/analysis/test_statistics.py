@@ -7,11 +7,11 @@ from known_scores import make_items, make_seeds
 from scipy.stats import sem, t, ttest_1samp, ttest_rel
 
 from helpers.analysis.statistics import (
+    average_scores,
     contrast,
     contrast_by_category,
     describe_interval,
     gain_by_task,
-    score_tasks,
 )
 from helpers.errors import StudyError
 
@@ -58,13 +58,13 @@ def test_sentence_pairs_are_left_out_of_categories_and_kept_among_tasks():
     table = contrast_by_category(items, {"gain": {"qa": 1, "base": -1}}).set_index("tested_on")
     assert table.loc["qa", "n"] == 80
     assert "sentence_inference" in set(gain_by_task(items, ["qa"])["task"])
-    assert set(score_tasks(items)["cell"]) == {"base", "qa"}
+    assert set(average_scores(items)["cell"]) == {"base", "qa"}
 
 
 def test_the_share_of_unparsed_answers_is_reported():
     items = make_items({"base": 0.1})
     items.loc[items["task"] == "medication_status", "parsed"] = False
-    assert score_tasks(items).set_index("task")["unparsed"].to_dict()["medication_status"] == 1
+    assert average_scores(items).set_index("task")["unparsed"].to_dict()["medication_status"] == 1
 
 
 def test_one_seed_and_one_task_give_scipys_paired_t_test():
@@ -82,7 +82,7 @@ def test_the_interval_of_a_score_stays_on_its_scale():
         for s in range(2)
         for i in range(10)
     ]
-    row = score_tasks(pd.DataFrame(rows)).iloc[0]
+    row = average_scores(pd.DataFrame(rows)).iloc[0]
     assert (row["estimate"], row["low"], row["high"]) == (0.5, 0, 1)
     assert contrast(pd.DataFrame(rows), {"a": 1})["high"] > 1
 
@@ -177,8 +177,8 @@ def test_intervals_of_losses_do_not_end_where_scores_do():
     items = name_held_out(make_items({"base": -0.2}, noise=0.3))
     items = items.drop_duplicates(["task", "item"]).drop(columns="parsed")
     with pytest.raises(StudyError, match=r"0 to 1, but .* were found\. Pass `scale=None`"):
-        score_tasks(items)
-    table = score_tasks(items, scale=None)
+        average_scores(items)
+    table = average_scores(items, scale=None)
     assert (table["high"] > 1).all()
     assert {"metric", "unparsed"}.isdisjoint(table)
 

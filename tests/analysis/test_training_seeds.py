@@ -7,7 +7,7 @@ from known_scores import make_items
 from helpers.analysis.hypotheses import split_significant
 from helpers.analysis.training_seeds import (
     SPREAD,
-    count_by_seeds,
+    count_gains_and_false_alarms,
     null_table,
     pair_sets,
     rate_alarms_of_mixtures,
@@ -46,7 +46,7 @@ def test_more_seeds_keep_the_gain_and_lose_the_false_alarms():
         make_items({"base": 0.1, "qa": mean}, n=20, noise=0.05).assign(seed=seed)
         for seed, mean in enumerate(tuned)
     )
-    table = count_by_seeds(items, ["qa"])
+    table = count_gains_and_false_alarms(items, ["qa"])
     assert table["n_seeds"].tolist() == [1, 1, 2, 4]
     assert table["covers"].tolist() == ["items", SPREAD, *["items and seeds"] * 2]
     table = table.set_index(["n_seeds", "covers"])
@@ -67,7 +67,7 @@ def test_the_spread_of_other_seeds_keeps_large_gains():
         make_items({"base": 0.1, "qa": mean}, n=20, noise=0.05).assign(seed=seed)
         for seed, mean in enumerate(tuned)
     )
-    table = count_by_seeds(items, ["qa"]).set_index("covers")
+    table = count_gains_and_false_alarms(items, ["qa"]).set_index("covers")
     assert table.loc[SPREAD, "gains"] == 3
     assert table.loc[SPREAD, "false_alarms"] == 0
     assert table.loc["items", "false_alarms"] > 0

@@ -8,7 +8,7 @@ from helpers.analysis.transfer import (
     addition_table,
     best_part_table,
     combine_min,
-    own_category_difference_table,
+    other_minus_own_table,
     size_table,
     synergy_table,
     transfer_table,
@@ -26,9 +26,7 @@ def test_the_transfer_matrix_holds_gains_over_base():
 
 
 def test_another_category_is_measured_against_the_tasks_own():
-    table = own_category_difference_table(make_items(MEANS)).set_index(["trained_on", "tested_on"])[
-        "estimate"
-    ]
+    table = other_minus_own_table(make_items(MEANS)).set_index(["trained_on", "tested_on"])["estimate"]
     assert len(table) == 6
     assert table["ie", "qa"] == pytest.approx(0.3 - 0.5)
 

@@ -7,16 +7,23 @@ import pytest
 from helpers.evaluation.answer_parsing import normalize_mention, parse_medications
 from helpers.evaluation.concepts import LEXICON, concept_f1, find_concepts, split_words
 from helpers.evaluation.metrics import (
+    score_antecedent,
     score_choice,
-    score_list,
     score_medications,
-    score_mention,
     score_mentions,
+    score_optional_mentions,
     score_text,
 )
 from helpers.evaluation.task_prompts import write_reference_mentions
 from helpers.paths import SEEDS
-from helpers.records import ChoiceItem, ListItem, MedicationItem, MentionsItem, PronounItem, QuestionItem
+from helpers.records import (
+    ChoiceItem,
+    MedicationItem,
+    MentionsItem,
+    OptionalMentionsItem,
+    PronounItem,
+    QuestionItem,
+)
 
 NOTE = MedicationItem(
     id="m",
@@ -105,11 +112,11 @@ def test_only_a_word_of_its_own_before_another_is_an_article(mention, words):
     ],
 )
 def test_a_mention_must_match_a_form_articles_aside(response, score):
-    assert score_mention(response, PRONOUN)["score"] == score
+    assert score_antecedent(response, PRONOUN)["score"] == score
 
 
 def test_an_empty_mention_is_unparsed():
-    assert score_mention("...", PRONOUN) == {"score": 0.0, "parsed": False}
+    assert score_antecedent("...", PRONOUN) == {"score": 0.0, "parsed": False}
 
 
 def test_a_text_is_scored_against_its_best_reference():
@@ -256,8 +263,10 @@ def test_a_text_cut_to_the_references_length_gains_nothing_by_going_on():
     ],
 )
 def test_where_a_text_may_name_none_the_answer_none_is_right_there_alone(gold, response, score, counts):
-    item = ListItem(id="a", split="test", text="She has gout.", gold=[{"forms": [form]} for form in gold])
-    measures = score_list(response, item)
+    item = OptionalMentionsItem(
+        id="a", split="test", text="She has gout.", gold=[{"forms": [form]} for form in gold]
+    )
+    measures = score_optional_mentions(response, item)
     assert measures["score"] == score
     assert tuple(measures[name] for name in ("n_right", "n_answers", "n_gold")) == counts
     assert measures["parsed"] == bool(response)

@@ -47,7 +47,7 @@ from helpers.study.study import Study
 
 study = Study.from_parameters({parameters})
 with load_only():
-    study.run_cells(["base", "qa"])
+    study.run_cells_of_one_seed(["base", "qa"])
     study.collect_losses(["base", "qa"])
 sys.exit("torch" in sys.modules)
 """
@@ -56,7 +56,7 @@ sys.exit("torch" in sys.modules)
 def test_stored_cells_are_read_without_pytorch(parameters):
     parameters |= {"tasks": "evidence_yesno", "held_out_share": 0.4, "n_held_out": 2, "n_loss_items": 2}
     study = Study.from_parameters(parameters)
-    study.run_cells(["base", "qa"])
+    study.run_cells_of_one_seed(["base", "qa"])
     study.collect_losses(["base", "qa"])
     ask = READ_CELLS.replace("{parameters}", repr(parameters))
     subprocess.run([sys.executable, "-c", ask], check=True)
@@ -177,7 +177,7 @@ def test_mixtures_by_rows_are_cells_beside_the_lattice_and_equal_parts_are_its_o
 def test_a_mixture_is_tuned_on_its_rows_and_goes_through_the_store(parameters):
     study = Study.from_parameters(parameters | {"mixtures": "ie:1+qa:3", "controls": ""})
     plan = next(plan for plan in study.plan_grid() if ":" in plan.name)
-    tuning, *_ = study.complete_cell(plan)
+    tuning, *_ = study.run_cell(plan)
     assert pd.read_csv(tuning.file(ROWS))["category"].value_counts().to_dict() == {"qa": 3, "ie": 1}
     assert study.find_cell_state(plan) == "done"
 
@@ -196,7 +196,7 @@ def test_an_empty_lattice_takes_any_categories_from_the_rows(parameters, ward_fi
     study = Study.from_parameters(parameters | {"instructions": str(ward_file), "lattice": ""})
     assert study.grid.players == ("qa", "cardiology", "intensive-care", "oncology")
     assert len(study.grid.lattice_cells) == 16
-    [cell] = study.run_grid(["oncology+cardiology"])
+    [cell] = study.run_cells_of_all_seeds(["oncology+cardiology"])
     assert pd.read_csv(cell.tuning.file(ROWS))["category"].value_counts().to_dict() == {
         "cardiology": 2,
         "oncology": 2,
@@ -216,7 +216,7 @@ def test_a_cell_is_missing_then_tuned_then_done_and_looking_it_up_computes_nothi
     assert not runs.exists()  # rows of a file of one's own are held out by share, here none
     tune(dataclasses.replace(study.tuning_settings, categories="qa+ie"), study.instruction_file)
     assert study.find_cell_state(plan) == "tuned"
-    study.complete_cell(plan)
+    study.run_cell(plan)
     assert study.find_cell_state(plan) == "done"
     assert study.find_cell_state(base) == "missing"
 
@@ -225,7 +225,7 @@ def test_an_additive_pair_is_tuned_on_the_rows_of_both_singles(parameters):
     study = Study.from_parameters(parameters | {"budget": "additive"})
     rows = {
         cell.name: set(pd.read_csv(cell.tuning.file(ROWS))["id"])
-        for cell in study.run_grid(["qa", "ie", "qa+ie"])
+        for cell in study.run_cells_of_all_seeds(["qa", "ie", "qa+ie"])
     }
     assert rows["qa+ie"] == rows["qa"] | rows["ie"]
     assert len(rows["qa+ie"]) == 8
@@ -247,7 +247,7 @@ def test_general_rows_come_from_their_own_file(parameters, instruction_file):
     general = instruction_file.with_name("general.jsonl")
     general.write_text(instruction_file.read_text().replace("fever", "weather"))
     study = Study.from_parameters(parameters | {"controls": "general", "general": str(general)})
-    [cell] = study.run_grid(["general"])
+    [cell] = study.run_cells_of_all_seeds(["general"])
     assert (cell.name, cell.seed) == ("general", 1)
     assert pd.read_csv(cell.tuning.file(ROWS))["instruction"].str.contains("weather").all()
     with pytest.raises(StudyError, match="`general` must name a JSONL file"):

@@ -138,7 +138,7 @@ def test_mixtures_of_the_reference_run_move_about_as_far_as_its_single_categorie
     """Why a cell that was not measured takes the largest spread of the singles."""
     from helpers.study.cells import LATTICE, SINGLES
     from helpers.study.endpoints import select_endpoint_items
-    from helpers.study.reference import REFERENCE_FOLDER
+    from helpers.study.scores import REFERENCE_FOLDER
 
     tables = load_losses(REFERENCE_FOLDER / "losses")
     losses = select_endpoint_items(tables.collect(LATTICE, 150), "loss")

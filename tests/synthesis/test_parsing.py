@@ -6,7 +6,7 @@ import time
 import pytest
 
 from helpers.records import CATEGORIES
-from helpers.synthesis.labels import parse_labels
+from helpers.synthesis.label_parsing import parse_labels
 from helpers.synthesis.parsing import parse_json_reply, parse_reply
 from helpers.synthesis.requests import format_task
 

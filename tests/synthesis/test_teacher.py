@@ -5,7 +5,7 @@ import pytest
 from helpers.errors import StudyError
 from helpers.provider.journal import Completion
 from helpers.records import Usage
-from helpers.synthesis.labels import parse_labels
+from helpers.synthesis.label_parsing import parse_labels
 from helpers.synthesis.settings import SynthesisSettings
 from helpers.synthesis.teacher import parse_teacher_reply, replay_teacher, teacher_exchange
 

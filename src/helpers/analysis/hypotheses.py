@@ -15,7 +15,7 @@ from helpers.analysis.intervals import (
     crossed_variance,
 )
 from helpers.analysis.statistics import (
-    exclude_zero,
+    excludes_zero,
     keep_ablation_tasks,
     list_cells,
     stack_scores,
@@ -175,5 +175,5 @@ def split_significant(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows of a corrected table that are significant (`p_holm` below 0.05 and an interval without
     zero), and the others.
     """
-    significant = (table["p_holm"] < ALPHA) & exclude_zero(table)
+    significant = (table["p_holm"] < ALPHA) & excludes_zero(table)
     return table[significant], table[~significant]

@@ -148,7 +148,7 @@ def compute_p(samples: Sequence[np.ndarray], seed_component: VarianceComponent |
     """Return the two-sided p that the mean of the tasks' means is zero, by one rule for every number of
     units.
 
-    With fewer than ten units the signs of the units are flipped in every way (`flip_signs`), which supposes
+    With fewer than ten units the signs of the units are flipped in every way (`sign_flip_p`), which supposes
     nothing of their spread; where the seed component is known, `t_test_p` is added, and the larger of the two
     counts. From ten units on it is `t_test_p`. It is never less than flips of the signs could show,
     2^(1 - n), so units that all agree are no more proof than units that nearly do.
@@ -162,13 +162,13 @@ def compute_p(samples: Sequence[np.ndarray], seed_component: VarianceComponent |
     if n_units >= FEW_UNITS:
         least = 1.0 if abs(estimate) < ROUNDING else 2.0 ** (1 - n_units)
     else:
-        least = flip_signs([sample.mean(axis=-2) for sample in samples])
+        least = sign_flip_p([sample.mean(axis=-2) for sample in samples])
         if len(samples[0]) == 1 and not seed_component:
             return least
     return max(float(t_test_p(estimate, *crossed_variance(samples, seed_component))), least)
 
 
-def flip_signs(samples: Sequence[np.ndarray]) -> float:
+def sign_flip_p(samples: Sequence[np.ndarray]) -> float:
     """Return the share of all ways to flip the signs of the units that bring the mean of the tasks' means at
     least as far from zero as it is (Fisher's randomization test, 1935).
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from helpers.analysis.statistics import contrast_by_category
 from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.records import BASE
-from helpers.study import reference
+from helpers.study import scores
 from helpers.study.cells import PAIRS, SINGLES, name_subset
 from helpers.study.endpoints import LOSS, ROWS, keep_held_out, loss_to_log_likelihood
 from helpers.study.losses import LossTables, load_losses
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MIXTURE = name_subset(SINGLES)
-LOSSES_FOLDER = reference.REFERENCE_FOLDER / "losses"
+LOSSES_FOLDER = scores.REFERENCE_FOLDER / "losses"
 
 
 @cache

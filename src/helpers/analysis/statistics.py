@@ -201,7 +201,7 @@ def estimate_mean(
     }
 
 
-def score_tasks(items: pd.DataFrame, scale: tuple[float, float] | None = SCALE) -> pd.DataFrame:
+def average_scores(items: pd.DataFrame, scale: tuple[float, float] | None = SCALE) -> pd.DataFrame:
     """Return the mean score of every cell on every task, public ones too: cell, task, category, metric (where
     the task is one that the study knows), estimate, low, high, n, n_seeds, unparsed (share; where items say
     whether they were parsed).
@@ -257,7 +257,7 @@ def gain_by_task(items: pd.DataFrame, cells: Iterable[str]) -> pd.DataFrame:
     )
 
 
-def exclude_zero(table: pd.DataFrame) -> pd.Series:
+def excludes_zero(table: pd.DataFrame) -> pd.Series:
     """Say of each row whether its interval, `low` to `high`, leaves zero out."""
     return (table["low"] > 0) | (table["high"] < 0)
 

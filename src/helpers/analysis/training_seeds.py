@@ -62,7 +62,7 @@ def null_table(
     return pd.concat(tables, ignore_index=True)
 
 
-def count_by_seeds(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
+def count_gains_and_false_alarms(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
     """Count what holds after Holm's correction by the number of training seeds that a run has: gains over the
     base model, and false alarms, where a cell is compared with itself under other seeds. A run of one seed is
     judged twice: by its items alone, and with the spread of the seeds that it does not have.

@@ -31,7 +31,7 @@ def gain_contrasts(cells: Iterable[str]) -> dict[str, dict[str, float]]:
     return {cell: {cell: 1.0, BASE: -1.0} for cell in cells}
 
 
-def own_category_difference_table(items: pd.DataFrame) -> pd.DataFrame:
+def other_minus_own_table(items: pd.DataFrame) -> pd.DataFrame:
     """Return what each single category lacks against the tasks' own: score of tuning on `trained_on`
     minus score of tuning on `tested_on`, on its tasks.
 

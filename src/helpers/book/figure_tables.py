@@ -69,7 +69,9 @@ def label_sources(table: pd.DataFrame) -> pd.DataFrame:
 
 def find_tuning(study: Study) -> Run:
     """Return the tuning of the cell that the study's parameters name."""
-    return study.run_cells([study.tuning_settings.categories])[study.tuning_settings.categories].tuning
+    return study.run_cells_of_one_seed([study.tuning_settings.categories])[
+        study.tuning_settings.categories
+    ].tuning
 
 
 def read_loss(study: Study) -> pd.DataFrame:
@@ -79,7 +81,7 @@ def read_loss(study: Study) -> pd.DataFrame:
 
 def collect_singles(study: Study) -> pd.DataFrame:
     """Return the scores of the base model and the single categories."""
-    return study.collect_scores([BASE, *SINGLES])
+    return study.collect_scores_of_all_seeds([BASE, *SINGLES])
 
 
 def tabulate_kept_shares(study: Study) -> pd.DataFrame:

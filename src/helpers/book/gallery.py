@@ -11,13 +11,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.analysis import comparison, reference_losses
+from helpers.analysis import reference_losses, source_comparison
 from helpers.analysis.games import explain_pair, interaction_table, shapley_table
 from helpers.analysis.hypotheses import add_holm
 from helpers.analysis.paired_tests import compare_models
 from helpers.analysis.published import ablation, claims
 from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
-from helpers.analysis.statistics import gain_by_task, score_tasks
+from helpers.analysis.statistics import average_scores, gain_by_task
 from helpers.analysis.transfer import addition_table, size_table, synergy_table, transfer_table
 from helpers.book.figure_tables import (
     choose_reference_losses,
@@ -132,35 +132,43 @@ GALLERY: dict[str, FigureSpec] = {
     "loss": FigureSpec(TUNING, read_loss, plot_loss, 3.4),
     "scores": FigureSpec(
         TUNING,
-        lambda study: score_tasks(study.collect_items([BASE, study.tuning_settings.categories])),
+        lambda study: average_scores(
+            study.collect_scores_of_one_seed([BASE, study.tuning_settings.categories])
+        ),
         plot_scores,
         4.8,
     ),
     "differences": FigureSpec(
         TUNING,
-        lambda study: compare_models(study.collect_items([BASE, study.tuning_settings.categories]), BASE),
+        lambda study: compare_models(
+            study.collect_scores_of_one_seed([BASE, study.tuning_settings.categories]), BASE
+        ),
         plot_differences,
         4.4,
     ),
     "tuning_sources": FigureSpec(
         TUNING,
         lambda study: label_sources(
-            comparison.tuning_gains(
-                study.collect_items([BASE, study.tuning_settings.categories]),
+            source_comparison.tuning_gains(
+                study.collect_scores_of_one_seed([BASE, study.tuning_settings.categories]),
                 study.tuning_settings.categories,
             )
         ),
         plot_sources,
         6.0,
     ),
-    "panels": FigureSpec(ABLATION, lambda study: score_tasks(collect_singles(study)), plot_task_scores, 8.4),
+    "panels": FigureSpec(
+        ABLATION, lambda study: average_scores(collect_singles(study)), plot_task_scores, 8.4
+    ),
     "gains": FigureSpec(
         ABLATION, lambda study: gain_by_task(collect_singles(study), SINGLES), plot_task_gains, 6.4
     ),
     "single_transfer": FigureSpec(
         ABLATION,
         lambda study: add_holm(
-            transfer_table(study.select_endpoint_items(collect_single_losses(study), LOSS), SINGLES)
+            transfer_table(
+                study.select_endpoint_items_with_spread(collect_single_losses(study), LOSS), SINGLES
+            )
         ),
         partial(plot_transfer, **describe_endpoint(LOSS)),
         4.6,
@@ -189,7 +197,7 @@ GALLERY: dict[str, FigureSpec] = {
     ),
     "single_sources": FigureSpec(
         ABLATION,
-        lambda study: label_sources(comparison.single_gains(collect_singles(study))),
+        lambda study: label_sources(source_comparison.single_gains(collect_singles(study))),
         plot_sources,
         7.6,
     ),
@@ -261,7 +269,7 @@ GALLERY: dict[str, FigureSpec] = {
         SYNERGY, lambda _: predict_mixtures()["mixture_forecast"], plot_forecast, 4.4
     ),
     "addition_sources": FigureSpec(
-        SYNERGY, lambda _: label_sources(comparison.addition_gains()), plot_sources, 6.8
+        SYNERGY, lambda _: label_sources(source_comparison.addition_gains()), plot_sources, 6.8
     ),
     "published_table1": FigureSpec(
         PUBLISHED, lambda _: label_scores(("table1",), ("accuracy",)), plot_scores_of_models, 5.6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from helpers.analysis.statistics import score_tasks
+from helpers.analysis.statistics import average_scores
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import evaluate, read_items
 from helpers.evaluation.tasks import TASKS, load_items
@@ -28,7 +28,7 @@ def run_pilot() -> pd.DataFrame:
         items = read_items({BASE: evaluate(EvaluationSettings(model=model, n_items=EVERY_ITEM))})
         parts = {"all": items} | dict(iter(items.groupby("difficulty")))
         tables += [
-            score_tasks(part).drop(columns="cell").assign(model=model, difficulty=name)
+            average_scores(part).drop(columns="cell").assign(model=model, difficulty=name)
             for name, part in parts.items()
         ]
     table = pd.concat(tables, ignore_index=True)

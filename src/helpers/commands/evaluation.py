@@ -243,13 +243,13 @@ def tabulate(evaluations: dict[str, Evaluation], extra: ExtraMeasures) -> dict[s
         tabulate_preferences,
     )
     from helpers.analysis.paired_tests import compare_models
-    from helpers.analysis.statistics import score_tasks
+    from helpers.analysis.statistics import average_scores
     from helpers.evaluation.stage import read_items
 
     first = next(iter(evaluations))
     measured = {name: list(measure_extra(*evaluation, extra)) for name, evaluation in evaluations.items()}
     items = read_items({name: run for name, (_, run) in evaluations.items()}, measured)
-    tables = {"scores": score_tasks(items)}
+    tables = {"scores": average_scores(items)}
     if len(evaluations) > 1:
         tables["differences"] = compare_models(items, first)
     tables["measures"] = average_measures(items)

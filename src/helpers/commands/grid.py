@@ -106,7 +106,7 @@ def run_chosen_cells(
         study = load_study(profile, parameter)
         for plan in choose_cells(study.plan_grid(), cell or []):
             with report_progress(plan.id):
-                runs = study.complete_cell(plan)
+                runs = study.run_cell(plan)
             typer.echo(
                 f"{plan.id}: {'stored already' if all(run.reused for run in runs) else 'done'}, "
                 f"{shown(runs[-1].path)}"
@@ -160,7 +160,7 @@ def export_cells(
     """
     from helpers.store import lock_folder
     from helpers.study.losses import export_losses
-    from helpers.study.reference import export_grid
+    from helpers.study.scores import export_scores
 
     with plain_errors():
         study = load_study(profile, parameter)
@@ -175,5 +175,5 @@ def export_cells(
         with report_progress("export"), lock_folder(folder):
             export_losses(study, done, folder / "losses")
             if answered:
-                export_grid(study, answered, folder)
+                export_scores(study, answered, folder)
         typer.echo(f"{len(done)} of {len(plans)} cells written to {shown(folder.resolve())}")

@@ -126,10 +126,10 @@ def show_prompt(settings: TuningSettings, instructions: Path) -> str:
 
 def score_adapter(evaluation_settings: EvaluationSettings, run: Run) -> pd.DataFrame:
     """Return the scores of base and tuned model with intervals, one row per task and model."""
-    from helpers.analysis.statistics import score_tasks
+    from helpers.analysis.statistics import average_scores
     from helpers.records import BASE
 
-    return score_tasks(
+    return average_scores(
         read_items(evaluate_adapters(evaluation_settings, {BASE: None, "tuned": run.file(ADAPTER)}))
     )
 

@@ -22,9 +22,9 @@ from helpers.evaluation.concepts import concept_f1
 from helpers.records import (
     ChoiceItem,
     DialogueItem,
-    ListItem,
     MedicationItem,
     MentionsItem,
+    OptionalMentionsItem,
     PronounItem,
     QuestionItem,
 )
@@ -138,7 +138,7 @@ def score_mentions(response: str, item: MentionsItem) -> Measures:
     return compare_mentions(parse_mentions(response), item)
 
 
-def score_list(response: str, item: ListItem) -> Measures:
+def score_optional_mentions(response: str, item: OptionalMentionsItem) -> Measures:
     """Score a list of mentions where a text may name none: the answer `none` is right there, gives no mention
     elsewhere, and an answer without any line is wrong. Where there is none to find, precision and recall have
     no value; a mention given counts in the field's micro-F1 as a wrong one.
@@ -182,7 +182,7 @@ def lenient_recall(answers: Sequence[str], gold: Sequence[Collection[str]]) -> f
     return sum(not words.isdisjoint(tokenize(" ".join(spellings))) for spellings in gold) / len(gold)
 
 
-def score_mention(response: str, item: PronounItem) -> Measures:
+def score_antecedent(response: str, item: PronounItem) -> Measures:
     """Return 1 if the first line of the response is one of the item's forms, articles and
     punctuation aside.
     """

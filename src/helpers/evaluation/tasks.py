@@ -28,9 +28,9 @@ from helpers.records import (
     BenchmarkItem,
     ChoiceItem,
     DialogueItem,
-    ListItem,
     MedicationItem,
     MentionsItem,
+    OptionalMentionsItem,
     PronounItem,
     QuestionItem,
 )
@@ -107,7 +107,7 @@ TASKS: dict[str, Task] = {
             show=lambda item: f"{item.text}\n\nPronoun: {item.pronoun}",
             answer=lambda item: item.gold.forms[0],
             metric="exact match",
-            score=metrics.score_mention,
+            score=metrics.score_antecedent,
             max_new_tokens=10,
         ),
         Task(
@@ -166,7 +166,7 @@ PUBLIC_TASKS: dict[str, Task] = {
             name="ncbi_disease_all",
             mirrors="NCBI disease corpus, all sentences",
             instruction="List every disease named in the sentence, one a line. If there is none, write none.",
-            **_MENTIONS | {"schema": ListItem, "score": metrics.score_list},
+            **_MENTIONS | {"schema": OptionalMentionsItem, "score": metrics.score_optional_mentions},
         ),
         Task(
             name="maccrobat_medications",

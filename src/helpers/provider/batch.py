@@ -108,7 +108,7 @@ class BatchClient:
             if self._under_way is None:
                 self._under_way = self._collect_all()
             missing = {self._journal.hash_request(body): body for body in find_missing(plan(), self._journal)}
-            covered = self._ledger.open_batches()
+            covered = self._ledger.list_batch_reservations()
             left = {
                 request_hash: body for request_hash, body in missing.items() if request_hash not in covered
             }
@@ -154,7 +154,7 @@ class BatchClient:
         }
         lost = {
             request_hash: reservation
-            for request_hash, reservation in self._ledger.open_batches().items()
+            for request_hash, reservation in self._ledger.list_batch_reservations().items()
             if reservation not in named
         }
         for path in [path for path, record in records.items() if record is None]:

@@ -157,14 +157,14 @@ class Ledger:
         """Take back what was set aside for a request that the server turned down."""
         self._record({"ticket": reservation, "state": "refused"})
 
-    def open_batches(self) -> dict[str, str]:
+    def list_batch_reservations(self) -> dict[str, str]:
         """Return the reservations for requests that are in batches, by the requests' names."""
         reservations = (reservation for reservation in self._open if reservation.startswith(BATCH))
         return {
             reservation.removeprefix(BATCH).rpartition("-")[0]: reservation for reservation in reservations
         }
 
-    def abandon(self, reservation: str) -> None:
+    def leave_booked(self, reservation: str) -> None:
         """Leave a request without an answer behind; what was set aside for it stays booked."""
         self._own.discard(reservation)
 

@@ -75,7 +75,7 @@ class LiveClient:
     @cached_property
     def _in_batches(self) -> dict[str, str]:
         """Requests that batches on record hold, which are paid for."""
-        return self._ledger.open_batches() if list_records(self._journal.folder) else {}
+        return self._ledger.list_batch_reservations() if list_records(self._journal.folder) else {}
 
     def stop(self) -> None:
         """Send nothing more; what is under way may still come in."""
@@ -203,7 +203,9 @@ class LiveClient:
 
         if isinstance(error, APIStatusError):
             self._reached = True
-            (self._ledger.abandon if was_billed(error.status_code) else self._ledger.release)(reservation)
+            (self._ledger.leave_booked if was_billed(error.status_code) else self._ledger.release)(
+                reservation
+            )
             if error.code in REFUSAL_CODES:
                 answer = Completion(model=sent["model"], finish_reason="content_filter", text="", usage=None)
                 await self._keep(request_hash, answer)
@@ -219,7 +221,7 @@ class LiveClient:
                     )
                 ) from None
         elif isinstance(error, NotCompletionError):
-            (self._ledger.abandon if error.was_billed else self._ledger.release)(reservation)
+            (self._ledger.leave_booked if error.was_billed else self._ledger.release)(reservation)
             raise StudyError(explain_not_completion(error, self._model)) from None
         elif was_not_sent(error):
             self._ledger.release(reservation)
@@ -229,7 +231,7 @@ class LiveClient:
                     f"or booked. Start the server, or check `{self._model.role}_url`, network and proxies."
                 ) from None
         else:
-            self._ledger.abandon(reservation)
+            self._ledger.leave_booked(reservation)
             if not isinstance(error, APIConnectionError | GarbledError | TimeoutError):
                 raise error
         return None

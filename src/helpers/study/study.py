@@ -204,7 +204,7 @@ class Study:
         """The base model, loaded once for all adapters that are measured."""
         return SharedBase(self.evaluation_settings.model, self.evaluation_settings.dtype)
 
-    def run_cells(self, names: Iterable[str]) -> dict[str, Cell]:
+    def run_cells_of_one_seed(self, names: Iterable[str]) -> dict[str, Cell]:
         """Run or load cells of the grid of the study's number of rows: 'base', 'all', or categories joined by
         '+'.
         """
@@ -217,9 +217,9 @@ class Study:
             self.shared_base,
         )
 
-    def collect_items(self, names: Iterable[str]) -> pd.DataFrame:
+    def collect_scores_of_one_seed(self, names: Iterable[str]) -> pd.DataFrame:
         """Return the scores of all items of several cells, one row per item and cell."""
-        return collect_items(self.run_cells(names))
+        return collect_items(self.run_cells_of_one_seed(names))
 
     def plan_cells(self, names: Iterable[str], n_rows: int | None = None) -> list[CellPlan]:
         """Return cells of the grid under every training seed, of `n_rows` rows or the study's own number."""
@@ -258,7 +258,7 @@ class Study:
                 f"{missing[0]!r} was found. An empty `lattice` takes those of the rows."
             )
 
-    def run_cell(self, plan: CellPlan) -> Cell:
+    def answer_cell(self, plan: CellPlan) -> Cell:
         """Run or load one cell of the grid."""
         return run_cell(*self.list_cell_inputs(plan), self.shared_base)
 
@@ -274,10 +274,10 @@ class Study:
             done = find_cell_state(*self.list_cell_inputs(plan)) == "done"
         return "done" if done else "tuned" if adapter else "missing"
 
-    def complete_cell(self, plan: CellPlan) -> list[Run]:
+    def run_cell(self, plan: CellPlan) -> list[Run]:
         """Run or load all that is asked of one cell: its tuning, its losses, and its answers."""
         adapter, losses = measure_cell_losses(self, plan)
-        answers = [self.run_cell(plan).evaluation] if self.grid.asks_for_answers(plan.name) else []
+        answers = [self.answer_cell(plan).evaluation] if self.grid.asks_for_answers(plan.name) else []
         return [*([adapter] if adapter else []), *losses, *answers]
 
     def list_cell_inputs(
@@ -295,21 +295,21 @@ class Study:
             self.data_folder,
         )
 
-    def run_grid(self, names: Iterable[str], n_rows: int | None = None) -> list[Cell]:
+    def run_cells_of_all_seeds(self, names: Iterable[str], n_rows: int | None = None) -> list[Cell]:
         """Run or load cells of the grid under every training seed, one after the other."""
         plans = self.plan_cells(names, n_rows)
         cells = []
         with track("cells of the grid", len(plans), "cells") as advance:
             for plan in plans:
-                cells.append(self.run_cell(plan))
+                cells.append(self.answer_cell(plan))
                 advance(note=plan.id)
         return cells
 
-    def collect_scores(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
+    def collect_scores_of_all_seeds(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
         """Return the scores of all items of several cells under every training seed, one row per item, cell
         and seed.
         """
-        return collect_items_by_seed(self.run_grid(names, n_rows))
+        return collect_items_by_seed(self.run_cells_of_all_seeds(names, n_rows))
 
     def collect_losses(
         self, names: Iterable[str], n_rows: int | None = None, with_tasks: bool = True
@@ -361,11 +361,13 @@ class Study:
         """
         endpoint = self.loss_settings.endpoint
         if endpoint == SCORE:
-            return self.collect_scores(names, n_rows)
+            return self.collect_scores_of_all_seeds(names, n_rows)
         of_tasks = ENDPOINTS[endpoint].tasks_only
-        return self.select_endpoint_items(self.collect_losses(names, n_rows, of_tasks), endpoint, n_rows)
+        return self.select_endpoint_items_with_spread(
+            self.collect_losses(names, n_rows, of_tasks), endpoint, n_rows
+        )
 
-    def select_endpoint_items(
+    def select_endpoint_items_with_spread(
         self, losses: pd.DataFrame, endpoint: str, n_rows: int | None = None
     ) -> pd.DataFrame:
         """Return the items of losses that an endpoint is compared on (`endpoints.select_endpoint_items`);

@@ -10,7 +10,7 @@ from typing import Any
 
 from helpers.jsonl import scrub_text
 from helpers.provider.text_cleaning import cut_reasoning
-from helpers.synthesis.labels import read_label
+from helpers.synthesis.label_parsing import read_label
 
 FIRST_NUMBER = 4  # of a task without one: what the request asks to go on with
 MARKS = r"[ \t]*(?:>[ \t]*)?(?:[-*+•][ \t]+)?(?:#{1,6}[ \t]*)?[*_]{0,3}"

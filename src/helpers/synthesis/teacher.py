@@ -13,7 +13,7 @@ from helpers.paths import SEEDS
 from helpers.provider.journal import Body, Exchange, RemoteModel
 from helpers.provider.responses import build_body
 from helpers.records import Category, TeacherReply, Usage
-from helpers.synthesis.labels import parse_labels
+from helpers.synthesis.label_parsing import parse_labels
 from helpers.synthesis.parsing import ParsedTask, parse_json_reply, parse_reply
 from helpers.synthesis.requests import JSON, LIST, N_SHOWN, REPLY_SCHEMA, build_label_request, prompt_sha256
 from helpers.synthesis.settings import SynthesisSettings

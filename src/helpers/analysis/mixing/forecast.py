@@ -133,7 +133,7 @@ def measure_noise_floor(losses: LossArrays, n_seeds: int) -> float:
     return float(100 * np.mean(np.sqrt(2 / np.pi) * spread / mixed.means.mean(axis=1)))
 
 
-def list_rivals(found: Recommendation) -> dict[str, dict[str, int]]:
+def list_compared_mixtures(found: Recommendation) -> dict[str, dict[str, int]]:
     """Return the mixtures that are compared, recommended first, each with its rows by category."""
     n_rows = sum(found.rows.values())
     singles = found.comparisons[found.comparisons["mixture"].isin(found.rows)]
@@ -162,7 +162,7 @@ def check_forecast(tables: LossTables, fits: Mapping[str, Fit], found: Recommend
     """
     import pandas as pd
 
-    rivals = list_rivals(found)
+    rivals = list_compared_mixtures(found)
     counts = np.array([list(rows.values()) for rows in rivals.values()], dtype=float)
     expected = combine_targets(np.stack([fit.predict(counts) for fit in fits.values()]), MEAN)
     drawn = combine_targets(np.stack([fit.predict_draws(counts) for fit in fits.values()]), MEAN)
@@ -209,7 +209,7 @@ def compare_gains(tables: LossTables, found: Recommendation) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rivals = {name: mixture_name(rows) for name, rows in list_rivals(found).items()}
+    rivals = {name: mixture_name(rows) for name, rows in list_compared_mixtures(found).items()}
     best = rivals.pop(RECOMMENDED)
     items = collect_measured(tables, [best, *rivals.values()])
     there = set(items["cell"])

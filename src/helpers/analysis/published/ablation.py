@@ -8,8 +8,8 @@ import numpy as np
 
 from helpers.analysis.hypotheses import correct_holm
 from helpers.analysis.published.checks import gain_of_pairs, mean_figure2, reading_error
-from helpers.analysis.published.precision import compute_p_over_items
-from helpers.analysis.published.tables import ALL, BASE, load_facts, load_source, load_test_sets
+from helpers.analysis.published.plus_minus import compute_p_over_items
+from helpers.analysis.published.tables import ALL, BASE, load_facts, load_source, load_test_set_sizes
 from helpers.study.cells import PAIRS, SINGLES
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def count_cell_differences(alpha: float) -> dict[str, int]:
     figure = (
         load_source("figure2").query("category == 'qa'").pivot(index="task", columns="cell", values="score")
     )
-    n_items = load_test_sets()[figure.index].to_numpy()
+    n_items = load_test_set_sizes()[figure.index].to_numpy()
     others = [cell for cell in figure.columns if cell not in {BASE, ALL, "qa"}]
     p_values = np.concatenate(
         [compute_p_over_items(figure["qa"].to_numpy(), figure[cell].to_numpy(), n_items) for cell in others]

@@ -118,7 +118,7 @@ def load_facts() -> pd.DataFrame:
 
 
 @lru_cache
-def load_test_sets() -> pd.Series:
+def load_test_set_sizes() -> pd.Series:
     """Return the number of items of the public test sets by task; the paper does not state them."""
     import pandas as pd
 

@@ -16,9 +16,9 @@ from helpers.analysis.published import ablation
 from helpers.analysis.published.checks import MODEL
 from helpers.analysis.published.tables import load_source, pair_scores
 from helpers.analysis.reference_losses import MIXTURE
-from helpers.analysis.statistics import exclude_zero
+from helpers.analysis.statistics import excludes_zero
 from helpers.analysis.transfer import addition_table, transfer_table
-from helpers.study import reference
+from helpers.study import scores
 from helpers.study.cells import SINGLES, name_subset
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 PAPER, REFERENCE, SECOND, RUN = "paper", "reference", "second", "run"
 REFERENCE_FOLDERS = {
-    REFERENCE: reference.REFERENCE_FOLDER,
-    SECOND: reference.REFERENCE_FOLDER / "smollm2-135m",
+    REFERENCE: scores.REFERENCE_FOLDER,
+    SECOND: scores.REFERENCE_FOLDER / "smollm2-135m",
 }
 SCALES = {"qa": "accuracy", "ie": "F1", "gen": "ROUGE-L"}  # each from 0 to 1
 JUDGE = "the paper's GPT-4 score, 0 to 1 of its span"
@@ -36,11 +36,11 @@ AUTOMATIC_NAMES = {"concept_f1": "concept F1", "bleurt": "BLEURT", "bertscore_f1
 
 
 @cache
-def read_reference_scores(source: str = REFERENCE) -> reference.Reference:
+def read_reference_scores(source: str = REFERENCE) -> scores.ScoreTables:
     """Return the reference run by score with one of its models, read once; `source` is `REFERENCE` or
     `SECOND`.
     """
-    return reference.load_reference(REFERENCE_FOLDERS[source])
+    return scores.load_scores(REFERENCE_FOLDERS[source])
 
 
 def measure_reference_scores(measure: Callable[[pd.DataFrame], pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -178,10 +178,10 @@ def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REF
         gains left out.
     """
     paper = list_paper_gains(table, keys)
-    known = exclude_zero(paper)
+    known = excludes_zero(paper)
     theirs = paper[known]
     ours = table[table["source"] == source]
-    clear = ours[exclude_zero(ours)]
+    clear = ours[excludes_zero(ours)]
     every, firm = (ablation.compare_directions(part, theirs, list(keys)) for part in (ours, clear))
     return {
         "n": len(every),
@@ -200,7 +200,7 @@ def list_contradictions(table: pd.DataFrame, source: str = REFERENCE) -> str:
         table: labelled gains by source (`figure_tables.label_sources`).
         source: to compare with the paper.
     """
-    clear = table[exclude_zero(table)]
+    clear = table[excludes_zero(table)]
     firm = ablation.compare_directions(
         *(clear[clear["source"] == name] for name in (source, PAPER)), ["label"]
     )

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from helpers.analysis import comparison, reference_losses, wording
+from helpers.analysis import reference_losses, source_comparison, wording
 from helpers.study.losses import LossTables
 
 LOSSES = pd.DataFrame(
@@ -52,9 +52,9 @@ def test_only_clear_gains_can_contradict_a_clear_gain_of_the_papers():
     first = {"reference_qa": (-0.2, -0.1), "reference_ie": (-0.2, 0.1), "reference_gen": (-0.2, -0.1)}
     second = {"second_qa": (0.1, 0.2), "second_ie": (0.1, 0.2), "second_gen": (0.1, 0.2)}
     table = make_gains(**paper, **first, **second)
-    assert comparison.list_contradictions(table) == "qa tasks"
-    assert comparison.list_contradictions(table, comparison.SECOND) == "none"
-    assert comparison.count_agreements(table, ["tested_on"]) == {
+    assert source_comparison.list_contradictions(table) == "qa tasks"
+    assert source_comparison.list_contradictions(table, source_comparison.SECOND) == "none"
+    assert source_comparison.count_agreements(table, ["tested_on"]) == {
         "n": 2,
         "agree": 0,
         "n_clear": 1,
@@ -120,8 +120,8 @@ def test_a_number_that_rounds_to_zero_has_no_sign():
 
 
 def test_the_papers_generation_gain_of_tuning_is_given_by_its_automatic_measures():
-    table = comparison.stack_sources({comparison.PAPER: comparison._paper_tuning()})
+    table = source_comparison.stack_sources({source_comparison.PAPER: source_comparison._paper_tuning()})
     generated = table[table["tested_on"] == "gen"].set_index("measure")["estimate"]
     assert generated.round(3).to_dict() == {"concept F1": 0.081, "BLEURT": 0.039, "BERTScore": 0.024}
-    assert set(table["scale"]) == {"accuracy", "F1", comparison.AUTOMATIC}
-    assert len(comparison.list_paper_gains(table, ["tested_on"])) == 3
+    assert set(table["scale"]) == {"accuracy", "F1", source_comparison.AUTOMATIC}
+    assert len(source_comparison.list_paper_gains(table, ["tested_on"])) == 3

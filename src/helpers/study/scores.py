@@ -48,7 +48,7 @@ LIBRARIES = ("torch", "transformers", "peft")
 INTEGERS = {"seed": "Int64", "tokens": "Int64"}
 
 
-def export_grid(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
+def export_scores(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
     """Write the scores of stored cells, item by item, with what each cell was and cost.
 
     Cells that the folder holds already stay, so that a grid can grow over several runs and machines.
@@ -64,7 +64,7 @@ def export_grid(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
     """
     manifest = describe_grid(study)
     check_same(manifest, folder)
-    cells = {plan.id: study.run_cell(plan) for plan in plans}
+    cells = {plan.id: study.answer_cell(plan) for plan in plans}
     items = collect_items(cells)
     begin_tables(folder, manifest, TABLES)
     write_table(folder / SCORES, _widen(items), ["task", "item"])
@@ -228,7 +228,7 @@ def describe_test(prepared: PreparedTask, data: Path | None) -> dict[str, Any]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Reference:
+class ScoreTables:
     """A grid read back from its tables.
 
     Attributes:
@@ -249,7 +249,7 @@ class Reference:
         return EvaluationSettings(**self.manifest["settings"]["evaluation"])
 
 
-def load_reference(folder: Path = REFERENCE_FOLDER) -> Reference:
+def load_scores(folder: Path = REFERENCE_FOLDER) -> ScoreTables:
     """Read the tables of a grid.
 
     Raises:
@@ -257,7 +257,7 @@ def load_reference(folder: Path = REFERENCE_FOLDER) -> Reference:
     """
     manifest = read_manifest(folder)
     cells = read_table_with_integers(folder / CELLS)
-    return Reference(
+    return ScoreTables(
         _lengthen(read_table_with_integers(folder / SCORES), cells, manifest["settings"]), cells, manifest
     )
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.synthesis.labels import parse_labels
+from helpers.synthesis.label_parsing import parse_labels
 
 BOTH = {4: "qa", 5: "ie"}
 

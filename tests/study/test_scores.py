@@ -11,13 +11,13 @@ from helpers.errors import StudyError
 from helpers.evaluation.prepared_tasks import prepare_tasks
 from helpers.models.wheels import name_for_readers
 from helpers.paths import BOOK, ROOT
-from helpers.study import reference
-from helpers.study.reference import (
+from helpers.study import scores
+from helpers.study.scores import (
     CELLS,
     MANIFEST,
     SCORES,
-    export_grid,
-    load_reference,
+    export_scores,
+    load_scores,
     read_table_with_integers,
     write_table,
 )
@@ -43,7 +43,7 @@ def made(toy_model, shared_instruction_file, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDY_RUNS", str(store))
         study = Study.from_parameters(values | {"n_seeds": 2})
-        study.collect_scores(study.grid.lattice_cells)
+        study.collect_scores_of_all_seeds(study.grid.lattice_cells)
     return values, store
 
 
@@ -57,8 +57,8 @@ def parameters(made, runs):
 
 def test_the_tables_give_back_the_grid_item_by_item(parameters, tmp_path):
     study = Study.from_parameters(parameters | {"n_seeds": 2})
-    export_grid(study, study.plan_grid(), tmp_path)
-    found, made = load_reference(tmp_path).items, study.collect_scores(study.grid.lattice_cells)
+    export_scores(study, study.plan_grid(), tmp_path)
+    found, made = load_scores(tmp_path).items, study.collect_scores_of_all_seeds(study.grid.lattice_cells)
     keys = ["cell", "seed", "task", "item"]
     both = made.merge(found, on=keys, how="outer", suffixes=("", "_found"), validate="one_to_one")
     assert len(both) == len(made) == len(found)
@@ -81,25 +81,25 @@ def test_an_export_that_was_killed_is_found_out_and_ends_as_one_that_was_not(
         write_table(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(reference, "write_table", write_or_die)
-        export_grid(study, study.plan_grid(), killed)
+        patch.setattr(scores, "write_table", write_or_die)
+        export_scores(study, study.plan_grid(), killed)
     with pytest.raises(StudyError, match="is not the table that its manifest names"):
-        load_reference(killed)
+        load_scores(killed)
     with pytest.raises(StudyError, match="another study"):
-        export_grid(other, other.plan_grid(), killed)
+        export_scores(other, other.plan_grid(), killed)
     for folder in (killed, whole):
-        export_grid(study, study.plan_grid(), folder)
+        export_scores(study, study.plan_grid(), folder)
     assert [(killed / name).read_bytes() for name in (SCORES, CELLS)] == [
         (whole / name).read_bytes() for name in (SCORES, CELLS)
     ]
-    assert load_reference(killed).manifest["files"] == load_reference(whole).manifest["files"]
+    assert load_scores(killed).manifest["files"] == load_scores(whole).manifest["files"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"files": []}'])
 def test_a_damaged_manifest_of_tables_is_named(parameters, tmp_path, text):
     (tmp_path / MANIFEST).write_text(text)
     study = Study.from_parameters(parameters)
-    for use in (load_reference, lambda folder: export_grid(study, study.plan_grid(), folder)):
+    for use in (load_scores, lambda folder: export_scores(study, study.plan_grid(), folder)):
         with pytest.raises(StudyError, match=r"manifest\.json cannot be read"):
             use(tmp_path)
     assert (tmp_path / MANIFEST).read_text() == text
@@ -107,16 +107,16 @@ def test_a_damaged_manifest_of_tables_is_named(parameters, tmp_path, text):
 
 def test_no_text_of_a_test_item_or_an_answer_is_in_the_tables(parameters, tmp_path):
     study = Study.from_parameters(parameters)
-    export_grid(study, study.plan_grid(), tmp_path)
+    export_scores(study, study.plan_grid(), tmp_path)
     text = "".join(path.read_text() for path in tmp_path.iterdir() if path.is_file())
-    answers = study.collect_scores(study.grid.lattice_cells)["response"].dropna()
+    answers = study.collect_scores_of_all_seeds(study.grid.lattice_cells)["response"].dropna()
     assert all(answer not in text for answer in answers if len(answer) > 20)
     assert set(pd.read_csv(tmp_path / SCORES).columns[:2]) == {"task", "item"}
 
 
 def test_the_manifest_says_how_often_the_commonest_answer_is_right(parameters, tmp_path):
     study = Study.from_parameters(parameters | {"tasks": "evidence_yesno,patient_answer", "n_items": 8})
-    export_grid(study, [plan for plan in study.plan_grid() if plan.id == "base"], tmp_path)
+    export_scores(study, [plan for plan in study.plan_grid() if plan.id == "base"], tmp_path)
     tests = json.loads((tmp_path / MANIFEST).read_text())["tests"]
     (prepared,) = (
         prepared
@@ -134,11 +134,11 @@ def test_a_grid_grows_over_several_exports_and_a_seed_counts_once_it_is_whole(pa
         [plan for plan in study.plan_grid() if plan.seed != 2],
         [plan for plan in study.plan_grid() if plan.seed == 2],
     )
-    export_grid(study, [*first, second[0]], tmp_path)
+    export_scores(study, [*first, second[0]], tmp_path)
     before = (tmp_path / SCORES).read_text()
-    assert set(load_reference(tmp_path).items["seed"]) == {1}
-    export_grid(study, second, tmp_path)
-    assert set(load_reference(tmp_path).items["seed"]) == {1, 2}
+    assert set(load_scores(tmp_path).items["seed"]) == {1}
+    export_scores(study, second, tmp_path)
+    assert set(load_scores(tmp_path).items["seed"]) == {1, 2}
     rows = zip(before.splitlines(), (tmp_path / SCORES).read_text().splitlines(), strict=True)
     assert all(new.startswith(old) for old, new in rows)
 
@@ -164,17 +164,17 @@ def test_a_cell_with_other_numbers_is_refused(tmp_path):
 
 def test_cells_of_another_size_are_left_out_and_half_a_lattice_is_refused(parameters, tmp_path):
     study = Study.from_parameters(parameters | {"sizes": "3"})
-    export_grid(study, study.plan_grid(), tmp_path / "all")
-    assert not load_reference(tmp_path / "all").items.duplicated(["cell", "seed", "task", "item"]).any()
-    export_grid(study, study.plan_grid()[:2], tmp_path / "half")
+    export_scores(study, study.plan_grid(), tmp_path / "all")
+    assert not load_scores(tmp_path / "all").items.duplicated(["cell", "seed", "task", "item"]).any()
+    export_scores(study, study.plan_grid()[:2], tmp_path / "half")
     with pytest.raises(StudyError, match="No training seed has all of base, qa, ie, qa\\+ie"):
-        load_reference(tmp_path / "half")
+        load_scores(tmp_path / "half")
 
 
 def test_every_row_carries_the_id_of_its_cell(parameters, tmp_path):
     study = Study.from_parameters(parameters | {"sizes": "3", "n_seeds": 2, "controls": "all"})
-    export_grid(study, study.plan_grid(), tmp_path)
-    found = load_reference(tmp_path)
+    export_scores(study, study.plan_grid(), tmp_path)
+    found = load_scores(tmp_path)
     assert set(found.items["id"]) == {
         plan.id
         for plan in study.plan_grid()
@@ -190,22 +190,22 @@ def test_every_row_carries_the_id_of_its_cell(parameters, tmp_path):
 
 def test_cells_of_another_study_do_not_mix(parameters, tmp_path):
     study = Study.from_parameters(parameters)
-    export_grid(study, study.plan_grid()[:1], tmp_path)
+    export_scores(study, study.plan_grid()[:1], tmp_path)
     other = Study.from_parameters(parameters | {"learning_rate": 1e-3})
     with pytest.raises(StudyError, match="their settings differ"):
-        export_grid(other, other.plan_grid()[:1], tmp_path)
+        export_scores(other, other.plan_grid()[:1], tmp_path)
 
 
 def test_an_altered_table_is_refused(parameters, tmp_path):
     study = Study.from_parameters(parameters)
-    export_grid(study, study.plan_grid(), tmp_path)
+    export_scores(study, study.plan_grid(), tmp_path)
     (tmp_path / CELLS).write_text((tmp_path / CELLS).read_text().replace("qa", "ie"))
     with pytest.raises(StudyError, match="is not the table"):
-        load_reference(tmp_path)
+        load_scores(tmp_path)
 
 
 def test_pages_name_the_models_of_the_two_reference_runs_as_the_tables_do():
-    tables = {"score": reference.REFERENCE_FOLDER, "loss": reference.REFERENCE_FOLDER / "losses"}
+    tables = {"score": scores.REFERENCE_FOLDER, "loss": scores.REFERENCE_FOLDER / "losses"}
     texts = [page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *BOOK.glob("*.md"))]
     named = re.findall(r"reference run by (score|loss)\*? \(([^,)]+)", "\n".join(texts))
     assert {run for run, _ in named} == set(tables)

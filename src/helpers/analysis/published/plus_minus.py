@@ -17,7 +17,7 @@ from helpers.analysis.published.tables import (
     SOURCES,
     AuditSettings,
     load_source,
-    load_test_sets,
+    load_test_set_sizes,
     pair_scores,
 )
 
@@ -54,7 +54,7 @@ def count_fitting_scores() -> pd.DataFrame:
 
     table = load_source("table1")
     rows = []
-    for task, n_items in load_test_sets().items():
+    for task, n_items in load_test_set_sizes().items():
         scores = table.loc[table["task"] == task, "score"]
         for n_runs in range(1, MAX_RUNS + 1):
             fits = sum(fits_runs(score, n_items, n_runs) for score in scores)
@@ -75,8 +75,8 @@ def find_whole_answers(task: str = "BioASQ") -> pd.DataFrame:
     import pandas as pd
 
     table = pd.concat([load_source("figure2"), load_source("figure3")]).query("task == @task")
-    right = (table["score"] * load_test_sets()[task] / 100).round().astype(int)
-    distance = (table["score"] - 100 * right / load_test_sets()[task]).abs()
+    right = (table["score"] * load_test_set_sizes()[task] / 100).round().astype(int)
+    distance = (table["score"] - 100 * right / load_test_set_sizes()[task]).abs()
     return (
         table[["source", "cell", "n_rows", "score"]]
         .assign(right=right, distance=distance, fits=distance <= table["reading_error"])
@@ -88,7 +88,9 @@ def expect_whole_answers(task: str = "BioASQ") -> float:
     """Return the probability that a score lies within the reading error of a whole number of right answers by
     chance.
     """
-    return min(1.0, 2 * float(load_source("figure2")["reading_error"].max()) * load_test_sets()[task] / 100)
+    return min(
+        1.0, 2 * float(load_source("figure2")["reading_error"].max()) * load_test_set_sizes()[task] / 100
+    )
 
 
 def list_misfits(task: str, n_runs: int) -> pd.DataFrame:
@@ -96,7 +98,7 @@ def list_misfits(task: str, n_runs: int) -> pd.DataFrame:
     cell, score, fewest.
     """
     table = load_source("table1").query("task == @task")
-    n_items = load_test_sets()[task]
+    n_items = load_test_set_sizes()[task]
     odd = table[[not fits_runs(score, n_items, n_runs) for score in table["score"]]]
     fewest = [
         next((n for n in range(1, MAX_RUNS + 1) if fits_runs(score, n_items, n)), np.nan)
@@ -135,7 +137,7 @@ but zero can be smaller.
 
 def count_too_small(interpretation: str, n_runs: int) -> int:
     """Return how many ± of Table 1 are smaller than a single differing answer in one run would make them."""
-    table, n_items = load_source("table1"), load_test_sets()
+    table, n_items = load_source("table1"), load_test_set_sizes()
     least = [SMALLEST[interpretation](100 / n_items[task], n_runs) for task in table["task"]]
     return int((table["plus_minus"] + PRINT_ERROR / 100 < least).sum())
 
@@ -202,7 +204,7 @@ def count_survivors(settings: AuditSettings) -> pd.DataFrame:
     for interpretation in INTERPRETATIONS:
         p_values = compute_p_over_runs(gains, interpretation, settings.n_runs)
         rows.append((f"± is {interpretation}", p_values, count_too_small(interpretation, settings.n_runs)))
-    n_items = load_test_sets()[accuracy["task"]].to_numpy()
+    n_items = load_test_set_sizes()[accuracy["task"]].to_numpy()
     rows.append(
         (
             "new questions, Table 1 only",
@@ -234,7 +236,7 @@ def compare_errors() -> pd.DataFrame:
 
     factor, power = norm.ppf(1 - ALPHA / 2), norm.ppf(POWER)
     rows = []
-    for task, n_items in load_test_sets().items():
+    for task, n_items in load_test_set_sizes().items():
         part = load_source("table1").query("task == @task")
         half = factor * error_from_items(part["score"].to_numpy(), n_items)
         smaller = int((part["plus_minus"].to_numpy() < half).sum())
