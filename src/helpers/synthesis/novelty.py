@@ -5,12 +5,16 @@ small part of its cost.
 from __future__ import annotations
 
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 import numpy as np
 
 from helpers.rouge import TIE_SLACK, TokenCodes
+
+LEFT_OUT = (
+    0.9  # of the words that the shortest text could share: fewer make long lists, more many comparisons
+)
 
 
 class NoveltyIndex:
@@ -18,18 +22,21 @@ class NoveltyIndex:
     below a threshold.
 
     Only kept ones count, so the first of two near-duplicates stays. Two savings, both exact. First,
-    texts of a and b words reach a threshold t only with t (a + b) / 2 words in common, whatever their order:
-    an inverted index counts common words. It leaves out the n commonest words of the new text and lowers the
-    number needed by n (as prefix filters do; Chaudhuri et al., ICDE 2006). What cannot reach the threshold is
+    texts of a and b words reach a threshold t only with t (a + b) / 2 words in common, whatever their order.
+    An inverted index counts common words. It leaves out the commonest words of each text and lowers the
+    number needed by as many (prefix filter; Chaudhuri et al., ICDE 2006). What cannot reach the threshold is
     not compared. Second, what is left is compared by bit-parallel arithmetic.
     """
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
+        # what reaches a threshold t has t n / (2 - t) words at least, and so many are in common at least
+        self._left_out = LEFT_OUT * threshold / (2 - threshold)
         self._encoder = TokenCodes()
+        self._numbers: dict[tuple[str, int], int] = {}
         self._kept: list[str] = []
         self._lengths = array("i")
-        self._postings: dict[tuple[str, int], array[int]] = {}
+        self._postings: defaultdict[int, array[int]] = defaultdict(lambda: array("i"))
 
     def add(self, instructions: Iterable[str]) -> list[tuple[bool, float | None]]:
         """Decide on instructions in order and remember the new ones.
@@ -41,29 +48,39 @@ class NoveltyIndex:
         return [self._decide(self._encoder.encode(text)) for text in instructions]
 
     def _decide(self, text: str) -> tuple[bool, float | None]:
-        words = _number_words(text)
-        others = [self._kept[index] for index in self._find_candidates(words)]
+        rare = self._list_rare_words(text)
+        others = [self._kept[index] for index in self._find_candidates(rare, len(text))]
         if others and (highest := self._compare(text, others)) is not None:
             return False, highest
-        for word in words:
-            self._postings.setdefault(word, array("i")).append(len(self._kept))
+        for word in rare:
+            self._postings[word].append(len(self._kept))
         self._kept.append(text)
         self._lengths.append(len(text))
         return True, None
 
-    def _find_candidates(self, words: list[tuple[str, int]]) -> np.ndarray:
+    def _list_rare_words(self, text: str) -> list[int]:
+        """Return the numbers of all words of an encoded text but its commonest; the second time that a word
+        comes counts as another word.
+
+        The order must be the same for all texts. Words that were seen first count as the commonest.
+        """
+        times: Counter[str] = Counter()
+        numbers = []
+        for word in text:
+            times[word] += 1
+            numbers.append(self._numbers.setdefault((word, times[word]), len(self._numbers)))
+        return sorted(numbers)[int(self._left_out * len(numbers)) :]
+
+    def _find_candidates(self, rare: list[int], n_words: int) -> np.ndarray:
         """Return the indices of all kept texts that may reach the threshold, and of few others."""
-        postings = sorted((self._postings[word] for word in words if word in self._postings), key=len)
-        n_left_out = min(int(self._threshold * len(words) / 4), len(postings))
-        counted = postings[: len(postings) - n_left_out]
-        if not counted:
+        postings = [np.frombuffer(self._postings[word], np.intc) for word in rare if word in self._postings]
+        if not postings:
             return np.empty(0, dtype=int)
-        common = np.bincount(
-            np.concatenate([np.frombuffer(posting, dtype=np.intc) for posting in counted]),
-            minlength=len(self._kept),
-        )
-        needed = self._threshold / 2 * (len(words) + np.frombuffer(self._lengths, dtype=np.intc)) - n_left_out
-        return np.flatnonzero(common >= needed - TIE_SLACK)
+        found, common = np.unique_counts(np.concatenate(postings))
+        lengths = np.frombuffer(self._lengths, np.intc)[found]
+        left_out = np.floor(self._left_out * np.maximum(lengths, n_words))
+        needed = self._threshold / 2 * (n_words + lengths) - left_out
+        return found[common >= needed - TIE_SLACK]
 
     def _compare(self, text: str, others: list[str]) -> float | None:
         """Return the highest similarity if it reaches the threshold; what lies on it to the last digits is
@@ -94,13 +111,3 @@ def _as_rouge_score(n_left: int, n_right: int, similarity: float) -> float:
     common = round(similarity * (n_left + n_right) / 2)
     precision, recall = common / n_left, common / n_right
     return 2 * precision * recall / (precision + recall)
-
-
-def _number_words(text: str) -> list[tuple[str, int]]:
-    """Return the words of an encoded text; the second time that a word comes counts as another word."""
-    times: Counter[str] = Counter()
-    words = []
-    for word in text:
-        times[word] += 1
-        words.append((word, times[word]))
-    return words
