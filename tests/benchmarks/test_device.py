@@ -61,7 +61,9 @@ def test_what_does_not_fit_is_left_out_with_its_numbers_and_the_rest_goes_on(sto
     monkeypatch.setattr(device_figures, "measure_free_memory", lambda: 0)
     list(measure_device("cpu", "tiny"))
     assert name_figures(stored()) == ["generation", "choice"]
-    assert "64 tokens at a time' needs about" in stored()["left_out"][0]
+    tuning, four_bits = stored()["left_out"]
+    assert "64 tokens at a time' needs about" in tuning
+    assert "GiB in four bits, beside those of the model, but 0.0 GiB are free" in four_bits
 
 
 def test_weights_that_do_not_fit_are_never_made(stored, monkeypatch):
@@ -110,3 +112,11 @@ def test_both_ways_of_tuning_take_the_same_step_each_with_its_own_layers(stored,
     ours, n_ours, plain, n_both = calls
     assert n_ours == n_both >= 14  # of the step, and of how the model was asked before
     assert ours == pytest.approx(plain, abs=0.02)  # the first step moves the adapter by a ten-thousandth
+
+
+def test_in_the_stored_run_the_processor_sets_the_limit_as_the_book_says():
+    from helpers.book.notebook import describe_large_model
+
+    found = describe_large_model()
+    assert found["large_products"] > 50 > 2 * found["large_reading"]
+    assert found["large_speed"] > 0.9 * found["large_plain_speed"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.benchmarks.peak import measure_peak
 from helpers.benchmarks.result import compare
 from helpers.benchmarks.tuning import count_flops
+from helpers.errors import StudyError
 from helpers.machine import GIB, measure_free_memory
 from helpers.models.load import four_bits, keep_unpacked
 from helpers.tuning.settings import TuningSettings
@@ -111,17 +112,13 @@ def plan_step(
     Raises:
         StudyError: plain peft's step, which needs more, does not fit.
     """
-    import torch
-
     from helpers.tuning.memory import check_memory, estimate_memory
 
-    gc.collect()
-    torch.cuda.empty_cache()  # what earlier figures held does not count as free before
     ours, plain = (
         estimate_memory(one, n_tokens, n_response, 2, sys.maxsize, four_bit=settings.quantize_base)
         for one in (size, dataclasses.replace(size, fused=False))
     )
-    free = measure_free_memory() + count_bytes(model)
+    free = release_memory() + count_bytes(model)
     check_memory(dataclasses.replace(plain, free=free), f"a random model with {n_tokens} tokens at a time")
     return {"estimate_gib": ours.total / GIB}
 
@@ -131,8 +128,16 @@ def compare_four_bits(model: PreTrainedModel, load: Load, report: Report) -> dic
     for them.
 
     Raises:
-        StudyError: bitsandbytes is not installed, or a step would need more memory than is free.
+        StudyError: bitsandbytes is not installed, or weights or step would need more memory than is free.
     """
+    from helpers.tuning.memory import FOUR_BIT_BYTES
+
+    needed, free = count_bytes(model) * FOUR_BIT_BYTES / 2, release_memory()
+    if needed > free:
+        raise StudyError(
+            f"The weights need {needed / GIB:.1f} GiB in four bits, beside those of the model, but "
+            f"{free / GIB:.1f} GiB are free. Free some, or take a smaller shape."
+        )
     narrow = type(model).from_pretrained(
         None,
         config=model.config,
@@ -210,6 +215,15 @@ def compare_choice(model: PreTrainedModel, load: Load, _: Report) -> dict[str, A
         load.rounds,
         model,
     )
+
+
+def release_memory() -> int:
+    """Give back what earlier figures held, and return the free bytes."""
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
+    return measure_free_memory()
 
 
 def draw_prompts(model: PreTrainedModel, load: Load) -> list[list[int]]:
