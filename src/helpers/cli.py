@@ -116,16 +116,19 @@ def fetch(
 
 
 @app.command()
-def bench() -> None:
+def bench(
+    gpu: Annotated[
+        bool, typer.Option("--gpu", help="Measure a random model of LLaMA 2 7B's shape on a GPU instead.")
+    ] = False,
+) -> None:
     """Measure speed, each step against its plain way in one run, into results/benchmarks."""
+    from helpers.benchmarks.device import measure_device
+    from helpers.benchmarks.result import show_row
     from helpers.benchmarks.run import run_benchmarks
 
     with plain_errors():
-        for row in run_benchmarks():
-            typer.echo(
-                f"{row['name']}: {row['ours']:.4g} {row['unit']}, {row['ratio']:.4g} times {row['against']} "
-                f"({row['baseline']:.4g}), n = {row['n']}"
-            )
+        for row in measure_device("cuda", "7b") if gpu else run_benchmarks():
+            typer.echo(show_row(row))
 
 
 @app.command()

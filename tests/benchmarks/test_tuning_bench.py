@@ -6,11 +6,12 @@ import pytest
 
 from helpers.benchmarks.tuning import Work, compare_trl, count_flops, train_ours, train_with_trl
 from helpers.jsonl import read_rows
-from helpers.models.load import load_model, load_tokenizer
+from helpers.models.load import load_config, load_model, load_tokenizer
 from helpers.prompts import PAPERS_FORMAT
 from helpers.records import Instruction
 from helpers.tuning.lengths import count_tokens
 from helpers.tuning.lora import attach_adapter
+from helpers.tuning.memory import measure_model
 from helpers.tuning.rows import batch_indices
 from helpers.tuning.schedule import learning_rate_at
 from helpers.tuning.settings import TuningSettings
@@ -55,4 +56,5 @@ def test_operations_are_counted_from_the_weights(work):
     )
     learnt = sum(weight.numel() for name, weight in model.named_parameters() if "lora_" in name)
     vocabulary = model.get_output_embeddings().weight.numel()
-    assert count_flops(work) == work.n_tokens * (4 * frozen + 6 * learnt) + work.n_response * 4 * vocabulary
+    size = measure_model(load_config(work.settings.model), work.settings)
+    assert count_flops(size, 50, 8) == 50 * (4 * frozen + 6 * learnt) + 8 * 4 * vocabulary

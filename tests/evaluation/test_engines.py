@@ -88,6 +88,23 @@ def test_generation_stops_at_the_end_of_text_and_the_others_go_on(model):
     assert stopped[2] == free[2]
 
 
+@pytest.mark.parametrize("n_new", [2, 6])
+def test_a_gpu_is_waited_for_once_a_token_and_once_a_batch_of_choices(model, monkeypatch, n_new):
+    generate_greedily(model, PROMPTS, n_new, 1, 3)  # finds out how the model is asked
+    score_options(model, list(zip(PROMPTS, OPTIONS, strict=True)), 3)
+    waits = []
+    for name in ("tolist", "item", "nonzero", "cpu"):
+        own = getattr(torch.Tensor, name)
+        monkeypatch.setattr(
+            torch.Tensor, name, lambda tensor, *args, own=own: waits.append(1) or own(tensor, *args)
+        )
+    n_tokens = max(map(len, generate_greedily(model, PROMPTS, n_new, 1, 3)))
+    assert len(waits) == n_tokens == n_new
+    waits.clear()
+    score_options(model, list(zip(PROMPTS, OPTIONS, strict=True)), 3)
+    assert len(waits) == 1
+
+
 def test_prompts_share_what_they_begin_with_and_keep_one_token_each():
     assert count_shared(PROMPTS) == 4
     assert count_shared([[1, 2, 3], [1, 2, 3]]) == 2

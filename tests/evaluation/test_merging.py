@@ -55,12 +55,23 @@ def test_a_copy_needs_room_for_itself_and_for_the_weights_that_merging_writes(
     toy_model, adapters, monkeypatch, room, kept
 ):
     # weights that are mapped from their file count as free memory until they are written
+    first, second = SharedBase(toy_model), SharedBase(toy_model)
+    first.merge(adapters[0])
+    n_bytes = sum(copy.nbytes for copy in first._kept.values())
+    monkeypatch.setattr(merging, "measure_main_memory", lambda: room * n_bytes)
+    second.merge(adapters[0])
+    assert bool(second._kept) is kept
+
+
+def test_weights_are_kept_once_for_all_adapters(toy_model, adapters, monkeypatch):
     base = SharedBase(toy_model)
     base.merge(adapters[0])
-    n_bytes = sum(copy.nbytes for _, copy in base._kept)
-    monkeypatch.setattr(merging, "measure_main_memory", lambda: room * n_bytes)
+    model, kept = base.merge(None), dict(base._kept)
+    monkeypatch.setattr(merging, "measure_main_memory", lambda: 1)  # no room for another copy
     base.merge(adapters[1])
-    assert bool(base._kept) is kept
+    assert base.merge(None) is model
+    assert all(base._kept[weight] is copy for weight, copy in kept.items())
+    assert len(base._kept) == len(kept) == 14
 
 
 @pytest.mark.parametrize("keeps_weights", [True, False])

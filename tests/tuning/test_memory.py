@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from helpers.errors import StudyError
 from helpers.models.load import load_config, load_model
 from helpers.tuning import stage
+from helpers.tuning.fused import fuse_layers
 from helpers.tuning.lora import attach_adapter
 from helpers.tuning.memory import (
     GIB,
@@ -56,7 +57,7 @@ def plan(name, free_gib, **options):
     )
 
 
-def count_saved_bytes(n_layers, dtype):
+def count_saved_bytes(n_layers, dtype, fused):
     """Count the bytes that a model's forward pass really keeps for the backward pass, each storage once,
     weights aside.
     """
@@ -71,6 +72,8 @@ def count_saved_bytes(n_layers, dtype):
     )
     torch.manual_seed(0)
     model = attach_adapter(LlamaForCausalLM(config).to(dtype), TuningSettings(lora_rank=4)).get_base_model()
+    if fused:
+        fuse_layers(model)
     own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     kept = {}
 
@@ -83,9 +86,10 @@ def count_saved_bytes(n_layers, dtype):
     return sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in own)
 
 
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize(("dtype", "bytes_each"), [(torch.float32, 4), (torch.bfloat16, 2)])
-def test_the_bytes_that_a_layer_keeps_are_those_of_its_saved_tensors(dtype, bytes_each):
-    counted = (count_saved_bytes(3, dtype) - count_saved_bytes(2, dtype)) / 512
+def test_the_bytes_that_a_layer_keeps_are_those_of_its_saved_tensors(dtype, bytes_each, fused):
+    counted = (count_saved_bytes(3, dtype, fused) - count_saved_bytes(2, dtype, fused)) / 512
     config = LlamaConfig(
         hidden_size=48,
         intermediate_size=128,
@@ -95,9 +99,15 @@ def test_the_bytes_that_a_layer_keeps_are_those_of_its_saved_tensors(dtype, byte
         head_dim=8,
         vocab_size=50,
     )
-    assert count_kept_bytes(measure_model(config, TuningSettings(lora_rank=4)), bytes_each) == pytest.approx(
-        counted, rel=0.03
-    )
+    size = measure_model(config, TuningSettings(lora_rank=4))
+    assert size.fused
+    size = dataclasses.replace(size, fused=fused)
+    assert count_kept_bytes(size, bytes_each) == pytest.approx(counted, rel=0.03)
+
+
+@pytest.mark.parametrize("own", [{"lora_dropout": 0.1}, {"quantize_base": True}])
+def test_layers_with_dropout_or_in_four_bits_are_not_counted_as_fused(own):
+    assert not measure_model(LLAMA_2["7b"], TuningSettings(**own)).fused
 
 
 def test_numbers_of_weights_are_those_of_the_loaded_model(toy_model):

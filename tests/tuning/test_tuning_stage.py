@@ -280,9 +280,31 @@ def test_target_modules_that_are_not_there_are_refused(settings):
         )
 
 
-@pytest.mark.skipif(
+needs_bitsandbytes = pytest.mark.skipif(
     not find_spec("bitsandbytes"), reason="bitsandbytes is not installed (`pip install '.[gpu]'`)"
 )
+
+
+@needs_bitsandbytes
+def test_gradients_go_through_weights_in_four_bits_after_a_pass_without_gradients(settings):
+    # bitsandbytes would pack the weights in that pass, where the processor has AVX512-BF16
+    model = prepare_model(dataclasses.replace(settings, quantize_base=True), recompute=False)
+    ids, found = torch.tensor([[0, 5, 6, 7]]), []
+    learnt = next(
+        weight for name, weight in model.named_parameters() if "layers.0.self_attn.q_proj.lora_B" in name
+    )
+    for _ in range(2):
+        model(ids).logits.square().mean().backward()
+        found.append(learnt.grad.clone())
+        learnt.grad = None
+        with torch.no_grad():
+            model.eval()(ids)
+        model.train()
+    assert found[0].any()
+    assert torch.equal(*found)
+
+
+@needs_bitsandbytes
 def test_a_base_in_four_bits_learns_and_its_adapter_loads(settings, instruction_file):
     run = tune(dataclasses.replace(settings, quantize_base=True), instruction_file)
     assert run.manifest["facts"]["largest_b_norm"] > 0

@@ -12,9 +12,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,9 @@ from helpers.errors import StudyError
 from helpers.files import write_text
 from helpers.jsonl import dump_rows
 from helpers.machine import GIB
+
+if TYPE_CHECKING:
+    from transformers import LlamaConfig
 
 SHAPES = {  # hidden, inner, layers, heads, vocabulary (Touvron et al., 2023)
     "7b": (4096, 11008, 32, 32, 32000),
@@ -47,25 +50,38 @@ TUNED = (
 )
 
 
-def write_model(folder: Path, shape: str, seed: int = 0) -> None:
-    """Write config, tokenizer and random bfloat16 weights, one file per layer, so that no more than a layer
-    is in memory.
-    """
-    import torch
-    from safetensors.torch import save_file
-    from transformers import LlamaConfig, LlamaForCausalLM
+def describe_shape(shape: str) -> LlamaConfig:
+    """Return the configuration of a model of a shape.
 
+    Raises:
+        StudyError: there is no shape of this name.
+    """
+    from transformers import LlamaConfig
+
+    if shape not in SHAPES:
+        raise StudyError(f"`shape` must be one of {', '.join(SHAPES)}, but {shape!r} was found.")
     hidden, inner, layers, heads, vocabulary = SHAPES[shape]
-    config = LlamaConfig(
+    return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=hidden,
         intermediate_size=inner,
         num_hidden_layers=layers,
         num_attention_heads=heads,
         num_key_value_heads=heads,
-        dtype=torch.bfloat16,
+        dtype="bfloat16",
         architectures=["LlamaForCausalLM"],
     )
+
+
+def write_model(folder: Path, shape: str, seed: int = 0) -> None:
+    """Write config, tokenizer and random bfloat16 weights, one file per layer, so that no more than a layer
+    is in memory.
+    """
+    import torch
+    from safetensors.torch import save_file
+    from transformers import LlamaForCausalLM
+
+    config = describe_shape(shape)
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder)
     with torch.device("meta"):
@@ -141,17 +157,17 @@ def measure(name: str, arguments: Sequence[str], kill_at: str = "") -> dict[str,
     return {"step": name, "seconds": seconds, "peak_gib": round(used.ru_maxrss * 1024 / GIB, 2)}
 
 
-def go_through(folder: Path, shape: str) -> Iterator[dict[str, Any]]:
-    """Take a random model through all steps; yields one row per step, as soon as it has ended.
+def go_through(folder: Path, shape: str) -> list[dict[str, Any]]:
+    """Take a random model through all steps; return one row per step, each printed as soon as it has ended.
 
     Raises:
         StudyError: a step failed or took more than 24 GB, or the estimate of tuning missed its peak by more
             than a tenth.
     """
     model, rows, adapter = folder / "model", folder / "rows.jsonl", folder / "adapter"
-    write_instructions(rows)
     if not (model / "config.json").exists():
         write_model(model, shape)
+    write_instructions(rows)
     tune = ["tune", "--model", model, "--instructions", rows, *TUNED]
     tasks = ["--tasks", "evidence_yesno", "--n-items", "2", "--dtype", "bfloat16"]
     steps = []
@@ -164,9 +180,10 @@ def go_through(folder: Path, shape: str) -> Iterator[dict[str, Any]]:
         ("merged scored", ["evaluate", "--model", folder / "merged", *tasks]),
     ):
         steps.append(measure(*step))
-        yield steps[-1]
+        typer.echo("{step}: {seconds} s, {peak_gib} GiB".format(**steps[-1]))
     [manifest] = Path(os.environ["STUDY_RUNS"]).glob("tuning/*/manifest.json")
     check_peaks(steps, json.loads(manifest.read_text())["facts"]["memory_gib"]["total"])
+    return steps
 
 
 def check_peaks(steps: Sequence[dict[str, Any]], estimate: float) -> None:
@@ -194,14 +211,9 @@ def main(
     """Take a random model through all steps; print seconds and memory of each and write them to
     `results/benchmarks/large_SHAPE.json`.
     """
-    steps = []
     os.environ["STUDY_RUNS"] = str(folder.resolve() / "runs")
     try:
-        if shape not in SHAPES:
-            raise StudyError(f"`shape` must be one of {', '.join(SHAPES)}, but {shape!r} was found.")
-        for step in go_through(folder.resolve(), shape):
-            typer.echo(f"{step['step']}: {step['seconds']} s, {step['peak_gib']} GiB")
-            steps.append(step)
+        steps = go_through(folder.resolve(), shape)
         save({"name": f"large_{shape}", "steps": steps} | describe_origin())
     except StudyError as error:
         sys.exit(f"error: {error}")

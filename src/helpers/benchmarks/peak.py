@@ -1,10 +1,13 @@
-"""The largest memory that a process held."""
+"""The largest memory that a process held, or one step of it."""
 
 from __future__ import annotations
 
 import re
 import resource
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 
 def read_peak_mib() -> float:
@@ -16,3 +19,19 @@ def read_peak_mib() -> float:
     status = Path("/proc/self/status")
     mark = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
     return int(mark.group(1)) / 1024 if mark else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure_peak(call: Callable[[], Any], device: str) -> int:
+    """Call a function; return the most bytes that the device held meanwhile, all that was there before
+    included: of a GPU what PyTorch allocated, of the main memory what this process had (on systems other than
+    Linux, its peak so far).
+    """
+    import torch
+
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # sets the mark back
+    call()
+    return torch.cuda.max_memory_allocated() if device == "cuda" else round(read_peak_mib() * 2**20)

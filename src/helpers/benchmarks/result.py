@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from helpers.files import write_text
@@ -11,9 +12,14 @@ from helpers.paths import RESULTS
 
 
 def describe(name: str, unit: str, ours: float, baseline: float, against: str, n: int) -> dict[str, Any]:
+    """Return one row of a benchmark with its origin."""
+    return compare(name, unit, ours, baseline, against, n) | describe_origin()
+
+
+def compare(name: str, unit: str, ours: float, baseline: float, against: str, n: int) -> dict[str, Any]:
     """Return one row of a benchmark; `ratio` says how many times ours is better."""
     ratio = baseline / ours if unit == "s" else ours / baseline
-    row = {
+    return {
         "name": name,
         "unit": unit,
         "ours": round(ours, 4),
@@ -22,7 +28,14 @@ def describe(name: str, unit: str, ours: float, baseline: float, against: str, n
         "ratio": round(ratio, 2),
         "n": n,
     }
-    return row | describe_origin()
+
+
+def show_row(row: Mapping[str, Any]) -> str:
+    """Return a row in words."""
+    return (
+        f"{row['name']}: {row['ours']:.4g} {row['unit']}, {row['ratio']:.4g} times {row['against']} "
+        f"({row['baseline']:.4g}), n = {row['n']}"
+    )
 
 
 def describe_origin() -> dict[str, Any]:

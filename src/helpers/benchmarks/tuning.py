@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 N_BATCHES = 3  # TRL takes minutes for more
 MATMUL_SIZE = 2048
-MATMUL_SECONDS = 2
+READ_BYTES = 2**30
+TRIAL_SECONDS = 2
 MIB = 2**20
 
 
@@ -181,7 +182,8 @@ def compare_trl() -> Iterator[dict[str, Any]]:
         "losses": [round(loss, 4) for loss in losses],
         "largest_loss_difference": float(f"{difference:.1e}"),
     }
-    rate = count_flops(work) / min(before, after) / 1e9
+    n_flops = count_flops(_measure(work), work.n_tokens, work.n_response)
+    rate = n_flops / min(before, after) / 1e9
     yield describe(
         "tuning_matmul",
         "GFLOP/s",
@@ -192,17 +194,16 @@ def compare_trl() -> Iterator[dict[str, Any]]:
     )
 
 
-def count_flops(work: Work) -> float:
+def count_flops(size: ModelSize, n_tokens: int, n_response: int) -> float:
     """Return the floating-point operations of the products that tuning cannot do without; attention, norms
     and padding come on top and do not count.
 
     A frozen weight costs 4 a token (forward, and the gradient of its input), a learnt one 6; the vocabulary's
     weights cost 4 a response token.
     """
-    size = _measure(work)
     return (
-        work.n_tokens * (4 * size.n_layer_weights + 6 * size.n_adapter_weights)
-        + work.n_response * 4 * size.vocabulary * size.hidden
+        n_tokens * (4 * size.n_layer_weights + 6 * size.n_adapter_weights)
+        + n_response * 4 * size.vocabulary * size.hidden
     )
 
 
@@ -213,17 +214,34 @@ def _measure(work: Work) -> ModelSize:
     return measure_model(load_config(work.settings.model), work.settings)
 
 
-def measure_matmul() -> float:
-    """Return the most GFLOP/s that a large float32 matrix product reaches."""
+def measure_matmul(device: str = "cpu", dtype: str = "float32", size: int = MATMUL_SIZE) -> float:
+    """Return the most GFLOP/s that a large matrix product reaches."""
     import torch
 
-    left, right = torch.randn(2, MATMUL_SIZE, MATMUL_SIZE)
+    left, right = torch.randn(2, size, size, device=device, dtype=getattr(torch, dtype))
+    return 2 * size**3 / time_best(lambda: left @ right, device) / 1e9
+
+
+def measure_reading(device: str = "cpu") -> float:
+    """Return the most GB/s that a device reads from its memory, as the sum of many numbers takes it."""
+    import torch
+
+    numbers = torch.ones(READ_BYTES // 4, device=device)
+    return numbers.nbytes / time_best(numbers.sum, device) / 1e9
+
+
+def time_best(call: Callable[[], Any], device: str) -> float:
+    """Return the fewest seconds of a call, repeated for a few seconds."""
+    import torch
+
     best, started = float("inf"), time.perf_counter()
-    while time.perf_counter() - started < MATMUL_SECONDS:
+    while time.perf_counter() - started < TRIAL_SECONDS:
         before = time.perf_counter()
-        left @ right
+        call()
+        if device == "cuda":
+            torch.cuda.synchronize()
         best = min(best, time.perf_counter() - before)
-    return 2 * MATMUL_SIZE**3 / best / 1e9
+    return best
 
 
 def compare_memory() -> dict[str, Any]:

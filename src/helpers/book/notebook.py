@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,24 @@ def describe_run_time(step: str, profile: str = "laptop") -> str:
     table = pd.read_csv(RESULTS / "benchmarks" / "run_seconds.csv", index_col=["profile", "step"])
     seconds = table["seconds"].loc[(profile, step)]
     return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+
+
+def describe_large_model() -> dict[str, float]:
+    """Return what a tuning step of seven billion weights reached on two cores
+    (`results/benchmarks/device_cpu_7b.json`): tokens of a step, tokens/s of ours and of plain peft, and the
+    shares of our step's time (%) that its products take at the processor's peak and that reading all weights
+    twice takes.
+    """
+    report = json.loads((RESULTS / "benchmarks" / "device_cpu_7b.json").read_text(encoding="utf-8"))
+    step = next(row for row in report["figures"] if row["name"] == "tuning")
+    seconds, _ = step["seconds"]
+    return {
+        "large_tokens": step["n"],
+        "large_speed": step["ours"],
+        "large_plain_speed": step["baseline"],
+        "large_products": 100 * step["products_seconds"] / seconds,
+        "large_reading": 100 * step["reading_seconds"] / seconds,
+    }
 
 
 def show_text(text: str) -> HTML:

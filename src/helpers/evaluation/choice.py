@@ -148,28 +148,26 @@ def _score_batch(
         past_key_values=shared.repeat([0] * len(items)),
         use_cache=True,
     ).last_hidden_state
-    return [
-        _token_log_likelihoods(model, hidden[row], prompt, options)
-        for row, (prompt, options) in enumerate(items)
-    ]
+    scored = [_token_log_likelihoods(model, hidden[row], *item) for row, item in enumerate(items)]
+    values = iter(torch.cat(scored).tolist())  # the one wait for a GPU
+    return [[[next(values) for _ in option] for option in options] for _, options in items]
 
 
 def _token_log_likelihoods(
     model: PreTrainedModel, hidden: torch.Tensor, prompt: list[int], options: list[list[int]]
-) -> list[list[float]]:
-    """Return the log-likelihoods of each option's tokens; vocabulary logits are computed once for each
-    position that predicts one.
+) -> torch.Tensor:
+    """Return the log-likelihoods of the options' tokens, one option after the other, shape (tokens);
+    vocabulary logits are computed once for each position that predicts one.
     """
     import torch
 
     end = _length((prompt, options))
     log_likelihoods = torch.log_softmax(project_logits(model, hidden[len(prompt) - 1 : end]), dim=-1)
-    scores, begin = [], 1
+    positions, begin = [], 1
     for option in options:
-        positions = [0, *range(begin, begin + len(option) - 1)]
-        scores.append(log_likelihoods[positions, option].tolist())
+        positions += [0, *range(begin, begin + len(option) - 1)]
         begin += len(option) - 1
-    return scores
+    return log_likelihoods[positions, list(chain(*options))]
 
 
 def flatten_branches(

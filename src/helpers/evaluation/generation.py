@@ -94,7 +94,7 @@ def _continue(
     # layers that see one
     cache = shared.repeat(longest - len(prompt) for prompt in prompts)
     results: list[list[int]] = [[] for _ in prompts]
-    rows = torch.arange(len(prompts), device=model.device)
+    rows = list(range(len(prompts)))
     for step in range(max_new_tokens):
         hidden = model.base_model(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
@@ -105,15 +105,18 @@ def _continue(
         if observe:
             observe(logits)
         highest, chosen = logits.max(dim=-1)
-        _check_finite(highest.max().item())
-        going = (chosen != end_id).nonzero()[:, 0]
-        if not len(going):
+        peaks, tokens = torch.stack([highest.double(), chosen.double()]).tolist()  # the one wait for a GPU
+        _check_finite(peaks)
+        going = [index for index, token in enumerate(tokens) if token != end_id]
+        if not going:
             break
-        if len(going) < len(chosen):  # finished rows leave the batch: the longest answer is computed alone
-            rows, chosen, mask, positions = rows[going], chosen[going], mask[going], positions[going]
-            cache.batch_select_indices(going)
-        for row, token in zip(rows.tolist(), chosen.tolist(), strict=True):
-            results[row].append(token)
+        if len(going) < len(tokens):  # finished rows leave the batch: the longest answer is computed alone
+            kept = torch.tensor(going, device=model.device)
+            rows = [rows[index] for index in going]
+            chosen, mask, positions = chosen[kept], mask[kept], positions[kept]
+            cache.batch_select_indices(kept)
+        for row, index in zip(rows, going, strict=True):
+            results[row].append(int(tokens[index]))
         ids, positions = chosen[:, None], positions[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
     return results
@@ -185,17 +188,18 @@ def _read_again(model: PreTrainedModel, prompt: list[int], max_new_tokens: int, 
     """Continue one prompt, which is read again from its beginning for each token."""
     tokens: list[int] = []
     while len(tokens) < max_new_tokens:
-        highest, chosen = predict_next(model, prompt + tokens).max(dim=-1)
-        _check_finite(highest.item())
-        if chosen.item() == end_id:
+        highest, chosen = (value.item() for value in predict_next(model, prompt + tokens).max(dim=-1))
+        _check_finite([highest])
+        if chosen == end_id:
             break
-        tokens.append(chosen.item())
+        tokens.append(chosen)
     return tokens
 
 
-def _check_finite(highest: float) -> None:
-    if not math.isfinite(highest):
-        raise StudyError(
-            f"The model's highest logit is {highest}, which is not finite. Check the weights of the "
-            "model and of its adapter, or take `dtype` float32."
-        )
+def _check_finite(logits: Sequence[float]) -> None:
+    for highest in logits:
+        if not math.isfinite(highest):
+            raise StudyError(
+                f"The model's highest logit is {highest}, which is not finite. Check the weights of the "
+                "model and of its adapter, or take `dtype` float32."
+            )

@@ -31,7 +31,8 @@ class SharedBase:
 
     An adapter is merged into the weights, so that base and tuned models run the very same layers. Taking it
     off again by subtraction would leave rounding errors behind; the weights that it changes are therefore
-    kept and copied back (on a GPU they are kept in the main memory). The base is loaded again in three cases:
+    kept, once for all adapters, and copied back (on a GPU they are kept in the main memory). The base is
+    loaded again in three cases:
     if the weights were not kept (there was no room, or one adapter alone needs no copy); after an adapter
     that changes more than the layers it is added to; and after an adapter that was refused.
 
@@ -44,7 +45,7 @@ class SharedBase:
     def __init__(self, name: str, dtype: str = AUTO, keeps_weights: bool = True) -> None:
         self.name, self.dtype, self.keeps_weights = name, dtype, keeps_weights
         self._active_adapter: Path | None = None
-        self._kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._kept: dict[torch.Tensor, torch.Tensor] = {}
         self._altered = False
 
     @cached_property
@@ -74,7 +75,7 @@ class SharedBase:
         import torch
         from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 
-        self._altered = True  # until the adapter is found to be a plain one
+        self._altered = True  # until the weights that a plain adapter changes are kept
         try:
             before = _read_probe(self._model)
             wrapped = load_adapter(self._model, adapter, self.name)
@@ -86,8 +87,7 @@ class SharedBase:
             added = [module for module in wrapped.modules() if isinstance(module, BaseTunerLayer)]
             untied = _untie(wrapped)
             plain = is_vanilla_lora(read_config(adapter))
-            if self.keeps_weights and not untied and plain:
-                self._keep_weights(added)
+            kept = self.keeps_weights and not untied and plain and self._keep_weights(added)
             beside = _read_probe(wrapped)
             # what is trained of single tokens may not show on those of the probe
             if plain and torch.equal(beside, before) and not _has_embeddings(wrapped):
@@ -95,18 +95,22 @@ class SharedBase:
             wrapped.merge_and_unload().eval()
             self._check_merge(adapter, before, beside)
         except BaseException:
-            self._kept = []
             self._restore_base()
             raise
-        self._altered = not self._kept
+        self._altered = not kept
 
-    def _keep_weights(self, layers: Iterable[BaseTunerLayer]) -> None:
-        """Copy the weights that an adapter changes, where the main memory has room for them."""
+    def _keep_weights(self, layers: Iterable[BaseTunerLayer]) -> bool:
+        """Copy the weights that an adapter changes and no earlier one did, where the main memory has room for
+        them; say whether all are kept.
+        """
         weights = [weight for layer in layers for weight in layer.get_base_layer().parameters()]
+        new = [weight for weight in weights if weight not in self._kept]
         # weights mapped from their file count as free memory, until merging makes them the process's own
         copies = 2 if self._model.device.type == "cpu" else 1
-        if copies * sum(weight.nbytes for weight in weights) < measure_main_memory():
-            self._kept = [(weight, weight.data.to("cpu", copy=True)) for weight in weights]
+        if copies * sum(weight.nbytes for weight in new) >= measure_main_memory():
+            return False
+        self._kept |= {weight: weight.data.to("cpu", copy=True) for weight in new}
+        return True
 
     def _check_merge(self, adapter: Path, before: torch.Tensor, beside: torch.Tensor) -> None:
         """Raise StudyError where a model into which an adapter was merged does not compute what the unmerged
@@ -123,11 +127,12 @@ class SharedBase:
             )
 
     def _restore_base(self) -> None:
-        for weight, kept in self._kept:
-            weight.data.copy_(kept)
         if self._altered:
             self.__dict__.pop("_model", None)
-        self._kept, self._altered = [], False
+            self._kept = {}
+        for weight, kept in self._kept.items():
+            weight.data.copy_(kept)
+        self._altered = False
 
 
 def find_adapter(adapter: Run | Path | None) -> Path | None:

@@ -76,8 +76,8 @@ def has_bfloat16_products() -> bool:
 
 def tell_slow_products(device: str, dtype: str) -> None:
     """Say before a tuning where its products will be slow: where the processor lacks the instructions,
-    PyTorch multiplies bfloat16 matrices of the backward pass in a reference kernel. Processors other than x86
-    were not tried.
+    PyTorch multiplies bfloat16 matrices of the backward pass in a reference kernel. We had no processors
+    other than x86 to try.
     """
     is_tried = platform.machine().lower() in ("x86_64", "amd64")
     if (device, dtype) == ("cpu", "bfloat16") and is_tried and not has_bfloat16_products():

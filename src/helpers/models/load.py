@@ -23,7 +23,12 @@ from helpers.models.wheels import WHEEL_MODELS, fetch_model
 from helpers.paths import shown
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import (
+        BitsAndBytesConfig,
+        PretrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
 
 AUTO = "auto"
 DTYPES = (AUTO, "float32", "bfloat16")
@@ -115,7 +120,7 @@ def load_model(
     if (device or usual) == "cpu":
         enable_fast_matmul()
     options: dict[str, Any] = (
-        {"quantization_config": _four_bits(dtype), "device_map": {"": device or usual}} if quantize else {}
+        {"quantization_config": four_bits(dtype), "device_map": {"": device or usual}} if quantize else {}
     )
     location, config = Path(resolve_model(name)), load_config(name)
     if location.is_dir():
@@ -137,6 +142,7 @@ def load_model(
             f"Model {name!r} has an adapter beside its weights, which would be read with them. Move the "
             "files `adapter_*` elsewhere; an adapter is named apart from its model."
         )
+    keep_unpacked(model)
     check_loaded(name, info)
     check_finite(f"The model {name!r}", model.named_parameters())
     return (model if quantize else model.to(device or usual)).eval()
@@ -202,7 +208,12 @@ def check_dtype(dtype: str) -> None:
         raise StudyError(f"`dtype` must be one of {', '.join(DTYPES)}, but {dtype!r} was found.")
 
 
-def _four_bits(dtype: str) -> Any:
+def four_bits(dtype: str) -> BitsAndBytesConfig:
+    """Return how weights are held in four bits (NF4) and multiplied in a number format.
+
+    Raises:
+        StudyError: bitsandbytes is not installed.
+    """
     from transformers import BitsAndBytesConfig
 
     if not find_spec("bitsandbytes"):
@@ -216,6 +227,15 @@ def _four_bits(dtype: str) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
+
+
+def keep_unpacked(model: PreTrainedModel) -> None:
+    """Let weights in four bits stay as they are on a CPU too: there bitsandbytes packs them otherwise at the
+    first pass without gradients, and no gradient goes through packed ones.
+    """
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
 
 
 def _load_from(name: str, load: Callable[..., Any], **options: Any) -> Any:

@@ -15,7 +15,9 @@ class LoraProduct(torch.autograd.Function):
     equation 3).
 
     The scaled product is added in place, forward and backward, so that no tensor of the layer's size is
-    written twice and none but x and x A' is kept.
+    written twice and none but x and x A' is kept. Products are taken in the format of W: A and B, which
+    peft keeps in float32, are rounded to a bfloat16 W's, where peft turns each layer's input and output to
+    float32.
     """
 
     @staticmethod
@@ -24,9 +26,10 @@ class LoraProduct(torch.autograd.Function):
     ) -> torch.Tensor:
         """Return the layer's output; x (..., in), weight (out, in), a (rank, in), b (out, rank)."""
         flat = x.reshape(-1, x.shape[-1])
+        ctx.scale, ctx.shape, ctx.learnt = scale, x.shape, a.dtype
+        a, b = a.to(weight.dtype), b.to(weight.dtype)
         low = flat @ a.T
         ctx.save_for_backward(flat, weight, a, b, low)
-        ctx.scale, ctx.shape = scale, x.shape
         return (flat @ weight.T).addmm_(low, b.T, alpha=scale).view(*x.shape[:-1], -1)
 
     @staticmethod
@@ -42,14 +45,14 @@ class LoraProduct(torch.autograd.Function):
             if ctx.needs_input_grad[0]
             else None
         )
-        return of_x, None, (back.T @ flat).mul_(ctx.scale), (gradient.T @ low).mul_(ctx.scale), None
+        of_a, of_b = ((left.T @ right).to(ctx.learnt) for left, right in ((back, flat), (gradient, low)))
+        return of_x, None, of_a.mul_(ctx.scale), of_b.mul_(ctx.scale), None
 
 
 def fuse_layers(model: torch.nn.Module) -> int:
     """Let every plain LoRA layer compute through `LoraProduct`; return how many do.
 
-    Layers whose weights are not float32 (a GPU's bfloat16, four bits), that have a bias, or that drop inputs
-    keep peft's own code.
+    Layers in four bits, that have a bias, or that drop inputs keep peft's own code.
     """
     layers = [layer for layer in model.modules() if _can_fuse(layer)]
     for layer in layers:
@@ -61,7 +64,8 @@ def _can_fuse(layer: torch.nn.Module) -> bool:
     if type(layer) is not Linear or not isinstance(layer.lora_dropout["default"], torch.nn.Identity):
         return False
     base = layer.get_base_layer()
-    return type(base) is torch.nn.Linear and base.bias is None and base.weight.dtype is torch.float32
+    plain = type(base) is torch.nn.Linear and base.bias is None
+    return plain and base.weight.dtype in (torch.float32, torch.bfloat16)
 
 
 def _forward(layer: Linear) -> Any:

@@ -60,8 +60,8 @@ class MemoryPlan:
 
 @dataclasses.dataclass(frozen=True)
 class ModelSize:
-    """What the estimate reads off a model without loading it: numbers of weights, and the widths of its
-    layers.
+    """What the estimate reads off a model without loading it: numbers of weights, the widths of its layers,
+    and whether they compute through `LoraProduct` (`fused`).
     """
 
     n_layer_weights: int
@@ -74,6 +74,7 @@ class ModelSize:
     inner: int
     vocabulary: int
     rank: int
+    fused: bool
 
 
 def measure_model(config: PretrainedConfig, settings: TuningSettings) -> ModelSize:
@@ -87,6 +88,7 @@ def measure_model(config: PretrainedConfig, settings: TuningSettings) -> ModelSi
     import torch
     from transformers import AutoModelForCausalLM
 
+    from helpers.tuning.fused import fuse_layers
     from helpers.tuning.lora import attach_adapter
 
     text = config.get_text_config()
@@ -107,6 +109,7 @@ def measure_model(config: PretrainedConfig, settings: TuningSettings) -> ModelSi
         inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         vocabulary=text.vocab_size,
         rank=settings.lora_rank,
+        fused=fuse_layers(model) > 0 and not settings.quantize_base,
     )
 
 
@@ -159,12 +162,14 @@ def estimate_memory(
 def count_kept_bytes(size: ModelSize, bytes_each: int) -> int:
     """Return how many bytes per token one layer keeps for the backward pass.
 
-    In bfloat16 peft turns the input of every adapter to float32, and the norms do so too, which costs half of
-    what the narrower numbers save.
+    In bfloat16 the norms turn their input to float32. Where layers are not fused, peft does so with the input
+    of every adapter too, which costs half of what the narrower numbers save.
     """
     h, q, k, m, r = size.hidden, size.query, size.key, size.inner, 7 * size.rank
     if bytes_each == 4:
         return 4 * (4 * h + 2 * q + 2 * k + 4 * m + r)
+    if size.fused:
+        return 2 * (6 * h + 2 * q + 2 * k + 4 * m + r)
     return 4 * (7 * h + q + m + r) + 2 * (2 * q + 2 * k + 3 * m)
 
 

@@ -63,7 +63,7 @@ ROWS = "rows.csv"
 LEFT_OUT = "left_out.csv"
 CHECKPOINT = ".checkpoint.safetensors"
 PROMPT_FIELDS = ("prompt_format", "system_prompt")
-VERSION = 3
+VERSION = {"float32": 3, "bfloat16": 4}
 
 
 def tune(settings: TuningSettings, instructions: Path, parent: Path | None = None) -> Run:
@@ -96,7 +96,7 @@ def tune(settings: TuningSettings, instructions: Path, parent: Path | None = Non
         {name: value for name, value in dataclasses.asdict(settings).items() if name not in PROMPT_FIELDS}
         | prompt_format.describe(),
         inputs | computed,
-        VERSION,
+        VERSION[settings.dtype],
         lambda folder: _train(settings, read_rows(instructions, Instruction), inputs, folder, parent),
     )
     if not run.reused and join_processes().is_main_process:
