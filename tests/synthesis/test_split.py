@@ -48,3 +48,8 @@ def test_groups_are_requests_whatever_the_ids_look_like(tmp_path):
     assert groups["ward-0"] == groups["ward-1"] == groups["other-0"] != groups["ward-2"] == groups["ward-3"]
     assert len(groups) == 7
     assert len(set(groups.values())) == 4
+
+
+def test_rows_whose_request_is_blank_are_held_out_one_by_one(tmp_path):
+    training, held_out = split(tmp_path, [make_row(number, request="") for number in range(20)], 0.25)
+    assert (len(training), len(held_out)) == (15, 5)

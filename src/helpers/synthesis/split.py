@@ -19,7 +19,7 @@ from helpers.store import Run, compute_missing, run_stage
 
 TRAINING, HELD_OUT = "training.jsonl", "held_out.jsonl"
 TEXTS = ("instruction", "input", "output")
-VERSION = 2
+VERSION = 3
 
 
 def hold_out(instructions: Path, share: float) -> Run:
@@ -75,4 +75,4 @@ def _group_rows(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _group(row: dict[str, Any]) -> str:
-    return f"request {row['request']}" if row.get("request") is not None else f"row {row['id']}"
+    return f"request {row['request']}" if row.get("request") not in (None, "") else f"row {row['id']}"
