@@ -105,7 +105,8 @@ def list_parts(losses: pd.DataFrame) -> pd.DataFrame:
     then as `transfer_table`.
     """
     answers = keep_tasks(losses)
-    tables = {part: transfer_table(loss_to_score(answers, part), SINGLES).assign(part=part) for part in PARTS}
+    there = [part for part in PARTS if answers[part].notna().any()]  # without options there is no choice
+    tables = {part: transfer_table(loss_to_score(answers, part), SINGLES).assign(part=part) for part in there}
     return pd.concat(tables.values(), ignore_index=True)
 
 
