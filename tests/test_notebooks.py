@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from papermill import inspect_notebook
 
-from helpers.analysis import transfer
+from helpers.analysis import games, hypotheses, transfer
 from helpers.analysis.published.tables import AuditSettings
 from helpers.book.gallery import GALLERY
 from helpers.book.runner import list_notebooks, plan_parameters, read_parameters
@@ -25,7 +25,7 @@ from helpers.provider.ledger import ProviderLimits
 from helpers.records import BASE
 from helpers.settings import TYPES
 from helpers.study import tables
-from helpers.study.cells import SINGLES, GridSettings
+from helpers.study.cells import SINGLES, GridSettings, name_subset
 from helpers.study.endpoints import LossSettings
 from helpers.synthesis.settings import SynthesisSettings
 from helpers.tuning.settings import TuningSettings
@@ -357,3 +357,16 @@ def test_lesson_4_groups_held_out_rows_by_their_requests_and_not_by_their_ids(tm
     said = capsys.readouterr().out
     assert f"The {3 * held} held-out rows come from {held // 2} requests" in said
     assert ("no interval over requests" in said) == (held == 2)
+
+
+def test_lesson_5_says_what_can_be_found_where_one_category_alone_has_the_endpoint():
+    scores = [0.1, 0.4, 0.2, 0.5]
+    items = pd.DataFrame(
+        {"cell": BASE, "task": "evidence_yesno", "category": "qa", "item": str(place), "score": score}
+        for place, score in enumerate(scores)
+    )
+    given = {"study": SimpleNamespace(collect_endpoint=lambda _: items), "players": SINGLES, "BASE": BASE}
+    given |= {"name_subset": name_subset, "games": games, "hypotheses": hypotheses, "notebook": SHOWN}
+    table = run_cells("05", "for name in players if name in wide", **given)["wide"]
+    assert list(table) == ["qa"]
+    assert len(table) == 4
