@@ -370,3 +370,9 @@ def test_lesson_5_says_what_can_be_found_where_one_category_alone_has_the_endpoi
     table = run_cells("05", "for name in players if name in wide", **given)["wide"]
     assert list(table) == ["qa"]
     assert len(table) == 4
+
+
+def test_lesson_3_runs_without_the_task_of_its_worked_example(capsys):
+    answers = pd.DataFrame({"task": ["patient_answer"], "cell": [BASE], "item": ["a"], "score": [0.5]})
+    run_cells("03", 'two = answers[answers["task"] ==', answers=answers, notebook=SHOWN)
+    assert "no item of evidence_yesno" in capsys.readouterr().out
