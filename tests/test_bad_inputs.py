@@ -395,6 +395,19 @@ def test_categories_that_lack_are_given_by_the_classifier_and_counted(tmp_path, 
     assert "have no category: the offline classifier gave them theirs" in result.stderr
 
 
+def test_a_category_that_the_classifier_gives_differs_from_the_others_in_more_than_case(
+    tmp_path, monkeypatch
+):
+    from helpers.synthesis import categories
+    from helpers.synthesis.user_rows import prepare_rows
+
+    monkeypatch.setattr(categories, "train_labeller", lambda: lambda tasks: ["qa" for _ in tasks])
+    bare = {"instruction": "Say which drug helps", "output": "x"}
+    (tmp_path / "rows.jsonl").write_bytes(lines([ROW | {"category": "QA"}, bare]))
+    with pytest.raises(StudyError, match=r"'QA' and 'qa' were found .*rows\.jsonl:2"):
+        prepare_rows(tmp_path / "rows.jsonl")
+
+
 # ---- items of benchmarks ---------------------------------------------------------------------------------
 
 CHOICE = {"split": "test", "context": "", "question": "Is it so?", "options": ["yes", "no"], "answer": 0}

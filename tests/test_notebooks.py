@@ -13,16 +13,19 @@ import pandas as pd
 import pytest
 from papermill import inspect_notebook
 
+from helpers.analysis import games, hypotheses, transfer
 from helpers.analysis.published.tables import AuditSettings
 from helpers.book.gallery import GALLERY
 from helpers.book.runner import list_notebooks, plan_parameters, read_parameters
 from helpers.book.student import SOLUTION
 from helpers.evaluation.settings import EvaluationSettings
+from helpers.jsonl import dump_rows
 from helpers.paths import BOOK
 from helpers.provider.ledger import ProviderLimits
+from helpers.records import BASE
 from helpers.settings import TYPES
 from helpers.study import tables
-from helpers.study.cells import GridSettings
+from helpers.study.cells import SINGLES, GridSettings, name_subset
 from helpers.study.endpoints import LossSettings
 from helpers.synthesis.settings import SynthesisSettings
 from helpers.tuning.settings import TuningSettings
@@ -285,7 +288,7 @@ class StoredTuning:
         return io.StringIO(self.texts[name])
 
 
-SHOWN = SimpleNamespace(show_table=lambda table: table)
+SHOWN = SimpleNamespace(show_table=lambda table, **_: table)
 
 
 def run_cells(number, *parts, **names):
@@ -326,3 +329,50 @@ def test_captions_of_lesson_4_say_what_the_intervals_of_their_own_table_cover():
     assert "`interval_text`" in captions["single_transfer"]  # of losses on held-out rows
     for name in ("parts", "panels", "gains", "single_sources"):
         assert "`interval_text`" not in captions[name]
+
+
+@pytest.mark.parametrize("held", [4, 2], ids=["two requests each", "one request each"])
+def test_lesson_4_groups_held_out_rows_by_their_requests_and_not_by_their_ids(tmp_path, capsys, held):
+    rows = [
+        {
+            "id": f"{name}-{n}",
+            "category": name,
+            "instruction": f"{name} {n}?",
+            "output": "Yes.",
+            "request": n // 2,
+        }
+        for name in SINGLES
+        for n in range(held)
+    ]
+    (tmp_path / "held_out.jsonl").write_text(dump_rows(rows))
+    items = pd.DataFrame(
+        {"cell": cell, "item": row["id"], "category": row["category"], "task": f"held_out_{row['category']}"}
+        | {"score": (cell != BASE) * (0.1 + place % 3 / 10)}
+        for cell in (BASE, *SINGLES)
+        for place, row in enumerate(rows)
+    )
+    given = {"study": SimpleNamespace(held_out_file=tmp_path / "held_out.jsonl"), "items": items}
+    given |= {"SINGLES": SINGLES, "transfer": transfer, "matrix": transfer.transfer_table(items, SINGLES)}
+    run_cells("04", "read_groups", notebook=SHOWN, display=lambda _: None, **given)
+    said = capsys.readouterr().out
+    assert f"The {3 * held} held-out rows come from {held // 2} requests" in said
+    assert ("no interval over requests" in said) == (held == 2)
+
+
+def test_lesson_5_says_what_can_be_found_where_one_category_alone_has_the_endpoint():
+    scores = [0.1, 0.4, 0.2, 0.5]
+    items = pd.DataFrame(
+        {"cell": BASE, "task": "evidence_yesno", "category": "qa", "item": str(place), "score": score}
+        for place, score in enumerate(scores)
+    )
+    given = {"study": SimpleNamespace(collect_endpoint=lambda _: items), "players": SINGLES, "BASE": BASE}
+    given |= {"name_subset": name_subset, "games": games, "hypotheses": hypotheses, "notebook": SHOWN}
+    table = run_cells("05", "for name in players if name in wide", **given)["wide"]
+    assert list(table) == ["qa"]
+    assert len(table) == 4
+
+
+def test_lesson_3_runs_without_the_task_of_its_worked_example(capsys):
+    answers = pd.DataFrame({"task": ["patient_answer"], "cell": [BASE], "item": ["a"], "score": [0.5]})
+    run_cells("03", 'two = answers[answers["task"] ==', answers=answers, notebook=SHOWN)
+    assert "no item of evidence_yesno" in capsys.readouterr().out

@@ -92,3 +92,9 @@ def test_true_or_false_is_no_number_of_an_option(answer, tmp_path):
     """As a number, true would be the second option: 'no' where the options are yes and no."""
     with pytest.raises(StudyError, match="counted from 0, and not true or false"):
         read_rows(write(tmp_path, CHOICE | {"answer": answer}), ChoiceItem)
+
+
+def test_white_space_around_an_option_is_no_part_of_it():
+    assert ChoiceItem(**CHOICE | {"options": [" yes", "no\n"]}).options == ["yes", "no"]
+    with pytest.raises(ValueError, match="must differ"):
+        ChoiceItem(**CHOICE | {"options": ["yes", "yes "]})

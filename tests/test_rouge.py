@@ -1,6 +1,7 @@
 """ROUGE-L: the library's values, and tokens that it would lose."""
 
 import random
+import unicodedata
 
 import numpy as np
 import pytest
@@ -29,6 +30,11 @@ def test_greek_letters_and_accents_stay_in_their_words():
         "b",
         "cells",
     ]
+
+
+def test_an_accent_behind_its_letter_is_the_letter_with_it():
+    text = "Sjögren naïve TNF-α"
+    assert tokenize(unicodedata.normalize("NFD", text)) == tokenize(text) == ["sjögren", "naïve", "tnf", "α"]
 
 
 def test_a_hand_computed_value():

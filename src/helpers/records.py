@@ -23,6 +23,7 @@ def check_text(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(check_text)]
+Option = Annotated[Text, AfterValidator(str.strip)]  # white space around it would be scored with it
 CATEGORIES: tuple[str, ...] = ("qa", "ie", "gen", "other")
 BASE, ALL, SHUFFLED, GENERAL = "base", "all", "shuffled", "general"
 RESERVED = (BASE, ALL, SHUFFLED, GENERAL)  # names of cells that are not categories
@@ -141,7 +142,7 @@ class ChoiceItem(Item):
 
     context: str
     question: Text
-    options: Annotated[list[Text], Field(min_length=2, max_length=52)]  # as many as there are letters
+    options: Annotated[list[Option], Field(min_length=2, max_length=52)]  # as many as there are letters
     answer: Annotated[int, BeforeValidator(refuse_boolean), Field(ge=0)]
 
     @model_validator(mode="after")

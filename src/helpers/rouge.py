@@ -7,6 +7,7 @@ with bit-parallel arithmetic. Each distinct token becomes one code point, so a t
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -19,11 +20,12 @@ FIRST_CODE_POINT = 0x10000  # above the surrogates, room for a million distinct 
 
 
 def tokenize(text: str) -> list[str]:
-    """Return lower-cased runs of letters and digits, Greek letters and accents included.
+    """Return lower-cased runs of letters and digits, Greek letters and accents included, whether an accent is
+    written with its letter or after it (NFC and NFD).
 
     On ASCII text these are the tokens of `rouge_score` without stemming (Lin, 2004).
     """
-    return TOKEN.findall(text.lower())
+    return TOKEN.findall(unicodedata.normalize("NFC", text).lower())
 
 
 class TokenCodes:

@@ -14,7 +14,13 @@ from helpers.analysis.mixing.fit_intervals import fit_losses, split_noise
 from helpers.analysis.mixing.fitting import fit_law, refit_law
 from helpers.analysis.mixing.laws import LAWS, build_law
 from helpers.analysis.mixing.losses import build_loss_arrays
-from helpers.analysis.mixing.recommendation import check_target, list_mixtures, recommend, worth_table
+from helpers.analysis.mixing.recommendation import (
+    check_target,
+    list_candidates,
+    list_mixtures,
+    recommend,
+    worth_table,
+)
 from helpers.analysis.mixing.simulation import (
     FLOORS,
     NOISE,
@@ -273,3 +279,11 @@ def test_simulated_items_differ_from_their_truth_by_noise_alone():
 def test_a_category_cannot_bear_the_name_of_a_target_that_is_none(name):
     with pytest.raises(StudyError, match=f"category called '{name}' cannot be told"):
         check_target("qa", ["qa", name])
+
+
+def test_of_rows_that_are_there_no_mixture_takes_more_once_its_rows_are_whole_numbers():
+    shares, named = list_candidates(("qa", "gen"), 10, {"qa": 6, "gen": 100}, True)  # 6.5 and 3.5 are no rows
+    rows = [
+        round_shares(dict(zip(("qa", "gen"), one, strict=True)), 10) for one in [*shares, *named.values()]
+    ]
+    assert max(one["qa"] for one in rows) == 6

@@ -25,6 +25,12 @@ def test_the_transfer_matrix_holds_gains_over_base():
     assert table.loc["gen", "gen"] == pytest.approx(0.3)
 
 
+def test_without_cells_the_transfer_matrix_is_an_empty_table():
+    table = transfer_table(make_items(MEANS), [])
+    assert len(table) == 0
+    assert list(table) == list(transfer_table(make_items(MEANS), ["qa"]))
+
+
 def test_another_category_is_measured_against_the_tasks_own():
     table = other_minus_own_table(make_items(MEANS)).set_index(["trained_on", "tested_on"])["estimate"]
     assert len(table) == 6

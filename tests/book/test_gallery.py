@@ -7,9 +7,11 @@ import pytest
 
 from helpers.book import figure_files, gallery
 from helpers.book.figure_files import save_figures
+from helpers.book.figure_tables import list_parts
 from helpers.book.gallery import GALLERY, draw
 from helpers.jsonl import read_rows
-from helpers.records import Instruction
+from helpers.records import BASE, Instruction
+from helpers.study.cells import SINGLES
 from helpers.study.study import Study
 from helpers.synthesis.overview import tabulate_category_shares
 from helpers.synthesis.pipeline import INSTRUCTIONS
@@ -100,3 +102,15 @@ def test_a_figure_can_be_drawn_from_a_readers_own_table():
 def test_a_size_curve_without_sizes_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(gallery, "GALLERY", {"sizes": GALLERY["sizes"]})
     assert list(save_figures(Study.from_parameters({"sizes": ""}), tmp_path)) == []
+
+
+def test_tasks_without_options_have_gains_in_the_stop_and_the_words_alone():
+    places = [(cell, n) for cell in (BASE, *SINGLES) for n in range(2)]
+    losses = pd.DataFrame(
+        {"cell": cell, "task": "patient_answer", "category": "gen", "item": str(n), "tokens": 4}
+        | {"words": 4.0 * (cell == BASE), "stop": 1.0 + n, "choice": None, "calibrated": None}
+        for cell, n in places
+    )
+    table = list_parts(losses)
+    gains = table.groupby("part")["estimate"].agg(set).to_dict()
+    assert gains == {"stop": {0.0}, "words": {1.0}}

@@ -89,6 +89,8 @@ def test_text_may_look_like_a_number_or_be_empty():
 def test_a_parameter_that_no_chosen_notebook_feels_is_refused():
     with pytest.raises(StudyError, match="None of the chosen notebooks has a parameter `categories`"):
         plan_run("smoke", ["04"], ["categories=qa"])
+    with pytest.raises(StudyError, match="None of the chosen notebooks has a parameter `endpoint`"):
+        plan_run("smoke", ["04"], ["endpoint=words"])  # its endpoint is named before the result
     assert plan_run("smoke", ["04"], ["n_requests=3"])
 
 

@@ -12,13 +12,16 @@ from helpers.cli import app
 from helpers.errors import StudyError
 from helpers.evaluation import stage
 from helpers.evaluation.judge import (
+    JudgeRequest,
     JudgeSettings,
     check_judge,
     combine_orders,
     explain_judging,
+    judge_exchange,
     judge_pairs,
     judge_texts,
     list_rating_requests,
+    open_journal,
     parse_preference,
     parse_ratings,
 )
@@ -26,6 +29,7 @@ from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import evaluate
 from helpers.jsonl import read_json_lines
 from helpers.provider import live, rate_limit, urls
+from helpers.provider.exchanges import ask_live
 from helpers.provider.ledger import ProviderLimits
 
 LIMITS = ProviderLimits(max_cost_tokens=10**6, n_parallel=2, timeout_seconds=1)
@@ -194,6 +198,15 @@ def test_two_equal_texts_are_compared_in_one_request(judging, settings, monkeypa
         row["preference"] for row in rows(judge_pairs(judge_of(judging), settings, run, run, limits=LIMITS))
     ] == [0.5, 0.5]
     assert list(judging.sent.values()) == [1, 1]
+
+
+def test_two_equal_requests_at_a_time_are_paid_once(judging):
+    judging.latency_seconds = 0.2
+    judge = judge_of(judging)
+    twins = [JudgeRequest("patient_answer", name, ("Rate this.",)) for name in ("a", "b")]
+    asked = (judge_exchange(judge, twin) for twin in twins)
+    assert list(ask_live(asked, open_journal(judge), LIMITS)) == [[f"Marks: {RATINGS}"]] * 2
+    assert list(judging.sent.values()) == [1]
 
 
 def test_the_command_says_what_judging_costs_before_it_asks(judging, settings, toy_model):

@@ -390,3 +390,17 @@ def test_files_of_one_name_in_several_folders_are_refused(tmp_path):
     with pytest.raises(StudyError, match=r"test\.tsv .* in .*ncbi and in .*other\. Name the folder"):
         load_items(PUBLIC_TASKS["ncbi_disease"], tmp_path)
     assert len(load_items(PUBLIC_TASKS["ncbi_disease"], tmp_path / "ncbi")[0]) == 1
+
+
+def test_a_test_item_whose_answer_every_prompt_shows_is_left_out_with_a_warning(tmp_path):
+    asked = {"train": ["Fever?"], "test": ["Fever?", "Cough?", "Gout?"]}
+    rows = [
+        {"id": f"{split} {text}", "split": split, "text": text, "references": [f"Of {text}"]}
+        for split, texts in asked.items()
+        for text in texts
+    ]
+    (tmp_path / "patient_answer.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.warns(UserWarning, match="patient_answer: 1 of 3 test items are left out"):
+        items, demonstration = load_items(TASKS["patient_answer"], tmp_path)
+    assert demonstration.text == "Fever?"
+    assert [item.text for item in items] == ["Cough?", "Gout?"]

@@ -1,6 +1,7 @@
 """Scores of written answers, computed by hand."""
 
 import math
+import unicodedata
 
 import pytest
 
@@ -14,7 +15,7 @@ from helpers.evaluation.metrics import (
     score_optional_mentions,
     score_text,
 )
-from helpers.evaluation.task_prompts import write_reference_mentions
+from helpers.evaluation.task_prompts import write_reference_medications, write_reference_mentions
 from helpers.paths import SEEDS
 from helpers.records import (
     ChoiceItem,
@@ -78,10 +79,23 @@ def test_lines_that_are_not_name_and_status_count_as_none():
         ("2) aspirin: active", "aspirin"),
         ("- aspirin: active", "aspirin"),
         ("0.9 % saline: active", "0.9 % saline"),
+        ("**Aspirin**: active", "aspirin"),
+        ("- **Aspirin:** Active", "aspirin"),
+        ("1. _Aspirin_: **active**", "aspirin"),
+        ("adrenaline 1:1000: active", "adrenaline 1:1000"),
+        ("folic  acid: active", "folic acid"),
     ],
 )
-def test_a_line_may_be_numbered_and_a_dose_is_no_number_of_a_line(line, name):
+def test_a_line_may_be_numbered_or_stressed_and_a_dose_is_part_of_the_name(line, name):
     assert parse_medications(line) == [(name, "active")]
+
+
+@pytest.mark.parametrize("form", ["aspirin ", "insulin 30:70", "*aspirin*"])
+def test_the_medication_as_a_note_has_it_is_found_again_in_the_reference_answer(form):
+    item = MedicationItem(
+        id="x", split="test", text=f"Takes {form} now.", gold=[{"forms": [form], "status": "active"}]
+    )
+    assert score_medications(write_reference_medications(item), item)["score"] == 1
 
 
 @pytest.mark.parametrize(
@@ -113,6 +127,16 @@ def test_only_a_word_of_its_own_before_another_is_an_article(mention, words):
 )
 def test_a_mention_must_match_a_form_articles_aside(response, score):
     assert score_antecedent(response, PRONOUN)["score"] == score
+
+
+def test_an_accent_behind_its_letter_hides_no_name():
+    text = unicodedata.normalize("NFD", "Takes époétine for Sjögren syndrome")
+    _, drug, _, *disease = text.split(" ")
+    about = {"id": "x", "split": "test", "text": text}
+    note = MedicationItem(**about, gold=[{"forms": [drug], "status": "active"}])
+    named = MentionsItem(**about, gold=[{"forms": [" ".join(disease)]}])
+    assert score_medications("époétine: active", note)["score"] == 1
+    assert score_mentions("Sjögren syndrome", named)["score"] == 1
 
 
 def test_an_empty_mention_is_unparsed():

@@ -105,6 +105,11 @@ def test_a_fixed_budget_is_the_same_for_all_and_an_additive_one_grows_with_the_c
     ]
 
 
+@pytest.mark.parametrize("name", ["all", "shuffled", "all~shuffled"])
+def test_a_control_of_all_rows_is_as_large_as_the_largest_cell_of_an_additive_budget(name):
+    assert GridSettings(budget="additive", controls=name).count_rows(name, 48) == 3 * 48
+
+
 def test_every_tuned_cell_comes_once_a_seed_and_the_base_model_once():
     plans = plan_cells(["base", "qa", "qa+ie"], GridSettings(n_seeds=3), 48, 5)
     assert [plan.id for plan in plans] == [

@@ -10,7 +10,8 @@ from helpers.analysis.statistics import contrast
 from helpers.errors import StudyError
 from helpers.jsonl import dump_rows
 from helpers.study.endpoints import keep_held_out, keep_tasks, loss_to_log_likelihood
-from helpers.study.losses import export_losses, load_losses
+from helpers.study.losses import KEYS, export_losses, load_losses
+from helpers.study.losses import _write as write_items
 from helpers.study.study import Study
 
 
@@ -249,3 +250,11 @@ def test_names_that_could_be_numbers_or_missing_values_stay_names(toy_model, tmp
     read = tables.collect(["NA"], 3)
     assert sorted(read["item"]) == sorted(measured["item"])
     assert set(read["category"]) == set(names)
+
+
+def test_losses_of_other_texts_under_the_same_ids_are_refused(tmp_path):
+    known = pd.DataFrame({"task": "medqa", "item": ["a"], "category": "qa", "tokens": 4, "bytes": 20})
+    write_items(tmp_path / "items.csv", known.set_index(KEYS), whole=True)
+    write_items(tmp_path / "items.csv", known.set_index(KEYS), whole=True)
+    with pytest.raises(StudyError, match="holds other items"):
+        write_items(tmp_path / "items.csv", known.assign(tokens=5).set_index(KEYS), whole=True)

@@ -53,6 +53,25 @@ def test_what_names_no_category_of_a_task_gives_none(text):
     assert parse_labels(text, [4, 5]) == {}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"1": "qa", "2": "ie", "3": "gen"}',
+        "1. qa\n2. ie\n3. gen",
+        '[{"task": 1, "category": "qa"}, {"task": 2, "category": "ie"}, {"task": 3, "category": "gen"}]',
+    ],
+)
+def test_a_reply_that_counts_the_tasks_anew_labels_them_in_their_order(text):
+    assert parse_labels(text, [4, 5, 7]) == {4: "qa", 5: "ie", 7: "gen"}
+
+
+def test_a_reply_that_counts_anew_and_leaves_a_task_out_gives_no_task_the_category_of_another():
+    numbers = range(2, 6)
+    assert parse_labels('{"1": "qa", "2": "ie", "3": "gen"}', numbers) == {}
+    assert parse_labels('{"1": "qa", "2": "ie", "3": "gen", "4": "qa", "5": "ie"}', numbers)[2] == "ie"
+    assert parse_labels('{"2": "ie", "9": "gen"}', numbers)[2] == "ie"
+
+
 def test_one_bare_category_is_that_of_the_one_task():
     assert parse_labels("QA", [7]) == {7: "qa"}
 

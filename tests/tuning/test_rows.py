@@ -20,6 +20,7 @@ from helpers.tuning.rows import (
     iterate_steps,
     parse_categories,
     rotate_responses,
+    rows_by_category,
     select_rows,
 )
 
@@ -176,3 +177,9 @@ def test_rows_of_a_smaller_mixture_are_part_of_a_larger_one_under_the_same_seed(
     assert ids[0] < ids[1] < ids[2]
     other = {row.id for row in select_rows(rows, "qa:1+gen:6", 7, 4)}
     assert not other < ids[1]
+
+
+def test_equal_parts_leave_no_category_without_rows():
+    assert rows_by_category("qa+ie", 2) == {"qa": 1, "ie": 1}
+    with pytest.raises(StudyError, match=r"`n_rows` must be 3 at least, .* in qa\+ie\+gen, but 2 was found"):
+        rows_by_category("qa+ie+gen", 2)

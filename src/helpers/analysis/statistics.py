@@ -286,7 +286,8 @@ def contrast_by_category(
     """
     import pandas as pd
 
-    cells = list_cells(contrasts)
+    if not (cells := list_cells(contrasts)):
+        return pd.DataFrame(columns=["contrast", "tested_on", "estimate", "low", "high", "p", "n", "n_seeds"])
     groups = {
         category: (group, stack_scores(group, cells), count_items(group, cells[0]))
         for category, group in keep_ablation_tasks(items).groupby("category", sort=False)

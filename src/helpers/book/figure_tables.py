@@ -107,9 +107,10 @@ def list_parts(losses: pd.DataFrame) -> pd.DataFrame:
     then as `transfer_table`.
     """
     answers = keep_tasks(losses)
+    there = [part for part in PARTS if answers[part].notna().any()]  # without options there is no choice
     tables = {
         part: transfer_table(loss_to_log_likelihood(answers, part), SINGLES).assign(part=part)
-        for part in PARTS
+        for part in there
     }
     return pd.concat(tables.values(), ignore_index=True)
 

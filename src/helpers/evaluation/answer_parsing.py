@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from helpers.rouge import tokenize
 
 MEDICATION_LINE = re.compile(
-    r"^[-*\s]*(?P<name>[^:]+?)\s*:\s*(?P<status>active|discontinued|neither)\W*$", re.IGNORECASE
+    r"^[-*\s]*(?P<name>(?:[^:]|(?<=\d):(?=\d))+):[\s*_]*(?P<status>active|discontinued|neither)\W*$",
+    re.IGNORECASE,
 )
+EMPHASIS = "*_` "  # around a name, as chat models set it
 BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)](?!\d))?\s*")  # "0.9 % saline" keeps its number
 # a word of its own before another: the A of "A-T" is not an article
 ARTICLE = re.compile(r"^\W*(?:an?|the|his|her|their)\s+(?=\w)", re.IGNORECASE)
@@ -26,7 +29,15 @@ def parse_medications(response: str) -> list[tuple[str, str]]:
     or not, counts as none.
     """
     matches = [MEDICATION_LINE.match(BULLET.sub("", line)) for line in first_part(response).splitlines()]
-    return [(match["name"].lower(), match["status"].lower()) for match in matches if match]
+    named = [(normalize_medication(match["name"]), match["status"].lower()) for match in matches if match]
+    return [(name, status) for name, status in named if name]
+
+
+def normalize_medication(text: str) -> str:
+    """Return a name in lower case, its accents composed (NFC), its words one space apart, without marks of
+    emphasis around it.
+    """
+    return " ".join(unicodedata.normalize("NFC", text).split()).strip(EMPHASIS).lower()
 
 
 def parse_mentions(response: str) -> list[str]:

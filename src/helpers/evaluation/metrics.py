@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from helpers.evaluation.answer_parsing import (
     NO_MENTION,
     first_part,
+    normalize_medication,
     normalize_mention,
     parse_medications,
     parse_mentions,
@@ -109,7 +110,10 @@ def score_medications(response: str, item: MedicationItem) -> Measures:
     answers = parse_medications(response)
     names = {name for name, _ in answers}
     gold = merge_spellings(
-        [{(form.lower(), medication.status) for form in medication.forms} for medication in item.gold]
+        [
+            {(normalize_medication(form), medication.status) for form in medication.forms}
+            for medication in item.gold
+        ]
     )
     found = [pairs for pairs in gold if names & {name for name, _ in pairs}]
     right = sum(not pairs.isdisjoint(answers) for pairs in found)

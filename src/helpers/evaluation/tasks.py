@@ -5,6 +5,7 @@ stand beside them.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -219,7 +220,8 @@ def parse_tasks(names: str, public: bool = False) -> list[Task]:
 
 
 def load_items(task: Task, data: Path | None = None) -> tuple[list[BenchmarkItem], BenchmarkItem | None]:
-    """Return a task's test items in file order, and its demonstration if it is a one-shot task.
+    """Return a task's test items in file order, copies of its demonstration left out, and that demonstration,
+    if it is a one-shot task.
 
     Args:
         task: the task.
@@ -235,7 +237,9 @@ def load_items(task: Task, data: Path | None = None) -> tuple[list[BenchmarkItem
         else load_rows(task, data)
     )
     demonstrations = [row for row in rows if row.split == "train"][: task.n_shots]
-    items = [row for row in rows if row.split == "test"]
+    solved = {task.show(row) for row in demonstrations}
+    tests = [row for row in rows if row.split == "test"]
+    items = [row for row in tests if task.show(row) not in solved]
     if not items or len(demonstrations) < task.n_shots:
         lacking = (
             "rows with split 'test'"
@@ -243,6 +247,12 @@ def load_items(task: Task, data: Path | None = None) -> tuple[list[BenchmarkItem
             else "a row with split 'train', to be shown as the solved example"
         )
         raise StudyError(f"Task {task.name!r} lacks {lacking}. Add one to its file.")
+    if n_copies := len(tests) - len(items):
+        warnings.warn(
+            f"{task.name}: {n_copies} of {len(tests)} test items are left out: they ask what the solved "
+            "example asks, whose answer every prompt shows",
+            stacklevel=2,
+        )
     return items, demonstrations[0] if demonstrations else None
 
 

@@ -5,6 +5,7 @@ cap.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ class LiveClient:
         self._model, self._journal, self._limits = journal.model, journal, limits
         self._slots = asyncio.Semaphore(limits.n_parallel)
         self._settled = asyncio.Condition()
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._fields = RequestFields(journal.model)
         self._rate_limiter = RateLimiter(journal.model.label, limits.n_parallel)
         self._reached = False
@@ -99,11 +101,9 @@ class LiveClient:
         try:
             body = next(exchange)
             while True:
-                answer = self._journal.find(body)
-                if answer is None:
-                    answer = await self._ask(body)
-                    self.n_asked += not asked
-                    asked = True
+                answer, is_new = await self._find_or_ask(body)
+                self.n_asked += is_new and not asked
+                asked = asked or is_new
                 try:
                     body = exchange.send(answer)
                 except StopIteration as end:
@@ -113,6 +113,15 @@ class LiveClient:
             self.stop()
             await self._notify_settled()
             raise
+
+    async def _find_or_ask(self, body: Body) -> tuple[Completion, bool]:
+        """Return the answer to a request, and whether the server was asked: of two equal requests at a time
+        the second waits for the answer to the first.
+        """
+        async with self._turns[self._journal.hash_request(body)]:
+            if answer := self._journal.find(body):
+                return answer, False
+            return await self._ask(body), True
 
     async def _ask(self, body: Body) -> Completion:
         request_hash = self._journal.hash_request(body)

@@ -198,7 +198,8 @@ class GridSettings:
             return 0
         if self.budget == "fixed":
             return n_rows
-        return n_rows * len(self.players if name in CONTROLS else parse_categories(name))
+        whole = split_control(name)[0] in CONTROLS
+        return n_rows * len(self.players if whole else parse_categories(name))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -133,7 +133,8 @@ def _write(path: Path, table: pd.DataFrame, whole: bool = False) -> None:
 
     if path.is_file():
         there = read_table(path).set_index(KEYS)
-        if not there.index.equals(table.index):
+        own_kind = there[ABOUT].astype(str).equals(table.astype(str)) if whole else True
+        if not there.index.equals(table.index) or not own_kind:
             raise StudyError(f"{shown(path)} holds other items. Name another folder.")
         both = [] if whole else [name for name in table if name in there]
         own, known = (one[both].astype(float) for one in (table, there))  # a table may have no rows

@@ -24,7 +24,7 @@ from helpers.synthesis.user_rows import UserRow, classify_rows, read_task, read_
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 2
+VERSION = 3
 KEPT, REJECTED, COUNTS = "kept.jsonl", "rejected.jsonl", "counts.csv"
 FOREIGN_LABELS = {
     "tg": "gen",

@@ -47,10 +47,19 @@ def parse_labels(text: str, numbers: Sequence[int] = ()) -> dict[int, str]:
     text = cut_reasoning(text)
     if len(numbers) == 1 and (label := read_label(text)):
         return {numbers[0]: label}
-    for value in _find_json(text):
-        if labels := _read(value, numbers, DEPTH):
-            return labels
-    return {int(match["number"]): NAMES[match["label"].lower()] for match in LINE.finditer(text)}
+    read = (_read(value, numbers, DEPTH) for value in _find_json(text))
+    lines = {int(match["number"]): NAMES[match["label"].lower()] for match in LINE.finditer(text)}
+    return _match_numbers(next(filter(None, read), lines), numbers)
+
+
+def _match_numbers(labels: dict[int, str], numbers: Sequence[int]) -> dict[int, str]:
+    """Return labels by the numbers that the tasks were shown with, also where a reply has counted all of them
+    anew from 1; none where it has counted in a way that cannot be told.
+    """
+    if not labels or not numbers or min(labels) >= min(numbers) or set(numbers) <= set(labels):
+        return labels
+    is_whole = sorted(labels) == list(range(1, len(numbers) + 1))
+    return {number: labels[place] for place, number in enumerate(numbers, 1)} if is_whole else {}
 
 
 def read_label(value: Any) -> str | None:

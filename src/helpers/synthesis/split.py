@@ -19,7 +19,7 @@ from helpers.store import Run, compute_missing, run_stage
 
 TRAINING, HELD_OUT = "training.jsonl", "held_out.jsonl"
 TEXTS = ("instruction", "input", "output")
-VERSION = 2
+VERSION = 3
 
 
 def hold_out(instructions: Path, share: float) -> Run:
@@ -59,6 +59,14 @@ def hold_out(instructions: Path, share: float) -> Run:
         return run_stage("split", {"share": share}, inputs, VERSION, compute)
 
 
+def read_groups(rows: Path) -> dict[str, str]:
+    """Return the group of each row of a file by the row's id: rows of one request, and copies of a row, are
+    one; a row that names no request is one by itself.
+    """
+    named = [row for _, row in assign_ids(list(read_objects(rows)))]
+    return dict(zip((row["id"] for row in named), _group_rows(named), strict=True))
+
+
 def _group_rows(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return the group of each row; a copy of an earlier row is in the group of that one."""
     first: dict[tuple[str, ...], str] = {}
@@ -67,4 +75,4 @@ def _group_rows(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _group(row: dict[str, Any]) -> str:
-    return f"request {row['request']}" if row.get("request") is not None else f"row {row['id']}"
+    return f"request {row['request']}" if row.get("request") not in (None, "") else f"row {row['id']}"

@@ -97,8 +97,10 @@ def prepare_rows(path: Path) -> Path:
         bare = [row for _, row in rows if not has_category(row)]
         labelled = {row["id"]: row for row in (classify_rows(bare) if bare else [])}
         found = [(location, labelled.get(row["id"], row)) for location, row in rows]
+        places: dict[str, str] = {}  # of names, those that the classifier gave among them
         for location, row in found:
-            validate_row(location, row, Instruction)
+            places.setdefault(validate_row(location, row, Instruction).category, location)
+        check_case(places)
         write_text(folder / ROWS, dump_rows(row for _, row in found))
         return {
             "n_rows": len(found),

@@ -80,11 +80,16 @@ def rows_by_category(categories: str, n_rows: int) -> dict[str, int]:
     """Return how many rows of each category a cell takes; of 'all' and 'shuffled' as many as there are rows.
 
     Raises:
-        StudyError: a mixture's rows do not add up to `n_rows`.
+        StudyError: a mixture's rows do not add up to `n_rows`, or equal parts leave a category without rows.
     """
     if categories in (ALL, SHUFFLED):
         return {ALL: n_rows}
     parts = parse_parts(categories)
+    if parts[0][1] is None and n_rows < len(parts):
+        raise StudyError(
+            f"`n_rows` must be {len(parts)} at least, a row of each category in {categories}, but {n_rows} "
+            "was found."
+        )
     if parts[0][1] is None:
         return split_equally([name for name, _ in parts], n_rows)
     shares = {name: count or 0 for name, count in parts}

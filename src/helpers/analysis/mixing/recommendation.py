@@ -187,14 +187,21 @@ def list_candidates(
     most = np.array([available.get(name, 0) for name in categories])
     named[NATURAL] = most / most.sum()
     if available_only:
-        shares = shares[(shares * n_rows <= most + 0.5).all(axis=1)]
-        named = {name: one for name, one in named.items() if (one * n_rows <= most + 0.5).all()}
+        is_there = [_is_there(one, n_rows, most) for one in shares]
+        shares = shares[is_there]
+        named = {name: one for name, one in named.items() if _is_there(one, n_rows, most)}
     if not len(shares):
         raise StudyError(
             f"The rows must leave a choice, but {n_rows} of {most.sum()} leave none. Ask for fewer rows, or "
             "leave out `--available-only`."
         )
     return shares, named
+
+
+def _is_there(shares: np.ndarray, n_rows: int, most: np.ndarray) -> bool:
+    """Say whether there are the rows of a mixture, rounded as a recommendation rounds them."""
+    rows = round_shares(dict(enumerate(shares)), n_rows)
+    return all(rows[index] <= limit for index, limit in enumerate(most))
 
 
 def _reach(losses: np.ndarray, draws: np.ndarray, index: int) -> np.ndarray:
