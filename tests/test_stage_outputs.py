@@ -12,14 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from helpers.evaluation import stage
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import evaluate
 from helpers.files import sha256_file, sha256_text
 from helpers.jsonl import dump_rows
-from helpers.models import fast_matmul
 from helpers.paths import ROOT, SEEDS
 
 RECORDED = Path(__file__).with_name("stage_outputs.json")
@@ -31,10 +29,14 @@ MENTIONS = [
     {
         "id": name,
         "split": split,
-        "text": "Gout, not asthma",
+        "text": text,
         "gold": [{"forms": ["Gout"]}, {"forms": ["asthma"]}],
     }
-    for name, split in (("a", "train"), ("b", "test"), ("c", "test"))
+    for name, split, text in (
+        ("a", "train", "Gout and asthma"),
+        ("b", "test", "Gout, not asthma"),
+        ("c", "test", "Gout, not asthma"),
+    )
 ]
 
 
@@ -274,22 +276,7 @@ def test_every_stage_has_recorded_outputs():
     assert named == set(STAGES)
 
 
-@pytest.fixture
-def exact_products(monkeypatch):
-    """Products in float32 on every processor: factors rounded to bfloat16, as AMX takes them, move the losses
-    of a toy model by hundredths.
-    """
-    monkeypatch.setattr(fast_matmul, "_read_finding", lambda: (False, "float32"))
-    fast_matmul.enable_fast_matmul.cache_clear()
-    products = torch.backends.mkldnn.matmul
-    before, products.fp32_precision = products.fp32_precision, "ieee"
-    yield
-    products.fp32_precision = before
-    fast_matmul.enable_fast_matmul.cache_clear()
-
-
 @pytest.mark.parametrize("name", STAGES)
-@pytest.mark.usefixtures("exact_products")
 def test_outputs_change_only_with_the_version_of_the_stage(name, request):
     runs = getattr(Toys(request), name)()
     seeds = sha256_text("".join(sha256_file(path) for path in sorted(SEEDS.rglob("*.*"))))
