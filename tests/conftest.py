@@ -17,7 +17,7 @@ os.environ["OMP_NUM_THREADS"] = (
     "1"  # a toy model gains nothing from threads, and loses much to a busy machine
 )
 
-# toy models are compared digit by digit, and factors rounded to bfloat16 (AMX) move their losses by hundredths
+# toy models are compared digit by digit; factors rounded to bfloat16 (AMX) would move losses by hundredths
 os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE"
 
 CORPUS = (
