@@ -17,7 +17,7 @@ def describe(name: str, unit: str, ours: float, baseline: float, against: str, n
 
 
 def compare(name: str, unit: str, ours: float, baseline: float, against: str, n: int) -> dict[str, Any]:
-    """Return one row of a benchmark; `ratio` says how many times ours is better."""
+    """Return one row of a benchmark; `ratio` is ours over the baseline, of seconds the baseline over ours."""
     ratio = baseline / ours if unit == "s" else ours / baseline
     return {
         "name": name,
