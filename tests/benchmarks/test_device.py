@@ -118,5 +118,5 @@ def test_in_the_stored_run_the_processor_sets_the_limit_as_the_book_says():
     from helpers.book.notebook import describe_large_model
 
     found = describe_large_model()
-    assert found["large_products"] > 50 > 2 * found["large_reading"]
-    assert found["large_speed"] > 0.9 * found["large_plain_speed"]
+    assert found["products"] > 50 > 2 * found["reading"]
+    assert found["speed"] > 0.9 * found["plain_speed"]

@@ -237,7 +237,7 @@ def test_an_additive_pair_is_tuned_on_the_rows_of_both_singles(parameters):
 
 
 def test_items_of_several_seeds_hold_the_base_model_under_each(parameters):
-    items = Study.from_parameters(parameters | {"n_seeds": 2}).collect_scores(["base", "qa"])
+    items = Study.from_parameters(parameters | {"n_seeds": 2}).collect_scores_of_all_seeds(["base", "qa"])
     assert items.groupby(["cell", "seed"]).size().to_dict() == {
         ("base", 1): 6,
         ("base", 2): 6,
@@ -256,9 +256,9 @@ def test_general_rows_come_from_their_own_file(parameters, instruction_file):
     assert (cell.name, cell.seed) == ("general", 1)
     assert pd.read_csv(cell.tuning.file(ROWS))["instruction"].str.contains("weather").all()
     with pytest.raises(StudyError, match="`general` must name a JSONL file"):
-        Study.from_parameters(parameters | {"controls": "general", "general": "none.jsonl"}).run_grid(
-            ["general"]
-        )
+        Study.from_parameters(
+            parameters | {"controls": "general", "general": "none.jsonl"}
+        ).run_cells_of_all_seeds(["general"])
 
 
 def test_the_defaults_of_the_grid_are_valid():

@@ -153,7 +153,7 @@ def test_mixtures_of_the_reference_run_move_about_as_far_as_its_single_categorie
 def test_a_run_of_several_seeds_looks_for_no_spread_of_others(monkeypatch):
     monkeypatch.setattr(study, "read_measured_seeds", lambda *_: pytest.fail("it was read"))
     run = make_losses({"base": [0.0, 0.0], "qa": [1.0, 1.1]}).assign(words=0.5, stop=0.5, tokens=4)
-    items = Study.from_parameters({"n_seeds": 2}).select_endpoint_items(run, "loss")
+    items = Study.from_parameters({"n_seeds": 2}).select_endpoint_items_with_spread(run, "loss")
     assert "seed_variance" not in items
 
 

@@ -125,11 +125,11 @@ def describe_large_model() -> dict[str, float]:
     step = next(row for row in report["figures"] if row["name"] == "tuning")
     seconds, _ = step["seconds"]
     return {
-        "large_tokens": step["n"],
-        "large_speed": step["ours"],
-        "large_plain_speed": step["baseline"],
-        "large_products": 100 * step["products_seconds"] / seconds,
-        "large_reading": 100 * step["reading_seconds"] / seconds,
+        "tokens": step["n"],
+        "speed": step["ours"],
+        "plain_speed": step["baseline"],
+        "products": 100 * step["products_seconds"] / seconds,
+        "reading": 100 * step["reading_seconds"] / seconds,
     }
 
 
