@@ -19,6 +19,7 @@ from helpers.evaluation.stage import evaluate
 from helpers.files import sha256_file, sha256_text
 from helpers.jsonl import dump_rows
 from helpers.paths import ROOT, SEEDS
+from helpers.records import CATEGORIES
 
 RECORDED = Path(__file__).with_name("stage_outputs.json")
 COMMAND = f"STUDY_RECORD=1 python -m pytest tests/{Path(__file__).name}"
@@ -150,7 +151,7 @@ class Toys:
     def held_out(self):
         from helpers.evaluation.held_out import measure_held_out
 
-        return [measure_held_out(self.settings, 2, None, self.get("instruction_file"), 64)]
+        return [measure_held_out(self.settings, 2, None, self.get("instruction_file"), CATEGORIES, 64)]
 
     def answer_loss(self):
         from helpers.evaluation.answer_loss import measure_answer_loss

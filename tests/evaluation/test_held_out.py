@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 
+import pandas as pd
 import pytest
 import torch
 
@@ -15,12 +16,12 @@ from helpers.evaluation.held_out import draw_held_out, measure_held_out, read_he
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.jsonl import read_rows
 from helpers.models.load import load_model, load_tokenizer
-from helpers.records import Instruction
+from helpers.records import CATEGORIES, Instruction
 from helpers.tuning.rows import collate, encode_row
 
 
 def test_the_loss_is_the_models_own_on_each_row(toy_model, instruction_file):
-    run = measure_held_out(EvaluationSettings(model=toy_model), 3, None, instruction_file, 512)
+    run = measure_held_out(EvaluationSettings(model=toy_model), 3, None, instruction_file, CATEGORIES, 512)
     table = read_held_out(run)
     model, tokenizer = load_model(toy_model), load_tokenizer(toy_model)
     rows = {row.id: row for row in read_rows(instruction_file, Instruction)}
@@ -55,7 +56,7 @@ def test_a_loss_that_is_no_number_is_refused_by_the_rows_name(toy_model, instruc
     )
     settings = EvaluationSettings(model=toy_model)
     with pytest.raises(StudyError, match="held-out row"):
-        measure_held_out(settings, 2, None, instruction_file, 512)
+        measure_held_out(settings, 2, None, instruction_file, CATEGORIES, 512)
 
 
 def test_rows_beyond_the_models_positions_are_left_out(toy_model, instruction_file, tmp_path):
@@ -65,7 +66,15 @@ def test_rows_beyond_the_models_positions_are_left_out(toy_model, instruction_fi
     lengths = sorted(len(encode_row(tokenizer, row).input_ids) for row in rows)
     config["max_position_embeddings"] = lengths[10]
     (tmp_path / "short" / "config.json").write_text(json.dumps(config))
-    run = measure_held_out(
-        EvaluationSettings(model=str(tmp_path / "short")), 100, None, instruction_file, 512
-    )
+    settings = EvaluationSettings(model=str(tmp_path / "short"))
+    run = measure_held_out(settings, 100, None, instruction_file, CATEGORIES, 512)
     assert len(read_held_out(run)) == sum(length <= lengths[10] for length in lengths) < len(rows)
+
+
+def test_rows_of_other_categories_are_left_aside(toy_model, instruction_file):
+    settings = EvaluationSettings(model=toy_model)
+    whole = read_held_out(measure_held_out(settings, 3, None, instruction_file, CATEGORIES, 512))
+    run = measure_held_out(settings, 3, None, instruction_file, ("qa", "ie"), 512)
+    assert run.manifest["facts"]["n_rows"] == 6
+    of_two = whole[whole["category"].isin(["qa", "ie"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(read_held_out(run), of_two, atol=1e-4)

@@ -45,6 +45,7 @@ def measure_held_out(
     n_rows: int,
     adapter: Run | Path | None,
     rows: Path,
+    categories: Sequence[str],
     max_tokens: int,
     base: SharedBase | None = None,
 ) -> Run:
@@ -55,6 +56,7 @@ def measure_held_out(
         n_rows: rows per category, at most.
         adapter: a tuning run or the folder of an adapter; None for the model as it is.
         rows: held-out rows (JSONL).
+        categories: of the rows that are measured; others are left aside.
         max_tokens: longest row; longer ones, and those beyond the model's positions, are left out, as in
             tuning.
         base: the loaded model, shared by several measurements; None to load it where it is needed.
@@ -73,7 +75,7 @@ def measure_held_out(
     }
 
     def compute(path: Path) -> dict[str, Any]:
-        read = read_rows(rows, Instruction)
+        read = [row for row in read_rows(rows, Instruction) if row.category in categories]
         longest = limit_tokens(settings.model, max_tokens)
         drawn = draw_held_out(read, n_rows, base.tokenizer, longest, prompt_format)
         losses = measure_words_and_stop(
@@ -88,9 +90,8 @@ def measure_held_out(
         (path / PARTIAL).unlink(missing_ok=True)
         return {"n_rows": len(drawn)}
 
-    asked = (
-        {"n_rows": n_rows, "max_tokens": max_tokens} | describe_format(base.dtype) | prompt_format.describe()
-    )
+    asked = {"n_rows": n_rows, "categories": sorted(categories), "max_tokens": max_tokens}
+    asked |= describe_format(base.dtype) | prompt_format.describe()
     return run_stage("held_out", asked, inputs, VERSION, compute)
 
 

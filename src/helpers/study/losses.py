@@ -60,7 +60,8 @@ def measure_cell_losses(
     if study.held_out_file:
         rows, n_rows = study.held_out_file, study.loss_settings.n_held_out
         longest = tuning_settings.max_tokens
-        runs.append(measure_held_out(evaluation_settings, n_rows, adapter, rows, longest, base))
+        players = study.grid.players
+        runs.append(measure_held_out(evaluation_settings, n_rows, adapter, rows, players, longest, base))
     if evaluation_settings.tasks and with_tasks:
         n_items = study.loss_settings.n_loss_items
         runs += measure_answer_loss(evaluation_settings, n_items, adapter, data, base)
