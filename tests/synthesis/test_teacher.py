@@ -3,11 +3,18 @@
 import pytest
 
 from helpers.errors import StudyError
+from helpers.jsonl import read_rows
 from helpers.provider.journal import Completion
-from helpers.records import Usage
+from helpers.records import TeacherReply, Usage
 from helpers.synthesis.label_parsing import parse_labels
 from helpers.synthesis.settings import SynthesisSettings
-from helpers.synthesis.teacher import parse_teacher_reply, replay_teacher, teacher_exchange
+from helpers.synthesis.teacher import (
+    REPLIES,
+    find_reply,
+    parse_teacher_reply,
+    replay_teacher,
+    teacher_exchange,
+)
 
 TWO_TASKS = "".join(
     f"{n}. Instruction: Name drug {n}\n{n}. Input: case {n}\n{n}. Output: drug\n" for n in (4, 5)
@@ -100,3 +107,10 @@ def test_a_prompt_without_recorded_reply_is_an_error_with_a_way_out():
 )
 def test_labels_that_are_no_category_are_left_out(text, labels):
     assert parse_labels(text) == labels
+
+
+def test_a_reply_is_found_by_its_request_where_others_are_missing():
+    first, second, third = read_rows(REPLIES, TeacherReply)[:3]
+    assert find_reply([first, third], third.request) == third
+    with pytest.raises(StudyError, match=f"{first.request} to {third.request}, but {second.request} was"):
+        find_reply([first, third], second.request)

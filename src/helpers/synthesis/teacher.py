@@ -59,6 +59,21 @@ def replay_teacher(path: Path = REPLIES) -> Ask:
     return ask
 
 
+def find_reply(replies: Iterable[TeacherReply], request: int) -> TeacherReply:
+    """Return the reply to a request.
+
+    Raises:
+        StudyError: there is none.
+    """
+    found = {reply.request: reply for reply in replies}
+    if request not in found:
+        raise StudyError(
+            f"`example_request` must be the number of a request that was answered, {min(found)} to "
+            f"{max(found)}, but {request} was found."
+        )
+    return found[request]
+
+
 def teacher_exchange(
     settings: SynthesisSettings, request: int, seed_ids: tuple[str, ...], prompt: str
 ) -> Exchange[ParsedReply]:
