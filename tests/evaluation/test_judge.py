@@ -320,5 +320,7 @@ def test_no_judge_the_teacher_as_judge_and_a_missing_key_are_refused(monkeypatch
         check_judge(JudgeSettings(judge="gpt", teacher="gpt"), LIMITS)
     with pytest.raises(StudyError, match="must not be the teacher"):
         check_judge(JudgeSettings(judge="gpt-5.5", teacher="gpt-5.5-2026-04-23"), LIMITS)
+    with pytest.raises(StudyError, match="must not be the teacher"):  # as a router calls it
+        check_judge(JudgeSettings(judge="openai/gpt-5.5", teacher="gpt-5.5"), LIMITS)
     refused = CliRunner().invoke(app, ["evaluate", "--judge", "gpt-5.5"])
     assert "`judge` is 'gpt-5.5', but OPENAI_API_KEY is not set" in refused.stderr

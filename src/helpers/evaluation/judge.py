@@ -87,7 +87,10 @@ def check_judge(settings: JudgeSettings, limits: ProviderLimits) -> None:
             "`judge` must name a model, but none was found. There is no default: who judges is a part of the "
             "result."
         )
-    if name_family(settings.judge) == name_family(settings.teacher):
+    judge, teacher = (  # a router names the maker before a slash
+        name_family(name).rpartition("/")[2].lower() for name in (settings.judge, settings.teacher)
+    )
+    if judge == teacher:
         raise StudyError(
             f"`judge` must not be the teacher, but {settings.judge!r} and {settings.teacher!r} were found. "
             "Name a model of another maker."
