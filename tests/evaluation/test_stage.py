@@ -10,12 +10,12 @@ from helpers.evaluation import prepared_tasks, stage, tasks
 from helpers.evaluation.merging import SharedBase
 from helpers.evaluation.metrics import COUNTS
 from helpers.evaluation.partial import PartialAnswers
-from helpers.evaluation.prepared_tasks import list_first_prompts, prepare_tasks
+from helpers.evaluation.prepared_tasks import list_first_prompts, prepare_tasks, warn_of_references
 from helpers.evaluation.stage import ANSWERS, ITEMS, EvaluationSettings, evaluate, score_answers
 from helpers.evaluation.task_prompts import build_task_prompt
 from helpers.evaluation.tasks import TASKS, load_items, parse_tasks
-from helpers.jsonl import read_json_lines
-from helpers.models.load import describe_format
+from helpers.jsonl import dump_rows, read_json_lines
+from helpers.models.load import describe_format, load_tokenizer
 from helpers.prompts import encode_prompt
 from helpers.store import load_run
 from helpers.study.grid import collect_items, run_cells_of_seed
@@ -319,3 +319,19 @@ def test_letters_are_read_one_place_after_the_prompt_in_every_order(settings):
         assert found == pytest.approx(
             [plain[letters[(index - rotation) % 2][0]].item() for index in range(2)], abs=1e-4
         )
+
+
+def test_right_answers_that_no_model_could_reach_are_told(toy_model, tmp_path, recwarn):
+    rows = [
+        {"id": "train", "split": "train", "text": "A cough.", "references": ["Rest."]},
+        {"id": "foreign", "split": "test", "text": "咳?", "references": ["休息"]},
+        {"id": "short", "split": "test", "text": "Cough?", "references": ["Rest."]},
+        {"id": "long", "split": "test", "text": "Pain?", "references": ["rest and drink " * 99]},
+    ]
+    (tmp_path / "patient_answer.jsonl").write_text(dump_rows(rows), encoding="utf-8")
+    (prepared,) = prepare_tasks(EvaluationSettings(model=toy_model, tasks="patient_answer"), tmp_path)
+    warn_of_references(load_tokenizer(toy_model), prepared)
+    unlike, long = (str(warning.message) for warning in recwarn)
+    assert "1 of 3 right answers score below 1" in unlike
+    assert "that of 'foreign'" in unlike
+    assert "1 of 3 right answers are longer than the 66 tokens" in long

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from helpers.jsonl import dump_rows
 from helpers.models.load import load_tokenizer
 from helpers.prompts import PAPERS_FORMAT, Prompt, PromptFormat
 from helpers.records import BenchmarkItem, ChoiceItem
+from helpers.settings import shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,6 +109,30 @@ def prepare_tasks(settings: EvaluationSettings, data: Path | None = None) -> lis
             )
         )
     return prepared_tasks
+
+
+def warn_of_references(tokenizer: PreTrainedTokenizerBase, prepared: PreparedTask) -> None:
+    """Warn of right answers that no model could reach: those that score below 1 themselves, such as a mention
+    of two lines or a text without a letter that ROUGE counts, and those longer than an answer may be.
+    """
+    task = prepared.task
+    references = {item.id: task.answer(item) for item in prepared.items}
+    unlike = [item.id for item in prepared.items if task.score(references[item.id], item)["score"] < 1]
+    long = [
+        name
+        for name, text in references.items()
+        if len(tokenizer(text, add_special_tokens=False)["input_ids"]) > task.max_new_tokens
+    ]
+    for names, fault in (
+        (unlike, "score below 1 by the task's own measure, so no answer to them can be right"),
+        (long, f"are longer than the {task.max_new_tokens} tokens that an answer may have"),
+    ):
+        if names:
+            warnings.warn(
+                f"{task.name}: {len(names)} of {len(references)} right answers {fault}; the first is that of "
+                f"{shorten(names[0])}",
+                stacklevel=2,
+            )
 
 
 def check_scoring(settings: EvaluationSettings) -> None:

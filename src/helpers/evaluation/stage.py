@@ -144,6 +144,7 @@ def answer_items(
     if not prepared.task.is_choice:
         lengths = [len(prompt) + prepared.task.max_new_tokens for (prompt,) in prompts]
         check_lengths(model.config, lengths, what)
+        warn_of_references(tokenizer, prepared)
         ids = generate_greedily(
             model,
             [prompt for (prompt,) in prompts],
