@@ -352,7 +352,7 @@ def test_lesson_4_groups_held_out_rows_by_their_requests_and_not_by_their_ids(tm
         for place, row in enumerate(rows)
     )
     given = {"study": SimpleNamespace(held_out_file=tmp_path / "held_out.jsonl"), "items": items}
-    given |= {"SINGLES": SINGLES, "transfer": transfer, "matrix": transfer.transfer_table(items, SINGLES)}
+    given |= {"categories": SINGLES, "transfer": transfer, "matrix": transfer.transfer_table(items, SINGLES)}
     run_cells("04", "read_groups", notebook=SHOWN, display=lambda _: None, **given)
     said = capsys.readouterr().out
     assert f"The {3 * held} held-out rows come from {held // 2} requests" in said

@@ -37,6 +37,14 @@ def test_another_category_is_measured_against_the_tasks_own():
     assert table["ie", "qa"] == pytest.approx(0.3 - 0.5)
 
 
+def test_other_categories_are_those_of_the_lattice_on_tasks_of_its_own():
+    names = {"qa": "oncology", "ie": "cardiology"}
+    items = make_items(MEANS).replace({"category": names, "cell": names})
+    table = other_minus_own_table(items, ("cardiology", "oncology")).set_index(["trained_on", "tested_on"])
+    assert list(table.index) == [("cardiology", "oncology"), ("oncology", "cardiology")]
+    assert table.loc[("cardiology", "oncology"), "estimate"] == pytest.approx(0.3 - 0.5)
+
+
 def test_an_addition_is_the_pair_minus_the_single_and_the_papers_gain_is_relative_to_it():
     table = addition_table(make_items(MEANS)).set_index(["target", "added"])
     assert len(table) == 6

@@ -212,6 +212,9 @@ def test_a_cell_of_a_category_that_the_rows_lack_is_refused_before_any_runs(para
     study = Study.from_parameters(parameters | {"instructions": str(ward_file)})
     with pytest.raises(StudyError, match=r"\(qa, cardiology, intensive-care, oncology\), but 'ie' was found"):
         study.plan_grid()
+    study = Study.from_parameters(parameters | {"instructions": str(ward_file), "held_out_share": 0.4})
+    with pytest.raises(StudyError, match="An empty `lattice` takes those of the rows"):
+        study.check_held_out_rows()
 
 
 def test_a_cell_is_missing_then_tuned_then_done_and_looking_it_up_computes_nothing(parameters, runs):

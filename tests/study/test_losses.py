@@ -67,6 +67,17 @@ def test_an_endpoint_measures_what_it_needs_and_no_more(study, runs, toy_model, 
         Study.from_parameters(given).collect_endpoint(["base"])
 
 
+def test_tasks_stay_where_the_lattice_has_names_of_its_own(toy_model, instruction_file):
+    named = instruction_file.read_text()
+    for name, own in (("qa", "oncology"), ("ie", "cardiology"), ("gen", "notes")):
+        named = named.replace(f'"category": "{name}"', f'"category": "{own}"')
+    instruction_file.write_text(named)
+    given = {"model": toy_model, "instructions": str(instruction_file), "tasks": "evidence_yesno"}
+    given |= {"held_out_share": 0.4, "n_held_out": 3, "n_loss_items": 2}
+    own = Study.from_parameters(given | {"lattice": "oncology+notes"}).collect_losses(["base"])
+    assert set(own["task"]) == {"held_out_oncology", "held_out_notes", "evidence_yesno"}
+
+
 def refuse_few(toy_model, tmp_path, runs, outputs, **others):
     """Compare cells on rows of which those of `gen` have some outputs; return what is said, and what ran."""
     rows = [

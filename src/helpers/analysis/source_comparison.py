@@ -85,14 +85,14 @@ def _paper_tuning() -> pd.DataFrame:
     return pd.concat([kept, pd.DataFrame(rows)], ignore_index=True)
 
 
-def single_gains(items: pd.DataFrame) -> pd.DataFrame:
-    """Return the gain over the base model of tuning on each category alone: source, trained_on,
-    tested_on, estimate, low, high.
+def single_gains(items: pd.DataFrame, categories: Sequence[str] = SINGLES) -> pd.DataFrame:
+    """Return the gain over the base model of tuning on each category alone, of which the run has its own:
+    source, trained_on, tested_on, estimate, low, high.
     """
     tables = {
         PAPER: ablation.published_transfer_table(SINGLES),
         **measure_reference_scores(lambda items: transfer_table(items, SINGLES)),
-        RUN: transfer_table(items, SINGLES),
+        RUN: transfer_table(items, categories),
     }
     return stack_sources(tables)
 

@@ -31,7 +31,7 @@ def gain_contrasts(cells: Iterable[str]) -> dict[str, dict[str, float]]:
     return {cell: {cell: 1.0, BASE: -1.0} for cell in cells}
 
 
-def other_minus_own_table(items: pd.DataFrame) -> pd.DataFrame:
+def other_minus_own_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
     """Return what each single category lacks against the tasks' own: score of tuning on `trained_on`
     minus score of tuning on `tested_on`, on its tasks.
 
@@ -43,8 +43,8 @@ def other_minus_own_table(items: pd.DataFrame) -> pd.DataFrame:
     for category, group in keep_ablation_tasks(items).groupby("category", sort=False):
         rows += [
             {"trained_on": other, "tested_on": category} | contrast(group, {other: 1.0, category: -1.0})
-            for other in SINGLES
-            if other != category
+            for other in players
+            if category in players and other != category
         ]
     return pd.DataFrame(rows)
 

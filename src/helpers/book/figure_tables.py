@@ -81,7 +81,7 @@ def read_loss(study: Study) -> pd.DataFrame:
 
 def collect_singles(study: Study) -> pd.DataFrame:
     """Return the scores of the base model and the single categories."""
-    return study.collect_scores_of_all_seeds([BASE, *SINGLES])
+    return study.collect_scores_of_all_seeds([BASE, *study.grid.players])
 
 
 def tabulate_kept_shares(study: Study) -> pd.DataFrame:
@@ -99,17 +99,17 @@ def count_kept_roots(study: Study) -> pd.DataFrame:
 
 def collect_single_losses(study: Study) -> pd.DataFrame:
     """Return the losses of the base model, the single categories and the controls."""
-    return study.collect_losses([BASE, *SINGLES, *study.grid.control_cells])
+    return study.collect_losses([BASE, *study.grid.players, *study.grid.control_cells])
 
 
-def list_parts(losses: pd.DataFrame) -> pd.DataFrame:
-    """Return the gains of the singles in each part of the loss of the right answers to the tasks: `part`,
+def list_parts(losses: pd.DataFrame, categories: Sequence[str] = SINGLES) -> pd.DataFrame:
+    """Return the gains of single categories in each part of the loss of the right answers to the tasks: `part`,
     then as `transfer_table`.
     """
     answers = keep_tasks(losses)
     there = [part for part in PARTS if answers[part].notna().any()]  # without options there is no choice
     tables = {
-        part: transfer_table(loss_to_log_likelihood(answers, part), SINGLES).assign(part=part)
+        part: transfer_table(loss_to_log_likelihood(answers, part), categories).assign(part=part)
         for part in there
     }
     return pd.concat(tables.values(), ignore_index=True)

@@ -161,19 +161,28 @@ GALLERY: dict[str, FigureSpec] = {
         ABLATION, lambda study: average_scores(collect_singles(study)), plot_task_scores, 8.4
     ),
     "gains": FigureSpec(
-        ABLATION, lambda study: gain_by_task(collect_singles(study), SINGLES), plot_task_gains, 6.4
+        ABLATION,
+        lambda study: gain_by_task(collect_singles(study), study.grid.players),
+        plot_task_gains,
+        6.4,
     ),
     "single_transfer": FigureSpec(
         ABLATION,
         lambda study: add_holm(
             transfer_table(
-                study.select_endpoint_items_with_spread(collect_single_losses(study), LOSS), SINGLES
+                study.select_endpoint_items_with_spread(collect_single_losses(study), LOSS),
+                study.grid.players,
             )
         ),
         partial(plot_transfer, **describe_endpoint(LOSS)),
         4.6,
     ),
-    "parts": FigureSpec(ABLATION, lambda study: list_parts(collect_single_losses(study)), plot_parts, 5.0),
+    "parts": FigureSpec(
+        ABLATION,
+        lambda study: list_parts(collect_single_losses(study), study.grid.players),
+        plot_parts,
+        5.0,
+    ),
     "signal": FigureSpec(
         ABLATION,
         lambda study: list_signals(collect_single_losses(study), collect_singles(study)),
@@ -197,7 +206,9 @@ GALLERY: dict[str, FigureSpec] = {
     ),
     "single_sources": FigureSpec(
         ABLATION,
-        lambda study: label_sources(source_comparison.single_gains(collect_singles(study))),
+        lambda study: label_sources(
+            source_comparison.single_gains(collect_singles(study), study.grid.players)
+        ),
         plot_sources,
         7.6,
     ),

@@ -69,14 +69,17 @@ def measure_cell_losses(
 
 
 def read_cell_losses(study: Study, runs: Sequence[Run]) -> pd.DataFrame:
-    """Return the losses of one cell, one row per item, without categories outside the lattice."""
+    """Return the losses of one cell, one row per item, without tasks of categories outside the lattice, unless
+    the lattice has none of the tasks' categories, as one of the user's own names.
+    """
     import pandas as pd
 
     of_rows, of_tasks = (runs[:1], runs[1:]) if study.held_out_file else ([], runs)
     frames = [read_held_out(run) for run in of_rows]
     frames += [read_answer_losses(of_tasks)] if of_tasks else []
     table = pd.concat(frames, ignore_index=True).reindex(columns=[*KEYS, *ABOUT, *PARTS])
-    return table[table["category"].isin(study.grid.players)]
+    in_lattice = table["category"].isin(study.grid.players)
+    return table[in_lattice] if in_lattice[len(frames[0]) * bool(of_rows) :].any() else table
 
 
 def stack_seeds(tables: dict[CellPlan, pd.DataFrame]) -> pd.DataFrame:

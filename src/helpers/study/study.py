@@ -337,13 +337,14 @@ class Study:
         """Check that cells can be compared by held-out rows, before any is tuned.
 
         Raises:
-            StudyError: no rows are held out, or too few of a category of the lattice.
+            StudyError: no rows are held out, or too few of a category of the lattice, or the rows lack it.
         """
         if not self.held_out_file:
             raise StudyError(
                 "This comparison needs held-out rows, but `held_out_share` is 0. Set it above 0, or take the "
                 "endpoint choice or score."
             )
+        self._check_categories(self.plan_cells(self.grid.lattice_cells))
         rows = read_rows(self.held_out_file, Instruction)
         check_held_out((row.category for row in rows), self.grid.players)
 
