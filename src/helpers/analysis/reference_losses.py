@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MIXTURE = name_subset(SINGLES)
-LOSSES_FOLDER = scores.REFERENCE_FOLDER / "losses"
+LOSSES_FOLDER = scores.REFERENCE_FOLDER / "smollm2-135m" / "losses"
 
 
 @cache

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PAPER, REFERENCE, SECOND, RUN = "paper", "reference", "second", "run"
 REFERENCE_FOLDERS = {
-    REFERENCE: scores.REFERENCE_FOLDER,
+    REFERENCE: scores.REFERENCE_FOLDER / "gemma-3-270m",
     SECOND: scores.REFERENCE_FOLDER / "smollm2-135m",
 }
 SCALES = {"qa": "accuracy", "ie": "F1", "gen": "ROUGE-L"}  # each from 0 to 1

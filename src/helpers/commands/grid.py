@@ -149,7 +149,7 @@ def export_cells(
     folder: Annotated[
         Path,
         typer.Argument(
-            file_okay=False, help="Where to write; `results/reference` is that of the reference runs."
+            file_okay=False, help="Where to write; `results/reference/MODEL` is that of the reference runs."
         ),
     ],
     profile: Profile = "reference",

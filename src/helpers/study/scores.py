@@ -249,7 +249,7 @@ class ScoreTables:
         return EvaluationSettings(**self.manifest["settings"]["evaluation"])
 
 
-def load_scores(folder: Path = REFERENCE_FOLDER) -> ScoreTables:
+def load_scores(folder: Path) -> ScoreTables:
     """Read the tables of a grid.
 
     Raises:
