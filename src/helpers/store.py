@@ -236,6 +236,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
+def is_computing() -> bool:
+    """Return whether a stage would compute what is not stored: neither `load_only` nor `plan_only` holds."""
+    return _mode.get() == "compute"
+
+
 @contextmanager
 def load_only() -> Iterator[None]:
     """Within the block, load results and compute none: a stage without a stored one raises StudyError."""

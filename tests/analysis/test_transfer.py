@@ -41,7 +41,7 @@ def test_other_categories_are_those_of_the_lattice_on_tasks_of_its_own():
     names = {"qa": "oncology", "ie": "cardiology"}
     items = make_items(MEANS).replace({"category": names, "cell": names})
     table = other_minus_own_table(items, ("cardiology", "oncology")).set_index(["trained_on", "tested_on"])
-    assert list(table.index) == [("cardiology", "oncology"), ("oncology", "cardiology")]
+    assert set(table.index) == {("cardiology", "oncology"), ("oncology", "cardiology")}
     assert table.loc[("cardiology", "oncology"), "estimate"] == pytest.approx(0.3 - 0.5)
 
 

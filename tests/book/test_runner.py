@@ -18,6 +18,7 @@ from helpers.book.runner import (
 )
 from helpers.errors import StudyError
 from helpers.files import write_text
+from helpers.paths import ROOT
 from helpers.study.study import Study
 
 
@@ -139,6 +140,16 @@ def test_each_notebook_gets_its_own_parameters_and_later_ones_the_instruction_fi
     study = Study.from_parameters({"n_requests": 3})
     assert add_instructions(parameters, study)["instructions"].endswith("instructions.jsonl")
     assert "instructions" not in add_instructions(seeds, study)
+
+
+def test_a_models_folder_is_the_one_that_the_user_means_and_not_one_of_the_projects(tmp_path, monkeypatch):
+    (tmp_path / "toy").mkdir()
+    monkeypatch.chdir(tmp_path)
+    _, [(_, parameters)] = plan_run("smoke", ["04"], ["model=toy"])
+    assert (ROOT / parameters["model"]).resolve() == (tmp_path / "toy").resolve()
+    (tmp_path / "smollm2-135m").mkdir()  # a known model goes before a folder of its name
+    _, [(_, parameters)] = plan_run("smoke", ["04"], [])
+    assert parameters["model"] == "smollm2-135m"
 
 
 def test_a_live_teacher_is_asked_before_the_kernel_starts(provider):

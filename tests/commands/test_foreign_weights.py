@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from helpers.cli import app
+from helpers.commands.evaluation import name_models
 from helpers.commands.merge import merge_adapter
 from helpers.errors import StudyError
 from helpers.evaluation.merging import SharedBase
@@ -306,3 +307,8 @@ def test_a_model_that_is_named_twice_counts_once(toy_model):
     arguments = ["evaluate", "--tasks", "evidence_yesno", "--n-items", "3", "--no-answers"]
     once, twice = (CliRunner().invoke(app, [*arguments, *["--model", toy_model] * n]).stdout for n in (1, 2))
     assert once == twice
+
+
+def test_an_adapter_whose_folder_is_called_like_the_model_does_not_take_its_place():
+    adapters = [Path("toy"), Path("runs/toy")]
+    assert name_models("toy", adapters) == {"toy": None, "./toy": adapters[0], "runs/toy": adapters[1]}

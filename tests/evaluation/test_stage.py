@@ -324,7 +324,7 @@ def test_letters_are_read_one_place_after_the_prompt_in_every_order(settings):
 def test_right_answers_that_no_model_could_reach_are_told(toy_model, tmp_path, recwarn):
     rows = [
         {"id": "train", "split": "train", "text": "A cough.", "references": ["Rest."]},
-        {"id": "foreign", "split": "test", "text": "咳?", "references": ["休息"]},
+        {"id": "wordless", "split": "test", "text": "Fever?", "references": ["?!"]},
         {"id": "short", "split": "test", "text": "Cough?", "references": ["Rest."]},
         {"id": "long", "split": "test", "text": "Pain?", "references": ["rest and drink " * 99]},
     ]
@@ -333,5 +333,5 @@ def test_right_answers_that_no_model_could_reach_are_told(toy_model, tmp_path, r
     warn_of_references(load_tokenizer(toy_model), prepared)
     unlike, long = (str(warning.message) for warning in recwarn)
     assert "1 of 3 right answers score below 1" in unlike
-    assert "that of 'foreign'" in unlike
+    assert "that of 'wordless'" in unlike
     assert "1 of 3 right answers are longer than the 66 tokens" in long

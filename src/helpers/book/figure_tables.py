@@ -103,8 +103,8 @@ def collect_single_losses(study: Study) -> pd.DataFrame:
 
 
 def list_parts(losses: pd.DataFrame, categories: Sequence[str] = SINGLES) -> pd.DataFrame:
-    """Return the gains of single categories in each part of the loss of the right answers to the tasks: `part`,
-    then as `transfer_table`.
+    """Return the gains of single categories in each part of the loss of the right answers to the tasks:
+    `part`, then as `transfer_table`.
     """
     answers = keep_tasks(losses)
     there = [part for part in PARTS if answers[part].notna().any()]  # without options there is no choice

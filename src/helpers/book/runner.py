@@ -18,6 +18,7 @@ from helpers.analysis.published.tables import AuditSettings
 from helpers.book.profiles import read_profile
 from helpers.errors import StudyError
 from helpers.files import explain_disk_errors, write_text
+from helpers.models.wheels import WHEEL_MODELS
 from helpers.paths import NOTEBOOKS, ROOT, runs_folder, shown
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import build_settings, is_printable, shorten
@@ -201,6 +202,9 @@ def plan_run(
         if any(not of_tasks or "endpoint" not in declared for declared in compared):
             study.check_held_out_rows()
     check_use(parse_assignments(assignments), [declared_by[notebook] for notebook in chosen])
+    model = parameters.get("model", "")
+    if model not in WHEEL_MODELS and Path(model).is_dir():
+        parameters["model"] = os.path.relpath(model, ROOT)  # where the notebooks run
     return study, [
         (notebook, {name: value for name, value in parameters.items() if name in declared_by[notebook]})
         for notebook in chosen

@@ -190,9 +190,17 @@ def run_evaluations(
     evaluations = {}
     for name in models:
         own = build_settings(EvaluationSettings, settings | {"model": name})
-        runs = evaluate_adapters(own, {name: None} | {str(adapter): adapter for adapter in adapters}, data)
+        runs = evaluate_adapters(own, name_models(name, adapters), data)
         evaluations |= {label: (own, run) for label, run in runs.items()}
     return evaluations
+
+
+def name_models(model: str, adapters: list[Path]) -> dict[str, Path | None]:
+    """Return the names under which a model and its adapters stand in the tables; an adapter whose folder is
+    called like the model is named as a folder.
+    """
+    folders = {f"./{path}" if str(path) == model else str(path): path for path in adapters}
+    return {model: None} | folders
 
 
 def tabulate_losses(
@@ -208,7 +216,7 @@ def tabulate_losses(
     for name in models:
         own = build_settings(EvaluationSettings, settings | {"model": name})
         base = SharedBase(own.model, own.dtype)
-        for label, adapter in ({name: None} | {str(adapter): adapter for adapter in adapters}).items():
+        for label, adapter in name_models(name, adapters).items():
             runs = measure_answer_loss(own, own.n_items, adapter, data, base)
             frames.append(read_answer_losses(runs).assign(cell=label))
     return average_losses(pd.concat(frames, ignore_index=True))

@@ -101,16 +101,19 @@ def run_chosen_cells(
     where it stopped.
     """
     from helpers.files import write_text
+    from helpers.study.sharing import WHOLE, share_cells
 
     with plain_errors():
         study = load_study(profile, parameter)
-        for plan in choose_cells(study.plan_grid(), cell or []):
-            with report_progress(plan.id):
-                runs = study.run_cell(plan)
-            typer.echo(
-                f"{plan.id}: {'stored already' if all(run.reused for run in runs) else 'done'}, "
-                f"{shown(runs[-1].path)}"
-            )
+        plans = choose_cells(study.plan_grid(), cell or [])
+        with share_cells(study, plans, WHOLE):
+            for plan in plans:
+                with report_progress(plan.id):
+                    runs = study.run_cell(plan)
+                typer.echo(
+                    f"{plan.id}: {'stored already' if all(run.reused for run in runs) else 'done'}, "
+                    f"{shown(runs[-1].path)}"
+                )
         if done:
             write_text(done, "")
 

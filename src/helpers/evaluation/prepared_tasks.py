@@ -113,7 +113,7 @@ def prepare_tasks(settings: EvaluationSettings, data: Path | None = None) -> lis
 
 def warn_of_references(tokenizer: PreTrainedTokenizerBase, prepared: PreparedTask) -> None:
     """Warn of right answers that no model could reach: those that score below 1 themselves, such as a mention
-    of two lines or a text without a letter that ROUGE counts, and those longer than an answer may be.
+    of two lines or a text without words, and those longer than an answer may be.
     """
     task = prepared.task
     references = {item.id: task.answer(item) for item in prepared.items}

@@ -69,8 +69,8 @@ def measure_cell_losses(
 
 
 def read_cell_losses(study: Study, runs: Sequence[Run]) -> pd.DataFrame:
-    """Return the losses of one cell, one row per item, without tasks of categories outside the lattice, unless
-    the lattice has none of the tasks' categories, as one of the user's own names.
+    """Return the losses of one cell, one row per item, without tasks of categories outside the lattice,
+    unless the lattice has none of the tasks' categories, as one of the user's own names.
     """
     import pandas as pd
 

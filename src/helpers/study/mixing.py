@@ -30,6 +30,7 @@ from helpers.study.cells import (
 )
 from helpers.study.endpoints import check_held_out
 from helpers.study.losses import LossTables, measure_cell_losses, read_cell_losses
+from helpers.study.sharing import LOSSES, share_cells
 from helpers.tuning.lengths import keep_within_limit, limit_tokens, load_lengths
 from helpers.tuning.rows import EncodedRow, encode_row
 from helpers.tuning.settings import TuningSettings
@@ -216,7 +217,8 @@ def run_mixtures(plan: MixturePlan) -> pd.DataFrame:
     import pandas as pd
 
     names, frames = plan.study.grid.players, []
-    with track("cells of the mixtures", len(plan.cells), "cells") as advance:
+    shared = share_cells(plan.study, plan.cells, LOSSES)
+    with shared, track("cells of the mixtures", len(plan.cells), "cells") as advance:
         for cell in plan.cells:
             table = read_cell_losses(plan.study, measure_cell_losses(plan.study, cell)[1])
             frames.append(list_held_out_losses(table, cell.name, cell.n_rows, cell.seed, names))

@@ -18,7 +18,7 @@ from helpers.paths import ROOT, SEED_TASKS
 from helpers.progress import track
 from helpers.prompts import PromptFormat
 from helpers.provider.ledger import ProviderLimits
-from helpers.records import GENERAL, Instruction, SeedTask, order_categories
+from helpers.records import BASE, GENERAL, Instruction, SeedTask, order_categories
 from helpers.settings import build_settings
 from helpers.store import Run, plan_only
 from helpers.study.cells import CONTROLS, SINGLES, CellPlan, GridSettings, plan_cells
@@ -39,6 +39,7 @@ from helpers.study.grid import (
 )
 from helpers.study.losses import measure_cell_losses, read_cell_losses, stack_seeds
 from helpers.study.seed_spread import add_spread, read_measured_seeds
+from helpers.study.sharing import ANSWERS, LOSSES, ROW_LOSSES, share_cells
 from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
 from helpers.synthesis.public import PUBLIC, load_public_rows
 from helpers.synthesis.settings import SynthesisSettings, check_synthesis_settings
@@ -204,18 +205,38 @@ class Study:
         """The base model, loaded once for all adapters that are measured."""
         return SharedBase(self.evaluation_settings.model, self.evaluation_settings.dtype)
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters from which `from_parameters` builds an equal study."""
+        stages = (
+            self.synthesis_settings,
+            self.tuning_settings,
+            self.evaluation_settings,
+            self.provider_limits,
+            self.grid,
+            self.loss_settings,
+        )
+        own = {"instructions": self.instructions, "data": self.data}
+        return {name: value for stage in stages for name, value in dataclasses.asdict(stage).items()} | own
+
     def run_cells_of_one_seed(self, names: Iterable[str]) -> dict[str, Cell]:
         """Run or load cells of the grid of the study's number of rows: 'base', 'all', or categories joined by
         '+'.
         """
-        return run_cells_of_seed(
-            names,
-            self.tuning_settings,
-            self.evaluation_settings,
-            self.instruction_file,
-            self.data_folder,
-            self.shared_base,
-        )
+        names, tuning = list(names), self.tuning_settings
+        plans = [
+            CellPlan(name) if name == BASE else CellPlan(name, tuning.n_rows, tuning.training_seed)
+            for name in names
+        ]
+        with share_cells(self, plans, ANSWERS):
+            return run_cells_of_seed(
+                names,
+                tuning,
+                self.evaluation_settings,
+                self.instruction_file,
+                self.data_folder,
+                self.shared_base,
+            )
 
     def collect_scores_of_one_seed(self, names: Iterable[str]) -> pd.DataFrame:
         """Return the scores of all items of several cells, one row per item and cell."""
@@ -299,7 +320,8 @@ class Study:
         """Run or load cells of the grid under every training seed, one after the other."""
         plans = self.plan_cells(names, n_rows)
         cells = []
-        with track("cells of the grid", len(plans), "cells") as advance:
+        shared = share_cells(self, plans, ANSWERS)
+        with shared, track("cells of the grid", len(plans), "cells") as advance:
             for plan in plans:
                 cells.append(self.answer_cell(plan))
                 advance(note=plan.id)
@@ -325,7 +347,8 @@ class Study:
         tables = {}
         if not with_tasks:
             self.check_held_out_rows()
-        with track("losses of the grid", len(plans), "cells") as advance:
+        shared = share_cells(self, plans, LOSSES if with_tasks else ROW_LOSSES)
+        with shared, track("losses of the grid", len(plans), "cells") as advance:
             for plan in plans:
                 tables[plan] = read_cell_losses(self, measure_cell_losses(self, plan, with_tasks)[1])
                 if not with_tasks:  # of the base model, which comes first: some rows may be too long

@@ -1,0 +1,111 @@
+"""A second process that works through the cells of a grid from their end, while this one works from their
+beginning, each with half of the threads.
+
+A small model's products are short, so threads spend much of a step waiting for each other: two processes of
+one thread each get more done than one of two threads. Both keep what they make in the store, whose locks
+settle who makes what, and whoever comes to a stored cell loads it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.machine import measure_main_memory
+from helpers.models.load import choose_device, resolve_model
+from helpers.progress import PROGRESS_VARIABLE
+from helpers.store import Run, is_computing, plan_only
+from helpers.study.cells import CellPlan
+from helpers.study.losses import measure_cell_losses
+
+if TYPE_CHECKING:
+    from helpers.study.study import Study
+
+MIN_BYTES = 10**8  # of the weights: a smaller model is done before a second process has started
+MEMORY_SHARE = 8  # times the weights must be free: what a second process needs, and as much again
+PROGRAM = "helpers.study.second_process"
+VARIABLE = "STUDY_SECOND_PROCESS"  # set in it, so that it starts no third
+ANSWERS, LOSSES, ROW_LOSSES, WHOLE = "answers", "losses", "row_losses", "whole"
+
+
+def _answer(study: Study, plan: CellPlan) -> list[Run]:
+    cell = study.answer_cell(plan)
+    return [run for run in (cell.tuning, cell.evaluation) if run]
+
+
+def _measure(study: Study, plan: CellPlan, with_tasks: bool) -> list[Run]:
+    adapter, runs = measure_cell_losses(study, plan, with_tasks)
+    return [run for run in (adapter, *runs) if run]
+
+
+WORK: Mapping[str, Callable[[Study, CellPlan], list[Run]]] = {
+    ANSWERS: _answer,
+    LOSSES: partial(_measure, with_tasks=True),
+    ROW_LOSSES: partial(_measure, with_tasks=False),
+    WHOLE: lambda study, plan: study.run_cell(plan),
+}
+
+
+@contextmanager
+def share_cells(study: Study, plans: Sequence[CellPlan], work: str) -> Iterator[None]:
+    """Let a second process work through cells from the end while the block works from the beginning, where
+    that pays: two cells or more to make, two threads or more, no GPU, and memory for both.
+
+    Args:
+        study: its settings.
+        plans: the cells, in the block's order.
+        work: what is made of each: 'answers', 'losses', 'row_losses' (of the held-out rows alone), or the
+            'whole' of what is asked of it.
+    """
+    if not _pays(study, plans, work):
+        yield
+        return
+    import torch
+
+    n_threads = torch.get_num_threads()
+    environment = {name: value for name, value in os.environ.items() if name != PROGRESS_VARIABLE}
+    environment |= {VARIABLE: "1", "OMP_NUM_THREADS": str(n_threads // 2)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+    asked = {"parameters": study.parameters, "work": work, "cells": [dataclasses.astuple(p) for p in plans]}
+    torch.set_num_threads(n_threads - n_threads // 2)
+    try:
+        with suppress(OSError):  # where it has ended already, this process does the work alone
+            process.stdin.write(json.dumps(asked).encode() + b"\n")
+            process.stdin.flush()
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+        with suppress(OSError):
+            process.stdin.close()
+        torch.set_num_threads(n_threads)
+
+
+def _pays(study: Study, plans: Sequence[CellPlan], work: str) -> bool:
+    if not is_computing() or VARIABLE in os.environ or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return False
+    study.instruction_file  # noqa: B018 (made where it is missing: cells are looked up by it)
+    missing = (plan for plan in plans if not all(run.is_stored for run in plan_only(WORK[work], study, plan)))
+    if next(missing, None) is None or next(missing, None) is None:
+        return False
+    model = Path(resolve_model(study.tuning_settings.model))
+    n_bytes = sum(path.stat().st_size for path in model.glob("*.safetensors"))
+    if n_bytes < MIN_BYTES or MEMORY_SHARE * n_bytes > measure_main_memory():
+        return False
+    import torch
+
+    return choose_device()[0] == "cpu" and torch.get_num_threads() > 1

@@ -1,0 +1,118 @@
+"""A second process makes cells from the end of the list, and ends with the first one."""
+
+import json
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import astuple
+
+import pytest
+import torch
+
+from helpers.errors import StudyError
+from helpers.store import load_only, plan_only
+from helpers.study import sharing
+from helpers.study.cells import CellPlan
+from helpers.study.sharing import LOSSES, PROGRAM, VARIABLE, WORK, share_cells
+from helpers.study.study import Study
+
+PATIENCE_SECONDS = 120
+
+
+@pytest.fixture
+def study(toy_model, instruction_file, monkeypatch):
+    monkeypatch.setattr(sharing, "MIN_BYTES", 0)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    parameters = {"model": toy_model, "instructions": str(instruction_file), "n_rows": 4, "batch_size": 4}
+    parameters |= {"tasks": "evidence_yesno", "n_held_out": 2, "n_loss_items": 2, "held_out_share": 0.4}
+    return Study.from_parameters(parameters)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Keep the processes that are started."""
+    processes = []
+    start = subprocess.Popen
+
+    def keep(*arguments, **named):
+        process = start(*arguments, **named)
+        if PROGRAM in process.args:
+            processes.append(process)
+        return process
+
+    monkeypatch.setattr(sharing.subprocess, "Popen", keep)
+    return processes
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def is_stored(study, plan):
+    return all(run.is_stored for run in plan_only(WORK[LOSSES], study, plan))
+
+
+def test_a_study_is_built_again_from_its_parameters(study):
+    assert Study.from_parameters(json.loads(json.dumps(study.parameters))) == study
+
+
+def test_the_last_cell_is_made_by_a_second_process_that_ends_with_the_block(study, started, two_threads):
+    plans = study.plan_cells(["base", "qa", "ie"])
+    until = time.monotonic() + PATIENCE_SECONDS
+    with share_cells(study, plans, LOSSES):
+        assert torch.get_num_threads() == 1
+        while not is_stored(study, plans[-1]) and time.monotonic() < until:
+            time.sleep(0.2)
+    assert is_stored(study, plans[-1])
+    (second,) = started
+    assert second.returncode is not None
+    assert torch.get_num_threads() == 2
+    shared = study.collect_losses(["base", "qa", "ie"])
+    assert shared["cell"].unique().tolist() == ["base", "qa", "ie"]
+
+
+@pytest.mark.parametrize(
+    "reason", ["one cell", "nothing computed", "second itself", "distributed", "one thread", "small model"]
+)
+def test_no_second_process_where_it_does_not_pay(study, started, two_threads, monkeypatch, reason):
+    plans = study.plan_cells(["base", "qa", "ie"])
+    if reason == "second itself":
+        monkeypatch.setenv(VARIABLE, "1")
+    elif reason == "distributed":
+        monkeypatch.setenv("WORLD_SIZE", "2")
+    elif reason == "one thread":
+        torch.set_num_threads(1)
+    elif reason == "small model":
+        monkeypatch.setattr(sharing, "MIN_BYTES", 10**8)
+    mode = load_only() if reason == "nothing computed" else nullcontext()
+    with mode, share_cells(study, plans[:1] if reason == "one cell" else plans, LOSSES):
+        assert not started
+
+
+def test_the_second_process_ends_in_its_work_where_the_first_is_killed(study):
+    n_cells = 400
+    plans = [CellPlan("qa", 4, seed) for seed in range(n_cells)]
+    asked = {"parameters": study.parameters, "work": LOSSES, "cells": [astuple(plan) for plan in plans]}
+    second = subprocess.Popen([sys.executable, "-m", PROGRAM], stdin=subprocess.PIPE)
+    second.stdin.write(json.dumps(asked).encode() + b"\n")
+    second.stdin.flush()
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not is_stored(study, plans[-1]) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert second.poll() is None
+    second.stdin.close()  # as the system does for a process that is killed
+    assert second.wait(PATIENCE_SECONDS) == 0
+    assert is_stored(study, plans[-1])
+    assert not is_stored(study, plans[0])
+
+
+def test_an_error_in_the_block_ends_the_second_process(study, started, two_threads):
+    plans = study.plan_cells(["base", "qa", "ie"])
+    with pytest.raises(StudyError, match="no room"), share_cells(study, plans, LOSSES):
+        raise StudyError("no room")
+    assert started[0].returncode is not None
