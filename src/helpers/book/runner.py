@@ -203,7 +203,7 @@ def plan_run(
             study.check_held_out_rows()
     check_use(parse_assignments(assignments), [declared_by[notebook] for notebook in chosen])
     model = parameters.get("model", "")
-    if model not in WHEEL_MODELS and Path(model).is_dir():
+    if model and model not in WHEEL_MODELS and Path(model).is_dir():
         parameters["model"] = os.path.relpath(model, ROOT)  # where the notebooks run
     return study, [
         (notebook, {name: value for name, value in parameters.items() if name in declared_by[notebook]})
