@@ -115,7 +115,7 @@ class Toys:
         return [filter_file(path, FilterSettings(0.7, 3, 150))]
 
     def public_rows(self):
-        from helpers.synthesis.public import FILES, MIRROR, load_public_rows
+        from helpers.synthesis.public_rows import FILES, MIRROR, load_public_rows
 
         places = [[f"TASA:{path}"] for files in FILES.values() for path in files] + [["Data-Whisperer:x"]]
         rows = [

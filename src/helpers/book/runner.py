@@ -23,7 +23,7 @@ from helpers.provider.ledger import ProviderLimits
 from helpers.settings import build_settings, is_printable, shorten
 from helpers.study.endpoints import ENDPOINTS
 from helpers.study.study import Study
-from helpers.synthesis.public import PUBLIC
+from helpers.synthesis.public_rows import PUBLIC
 from helpers.synthesis.settings import RECORDED, SynthesisSettings
 
 if TYPE_CHECKING:

@@ -298,8 +298,8 @@ def export_harness(
     data: Annotated[Path | None, typer.Option(help="Folder of your own files or of public releases.")] = None,
 ) -> None:
     """Write the choice tasks for lm-evaluation-harness, by text and by letter."""
-    from helpers.evaluation import harness
+    from helpers.evaluation.harness_export import export_harness
 
     with plain_errors():
-        names = harness.export_harness(folder, model, tasks, data)
+        names = export_harness(folder, model, tasks, data)
         typer.echo(f"{len(names)} tasks in {shown(folder)}: {', '.join(names)}")

@@ -54,7 +54,7 @@ def recommend_mixture(
     """
     from helpers.analysis.mixing.recommendation import check_target, list_candidates
     from helpers.study.mixing import SMALL_CELL_DIVISOR, estimate_cost, plan_mixtures, run_mixtures
-    from helpers.synthesis.public import PUBLIC
+    from helpers.synthesis.public_rows import PUBLIC
 
     with plain_errors():
         named = instructions if instructions == PUBLIC else Path(instructions).resolve()

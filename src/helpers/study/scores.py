@@ -34,7 +34,7 @@ from helpers.study.tables import (
     read_table,
     seal_tables,
 )
-from helpers.synthesis.public import PUBLIC, REPOSITORY
+from helpers.synthesis.public_rows import PUBLIC, REPOSITORY
 
 if TYPE_CHECKING:
     import pandas as pd

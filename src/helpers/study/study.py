@@ -40,7 +40,7 @@ from helpers.study.grid import (
 from helpers.study.losses import measure_cell_losses, read_cell_losses, stack_seeds
 from helpers.study.seed_spread import add_spread, read_measured_seeds
 from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
-from helpers.synthesis.public import PUBLIC, load_public_rows
+from helpers.synthesis.public_rows import PUBLIC, load_public_rows
 from helpers.synthesis.settings import SynthesisSettings, check_synthesis_settings
 from helpers.synthesis.split import HELD_OUT, TRAINING, hold_out
 from helpers.synthesis.user_rows import prepare_rows
