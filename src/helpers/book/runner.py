@@ -194,7 +194,7 @@ def plan_run(
         )
     chosen = [notebook for notebook in declared_by if not only or notebook.name[:2] in only]
     if study.instructions:
-        study.instruction_file  # noqa: B018 (raises if there is no such file)
+        study.training_file  # noqa: B018 (raises if there is no such file)
     if study.instructions or not study.loss_settings.held_out_share:
         of_tasks = ENDPOINTS[study.loss_settings.endpoint].tasks_only
         compared = (declared_by[notebook] for notebook in chosen if "n_held_out" in declared_by[notebook])

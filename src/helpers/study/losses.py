@@ -69,8 +69,8 @@ def measure_cell_losses(
 
 
 def read_cell_losses(study: Study, runs: Sequence[Run]) -> pd.DataFrame:
-    """Return the losses of one cell, one row per item, without tasks of categories outside the lattice, unless
-    the lattice has none of the tasks' categories, as one of the user's own names.
+    """Return the losses of one cell, one row per item, without tasks of categories outside the lattice,
+    unless the lattice has none of the tasks' categories, as one of the user's own names.
     """
     import pandas as pd
 
@@ -173,7 +173,7 @@ def identify_losses(study: Study) -> dict[str, Any]:
             "lattice": study.grid.lattice,
         },
         "model": identify_model(study.evaluation_settings.model),
-        "instructions": sha256_file(study.instruction_file),
+        "instructions": sha256_file(study.training_file),
         "held_out": sha256_file(study.held_out_file) if study.held_out_file else None,
     }
 
