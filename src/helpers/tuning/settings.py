@@ -22,7 +22,7 @@ class TuningSettings:
     )
     n_rows: int = parameter(
         48,
-        "training rows of every run, whatever its categories; per category with budget=additive",
+        "training rows of every run, whatever its categories; per category with budget 'additive'",
         minimum=1,
     )
     training_seed: int = parameter(
