@@ -13,7 +13,12 @@ from helpers.evaluation.generation import generate_greedily
 from helpers.evaluation.merging import SharedBase, find_adapter
 from helpers.evaluation.metrics import score_choice
 from helpers.evaluation.partial import PartialAnswers
-from helpers.evaluation.prepared_tasks import PreparedTask, encode_options, prepare_tasks, warn_of_references
+from helpers.evaluation.prepared_tasks import (
+    PreparedTask,
+    encode_options,
+    prepare_tasks,
+    warn_of_references,
+)
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.task_prompts import Task
 from helpers.files import sha256_file, write_text
