@@ -399,13 +399,13 @@ def test_a_category_that_the_classifier_gives_differs_from_the_others_in_more_th
     tmp_path, monkeypatch
 ):
     from helpers.synthesis import categories
-    from helpers.synthesis.user_rows import prepare_rows
+    from helpers.synthesis.user_rows import prepare_rows_file
 
     monkeypatch.setattr(categories, "train_labeller", lambda: lambda tasks: ["qa" for _ in tasks])
     bare = {"instruction": "Say which drug helps", "output": "x"}
     (tmp_path / "rows.jsonl").write_bytes(lines([ROW | {"category": "QA"}, bare]))
     with pytest.raises(StudyError, match=r"'QA' and 'qa' were found .*rows\.jsonl:2"):
-        prepare_rows(tmp_path / "rows.jsonl")
+        prepare_rows_file(tmp_path / "rows.jsonl")
 
 
 # ---- items of benchmarks ---------------------------------------------------------------------------------

@@ -47,7 +47,10 @@ def answer_half_right(model, tokenizer, prepared, partial):
         return [
             {"loglikelihoods": [[-float(n) for n in range(len(item.options))]]} for item in prepared.items
         ]
-    return [{"response": f"{prepared.task.answer(item)[:200]}\nginger: active"} for item in prepared.items]
+    return [
+        {"response": f"{prepared.task.write_reference(item)[:200]}\nginger: active"}
+        for item in prepared.items
+    ]
 
 
 class Toys:
@@ -88,7 +91,7 @@ class Toys:
 
     def rows(self):
         from helpers.store import load_run
-        from helpers.synthesis.user_rows import prepare_rows
+        from helpers.synthesis.user_rows import prepare_rows_file
 
         path = self.get("tmp_path") / "rows.jsonl"
         rows = [
@@ -97,7 +100,7 @@ class Toys:
             {"instruction": "Say nothing", "output": " "},
         ]
         path.write_text(dump_rows(rows))
-        return [load_run(prepare_rows(path).parent)]
+        return [load_run(prepare_rows_file(path).parent)]
 
     def filter(self):
         from helpers.synthesis.filter_files import filter_file
@@ -115,7 +118,7 @@ class Toys:
         return [filter_file(path, FilterSettings(0.7, 3, 150))]
 
     def public_rows(self):
-        from helpers.synthesis.public import FILES, MIRROR, load_public_rows
+        from helpers.synthesis.public_rows import FILES, MIRROR, load_public_rows
 
         places = [[f"TASA:{path}"] for files in FILES.values() for path in files] + [["Data-Whisperer:x"]]
         rows = [

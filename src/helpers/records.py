@@ -57,13 +57,13 @@ def order_categories(names: Iterable[str]) -> tuple[str, ...]:
 AnyCategory = Annotated[str, AfterValidator(check_category)]
 
 
-class Row(BaseModel):
+class StrictRecord(BaseModel):
     """A line of a file that people write: unknown fields are mistakes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SeedTask(Row):
+class SeedTask(StrictRecord):
     """One of the curated tasks shown to the teacher (`seeds/seed_tasks.jsonl`)."""
 
     id: Annotated[str, Field(pattern=r"^seed-\d{3}$")]
@@ -77,14 +77,14 @@ class SeedTask(Row):
     note: Text
 
 
-class Usage(Row):
+class Usage(StrictRecord):
     """Tokens that a server billed."""
 
     input_tokens: Annotated[int, Field(ge=0)]
     output_tokens: Annotated[int, Field(ge=0)]
 
 
-class TeacherReply(Row):
+class TeacherReply(StrictRecord):
     """A teacher's reply to one request (`seeds/teacher_replies.jsonl` and the replies of a live run).
 
     `categories` holds the teacher's label of each item by its number; `source` says who wrote the reply, for
@@ -117,7 +117,7 @@ class Instruction(BaseModel):
     output: Text
 
 
-class Item(Row):
+class Item(StrictRecord):
     """What every item of a benchmark says of itself.
 
     The split 'train' is the pool of the solved example that a prompt may show; no model is ever tuned on it.
@@ -154,7 +154,7 @@ class ChoiceItem(Item):
         return self
 
 
-class Mention(Row):
+class Mention(StrictRecord):
     """The acceptable spellings of one mention, the first as written in the text."""
 
     forms: Annotated[list[Text], Field(min_length=1)]

@@ -13,12 +13,12 @@ from helpers.analysis.mixing.laws import build_law
 from helpers.analysis.mixing.recommendation import EQUAL, NATURAL
 from helpers.analysis.mixing.simulation import design_cells, expect_loss, true_parameters
 from helpers.analysis.reference_losses import (
-    MIXTURE,
-    choose_loss_items,
+    FULL_MIXTURE,
     collect_size_gains,
     compare_additive_budget,
     compare_matched_lengths,
     count_lattice_rows,
+    select_loss_items,
 )
 from helpers.analysis.sensitivity import pool_seeds, pooled_variance
 from helpers.analysis.statistics import count_seeds, describe_interval, stack_scores
@@ -77,7 +77,7 @@ def test_the_lattice_is_read_without_what_was_tuned_later():
     full = make_tables([(LATER[0], 150, 1), *((name, size, 1) for size in (75, 300) for name in SINGLES)])
     assert count_lattice_rows(full) == 150
     np.testing.assert_array_equal(forecast.read_lattice(full).counts, forecast.read_lattice(plain).counts)
-    assert forecast.read_lattice(full, [2]).values.shape[2] == 1
+    assert forecast.read_lattice(full, [2]).mean_losses.shape[2] == 1
 
 
 def test_cells_beside_the_lattice_are_predicted_under_their_own_seeds():
@@ -99,7 +99,7 @@ def test_nothing_is_predicted_where_nothing_was_tuned_later_or_its_seed_is_not_i
 
 def test_what_is_not_measured_yet_is_empty_and_the_sentence_says_so(found):
     tables = make_tables()
-    table = forecast.check_forecast(tables, *found).set_index("mixture")
+    table = forecast.compare_forecast(tables, *found).set_index("mixture")
     assert table["measured"].notna().to_dict() == {
         forecast.RECOMMENDED: False,
         EQUAL: True,
@@ -115,7 +115,7 @@ def test_what_is_not_measured_yet_is_empty_and_the_sentence_says_so(found):
 def test_forecast_and_measurement_stand_beside_each_other(found):
     best = name_best(found)
     tables = make_tables([(name, 150, seed) for name in (best, LATER[0]) for seed in (1, 2)])
-    table = forecast.check_forecast(tables, *found)
+    table = forecast.compare_forecast(tables, *found)
     assert table["cell"].tolist()[:3] == [best, "qa+ie+gen", LATER[0]]
     np.testing.assert_allclose(table["predicted"], table["measured"], atol=0.1)  # items shift all alike
     np.testing.assert_allclose(table[["seed_1", "seed_2"]].mean(axis=1), table["measured"])
@@ -148,9 +148,9 @@ def test_runs_that_differ_set_a_floor_to_the_error_of_any_law():
 
 
 def test_gains_by_size_take_the_models_as_they_are_and_give_no_interval_of_one_seed():
-    names = [*SINGLES, MIXTURE]
+    names = [*SINGLES, FULL_MIXTURE]
     more = [(name, size, seed) for name in names for size in (75, 300) for seed in (1, 2, 3)]
-    more += [(name, 600, 1) for name in names] + [("qa", 1200, 1), (MIXTURE, 600, 2)]
+    more += [(name, 600, 1) for name in names] + [("qa", 1200, 1), (FULL_MIXTURE, 600, 2)]
     table = collect_size_gains(make_tables(more))
     n_seeds = table.groupby("size")["n_seeds"].first().to_dict()
     assert n_seeds == {75: 3, 150: 3, 300: 3, 600: 1}
@@ -162,14 +162,14 @@ def test_gains_by_size_take_the_models_as_they_are_and_give_no_interval_of_one_s
 
 
 def test_all_models_are_fitted_together_whatever_seeds_they_have():
-    names = [*SINGLES, MIXTURE]
+    names = [*SINGLES, FULL_MIXTURE]
     more = [(name, 75, seed) for name in names for seed in (1, 2, 3, 4)] + [(name, 600, 1) for name in names]
     more += [(name, 150, seed) for name in LATTICE[1:] for seed in (4, 5)]
     tables = make_tables(more)
     losses, n_rows = forecast.read_all(tables), forecast.read_all(tables).counts.sum(axis=1)
-    found = {size: set(losses.n_seeds[n_rows == size].tolist()) for size in (75, 150, 600)}
+    found = {size: set(losses.seed_weights[n_rows == size].tolist()) for size in (75, 150, 600)}
     assert found == {75: {4}, 150: {5}, 600: {1}}
-    assert forecast.read_lattice(tables).values.shape[2] == 3  # the forecast stays what it was
+    assert forecast.read_lattice(tables).mean_losses.shape[2] == 3  # the forecast stays what it was
     law_errors = average_errors(cross_validate_laws(losses, ["effective", "null"])).query("category == 'all'")
     errors = law_errors.set_index(["law", "kind"])["error"]
     assert errors["effective", "size"] < 0.5 < errors["null", "size"]
@@ -212,7 +212,7 @@ def test_the_first_page_says_how_the_recommended_mixture_fared(found, signs, sta
 
 def test_a_seed_counts_for_the_lattice_once_all_of_its_cells_are_there():
     more = [(name, 150, seed) for name in LATTICE[1:] for seed in (4, 5)]
-    whole, partial = (choose_loss_items(make_tables(cells), LATTICE) for cells in (more, more[:-2]))
+    whole, partial = (select_loss_items(make_tables(cells), LATTICE) for cells in (more, more[:-2]))
     assert (count_seeds(whole), count_seeds(partial)) == (5, 3)
     assert describe_interval(whole) == "over the items and 5 training seeds"
     assert set(synergy_table(whole)["n_seeds"]) == {5}
@@ -220,7 +220,7 @@ def test_a_seed_counts_for_the_lattice_once_all_of_its_cells_are_there():
 
 def test_pooled_seeds_of_the_whole_lattice_rest_on_all_its_tuned_cells():
     more = [(name, 150, seed) for name in LATTICE[1:] for seed in (4, 5)]
-    items = choose_loss_items(make_tables(more, noise=0.02), LATTICE)
+    items = select_loss_items(make_tables(more, noise=0.02), LATTICE)
     contrasts = synergy_contrasts()
     cells = [*SINGLES, *contrasts]
     stacks = stack_scores(items[items["category"] == "qa"], cells)
@@ -253,6 +253,6 @@ def test_rows_of_matched_lengths_stand_beside_the_rows_as_they_are():
     table = compare_matched_lengths(full)
     assert (len(table), set(table["n_seeds"])) == (9, {2})
     np.testing.assert_allclose(table["estimate"], 0.1)
-    gains = transfer_table(choose_loss_items(tables, [BASE, *SINGLES]), SINGLES)
+    gains = transfer_table(select_loss_items(tables, [BASE, *SINGLES]), SINGLES)
     assert table["matched"].to_numpy() == pytest.approx(gains["estimate"].to_numpy() - 0.1, abs=0.01)
     assert forecast.predict_later(full, ["null"]).empty  # a control is no mixture

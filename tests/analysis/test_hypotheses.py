@@ -36,8 +36,8 @@ def test_holms_correction_is_that_of_statsmodels():
         )
     )
     assert list(table.columns) == ["estimate", "low", "high", "p", "p_holm", "n"]
-    held, left = split_significant(table.assign(low=[0.5, -0.1]))
-    assert (len(held), len(left)) == (1, 1)
+    significant, others = split_significant(table.assign(low=[0.5, -0.1]))
+    assert (len(significant), len(others)) == (1, 1)
 
 
 def test_the_detectable_effect_is_found_as_often_as_it_says():

@@ -65,7 +65,7 @@ def test_a_law_is_found_again_from_losses_without_noise(law):
     losses = simulate(law, n_seeds=1, noise=0.0)
     for place, target in enumerate(SINGLES):
         built = build_law(law, SINGLES, target, losses.counts)
-        found = fit_law(built, losses.means[place], losses.n_seeds)
+        found = fit_law(built, losses.means[place], losses.seed_weights)
         np.testing.assert_allclose(built.predict(found, losses.counts), losses.means[place], atol=1e-4)
         if law in ("effective", "log-linear"):
             np.testing.assert_allclose(found, TRUTHS[law][target], rtol=0.02, atol=1e-3)
@@ -75,11 +75,11 @@ def test_a_law_is_found_again_from_losses_without_noise(law):
 def test_thousands_of_refits_at_once_end_where_scipy_ends(name):
     losses = simulate()
     law = build_law(name, SINGLES, "qa", losses.counts)
-    best = fit_law(law, losses.means[0], losses.n_seeds)
+    best = fit_law(law, losses.means[0], losses.seed_weights)
     drawn = losses.means[0] + np.random.default_rng(1).normal(0, NOISE, (4, len(CELLS)))
-    refits = refit_law(law, drawn, losses.n_seeds, best)
+    refits = refit_law(law, drawn, losses.seed_weights, best)
     for own, parameters in zip(drawn, refits, strict=True):
-        alone = fit_law(law, own, losses.n_seeds)
+        alone = fit_law(law, own, losses.seed_weights)
         errors = [np.sum((law.predict(found, CELLS) - own) ** 2) for found in (parameters, alone)]
         assert errors[0] <= errors[1] * (1 + 1e-4)
 
@@ -97,10 +97,10 @@ def test_the_worth_of_rows_is_found_with_an_interval_that_more_noise_makes_wider
 
 
 def test_intervals_hold_the_truth_and_no_mixture_is_praised_where_all_are_alike():
-    held = measure_law_coverage(4, 150)
-    assert held["worths"] >= 0.85
-    assert held["losses"] >= 0.85
-    assert held["false_alarms"] == 0
+    covered = measure_law_coverage(4, 150)
+    assert covered["worths"] >= 0.85
+    assert covered["losses"] >= 0.85
+    assert covered["false_alarms"] == 0
 
 
 def test_the_error_of_a_law_is_told_where_the_losses_follow_it_and_where_they_follow_another():
@@ -165,7 +165,7 @@ def test_a_mixture_is_recommended_that_is_best_under_the_true_law():
     assert not found.extrapolates
     assert found.mixtures["indistinguishable"].mean() < 0.2
     for name in SINGLES:
-        low, high = found.shares[name]
+        low, high = found.share_ranges[name]
         assert low <= found.rows[name] / 600 <= high
 
 

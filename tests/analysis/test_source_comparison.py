@@ -31,7 +31,7 @@ def test_the_reference_losses_are_the_lattices_own_on_held_out_rows_under_whole_
         ("base", 0, None), ("qa", 4, 1), ("ie", 4, 1), ("qa", 4, 2), ("qa", 9, 1), ("qa", 4, 3), ("ie", 4, 3)
     )
     assert reference_losses.count_lattice_rows(tables) == 4
-    items = reference_losses.choose_loss_items(tables, ["base", "qa", "ie"])
+    items = reference_losses.select_loss_items(tables, ["base", "qa", "ie"])
     assert set(items["seed"]) == {1, 3}
     assert set(items["task"]) == {"held_out_qa"}
     gains = items.set_index(["cell", "seed"])["score"]
@@ -63,7 +63,7 @@ def test_only_clear_gains_can_contradict_a_clear_gain_of_the_papers():
     }
 
 
-def make_held(**gains: tuple[float, float, float]) -> pd.DataFrame:
+def make_corrected_gains(**gains: tuple[float, float, float]) -> pd.DataFrame:
     """Return a corrected table of gains: 'qa_gen' is what tuning on QA gives on generation, as
     (low, high, p).
     """
@@ -73,7 +73,7 @@ def make_held(**gains: tuple[float, float, float]) -> pd.DataFrame:
 
 def test_a_sentence_says_which_instructions_helped_and_which_hurt():
     up, down, wide = (0.1, 0.3, 0.001), (-0.3, -0.1, 0.001), (-0.1, 0.3, 0.3)
-    gains = make_held(
+    gains = make_corrected_gains(
         qa_qa=up,
         qa_ie=up,
         qa_gen=up,
@@ -92,7 +92,7 @@ def test_a_sentence_says_which_instructions_helped_and_which_hurt():
 
 
 def test_a_sentence_says_which_pairs_were_more_or_less_than_their_parts():
-    synergies = make_held(**{"qa+gen_qa": (0.15, 0.49, 0.02), "qa+ie_qa": (-0.1, 0.3, 0.3)})
+    synergies = make_corrected_gains(**{"qa+gen_qa": (0.15, 0.49, 0.02), "qa+ie_qa": (-0.1, 0.3, 0.3)})
     synergies = synergies.rename(columns={"trained_on": "contrast"})
     assert wording.describe_synergies(synergies) == (
         "A pair was clearly above the mean of its two parts in 1 of 2 comparisons (question answering and "
@@ -102,8 +102,8 @@ def test_a_sentence_says_which_pairs_were_more_or_less_than_their_parts():
 
 
 def test_a_wide_table_marks_what_holds_after_the_correction():
-    held = make_held(qa_qa=(0.1, 0.3, 0.001), qa_gen=(0.1, 0.3, 0.2))
-    wide = wording.tabulate_gains(held, "trained_on", "tuned on")
+    gains = make_corrected_gains(qa_qa=(0.1, 0.3, 0.001), qa_gen=(0.1, 0.3, 0.2))
+    wide = wording.tabulate_gains(gains, "trained_on", "tuned on")
     assert wide.to_dict("records") == [
         {
             "tuned on": "QA",
@@ -114,8 +114,8 @@ def test_a_wide_table_marks_what_holds_after_the_correction():
 
 
 def test_a_number_that_rounds_to_zero_has_no_sign():
-    held = make_held(ie_gen=(-0.004, 0.001, 0.9), gen_gen=(-0.5, -0.1, 0.9))
-    wide = wording.tabulate_gains(held, "trained_on", "tuned on")
+    gains = make_corrected_gains(ie_gen=(-0.004, 0.001, 0.9), gen_gen=(-0.5, -0.1, 0.9))
+    wide = wording.tabulate_gains(gains, "trained_on", "tuned on")
     assert wide["on generation"].tolist() == ["0.00 [0.00, 0.00]", "−0.30 [−0.50, −0.10]"]
 
 

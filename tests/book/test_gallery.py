@@ -7,7 +7,7 @@ import pytest
 
 from helpers.book import figure_files, gallery
 from helpers.book.figure_files import save_figures
-from helpers.book.figure_tables import list_parts
+from helpers.book.figure_tables import tabulate_parts
 from helpers.book.gallery import GALLERY, draw
 from helpers.jsonl import read_rows
 from helpers.records import BASE, Instruction
@@ -47,7 +47,7 @@ def test_all_figures_come_with_their_data_and_are_the_same_twice(study, tmp_path
 
 def test_figures_of_the_kept_rows_show_what_the_lesson_counts_held_out_ones_included(study):
     kept = read_rows(study.synthesis_run.file(INSTRUCTIONS), Instruction)
-    assert len(read_rows(study.instruction_file, Instruction)) < len(kept)
+    assert len(read_rows(study.training_file, Instruction)) < len(kept)
     shares = tabulate_category_shares(
         {"seeds": [seed.category for seed in study.seed_tasks], "kept": [row.category for row in kept]}
     )
@@ -111,6 +111,6 @@ def test_tasks_without_options_have_gains_in_the_stop_and_the_words_alone():
         | {"words": 4.0 * (cell == BASE), "stop": 1.0 + n, "choice": None, "calibrated": None}
         for cell, n in places
     )
-    table = list_parts(losses)
+    table = tabulate_parts(losses)
     gains = table.groupby("part")["estimate"].agg(set).to_dict()
     assert gains == {"stop": {0.0}, "words": {1.0}}

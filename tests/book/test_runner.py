@@ -148,7 +148,7 @@ def test_a_models_folder_is_the_one_that_the_user_means_and_not_one_of_the_proje
     _, [(_, parameters)] = plan_run("smoke", ["04"], ["model=toy"])
     assert (ROOT / parameters["model"]).resolve() == (tmp_path / "toy").resolve()
     (tmp_path / "smollm2-135m").mkdir()  # a known model goes before a folder of its name
-    _, [(_, parameters)] = plan_run("smoke", ["04"], [])
+    _, [(_, parameters)] = plan_run("smoke", ["04"], ["model=smollm2-135m"])
     assert parameters["model"] == "smollm2-135m"
 
 

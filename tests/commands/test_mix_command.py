@@ -16,7 +16,7 @@ from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.study.cells import SINGLES
 from helpers.study.losses import export_losses, load_losses
-from helpers.study.mixing import MixturePlan, design_cells, read_mixtures, run_mixtures
+from helpers.study.mixing import MixturePlan, collect_mixture_losses, design_cells, read_mixtures
 from helpers.study.study import Study
 from helpers.tuning.rows import parse_parts
 
@@ -123,7 +123,7 @@ def test_the_tables_kept_of_a_study_give_the_same_losses_as_its_cells(toy_model,
     plans = study.plan_cells(["all", "oncology~shuffled", "base", *study.grid.mixture_cells])
     export_losses(study, plans, tmp_path / "tables")
     kept = read_mixtures(load_losses(tmp_path / "tables"), study.grid.players)
-    found = run_mixtures(plan)
+    found = collect_mixture_losses(plan)
     assert kept.columns.tolist() == found.columns.tolist()
     assert kept[["n_cardiology", "n_oncology"]].drop_duplicates().to_numpy().tolist() == [[0, 0], [3, 1]]
     keys = ["n_cardiology", "category", "id"]

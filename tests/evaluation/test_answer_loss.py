@@ -14,8 +14,8 @@ from helpers.errors import StudyError
 from helpers.evaluation import answer_loss
 from helpers.evaluation.answer_loss import (
     encode_answers,
-    list_losses,
     measure_answer_loss,
+    measure_losses,
     read_answer_losses,
 )
 from helpers.evaluation.prepared_tasks import prepare_tasks
@@ -55,7 +55,7 @@ def test_losses_equal_plain_transformers_one_item_at_a_time(toy_model, model, to
             assert row["words"] == pytest.approx(-sum(right[:-1]), abs=1e-4 * len(right))
             assert row["stop"] == pytest.approx(-right[-1], abs=1e-4)
             assert row["tokens"] == len(right) - 1
-            assert row["bytes"] == len(prepared.task.answer(item).encode())
+            assert row["bytes"] == len(prepared.task.write_reference(item).encode())
 
 
 def test_the_choice_is_the_right_options_share_and_calibration_takes_the_prior_off(
@@ -89,9 +89,9 @@ def test_tasks_without_options_have_no_choice(toy_model):
 
 def test_losses_do_not_depend_on_the_batch(toy_model, model, tokenizer, monkeypatch):
     (prepared,) = prepare_tasks(EvaluationSettings(tasks="exam_choice", n_items=5))
-    whole = list_losses(model, tokenizer, prepared)
+    whole = measure_losses(model, tokenizer, prepared)
     monkeypatch.setattr("helpers.evaluation.answer_loss.BATCH_SIZE", 1)
-    for one, other in zip(list_losses(model, tokenizer, prepared), whole, strict=True):
+    for one, other in zip(measure_losses(model, tokenizer, prepared), whole, strict=True):
         assert one["words"] == pytest.approx(other["words"], abs=1e-4)
         assert one["choice"] == pytest.approx(other["choice"], abs=1e-4)
 
@@ -99,7 +99,7 @@ def test_losses_do_not_depend_on_the_batch(toy_model, model, tokenizer, monkeypa
 def test_an_option_that_begins_another_is_told_from_it(model, tokenizer):
     (prepared,) = prepare_tasks(EvaluationSettings(tasks="evidence_yesno", n_items=2))
     item = prepared.items[0].model_copy(update={"options": ["yes", "yes maybe"], "answer": 1})
-    (row,) = list_losses(model, tokenizer, type(prepared)(prepared.task, [item], None, False, False))
+    (row,) = measure_losses(model, tokenizer, type(prepared)(prepared.task, [item], None, False, False))
     prompt = encode_prompt(tokenizer, prepared.build_prompts(item)[0].text)
     plain = score_plainly(model, prompt, encode_answers(tokenizer, prepared, item)[1])
     assert row["words"] == pytest.approx(-sum(plain[:-1]), abs=1e-4)
@@ -121,7 +121,7 @@ def test_a_loss_that_is_no_number_is_refused_with_task_and_item(toy_model, token
     monkeypatch.setattr(answer_loss, "score_tokens", lambda model, asked, *_: [[[math.nan]] * 2] * len(asked))
     (prepared,) = prepare_tasks(EvaluationSettings(tasks="evidence_yesno", n_items=2))
     with pytest.raises(StudyError, match=r"finite number, but nan was found \(evidence_yesno, item"):
-        list_losses(model, tokenizer, prepared)
+        measure_losses(model, tokenizer, prepared)
 
 
 def test_the_command_line_shows_losses_alone_and_writes_them(toy_model, tmp_path):

@@ -14,6 +14,7 @@ from helpers.evaluation import stage
 from helpers.evaluation.judge import (
     JudgeRequest,
     JudgeSettings,
+    build_journal,
     check_judge,
     combine_orders,
     explain_judging,
@@ -21,7 +22,6 @@ from helpers.evaluation.judge import (
     judge_pairs,
     judge_texts,
     list_rating_requests,
-    open_journal,
     parse_preference,
     parse_ratings,
 )
@@ -205,7 +205,7 @@ def test_two_equal_requests_at_a_time_are_paid_once(judging):
     judge = judge_of(judging)
     twins = [JudgeRequest("patient_answer", name, ("Rate this.",)) for name in ("a", "b")]
     asked = (judge_exchange(judge, twin) for twin in twins)
-    assert list(ask_live(asked, open_journal(judge), LIMITS)) == [[f"Marks: {RATINGS}"]] * 2
+    assert list(ask_live(asked, build_journal(judge), LIMITS)) == [[f"Marks: {RATINGS}"]] * 2
     assert list(judging.sent.values()) == [1]
 
 

@@ -206,7 +206,7 @@ def test_all_sentences_hold_those_without_a_disease_and_change_no_item_that_name
     assert [(item.id, item.text) for item in every[:1]] == [(item.id, item.text) for item in named]
     assert [(item.text, item.gold) for item in every[1:]] == [("Nothing", [])]
     assert (same.text, same.gold) == (shown.text, shown.gold)
-    assert PUBLIC_TASKS["ncbi_disease_all"].answer(every[1]) == "none"
+    assert PUBLIC_TASKS["ncbi_disease_all"].write_reference(every[1]) == "none"
 
 
 def test_pubmedqa_is_read_from_its_mapping_and_maccrobat_from_brat(tmp_path):
@@ -325,7 +325,8 @@ def test_the_real_files_are_read_whole_and_their_own_answers_score_one(task):
     assert (demonstration is None) == (PUBLIC_TASKS[task].n_shots == 0)
     if PUBLIC_TASKS[task].score:
         assert all(
-            PUBLIC_TASKS[task].score(PUBLIC_TASKS[task].answer(item), item)["score"] == 1 for item in items
+            PUBLIC_TASKS[task].score(PUBLIC_TASKS[task].write_reference(item), item)["score"] == 1
+            for item in items
         )
     if PUBLIC_TASKS[task].is_choice:
         assert {item.answer for item in items} == set(range(len(items[0].options)))

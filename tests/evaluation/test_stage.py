@@ -18,7 +18,7 @@ from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models.load import describe_format, load_tokenizer
 from helpers.prompts import encode_prompt
 from helpers.store import load_run
-from helpers.study.grid import collect_items, run_cells_of_seed
+from helpers.study.grid import answer_cells_of_one_seed, collect_items
 from helpers.tuning.settings import TuningSettings
 
 
@@ -223,11 +223,11 @@ def test_scoring_runs_again_from_stored_answers_without_a_model(settings, runs):
 def test_cells_of_the_grid_share_items_and_are_loaded_the_second_time(toy_model, settings, instruction_file):
     tuning = TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=1e-2)
     names = ["base", "qa", "qa+ie"]
-    items = collect_items(run_cells_of_seed(names, tuning, settings, instruction_file))
+    items = collect_items(answer_cells_of_one_seed(names, tuning, settings, instruction_file))
     assert items.groupby("cell")["item"].apply(frozenset).nunique() == 1
     assert all(
         cell.evaluation.reused
-        for cell in run_cells_of_seed(names, tuning, settings, instruction_file).values()
+        for cell in answer_cells_of_one_seed(names, tuning, settings, instruction_file).values()
     )
 
 
@@ -235,8 +235,8 @@ def test_a_changed_parameter_recomputes_what_depends_on_it_and_nothing_else(
     toy_model, settings, instruction_file
 ):
     tuning = TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=1e-2)
-    run_cells_of_seed(["base", "qa"], tuning, settings, instruction_file)
-    cells = run_cells_of_seed(
+    answer_cells_of_one_seed(["base", "qa"], tuning, settings, instruction_file)
+    cells = answer_cells_of_one_seed(
         ["base", "qa"], dataclasses.replace(tuning, lora_rank=2), settings, instruction_file
     )
     assert cells["base"].evaluation.reused
@@ -257,7 +257,7 @@ def test_ideal_answers_score_one():
     for task in TASKS.values():
         if not task.is_choice:
             for item in load_items(task)[0]:
-                measures = task.score(task.answer(item), item)
+                measures = task.score(task.write_reference(item), item)
                 assert measures["parsed"]
                 shares = [value for name, value in measures.items() if name not in COUNTS]
                 assert all(value == 1 for value in shares), (task.name, item.id)

@@ -47,7 +47,7 @@ from helpers.study.study import Study
 
 study = Study.from_parameters({parameters})
 with load_only():
-    study.run_cells_of_one_seed(["base", "qa"])
+    study.answer_cells_of_one_seed(["base", "qa"])
     study.collect_losses(["base", "qa"])
 sys.exit("torch" in sys.modules)
 """
@@ -56,7 +56,7 @@ sys.exit("torch" in sys.modules)
 def test_stored_cells_are_read_without_pytorch(parameters):
     parameters |= {"tasks": "evidence_yesno", "held_out_share": 0.4, "n_held_out": 2, "n_loss_items": 2}
     study = Study.from_parameters(parameters)
-    study.run_cells_of_one_seed(["base", "qa"])
+    study.answer_cells_of_one_seed(["base", "qa"])
     study.collect_losses(["base", "qa"])
     ask = READ_CELLS.replace("{parameters}", repr(parameters))
     subprocess.run([sys.executable, "-c", ask], check=True)
@@ -201,7 +201,7 @@ def test_an_empty_lattice_takes_any_categories_from_the_rows(parameters, ward_fi
     study = Study.from_parameters(parameters | {"instructions": str(ward_file), "lattice": ""})
     assert study.grid.players == ("qa", "cardiology", "intensive-care", "oncology")
     assert len(study.grid.lattice_cells) == 16
-    [cell] = study.run_cells_of_all_seeds(["oncology+cardiology"])
+    [cell] = study.answer_cells_of_all_seeds(["oncology+cardiology"])
     assert pd.read_csv(cell.tuning.file(ROWS))["category"].value_counts().to_dict() == {
         "cardiology": 2,
         "oncology": 2,
@@ -222,7 +222,7 @@ def test_a_cell_is_missing_then_tuned_then_done_and_looking_it_up_computes_nothi
     plan, base = CellPlan("qa+ie", 4, 1), CellPlan("base")
     assert study.find_cell_state(plan) == study.find_cell_state(base) == "missing"
     assert not runs.exists()  # rows of a file of one's own are held out by share, here none
-    tune(dataclasses.replace(study.tuning_settings, categories="qa+ie"), study.instruction_file)
+    tune(dataclasses.replace(study.tuning_settings, categories="qa+ie"), study.training_file)
     assert study.find_cell_state(plan) == "tuned"
     study.run_cell(plan)
     assert study.find_cell_state(plan) == "done"
@@ -233,7 +233,7 @@ def test_an_additive_pair_is_tuned_on_the_rows_of_both_singles(parameters):
     study = Study.from_parameters(parameters | {"budget": "additive"})
     rows = {
         cell.name: set(pd.read_csv(cell.tuning.file(ROWS))["id"])
-        for cell in study.run_cells_of_all_seeds(["qa", "ie", "qa+ie"])
+        for cell in study.answer_cells_of_all_seeds(["qa", "ie", "qa+ie"])
     }
     assert rows["qa+ie"] == rows["qa"] | rows["ie"]
     assert len(rows["qa+ie"]) == 8
@@ -255,13 +255,13 @@ def test_general_rows_come_from_their_own_file(parameters, instruction_file):
     general = instruction_file.with_name("general.jsonl")
     general.write_text(instruction_file.read_text().replace("fever", "weather"))
     study = Study.from_parameters(parameters | {"controls": "general", "general": str(general)})
-    [cell] = study.run_cells_of_all_seeds(["general"])
+    [cell] = study.answer_cells_of_all_seeds(["general"])
     assert (cell.name, cell.seed) == ("general", 1)
     assert pd.read_csv(cell.tuning.file(ROWS))["instruction"].str.contains("weather").all()
     with pytest.raises(StudyError, match="`general` must name a JSONL file"):
         Study.from_parameters(
             parameters | {"controls": "general", "general": "none.jsonl"}
-        ).run_cells_of_all_seeds(["general"])
+        ).answer_cells_of_all_seeds(["general"])
 
 
 def test_the_defaults_of_the_grid_are_valid():

@@ -35,7 +35,7 @@ def study(toy_model, instruction_file):
 
 def test_held_out_rows_are_never_tuned_on(study):
     training, held_out = (
-        set(path.read_text().splitlines()) for path in (study.instruction_file, study.held_out_file)
+        set(path.read_text().splitlines()) for path in (study.training_file, study.held_out_file)
     )
     assert not training & held_out
     assert len(training | held_out) == 40

@@ -20,8 +20,8 @@ from helpers.study.scores import (
     SCORES,
     export_scores,
     load_scores,
+    merge_table,
     read_table_with_integers,
-    write_table,
 )
 from helpers.study.study import Study
 
@@ -80,10 +80,10 @@ def test_an_export_that_was_killed_is_found_out_and_ends_as_one_that_was_not(
         if not left:
             raise KeyboardInterrupt
         left.pop()
-        write_table(*arguments)
+        merge_table(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(scores, "write_table", write_or_die)
+        patch.setattr(scores, "merge_table", write_or_die)
         export_scores(study, study.plan_grid(), killed)
     with pytest.raises(StudyError, match="is not the table that its manifest names"):
         load_scores(killed)
@@ -151,7 +151,7 @@ def test_ids_of_items_stay_as_they_are(tmp_path):
             {cell: [0.5, 1.0]},
             index=pd.MultiIndex.from_tuples([("medqa", "0592"), ("medqa", "1")], names=["task", "item"]),
         )
-        write_table(tmp_path / SCORES, table, ["task", "item"])
+        merge_table(tmp_path / SCORES, table, ["task", "item"])
     found = read_table_with_integers(tmp_path / SCORES)
     assert found["item"].tolist() == ["0592", "1"]
     assert found["qa-n4-s1"].tolist() == [0.5, 1.0]
@@ -159,9 +159,9 @@ def test_ids_of_items_stay_as_they_are(tmp_path):
 
 def test_a_cell_with_other_numbers_is_refused(tmp_path):
     index = pd.MultiIndex.from_tuples([("medqa", "1")], names=["task", "item"])
-    write_table(tmp_path / SCORES, pd.DataFrame({"base": [0.5]}, index=index), ["task", "item"])
+    merge_table(tmp_path / SCORES, pd.DataFrame({"base": [0.5]}, index=index), ["task", "item"])
     with pytest.raises(StudyError, match="other numbers of the same cells"):
-        write_table(tmp_path / SCORES, pd.DataFrame({"base": [1.0]}, index=index), ["task", "item"])
+        merge_table(tmp_path / SCORES, pd.DataFrame({"base": [1.0]}, index=index), ["task", "item"])
 
 
 def test_cells_of_another_size_are_left_out_and_half_a_lattice_is_refused(parameters, tmp_path):

@@ -116,7 +116,7 @@ def test_a_size_curve_takes_no_spread_of_models_of_another_size(defaults, monkey
     run = make_losses({"base": [0.0], "qa": [1.0]}).assign(words=0.5, stop=0.5, tokens=4)
     monkeypatch.setattr(Study, "collect_losses", lambda study, names, n_rows=None, with_tasks=True: run)
     sized = Study.from_parameters({"sizes": "12,48"})
-    carries = {size: "seed_variance" in items for size, items in sized.collect_sizes().items()}
+    carries = {size: "seed_variance" in items for size, items in sized.collect_endpoint_by_size().items()}
     assert carries == {12: False, 48: True}
 
 
@@ -130,7 +130,7 @@ def test_the_recorded_rows_are_still_those_that_were_measured():
     from helpers.files import sha256_file
 
     study, kept = Study.from_parameters({}), load_losses(MEASURED_SEEDS_FOLDER).manifest
-    assert sha256_file(study.instruction_file) == kept["instructions"]
+    assert sha256_file(study.training_file) == kept["instructions"]
     assert sha256_file(study.held_out_file) == kept["held_out"]
 
 

@@ -20,7 +20,7 @@ from helpers.records import SeedTask
 from helpers.synthesis import pipeline
 from helpers.synthesis.costs import explain_cost
 from helpers.synthesis.counts import count_wanted
-from helpers.synthesis.pipeline import open_exchanges, synthesize
+from helpers.synthesis.pipeline import build_exchanges, synthesize
 from helpers.synthesis.settings import SynthesisSettings
 
 LIMITS = ProviderLimits(max_cost_tokens=10**9, n_parallel=4, timeout_seconds=1)
@@ -358,7 +358,7 @@ def test_an_interrupt_waits_for_what_is_under_way_and_no_longer(provider, monkey
     with running_loop() as loop:
         client = live.LiveClient(journal_of(provider), LIMITS)
         seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
-        replies = run_exchanges(open_exchanges(settings(provider), seeds), client, loop, lambda: 6)
+        replies = run_exchanges(build_exchanges(settings(provider), seeds), client, loop, lambda: 6)
         loop.call_later(0.1, lambda: None)
         first = next(replies)
         before = len(provider.sent)

@@ -15,12 +15,12 @@ from helpers.tuning.rows import (
     EncodedRow,
     batch_indices,
     collate,
+    count_rows_by_category,
     describe_labels,
     encode_row,
     iterate_steps,
     parse_categories,
     rotate_responses,
-    rows_by_category,
     select_rows,
 )
 
@@ -180,6 +180,6 @@ def test_rows_of_a_smaller_mixture_are_part_of_a_larger_one_under_the_same_seed(
 
 
 def test_equal_parts_leave_no_category_without_rows():
-    assert rows_by_category("qa+ie", 2) == {"qa": 1, "ie": 1}
+    assert count_rows_by_category("qa+ie", 2) == {"qa": 1, "ie": 1}
     with pytest.raises(StudyError, match=r"`n_rows` must be 3 at least, .* in qa\+ie\+gen, but 2 was found"):
-        rows_by_category("qa+ie+gen", 2)
+        count_rows_by_category("qa+ie+gen", 2)

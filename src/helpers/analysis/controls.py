@@ -53,9 +53,9 @@ def say_controls(table: pd.DataFrame) -> pd.DataFrame:
     """Return `compare_controls` in words, one row a category and part: the original rows gained more, or
     less, where the difference holds; else the two are not told apart.
     """
-    held, _ = split_significant(table)
+    significant, _ = split_significant(table)
     words = [
-        "not told apart" if place not in held.index else "more" if estimate > 0 else "less"
+        "not told apart" if place not in significant.index else "more" if estimate > 0 else "less"
         for place, estimate in table["estimate"].items()
     ]
     wide = table.assign(said=words).pivot(index=["tested_on", "part"], columns="against", values="said")

@@ -18,7 +18,7 @@ from helpers.tuning.controls import LENGTHS, SEPARATOR
 if TYPE_CHECKING:
     import pandas as pd
 
-MIXTURE = name_subset(SINGLES)
+FULL_MIXTURE = name_subset(SINGLES)
 LOSSES_FOLDER = scores.REFERENCE_FOLDER / "smollm2-135m" / "losses"
 
 
@@ -35,10 +35,10 @@ def count_lattice_rows(tables: LossTables) -> int:
     return int(tables.cells.groupby("n_rows")["cell"].nunique().idxmax())
 
 
-def choose_loss_items(
+def select_loss_items(
     tables: LossTables, cells: Iterable[str], endpoint: str = LOSS, weighting: str = ROWS
 ) -> pd.DataFrame:
-    """Return an endpoint of cells of the reference run by loss on held-out rows, as
+    """Return held-out rows of cells of the reference run by loss, minus the endpoint as `score`, as
     `endpoints.loss_to_log_likelihood` does.
     """
     found = tables.collect(cells, count_lattice_rows(tables))
@@ -55,7 +55,7 @@ def collect_size_gains(tables: LossTables) -> pd.DataFrame:
     """
     import pandas as pd
 
-    names, frames = [*SINGLES, MIXTURE], []
+    names, frames = [*SINGLES, FULL_MIXTURE], []
     for size in sorted(set(tables.cells["n_rows"]) - {0}):
         if tables.list_seeds((name, size) for name in names):
             items = loss_to_log_likelihood(keep_held_out(tables.collect([BASE, *names], size)))
@@ -100,7 +100,7 @@ def compare_matched_lengths(tables: LossTables) -> pd.DataFrame:
     size = count_lattice_rows(tables)
     if not tables.list_seeds((name, size) for name in (*matched, *matched.values())):
         return pd.DataFrame(columns=["trained_on"])
-    items = choose_loss_items(tables, [BASE, *matched, *matched.values()])
+    items = select_loss_items(tables, [BASE, *matched, *matched.values()])
     gains = transfer_table(items, matched.values())["estimate"].to_numpy()
     weights = {name: {name: 1.0, other: -1.0} for name, other in matched.items()}
     table = contrast_by_category(items, weights).rename(columns={"contrast": "trained_on"})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from helpers.analysis.published import ablation
 from helpers.analysis.published.checks import MODEL
 from helpers.analysis.published.tables import load_source, pair_scores
-from helpers.analysis.reference_losses import MIXTURE
+from helpers.analysis.reference_losses import FULL_MIXTURE
 from helpers.analysis.statistics import excludes_zero
 from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.study import scores
@@ -63,7 +63,7 @@ def tuning_gains(items: pd.DataFrame, cell: str) -> pd.DataFrame:
     """
     tables = {
         PAPER: _paper_tuning(),
-        **measure_reference_scores(lambda items: transfer_table(items, [MIXTURE])),
+        **measure_reference_scores(lambda items: transfer_table(items, [FULL_MIXTURE])),
         RUN: transfer_table(items, [cell]),
     }
     return stack_sources(tables)

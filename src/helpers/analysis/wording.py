@@ -26,10 +26,10 @@ def describe_transfer(gains: pd.DataFrame) -> str:
     """
     clauses = []
     for name, rows in gains.groupby("trained_on", sort=False):
-        held, _ = split_significant(rows)
+        significant, _ = split_significant(rows)
         found = {
-            "more likely": held.loc[held["estimate"] > 0, "tested_on"],
-            "less likely": held.loc[held["estimate"] < 0, "tested_on"],
+            "more likely": significant.loc[significant["estimate"] > 0, "tested_on"],
+            "less likely": significant.loc[significant["estimate"] < 0, "tested_on"],
         }
         said = [f"{how} on {name_together(on)}" for how, on in found.items() if len(on)]
         what = "them" if clauses else "right answers"
@@ -46,9 +46,9 @@ def describe_synergies(synergies: pd.DataFrame) -> str:
     Args:
         synergies: `synergy_table` with `p_holm` (`hypotheses.add_holm`), nats per token.
     """
-    held, _ = split_significant(synergies)
+    significant, _ = split_significant(synergies)
     counted = []
-    for rows in (held[held["estimate"] > 0], held[held["estimate"] < 0]):
+    for rows in (significant[significant["estimate"] > 0], significant[significant["estimate"] < 0]):
         pairs = [
             f"{name_together(row.contrast.split('+'))} instructions on {PLAIN_NAMES[row.tested_on]}, {text}"
             for row, text in zip(rows.itertuples(), write_intervals(rows, "+"), strict=True)
@@ -70,8 +70,8 @@ def tabulate_gains(table: pd.DataFrame, name: str, title: str) -> pd.DataFrame:
         name: of that column, such as `trained_on`.
         title: of the column in the wide table.
     """
-    held, _ = split_significant(table)
-    stars = ["*" * (label in held.index) for label in table.index]
+    significant, _ = split_significant(table)
+    stars = ["*" * (label in significant.index) for label in table.index]
     texts = [text + star for text, star in zip(write_intervals(table, "+"), stars, strict=True)]
     wide = table.assign(text=texts).pivot(index=name, columns="tested_on", values="text")
     order = list(dict.fromkeys(table[name]))

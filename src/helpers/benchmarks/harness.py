@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.harness import LINE_FEED
+from helpers.evaluation.harness_export import LINE_FEED
 from helpers.evaluation.task_prompts import letter_of
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def compare_with_harness(way: str) -> tuple[Callable[[], Any], Callable[[], Any]
     if ours() != choose_theirs(prepared_tasks, theirs(), harness, tokenizer):
         raise StudyError(
             "Harness and study do not choose alike, so their times say nothing. Run `pytest "
-            "tests/evaluation/test_harness.py`."
+            "tests/evaluation/test_harness_export.py`."
         )
     return ours, theirs, sum(len(prepared.items) for prepared in prepared_tasks)
 

@@ -34,7 +34,7 @@ def measure_mixing() -> Iterator[tuple[str, str, float, float, str, int]]:
     drawn, _ = draw_losses(losses, losses.means, len(fit.parameters), N_ALONE, 0)
     started = time.perf_counter()
     for own in drawn[:, 0]:
-        fit_law(fit.law, own, losses.n_seeds)
+        fit_law(fit.law, own, losses.seed_weights)
     alone = (time.perf_counter() - started) / N_ALONE * N_DRAWS * len(SINGLES)
     yield "mixture_draws", "s", ours, alone, "scipy from several starts, draw by draw", N_DRAWS * len(SINGLES)
     covered = measure_law_coverage(N_SIMULATIONS)

@@ -67,16 +67,16 @@ def label_sources(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(label=names)
 
 
-def find_tuning(study: Study) -> Run:
-    """Return the tuning of the cell that the study's parameters name."""
-    return study.run_cells_of_one_seed([study.tuning_settings.categories])[
+def run_chosen_tuning(study: Study) -> Run:
+    """Run or load the tuning of the cell that the study's parameters name."""
+    return study.answer_cells_of_one_seed([study.tuning_settings.categories])[
         study.tuning_settings.categories
     ].tuning
 
 
-def read_loss(study: Study) -> pd.DataFrame:
+def read_training_log(study: Study) -> pd.DataFrame:
     """Return the log of that tuning, one row per step."""
-    return pd.read_csv(find_tuning(study).file(LOG))
+    return pd.read_csv(run_chosen_tuning(study).file(LOG))
 
 
 def collect_singles(study: Study) -> pd.DataFrame:
@@ -102,7 +102,7 @@ def collect_single_losses(study: Study) -> pd.DataFrame:
     return study.collect_losses([BASE, *study.grid.players, *study.grid.control_cells])
 
 
-def list_parts(losses: pd.DataFrame, categories: Sequence[str] = SINGLES) -> pd.DataFrame:
+def tabulate_parts(losses: pd.DataFrame, categories: Sequence[str] = SINGLES) -> pd.DataFrame:
     """Return the gains of single categories in each part of the loss of the right answers to the tasks:
     `part`, then as `transfer_table`.
     """
@@ -115,7 +115,7 @@ def list_parts(losses: pd.DataFrame, categories: Sequence[str] = SINGLES) -> pd.
     return pd.concat(tables.values(), ignore_index=True)
 
 
-def list_controls(losses: pd.DataFrame) -> pd.DataFrame:
+def tabulate_controls(losses: pd.DataFrame) -> pd.DataFrame:
     """Return what each category of rows gains on its own tasks in each part of the loss, as the rows are,
     with shuffled responses, and with matched lengths: part, trained_on (which rows), tested_on, estimate,
     low, high.
@@ -158,9 +158,9 @@ def list_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     return signal_table(sources | {SCORE: scores})
 
 
-def choose_reference_losses(cells: Sequence[str]) -> pd.DataFrame:
-    """Return the endpoint of some cells of the reference run by loss on held-out rows."""
-    return reference_losses.choose_loss_items(reference_losses.read_reference_losses(), cells)
+def select_reference_items(cells: Sequence[str]) -> pd.DataFrame:
+    """Return the held-out rows of some cells of the reference run by loss, minus the loss as `score`."""
+    return reference_losses.select_loss_items(reference_losses.read_reference_losses(), cells)
 
 
 def read_law_cases() -> pd.DataFrame:
@@ -196,5 +196,5 @@ def predict_mixtures() -> dict[str, pd.DataFrame]:
     return {
         "mixture_predictions": cross_validation.tabulate_predictions(losses, fits, unseen),
         "mixture_triangle": found.mixtures,
-        "mixture_forecast": forecast.check_forecast(tables, fits, found),
+        "mixture_forecast": forecast.compare_forecast(tables, fits, found),
     }

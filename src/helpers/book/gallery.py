@@ -20,21 +20,21 @@ from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
 from helpers.analysis.statistics import average_scores, gain_by_task
 from helpers.analysis.transfer import addition_table, size_table, synergy_table, transfer_table
 from helpers.book.figure_tables import (
-    choose_reference_losses,
     collect_single_losses,
     collect_singles,
     count_kept_roots,
-    find_tuning,
     label_additions,
     label_pairs,
     label_sources,
-    list_controls,
-    list_parts,
     list_signals,
     predict_mixtures,
     read_controls,
-    read_loss,
+    read_training_log,
+    run_chosen_tuning,
+    select_reference_items,
+    tabulate_controls,
     tabulate_kept_shares,
+    tabulate_parts,
 )
 from helpers.figures.comparison import plot_sources
 from helpers.figures.endpoints import plot_parts, plot_signal
@@ -127,9 +127,9 @@ GALLERY: dict[str, FigureSpec] = {
     "kept_shares": FigureSpec(SYNTHESIS, tabulate_kept_shares, plot_shares, 3.6),
     "root_verbs": FigureSpec(SYNTHESIS, count_kept_roots, plot_roots, 5.8),
     "lora": FigureSpec(
-        TUNING, lambda study: read_matrices(find_tuning(study).file("adapter")), plot_lora, 3.6
+        TUNING, lambda study: read_matrices(run_chosen_tuning(study).file("adapter")), plot_lora, 3.6
     ),
-    "loss": FigureSpec(TUNING, read_loss, plot_loss, 3.4),
+    "loss": FigureSpec(TUNING, read_training_log, plot_loss, 3.4),
     "scores": FigureSpec(
         TUNING,
         lambda study: average_scores(
@@ -179,7 +179,7 @@ GALLERY: dict[str, FigureSpec] = {
     ),
     "parts": FigureSpec(
         ABLATION,
-        lambda study: list_parts(collect_single_losses(study), study.grid.players),
+        lambda study: tabulate_parts(collect_single_losses(study), study.grid.players),
         plot_parts,
         5.0,
     ),
@@ -190,11 +190,11 @@ GALLERY: dict[str, FigureSpec] = {
         4.4,
     ),
     "controls": FigureSpec(
-        ABLATION, lambda _: list_controls(read_controls()), partial(plot_parts, label="{}"), 5.0
+        ABLATION, lambda _: tabulate_controls(read_controls()), partial(plot_parts, label="{}"), 5.0
     ),
     "reference_transfer": FigureSpec(
         ABLATION,
-        lambda _: add_holm(transfer_table(choose_reference_losses([BASE, *SINGLES]), SINGLES)),
+        lambda _: add_holm(transfer_table(select_reference_items([BASE, *SINGLES]), SINGLES)),
         partial(plot_transfer, **describe_endpoint(LOSS)),
         4.6,
     ),
@@ -259,14 +259,14 @@ GALLERY: dict[str, FigureSpec] = {
     ),
     "sizes": FigureSpec(
         SYNERGY,
-        lambda study: size_table(study.collect_sizes(), study.grid.players),
+        lambda study: size_table(study.collect_endpoint_by_size(), study.grid.players),
         plot_sizes,
         6.4,
         of_endpoint=True,
     ),
     "reference_synergies": FigureSpec(
         SYNERGY,
-        lambda _: label_pairs(add_holm(synergy_table(choose_reference_losses(LATTICE)))),
+        lambda _: label_pairs(add_holm(synergy_table(select_reference_items(LATTICE)))),
         partial(plot_intervals, **describe_endpoint(LOSS)),
         4.6,
     ),

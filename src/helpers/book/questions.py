@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from helpers.errors import StudyError
 from helpers.paths import SEEDS, shown
-from helpers.records import Row, Text
+from helpers.records import StrictRecord, Text
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -24,7 +24,7 @@ QUESTIONS = SEEDS / "questions.yaml"
 ADVICE = "Choose an answer. It unfolds and says why it is right or wrong."
 
 
-class Option(Row):
+class Option(StrictRecord):
     """An answer that can be chosen, and why it is right or wrong."""
 
     text: Text
@@ -32,7 +32,7 @@ class Option(Row):
     right: bool = False
 
 
-class Question(Row):
+class Question(StrictRecord):
     """A question with its options, one of which is right."""
 
     ask: Text

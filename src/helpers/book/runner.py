@@ -24,7 +24,7 @@ from helpers.provider.ledger import ProviderLimits
 from helpers.settings import build_settings, is_printable, shorten
 from helpers.study.endpoints import ENDPOINTS
 from helpers.study.study import Study
-from helpers.synthesis.public import PUBLIC
+from helpers.synthesis.public_rows import PUBLIC
 from helpers.synthesis.settings import RECORDED, SynthesisSettings
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def plan_run(
         )
     chosen = [notebook for notebook in declared_by if not only or notebook.name[:2] in only]
     if study.instructions:
-        study.instruction_file  # noqa: B018 (raises if there is no such file)
+        study.training_file  # noqa: B018 (raises if there is no such file)
     if study.instructions or not study.loss_settings.held_out_share:
         of_tasks = ENDPOINTS[study.loss_settings.endpoint].tasks_only
         compared = (declared_by[notebook] for notebook in chosen if "n_held_out" in declared_by[notebook])

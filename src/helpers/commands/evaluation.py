@@ -14,11 +14,11 @@ from helpers.errors import StudyError
 from helpers.evaluation.bleurt import check_scorer, measure_bleurt
 from helpers.evaluation.judge import (
     JudgeSettings,
+    build_journal,
     check_judge,
     explain_judging,
     list_pair_requests,
     list_rating_requests,
-    open_journal,
 )
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.sources import BASELINES
@@ -178,7 +178,7 @@ class ExtraMeasures:
             check_scorer(self.bleurt)
         if self.judge:
             check_judge(self.judge, self.limits)
-            read_api_key(open_journal(self.judge).model)
+            read_api_key(build_journal(self.judge).model)
 
 
 def run_evaluations(
@@ -306,8 +306,8 @@ def export_harness(
     data: Annotated[Path | None, typer.Option(help="Folder of your own files or of public releases.")] = None,
 ) -> None:
     """Write the choice tasks for lm-evaluation-harness, by text and by letter."""
-    from helpers.evaluation import harness
+    from helpers.evaluation.harness_export import export_harness
 
     with plain_errors():
-        names = harness.export_harness(folder, model, tasks, data)
+        names = export_harness(folder, model, tasks, data)
         typer.echo(f"{len(names)} tasks in {shown(folder)}: {', '.join(names)}")

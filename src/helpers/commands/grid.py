@@ -75,7 +75,7 @@ def write_cell_list(path: Path, study: Study, plans: list[CellPlan], arguments: 
     """
     from helpers.files import write_text
 
-    study.instruction_file  # noqa: B018 (made where it is missing: cells are looked up by it)
+    study.training_file  # noqa: B018 (made where it is missing: cells are looked up by it)
     cells = [
         {"id": plan.id, "done": os.path.relpath(path.with_suffix("") / f"{plan.id}.done")} for plan in plans
     ]
@@ -140,7 +140,7 @@ def show_status(profile: Profile = "laptop", parameter: Assignments = None) -> N
     with plain_errors():
         study = load_study(profile, parameter)
         with load_only():
-            study.instruction_file  # noqa: B018 (without it no cell can be looked up)
+            study.training_file  # noqa: B018 (without it no cell can be looked up)
         states = {plan.id: study.find_cell_state(plan) for plan in study.plan_grid()}
         for name, state in states.items():
             typer.echo(f"{name}: {STATES[state]}")

@@ -53,8 +53,8 @@ def recommend_mixture(
     stopped.
     """
     from helpers.analysis.mixing.recommendation import check_target, list_candidates
-    from helpers.study.mixing import SMALL_CELL_DIVISOR, estimate_cost, plan_mixtures, run_mixtures
-    from helpers.synthesis.public import PUBLIC
+    from helpers.study.mixing import SMALL_CELL_DIVISOR, collect_mixture_losses, estimate_cost, plan_mixtures
+    from helpers.synthesis.public_rows import PUBLIC
 
     with plain_errors():
         named = instructions if instructions == PUBLIC else Path(instructions).resolve()
@@ -68,7 +68,7 @@ def recommend_mixture(
         if dry_run:
             return
         with report_progress("mixtures"):
-            table = run_mixtures(mixtures)
+            table = collect_mixture_losses(mixtures)
         tables = choose(table, rows, target, mixtures.available, available_only)
         if output:
             write_tables(tables, output)
@@ -109,7 +109,7 @@ def choose(
     typer.echo(f"\nError on mixtures left out (% of the loss; null: the mean of each number of rows): {said}")
     typer.echo(describe_recommendation(found, rows))
     if law != "null":
-        typer.echo(describe_trust(losses.values.shape[2]))
+        typer.echo(describe_trust(losses.mean_losses.shape[2]))
     if len(worths):
         typer.echo("\nWhat a row is worth, in rows of the target (with intervals):")
         typer.echo(worths[worths["source"] != worths["target"]].round(2).to_string(index=False))
@@ -153,7 +153,7 @@ def list_comparisons(found: Recommendation, rows: int, expected: str) -> Iterato
     for row in found.comparisons.itertuples():
         gain = f"{row.gain:+.3f} nats per token saved (95 % interval {row.low:+.3f} to {row.high:+.3f})"
         yield f"Against {row.mixture}: {gain}."
-    shares = ", ".join(f"{name} {low:.0%} to {high:.0%}" for name, (low, high) in found.shares.items())
+    shares = ", ".join(f"{name} {low:.0%} to {high:.0%}" for name, (low, high) in found.share_ranges.items())
     yield f"The best shares over the draws: {shares}."
     alike = found.mixtures["indistinguishable"].mean()
     yield f"{alike:.0%} of all mixtures may be as good, for all that the data say."

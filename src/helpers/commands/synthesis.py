@@ -93,7 +93,7 @@ def show_first_request(settings: SynthesisSettings) -> str:
     from helpers.paths import SEED_TASKS
     from helpers.provider.request_fields import RequestFields
     from helpers.records import SeedTask
-    from helpers.synthesis.pipeline import open_exchanges, plan_requests
+    from helpers.synthesis.pipeline import build_exchanges, plan_requests
     from helpers.synthesis.teacher import build_teacher
 
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
@@ -101,7 +101,7 @@ def show_first_request(settings: SynthesisSettings) -> str:
     lines = ["Prompt of the first request:", "", prompt]
     if settings.teacher != RECORDED:
         teacher = build_teacher(settings)
-        body = RequestFields(teacher).apply(next(next(open_exchanges(settings, seeds))))
+        body = RequestFields(teacher).apply(next(next(build_exchanges(settings, seeds))))
         lines += [
             f"Its body, to the {teacher.label} (its key goes in a header):",
             "",

@@ -23,7 +23,7 @@ from helpers.prompts import CHAT, PromptFormat
 from helpers.records import Instruction
 from helpers.settings import build_settings
 from helpers.store import Run
-from helpers.synthesis.user_rows import prepare_rows
+from helpers.synthesis.user_rows import prepare_rows_file
 from helpers.tuning.lora import adopt_parent
 from helpers.tuning.processes import join_processes
 from helpers.tuning.rows import encode_row, parse_categories
@@ -89,7 +89,7 @@ def tune_adapter(
         processes = join_processes()
         try:
             with report_progress(f"tune {settings.model}"):
-                instructions = prepare_rows(instructions)
+                instructions = prepare_rows_file(instructions)
                 run = tune(settings, instructions, start)
                 scores = (
                     score_adapter(evaluation_settings, run) if tasks and processes.is_main_process else None

@@ -92,7 +92,7 @@ def _measure_task(
     prepared: PreparedTask, base: SharedBase, adapter: Path | None, inputs: dict[str, str]
 ) -> Run:
     def compute(folder: Path) -> dict[str, Any]:
-        rows = list_losses(base.merge(adapter), base.tokenizer, prepared, PartialAnswers(folder / PARTIAL))
+        rows = measure_losses(base.merge(adapter), base.tokenizer, prepared, PartialAnswers(folder / PARTIAL))
         write_text(folder / LOSSES, dump_rows(rows))
         (folder / PARTIAL).unlink(missing_ok=True)
         return {"n_items": len(rows)}
@@ -101,7 +101,7 @@ def _measure_task(
     return run_stage("answer_loss", asked, inputs, VERSION, compute)
 
 
-def list_losses(
+def measure_losses(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prepared: PreparedTask,
@@ -150,7 +150,7 @@ def encode_answers(tokenizer: PreTrainedTokenizerBase, prepared: PreparedTask, i
     Raises:
         StudyError: the tokenizer has no end of text, or an answer is empty.
     """
-    texts = item.options if prepared.task.is_choice else [prepared.task.answer(item)]
+    texts = item.options if prepared.task.is_choice else [prepared.task.write_reference(item)]
     if not all(text.strip() for text in texts):
         raise StudyError(
             f"Every reference answer must hold text, but an empty one was found ({prepared.task.name}, item "
@@ -179,7 +179,7 @@ def _describe_item(
         "words": round(-sum(right[:-1]), 5),
         "stop": round(-right[-1], 5),
         "tokens": len(right) - 1,
-        "bytes": len(prepared.task.answer(item).strip().encode()),
+        "bytes": len(prepared.task.write_reference(item).strip().encode()),
     }
     if not prepared.task.is_choice:
         return row | {"choice": None, "calibrated": None}

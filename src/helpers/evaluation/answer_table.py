@@ -31,7 +31,7 @@ def tabulate_answers(
             "task": prepared.task.name,
             "item": item.id,
             "asked": prepared.task.show(item),
-            "reference": prepared.task.answer(item),
+            "reference": prepared.task.write_reference(item),
         }
         for prepared in prepared_tasks
         for item in prepared.items

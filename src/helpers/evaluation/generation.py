@@ -80,7 +80,7 @@ def _continue(
     """
     import torch
 
-    from helpers.evaluation.cache import preallocate
+    from helpers.evaluation.kv_cache import preallocate
 
     longest = max(map(len, prompts))
     width = longest - shared.length

@@ -95,11 +95,11 @@ def check_judge(settings: JudgeSettings, limits: ProviderLimits) -> None:
             f"`judge` must not be the teacher, but {settings.judge!r} and {settings.teacher!r} were found. "
             "Name a model of another maker."
         )
-    Ledger(open_journal(settings), limits)
+    Ledger(build_journal(settings), limits)
 
 
-def open_journal(settings: JudgeSettings) -> Journal:
-    """Return the judge's replies so far."""
+def build_journal(settings: JudgeSettings) -> Journal:
+    """Build the journal of the judge's replies."""
     return Journal(RemoteModel("judge", settings.judge, settings.judge_url))
 
 
@@ -132,7 +132,7 @@ def explain_judging(settings: JudgeSettings, limits: ProviderLimits, requests: S
     Raises:
         StudyError: the price is unknown and no cap in tokens is given.
     """
-    journal = open_journal(settings)
+    journal = build_journal(settings)
     prompts = {prompt for request in requests for prompt in request.prompts}
     missing = [prompt for prompt in prompts if journal.find(build_judge_body(settings, prompt)) is None]
     tokens = (
@@ -228,7 +228,7 @@ def ask_judge(
     """Ask the judge and write what `read` makes of its replies; returns the facts for the manifest."""
     limits = limits or ProviderLimits()
     check_judge(judge, limits)
-    journal, rows = open_journal(judge), []
+    journal, rows = build_journal(judge), []
     replies = ask_live((judge_exchange(judge, request) for request in requests), journal, limits)
     steps = track(f"ask {judge.judge}", len(requests), "judgements")
     with journal.lock(), steps as advance, closing(replies):

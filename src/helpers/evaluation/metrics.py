@@ -70,7 +70,7 @@ def score_choice(log_likelihoods: Sequence[Sequence[float]], item: ChoiceItem) -
 
     shares = [softmax(order).tolist() for order in log_likelihoods]
     means = [sum(column) / len(shares) for column in zip(*shares, strict=True)]
-    chosen = pick_first(means)
+    chosen = argmax_first(means)
     wrong = max(value for index, value in enumerate(means) if index != item.answer)
     return {
         "score": float(chosen == item.answer),
@@ -78,7 +78,7 @@ def score_choice(log_likelihoods: Sequence[Sequence[float]], item: ChoiceItem) -
         "response": item.options[chosen],
         "margin": log(means[item.answer]) - log(wrong),
         "brier": sum((value - (index == item.answer)) ** 2 for index, value in enumerate(means)),
-        "letters": name_positions([pick_first(order) for order in log_likelihoods], len(means)),
+        "letters": name_positions([argmax_first(order) for order in log_likelihoods], len(means)),
         "right_letters": name_positions([item.answer for _ in log_likelihoods], len(means)),
     }
 
@@ -95,7 +95,7 @@ def log(probability: float) -> float:
     return math.log(max(probability, 1e-300))
 
 
-def pick_first(values: Sequence[float]) -> int:
+def argmax_first(values: Sequence[float]) -> int:
     """Return the index of the highest value, the first of equals."""
     return max(range(len(values)), key=values.__getitem__)
 

@@ -116,7 +116,7 @@ def warn_of_references(tokenizer: PreTrainedTokenizerBase, prepared: PreparedTas
     of two lines or a text without words, and those longer than an answer may be.
     """
     task = prepared.task
-    references = {item.id: task.answer(item) for item in prepared.items}
+    references = {item.id: task.write_reference(item) for item in prepared.items}
     unlike = [item.id for item in prepared.items if task.score(references[item.id], item)["score"] < 1]
     long = [
         name

@@ -29,7 +29,7 @@ class Task:
         schema: schema of its rows.
         instruction: what the model is asked to do.
         show: turns an item into the input of its prompt.
-        answer: turns an item into its ideal response.
+        write_reference: turns an item into its reference, the ideal response.
         score: (response, item) to the measures of `metrics`; choice tasks have none.
         metric: name of the score, for tables.
         max_new_tokens: longest response.
@@ -43,7 +43,7 @@ class Task:
     schema: type[BenchmarkItem]
     instruction: str
     show: Callable[[Any], str]
-    answer: Callable[[Any], str]
+    write_reference: Callable[[Any], str]
     metric: str
     score: Callable[[str, Any], Measures] | None = None
     max_new_tokens: int = 0
@@ -112,7 +112,7 @@ def letter_of(index: int, item: ChoiceItem, rotation: int = 0) -> str:
 
 def build_task_prompt(task: Task, item: BenchmarkItem, demonstration: BenchmarkItem | None) -> Prompt:
     """Return the prompt of one item, after the task's demonstration where it has one."""
-    solved = (task.show(demonstration), task.answer(demonstration)) if demonstration else None
+    solved = (task.show(demonstration), task.write_reference(demonstration)) if demonstration else None
     return Prompt(task.instruction, task.show(item), solved)
 
 

@@ -39,7 +39,7 @@ from helpers.records import (
 ALL = "all"
 
 
-_CHOICE = {"schema": ChoiceItem, "answer": write_reference_option, "metric": "accuracy"}
+_CHOICE = {"schema": ChoiceItem, "write_reference": write_reference_option, "metric": "accuracy"}
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -94,7 +94,7 @@ TASKS: dict[str, Task] = {
             instruction="List every medication in the note, one a line, with its status: active, "
             "discontinued or neither.",
             show=lambda item: item.text,
-            answer=write_reference_medications,
+            write_reference=write_reference_medications,
             metric="F1",
             score=metrics.score_medications,
             max_new_tokens=36,
@@ -106,7 +106,7 @@ TASKS: dict[str, Task] = {
             schema=PronounItem,
             instruction="What does the pronoun stand for? Answer with the words of the note.",
             show=lambda item: f"{item.text}\n\nPronoun: {item.pronoun}",
-            answer=lambda item: item.gold.forms[0],
+            write_reference=lambda item: item.gold.forms[0],
             metric="exact match",
             score=metrics.score_antecedent,
             max_new_tokens=10,
@@ -118,7 +118,7 @@ TASKS: dict[str, Task] = {
             schema=DialogueItem,
             instruction="Write the section of the clinical note that follows from the dialogue.",
             show=lambda item: f"{item.text}\n\nSection: {item.section}",
-            answer=lambda item: item.references[0],
+            write_reference=lambda item: item.references[0],
             metric="ROUGE-L",
             score=metrics.score_text,
             max_new_tokens=56,
@@ -130,7 +130,7 @@ TASKS: dict[str, Task] = {
             schema=QuestionItem,
             instruction="Answer the patient's question kindly and safely, in two or three sentences.",
             show=lambda item: item.text,
-            answer=lambda item: item.references[0],
+            write_reference=lambda item: item.references[0],
             metric="ROUGE-L",
             score=metrics.score_text,
             max_new_tokens=66,
@@ -143,7 +143,7 @@ _MENTIONS = {
     "category": "ie",
     "schema": MentionsItem,
     "show": lambda item: item.text,
-    "answer": write_reference_mentions,
+    "write_reference": write_reference_mentions,
     "metric": "F1",
     "score": metrics.score_mentions,
     "max_new_tokens": 48,

@@ -249,7 +249,7 @@ class BatchClient:
                 book.lose(reservation)  # its answer may be the one that cannot be read
         remove_record(path)
         self._explain_failed(batch, sent)
-        book.explain(batch.id)
+        book.raise_faults(batch.id)
         return None
 
     def _retrieve(self, path: Path, record: BatchRecord) -> Batch:

@@ -70,8 +70,8 @@ class BatchAnswers:
         self._ledger.settle(reservation, None)
         self._n_unread += 1
 
-    def explain(self, batch: str) -> None:
-        """Say what could not be read; raise StudyError if an answer stops the asking."""
+    def raise_faults(self, batch: str) -> None:
+        """Raise StudyError if an answer stops the asking; before, say what could not be read."""
         if self._n_unread:
             tell(
                 f"{self._n_unread} answers of batch {batch} cannot be read: they stay booked at the most "

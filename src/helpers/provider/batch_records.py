@@ -9,10 +9,10 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, ValidationError
 
 from helpers.provider.journal import Body
-from helpers.records import Row
+from helpers.records import StrictRecord
 
 
-class BatchRecord(Row):
+class BatchRecord(StrictRecord):
     """A batch: its name at the provider, None until that is known, and the ledger's reservation for each
     request by the request's name in the journal. The requests themselves lie in the file of the same name in
     `.jsonl`.

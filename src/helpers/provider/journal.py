@@ -20,7 +20,7 @@ from helpers.files import sha256_text, write_text
 from helpers.jsonl import dump_row, read_rows
 from helpers.paths import runs_folder, shown
 from helpers.provider.urls import mask_address, normalize_address
-from helpers.records import Row, Usage
+from helpers.records import StrictRecord, Usage
 
 FinishReason = Literal["stop", "length", "content_filter", "other"]
 Body = dict[str, Any]
@@ -54,7 +54,7 @@ class RemoteModel:
         return f"{self.role} {self.name!r}{where}"
 
 
-class Completion(Row):
+class Completion(StrictRecord):
     """What came back for one request: the model's snapshot, how the answer ended, its text, and the tokens
     that were billed, if the server said so.
     """

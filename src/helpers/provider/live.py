@@ -30,9 +30,9 @@ from helpers.provider.responses import (
     GarbledError,
     NotCompletionError,
     is_permanent,
+    may_be_billed,
     read_answer,
     read_completion,
-    was_billed,
 )
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class LiveClient:
 
         if isinstance(error, APIStatusError):
             self._reached = True
-            (self._ledger.leave_booked if was_billed(error.status_code) else self._ledger.release)(
+            (self._ledger.leave_booked if may_be_billed(error.status_code) else self._ledger.release)(
                 reservation
             )
             if error.code in REFUSAL_CODES:
@@ -230,7 +230,7 @@ class LiveClient:
                     )
                 ) from None
         elif isinstance(error, NotCompletionError):
-            (self._ledger.leave_booked if error.was_billed else self._ledger.release)(reservation)
+            (self._ledger.leave_booked if error.may_be_billed else self._ledger.release)(reservation)
             raise StudyError(explain_not_completion(error, self._model)) from None
         elif was_not_sent(error):
             self._ledger.release(reservation)

@@ -48,9 +48,9 @@ class GarbledError(Exception):
 class NotCompletionError(Exception):
     """The server answered with something that is not a completion and that asking again would bring again."""
 
-    def __init__(self, found: str, was_billed: bool = False) -> None:
+    def __init__(self, found: str, may_be_billed: bool = False) -> None:
         super().__init__(found)
-        self.was_billed = was_billed
+        self.may_be_billed = may_be_billed
 
 
 def build_body(
@@ -82,7 +82,7 @@ def read_answer(content: bytes, kind: str) -> Any:
     """
     start = content[:200].lstrip()
     if "event-stream" in kind or start.startswith((b"data:", b"event:")):
-        raise NotCompletionError("a stream of events, though none was asked for", was_billed=True)
+        raise NotCompletionError("a stream of events, though none was asked for", may_be_billed=True)
     if start.startswith(b"<"):
         raise NotCompletionError(f"a web page ({quote_server(content.decode('utf-8', 'replace'))})")
     try:
@@ -164,7 +164,7 @@ def is_permanent(status: int, code: str | None) -> bool:
     return code in QUOTA_CODES or (300 <= status < 500 and status not in RETRYABLE)
 
 
-def was_billed(status: int) -> bool:
+def may_be_billed(status: int) -> bool:
     """Say whether an answer with this status may have been billed."""
     return status >= 500 and status not in NEVER_BILLED
 

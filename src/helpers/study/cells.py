@@ -13,7 +13,7 @@ from helpers.errors import StudyError
 from helpers.records import ALL, BASE, GENERAL, SHUFFLED, order_categories
 from helpers.settings import parameter, shorten
 from helpers.tuning.controls import split_control
-from helpers.tuning.rows import parse_categories, parse_parts, rows_by_category, split_equally
+from helpers.tuning.rows import count_rows_by_category, parse_categories, parse_parts, split_equally
 
 CONTROLS = (ALL, SHUFFLED, GENERAL)
 NO_CELL = "none"
@@ -43,11 +43,11 @@ def normalize_mixture(mixture: str) -> tuple[str, int]:
             f"A mixture must name the rows of each category, such as qa:200+gen:100, but {mixture!r} was "
             "found."
         )
-    shares = {name: parts[name] for name in order_categories(parts)}
-    n_rows = sum(shares.values())
-    if shares == split_equally(list(shares), n_rows):
-        return name_subset(shares), n_rows
-    return "+".join(f"{name}:{count}" for name, count in shares.items()), n_rows
+    counts = {name: parts[name] for name in order_categories(parts)}
+    n_rows = sum(counts.values())
+    if counts == split_equally(list(counts), n_rows):
+        return name_subset(counts), n_rows
+    return "+".join(f"{name}:{count}" for name, count in counts.items()), n_rows
 
 
 def list_lattice(categories: Sequence[str]) -> tuple[str, ...]:
@@ -254,7 +254,7 @@ def count_category_rows(name: str, n_rows: int, categories: Iterable[str]) -> di
     """
     if is_control(name):
         raise StudyError(f"A cell of known categories is needed, but the control {name!r} was found.")
-    rows = {} if name == BASE else rows_by_category(name, n_rows)
+    rows = {} if name == BASE else count_rows_by_category(name, n_rows)
     return {f"n_{category}": rows.get(category, 0) for category in categories}
 
 

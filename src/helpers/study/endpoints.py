@@ -2,8 +2,9 @@
 
 Losses are in nats per token. One unit for all of them: a difference of 0.1 nats per token means that the
 tokens of right answers became exp(0.1) = 1.1 times as likely in the geometric mean, on whatever task, so
-tasks can be averaged. All tables hold the log-likelihood, which is minus the loss, so more is better as it is
-with scores: a gain of 0.1 is a loss that fell by 0.1.
+tasks can be averaged. Tables of losses hold losses. The tables of items that are compared hold the
+log-likelihood in their column `score`, which is minus the loss, so more is better as it is with scores: a
+gain of 0.1 is a loss that fell by 0.1.
 """
 
 from __future__ import annotations

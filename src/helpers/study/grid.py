@@ -32,7 +32,7 @@ class Cell:
     seed: int | None = None
 
 
-def run_cell(
+def answer_cell(
     name: str,
     tuning_settings: TuningSettings,
     evaluation_settings: EvaluationSettings,
@@ -40,7 +40,7 @@ def run_cell(
     data: Path | None = None,
     base: SharedBase | None = None,
 ) -> Cell:
-    """Tune (unless `name` is 'base') and evaluate one cell, or load it from the store.
+    """Tune one cell where needed ('base' never is), then let it answer the tasks; what is stored is loaded.
 
     Args:
         name: 'base', a control, categories joined by '+', or a mixture by rows.
@@ -67,14 +67,14 @@ def tune_cell(name: str, tuning_settings: TuningSettings, instructions: Path) ->
     )
 
 
-def find_cell_state(
+def find_answer_state(
     name: str,
     tuning_settings: TuningSettings,
     evaluation_settings: EvaluationSettings,
     instructions: Path,
     data: Path | None = None,
 ) -> str:
-    """Say of a cell whether the store holds all of it ('done'), its adapter alone ('tuned') or nothing
+    """Say of a cell whether the store holds its answers ('done'), its adapter alone ('tuned') or nothing
     ('missing'); computes nothing.
     """
     adapter = plan_only(tune_cell, name, tuning_settings, instructions)
@@ -84,7 +84,7 @@ def find_cell_state(
     return "done" if found.is_stored else "tuned" if adapter else "missing"
 
 
-def run_cells_of_seed(
+def answer_cells_of_one_seed(
     names: Iterable[str],
     tuning_settings: TuningSettings,
     evaluation_settings: EvaluationSettings,
@@ -92,14 +92,14 @@ def run_cells_of_seed(
     data: Path | None = None,
     base: SharedBase | None = None,
 ) -> dict[str, Cell]:
-    """Run or load several cells of one training seed; each is stored on its own, so that an interrupted grid
-    goes on where it stopped.
+    """Tune several cells of one training seed where needed, then let them answer (`answer_cell`); each is
+    stored on its own, so that an interrupted grid goes on where it stopped.
     """
     names = list(names)
     cells = {}
     with track("cells of the grid", len(names), "cells") as advance:
         for name in names:
-            cells[name] = run_cell(name, tuning_settings, evaluation_settings, instructions, data, base)
+            cells[name] = answer_cell(name, tuning_settings, evaluation_settings, instructions, data, base)
             advance(note=name)
     return cells
 

@@ -173,7 +173,7 @@ def identify_losses(study: Study) -> dict[str, Any]:
             "lattice": study.grid.lattice,
         },
         "model": identify_model(study.evaluation_settings.model),
-        "instructions": sha256_file(study.instruction_file),
+        "instructions": sha256_file(study.training_file),
         "held_out": sha256_file(study.held_out_file) if study.held_out_file else None,
     }
 

@@ -82,7 +82,7 @@ def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
         )
     available, held_out = (
         Counter(row.category for row, _ in list_rows_within_limit(study, path))
-        for path in (study.instruction_file, study.held_out_file)
+        for path in (study.training_file, study.held_out_file)
     )
     names = order_categories([*available, *held_out])
     if not 2 <= len(names) <= MAX_CATEGORIES:
@@ -170,7 +170,7 @@ def estimate_cost(plan: MixturePlan) -> Cost:
     if not missing:
         return Cost(0, 0, 0.0, 0.0)
     tokenizer, prompt_format = load_tokenizer(settings.model), PromptFormat.from_settings(settings)
-    training = list_rows_within_limit(study, study.instruction_file)
+    training = list_rows_within_limit(study, study.training_file)
     held_out, n_held_out = read_rows(study.held_out_file, Instruction), study.loss_settings.n_held_out
     longest = limit_tokens(settings.model, settings.max_tokens)
     read = draw_held_out(held_out, n_held_out, tokenizer, longest, prompt_format)
@@ -210,7 +210,7 @@ def _time_second(call: Callable[[], object]) -> float:
     return max(time.perf_counter() - started, 1e-6)
 
 
-def run_mixtures(plan: MixturePlan) -> pd.DataFrame:
+def collect_mixture_losses(plan: MixturePlan) -> pd.DataFrame:
     """Run or load every cell; return the losses of the held-out rows as
     `analysis.mixing.losses.build_loss_arrays` takes them.
     """
@@ -227,7 +227,9 @@ def run_mixtures(plan: MixturePlan) -> pd.DataFrame:
 
 
 def read_mixtures(tables: LossTables, categories: Iterable[str]) -> pd.DataFrame:
-    """Return what `run_mixtures` returns, from the tables that are kept of a study; controls are left out."""
+    """Return what `collect_mixture_losses` returns, from the tables that are kept of a study; controls are
+    left out.
+    """
     import pandas as pd
 
     names, frames = tuple(categories), []

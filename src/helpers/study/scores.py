@@ -34,7 +34,7 @@ from helpers.study.tables import (
     read_table,
     seal_tables,
 )
-from helpers.synthesis.public import PUBLIC, REPOSITORY
+from helpers.synthesis.public_rows import PUBLIC, REPOSITORY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,9 +67,9 @@ def export_scores(study: Study, plans: Sequence[CellPlan], folder: Path) -> None
     cells = {plan.id: study.answer_cell(plan) for plan in plans}
     items = collect_items(cells)
     begin_tables(folder, manifest, TABLES)
-    write_table(folder / SCORES, _widen(items), ["task", "item"])
-    write_table(folder / CELLS, describe_cells(plans, cells, items), None)
-    write_table(folder / MEASURE_TABLE, list_measures(items), None)
+    merge_table(folder / SCORES, _widen(items), ["task", "item"])
+    merge_table(folder / CELLS, describe_cells(plans, cells, items), None)
+    merge_table(folder / MEASURE_TABLE, list_measures(items), None)
     seal_tables(folder, manifest, TABLES)
 
 
@@ -89,9 +89,9 @@ def check_same(manifest: dict[str, Any], folder: Path) -> None:
         )
 
 
-def write_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> None:
-    """Write a table; what the file holds already, columns of wide tables and rows of `cells.csv`, stays and
-    comes first.
+def merge_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> None:
+    """Merge a table into its file: what the file holds already, columns of wide tables and rows of
+    `cells.csv`, stays and comes first.
 
     Raises:
         StudyError: a cell is there with other numbers, or with other items.
@@ -201,7 +201,7 @@ def describe_instructions(study: Study) -> dict[str, Any]:
     """Return the sha256 of the rows, and for public ones that of the held-out rows and where
     both come from.
     """
-    found: dict[str, Any] = {"sha256": sha256_file(study.instruction_file)}
+    found: dict[str, Any] = {"sha256": sha256_file(study.training_file)}
     if study.instructions == PUBLIC:
         found |= {"held_out_sha256": sha256_file(study.held_out_file), "source": REPOSITORY}
     return found

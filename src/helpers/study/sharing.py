@@ -98,7 +98,7 @@ def share_cells(study: Study, plans: Sequence[CellPlan], work: str) -> Iterator[
 def _pays(study: Study, plans: Sequence[CellPlan], work: str) -> bool:
     if not is_computing() or VARIABLE in os.environ or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return False
-    study.instruction_file  # noqa: B018 (made where it is missing: cells are looked up by it)
+    study.training_file  # noqa: B018 (made where it is missing: cells are looked up by it)
     missing = (plan for plan in plans if not all(run.is_stored for run in plan_only(WORK[work], study, plan)))
     if next(missing, None) is None or next(missing, None) is None:
         return False

@@ -31,20 +31,20 @@ from helpers.study.endpoints import (
 )
 from helpers.study.grid import (
     Cell,
+    answer_cell,
+    answer_cells_of_one_seed,
     collect_items,
     collect_items_by_seed,
-    find_cell_state,
-    run_cell,
-    run_cells_of_seed,
+    find_answer_state,
 )
 from helpers.study.losses import measure_cell_losses, read_cell_losses, stack_seeds
 from helpers.study.seed_spread import add_spread, read_measured_seeds
 from helpers.study.sharing import ANSWERS, LOSSES, ROW_LOSSES, share_cells
 from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
-from helpers.synthesis.public import PUBLIC, load_public_rows
+from helpers.synthesis.public_rows import PUBLIC, load_public_rows
 from helpers.synthesis.settings import SynthesisSettings, check_synthesis_settings
 from helpers.synthesis.split import HELD_OUT, TRAINING, hold_out
-from helpers.synthesis.user_rows import prepare_rows
+from helpers.synthesis.user_rows import prepare_rows_file
 from helpers.tuning.rows import parse_categories
 from helpers.tuning.settings import TuningSettings
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def find_rows(parameter: str, name: str) -> Path:
+def find_rows_file(parameter: str, name: str) -> Path:
     """Return the file of rows that a parameter names, from the project's folder.
 
     Raises:
@@ -72,7 +72,8 @@ def list_categories(instructions: str) -> tuple[str, ...]:
     if instructions in ("", PUBLIC):
         return SINGLES
     return order_categories(
-        row.category for row in read_rows(prepare_rows(find_rows("instructions", instructions)), Instruction)
+        row.category
+        for row in read_rows(prepare_rows_file(find_rows_file("instructions", instructions)), Instruction)
     )
 
 
@@ -168,7 +169,7 @@ class Study:
             StudyError: the named file does not exist.
         """
         return (
-            prepare_rows(find_rows("instructions", self.instructions))
+            prepare_rows_file(find_rows_file("instructions", self.instructions))
             if self.instructions
             else self.synthesis_run.file(INSTRUCTIONS)
         )
@@ -176,7 +177,7 @@ class Study:
     @cached_property
     def general_file(self) -> Path:
         """The file of rows of another domain that `general` names."""
-        return prepare_rows(find_rows("general", self.grid.general))
+        return prepare_rows_file(find_rows_file("general", self.grid.general))
 
     @cached_property
     def _split(self) -> Run | None:
@@ -187,8 +188,8 @@ class Study:
         return hold_out(self.all_rows_file, share) if share else None
 
     @cached_property
-    def instruction_file(self) -> Path:
-        """The rows to tune on.
+    def training_file(self) -> Path:
+        """The rows to tune on, without those that are held out.
 
         Raises:
             StudyError: the rows cannot be had.
@@ -219,9 +220,9 @@ class Study:
         own = {"instructions": self.instructions, "data": self.data}
         return {name: value for stage in stages for name, value in dataclasses.asdict(stage).items()} | own
 
-    def run_cells_of_one_seed(self, names: Iterable[str]) -> dict[str, Cell]:
-        """Run or load cells of the grid of the study's number of rows: 'base', 'all', or categories joined by
-        '+'.
+    def answer_cells_of_one_seed(self, names: Iterable[str]) -> dict[str, Cell]:
+        """Tune cells of the study's number of rows and first training seed where needed, then let them
+        answer: 'base', 'all', or categories joined by '+'.
         """
         names, tuning = list(names), self.tuning_settings
         plans = [
@@ -229,18 +230,18 @@ class Study:
             for name in names
         ]
         with share_cells(self, plans, ANSWERS):
-            return run_cells_of_seed(
+            return answer_cells_of_one_seed(
                 names,
                 tuning,
                 self.evaluation_settings,
-                self.instruction_file,
+                self.training_file,
                 self.data_folder,
                 self.shared_base,
             )
 
     def collect_scores_of_one_seed(self, names: Iterable[str]) -> pd.DataFrame:
         """Return the scores of all items of several cells, one row per item and cell."""
-        return collect_items(self.run_cells_of_one_seed(names))
+        return collect_items(self.answer_cells_of_one_seed(names))
 
     def plan_cells(self, names: Iterable[str], n_rows: int | None = None) -> list[CellPlan]:
         """Return cells of the grid under every training seed, of `n_rows` rows or the study's own number."""
@@ -280,8 +281,8 @@ class Study:
             )
 
     def answer_cell(self, plan: CellPlan) -> Cell:
-        """Run or load one cell of the grid."""
-        return run_cell(*self.list_cell_inputs(plan), self.shared_base)
+        """Tune one cell of the grid where needed, then let it answer the tasks."""
+        return answer_cell(*self.list_cell_inputs(plan), self.shared_base)
 
     def find_cell_state(self, plan: CellPlan) -> str:
         """Say of a cell of the grid whether it is 'done' (losses, and answers where they are asked for),
@@ -292,7 +293,7 @@ class Study:
             return "missing"
         done = all(run.is_stored for run in losses)
         if done and self.grid.asks_for_answers(plan.name):
-            done = find_cell_state(*self.list_cell_inputs(plan)) == "done"
+            done = find_answer_state(*self.list_cell_inputs(plan)) == "done"
         return "done" if done else "tuned" if adapter else "missing"
 
     def run_cell(self, plan: CellPlan) -> list[Run]:
@@ -307,7 +308,7 @@ class Study:
         """Return what a cell is made from: name, settings of tuning and evaluation, rows, folder of the
         tests.
         """
-        rows = self.general_file if plan.name == GENERAL else self.instruction_file
+        rows = self.general_file if plan.name == GENERAL else self.training_file
         return (
             plan.name,
             dataclasses.replace(self.tuning_settings, n_rows=plan.n_rows, training_seed=plan.seed or 0),
@@ -316,8 +317,8 @@ class Study:
             self.data_folder,
         )
 
-    def run_cells_of_all_seeds(self, names: Iterable[str], n_rows: int | None = None) -> list[Cell]:
-        """Run or load cells of the grid under every training seed, one after the other."""
+    def answer_cells_of_all_seeds(self, names: Iterable[str], n_rows: int | None = None) -> list[Cell]:
+        """Tune cells under every training seed where needed, and let them answer, one after the other."""
         plans = self.plan_cells(names, n_rows)
         cells = []
         shared = share_cells(self, plans, ANSWERS)
@@ -331,7 +332,7 @@ class Study:
         """Return the scores of all items of several cells under every training seed, one row per item, cell
         and seed.
         """
-        return collect_items_by_seed(self.run_cells_of_all_seeds(names, n_rows))
+        return collect_items_by_seed(self.answer_cells_of_all_seeds(names, n_rows))
 
     def collect_losses(
         self, names: Iterable[str], n_rows: int | None = None, with_tasks: bool = True
@@ -408,6 +409,6 @@ class Study:
         """The endpoint of the lattice and its controls, one row per item, cell and seed."""
         return self.collect_endpoint([*self.grid.lattice_cells, *self.grid.control_cells])
 
-    def collect_sizes(self) -> dict[int, pd.DataFrame]:
+    def collect_endpoint_by_size(self) -> dict[int, pd.DataFrame]:
         """Return the endpoint of the lattice for each number of rows of the size curve."""
         return {size: self.collect_endpoint(self.grid.lattice_cells, size) for size in self.grid.curve_sizes}

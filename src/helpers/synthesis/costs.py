@@ -16,7 +16,7 @@ from helpers.provider.ledger import ProviderLimits
 from helpers.provider.prices import BATCH_DISCOUNT, BYTES_PER_TOKEN, PRICES
 from helpers.records import SeedTask, TeacherReply
 from helpers.synthesis.parsing import parse_reply
-from helpers.synthesis.pipeline import open_exchanges, plan_requests
+from helpers.synthesis.pipeline import build_exchanges, plan_requests
 from helpers.synthesis.requests import LIST, build_label_request
 from helpers.synthesis.settings import RECORDED, SynthesisSettings
 from helpers.synthesis.teacher import REPLIES, build_teacher
@@ -67,7 +67,7 @@ def explain_cost(settings: SynthesisSettings, limits: ProviderLimits) -> str:
         return ""
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
     journal = Journal(build_teacher(settings))
-    bodies = list(find_missing(open_exchanges(settings, seeds), journal))
+    bodies = list(find_missing(build_exchanges(settings, seeds), journal))
     prompts = {prompt for *_, prompt in plan_requests(settings, seeds)}
     n_tasks = sum(body["messages"][0]["content"] in prompts for body in bodies)
     whole, tasks = (

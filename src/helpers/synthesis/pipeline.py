@@ -140,10 +140,10 @@ def plan_requests(
         )
 
 
-def open_exchanges(
+def build_exchanges(
     settings: SynthesisSettings, seeds: Mapping[str, SeedTask]
 ) -> Iterator[Exchange[ParsedReply]]:
-    """Yield the exchange of each request with a live teacher, not begun."""
+    """Build the exchange of each request with a live teacher; none has begun."""
     return (
         teacher_exchange(settings, request, seed_ids, prompt)
         for request, seed_ids, prompt in plan_requests(settings, seeds)
@@ -167,7 +167,7 @@ def collect_replies(
             )
         return
     journal = Journal(build_teacher(settings))
-    plan = partial(open_exchanges, settings, seeds)
+    plan = partial(build_exchanges, settings, seeds)
     if limits.batch:
         yield from ask_batches(plan, journal, limits, wanted)
     else:

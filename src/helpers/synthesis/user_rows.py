@@ -73,7 +73,7 @@ def classify_rows(rows: Sequence[UserRow]) -> list[UserRow]:
     return [row | {"category": label} for row, label in zip(rows, labels, strict=True)]
 
 
-def prepare_rows(path: Path) -> Path:
+def prepare_rows_file(path: Path) -> Path:
     """Return a file of rows to train on that a user named: the file itself where every row can be trained on,
     else one of the store, in which rows that lack a category have that of the offline classifier, and rows
     without instruction or output are left out. Both are counted and reported.

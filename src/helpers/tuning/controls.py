@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from helpers.errors import StudyError
 from helpers.records import ALL, SHUFFLED, Instruction
 from helpers.tuning.lengths import RowLength
-from helpers.tuning.rows import rows_by_category, select_rows
+from helpers.tuning.rows import count_rows_by_category, select_rows
 
 SEPARATOR = "~"
 LENGTHS, TOKENS = "lengths", "tokens"
@@ -63,13 +63,13 @@ def draw_cell_rows(
     responses = {row.id: lengths[row.id].n_response for row in rows}
     pools = {name: order_rows(rows, name, seed) for name in sorted({row.category for row in rows} - {OTHER})}
     draw = _match_lengths if kind == LENGTHS else _match_tokens
-    shares = rows_by_category(cell, n_rows)
-    unknown = set(shares) - set(pools)
+    counts = count_rows_by_category(cell, n_rows)
+    unknown = set(counts) - set(pools)
     if unknown:
         raise StudyError(
             f"A control of {categories!r} needs rows of {sorted(unknown)[0]!r}, but there are none."
         )
-    return [row for name, share in shares.items() for row in draw(pools, responses, name, share)]
+    return [row for name, n_wanted in counts.items() for row in draw(pools, responses, name, n_wanted)]
 
 
 def order_rows(rows: Sequence[Instruction], category: str, seed: int) -> list[Instruction]:
@@ -79,19 +79,19 @@ def order_rows(rows: Sequence[Instruction], category: str, seed: int) -> list[In
 
 
 def _match_lengths(
-    pools: Mapping[str, Sequence[Instruction]], lengths: Mapping[str, int], category: str, share: int
+    pools: Mapping[str, Sequence[Instruction]], lengths: Mapping[str, int], category: str, n_wanted: int
 ) -> list[Instruction]:
-    quotas = bin_quotas({name: [lengths[row.id] for row in pool] for name, pool in pools.items()}, share)
+    quotas = bin_quotas({name: [lengths[row.id] for row in pool] for name, pool in pools.items()}, n_wanted)
     chosen = []
     for row in pools[category]:
         length_bin = lengths[row.id].bit_length()
         if quotas[length_bin]:
             quotas[length_bin] -= 1
             chosen.append(row)
-    if len(chosen) < share:
+    if len(chosen) < n_wanted:
         raise StudyError(
-            f"{share} rows of category {category!r} with responses of matched lengths are wanted, but only "
-            f"{len(chosen)} are there. Lower `n_rows`."
+            f"{n_wanted} rows of category {category!r} with responses of matched lengths are wanted, but "
+            f"only {len(chosen)} are there. Lower `n_rows`."
         )
     return chosen
 
@@ -114,15 +114,15 @@ def bin_quotas(lengths: Mapping[str, Sequence[int]], n_rows: int) -> Counter[int
 
 
 def _match_tokens(
-    pools: Mapping[str, Sequence[Instruction]], lengths: Mapping[str, int], category: str, share: int
+    pools: Mapping[str, Sequence[Instruction]], lengths: Mapping[str, int], category: str, n_wanted: int
 ) -> list[Instruction]:
     means = [sum(lengths[row.id] for row in pool) / len(pool) for pool in pools.values()]
-    budget, chosen = share * sum(means) / len(means), []
+    budget, chosen = n_wanted * sum(means) / len(means), []
     for row in pools[category]:
         if budget < lengths[row.id] / 2:  # half a row or more over the budget: the nearest sum is reached
             return chosen
         chosen.append(row)
         budget -= lengths[row.id]
     raise StudyError(
-        f"Category {category!r} has too few response tokens for a control of {share} rows. Lower `n_rows`."
+        f"Category {category!r} has too few response tokens for a control of {n_wanted} rows. Lower `n_rows`."
     )

@@ -76,7 +76,7 @@ def parse_parts(categories: str) -> list[tuple[str, int | None]]:
     return parts
 
 
-def rows_by_category(categories: str, n_rows: int) -> dict[str, int]:
+def count_rows_by_category(categories: str, n_rows: int) -> dict[str, int]:
     """Return how many rows of each category a cell takes; of 'all' and 'shuffled' as many as there are rows.
 
     Raises:
@@ -92,13 +92,13 @@ def rows_by_category(categories: str, n_rows: int) -> dict[str, int]:
         )
     if parts[0][1] is None:
         return split_equally([name for name, _ in parts], n_rows)
-    shares = {name: count or 0 for name, count in parts}
-    if sum(shares.values()) != n_rows:
+    counts = {name: count or 0 for name, count in parts}
+    if sum(counts.values()) != n_rows:
         raise StudyError(
-            f"`n_rows` must be the sum of the rows in `categories` ({categories}: {sum(shares.values())}), "
+            f"`n_rows` must be the sum of the rows in `categories` ({categories}: {sum(counts.values())}), "
             f"but {n_rows} was found."
         )
-    return shares
+    return counts
 
 
 def split_equally(names: Sequence[str], n_rows: int) -> dict[str, int]:
@@ -117,15 +117,16 @@ def select_rows(rows: Sequence[Instruction], categories: str, n_rows: int, seed:
         StudyError: a category is unknown or has too few rows, or a mixture has another sum than `n_rows`.
     """
     chosen: list[Instruction] = []
-    for name, share in rows_by_category(categories, n_rows).items():
+    for name, n_wanted in count_rows_by_category(categories, n_rows).items():
         pool = list(rows) if name == ALL else [row for row in rows if row.category == name]
-        if len(pool) < share:
+        if len(pool) < n_wanted:
             there = ", ".join(order_categories(row.category for row in rows)) or "none"
             raise StudyError(
-                f"{share} rows of category {name!r} are wanted, but only {len(pool)} are there (categories "
-                f"of the rows: {there}). Lower `n_rows`, or synthesize more."
+                f"{n_wanted} rows of category {name!r} are wanted, but only {len(pool)} are there "
+                f"(categories of the rows: {there}). Lower `n_rows`, or synthesize more."
             )
-        chosen += sorted(pool, key=lambda row: hashlib.sha256(f"{seed}/{row.id}".encode()).digest())[:share]
+        pool.sort(key=lambda row: hashlib.sha256(f"{seed}/{row.id}".encode()).digest())
+        chosen += pool[:n_wanted]
     return chosen
 
 

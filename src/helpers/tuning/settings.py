@@ -15,8 +15,16 @@ class TuningSettings:
     """
 
     model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
-    categories: str = parameter("all", "'all', 'shuffled', or some of qa, ie, gen, other joined by '+'")
-    n_rows: int = parameter(48, "training rows of every run, whatever its categories", minimum=1)
+    categories: str = parameter(
+        "all",
+        "'all', 'shuffled', some of qa, ie, gen, other joined by '+', a mixture (qa:32+gen:16) or a control "
+        "(qa~lengths)",
+    )
+    n_rows: int = parameter(
+        48,
+        "training rows of every run, whatever its categories; per category with budget 'additive'",
+        minimum=1,
+    )
     training_seed: int = parameter(
         1, "seed of rows drawn, adapter's start, order of batches", minimum=0, maximum=2**32 - 1
     )
@@ -29,7 +37,7 @@ class TuningSettings:
     )
     quantize_base: bool = parameter(False, "hold the frozen weights in 4 bits; needs bitsandbytes")
     lora_rank: int = parameter(16, "rank of the adapter's matrices", minimum=1)
-    lora_alpha: int = parameter(32, "scale of the adapter: alpha / rank", minimum=1)
+    lora_alpha: int = parameter(32, "numerator of the adapter's scale, alpha / rank", minimum=1)
     lora_dropout: float = parameter(
         0.0, "share of adapter inputs dropped in training", minimum=0, maximum=0.9
     )

@@ -71,7 +71,7 @@ def _predict_left_out(losses: LossArrays, name: str, index: int, cells: np.ndarr
 def predict_cells(losses: LossArrays, name: str, index: int, counts: np.ndarray) -> np.ndarray:
     """Return the loss that a law, fitted to the cells for one of their targets, predicts of other cells."""
     law = build_law(name, losses.categories, losses.targets[index], losses.counts)
-    weights, means = losses.n_seeds.astype(float), losses.means[index]
+    weights, means = losses.seed_weights.astype(float), losses.means[index]
     starts = law.list_starts(means)
     fits = refit_law(law, np.broadcast_to(means, (len(starts), len(means))), weights, starts)
     errors = (weights * (law.predict(fits, losses.counts) - means) ** 2).sum(axis=1)

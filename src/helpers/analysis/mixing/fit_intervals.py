@@ -61,7 +61,7 @@ def fit_losses(
         seed: of the draws.
     """
     laws = [build_law(name, losses.categories, target, losses.counts) for target in losses.targets]
-    weights = losses.n_seeds.astype(float)
+    weights = losses.seed_weights.astype(float)
     best = [fit_law(law, means, weights) for law, means in zip(laws, losses.means, strict=True)]
     fitted = np.stack([law.predict(own, losses.counts) for law, own in zip(laws, best, strict=True)])
     drawn, noise = draw_losses(losses, fitted, len(best[0]), n_draws, seed)
@@ -80,9 +80,9 @@ def draw_losses(
         The losses, shape (draws, targets, cells), and for each target the standard deviation of a run.
     """
     random = np.random.default_rng(seed)
-    n_targets, n_cells, _ = losses.values.shape
+    n_targets, n_cells, _ = losses.mean_losses.shape
     effects, remainders, df = split_noise(losses)
-    misses = losses.n_seeds * (losses.means - fitted) ** 2
+    misses = losses.seed_weights * (losses.means - fitted) ** 2
     left = max(n_cells - n_parameters, 1)
     missed = np.sqrt(misses.sum(axis=1) / left)
     found = np.sqrt((remainders**2).sum(axis=1) / df) if df else np.zeros(n_targets)
@@ -94,7 +94,7 @@ def draw_losses(
     own = np.where(
         losses.tuned, 1.0, np.sqrt(np.maximum(1 - (found / np.maximum(wide, 1e-12)) ** 2, 0))[:, None]
     )
-    drawn = fitted + (parts * scales[:, None]).swapaxes(1, 2) * own / np.sqrt(losses.n_seeds)
+    drawn = fitted + (parts * scales[:, None]).swapaxes(1, 2) * own / np.sqrt(losses.seed_weights)
     return drawn + _draw_seeds(losses, effects, random, n_draws) + _draw_items(losses, random, n_draws), found
 
 
@@ -105,14 +105,14 @@ def split_noise(losses: LossArrays) -> tuple[np.ndarray, np.ndarray, int]:
         Effects of the seeds, shape (targets, seeds), remainders, shape (targets, runs), and their degrees of
         freedom; nothing of them where no cell was repeated.
     """
-    there = np.isfinite(losses.values[0]) & losses.tuned[:, None]
+    there = np.isfinite(losses.mean_losses[0]) & losses.tuned[:, None]
     there &= (there.sum(axis=1) > 1)[:, None]
     cells, seeds = np.nonzero(there)
-    n_targets, n_seeds = len(losses.targets), losses.values.shape[2]
+    n_targets, n_seeds = len(losses.targets), losses.mean_losses.shape[2]
     if not len(cells):
         return np.zeros((n_targets, n_seeds)), np.zeros((n_targets, 0)), 0
     layout = np.hstack([np.eye(len(losses.counts))[cells], np.eye(n_seeds)[seeds]])
-    runs = losses.values[:, cells, seeds]
+    runs = losses.mean_losses[:, cells, seeds]
     effects = np.linalg.lstsq(layout, runs.T, rcond=None)[0].T
     df = len(cells) - np.linalg.matrix_rank(layout)
     of_seeds = effects[:, len(losses.counts) :]
@@ -138,14 +138,14 @@ def _draw_seeds(
     spread = np.sqrt((effects**2).sum(axis=1) / (n_seeds - 1))
     scale = np.sqrt((n_seeds - 1) / random.chisquare(n_seeds - 1, (n_draws, 1, 1)))
     drawn = random.normal(size=(n_draws, len(effects), n_seeds)) * spread[:, None] * scale
-    there = np.isfinite(losses.values[0]) & losses.tuned[:, None]
+    there = np.isfinite(losses.mean_losses[0]) & losses.tuned[:, None]
     return drawn @ (there / np.maximum(there.sum(axis=1, keepdims=True), 1)).T
 
 
 def _draw_items(losses: LossArrays, random: np.random.Generator, n_draws: int) -> np.ndarray:
     """Return what held-out rows drawn anew change in each cell's mean, shape (draws, targets, cells)."""
     parts = []
-    for items in losses.items:
+    for items in losses.item_losses:
         n_items = items.shape[-1]
         often = random.multinomial(n_items, np.full(n_items, 1 / n_items), n_draws) / n_items
         drawn = np.einsum("di,ci->dc", often, np.nanmean(items, axis=1))

@@ -151,7 +151,7 @@ def mixture_name(rows: Mapping[str, int]) -> str:
     return normalize_mixture("+".join(f"{name}:{count}" for name, count in rows.items() if count))[0]
 
 
-def check_forecast(tables: LossTables, fits: Mapping[str, Fit], found: Recommendation) -> pd.DataFrame:
+def compare_forecast(tables: LossTables, fits: Mapping[str, Fit], found: Recommendation) -> pd.DataFrame:
     """Return the predicted loss of each mixture beside the measured one, both as means over the categories of
     held-out rows.
 
@@ -227,10 +227,10 @@ def describe_outcome(gains: pd.DataFrame) -> str:
     """Return in sentences whether the recommended mixture won, from `compare_gains`."""
     if gains.empty:
         return "The recommended mixture is not among the measured ones yet: the forecast is untested."
-    held, open_ = split_significant(gains)
+    significant, open_ = split_significant(gains)
     clauses = {
-        "it is better than": held[held["estimate"] > 0],
-        "it is worse than": held[held["estimate"] < 0],
+        "it is better than": significant[significant["estimate"] > 0],
+        "it is worse than": significant[significant["estimate"] < 0],
         "it cannot be told apart from": open_,
     }
     found = "; ".join(f"{start} {_list_gains(rows)}" for start, rows in clauses.items() if len(rows))
@@ -255,14 +255,14 @@ def summarise_outcome(found: Recommendation, gains: pd.DataFrame) -> str:
     )
     if gains.empty:
         return f"{recommended} That mixture is not tuned yet."
-    held, open_ = split_significant(gains)
+    significant, open_ = split_significant(gains)
     kinds = {
-        "clearly better than": held[held["estimate"] > 0],
-        "clearly worse than": held[held["estimate"] < 0],
+        "clearly better than": significant[significant["estimate"] > 0],
+        "clearly worse than": significant[significant["estimate"] < 0],
         "neither clearly better nor clearly worse than": open_,
     }
     said = [f"{how} {_list_rivals(rows)}" for how, rows in kinds.items() if len(rows)]
-    start = "" if len(held) else "This run cannot say. "
+    start = "" if len(significant) else "This run cannot say. "
     return f"{start}{recommended} Tuned afterwards, that mixture was {'; '.join(said)}."
 
 

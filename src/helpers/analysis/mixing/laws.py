@@ -36,11 +36,11 @@ class Law:
     """A law for one category of held-out rows, with what it must know of the cells that it is fitted to.
 
     Attributes:
-        target: index of the category among those of the training rows; -1 where no training row is of it.
+        target_index: of the category among those of the training rows; -1 where no training row is of it.
         counts: training rows of the cells it is fitted to, shape (cells, categories).
     """
 
-    target: int
+    target_index: int
     counts: np.ndarray
 
     @property
@@ -77,7 +77,7 @@ class Effective(Law):
     @property
     def others(self) -> list[int]:
         """Indices of the categories other than the target."""
-        return [index for index in range(self.counts.shape[1]) if index != self.target]
+        return [index for index in range(self.counts.shape[1]) if index != self.target_index]
 
     def list_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """See `Law`; a row of another category is worth at most ten of the target's own."""
@@ -116,7 +116,7 @@ class Effective(Law):
         transfer.
         """
         worths, rows = self._transfer(parameters, counts)
-        own = counts[:, self.target] if self.target >= 0 else 0.0
+        own = counts[:, self.target_index] if self.target_index >= 0 else 0.0
         return own + (worths * rows).sum(axis=-1)
 
     def predict(self, parameters: np.ndarray, counts: np.ndarray) -> np.ndarray:

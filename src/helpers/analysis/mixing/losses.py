@@ -22,16 +22,17 @@ class LossArrays:
         categories: of the training rows.
         targets: categories of the held-out rows.
         counts: training rows, shape (cells, categories).
-        values: loss (nats per token), shape (targets, cells, seeds); nan where a cell lacks a seed.
-        items: for each target the loss on each held-out row, shape (cells, seeds, items); empty where the
-            rows are not known.
+        mean_losses: means over the held-out rows (nats per token), shape (targets, cells, seeds); nan where a
+            cell lacks a seed.
+        item_losses: for each target the loss on each held-out row, shape (cells, seeds, items); empty where
+            the rows are not known.
     """
 
     categories: tuple[str, ...]
     targets: tuple[str, ...]
     counts: np.ndarray
-    values: np.ndarray
-    items: tuple[np.ndarray, ...] = ()
+    mean_losses: np.ndarray
+    item_losses: tuple[np.ndarray, ...] = ()
 
     @property
     def tuned(self) -> np.ndarray:
@@ -41,20 +42,20 @@ class LossArrays:
     @property
     def means(self) -> np.ndarray:
         """The mean loss over seeds, shape (targets, cells)."""
-        return np.nanmean(self.values, axis=2)
+        return np.nanmean(self.mean_losses, axis=2)
 
     @property
-    def n_seeds(self) -> np.ndarray:
-        """The number of seeds of each cell, which is its weight in a fit; that of the untuned model is the
-        largest.
-        """
-        n = np.isfinite(self.values[0]).sum(axis=1)
+    def seed_weights(self) -> np.ndarray:
+        """The weight of each cell in a fit: its number of seeds; the untuned model has the largest number."""
+        n = np.isfinite(self.mean_losses[0]).sum(axis=1)
         return np.where(self.tuned, n, n.max())
 
     def keep(self, cells: np.ndarray) -> LossArrays:
         """Return the losses of some cells."""
-        items = tuple(own[cells] for own in self.items)
-        return dataclasses.replace(self, counts=self.counts[cells], values=self.values[:, cells], items=items)
+        items = tuple(own[cells] for own in self.item_losses)
+        return dataclasses.replace(
+            self, counts=self.counts[cells], mean_losses=self.mean_losses[:, cells], item_losses=items
+        )
 
 
 def build_loss_arrays(table: pd.DataFrame) -> LossArrays:

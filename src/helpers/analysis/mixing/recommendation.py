@@ -40,7 +40,7 @@ def worth_table(fits: Mapping[str, Fit], categories: Sequence[str]) -> pd.DataFr
 
     rows = []
     for target, fit in fits.items():
-        if not isinstance(fit.law, Effective) or fit.law.target < 0:
+        if not isinstance(fit.law, Effective) or fit.law.target_index < 0:
             continue
         for number, index in enumerate(fit.law.others):
             low, high = _limit(fit.draws[:, 4 + number])
@@ -64,7 +64,7 @@ class Recommendation:
         comparisons: one row per mixture to compare with: mixture, loss (nats per token, expected), gain (loss
             of that mixture minus that of the recommended one), low, high (interval of the gain, for all
             mixtures at once, so that the choice of the best is paid for).
-        shares: for each category the range (low, high) of its share in the best mixture over the draws.
+        share_ranges: for each category the range (low, high) of its share in the best mixture over the draws.
         mixtures: one row per mixture all over the simplex: share_* (of each category), loss,
             indistinguishable (whether it may be as good as the recommended one).
         loss, low, high: expected loss of the recommended mixture with its interval.
@@ -78,7 +78,7 @@ class Recommendation:
     low: float
     high: float
     comparisons: pd.DataFrame
-    shares: dict[str, tuple[float, float]]
+    share_ranges: dict[str, tuple[float, float]]
     mixtures: pd.DataFrame
     extrapolates: bool
 

@@ -80,7 +80,7 @@ def gains_in_paper_units() -> pd.DataFrame:
     return table.assign(**{name: table[name] * unit for name in ("estimate", "low", "high")})
 
 
-def addition_table() -> pd.DataFrame:
+def published_addition_table() -> pd.DataFrame:
     """Return the paper's six additions as those of `helpers.analysis.transfer`: target, added, pair, percent
     (Table 4), percent_figure (Figure 2).
     """

@@ -9,8 +9,8 @@ import pytest
 from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_rows
 from helpers.records import Instruction
-from helpers.synthesis import public
-from helpers.synthesis.public import FILES, HELD_OUT, MIRROR, TRAINING, load_public_rows
+from helpers.synthesis import public_rows
+from helpers.synthesis.public_rows import FILES, HELD_OUT, MIRROR, TRAINING, load_public_rows
 
 
 def row(n, output="yes"):
@@ -35,7 +35,7 @@ def repository(tmp_path, monkeypatch):
         file = tmp_path / "tasa" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(rows))
-    monkeypatch.setattr(public, "REPOSITORY", f"{(tmp_path / 'tasa').as_uri()}/")
+    monkeypatch.setattr(public_rows, "REPOSITORY", f"{(tmp_path / 'tasa').as_uri()}/")
 
 
 @pytest.fixture
@@ -75,14 +75,14 @@ def test_rows_that_are_left_out_are_counted(mirror, monkeypatch, caplog):
 def test_what_cannot_be_found_says_what_would_do(tmp_path, monkeypatch):
     with pytest.raises(StudyError, match="Leave `data` empty to fetch it"):
         load_public_rows(tmp_path)
-    monkeypatch.setattr(public, "REPOSITORY", f"{tmp_path.as_uri()}/nothing/")
+    monkeypatch.setattr(public_rows, "REPOSITORY", f"{tmp_path.as_uri()}/nothing/")
     with pytest.raises(StudyError, match="Go online, or name a folder"):
         load_public_rows(None)
 
 
 def test_what_was_fetched_once_is_not_fetched_again(repository, monkeypatch):
     first = load_public_rows(None)
-    monkeypatch.setattr(public, "fetch_rows", lambda: pytest.fail("fetched again"))
+    monkeypatch.setattr(public_rows, "fetch_rows", lambda: pytest.fail("fetched again"))
     assert load_public_rows(None).path == first.path
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from helpers.errors import StudyError
 from helpers.evaluation.answer_loss import measure_answer_loss, read_answer_losses
-from helpers.evaluation.harness import export_harness
+from helpers.evaluation.harness_export import export_harness
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import evaluate, read_items
 from helpers.jsonl import read_json_lines
