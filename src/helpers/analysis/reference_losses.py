@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FULL_MIXTURE = name_subset(SINGLES)
-LOSSES_FOLDER = scores.REFERENCE_FOLDER / "smollm2-135m" / "losses"
+MODEL, SECOND_MODEL = "smollm2-135m", "gemma-3-270m"
 
 
 @cache
-def read_reference_losses() -> LossTables:
-    """Return the losses of the reference run by loss, read once."""
-    return load_losses(LOSSES_FOLDER)
+def read_reference_losses(model: str = MODEL) -> LossTables:
+    """Return the losses of the reference run by loss with one of its models, read once."""
+    return load_losses(scores.REFERENCE_FOLDER / model / "losses")
 
 
 def count_lattice_rows(tables: LossTables) -> int:
