@@ -162,3 +162,7 @@ def test_a_category_without_rows_gets_advice_that_can_be_followed():
         design_cells({"qa": 3, "ie": 9}, 4)
     with pytest.raises(StudyError, match=r"not held out\. Add rows\."):
         design_cells({"qa": 0, "ie": 9}, 4)
+
+
+def test_a_parameter_that_the_design_of_mixtures_sets_is_refused(options):
+    assert "so `n_seeds` would not be heeded" in call("--rows", 8, *options, "-p", "n_seeds=5", code=1)

@@ -5,13 +5,13 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 
 import pytest
 import torch
 
 from helpers.errors import StudyError
-from helpers.store import load_only, plan_only
+from helpers.store import load_only
 from helpers.study import sharing
 from helpers.study.cells import CellPlan
 from helpers.study.sharing import LOSSES, PROGRAM, VARIABLE, WORK, share_cells
@@ -54,11 +54,19 @@ def two_threads():
 
 
 def is_stored(study, plan):
-    return all(run.is_stored for run in plan_only(WORK[LOSSES], study, plan))
+    return WORK[LOSSES].is_stored(study, plan)
 
 
-def test_a_study_is_built_again_from_its_parameters(study):
-    assert Study.from_parameters(json.loads(json.dumps(study.parameters))) == study
+@pytest.mark.parametrize("work", WORK)
+def test_work_of_every_kind_is_stored_once_it_is_made(study, work):
+    for plan in study.plan_cells(["base", "qa"]):
+        assert not WORK[work].is_stored(study, plan)
+        WORK[work].make(study, plan)
+        assert WORK[work].is_stored(study, plan)
+
+
+def test_a_study_is_built_again_from_its_fields(study):
+    assert Study.from_fields(json.loads(json.dumps(asdict(study)))) == study
 
 
 def test_the_last_cell_is_made_by_a_second_process_that_ends_with_the_block(study, started, two_threads):
@@ -97,7 +105,7 @@ def test_no_second_process_where_it_does_not_pay(study, started, two_threads, mo
 def test_the_second_process_ends_in_its_work_where_the_first_is_killed(study):
     n_cells = 400
     plans = [CellPlan("qa", 4, seed) for seed in range(n_cells)]
-    asked = {"parameters": study.parameters, "work": LOSSES, "cells": [astuple(plan) for plan in plans]}
+    asked = {"study": asdict(study), "work": LOSSES, "cells": [astuple(plan) for plan in plans]}
     second = subprocess.Popen([sys.executable, "-m", PROGRAM], stdin=subprocess.PIPE)
     second.stdin.write(json.dumps(asked).encode() + b"\n")
     second.stdin.flush()

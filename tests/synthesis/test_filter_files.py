@@ -45,10 +45,24 @@ def test_kept_rows_keep_all_fields_and_rejected_ones_gain_a_reason(file):
         [json.loads(line) for line in run.file(name).read_text().splitlines()] for name in (KEPT, REJECTED)
     )
     assert kept == [ROWS[0], ROWS[2]]
-    assert [row["reason"] for row in rejected] == ["not novel", "length", "malformed"]
+    assert [row["filter_reason"] for row in rejected] == ["not novel", "length", "malformed"]
     counts = pd.read_csv(run.file(COUNTS)).set_index("outcome")["n"]
     assert counts["kept"] == 2
     assert counts.sum() == len(ROWS)
+
+
+def test_a_reason_of_the_users_own_stays(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(ROWS[3] | {"reason": "asked by a nurse"}) + "\n" + json.dumps(ROWS[0]) + "\n")
+    rejected = json.loads(filter_file(path, SETTINGS).file(REJECTED).read_text())
+    assert (rejected["reason"], rejected["filter_reason"]) == ("asked by a nurse", "length")
+
+
+def test_a_file_without_a_row_that_could_be_filtered_is_refused(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps({"data": ROWS}))
+    with pytest.raises(StudyError, match="Rename the fields to instruction, input and output"):
+        filter_file(path, SETTINGS)
 
 
 def test_rows_that_overlap_a_benchmark_of_the_users_own_fall(file, tmp_path):

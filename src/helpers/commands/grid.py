@@ -168,7 +168,8 @@ def export_cells(
     with plain_errors():
         study = load_study(profile, parameter)
         plans = study.plan_grid()
-        done = [plan for plan in plans if study.find_cell_state(plan) == "done"]
+        with report_progress("look cells up"):
+            done = [plan for plan in plans if study.find_cell_state(plan) == "done"]
         answered = [plan for plan in done if study.grid.asks_for_answers(plan.name)]
         if not done:
             raise StudyError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ import typer
 
 from helpers.commands.grid import load_study
 from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
+from helpers.errors import StudyError
 from helpers.paths import shown
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def recommend_mixture(
     from helpers.synthesis.public_rows import PUBLIC
 
     with plain_errors():
+        check_use(parameter or [])
         named = instructions if instructions == PUBLIC else Path(instructions).resolve()
         study = load_study(profile, [*(parameter or []), f"instructions={named}"])
         mixtures = plan_mixtures(study, cell_rows or max(2, rows // SMALL_CELL_DIVISOR), n_seeds)
@@ -72,6 +75,19 @@ def recommend_mixture(
         tables = choose(table, rows, target, mixtures.available, available_only)
         if output:
             write_tables(tables, output)
+
+
+def check_use(assignments: list[str]) -> None:
+    """Raise StudyError for a parameter of the grid: its cells are those that the law needs."""
+    from helpers.book.runner import parse_assignments
+    from helpers.study.cells import GridSettings
+
+    own = {field.name for field in dataclasses.fields(GridSettings)} | {"tasks"}
+    if unused := next((name for name in parse_assignments(assignments) if name in own), None):
+        raise StudyError(
+            f"`study mix` lays out its cells itself, so `{unused}` would not be heeded. Leave it out; the "
+            "options are in `study mix --help`."
+        )
 
 
 def explain_cost(cost: Cost, n_cells: int) -> str:

@@ -20,9 +20,9 @@ def main() -> None:
     share_cores()
     asked = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_input, daemon=True).start()
-    study = Study.from_parameters(asked["parameters"])
+    study = Study.from_fields(asked["study"])
     for name, n_rows, seed in reversed(asked["cells"]):
-        WORK[asked["work"]](study, CellPlan(name, n_rows, seed))
+        WORK[asked["work"]].make(study, CellPlan(name, n_rows, seed))
 
 
 def _end_with_input() -> None:

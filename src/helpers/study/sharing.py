@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from helpers.machine import measure_main_memory
 from helpers.models.load import choose_device, resolve_model
 from helpers.progress import PROGRESS_VARIABLE
-from helpers.store import Run, is_computing, plan_only
+from helpers.store import is_computing, plan_only
 from helpers.study.cells import CellPlan
+from helpers.study.grid import find_answer_state
 from helpers.study.losses import measure_cell_losses
 
 if TYPE_CHECKING:
@@ -36,21 +37,30 @@ VARIABLE = "STUDY_SECOND_PROCESS"  # set in it, so that it starts no third
 ANSWERS, LOSSES, ROW_LOSSES, WHOLE = "answers", "losses", "row_losses", "whole"
 
 
-def _answer(study: Study, plan: CellPlan) -> list[Run]:
-    cell = study.answer_cell(plan)
-    return [run for run in (cell.tuning, cell.evaluation) if run]
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What is made of each cell, and whether the store holds it already; this computes nothing."""
+
+    make: Callable[[Study, CellPlan], Any]
+    is_stored: Callable[[Study, CellPlan], bool]
 
 
-def _measure(study: Study, plan: CellPlan, with_tasks: bool) -> list[Run]:
-    adapter, runs = measure_cell_losses(study, plan, with_tasks)
-    return [run for run in (adapter, *runs) if run]
+def _has_losses(study: Study, plan: CellPlan, with_tasks: bool = True) -> bool:
+    adapter, runs = plan_only(measure_cell_losses, study, plan, with_tasks)
+    return all(run.is_stored for run in (adapter, *runs) if run)
 
 
-WORK: Mapping[str, Callable[[Study, CellPlan], list[Run]]] = {
-    ANSWERS: _answer,
-    LOSSES: partial(_measure, with_tasks=True),
-    ROW_LOSSES: partial(_measure, with_tasks=False),
-    WHOLE: lambda study, plan: study.run_cell(plan),
+WORK: Mapping[str, Work] = {
+    ANSWERS: Work(
+        lambda study, plan: study.answer_cell(plan),
+        lambda study, plan: find_answer_state(*study.list_cell_inputs(plan)) == "done",
+    ),
+    LOSSES: Work(measure_cell_losses, _has_losses),
+    ROW_LOSSES: Work(partial(measure_cell_losses, with_tasks=False), partial(_has_losses, with_tasks=False)),
+    WHOLE: Work(
+        lambda study, plan: study.run_cell(plan),
+        lambda study, plan: study.find_cell_state(plan) == "done",
+    ),
 }
 
 
@@ -80,7 +90,11 @@ def share_cells(study: Study, plans: Sequence[CellPlan], work: str) -> Iterator[
         stderr=subprocess.DEVNULL,
         env=environment,
     )
-    asked = {"parameters": study.parameters, "work": work, "cells": [dataclasses.astuple(p) for p in plans]}
+    asked = {
+        "study": dataclasses.asdict(study),
+        "work": work,
+        "cells": [dataclasses.astuple(plan) for plan in plans],
+    }
     torch.set_num_threads(n_threads - n_threads // 2)
     try:
         with suppress(OSError):  # where it has ended already, this process does the work alone
@@ -99,7 +113,7 @@ def _pays(study: Study, plans: Sequence[CellPlan], work: str) -> bool:
     if not is_computing() or VARIABLE in os.environ or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return False
     study.training_file  # noqa: B018 (made where it is missing: cells are looked up by it)
-    missing = (plan for plan in plans if not all(run.is_stored for run in plan_only(WORK[work], study, plan)))
+    missing = (plan for plan in plans if not WORK[work].is_stored(study, plan))
     if next(missing, None) is None or next(missing, None) is None:
         return False
     model = Path(resolve_model(study.tuning_settings.model))

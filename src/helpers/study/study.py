@@ -135,6 +135,19 @@ class Study:
         study.data_folder  # noqa: B018 (raises if there is no such folder)
         return study
 
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Study:
+        """Build a study again from what `dataclasses.asdict` gives of it."""
+        kinds = {
+            "synthesis_settings": SynthesisSettings,
+            "tuning_settings": TuningSettings,
+            "evaluation_settings": EvaluationSettings,
+            "provider_limits": ProviderLimits,
+            "grid": GridSettings,
+            "loss_settings": LossSettings,
+        }
+        return cls(**fields | {name: kind(**fields[name]) for name, kind in kinds.items()})
+
     @cached_property
     def seed_tasks(self) -> list[SeedTask]:
         """The seed tasks."""
@@ -205,20 +218,6 @@ class Study:
     def shared_base(self) -> SharedBase:
         """The base model, loaded once for all adapters that are measured."""
         return SharedBase(self.evaluation_settings.model, self.evaluation_settings.dtype)
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The parameters from which `from_parameters` builds an equal study."""
-        stages = (
-            self.synthesis_settings,
-            self.tuning_settings,
-            self.evaluation_settings,
-            self.provider_limits,
-            self.grid,
-            self.loss_settings,
-        )
-        own = {"instructions": self.instructions, "data": self.data}
-        return {name: value for stage in stages for name, value in dataclasses.asdict(stage).items()} | own
 
     def answer_cells_of_one_seed(self, names: Iterable[str]) -> dict[str, Cell]:
         """Tune cells of the study's number of rows and first training seed where needed, then let them

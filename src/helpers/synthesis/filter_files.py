@@ -24,7 +24,7 @@ from helpers.synthesis.user_rows import UserRow, classify_rows, read_task, read_
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 3
+VERSION = 4
 KEPT, REJECTED, COUNTS = "kept.jsonl", "rejected.jsonl", "counts.csv"
 FOREIGN_LABELS = {
     "tg": "gen",
@@ -42,8 +42,11 @@ def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = 
             with, beside the embedded benchmark.
 
     Returns:
-        A run with `kept.jsonl`, `rejected.jsonl` (each row with its reason) and `counts.csv` (outcome, n, and
-        how many of them have a similarity of exactly the threshold).
+        A run with `kept.jsonl`, `rejected.jsonl` (each row with `filter_reason` and `filter_similarity`) and
+        `counts.csv` (outcome, n, and how many of them have a similarity of exactly the threshold).
+
+    Raises:
+        StudyError: no row has an instruction and an output, or a file is missing.
     """
     check_settings(settings)
     benchmark = [*BENCHMARK_FILES, *against]
@@ -61,9 +64,13 @@ def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = 
                 at_threshold[reason or "kept"] += (
                     similarity is not None and abs(similarity - settings.novelty_threshold) < TIE_SLACK
                 )
-                (rejected if reason else kept).write(
-                    dump_row(row | {"reason": reason, "similarity": similarity} if reason else row)
-                )
+                why = {"filter_reason": reason, "filter_similarity": similarity} if reason else {}
+                (rejected if reason else kept).write(dump_row(row | why))
+        if counts["malformed"] == counts.total():
+            raise StudyError(
+                f"No row of {shown(path)} has an instruction and an output that are texts and not empty. "
+                "Rename the fields to instruction, input and output, or fill them."
+            )
         lines = [
             f"{reason},{counts[reason]},{at_threshold[reason]}\n"
             for reason in ("kept", *REASONS)
