@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MIN_BYTES = 10**8  # of the weights: a smaller model is done before a second process has started
 MEMORY_SHARE = 8  # times the weights must be free: what a second process needs, and as much again
 PROGRAM = "helpers.study.second_process"
-VARIABLE = "STUDY_SECOND_PROCESS"  # set in it, so that it starts no third
+VARIABLE = "STUDY_SECOND_PROCESS"  # set in it, so that it starts no third; anyone may set it to have none
 ANSWERS, LOSSES, ROW_LOSSES, WHOLE = "answers", "losses", "row_losses", "whole"
 
 
