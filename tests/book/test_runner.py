@@ -18,7 +18,6 @@ from helpers.book.runner import (
 )
 from helpers.errors import StudyError
 from helpers.files import write_text
-from helpers.paths import ROOT
 from helpers.study.study import Study
 
 
@@ -145,8 +144,10 @@ def test_each_notebook_gets_its_own_parameters_and_later_ones_the_instruction_fi
 def test_a_models_folder_is_the_one_that_the_user_means_and_not_one_of_the_projects(tmp_path, monkeypatch):
     (tmp_path / "toy").mkdir()
     monkeypatch.chdir(tmp_path)
-    _, [(_, parameters)] = plan_run("smoke", ["04"], ["model=toy"])
-    assert (ROOT / parameters["model"]).resolve() == (tmp_path / "toy").resolve()
+    with pytest.raises(StudyError, match=f"Give {tmp_path / 'toy'}"):
+        plan_run("smoke", ["04"], ["model=toy"])
+    _, [(_, parameters)] = plan_run("smoke", ["04"], [f"model={tmp_path / 'toy'}"])
+    assert parameters["model"] == str(tmp_path / "toy")
     (tmp_path / "smollm2-135m").mkdir()  # a known model goes before a folder of its name
     _, [(_, parameters)] = plan_run("smoke", ["04"], ["model=smollm2-135m"])
     assert parameters["model"] == "smollm2-135m"

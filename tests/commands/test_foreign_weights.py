@@ -311,4 +311,8 @@ def test_a_model_that_is_named_twice_counts_once(toy_model):
 
 def test_an_adapter_whose_folder_is_called_like_the_model_does_not_take_its_place():
     adapters = [Path("toy"), Path("runs/toy")]
-    assert name_models("toy", adapters) == {"toy": None, "./toy": adapters[0], "runs/toy": adapters[1]}
+    assert name_models("toy", adapters) == {
+        "toy": None,
+        "toy (adapter)": adapters[0],
+        "runs/toy": adapters[1],
+    }

@@ -202,13 +202,21 @@ def plan_run(
         if any(not of_tasks or "endpoint" not in declared for declared in compared):
             study.check_held_out_rows()
     check_use(parse_assignments(assignments), [declared_by[notebook] for notebook in chosen])
-    model = parameters.get("model", "")
-    if model and model not in WHEEL_MODELS and Path(model).is_dir():
-        parameters["model"] = os.path.relpath(model, ROOT)  # where the notebooks run
+    _check_model_folder(parameters.get("model", ""))
     return study, [
         (notebook, {name: value for name, value in parameters.items() if name in declared_by[notebook]})
         for notebook in chosen
     ]
+
+
+def _check_model_folder(model: str) -> None:
+    folder = Path(model)
+    is_relative = bool(model) and model not in WHEEL_MODELS and not folder.is_absolute()
+    if is_relative and folder.is_dir() and folder.resolve() != (ROOT / folder).resolve():
+        raise StudyError(
+            "The notebooks run in the project's folder, so `model` must be an absolute path where it is "
+            f"called from another one, but {model!r} was found. Give {folder.resolve()}."
+        )
 
 
 def check_use(assignments: Mapping[str, Any], chosen: Sequence[Mapping[str, Parameter]]) -> None:

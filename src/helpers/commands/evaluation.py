@@ -197,9 +197,9 @@ def run_evaluations(
 
 def name_models(model: str, adapters: list[Path]) -> dict[str, Path | None]:
     """Return the names under which a model and its adapters stand in the tables; an adapter whose folder is
-    called like the model is named as a folder.
+    called like the model says that it is one.
     """
-    folders = {f"./{path}" if str(path) == model else str(path): path for path in adapters}
+    folders = {f"{path} (adapter)" if str(path) == model else str(path): path for path in adapters}
     return {model: None} | folders
 
 

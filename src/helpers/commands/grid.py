@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,7 +107,9 @@ def run_chosen_cells(
     with plain_errors():
         study = load_study(profile, parameter)
         plans = choose_cells(study.plan_grid(), cell or [])
-        with share_cells(study, plans, WHOLE):
+        with ExitStack() as stack:
+            with report_progress("look cells up"):
+                stack.enter_context(share_cells(study, plans, WHOLE))
             for plan in plans:
                 with report_progress(plan.id):
                     runs = study.run_cell(plan)
@@ -155,6 +158,10 @@ def export_cells(
             file_okay=False, help="Where to write; `results/reference/MODEL` is that of the reference runs."
         ),
     ],
+    scores_only: Annotated[
+        bool,
+        typer.Option("--scores-only", help="Leave the losses out: the folder holds those of another run."),
+    ] = False,
     profile: Profile = "reference",
     parameter: Assignments = None,
 ) -> None:
@@ -177,7 +184,8 @@ def export_cells(
                 "first."
             )
         with report_progress("export"), lock_folder(folder):
-            export_losses(study, done, folder / "losses")
+            if not scores_only:
+                export_losses(study, done, folder / "losses")
             if answered:
                 export_scores(study, answered, folder)
         typer.echo(f"{len(done)} of {len(plans)} cells written to {shown(folder.resolve())}")

@@ -33,3 +33,4 @@ def _end_with_input() -> None:
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # the thread that reads the input would keep Python from ending cleanly

@@ -21,18 +21,21 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.machine import measure_main_memory
 from helpers.models.load import choose_device, resolve_model
+from helpers.paths import runs_folder
 from helpers.progress import PROGRESS_VARIABLE
 from helpers.store import is_computing, plan_only
 from helpers.study.cells import CellPlan
 from helpers.study.grid import find_answer_state
 from helpers.study.losses import measure_cell_losses
+from helpers.tuning.step import MICRO_BATCH_TOKENS
 
 if TYPE_CHECKING:
     from helpers.study.study import Study
 
 MIN_BYTES = 10**8  # of the weights: a smaller model is done before a second process has started
-MEMORY_SHARE = 8  # times the weights must be free: what a second process needs, and as much again
+MEMORY_SHARE = 16  # times the weights must be free: for two processes with a micro-batch each
 PROGRAM = "helpers.study.second_process"
+LOG = "second_process.log"
 VARIABLE = "STUDY_SECOND_PROCESS"  # set in it, so that it starts no third; anyone may set it to have none
 ANSWERS, LOSSES, ROW_LOSSES, WHOLE = "answers", "losses", "row_losses", "whole"
 
@@ -83,13 +86,11 @@ def share_cells(study: Study, plans: Sequence[CellPlan], work: str) -> Iterator[
     n_threads = torch.get_num_threads()
     environment = {name: value for name, value in os.environ.items() if name != PROGRESS_VARIABLE}
     environment |= {VARIABLE: "1", "OMP_NUM_THREADS": str(n_threads // 2)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", PROGRAM],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
+    runs_folder().mkdir(parents=True, exist_ok=True)
+    with (runs_folder() / LOG).open("a", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", PROGRAM], stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment
+        )
     asked = {
         "study": dataclasses.asdict(study),
         "work": work,
@@ -118,6 +119,8 @@ def _pays(study: Study, plans: Sequence[CellPlan], work: str) -> bool:
         return False
     model = Path(resolve_model(study.tuning_settings.model))
     n_bytes = sum(path.stat().st_size for path in model.glob("*.safetensors"))
+    if study.tuning_settings.max_tokens > MICRO_BATCH_TOKENS["cpu"]:
+        return False
     if n_bytes < MIN_BYTES or MEMORY_SHARE * n_bytes > measure_main_memory():
         return False
     import torch

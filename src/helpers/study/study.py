@@ -364,8 +364,8 @@ class Study:
         """
         if not self.held_out_file:
             raise StudyError(
-                "This comparison needs held-out rows, but `held_out_share` is 0. Set it above 0, or take the "
-                "endpoint choice or score."
+                "This comparison needs held-out rows, but `held_out_share` is 0. Set it above 0, or run "
+                "lesson 5 alone (`--only 05`) with the endpoint choice or score."
             )
         self._check_categories(self.plan_cells(self.grid.lattice_cells))
         rows = read_rows(self.held_out_file, Instruction)
