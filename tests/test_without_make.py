@@ -9,7 +9,7 @@ import pytest
 
 from helpers.paths import BOOK, ROOT
 
-TARGETS = ("setup", "model", "book", "student")
+TARGETS = ("setup", "model", "pages", "student")
 IN_WINDOWS = {"py -m venv": "python3 -m venv", ".venv\\Scripts\\": ".venv/bin/"}
 
 

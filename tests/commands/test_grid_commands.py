@@ -82,7 +82,7 @@ def test_list_run_and_status_agree_on_the_cells(options, runs):
     status = call("status", *options)
     assert "qa+ie-n4-s1: missing" in status
     assert status.endswith("2 of 8 cells are done\n")
-    assert "base: stored already" in call("run", *options)
+    assert "base: from the store" in call("run", *options)
     assert call("status", *options).endswith("8 of 8 cells are done\n")
 
 

@@ -18,7 +18,7 @@ from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models.load import describe_format, load_tokenizer
 from helpers.prompts import encode_prompt
 from helpers.store import load_run
-from helpers.study.grid import answer_cells_of_one_seed, collect_items
+from helpers.study.grid import answer_cell, collect_items
 from helpers.tuning.settings import TuningSettings
 
 
@@ -223,25 +223,22 @@ def test_scoring_runs_again_from_stored_answers_without_a_model(settings, runs):
 def test_cells_of_the_grid_share_items_and_are_loaded_the_second_time(toy_model, settings, instruction_file):
     tuning = TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=1e-2)
     names = ["base", "qa", "qa+ie"]
-    items = collect_items(answer_cells_of_one_seed(names, tuning, settings, instruction_file))
+    items = collect_items({name: answer_cell(name, tuning, settings, instruction_file) for name in names})
     assert items.groupby("cell")["item"].apply(frozenset).nunique() == 1
-    assert all(
-        cell.evaluation.reused
-        for cell in answer_cells_of_one_seed(names, tuning, settings, instruction_file).values()
-    )
+    assert all(answer_cell(name, tuning, settings, instruction_file).evaluation.reused for name in names)
 
 
 def test_a_changed_parameter_recomputes_what_depends_on_it_and_nothing_else(
     toy_model, settings, instruction_file
 ):
     tuning = TuningSettings(model=toy_model, n_rows=4, batch_size=2, learning_rate=1e-2)
-    answer_cells_of_one_seed(["base", "qa"], tuning, settings, instruction_file)
-    cells = answer_cells_of_one_seed(
-        ["base", "qa"], dataclasses.replace(tuning, lora_rank=2), settings, instruction_file
-    )
-    assert cells["base"].evaluation.reused
-    assert not cells["qa"].tuning.reused
-    assert not cells["qa"].evaluation.reused
+    for name in ("base", "qa"):
+        answer_cell(name, tuning, settings, instruction_file)
+    changed = dataclasses.replace(tuning, lora_rank=2)
+    base, qa = (answer_cell(name, changed, settings, instruction_file) for name in ("base", "qa"))
+    assert base.evaluation.reused
+    assert not qa.tuning.reused
+    assert not qa.evaluation.reused
 
 
 def test_one_shot_prompts_show_the_demonstration_and_zero_shot_ones_none():

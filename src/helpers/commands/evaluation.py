@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from helpers.commands.terminal import add_options, plain_errors, report_progress
+from helpers.commands.terminal import add_options, plain_errors, report_progress, write_tables
 from helpers.errors import StudyError
 from helpers.evaluation.bleurt import check_scorer, measure_bleurt
 from helpers.evaluation.judge import (
@@ -22,7 +22,6 @@ from helpers.evaluation.judge import (
 )
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.sources import BASELINES
-from helpers.files import write_text
 from helpers.paths import shown
 from helpers.prompts import ALPACA
 from helpers.provider.connection import read_api_key
@@ -154,10 +153,8 @@ def show_tables(tables: dict[str, pd.DataFrame], output: Path | None) -> None:
     """Print the tables and, where a folder is named, write each as CSV."""
     for name, table in tables.items():
         typer.echo(f"\n{name}\n{table.round(4).to_string(index=False)}")
-        if output:
-            write_text(output / f"{name}.csv", table.round(4).to_csv(index=False))
     if output:
-        typer.echo(f"\nwritten: {', '.join(f'{name}.csv' for name in tables)} in {shown(output)}")
+        write_tables(tables, output, n_decimals=4)
 
 
 @dataclass(frozen=True)

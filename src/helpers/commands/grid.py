@@ -114,7 +114,7 @@ def run_chosen_cells(
                 with report_progress(plan.id):
                     runs = study.run_cell(plan)
                 typer.echo(
-                    f"{plan.id}: {'stored already' if all(run.reused for run in runs) else 'done'}, "
+                    f"{plan.id}: {'from the store' if all(run.reused for run in runs) else 'done'}, "
                     f"{shown(runs[-1].path)}"
                 )
         if done:

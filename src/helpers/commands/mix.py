@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helpers.commands.grid import load_study
-from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
+from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress, write_tables
 from helpers.errors import StudyError
-from helpers.paths import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +58,7 @@ def recommend_mixture(
     from helpers.synthesis.public_rows import PUBLIC
 
     with plain_errors():
-        check_use(parameter or [])
+        refuse_grid_parameters(parameter or [])
         named = instructions if instructions == PUBLIC else Path(instructions).resolve()
         study = load_study(profile, [*(parameter or []), f"instructions={named}"])
         mixtures = plan_mixtures(study, cell_rows or max(2, rows // SMALL_CELL_DIVISOR), n_seeds)
@@ -74,10 +73,10 @@ def recommend_mixture(
             table = collect_mixture_losses(mixtures)
         tables = choose(table, rows, target, mixtures.available, available_only)
         if output:
-            write_tables(tables, output)
+            write_tables(tables, output, n_decimals=5)
 
 
-def check_use(assignments: list[str]) -> None:
+def refuse_grid_parameters(assignments: list[str]) -> None:
     """Raise StudyError for a parameter of the grid: its cells are those that the law needs."""
     from helpers.book.runner import parse_assignments
     from helpers.study.cells import GridSettings
@@ -189,12 +188,3 @@ def describe_trust(n_seeds: int) -> str:
         f"{covered} All intervals suppose that the law is true; one that is not can praise a worse mixture. "
         "Tune the recommended mixture and equal parts, and compare them, before you rely on it."
     )
-
-
-def write_tables(tables: dict[str, pd.DataFrame], folder: Path) -> None:
-    """Write each table as CSV into a folder."""
-    from helpers.files import write_text
-
-    for name, table in tables.items():
-        write_text(folder / f"{name}.csv", table.round(5).to_csv(index=False))
-    typer.echo(f"\nwritten: {', '.join(f'{name}.csv' for name in tables)} in {shown(folder.resolve())}")

@@ -10,10 +10,10 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -22,6 +22,10 @@ from helpers.errors import StudyError
 from helpers.files import explain_disk_error, write_text
 from helpers.paths import runs_folder, shown
 from helpers.settings import TYPES
+from helpers.store import lock_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Profile = Annotated[str, typer.Option(help="Name of a file in notebooks/profiles/.")]
 Assignments = Annotated[
@@ -110,6 +114,14 @@ def tell_launcher(message: str) -> None:
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         extra = {"py_callstack": message, "timestamp": str(int(time.time()))}
         Path(path).write_text(json.dumps({"message": {"message": message, "extraInfo": extra}}))
+
+
+def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path, n_decimals: int) -> None:
+    """Write each table as CSV into a folder, which no other process writes into meanwhile, and say so."""
+    with lock_folder(folder):
+        for name, table in tables.items():
+            write_text(folder / f"{name}.csv", table.round(n_decimals).to_csv(index=False))
+    typer.echo(f"\nwritten: {', '.join(f'{name}.csv' for name in tables)} in {shown(folder.resolve())}")
 
 
 @contextmanager

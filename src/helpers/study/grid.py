@@ -5,14 +5,13 @@ nothing else.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.evaluation.merging import SharedBase
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import evaluate, read_items
-from helpers.progress import track
 from helpers.records import ALL, BASE, GENERAL
 from helpers.store import Run, plan_only
 from helpers.tuning.settings import TuningSettings
@@ -82,26 +81,6 @@ def find_answer_state(
         return "missing"
     found = plan_only(evaluate, evaluation_settings, adapter, data)
     return "done" if found.is_stored else "tuned" if adapter else "missing"
-
-
-def answer_cells_of_one_seed(
-    names: Iterable[str],
-    tuning_settings: TuningSettings,
-    evaluation_settings: EvaluationSettings,
-    instructions: Path,
-    data: Path | None = None,
-    base: SharedBase | None = None,
-) -> dict[str, Cell]:
-    """Tune several cells of one training seed where needed, then let them answer (`answer_cell`); each is
-    stored on its own, so that an interrupted grid goes on where it stopped.
-    """
-    names = list(names)
-    cells = {}
-    with track("cells of the grid", len(names), "cells") as advance:
-        for name in names:
-            cells[name] = answer_cell(name, tuning_settings, evaluation_settings, instructions, data, base)
-            advance(note=name)
-    return cells
 
 
 def collect_items(cells: Mapping[str, Cell]) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,6 @@ from helpers.study.endpoints import (
 from helpers.study.grid import (
     Cell,
     answer_cell,
-    answer_cells_of_one_seed,
     collect_items,
     collect_items_by_seed,
     find_answer_state,
@@ -50,6 +49,15 @@ from helpers.tuning.settings import TuningSettings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+STAGES = {  # the settings that a study holds, by the name of its field
+    "synthesis_settings": SynthesisSettings,
+    "tuning_settings": TuningSettings,
+    "evaluation_settings": EvaluationSettings,
+    "provider_limits": ProviderLimits,
+    "grid": GridSettings,
+    "loss_settings": LossSettings,
+}
 
 
 def find_rows_file(parameter: str, name: str) -> Path:
@@ -102,51 +110,26 @@ class Study:
         """Build a study from same-named parameters, such as `globals()` of a notebook or a profile; absent
         ones keep their default.
         """
-        stages = (
-            SynthesisSettings,
-            TuningSettings,
-            EvaluationSettings,
-            ProviderLimits,
-            GridSettings,
-            LossSettings,
-        )
-        synthesis, tuning, evaluation, limits, grid, losses = (
-            build_settings(stage, parameters) for stage in stages
-        )
-        losses.check_names()
-        check_synthesis_settings(synthesis)
-        parse_categories(tuning.categories)
-        parse_tasks(evaluation.tasks, public=True)
-        named = parameters.get("instructions", "")
-        grid = grid if grid.lattice else dataclasses.replace(grid, lattice="+".join(list_categories(named)))
-        grid.check_names()
-        check_dtype(tuning.dtype)
-        PromptFormat.from_settings(tuning)
-        study = cls(
-            synthesis,
-            tuning,
-            evaluation,
-            limits,
-            named,
-            grid,
-            parameters.get("data", ""),
-            losses,
-        )
+        stages = {name: build_settings(kind, parameters) for name, kind in STAGES.items()}
+        files = {name: parameters.get(name, "") for name in ("instructions", "data")}
+        study = cls(**stages, **files)
+        study.loss_settings.check_names()
+        check_synthesis_settings(study.synthesis_settings)
+        parse_categories(study.tuning_settings.categories)
+        parse_tasks(study.evaluation_settings.tasks, public=True)
+        if not study.grid.lattice:
+            lattice = "+".join(list_categories(study.instructions))
+            study = dataclasses.replace(study, grid=dataclasses.replace(study.grid, lattice=lattice))
+        study.grid.check_names()
+        check_dtype(study.tuning_settings.dtype)
+        PromptFormat.from_settings(study.tuning_settings)
         study.data_folder  # noqa: B018 (raises if there is no such folder)
         return study
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Study:
         """Build a study again from what `dataclasses.asdict` gives of it."""
-        kinds = {
-            "synthesis_settings": SynthesisSettings,
-            "tuning_settings": TuningSettings,
-            "evaluation_settings": EvaluationSettings,
-            "provider_limits": ProviderLimits,
-            "grid": GridSettings,
-            "loss_settings": LossSettings,
-        }
-        return cls(**fields | {name: kind(**fields[name]) for name, kind in kinds.items()})
+        return cls(**fields | {name: kind(**fields[name]) for name, kind in STAGES.items()})
 
     @cached_property
     def seed_tasks(self) -> list[SeedTask]:
@@ -223,20 +206,9 @@ class Study:
         """Tune cells of the study's number of rows and first training seed where needed, then let them
         answer: 'base', 'all', or categories joined by '+'.
         """
-        names, tuning = list(names), self.tuning_settings
-        plans = [
-            CellPlan(name) if name == BASE else CellPlan(name, tuning.n_rows, tuning.training_seed)
-            for name in names
-        ]
-        with share_cells(self, plans, ANSWERS):
-            return answer_cells_of_one_seed(
-                names,
-                tuning,
-                self.evaluation_settings,
-                self.training_file,
-                self.data_folder,
-                self.shared_base,
-            )
+        rows, seed = self.tuning_settings.n_rows, self.tuning_settings.training_seed
+        plans = [CellPlan(name) if name == BASE else CellPlan(name, rows, seed) for name in names]
+        return {cell.name: cell for cell in self._answer_cells(plans)}
 
     def collect_scores_of_one_seed(self, names: Iterable[str]) -> pd.DataFrame:
         """Return the scores of all items of several cells, one row per item and cell."""
@@ -318,7 +290,10 @@ class Study:
 
     def answer_cells_of_all_seeds(self, names: Iterable[str], n_rows: int | None = None) -> list[Cell]:
         """Tune cells under every training seed where needed, and let them answer, one after the other."""
-        plans = self.plan_cells(names, n_rows)
+        return self._answer_cells(self.plan_cells(names, n_rows))
+
+    def _answer_cells(self, plans: Sequence[CellPlan]) -> list[Cell]:
+        """Each cell is stored on its own, so that an interrupted grid goes on where it stopped."""
         cells = []
         shared = share_cells(self, plans, ANSWERS)
         with shared, track("cells of the grid", len(plans), "cells") as advance:

@@ -19,7 +19,13 @@ from helpers.synthesis.filters import REASONS, find_fault, read_benchmark_ngrams
 from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.pipeline import BENCHMARK_FILES
 from helpers.synthesis.settings import FilterSettings
-from helpers.synthesis.user_rows import UserRow, classify_rows, read_task, read_trainable_rows
+from helpers.synthesis.user_rows import (
+    UserRow,
+    classify_rows,
+    explain_unusable_rows,
+    read_task,
+    read_trainable_rows,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,10 +73,7 @@ def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = 
                 why = {"filter_reason": reason, "filter_similarity": similarity} if reason else {}
                 (rejected if reason else kept).write(dump_row(row | why))
         if counts["malformed"] == counts.total():
-            raise StudyError(
-                f"No row of {shown(path)} has an instruction and an output that are texts and not empty. "
-                "Rename the fields to instruction, input and output, or fill them."
-            )
+            raise explain_unusable_rows(path)
         lines = [
             f"{reason},{counts[reason]},{at_threshold[reason]}\n"
             for reason in ("kept", *REASONS)

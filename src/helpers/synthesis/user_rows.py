@@ -54,15 +54,21 @@ def read_trainable_rows(path: Path) -> tuple[list[tuple[str, UserRow]], list[str
         if read_task(row).is_complete
     ]
     if not kept:
-        is_named = {"instruction", "output"} <= rows[0][1].keys()
-        found = "has others" if is_named else f"has the fields {', '.join(map(str, rows[0][1]))[:200]}"
-        remedy = "Fill them" if is_named else "Rename the fields to instruction, input and output"
-        raise StudyError(
-            f"No row of {shown(path)} has an instruction and an output that are texts and not empty; the "
-            f"first one {found}. {remedy}."
-        )
+        raise explain_unusable_rows(path)
     left_out = {location for location, _ in rows} - {location for location, _ in kept}
     return assign_ids(kept), [location for location, _ in rows if location in left_out]
+
+
+def explain_unusable_rows(path: Path) -> StudyError:
+    """Return the error for a file of which no row is complete; it says what the first row has instead."""
+    first = next(read_objects(path))[1]
+    is_named = {"instruction", "output"} <= first.keys()
+    found = "has others" if is_named else f"has the fields {', '.join(map(str, first))[:200]}"
+    remedy = "Fill them" if is_named else "Rename the fields to instruction, input and output"
+    return StudyError(
+        f"No row of {shown(path)} has an instruction and an output that are texts and not empty; the "
+        f"first one {found}. {remedy}."
+    )
 
 
 def classify_rows(rows: Sequence[UserRow]) -> list[UserRow]:

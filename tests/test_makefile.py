@@ -1,0 +1,47 @@
+"""The Makefile, with commands that only say that they ran in place of the real ones."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from helpers.paths import ROOT
+
+READ = ("Makefile", "requirements.lock", "hashes.lock", "pyproject.toml", "_config.yml", "_launch.yml")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a folder with the Makefile, what it reads, and an environment that is set up."""
+    if shutil.which("make") is None:
+        pytest.skip("there is no make to run")
+    for name in READ:
+        shutil.copy(ROOT / name, tmp_path / name)
+    commands = tmp_path / ".venv" / "bin"
+    commands.mkdir(parents=True)
+    (commands / "python").symlink_to(sys.executable)
+    for name in ("study", "jupyter-book"):
+        (commands / name).write_text(f'#!/usr/bin/env bash\necho "{name} $1 runs"\n')
+        (commands / name).chmod(0o755)
+    (tmp_path / ".venv" / ".ready").touch()
+    return tmp_path
+
+
+def test_a_book_waits_for_another_one_that_is_built_in_its_folder(folder):
+    (folder / "_build").mkdir()
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    with (folder / "_build" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make = subprocess.Popen(["make", "book"], cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
+        before = []
+        while "waiting for it" not in (line := make.stdout.readline()):
+            assert line, "make has ended and did not wait"
+            before.append(line)
+    after = make.communicate(timeout=60)[0]
+    assert make.returncode == 0
+    assert [line for line in before if line.endswith(" runs\n")] == ["study fetch runs\n"]
+    ran = [line for line in after.splitlines() if line.endswith(" runs")]
+    assert ran == ["study run runs", "study figures runs", "jupyter-book build runs"]
