@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,7 @@ def run(
     second waits for the first.
     """
     from helpers.book.runner import plan_run
-    from helpers.book.update import update_notebook
+    from helpers.book.update import share_lessons, update_notebook
     from helpers.store import lock_folder
     from helpers.synthesis.costs import explain_cost
 
@@ -49,7 +50,10 @@ def run(
         study, plan = plan_run(profile, only or [], parameter or [])
         if not study.instructions and (cost := explain_cost(study.synthesis_settings, study.provider_limits)):
             typer.echo(cost)
-        with lock_folder(book):  # else the book would hold notebooks of both runs
+        with ExitStack() as stack:
+            stack.enter_context(lock_folder(book))  # else the book would hold notebooks of both runs
+            with report_progress("prepare"):
+                stack.enter_context(share_lessons(plan, study, book))
             for notebook, parameters in plan:
                 started = time.monotonic()
                 with report_progress(notebook.stem):

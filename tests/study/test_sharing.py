@@ -1,6 +1,7 @@
 """A second process makes cells from the end of the list, and ends with the first one."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -14,18 +15,22 @@ from helpers.errors import StudyError
 from helpers.store import load_only
 from helpers.study import sharing
 from helpers.study.cells import CellPlan
-from helpers.study.sharing import LOSSES, PROGRAM, VARIABLE, WORK, share_cells
+from helpers.study.sharing import LOSSES, PROGRAM, VARIABLE, WORK, list_lesson_work, share_cells
 from helpers.study.study import Study
 
 PATIENCE_SECONDS = 120
 
 
 @pytest.fixture
-def study(toy_model, instruction_file, monkeypatch):
+def parameters(toy_model, instruction_file):
+    chosen = {"model": toy_model, "instructions": str(instruction_file), "n_rows": 4, "batch_size": 4}
+    return chosen | {"tasks": "evidence_yesno", "n_held_out": 2, "n_loss_items": 2, "held_out_share": 0.4}
+
+
+@pytest.fixture
+def study(parameters, monkeypatch):
     monkeypatch.setattr(sharing, "MIN_BYTES", 0)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    parameters = {"model": toy_model, "instructions": str(instruction_file), "n_rows": 4, "batch_size": 4}
-    parameters |= {"tasks": "evidence_yesno", "n_held_out": 2, "n_loss_items": 2, "held_out_share": 0.4}
     return Study.from_parameters(parameters)
 
 
@@ -65,6 +70,25 @@ def test_work_of_every_kind_is_stored_once_it_is_made(study, work):
         assert WORK[work].is_stored(study, plan)
 
 
+@pytest.mark.parametrize("more", [{}, {"endpoint": "choice", "sizes": "2"}, {"endpoint": "score"}])
+def test_the_work_of_the_lessons_is_what_they_make_of_the_cells(parameters, more):
+    parameters |= {"lattice": "qa+ie", "controls": "qa~shuffled", "categories": "qa", "n_items": 2} | more
+    study = Study.from_parameters(parameters)
+    for kind, plan in list_lesson_work(study, ["03", "04", "05"]):
+        WORK[kind].make(study, plan)
+    study = Study.from_parameters(parameters)
+    with load_only():
+        study.answer_cells_of_one_seed(["base", "qa"])  # lesson 3
+        study.collect_losses(["base", "qa", "ie", "qa~shuffled"])  # lesson 4
+        study.answer_cells_of_all_seeds(["base", "qa", "ie"])
+        assert len(study.endpoint_items)  # lesson 5
+        study.collect_endpoint_by_size()
+
+
+def test_a_lesson_that_is_not_chosen_has_no_work(study):
+    assert not list_lesson_work(study, ["01", "02", "06"])
+
+
 def test_a_study_is_built_again_from_its_fields(study):
     assert Study.from_fields(json.loads(json.dumps(asdict(study)))) == study
 
@@ -74,11 +98,15 @@ def test_the_last_cell_is_made_by_a_second_process_that_ends_with_the_block(stud
     until = time.monotonic() + PATIENCE_SECONDS
     with share_cells(study, plans, LOSSES):
         assert torch.get_num_threads() == 1
+        assert os.environ["OMP_NUM_THREADS"] == os.environ[VARIABLE] == "1"  # for kernels
+        with share_cells(study, plans, LOSSES):
+            assert len(started) == 1
         while not is_stored(study, plans[-1]) and time.monotonic() < until:
             time.sleep(0.2)
     assert is_stored(study, plans[-1])
     (second,) = started
     assert second.returncode is not None
+    assert not {"OMP_NUM_THREADS", VARIABLE} & os.environ.keys()
     assert torch.get_num_threads() == 2
     shared = study.collect_losses(["base", "qa", "ie"])
     assert shared["cell"].unique().tolist() == ["base", "qa", "ie"]
@@ -105,7 +133,7 @@ def test_no_second_process_where_it_does_not_pay(study, started, two_threads, mo
 def test_the_second_process_ends_in_its_work_where_the_first_is_killed(study):
     n_cells = 400
     plans = [CellPlan("qa", 4, seed) for seed in range(n_cells)]
-    asked = {"study": asdict(study), "work": LOSSES, "cells": [astuple(plan) for plan in plans]}
+    asked = {"study": asdict(study), "work": [(LOSSES, *astuple(plan)) for plan in plans]}
     second = subprocess.Popen([sys.executable, "-m", PROGRAM], stdin=subprocess.PIPE)
     second.stdin.write(json.dumps(asked).encode() + b"\n")
     second.stdin.flush()

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from helpers.book.build_stamps import BuildStamp, stamp_figures, stamp_notebook
 from helpers.book.runner import add_instructions, run_notebook
 from helpers.store import lock_folder, track_loaded
+from helpers.study.sharing import list_lesson_work, share_work
 from helpers.study.study import Study
+
+
+@contextmanager
+def share_lessons(plan: Sequence[tuple[Path, Mapping[str, Any]]], study: Study, book: Path) -> Iterator[None]:
+    """Share what those notebooks make of the study's cells that are not up to date with a second process, as
+    long as the block lasts (`sharing.share_work`).
+    """
+    stale = [
+        notebook.name[:2]
+        for notebook, parameters in plan
+        if not stamp_notebook(notebook, add_instructions(parameters, study), study, book).is_current()
+    ]
+    with share_work(study, list_lesson_work(study, stale)):
+        yield
 
 
 def update_notebook(notebook: Path, parameters: Mapping[str, Any], study: Study, book: Path) -> bool:

@@ -1,5 +1,5 @@
-"""The second process of `sharing.share_cells`: it makes the cells that the first one names on the standard
-input, the last one first, and ends with the first one.
+"""The second process of `sharing.share_work`: it does what the first one names on the standard input, from the
+end of the list to its beginning, and ends with the first one.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from helpers.threads import share_cores
 
 
 def main() -> None:
-    """Make the cells."""
+    """Do the work."""
     share_cores()
     asked = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_input, daemon=True).start()
     study = Study.from_fields(asked["study"])
-    for name, n_rows, seed in reversed(asked["cells"]):
-        WORK[asked["work"]].make(study, CellPlan(name, n_rows, seed))
+    for kind, name, n_rows, seed in reversed(asked["work"]):
+        WORK[kind].make(study, CellPlan(name, n_rows, seed))
 
 
 def _end_with_input() -> None:

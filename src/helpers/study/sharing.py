@@ -1,4 +1,4 @@
-"""A second process that works through the cells of a grid from their end, while this one works from their
+"""A second process that works through a list of work on cells from its end, while this one works from its
 beginning, each with half of the threads.
 
 A small model's products are short, so threads spend much of a step waiting for each other: two processes of
@@ -13,8 +13,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,10 @@ from helpers.machine import measure_main_memory
 from helpers.models.load import choose_device, resolve_model
 from helpers.paths import runs_folder
 from helpers.progress import PROGRESS_VARIABLE
+from helpers.records import BASE
 from helpers.store import is_computing, plan_only
 from helpers.study.cells import CellPlan
+from helpers.study.endpoints import ENDPOINTS, SCORE
 from helpers.study.grid import find_answer_state
 from helpers.study.losses import measure_cell_losses
 from helpers.tuning.step import MICRO_BATCH_TOKENS
@@ -36,7 +38,7 @@ MIN_BYTES = 10**8  # of the weights: a smaller model is done before a second pro
 MEMORY_SHARE = 16  # times the weights must be free: for two processes with a micro-batch each
 PROGRAM = "helpers.study.second_process"
 LOG = "second_process.log"
-VARIABLE = "STUDY_SECOND_PROCESS"  # set in it, so that it starts no third; anyone may set it to have none
+VARIABLE = "STUDY_SECOND_PROCESS"  # set where there is one, so that none is added; anyone may set it
 ANSWERS, LOSSES, ROW_LOSSES, WHOLE = "answers", "losses", "row_losses", "whole"
 
 
@@ -67,35 +69,60 @@ WORK: Mapping[str, Work] = {
 }
 
 
+def list_lesson_work(study: Study, lessons: Collection[str]) -> list[tuple[str, CellPlan]]:
+    """Return what the lessons of some numbers ('03') make of which cells, in their order."""
+    grid, work = study.grid, []
+    if "03" in lessons:
+        plans = study.plan_cells_of_one_seed([BASE, study.tuning_settings.categories])
+        work += [(ANSWERS, plan) for plan in plans]
+    if "04" in lessons:
+        compared = [BASE, *grid.players]
+        work += [(LOSSES, plan) for plan in study.plan_cells([*compared, *grid.control_cells])]
+        work += [(ANSWERS, plan) for plan in study.plan_cells(compared)]
+    if "05" in lessons:
+        endpoint = study.loss_settings.endpoint
+        kind = ANSWERS if endpoint == SCORE else LOSSES if ENDPOINTS[endpoint].tasks_only else ROW_LOSSES
+        plans = study.plan_cells([*grid.lattice_cells, *grid.control_cells])
+        for size in grid.curve_sizes:
+            plans += study.plan_cells(grid.lattice_cells, size)
+        work += [(kind, plan) for plan in plans]
+    return work
+
+
 @contextmanager
-def share_cells(study: Study, plans: Sequence[CellPlan], work: str) -> Iterator[None]:
-    """Let a second process work through cells from the end while the block works from the beginning, where
-    that pays: two cells or more to make, two threads or more, no GPU, and memory for both.
+def share_work(study: Study, work: Sequence[tuple[str, CellPlan]]) -> Iterator[None]:
+    """Let a second process work through a list from its end while the block, and what is started in it, works
+    from its beginning, where that pays: two things or more to make, two threads or more, no GPU, and memory
+    for both.
 
     Args:
         study: its settings.
-        plans: the cells, in the block's order.
-        work: what is made of each: 'answers', 'losses', 'row_losses' (of the held-out rows alone), or the
-            'whole' of what is asked of it.
+        work: in the block's order, what is made of a cell: 'answers', 'losses', 'row_losses' (of the held-out
+            rows alone), or the 'whole' of what is asked of it.
     """
-    if not _pays(study, plans, work):
+    if not _pays(study, work):
         yield
         return
     import torch
 
     n_threads = torch.get_num_threads()
-    environment = {name: value for name, value in os.environ.items() if name != PROGRESS_VARIABLE}
-    environment |= {VARIABLE: "1", "OMP_NUM_THREADS": str(n_threads // 2)}
+    inherited = {name: value for name, value in os.environ.items() if name != PROGRESS_VARIABLE}
     runs_folder().mkdir(parents=True, exist_ok=True)
     with (runs_folder() / LOG).open("a", encoding="utf-8") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", PROGRAM], stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment
+            [sys.executable, "-m", PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=inherited | _limit_threads(n_threads // 2),
         )
     asked = {
         "study": dataclasses.asdict(study),
-        "work": work,
-        "cells": [dataclasses.astuple(plan) for plan in plans],
+        "work": [(kind, *dataclasses.astuple(plan)) for kind, plan in work],
     }
+    limits = _limit_threads(n_threads - n_threads // 2)
+    before = {name: os.environ[name] for name in limits if name in os.environ}
+    os.environ.update(limits)  # kernels that the block starts inherit them
     torch.set_num_threads(n_threads - n_threads // 2)
     try:
         with suppress(OSError):  # where it has ended already, this process does the work alone
@@ -108,13 +135,27 @@ def share_cells(study: Study, plans: Sequence[CellPlan], work: str) -> Iterator[
         with suppress(OSError):
             process.stdin.close()
         torch.set_num_threads(n_threads)
+        for name in limits:
+            del os.environ[name]
+        os.environ.update(before)
 
 
-def _pays(study: Study, plans: Sequence[CellPlan], work: str) -> bool:
+def share_cells(study: Study, plans: Sequence[CellPlan], kind: str) -> AbstractContextManager[None]:
+    """Share work of one kind on some cells (`share_work`)."""
+    return share_work(study, [(kind, plan) for plan in plans])
+
+
+def _limit_threads(n_threads: int) -> dict[str, str]:
+    return {VARIABLE: "1", "OMP_NUM_THREADS": str(n_threads)}
+
+
+def _pays(study: Study, work: Sequence[tuple[str, CellPlan]]) -> bool:
     if not is_computing() or VARIABLE in os.environ or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return False
+    if len(work) < 2:
+        return False
     study.training_file  # noqa: B018 (made where it is missing: cells are looked up by it)
-    missing = (plan for plan in plans if not WORK[work].is_stored(study, plan))
+    missing = (plan for kind, plan in work if not WORK[kind].is_stored(study, plan))
     if next(missing, None) is None or next(missing, None) is None:
         return False
     model = Path(resolve_model(study.tuning_settings.model))

@@ -206,13 +206,16 @@ class Study:
         """Tune cells of the study's number of rows and first training seed where needed, then let them
         answer: 'base', 'all', or categories joined by '+'.
         """
-        rows, seed = self.tuning_settings.n_rows, self.tuning_settings.training_seed
-        plans = [CellPlan(name) if name == BASE else CellPlan(name, rows, seed) for name in names]
-        return {cell.name: cell for cell in self._answer_cells(plans)}
+        return {cell.name: cell for cell in self._answer_cells(self.plan_cells_of_one_seed(names))}
 
     def collect_scores_of_one_seed(self, names: Iterable[str]) -> pd.DataFrame:
         """Return the scores of all items of several cells, one row per item and cell."""
         return collect_items(self.answer_cells_of_one_seed(names))
+
+    def plan_cells_of_one_seed(self, names: Iterable[str]) -> list[CellPlan]:
+        """Return cells of the study's number of rows and first training seed."""
+        rows, seed = self.tuning_settings.n_rows, self.tuning_settings.training_seed
+        return [CellPlan(name) if name == BASE else CellPlan(name, rows, seed) for name in names]
 
     def plan_cells(self, names: Iterable[str], n_rows: int | None = None) -> list[CellPlan]:
         """Return cells of the grid under every training seed, of `n_rows` rows or the study's own number."""
