@@ -1,5 +1,5 @@
-"""The second process of `sharing.share_work`: it does what the first one names on the standard input, from the
-end of the list to its beginning, and ends with the first one.
+"""The second process of `sharing.share_work`: it does what the first one names on the standard input, the
+last thing first, and ends with the first one.
 """
 
 from __future__ import annotations
