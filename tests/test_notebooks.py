@@ -25,8 +25,8 @@ from helpers.provider.ledger import ProviderLimits
 from helpers.records import BASE
 from helpers.settings import TYPES
 from helpers.study import tables
-from helpers.study.cells import SINGLES, GridSettings, name_subset
 from helpers.study.endpoints import LossSettings
+from helpers.study.grid import SINGLES, GridSettings, name_subset
 from helpers.synthesis.settings import SynthesisSettings
 from helpers.tuning.settings import TuningSettings
 

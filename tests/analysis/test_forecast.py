@@ -23,7 +23,7 @@ from helpers.analysis.reference_losses import (
 from helpers.analysis.sensitivity import pool_seeds, pooled_variance
 from helpers.analysis.statistics import count_seeds, describe_interval, stack_scores
 from helpers.analysis.transfer import synergy_contrasts, synergy_table, transfer_table
-from helpers.study.cells import BASE, LATTICE, SINGLES, count_category_rows
+from helpers.study.grid import BASE, LATTICE, SINGLES, count_category_rows
 from helpers.study.losses import ABOUT, KEYS, LossTables
 
 LATER = ("qa:39+ie:56+gen:55", "qa:100+ie:25+gen:25")

@@ -14,7 +14,7 @@ from helpers.analysis.games import (
     shapley_table,
     shapley_weights,
 )
-from helpers.study.cells import name_subset
+from helpers.study.grid import name_subset
 
 PLAYERS = ("qa", "ie", "gen", "other")
 

@@ -35,7 +35,7 @@ from helpers.analysis.mixing.simulation import (
     true_parameters,
 )
 from helpers.errors import StudyError
-from helpers.study.cells import SINGLES, round_shares
+from helpers.study.grid import SINGLES, round_shares
 
 CELLS = design_cells()
 TRUTHS = {

@@ -13,7 +13,7 @@ from helpers.analysis.transfer import (
     synergy_table,
     transfer_table,
 )
-from helpers.study.cells import SINGLES
+from helpers.study.grid import SINGLES
 
 
 def test_the_transfer_matrix_holds_gains_over_base():

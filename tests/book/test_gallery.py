@@ -11,7 +11,7 @@ from helpers.book.figure_tables import tabulate_parts
 from helpers.book.gallery import GALLERY, draw
 from helpers.jsonl import read_rows
 from helpers.records import BASE, Instruction
-from helpers.study.cells import SINGLES
+from helpers.study.grid import SINGLES
 from helpers.study.study import Study
 from helpers.synthesis.overview import tabulate_category_shares
 from helpers.synthesis.pipeline import INSTRUCTIONS

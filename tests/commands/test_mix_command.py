@@ -14,7 +14,7 @@ from helpers.cli import app
 from helpers.commands.mix import describe_recommendation, describe_trust
 from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_json_lines
-from helpers.study.cells import SINGLES
+from helpers.study.grid import SINGLES
 from helpers.study.losses import export_losses, load_losses
 from helpers.study.mixing import MixturePlan, collect_mixture_losses, design_cells, read_mixtures
 from helpers.study.study import Study

@@ -18,7 +18,7 @@ from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models.load import describe_format, load_tokenizer
 from helpers.prompts import encode_prompt
 from helpers.store import load_run
-from helpers.study.grid import answer_cell, collect_items
+from helpers.study.cells import answer_cell, collect_items
 from helpers.tuning.settings import TuningSettings
 
 

@@ -14,7 +14,7 @@ from helpers.figures.lattice import plot_lattice, plot_shapley, plot_sizes, plot
 from helpers.figures.outcomes import PALE_SHARE, find_limit, plot_task_gains, plot_transfer
 from helpers.figures.style import SMALL, WIDTH, use_theme
 from helpers.records import CATEGORIES
-from helpers.study.cells import LATTICE
+from helpers.study.grid import LATTICE
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from helpers.errors import StudyError
 from helpers.files import write_text
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.settings import build_settings
-from helpers.study.cells import (
+from helpers.study.grid import (
     LATTICE,
     PAIRS,
     CellPlan,

@@ -137,8 +137,8 @@ def test_the_recorded_rows_are_still_those_that_were_measured():
 def test_mixtures_of_the_reference_run_move_about_as_far_as_its_single_categories():
     """Why a cell that was not measured takes the largest spread of the singles."""
     from helpers.analysis.reference_losses import read_reference_losses
-    from helpers.study.cells import LATTICE, SINGLES
     from helpers.study.endpoints import select_endpoint_items
+    from helpers.study.grid import LATTICE, SINGLES
 
     tables = read_reference_losses()
     losses = select_endpoint_items(tables.collect(LATTICE, 150), "loss")

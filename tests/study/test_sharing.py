@@ -14,7 +14,7 @@ import torch
 from helpers.errors import StudyError
 from helpers.store import load_only
 from helpers.study import sharing
-from helpers.study.cells import CellPlan
+from helpers.study.grid import CellPlan
 from helpers.study.sharing import LOSSES, PROGRAM, VARIABLE, WORK, list_lesson_work, share_cells
 from helpers.study.study import Study
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from helpers.analysis.statistics import contrast_by_category
 from helpers.analysis.transfer import synergy_contrasts
 from helpers.records import BASE
-from helpers.study.cells import SINGLES, name_subset
+from helpers.study.grid import SINGLES, name_subset
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,8 @@ from helpers.analysis.statistics import contrast_by_category
 from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.records import BASE
 from helpers.study import scores
-from helpers.study.cells import PAIRS, SINGLES, name_subset
 from helpers.study.endpoints import LOSS, ROWS, keep_held_out, loss_to_log_likelihood
+from helpers.study.grid import PAIRS, SINGLES, name_subset
 from helpers.study.losses import LossTables, load_losses
 from helpers.tuning.controls import LENGTHS, SEPARATOR
 

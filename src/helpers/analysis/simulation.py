@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from helpers.records import BASE
-from helpers.study.cells import PAIRS, SINGLES
+from helpers.study.grid import PAIRS, SINGLES
 
 CELLS = (BASE, *SINGLES, *PAIRS)
 N_TASKS = 3  # of each category of tasks

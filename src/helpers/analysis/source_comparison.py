@@ -19,7 +19,7 @@ from helpers.analysis.reference_losses import FULL_MIXTURE
 from helpers.analysis.statistics import excludes_zero
 from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.study import scores
-from helpers.study.cells import SINGLES, name_subset
+from helpers.study.grid import SINGLES, name_subset
 
 if TYPE_CHECKING:
     import pandas as pd

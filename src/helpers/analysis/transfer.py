@@ -11,7 +11,7 @@ import numpy as np
 from helpers.analysis.intervals import CONFIDENCE, ROUNDING
 from helpers.analysis.statistics import contrast, contrast_by_category, keep_ablation_tasks, stack_scores
 from helpers.records import BASE
-from helpers.study.cells import SINGLES, name_subset
+from helpers.study.grid import SINGLES, name_subset
 
 if TYPE_CHECKING:
     import pandas as pd

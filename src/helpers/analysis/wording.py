@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from helpers.analysis.hypotheses import split_significant
 from helpers.analysis.intervals import write_intervals
 from helpers.records import order_categories
-from helpers.study.cells import LATTICE, SINGLES
+from helpers.study.grid import LATTICE, SINGLES
 
 if TYPE_CHECKING:
     import pandas as pd

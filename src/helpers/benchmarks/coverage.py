@@ -22,7 +22,7 @@ from helpers.analysis.stability import draw_means, find_sign, win_probabilities
 from helpers.analysis.statistics import weigh_cells
 from helpers.analysis.transfer import STRICT, combine_min, gain_contrasts, synergy_contrasts
 from helpers.records import BASE
-from helpers.study.cells import PAIRS, SINGLES
+from helpers.study.grid import PAIRS, SINGLES
 
 BATCH = 100
 N_LATTICES = {12: 4000, 48: 4000, 200: 500}  # simulated, by items per task

@@ -24,7 +24,7 @@ def measure_mixing() -> Iterator[tuple[str, str, float, float, str, int]]:
     from helpers.analysis.mixing.fitting import fit_law
     from helpers.analysis.mixing.losses import build_loss_arrays
     from helpers.analysis.mixing.simulation import measure_law_coverage, simulate_losses, true_laws
-    from helpers.study.cells import SINGLES
+    from helpers.study.grid import SINGLES
 
     losses = build_loss_arrays(simulate_losses("effective", true_laws("effective"), 3, 0))
     started = time.perf_counter()
@@ -56,7 +56,7 @@ def measure_law_cases() -> Measured:
         design_cells,
         measure_law_error,
     )
-    from helpers.study.cells import LATTICE
+    from helpers.study.grid import LATTICE
 
     cells_of = {SEVERAL: design_cells(), LATTICE_ALONE: design_cells()[: len(LATTICE)]}
     cases = [("effective", SEVERAL, n_seeds) for n_seeds in (1, 2, 5)]

@@ -18,8 +18,8 @@ from helpers.jsonl import read_rows
 from helpers.paths import RESULTS
 from helpers.records import BASE, Instruction
 from helpers.store import Run
-from helpers.study.cells import SINGLES
 from helpers.study.endpoints import LOSS, PARTS, SCORE, keep_held_out, keep_tasks, loss_to_log_likelihood
+from helpers.study.grid import SINGLES
 from helpers.study.losses import load_losses
 from helpers.study.seed_spread import MEASURED_SEEDS_FOLDER, add_spread
 from helpers.synthesis.overview import tabulate_category_shares

@@ -63,8 +63,8 @@ from helpers.figures.synthesis import (
     plot_similarity,
 )
 from helpers.records import BASE
-from helpers.study.cells import LATTICE, SINGLES
 from helpers.study.endpoints import ENDPOINTS, LOSS, SCORE
+from helpers.study.grid import LATTICE, SINGLES
 from helpers.study.overview import count_stages
 from helpers.synthesis.overview import (
     compare_instructions,

@@ -15,7 +15,7 @@ from helpers.errors import StudyError
 from helpers.paths import shown
 
 if TYPE_CHECKING:
-    from helpers.study.cells import CellPlan
+    from helpers.study.grid import CellPlan
     from helpers.study.study import Study
 
 STATES = {"done": "done", "tuned": "tuned, not evaluated", "missing": "missing"}

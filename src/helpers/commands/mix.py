@@ -79,7 +79,7 @@ def recommend_mixture(
 def refuse_grid_parameters(assignments: list[str]) -> None:
     """Raise StudyError for a parameter of the grid: its cells are those that the law needs."""
     from helpers.book.runner import parse_assignments
-    from helpers.study.cells import GridSettings
+    from helpers.study.grid import GridSettings
 
     own = {field.name for field in dataclasses.fields(GridSettings)} | {"tasks"}
     if unused := next((name for name in parse_assignments(assignments) if name in own), None):

@@ -20,9 +20,9 @@ from helpers.machine import describe_machine
 from helpers.models.load import identify_model
 from helpers.paths import shown
 from helpers.store import Run
-from helpers.study.cells import BASE, CellPlan
+from helpers.study.cells import tune_cell
 from helpers.study.endpoints import PARTS
-from helpers.study.grid import tune_cell
+from helpers.study.grid import BASE, CellPlan
 from helpers.study.tables import (
     MANIFEST,
     begin_tables,

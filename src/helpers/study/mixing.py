@@ -20,7 +20,8 @@ from helpers.models.load import identify_model, load_tokenizer
 from helpers.progress import track
 from helpers.prompts import PromptFormat
 from helpers.records import BASE, Instruction, order_categories
-from helpers.study.cells import (
+from helpers.study.endpoints import check_held_out
+from helpers.study.grid import (
     MAX_CATEGORIES,
     CellPlan,
     GridSettings,
@@ -28,7 +29,6 @@ from helpers.study.cells import (
     is_control,
     round_shares,
 )
-from helpers.study.endpoints import check_held_out
 from helpers.study.losses import LossTables, measure_cell_losses, read_cell_losses
 from helpers.study.sharing import LOSSES, share_cells
 from helpers.tuning.lengths import keep_within_limit, limit_tokens, load_lengths

@@ -23,8 +23,8 @@ from helpers.machine import describe_machine
 from helpers.models.load import identify_model
 from helpers.paths import RESULTS, shown
 from helpers.records import ChoiceItem
-from helpers.study.cells import CellPlan, GridSettings, plan_cells
-from helpers.study.grid import Cell, collect_items
+from helpers.study.cells import Cell, collect_items
+from helpers.study.grid import CellPlan, GridSettings, plan_cells
 from helpers.study.tables import (
     MANIFEST,
     begin_tables,

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 
-from helpers.study.cells import CellPlan
+from helpers.study.grid import CellPlan
 from helpers.study.sharing import WORK
 from helpers.study.study import Study
 from helpers.threads import share_cores

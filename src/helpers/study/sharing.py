@@ -25,9 +25,9 @@ from helpers.paths import runs_folder
 from helpers.progress import PROGRESS_VARIABLE
 from helpers.records import BASE
 from helpers.store import is_computing, plan_only
-from helpers.study.cells import CellPlan
+from helpers.study.cells import find_answer_state
 from helpers.study.endpoints import ENDPOINTS, SCORE
-from helpers.study.grid import find_answer_state
+from helpers.study.grid import CellPlan
 from helpers.study.losses import measure_cell_losses
 from helpers.tuning.step import MICRO_BATCH_TOKENS
 

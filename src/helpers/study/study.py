@@ -21,7 +21,13 @@ from helpers.provider.ledger import ProviderLimits
 from helpers.records import BASE, GENERAL, Instruction, SeedTask, order_categories
 from helpers.settings import build_settings
 from helpers.store import Run, plan_only
-from helpers.study.cells import CONTROLS, SINGLES, CellPlan, GridSettings, plan_cells
+from helpers.study.cells import (
+    Cell,
+    answer_cell,
+    collect_items,
+    collect_items_by_seed,
+    find_answer_state,
+)
 from helpers.study.endpoints import (
     ENDPOINTS,
     SCORE,
@@ -29,13 +35,7 @@ from helpers.study.endpoints import (
     check_held_out,
     select_endpoint_items,
 )
-from helpers.study.grid import (
-    Cell,
-    answer_cell,
-    collect_items,
-    collect_items_by_seed,
-    find_answer_state,
-)
+from helpers.study.grid import CONTROLS, SINGLES, CellPlan, GridSettings, plan_cells
 from helpers.study.losses import measure_cell_losses, read_cell_losses, stack_seeds
 from helpers.study.seed_spread import add_spread, read_measured_seeds
 from helpers.study.sharing import ANSWERS, LOSSES, ROW_LOSSES, share_cells

@@ -31,7 +31,8 @@ from helpers.analysis.mixing.recommendation import (
 from helpers.analysis.reference_losses import count_lattice_rows
 from helpers.analysis.statistics import CONFIDENCE, contrast
 from helpers.analysis.wording import PLAIN_NAMES
-from helpers.study.cells import (
+from helpers.study.endpoints import keep_held_out, loss_to_log_likelihood
+from helpers.study.grid import (
     LATTICE,
     SINGLES,
     count_category_rows,
@@ -39,7 +40,6 @@ from helpers.study.cells import (
     normalize_mixture,
     round_shares,
 )
-from helpers.study.endpoints import keep_held_out, loss_to_log_likelihood
 from helpers.study.losses import LossTables
 from helpers.study.mixing import read_mixtures
 

@@ -14,7 +14,7 @@ from helpers.analysis.intervals import CONFIDENCE
 from helpers.analysis.mixing.fit_intervals import Fit
 from helpers.analysis.mixing.laws import Effective
 from helpers.errors import StudyError
-from helpers.study.cells import round_shares
+from helpers.study.grid import round_shares
 
 if TYPE_CHECKING:
     import pandas as pd

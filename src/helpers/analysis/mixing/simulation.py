@@ -20,7 +20,7 @@ from helpers.analysis.mixing.recommendation import (
     worth_table,
 )
 from helpers.records import BASE
-from helpers.study.cells import LATTICE, SINGLES, count_category_rows
+from helpers.study.grid import LATTICE, SINGLES, count_category_rows
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from helpers.analysis.hypotheses import correct_holm
 from helpers.analysis.published.checks import gain_of_pairs, mean_figure2, reading_error
 from helpers.analysis.published.plus_minus import compute_p_over_items
 from helpers.analysis.published.tables import ALL, BASE, load_facts, load_source, load_test_set_sizes
-from helpers.study.cells import PAIRS, SINGLES
+from helpers.study.grid import PAIRS, SINGLES
 
 if TYPE_CHECKING:
     import pandas as pd

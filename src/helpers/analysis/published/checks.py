@@ -15,7 +15,7 @@ from helpers.analysis.published.tables import (
     load_source,
     pair_scores,
 )
-from helpers.study.cells import PAIRS, SINGLES
+from helpers.study.grid import PAIRS, SINGLES
 
 if TYPE_CHECKING:
     import pandas as pd

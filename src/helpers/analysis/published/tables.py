@@ -13,7 +13,7 @@ from helpers.files import sha256_file
 from helpers.paths import RESULTS, shown
 from helpers.records import BASE
 from helpers.settings import parameter
-from helpers.study.cells import PAIRS, SINGLES
+from helpers.study.grid import PAIRS, SINGLES
 
 if TYPE_CHECKING:
     import pandas as pd
