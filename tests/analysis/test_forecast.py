@@ -23,7 +23,7 @@ from helpers.analysis.reference_losses import (
 from helpers.analysis.sensitivity import pool_seeds, pooled_variance
 from helpers.analysis.statistics import count_seeds, describe_interval, stack_scores
 from helpers.analysis.transfer import synergy_contrasts, synergy_table, transfer_table
-from helpers.study.grid import BASE, LATTICE, SINGLES, count_category_rows
+from helpers.study.grid import BASE, LATTICE, SINGLES, list_row_columns
 from helpers.study.losses import ABOUT, KEYS, LossTables
 
 LATER = ("qa:39+ie:56+gen:55", "qa:100+ie:25+gen:25")
@@ -41,7 +41,7 @@ def make_tables(more=(), noise=0.001, n_rows=150, shift=0.0):
     about = pd.DataFrame(items, columns=[*KEYS, "category"]).assign(tokens=N_TOKENS, bytes=30)
     columns, rows = {}, []
     for name, size, seed in (*cells, *more):
-        counts = np.array([list(count_category_rows(name, size, SINGLES).values())], dtype=float)
+        counts = np.array([list(list_row_columns(name, size, SINGLES).values())], dtype=float)
         loss = {
             target: build_law("effective", SINGLES, target, design_cells()).predict(
                 true_parameters(target), counts

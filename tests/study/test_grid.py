@@ -16,8 +16,8 @@ from helpers.study.grid import (
     PAIRS,
     CellPlan,
     GridSettings,
-    count_category_rows,
     list_lattice,
+    list_row_columns,
     name_subset,
     plan_cells,
 )
@@ -270,9 +270,9 @@ def test_the_defaults_of_the_grid_are_valid():
 
 def test_rows_by_category_of_a_cell_are_columns_of_the_mixture_law():
     names = ("qa", "ie", "gen")
-    assert count_category_rows("qa+gen", 5, names) == {"n_qa": 3, "n_ie": 0, "n_gen": 2}
-    assert count_category_rows("qa:1+gen:4", 5, names) == {"n_qa": 1, "n_ie": 0, "n_gen": 4}
-    assert count_category_rows("base", 0, names) == {"n_qa": 0, "n_ie": 0, "n_gen": 0}
+    assert list_row_columns("qa+gen", 5, names) == {"n_qa": 3, "n_ie": 0, "n_gen": 2}
+    assert list_row_columns("qa:1+gen:4", 5, names) == {"n_qa": 1, "n_ie": 0, "n_gen": 4}
+    assert list_row_columns("base", 0, names) == {"n_qa": 0, "n_ie": 0, "n_gen": 0}
     for control in ("all", "shuffled", "qa~shuffled", "general"):
         with pytest.raises(StudyError, match=f"the control '{control}'"):
-            count_category_rows(control, 5, names)
+            list_row_columns(control, 5, names)

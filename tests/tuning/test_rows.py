@@ -13,9 +13,9 @@ from helpers.records import Instruction
 from helpers.tuning.rows import (
     IGNORED,
     EncodedRow,
+    allot_rows,
     batch_indices,
     collate,
-    count_rows_by_category,
     describe_labels,
     encode_row,
     iterate_steps,
@@ -180,6 +180,6 @@ def test_rows_of_a_smaller_mixture_are_part_of_a_larger_one_under_the_same_seed(
 
 
 def test_equal_parts_leave_no_category_without_rows():
-    assert count_rows_by_category("qa+ie", 2) == {"qa": 1, "ie": 1}
+    assert allot_rows("qa+ie", 2) == {"qa": 1, "ie": 1}
     with pytest.raises(StudyError, match=r"`n_rows` must be 3 at least, .* in qa\+ie\+gen, but 2 was found"):
-        count_rows_by_category("qa+ie+gen", 2)
+        allot_rows("qa+ie+gen", 2)

@@ -13,7 +13,7 @@ from helpers.errors import StudyError
 from helpers.records import ALL, BASE, GENERAL, SHUFFLED, order_categories
 from helpers.settings import parameter, shorten
 from helpers.tuning.controls import split_control
-from helpers.tuning.rows import count_rows_by_category, parse_categories, parse_parts, split_equally
+from helpers.tuning.rows import allot_rows, parse_categories, parse_parts, split_equally
 
 CONTROLS = (ALL, SHUFFLED, GENERAL)
 NO_CELL = "none"
@@ -241,8 +241,9 @@ def is_control(name: str) -> bool:
     return name in CONTROLS or bool(split_control(name)[1])
 
 
-def count_category_rows(name: str, n_rows: int, categories: Iterable[str]) -> dict[str, int]:
-    """Return the training rows of each category in a cell, as columns of the tables of the mixture law.
+def list_row_columns(name: str, n_rows: int, categories: Iterable[str]) -> dict[str, int]:
+    """List the training rows of each category in a cell as columns (`n_qa` and so on) for tables of the mixture
+    law, zeros included; `tuning.rows.allot_rows` decides them.
 
     Args:
         name: of the cell: 'base', a subset or a mixture of categories.
@@ -254,7 +255,7 @@ def count_category_rows(name: str, n_rows: int, categories: Iterable[str]) -> di
     """
     if is_control(name):
         raise StudyError(f"A cell of known categories is needed, but the control {name!r} was found.")
-    rows = {} if name == BASE else count_rows_by_category(name, n_rows)
+    rows = {} if name == BASE else allot_rows(name, n_rows)
     return {f"n_{category}": rows.get(category, 0) for category in categories}
 
 

@@ -25,8 +25,8 @@ from helpers.study.grid import (
     MAX_CATEGORIES,
     CellPlan,
     GridSettings,
-    count_category_rows,
     is_control,
+    list_row_columns,
     round_shares,
 )
 from helpers.study.losses import LossTables, measure_cell_losses, read_cell_losses
@@ -250,4 +250,4 @@ def list_held_out_losses(
     held = table[table["task"].str.startswith("held_out_")]
     loss = (held["words"] + held["stop"]) / (held["tokens"] + 1)
     rows = held[["category"]].assign(id=held["item"], loss=loss, seed=seed)
-    return rows.assign(**count_category_rows(name, int(n_rows), categories))
+    return rows.assign(**list_row_columns(name, int(n_rows), categories))

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from helpers.errors import StudyError
 from helpers.records import ALL, SHUFFLED, Instruction
 from helpers.tuning.lengths import RowLength
-from helpers.tuning.rows import count_rows_by_category, select_rows
+from helpers.tuning.rows import allot_rows, select_rows
 
 SEPARATOR = "~"
 LENGTHS, TOKENS = "lengths", "tokens"
@@ -63,7 +63,7 @@ def draw_cell_rows(
     responses = {row.id: lengths[row.id].n_response for row in rows}
     pools = {name: order_rows(rows, name, seed) for name in sorted({row.category for row in rows} - {OTHER})}
     draw = _match_lengths if kind == LENGTHS else _match_tokens
-    counts = count_rows_by_category(cell, n_rows)
+    counts = allot_rows(cell, n_rows)
     unknown = set(counts) - set(pools)
     if unknown:
         raise StudyError(

@@ -76,8 +76,8 @@ def parse_parts(categories: str) -> list[tuple[str, int | None]]:
     return parts
 
 
-def count_rows_by_category(categories: str, n_rows: int) -> dict[str, int]:
-    """Return how many rows of each category a cell takes; of 'all' and 'shuffled' as many as there are rows.
+def allot_rows(categories: str, n_rows: int) -> dict[str, int]:
+    """Decide how many rows of each category a cell gets; of 'all' and 'shuffled' `n_rows` of any category.
 
     Raises:
         StudyError: a mixture's rows do not add up to `n_rows`, or equal parts leave a category without rows.
@@ -117,7 +117,7 @@ def select_rows(rows: Sequence[Instruction], categories: str, n_rows: int, seed:
         StudyError: a category is unknown or has too few rows, or a mixture has another sum than `n_rows`.
     """
     chosen: list[Instruction] = []
-    for name, n_wanted in count_rows_by_category(categories, n_rows).items():
+    for name, n_wanted in allot_rows(categories, n_rows).items():
         pool = list(rows) if name == ALL else [row for row in rows if row.category == name]
         if len(pool) < n_wanted:
             there = ", ".join(order_categories(row.category for row in rows)) or "none"

@@ -35,8 +35,8 @@ from helpers.study.endpoints import keep_held_out, loss_to_log_likelihood
 from helpers.study.grid import (
     LATTICE,
     SINGLES,
-    count_category_rows,
     is_control,
+    list_row_columns,
     normalize_mixture,
     round_shares,
 )
@@ -86,7 +86,7 @@ def predict_later(tables: LossTables, laws: Iterable[str] = tuple(LAWS)) -> pd.D
     frames = []
     for seeds, names in _group_later_cells(tables).items():
         lattice = read_lattice(tables, seeds)
-        counts = pd.DataFrame([count_category_rows(name, n_rows, SINGLES) for name, n_rows in names])
+        counts = pd.DataFrame([list_row_columns(name, n_rows, SINGLES) for name, n_rows in names])
         kinds = ["mixture" if n_rows == size else "size" for _, n_rows in names]
         observed = [_measure_cell(tables, name, n_rows, seeds) for name, n_rows in names]
         frames += [

@@ -20,7 +20,7 @@ from helpers.analysis.mixing.recommendation import (
     worth_table,
 )
 from helpers.records import BASE
-from helpers.study.grid import LATTICE, SINGLES, count_category_rows
+from helpers.study.grid import LATTICE, SINGLES, list_row_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +85,7 @@ def simulate_items(n_rows: int, n_items: int = 40, n_seeds: int = 3, seed: int =
     random = np.random.default_rng(seed)
     tuned = np.array([cell != BASE for cell in LATTICE])[:, None, None]
     rows = [
-        {name.removeprefix("n_"): n for name, n in count_category_rows(cell, n_rows, SINGLES).items()}
+        {name.removeprefix("n_"): n for name, n in list_row_columns(cell, n_rows, SINGLES).items()}
         for cell in LATTICE
     ]
     frames = []
