@@ -365,9 +365,9 @@ def test_lesson_5_says_what_can_be_found_where_one_category_alone_has_the_endpoi
         {"cell": BASE, "task": "evidence_yesno", "category": "qa", "item": str(place), "score": score}
         for place, score in enumerate(scores)
     )
-    given = {"study": SimpleNamespace(collect_endpoint=lambda _: items), "players": SINGLES, "BASE": BASE}
+    given = {"study": SimpleNamespace(collect_endpoint=lambda _: items), "categories": SINGLES, "BASE": BASE}
     given |= {"name_subset": name_subset, "games": games, "hypotheses": hypotheses, "notebook": SHOWN}
-    table = run_cells("05", "for name in players if name in wide", **given)["wide"]
+    table = run_cells("05", "for name in categories if name in wide", **given)["wide"]
     assert list(table) == ["qa"]
     assert len(table) == 4
 

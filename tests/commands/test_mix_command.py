@@ -120,9 +120,9 @@ def test_the_tables_kept_of_a_study_give_the_same_losses_as_its_cells(toy_model,
         }
     )
     plan = MixturePlan(study, {})
-    plans = study.plan_cells(["all", "oncology~shuffled", "base", *study.grid.mixture_cells])
+    plans = study.plan_cells(["all", "oncology~shuffled", "base", *study.grid_settings.mixture_cells])
     export_losses(study, plans, tmp_path / "tables")
-    kept = read_mixtures(load_losses(tmp_path / "tables"), study.grid.players)
+    kept = read_mixtures(load_losses(tmp_path / "tables"), study.grid_settings.lattice_categories)
     found = collect_mixture_losses(plan)
     assert kept.columns.tolist() == found.columns.tolist()
     assert kept[["n_cardiology", "n_oncology"]].drop_duplicates().to_numpy().tolist() == [[0, 0], [3, 1]]

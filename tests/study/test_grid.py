@@ -150,7 +150,7 @@ def test_a_parameter_of_the_grid_that_means_nothing_is_refused(parameter, messag
 def test_answers_are_asked_of_cells_of_the_grid(answers):
     grid = Study.from_parameters(
         {"answers": answers, "controls": "shuffled", "mixtures": "ie:1+qa:3,qa:4+ie:4"}
-    ).grid
+    ).grid_settings
     cells = [*grid.lattice_cells, "shuffled", "qa:3+ie:1"]
     asked = {"all": cells, "none": []}.get(answers, [name.strip() for name in answers.split(",")])
     assert [name for name in cells if grid.asks_for_answers(name)] == [n for n in cells if n in asked]
@@ -199,8 +199,8 @@ def ward_file(instruction_file):
 
 def test_an_empty_lattice_takes_any_categories_from_the_rows(parameters, ward_file):
     study = Study.from_parameters(parameters | {"instructions": str(ward_file), "lattice": ""})
-    assert study.grid.players == ("qa", "cardiology", "intensive-care", "oncology")
-    assert len(study.grid.lattice_cells) == 16
+    assert study.grid_settings.lattice_categories == ("qa", "cardiology", "intensive-care", "oncology")
+    assert len(study.grid_settings.lattice_cells) == 16
     [cell] = study.answer_cells_of_all_seeds(["oncology+cardiology"])
     assert pd.read_csv(cell.tuning.file(ROWS))["category"].value_counts().to_dict() == {
         "cardiology": 2,

@@ -45,7 +45,7 @@ def made(toy_model, shared_instruction_file, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDY_RUNS", str(store))
         study = Study.from_parameters(values | {"n_seeds": 2})
-        study.collect_scores_of_all_seeds(study.grid.lattice_cells)
+        study.collect_scores_of_all_seeds(study.grid_settings.lattice_cells)
     return values, store
 
 
@@ -60,7 +60,7 @@ def parameters(made, runs):
 def test_the_tables_give_back_the_grid_item_by_item(parameters, tmp_path):
     study = Study.from_parameters(parameters | {"n_seeds": 2})
     export_scores(study, study.plan_grid(), tmp_path)
-    found, made = load_scores(tmp_path).items, study.collect_scores_of_all_seeds(study.grid.lattice_cells)
+    found, made = load_scores(tmp_path).items, study.collect_scores_of_all_seeds(study.grid_settings.lattice_cells)
     keys = ["cell", "seed", "task", "item"]
     both = made.merge(found, on=keys, how="outer", suffixes=("", "_found"), validate="one_to_one")
     assert len(both) == len(made) == len(found)
@@ -111,7 +111,7 @@ def test_no_text_of_a_test_item_or_an_answer_is_in_the_tables(parameters, tmp_pa
     study = Study.from_parameters(parameters)
     export_scores(study, study.plan_grid(), tmp_path)
     text = "".join(path.read_text() for path in tmp_path.iterdir() if path.is_file())
-    answers = study.collect_scores_of_all_seeds(study.grid.lattice_cells)["response"].dropna()
+    answers = study.collect_scores_of_all_seeds(study.grid_settings.lattice_cells)["response"].dropna()
     assert all(answer not in text for answer in answers if len(answer) > 20)
     assert set(pd.read_csv(tmp_path / SCORES).columns[:2]) == {"task", "item"}
 
@@ -180,7 +180,7 @@ def test_every_row_carries_the_id_of_its_cell(parameters, tmp_path):
     assert set(found.items["id"]) == {
         plan.id
         for plan in study.plan_grid()
-        if plan.name in study.grid.lattice_cells and plan.n_rows in (0, 4)
+        if plan.name in study.grid_settings.lattice_cells and plan.n_rows in (0, 4)
     }
     scores = read_table_with_integers(tmp_path / SCORES).set_index(["task", "item"])
     for cell_id, rows in found.items.groupby("id"):

@@ -31,7 +31,7 @@ def gain_contrasts(cells: Iterable[str]) -> dict[str, dict[str, float]]:
     return {cell: {cell: 1.0, BASE: -1.0} for cell in cells}
 
 
-def other_minus_own_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
+def other_minus_own_table(items: pd.DataFrame, categories: Sequence[str] = SINGLES) -> pd.DataFrame:
     """Return what each single category lacks against the tasks' own: score of tuning on `trained_on`
     minus score of tuning on `tested_on`, on its tasks.
 
@@ -43,13 +43,13 @@ def other_minus_own_table(items: pd.DataFrame, players: Sequence[str] = SINGLES)
     for category, group in keep_ablation_tasks(items).groupby("category", sort=False):
         rows += [
             {"trained_on": other, "tested_on": category} | contrast(group, {other: 1.0, category: -1.0})
-            for other in players
-            if category in players and other != category
+            for other in categories
+            if category in categories and other != category
         ]
     return pd.DataFrame(rows)
 
 
-def addition_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
+def addition_table(items: pd.DataFrame, categories: Sequence[str] = SINGLES) -> pd.DataFrame:
     """Return the paper's gain of a second category: on the tasks of A, tuning on A and B against tuning on A
     (Tran et al., 2024, Table 4, "w.").
 
@@ -64,10 +64,10 @@ def addition_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.
 
     rows = []
     for target, group in keep_ablation_tasks(items).groupby("category", sort=False):
-        if target not in players:
+        if target not in categories:
             continue
         alone = float(np.mean([stack.mean() for stack in stack_scores(group, [target]).values()]))
-        for added in players:
+        for added in categories:
             if added != target:
                 row = contrast(group, {name_subset((target, added)): 1.0, target: -1.0})
                 percent = 100 * row["estimate"] / alone if alone > ROUNDING else np.nan
@@ -75,7 +75,7 @@ def addition_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.
     return pd.DataFrame(rows)
 
 
-def synergy_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
+def synergy_table(items: pd.DataFrame, categories: Sequence[str] = SINGLES) -> pd.DataFrame:
     """Return v(AB) - (v(A) + v(B)) / 2 of each pair on each category of tasks: what a mixture gives beyond
     its parts' mean, at the same number of rows.
 
@@ -85,18 +85,18 @@ def synergy_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.D
     Returns:
         contrast (the pair), tested_on, estimate, low, high, p, n, n_seeds.
     """
-    return contrast_by_category(items, synergy_contrasts(players))
+    return contrast_by_category(items, synergy_contrasts(categories))
 
 
-def synergy_contrasts(players: Sequence[str] = SINGLES) -> dict[str, dict[str, float]]:
+def synergy_contrasts(categories: Sequence[str] = SINGLES) -> dict[str, dict[str, float]]:
     """Return the weights of each pair's synergy."""
     return {
         name_subset(pair): {name_subset(pair): 1.0} | dict.fromkeys(pair, -0.5)
-        for pair in combinations(players, 2)
+        for pair in combinations(categories, 2)
     }
 
 
-def best_part_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd.DataFrame:
+def best_part_table(items: pd.DataFrame, categories: Sequence[str] = SINGLES) -> pd.DataFrame:
     """Return v(AB) - max(v(A), v(B)) of each pair on each category of tasks: whether a mixture is worth more
     than the better of its parts.
 
@@ -106,7 +106,7 @@ def best_part_table(items: pd.DataFrame, players: Sequence[str] = SINGLES) -> pd
     Returns:
         contrast (the pair), tested_on, estimate, low, high.
     """
-    pairs = list(combinations(players, 2))
+    pairs = list(combinations(categories, 2))
     gains = [
         {name_subset(pair): {name_subset(pair): 1.0, pair[index]: -1.0} for pair in pairs} for index in (0, 1)
     ]
@@ -134,25 +134,25 @@ def combine_min(plain: Sequence[Mapping[str, Any]], strict: Sequence[Mapping[str
     return {name: np.min([gain[name] for gain in gains], axis=0) for name, gains in ends.items()}
 
 
-def size_table(items: Mapping[int, pd.DataFrame], players: Sequence[str] = SINGLES) -> pd.DataFrame:
+def size_table(items: Mapping[int, pd.DataFrame], categories: Sequence[str] = SINGLES) -> pd.DataFrame:
     """Return the gain of the mixture of all categories over base (the paper's Figure 3) and the mean synergy
     of the pairs, for each number of rows.
 
     Args:
         items: rows of the whole lattice by number of rows.
-        players: categories of the lattice.
+        categories: of the lattice.
 
     Returns:
         quantity, size, tested_on, estimate, low, high, p, n, n_seeds; empty without sizes.
     """
     import pandas as pd
 
-    pairs = list(combinations(players, 2))
+    pairs = list(combinations(categories, 2))
     synergy = {name_subset(pair): 1 / len(pairs) for pair in pairs} | dict.fromkeys(
-        players, -1 / len(players)
+        categories, -1 / len(categories)
     )
     quantities = {
-        "Gain of the mixture over base": {name_subset(players): 1.0, BASE: -1.0},
+        "Gain of the mixture over base": {name_subset(categories): 1.0, BASE: -1.0},
         "Mean synergy of the pairs": synergy,
     }
     tables = [

@@ -81,7 +81,7 @@ def read_training_log(study: Study) -> pd.DataFrame:
 
 def collect_singles(study: Study) -> pd.DataFrame:
     """Return the scores of the base model and the single categories."""
-    return study.collect_scores_of_all_seeds([BASE, *study.grid.players])
+    return study.collect_scores_of_all_seeds([BASE, *study.grid_settings.lattice_categories])
 
 
 def tabulate_kept_shares(study: Study) -> pd.DataFrame:
@@ -99,7 +99,7 @@ def count_kept_roots(study: Study) -> pd.DataFrame:
 
 def collect_single_losses(study: Study) -> pd.DataFrame:
     """Return the losses of the base model, the single categories and the controls."""
-    return study.collect_losses([BASE, *study.grid.players, *study.grid.control_cells])
+    return study.collect_losses([BASE, *study.grid_settings.lattice_categories, *study.grid_settings.control_cells])
 
 
 def tabulate_parts(losses: pd.DataFrame, categories: Sequence[str] = SINGLES) -> pd.DataFrame:

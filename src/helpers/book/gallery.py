@@ -162,7 +162,7 @@ GALLERY: dict[str, FigureSpec] = {
     ),
     "gains": FigureSpec(
         ABLATION,
-        lambda study: gain_by_task(collect_singles(study), study.grid.players),
+        lambda study: gain_by_task(collect_singles(study), study.grid_settings.lattice_categories),
         plot_task_gains,
         6.4,
     ),
@@ -171,7 +171,7 @@ GALLERY: dict[str, FigureSpec] = {
         lambda study: add_holm(
             transfer_table(
                 study.select_endpoint_items_with_spread(collect_single_losses(study), LOSS),
-                study.grid.players,
+                study.grid_settings.lattice_categories,
             )
         ),
         partial(plot_transfer, **describe_endpoint(LOSS)),
@@ -179,7 +179,7 @@ GALLERY: dict[str, FigureSpec] = {
     ),
     "parts": FigureSpec(
         ABLATION,
-        lambda study: tabulate_parts(collect_single_losses(study), study.grid.players),
+        lambda study: tabulate_parts(collect_single_losses(study), study.grid_settings.lattice_categories),
         plot_parts,
         5.0,
     ),
@@ -207,14 +207,14 @@ GALLERY: dict[str, FigureSpec] = {
     "single_sources": FigureSpec(
         ABLATION,
         lambda study: label_sources(
-            source_comparison.single_gains(collect_singles(study), study.grid.players)
+            source_comparison.single_gains(collect_singles(study), study.grid_settings.lattice_categories)
         ),
         plot_sources,
         7.6,
     ),
     "lattice": FigureSpec(
         SYNERGY,
-        lambda study: transfer_table(study.endpoint_items, study.grid.lattice_cells[1:]),
+        lambda study: transfer_table(study.endpoint_items, study.grid_settings.lattice_cells[1:]),
         plot_lattice,
         8.4,
         of_endpoint=True,
@@ -222,7 +222,7 @@ GALLERY: dict[str, FigureSpec] = {
     "transfer": FigureSpec(
         SYNERGY,
         lambda study: add_holm(
-            transfer_table(study.endpoint_items, [*study.grid.lattice_cells[1:], *study.grid.control_cells])
+            transfer_table(study.endpoint_items, [*study.grid_settings.lattice_cells[1:], *study.grid_settings.control_cells])
         ),
         plot_transfer,
         8.8,
@@ -231,35 +231,35 @@ GALLERY: dict[str, FigureSpec] = {
     "pair": FigureSpec(SYNERGY, lambda _: explain_pair(), plot_pair, 3.6),
     "additions": FigureSpec(
         SYNERGY,
-        lambda study: label_additions(add_holm(addition_table(study.endpoint_items, study.grid.players))),
+        lambda study: label_additions(add_holm(addition_table(study.endpoint_items, study.grid_settings.lattice_categories))),
         plot_intervals,
         3.8,
         of_endpoint=True,
     ),
     "synergies": FigureSpec(
         SYNERGY,
-        lambda study: label_pairs(add_holm(synergy_table(study.endpoint_items, study.grid.players))),
+        lambda study: label_pairs(add_holm(synergy_table(study.endpoint_items, study.grid_settings.lattice_categories))),
         plot_intervals,
         4.6,
         of_endpoint=True,
     ),
     "interactions": FigureSpec(
         SYNERGY,
-        lambda study: label_pairs(add_holm(interaction_table(study.endpoint_items, study.grid.players))),
+        lambda study: label_pairs(add_holm(interaction_table(study.endpoint_items, study.grid_settings.lattice_categories))),
         plot_intervals,
         4.6,
         of_endpoint=True,
     ),
     "shapley": FigureSpec(
         SYNERGY,
-        lambda study: shapley_table(study.endpoint_items, study.grid.players),
+        lambda study: shapley_table(study.endpoint_items, study.grid_settings.lattice_categories),
         plot_shapley,
         4.4,
         of_endpoint=True,
     ),
     "sizes": FigureSpec(
         SYNERGY,
-        lambda study: size_table(study.collect_endpoint_by_size(), study.grid.players),
+        lambda study: size_table(study.collect_endpoint_by_size(), study.grid_settings.lattice_categories),
         plot_sizes,
         6.4,
         of_endpoint=True,

@@ -177,7 +177,7 @@ def export_cells(
         plans = study.plan_grid()
         with report_progress("look cells up"):
             done = [plan for plan in plans if study.find_cell_state(plan) == "done"]
-        answered = [plan for plan in done if study.grid.asks_for_answers(plan.name)]
+        answered = [plan for plan in done if study.grid_settings.asks_for_answers(plan.name)]
         if not done:
             raise StudyError(
                 "No cell of this grid is stored. Run `study grid run` with the same profile and parameters "

@@ -62,7 +62,7 @@ def recommend_mixture(
         named = instructions if instructions == PUBLIC else Path(instructions).resolve()
         study = load_study(profile, [*(parameter or []), f"instructions={named}"])
         mixtures = plan_mixtures(study, cell_rows or max(2, rows // SMALL_CELL_DIVISOR), n_seeds)
-        check_target(target, mixtures.study.grid.players)
+        check_target(target, mixtures.study.grid_settings.lattice_categories)
         list_candidates(list(mixtures.available), rows, mixtures.available, available_only)
         with report_progress("cost"):
             cost = estimate_cost(mixtures)

@@ -163,14 +163,14 @@ class GridSettings:
         return [name.strip() for name in self.answers.split(",")]
 
     @property
-    def players(self) -> tuple[str, ...]:
+    def lattice_categories(self) -> tuple[str, ...]:
         """The categories of the lattice, in the study's order."""
         return order_categories(parse_categories(self.lattice))
 
     @property
     def lattice_cells(self) -> tuple[str, ...]:
         """Every subset of the lattice's categories, the base model first."""
-        return list_lattice(self.players)
+        return list_lattice(self.lattice_categories)
 
     @property
     def control_cells(self) -> tuple[str, ...]:
@@ -199,7 +199,7 @@ class GridSettings:
         if self.budget == "fixed":
             return n_rows
         whole = split_control(name)[0] in CONTROLS
-        return n_rows * len(self.players if whole else parse_categories(name))
+        return n_rows * len(self.lattice_categories if whole else parse_categories(name))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,8 +60,8 @@ def measure_cell_losses(
     if study.held_out_file:
         rows, n_rows = study.held_out_file, study.loss_settings.n_held_out
         longest = tuning_settings.max_tokens
-        players = study.grid.players
-        runs.append(measure_held_out(evaluation_settings, n_rows, adapter, rows, players, longest, base))
+        categories = study.grid_settings.lattice_categories
+        runs.append(measure_held_out(evaluation_settings, n_rows, adapter, rows, categories, longest, base))
     if evaluation_settings.tasks and with_tasks:
         n_items = study.loss_settings.n_loss_items
         runs += measure_answer_loss(evaluation_settings, n_items, adapter, data, base)
@@ -78,7 +78,7 @@ def read_cell_losses(study: Study, runs: Sequence[Run]) -> pd.DataFrame:
     frames = [read_held_out(run) for run in of_rows]
     frames += [read_answer_losses(of_tasks)] if of_tasks else []
     table = pd.concat(frames, ignore_index=True).reindex(columns=[*KEYS, *ABOUT, *PARTS])
-    in_lattice = table["category"].isin(study.grid.players)
+    in_lattice = table["category"].isin(study.grid_settings.lattice_categories)
     return table[in_lattice] if in_lattice[len(frames[0]) * bool(of_rows) :].any() else table
 
 
@@ -169,8 +169,8 @@ def identify_losses(study: Study) -> dict[str, Any]:
             "tuning": tuning,
             "evaluation": dataclasses.asdict(study.evaluation_settings),
             "losses": dataclasses.asdict(study.loss_settings),
-            "budget": study.grid.budget,
-            "lattice": study.grid.lattice,
+            "budget": study.grid_settings.budget,
+            "lattice": study.grid_settings.lattice,
         },
         "model": identify_model(study.evaluation_settings.model),
         "instructions": sha256_file(study.training_file),

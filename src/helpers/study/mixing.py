@@ -62,7 +62,7 @@ class MixturePlan:
     @property
     def cells(self) -> list[CellPlan]:
         """The untuned model, and every mixture under every training seed."""
-        return self.study.plan_cells([BASE, *self.study.grid.mixture_cells])
+        return self.study.plan_cells([BASE, *self.study.grid_settings.mixture_cells])
 
 
 def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
@@ -96,7 +96,7 @@ def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
     lattice = "+".join(names)
     grid = GridSettings(lattice, controls="", answers="none", n_seeds=n_seeds, mixtures=mixtures)
     evaluation = dataclasses.replace(study.evaluation_settings, tasks="")
-    return MixturePlan(dataclasses.replace(study, grid=grid, evaluation_settings=evaluation), available)
+    return MixturePlan(dataclasses.replace(study, grid_settings=grid, evaluation_settings=evaluation), available)
 
 
 def list_rows_within_limit(study: Study, path: Path) -> list[tuple[Instruction, int]]:
@@ -216,7 +216,7 @@ def collect_mixture_losses(plan: MixturePlan) -> pd.DataFrame:
     """
     import pandas as pd
 
-    names, frames = plan.study.grid.players, []
+    names, frames = plan.study.grid_settings.lattice_categories, []
     shared = share_cells(plan.study, plan.cells, LOSSES)
     with shared, track("cells of the mixtures", len(plan.cells), "cells") as advance:
         for cell in plan.cells:

@@ -182,8 +182,8 @@ def describe_grid(study: Study) -> dict[str, Any]:
         "settings": {
             "tuning": _shared(study.tuning_settings),
             "evaluation": dataclasses.asdict(study.evaluation_settings),
-            "budget": study.grid.budget,
-            "lattice": study.grid.lattice,
+            "budget": study.grid_settings.budget,
+            "lattice": study.grid_settings.lattice,
         },
         "model": identify_model(study.evaluation_settings.model),
         "instructions": describe_instructions(study),

@@ -71,12 +71,12 @@ WORK: Mapping[str, Work] = {
 
 def list_lesson_work(study: Study, lessons: Collection[str]) -> list[tuple[str, CellPlan]]:
     """Return what the lessons of some numbers ('03') make of which cells, in their order."""
-    grid, work = study.grid, []
+    grid, work = study.grid_settings, []
     if "03" in lessons:
         plans = study.plan_cells_of_one_seed([BASE, study.tuning_settings.categories])
         work += [(ANSWERS, plan) for plan in plans]
     if "04" in lessons:
-        compared = [BASE, *grid.players]
+        compared = [BASE, *grid.lattice_categories]
         work += [(LOSSES, plan) for plan in study.plan_cells([*compared, *grid.control_cells])]
         work += [(ANSWERS, plan) for plan in study.plan_cells(compared)]
     if "05" in lessons:

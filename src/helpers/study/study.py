@@ -55,7 +55,7 @@ STAGES = {  # the settings that a study holds, by the name of its field
     "tuning_settings": TuningSettings,
     "evaluation_settings": EvaluationSettings,
     "provider_limits": ProviderLimits,
-    "grid": GridSettings,
+    "grid_settings": GridSettings,
     "loss_settings": LossSettings,
 }
 
@@ -101,7 +101,7 @@ class Study:
     evaluation_settings: EvaluationSettings
     provider_limits: ProviderLimits
     instructions: str = ""
-    grid: GridSettings = dataclasses.field(default_factory=GridSettings)
+    grid_settings: GridSettings = dataclasses.field(default_factory=GridSettings)
     data: str = ""
     loss_settings: LossSettings = dataclasses.field(default_factory=LossSettings)
 
@@ -117,10 +117,10 @@ class Study:
         check_synthesis_settings(study.synthesis_settings)
         parse_categories(study.tuning_settings.categories)
         parse_tasks(study.evaluation_settings.tasks, public=True)
-        if not study.grid.lattice:
+        if not study.grid_settings.lattice:
             lattice = "+".join(list_categories(study.instructions))
-            study = dataclasses.replace(study, grid=dataclasses.replace(study.grid, lattice=lattice))
-        study.grid.check_names()
+            study = dataclasses.replace(study, grid_settings=dataclasses.replace(study.grid_settings, lattice=lattice))
+        study.grid_settings.check_names()
         check_dtype(study.tuning_settings.dtype)
         PromptFormat.from_settings(study.tuning_settings)
         study.data_folder  # noqa: B018 (raises if there is no such folder)
@@ -173,7 +173,7 @@ class Study:
     @cached_property
     def general_file(self) -> Path:
         """The file of rows of another domain that `general` names."""
-        return prepare_rows_file(find_rows_file("general", self.grid.general))
+        return prepare_rows_file(find_rows_file("general", self.grid_settings.general))
 
     @cached_property
     def _split(self) -> Run | None:
@@ -220,7 +220,7 @@ class Study:
     def plan_cells(self, names: Iterable[str], n_rows: int | None = None) -> list[CellPlan]:
         """Return cells of the grid under every training seed, of `n_rows` rows or the study's own number."""
         return plan_cells(
-            names, self.grid, n_rows or self.tuning_settings.n_rows, self.tuning_settings.training_seed
+            names, self.grid_settings, n_rows or self.tuning_settings.n_rows, self.tuning_settings.training_seed
         )
 
     def plan_grid(self) -> list[CellPlan]:
@@ -230,10 +230,10 @@ class Study:
         Raises:
             StudyError: the file that `instructions` names lacks a category of the cells.
         """
-        names = [*self.grid.lattice_cells, *self.grid.control_cells, *self.grid.mixture_cells]
+        names = [*self.grid_settings.lattice_cells, *self.grid_settings.control_cells, *self.grid_settings.mixture_cells]
         plans = self.plan_cells(names)
         plans += [
-            plan for size in self.grid.curve_sizes for plan in self.plan_cells(self.grid.lattice_cells, size)
+            plan for size in self.grid_settings.curve_sizes for plan in self.plan_cells(self.grid_settings.lattice_cells, size)
         ]
         self._check_categories(plans)
         return list(dict.fromkeys(plans))
@@ -266,14 +266,14 @@ class Study:
         if adapter and not adapter.is_stored:
             return "missing"
         done = all(run.is_stored for run in losses)
-        if done and self.grid.asks_for_answers(plan.name):
+        if done and self.grid_settings.asks_for_answers(plan.name):
             done = find_answer_state(*self.list_cell_inputs(plan)) == "done"
         return "done" if done else "tuned" if adapter else "missing"
 
     def run_cell(self, plan: CellPlan) -> list[Run]:
         """Run or load all that is asked of one cell: its tuning, its losses, and its answers."""
         adapter, losses = measure_cell_losses(self, plan)
-        answers = [self.answer_cell(plan).evaluation] if self.grid.asks_for_answers(plan.name) else []
+        answers = [self.answer_cell(plan).evaluation] if self.grid_settings.asks_for_answers(plan.name) else []
         return [*([adapter] if adapter else []), *losses, *answers]
 
     def list_cell_inputs(
@@ -330,7 +330,7 @@ class Study:
             for plan in plans:
                 tables[plan] = read_cell_losses(self, measure_cell_losses(self, plan, with_tasks)[1])
                 if not with_tasks:  # of the base model, which comes first: some rows may be too long
-                    check_held_out(tables[plan]["category"], self.grid.players)
+                    check_held_out(tables[plan]["category"], self.grid_settings.lattice_categories)
                 advance(note=plan.id)
         return stack_seeds(tables)
 
@@ -345,9 +345,9 @@ class Study:
                 "This comparison needs held-out rows, but `held_out_share` is 0. Set it above 0, or run "
                 "lesson 5 alone (`--only 05`) with the endpoint choice or score."
             )
-        self._check_categories(self.plan_cells(self.grid.lattice_cells))
+        self._check_categories(self.plan_cells(self.grid_settings.lattice_cells))
         rows = read_rows(self.held_out_file, Instruction)
-        check_held_out((row.category for row in rows), self.grid.players)
+        check_held_out((row.category for row in rows), self.grid_settings.lattice_categories)
 
     def collect_tunings(self, names: Iterable[str]) -> dict[str, Run]:
         """Return the tuning of each cell that has one under the first training seed, by the cell's name."""
@@ -384,8 +384,8 @@ class Study:
     @cached_property
     def endpoint_items(self) -> pd.DataFrame:
         """The endpoint of the lattice and its controls, one row per item, cell and seed."""
-        return self.collect_endpoint([*self.grid.lattice_cells, *self.grid.control_cells])
+        return self.collect_endpoint([*self.grid_settings.lattice_cells, *self.grid_settings.control_cells])
 
     def collect_endpoint_by_size(self) -> dict[int, pd.DataFrame]:
         """Return the endpoint of the lattice for each number of rows of the size curve."""
-        return {size: self.collect_endpoint(self.grid.lattice_cells, size) for size in self.grid.curve_sizes}
+        return {size: self.collect_endpoint(self.grid_settings.lattice_cells, size) for size in self.grid_settings.curve_sizes}
