@@ -27,17 +27,17 @@ def items():
 
 
 def test_each_part_says_for_each_category_what_its_rows_gain_over_each_control(items):
-    table = say_controls(compare_controls({"stop": items, "choice": items[items["category"] == "qa"]}))
+    table = say_controls(compare_controls({"end": items, "choice": items[items["category"] == "qa"]}))
     assert table.to_numpy().tolist() == [
-        ["qa", "stop", "more", "more", "not told apart"],
+        ["qa", "end", "more", "more", "not told apart"],
         ["qa", "choice", "more", "more", "not told apart"],
-        ["ie", "stop", "more", "not told apart", "less"],
-        ["gen", "stop", "not told apart", "not told apart", "not told apart"],
+        ["ie", "end", "more", "not told apart", "less"],
+        ["gen", "end", "not told apart", "not told apart", "not told apart"],
     ]
 
 
 def test_all_differences_are_one_family(items):
-    table = compare_controls({"stop": items})
+    table = compare_controls({"end": items})
     assert len(table) == 9
     assert table["p_holm"].max() <= 1
     smallest = table.loc[table["p"].idxmin()]

@@ -24,7 +24,7 @@ from helpers.analysis.sensitivity import pool_seeds, pooled_variance
 from helpers.analysis.statistics import count_seeds, describe_interval, stack_scores
 from helpers.analysis.transfer import synergy_contrasts, synergy_table, transfer_table
 from helpers.study.grid import BASE, LATTICE, SINGLES, list_row_columns
-from helpers.study.losses import ABOUT, KEYS, LossTables
+from helpers.study.losses import ITEM_COLUMNS, KEYS, LossTables
 
 LATER = ("qa:39+ie:56+gen:55", "qa:100+ie:25+gen:25")
 N_ITEMS, N_TOKENS = 20, 9
@@ -38,7 +38,7 @@ def make_tables(more=(), noise=0.001, n_rows=150, shift=0.0):
     items = [(f"held_out_{name}", f"{name}-{i}", name) for name in SINGLES for i in range(N_ITEMS)]
     cells = [(BASE, 0, None)] + [(name, n_rows, seed) for seed in (1, 2, 3) for name in LATTICE[1:]]
     ease = random.normal(0, 0.2, len(items))
-    about = pd.DataFrame(items, columns=[*KEYS, "category"]).assign(tokens=N_TOKENS, bytes=30)
+    about = pd.DataFrame(items, columns=[*KEYS, "category"]).assign(n_text_tokens=N_TOKENS, n_text_bytes=30)
     columns, rows = {}, []
     for name, size, seed in (*cells, *more):
         counts = np.array([list(list_row_columns(name, size, SINGLES).values())], dtype=float)
@@ -54,8 +54,8 @@ def make_tables(more=(), noise=0.001, n_rows=150, shift=0.0):
         rows.append({"id": cell, "cell": name, "n_rows": size, "seed": seed})
     words = pd.DataFrame(columns, index=pd.MultiIndex.from_frame(about[KEYS]))
     return LossTables(
-        {"words": words, "stop": 0 * words, "choice": np.nan * words, "calibrated": np.nan * words},
-        about.set_index(KEYS)[ABOUT],
+        {"text": words, "end": 0 * words, "choice": np.nan * words, "calibrated": np.nan * words},
+        about.set_index(KEYS)[ITEM_COLUMNS],
         pd.DataFrame(rows),
         {},
     )
@@ -130,9 +130,9 @@ def test_forecast_and_measurement_stand_beside_each_other(found):
 def test_a_forecast_that_failed_is_told_as_it_is(found):
     best = name_best(found)
     tables = make_tables([(best, 150, seed) for seed in (1, 2, 3)], noise=0.0001)
-    worse = tables.values["words"].copy()
+    worse = tables.losses["text"].copy()
     worse[[name for name in worse if name.startswith(best)]] += 0.5 * (N_TOKENS + 1)
-    failed = dataclasses.replace(tables, values=tables.values | {"words": worse})
+    failed = dataclasses.replace(tables, losses=tables.losses | {"text": worse})
     gains = forecast.compare_gains(failed, found[1])
     said = forecast.describe_outcome(gains)
     summary = forecast.summarise_outcome(found[1], gains)
@@ -243,13 +243,13 @@ def test_with_the_additive_budget_a_pair_stands_against_half_as_many_rows_of_its
 def test_rows_of_matched_lengths_stand_beside_the_rows_as_they_are():
     tables = make_tables()
     assert compare_matched_lengths(tables).empty
-    cells, words = tables.cells, tables.values["words"]
+    cells, words = tables.cells, tables.losses["text"]
     own = cells[cells["cell"].isin(SINGLES) & (cells["seed"] < 3)]
     matched = own.assign(cell=own["cell"] + "~lengths", id=own["id"].str.replace("-n", "~lengths-n"))
     less = {new: words[old] + 0.1 * (N_TOKENS + 1) for old, new in zip(own["id"], matched["id"], strict=True)}
-    values = {name: table.join(pd.DataFrame(less)) for name, table in tables.values.items()}
-    values["stop"] = 0 * values["words"]
-    full = dataclasses.replace(tables, values=values, cells=pd.concat([cells, matched], ignore_index=True))
+    values = {name: table.join(pd.DataFrame(less)) for name, table in tables.losses.items()}
+    values["end"] = 0 * values["text"]
+    full = dataclasses.replace(tables, losses=values, cells=pd.concat([cells, matched], ignore_index=True))
     table = compare_matched_lengths(full)
     assert (len(table), set(table["n_seeds"])) == (9, {2})
     np.testing.assert_allclose(table["estimate"], 0.1)

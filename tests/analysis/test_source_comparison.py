@@ -7,7 +7,7 @@ from helpers.analysis import reference_losses, source_comparison, wording
 from helpers.study.losses import LossTables
 
 LOSSES = pd.DataFrame(
-    {"words": [2.0, 9.0], "stop": [1.0, 1.0]},
+    {"text": [2.0, 9.0], "end": [1.0, 1.0]},
     index=pd.MultiIndex.from_tuples([("held_out_qa", "a"), ("exam_choice", "b")], names=["task", "item"]),
 )
 
@@ -22,7 +22,7 @@ def make_tables(*cells: tuple[str, int, int | None]) -> LossTables:
         )
         for part in LOSSES
     }
-    items = pd.DataFrame({"category": "qa", "tokens": [2, 9], "bytes": [8, 36]}, index=LOSSES.index)
+    items = pd.DataFrame({"category": "qa", "n_text_tokens": [2, 9], "n_text_bytes": [8, 36]}, index=LOSSES.index)
     return LossTables(values, items, table, {})
 
 
@@ -35,7 +35,7 @@ def test_the_reference_losses_are_the_lattices_own_on_held_out_rows_under_whole_
     assert set(items["seed"]) == {1, 3}
     assert set(items["task"]) == {"held_out_qa"}
     gains = items.set_index(["cell", "seed"])["score"]
-    assert gains["qa", 3] - gains["base", 3] == pytest.approx(0.6 / 3)  # words and stop, over three tokens
+    assert gains["qa", 3] - gains["base", 3] == pytest.approx(0.6 / 3)  # text and end, over three tokens
 
 
 def make_gains(**rows: tuple[float, float]) -> pd.DataFrame:

@@ -104,13 +104,13 @@ def test_a_size_curve_without_sizes_is_left_out(tmp_path, monkeypatch):
     assert list(save_figures(Study.from_parameters({"sizes": ""}), tmp_path)) == []
 
 
-def test_tasks_without_options_have_gains_in_the_stop_and_the_words_alone():
+def test_tasks_without_options_have_gains_in_the_end_and_the_text_alone():
     places = [(cell, n) for cell in (BASE, *SINGLES) for n in range(2)]
     losses = pd.DataFrame(
-        {"cell": cell, "task": "patient_answer", "category": "gen", "item": str(n), "tokens": 4}
-        | {"words": 4.0 * (cell == BASE), "stop": 1.0 + n, "choice": None, "calibrated": None}
+        {"cell": cell, "task": "patient_answer", "category": "gen", "item": str(n), "n_text_tokens": 4}
+        | {"text": 4.0 * (cell == BASE), "end": 1.0 + n, "choice": None, "calibrated": None}
         for cell, n in places
     )
     table = tabulate_parts(losses)
     gains = table.groupby("part")["estimate"].agg(set).to_dict()
-    assert gains == {"stop": {0.0}, "words": {1.0}}
+    assert gains == {"end": {0.0}, "text": {1.0}}

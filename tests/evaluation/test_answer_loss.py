@@ -52,10 +52,10 @@ def test_losses_equal_plain_transformers_one_item_at_a_time(toy_model, model, to
             prompt = encode_prompt(tokenizer, prepared.build_prompts(item)[0].text)
             answers = encode_answers(tokenizer, prepared, item)
             right = score_plainly(model, prompt, answers[item.answer if prepared.task.is_choice else 0])
-            assert row["words"] == pytest.approx(-sum(right[:-1]), abs=1e-4 * len(right))
-            assert row["stop"] == pytest.approx(-right[-1], abs=1e-4)
-            assert row["tokens"] == len(right) - 1
-            assert row["bytes"] == len(prepared.task.write_reference(item).encode())
+            assert row["text"] == pytest.approx(-sum(right[:-1]), abs=1e-4 * len(right))
+            assert row["end"] == pytest.approx(-right[-1], abs=1e-4)
+            assert row["n_text_tokens"] == len(right) - 1
+            assert row["n_text_bytes"] == len(prepared.task.write_reference(item).encode())
 
 
 def test_the_choice_is_the_right_options_share_and_calibration_takes_the_prior_off(
@@ -92,7 +92,7 @@ def test_losses_do_not_depend_on_the_batch(toy_model, model, tokenizer, monkeypa
     whole = measure_losses(model, tokenizer, prepared)
     monkeypatch.setattr("helpers.evaluation.answer_loss.BATCH_SIZE", 1)
     for one, other in zip(measure_losses(model, tokenizer, prepared), whole, strict=True):
-        assert one["words"] == pytest.approx(other["words"], abs=1e-4)
+        assert one["text"] == pytest.approx(other["text"], abs=1e-4)
         assert one["choice"] == pytest.approx(other["choice"], abs=1e-4)
 
 
@@ -102,7 +102,7 @@ def test_an_option_that_begins_another_is_told_from_it(model, tokenizer):
     (row,) = measure_losses(model, tokenizer, type(prepared)(prepared.task, [item], None, False, False))
     prompt = encode_prompt(tokenizer, prepared.build_prompts(item)[0].text)
     plain = score_plainly(model, prompt, encode_answers(tokenizer, prepared, item)[1])
-    assert row["words"] == pytest.approx(-sum(plain[:-1]), abs=1e-4)
+    assert row["text"] == pytest.approx(-sum(plain[:-1]), abs=1e-4)
 
 
 def test_a_tokenizer_without_end_of_text_and_an_empty_reference_are_refused(tokenizer, toy_model):
@@ -133,8 +133,8 @@ def test_the_command_line_shows_losses_alone_and_writes_them(toy_model, tmp_path
     settings = EvaluationSettings(model=toy_model, tasks="evidence_yesno,patient_answer")
     items = read_answer_losses(measure_answer_loss(settings, 3))
     first = items[items["task"] == "evidence_yesno"]
-    assert table.loc["evidence_yesno", "stop"] == pytest.approx(first["stop"].mean(), abs=1e-4)
-    bits = (first["words"] / first["bytes"]).mean() / math.log(2)
+    assert table.loc["evidence_yesno", "end"] == pytest.approx(first["end"].mean(), abs=1e-4)
+    bits = (first["text"] / first["n_text_bytes"]).mean() / math.log(2)
     assert table.loc["evidence_yesno", "bits_per_byte"] == pytest.approx(bits, abs=1e-4)
     assert table.loc["patient_answer", "n"] == 3
     assert not (tmp_path / "scores.csv").exists()

@@ -89,7 +89,7 @@ def test_the_harness_makes_the_same_choice_on_every_item(toy_model, tmp_path, wa
 def test_the_harness_gives_the_right_answer_the_same_log_likelihood(toy_model, tmp_path):
     export_harness(tmp_path, toy_model, "evidence_yesno,exam_choice")
     settings = EvaluationSettings(model=toy_model, tasks="evidence_yesno,exam_choice")
-    ours = read_answer_losses(measure_answer_loss(settings, 1000)).set_index("item")["words"]
+    ours = read_answer_losses(measure_answer_loss(settings, 1000)).set_index("item")["text"]
     samples = run_harness(toy_model, tmp_path, ["study_evidence_yesno_text", "study_exam_choice_text"])
     docs = [
         (sample["doc"], [pair[0] for (pair,) in sample["resps"]])

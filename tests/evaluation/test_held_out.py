@@ -35,8 +35,8 @@ def test_the_loss_is_the_models_own_on_each_row(toy_model, instruction_file):
         with torch.inference_mode():
             output = model(**batch)
         loss = torch.log_softmax(output.logits[0, -2].float(), dim=-1)[tokenizer.eos_token_id]
-        assert (found.words + found.stop) / (found.tokens + 1) == pytest.approx(output.loss.item(), abs=1e-4)
-        assert found.stop == pytest.approx(-loss.item(), abs=1e-4)
+        assert (found.text + found.end) / (found.n_text_tokens + 1) == pytest.approx(output.loss.item(), abs=1e-4)
+        assert found.end == pytest.approx(-loss.item(), abs=1e-4)
 
 
 def test_a_smaller_draw_is_part_of_a_larger_one_and_long_rows_are_left_out(toy_model, instruction_file):
@@ -52,7 +52,7 @@ def test_a_smaller_draw_is_part_of_a_larger_one_and_long_rows_are_left_out(toy_m
 
 def test_a_loss_that_is_no_number_is_refused_by_the_rows_name(toy_model, instruction_file, monkeypatch):
     monkeypatch.setattr(
-        held_out, "measure_words_and_stop", lambda model, rows, _: [(math.nan, 0.0)] * len(rows)
+        held_out, "measure_text_and_end", lambda model, rows, _: [(math.nan, 0.0)] * len(rows)
     )
     settings = EvaluationSettings(model=toy_model)
     with pytest.raises(StudyError, match="held-out row"):

@@ -47,7 +47,7 @@ def make_tables():
         return estimate(pd.DataFrame(rows))
 
     def parts(kinds):
-        names = ("stop", "words", "choice", "calibrated")
+        names = ("end", "text", "choice", "calibrated")
         return pd.concat(cross(kinds).assign(part=name) for name in names)
 
     def sources(labels):
@@ -97,7 +97,7 @@ def make_tables():
     signals = pd.DataFrame(
         [
             {"endpoint": name, "task": task, "signal_to_items": random.uniform(0.2, 6)}
-            for name in ("loss", "words", "score")
+            for name in ("loss", "text", "score")
             for task in TASKS
         ]
     )

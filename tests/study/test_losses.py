@@ -55,7 +55,7 @@ def test_losses_cover_held_out_rows_and_tasks_of_every_cell_and_seed(study):
         "patient_answer",
     }
     base = table[table["cell"] == "base"]
-    assert base[base["seed"] == 1]["words"].tolist() == base[base["seed"] == 2]["words"].tolist()
+    assert base[base["seed"] == 1]["text"].tolist() == base[base["seed"] == 2]["text"].tolist()
 
 
 def test_an_endpoint_measures_what_it_needs_and_no_more(study, runs, toy_model, instruction_file):
@@ -135,7 +135,7 @@ def test_tables_without_text_give_the_same_losses_back_and_grow_cell_by_cell(stu
     assert not any("Say how" in path.read_text() for path in folder.iterdir())
     with pytest.raises(StudyError, match="No training seed has all of"):
         load_losses(folder).collect(["base", "gen"], 4)
-    (folder / "words.csv").write_text("task,item\n")
+    (folder / "text.csv").write_text("task,item\n")
     with pytest.raises(StudyError, match="not the table that its manifest names"):
         load_losses(folder)
 
@@ -144,8 +144,8 @@ def test_other_losses_of_a_cell_that_is_there_are_refused(study, tmp_path):
     """Such as those of another kind of device: the folder would hold cells of both."""
     plans = study.plan_cells(["base"])
     export_losses(study, plans, tmp_path)
-    words = pd.read_csv(tmp_path / "words.csv").assign(base=lambda table: 1.05 * table["base"])
-    words.to_csv(tmp_path / "words.csv", index=False)
+    words = pd.read_csv(tmp_path / "text.csv").assign(base=lambda table: 1.05 * table["base"])
+    words.to_csv(tmp_path / "text.csv", index=False)
     with pytest.raises(StudyError, match=r"words\.csv holds other losses of the same cells"):
         export_losses(study, plans, tmp_path)
 
@@ -155,7 +155,7 @@ def test_a_study_without_choice_tasks_exports_again(study, tmp_path):
     study = dataclasses.replace(study, evaluation_settings=evaluation)
     for _ in range(2):
         export_losses(study, study.plan_cells(["base"]), tmp_path)
-    assert load_losses(tmp_path).values["choice"].empty
+    assert load_losses(tmp_path).losses["choice"].empty
 
 
 def test_cells_of_another_study_are_refused(study, tmp_path, toy_model, instruction_file):
@@ -178,10 +178,10 @@ LOSSES = pd.DataFrame(
         "task": "held_out_qa",
         "category": "qa",
         "item": ["a", "b", "a", "b"],
-        "words": [4.0, 9.0, 2.0, 9.0],
-        "stop": [2.0, 1.0, 0.0, 1.0],
-        "tokens": [2, 9, 2, 9],
-        "bytes": [8, 36, 8, 36],
+        "text": [4.0, 9.0, 2.0, 9.0],
+        "end": [2.0, 1.0, 0.0, 1.0],
+        "n_text_tokens": [2, 9, 2, 9],
+        "n_text_bytes": [8, 36, 8, 36],
         "choice": [0.5, None, 0.1, None],
         "calibrated": [0.4, None, 0.2, None],
     }
@@ -193,8 +193,8 @@ LOSSES = pd.DataFrame(
     [
         ("loss", "rows", (2 - 2 / 3) / 2),
         ("loss", "tokens", (16 - 12) / 13),
-        ("words", "rows", (2 - 1) / 2),
-        ("stop", "rows", 2 / 2),
+        ("text", "rows", (2 - 1) / 2),
+        ("end", "rows", 2 / 2),
         ("choice", "rows", 0.5 - 0.1),
         ("calibrated", "rows", 0.4 - 0.2),
     ],
@@ -264,8 +264,8 @@ def test_names_that_could_be_numbers_or_missing_values_stay_names(toy_model, tmp
 
 
 def test_losses_of_other_texts_under_the_same_ids_are_refused(tmp_path):
-    known = pd.DataFrame({"task": "medqa", "item": ["a"], "category": "qa", "tokens": 4, "bytes": 20})
+    known = pd.DataFrame({"task": "medqa", "item": ["a"], "category": "qa", "n_text_tokens": 4, "n_text_bytes": 20})
     write_items(tmp_path / "items.csv", known.set_index(KEYS), whole=True)
     write_items(tmp_path / "items.csv", known.set_index(KEYS), whole=True)
     with pytest.raises(StudyError, match="holds other items"):
-        write_items(tmp_path / "items.csv", known.assign(tokens=5).set_index(KEYS), whole=True)
+        write_items(tmp_path / "items.csv", known.assign(n_text_tokens=5).set_index(KEYS), whole=True)

@@ -97,7 +97,7 @@ def test_the_defaults_have_a_measured_spread(defaults):
     found = read_measured_seeds(defaults, "loss", 48)
     assert found["seed"].nunique() >= 5
     assert set(found["cell"]) == {"base", "qa", "ie", "gen"}
-    words = read_measured_seeds(defaults, "words", 48)
+    words = read_measured_seeds(defaults, "text", 48)
     assert not np.allclose(words["score"], found["score"])
 
 
@@ -113,7 +113,7 @@ def test_another_study_has_none(defaults, changed):
 
 
 def test_a_size_curve_takes_no_spread_of_models_of_another_size(defaults, monkeypatch):
-    run = make_losses({"base": [0.0], "qa": [1.0]}).assign(words=0.5, stop=0.5, tokens=4)
+    run = make_losses({"base": [0.0], "qa": [1.0]}).assign(text=0.5, end=0.5, n_text_tokens=4)
     monkeypatch.setattr(Study, "collect_losses", lambda study, names, n_rows=None, with_tasks=True: run)
     sized = Study.from_parameters({"sizes": "12,48"})
     carries = {size: "seed_variance" in items for size, items in sized.collect_endpoint_by_size().items()}
@@ -152,7 +152,7 @@ def test_mixtures_of_the_reference_run_move_about_as_far_as_its_single_categorie
 
 def test_a_run_of_several_seeds_looks_for_no_spread_of_others(monkeypatch):
     monkeypatch.setattr(study, "read_measured_seeds", lambda *_: pytest.fail("it was read"))
-    run = make_losses({"base": [0.0, 0.0], "qa": [1.0, 1.1]}).assign(words=0.5, stop=0.5, tokens=4)
+    run = make_losses({"base": [0.0, 0.0], "qa": [1.0, 1.1]}).assign(text=0.5, end=0.5, n_text_tokens=4)
     items = Study.from_parameters({"n_seeds": 2}).select_endpoint_items_with_spread(run, "loss")
     assert "seed_variance" not in items
 

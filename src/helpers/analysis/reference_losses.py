@@ -10,7 +10,7 @@ from helpers.analysis.statistics import contrast_by_category
 from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.records import BASE
 from helpers.study import scores
-from helpers.study.endpoints import LOSS, ROWS, keep_held_out, loss_to_log_likelihood
+from helpers.study.endpoints import BY_ROWS, LOSS, keep_held_out, loss_to_log_likelihood
 from helpers.study.grid import PAIRS, SINGLES, name_subset
 from helpers.study.losses import LossTables, load_losses
 from helpers.tuning.controls import LENGTHS, SEPARATOR
@@ -36,7 +36,7 @@ def count_lattice_rows(tables: LossTables) -> int:
 
 
 def select_loss_items(
-    tables: LossTables, cells: Iterable[str], endpoint: str = LOSS, weighting: str = ROWS
+    tables: LossTables, cells: Iterable[str], endpoint: str = LOSS, weighting: str = BY_ROWS
 ) -> pd.DataFrame:
     """Return held-out rows of cells of the reference run by loss, minus the endpoint as `score`, as
     `endpoints.loss_to_log_likelihood` does.

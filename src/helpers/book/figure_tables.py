@@ -18,7 +18,7 @@ from helpers.jsonl import read_rows
 from helpers.paths import RESULTS
 from helpers.records import BASE, Instruction
 from helpers.store import Run
-from helpers.study.endpoints import LOSS, PARTS, SCORE, keep_held_out, keep_tasks, loss_to_log_likelihood
+from helpers.study.endpoints import LOSS, LOSS_COLUMNS, SCORE, keep_held_out, keep_tasks, loss_to_log_likelihood
 from helpers.study.grid import SINGLES
 from helpers.study.losses import load_losses
 from helpers.study.seed_spread import MEASURED_SEEDS_FOLDER, add_spread
@@ -107,7 +107,7 @@ def tabulate_parts(losses: pd.DataFrame, categories: Sequence[str] = SINGLES) ->
     `part`, then as `transfer_table`.
     """
     answers = keep_tasks(losses)
-    there = [part for part in PARTS if answers[part].notna().any()]  # without options there is no choice
+    there = [part for part in LOSS_COLUMNS if answers[part].notna().any()]  # without options there is no choice
     tables = {
         part: transfer_table(loss_to_log_likelihood(answers, part), categories).assign(part=part)
         for part in there
@@ -122,7 +122,7 @@ def tabulate_controls(losses: pd.DataFrame) -> pd.DataFrame:
     """
     answers = keep_tasks(losses)
     tables = []
-    for part in PARTS:
+    for part in LOSS_COLUMNS:
         items = loss_to_log_likelihood(answers, part)
         for kind, suffix in ({"rows as they are": ""} | controls.SUFFIXES).items():
             table = transfer_table(items, [f"{name}{suffix}" for name in SINGLES])
@@ -138,7 +138,7 @@ def read_controls() -> pd.DataFrame:
 
 
 def select_control_items(losses: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return by the part of the loss what the stored controls are compared on: the stop and the words on
+    """Return by the part of the loss what the stored controls are compared on: the end and the text on
     held-out rows, with the spread over seeds that `results/training_seeds` holds for the same tuning; the
     choice on the tasks with options.
     """
@@ -147,14 +147,14 @@ def select_control_items(losses: pd.DataFrame) -> dict[str, pd.DataFrame]:
     held_out = keep_held_out(losses)
     items = {
         part: add_spread(loss_to_log_likelihood(held_out, part), loss_to_log_likelihood(measured, part))
-        for part in ("stop", "words")
+        for part in ("end", "text")
     }
     return items | {"choice": loss_to_log_likelihood(keep_tasks(losses), "choice")}
 
 
 def list_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """Return signal and noise of the loss, its words, and the scores on each task, as `signal_table`."""
-    sources = {name: loss_to_log_likelihood(keep_tasks(losses), name) for name in (LOSS, "words")}
+    """Return signal and noise of the loss, its text, and the scores on each task, as `signal_table`."""
+    sources = {name: loss_to_log_likelihood(keep_tasks(losses), name) for name in (LOSS, "text")}
     return signal_table(sources | {SCORE: scores})
 
 

@@ -3,8 +3,8 @@ answer?
 
 One forward pass per item, and no generation. A score is coarse where models are small; the likelihood of the
 right answer moves with every row of training (Heineman et al., 2025, "Signal and Noise"). It is kept in
-parts: the *words* of the answer, the *stop* (the end of text after it), and for choice tasks the *choice*
-among the options. This separates form (when to stop) from content (which words).
+parts: the *text* of the answer, the *end* (the end of text after it), and for choice tasks the *choice* (nats
+of the right option among all). This separates form (when to stop) from content (which text).
 
 The reference is the item's ideal response, as a demonstration would show it: of several references the first.
 """
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 LOSSES = "losses.jsonl"
 PARTIAL = ".tokens.jsonl"  # hidden: the manifest leaves it out
 BATCH_SIZE = 8
-VERSION = 2
+VERSION = 3
 
 
 def measure_answer_loss(
@@ -60,8 +60,10 @@ def measure_answer_loss(
         base: the loaded model, shared by several measurements; None to load it where it is needed.
 
     Returns:
-        A run per task with `losses.jsonl`, one row per item: task, category, item, words and stop (nats),
-        tokens and bytes (of the words), choice and calibrated (nats; None where the task has no options).
+        A run per task with `losses.jsonl`, one row per item: task, category, item, text and end (nats of
+        the answer's tokens, and of the end of text after it), n_text_tokens and n_text_bytes (of the answer,
+        the end of text aside), choice and calibrated (nats of the right option among all, as it is and with
+        the options' prior taken off; None where the task has no options).
 
     Raises:
         StudyError: the model's tokenizer has no end of text, a reference is empty, or a loss is not a number.
@@ -176,10 +178,10 @@ def _describe_item(
         "task": prepared.task.name,
         "category": prepared.task.category,
         "item": item.id,
-        "words": round(-sum(right[:-1]), 5),
-        "stop": round(-right[-1], 5),
-        "tokens": len(right) - 1,
-        "bytes": len(prepared.task.write_reference(item).strip().encode()),
+        "text": round(-sum(right[:-1]), 5),
+        "end": round(-right[-1], 5),
+        "n_text_tokens": len(right) - 1,
+        "n_text_bytes": len(prepared.task.write_reference(item).strip().encode()),
     }
     if not prepared.task.is_choice:
         return row | {"choice": None, "calibrated": None}
@@ -193,8 +195,8 @@ def _describe_item(
 
 
 def read_answer_losses(runs: Sequence[Run]) -> pd.DataFrame:
-    """Return one row per item of several runs: task, category, item, words, stop, tokens, bytes, choice,
-    calibrated.
+    """Return one row per item of several runs: task, category, item, text, end, n_text_tokens,
+    n_text_bytes, choice, calibrated.
     """
     import pandas as pd
 
@@ -204,17 +206,17 @@ def read_answer_losses(runs: Sequence[Run]) -> pd.DataFrame:
 
 def average_losses(losses: pd.DataFrame) -> pd.DataFrame:
     """Return the mean losses of each model on each task, every item counting the same: cell, task, loss (nats
-    a token, end of text included), bits_per_byte (of the words; models of different tokenizers share it),
-    stop, choice, calibrated (nats), n.
+    a token, end of text included), bits_per_byte (of the text; models of different tokenizers share it),
+    end, choice, calibrated (nats), n.
 
     Args:
         losses: rows of `read_answer_losses` with the model's name in the column `cell`.
     """
     table = losses.assign(
-        loss=(losses["words"] + losses["stop"]) / (losses["tokens"] + 1),
-        bits_per_byte=losses["words"] / losses["bytes"] / math.log(2),
+        loss=(losses["text"] + losses["end"]) / (losses["n_text_tokens"] + 1),
+        bits_per_byte=losses["text"] / losses["n_text_bytes"] / math.log(2),
         n=1,
     )
-    means = ("loss", "bits_per_byte", "stop", "choice", "calibrated")
+    means = ("loss", "bits_per_byte", "end", "choice", "calibrated")
     groups = table.groupby(["task", "cell"], sort=False)
     return groups.agg(dict.fromkeys(means, "mean") | {"n": "sum"}).reset_index()

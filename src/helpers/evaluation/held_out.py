@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 LOSSES = "losses.csv"
 PARTIAL = ".losses.jsonl"
 BATCH_SIZE = 8
-COLUMNS = ("id", "category", "words", "stop", "tokens", "bytes")
-VERSION = 2
+COLUMNS = ("id", "category", "text", "end", "n_text_tokens", "n_text_bytes")
+VERSION = 3
 
 
 def measure_held_out(
@@ -62,8 +62,8 @@ def measure_held_out(
         base: the loaded model, shared by several measurements; None to load it where it is needed.
 
     Returns:
-        A run with `losses.csv`: id, category, words and stop (nats: of the response's tokens, and of the end
-        of text after it), tokens and bytes (of the response).
+        A run with `losses.csv`: id, category, text and end (nats: of the response's tokens, and of the end
+        of text after it), n_text_tokens and n_text_bytes (of the response, the end of text aside).
     """
     base = base or SharedBase(settings.model, settings.dtype, keeps_weights=False)
     folder = find_adapter(adapter)
@@ -78,7 +78,7 @@ def measure_held_out(
         read = [row for row in read_rows(rows, Instruction) if row.category in categories]
         longest = limit_tokens(settings.model, max_tokens)
         drawn = draw_held_out(read, n_rows, base.tokenizer, longest, prompt_format)
-        losses = measure_words_and_stop(
+        losses = measure_text_and_end(
             base.merge(folder), [row for _, row in drawn], PartialAnswers(path / PARTIAL)
         )
         with (path / LOSSES).open("w", encoding="utf-8", newline="") as file:
@@ -117,17 +117,17 @@ def draw_held_out(
 
 
 def _list_fields(row: Instruction, encoded: EncodedRow, loss: tuple[float, float]) -> list[Any]:
-    words, stop = loss
-    if not math.isfinite(words + stop):
+    text, end = loss
+    if not math.isfinite(text + end):
         raise StudyError(
-            f"A loss must be a finite number, but {words + stop} was found (held-out row {row.id}). The "
+            f"A loss must be a finite number, but {text + end} was found (held-out row {row.id}). The "
             "model's weights are broken, or its number format is too narrow: try dtype=float32."
         )
     n_bytes = len(row.output.strip().encode())
-    return [row.id, row.category, round(words, 5), round(stop, 5), encoded.n_response - 1, n_bytes]
+    return [row.id, row.category, round(text, 5), round(end, 5), encoded.n_response - 1, n_bytes]
 
 
-def measure_words_and_stop(
+def measure_text_and_end(
     model: PreTrainedModel, rows: Sequence[EncodedRow], partial: PartialAnswers | None = None
 ) -> list[tuple[float, float]]:
     """Return the cross-entropy of each row's response, summed over its tokens, and that of the end of text
@@ -155,8 +155,8 @@ def _measure_batch(model: PreTrainedModel, rows: Sequence[EncodedRow]) -> torch.
     losses = torch.zeros(targets.shape, device=targets.device)
     losses[counted] = torch.nn.functional.cross_entropy(logits, targets[counted], reduction="none")
     last = torch.tensor([len(row.input_ids) - 2 for row in rows], device=targets.device)
-    stop = losses[torch.arange(len(rows), device=targets.device), last]
-    return torch.stack([losses.sum(dim=1) - stop, stop], dim=1)
+    end = losses[torch.arange(len(rows), device=targets.device), last]
+    return torch.stack([losses.sum(dim=1) - end, end], dim=1)
 
 
 def read_held_out(run: Run) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from helpers.study.endpoints import ENDPOINTS
 if TYPE_CHECKING:
     import pandas as pd
 
-ENDPOINT_STYLES = {"loss": ("o", BLACK, "full"), "words": ("^", BLACK, "none"), "score": ("s", PALE, "full")}
+ENDPOINT_STYLES = {"loss": ("o", BLACK, "full"), "text": ("^", BLACK, "none"), "score": ("s", PALE, "full")}
 MARKERS = "osD"
 
 

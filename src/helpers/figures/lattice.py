@@ -31,7 +31,7 @@ from helpers.figures.style import (
     write_row_labels,
 )
 from helpers.records import BASE, order_categories
-from helpers.study.endpoints import TASKS
+from helpers.study.endpoints import ON_TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ def plot_task_scores(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def plot_lattice(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = TASKS) -> Axes:
+def plot_lattice(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = ON_TASKS) -> Axes:
     """Draw the lattice of subsets, one panel per category of items: from the base model on the left, each
     line adds a category; colours are gains over base. With more than three categories the names take a line
     each and the figure becomes as high as they need.
@@ -139,7 +139,7 @@ def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -
     panel.set_axis_off()
 
 
-def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = TASKS) -> Axes:
+def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = ON_TASKS) -> Axes:
     """Draw the Shapley value of each category of instructions as bars, grouped by the category of items, with
     intervals.
 
@@ -179,7 +179,7 @@ def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: s
     return ax
 
 
-def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = TASKS) -> Axes:
+def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = ON_TASKS) -> Axes:
     """Draw how each quantity grows with the number of rows, in small panels: one column per quantity, one row
     per category of items (the paper's Figure 3 for the first).
 

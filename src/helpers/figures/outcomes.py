@@ -27,7 +27,7 @@ from helpers.figures.style import (
     write_row_labels,
 )
 from helpers.records import BASE, order_categories
-from helpers.study.endpoints import TASKS
+from helpers.study.endpoints import ON_TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +85,7 @@ def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def plot_intervals(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = TASKS) -> Axes:
+def plot_intervals(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = ON_TASKS) -> Axes:
     """Draw estimates with intervals below each other, one panel per category of items, each with its numbers
     on the same line (forest plot). Pale: the interval includes zero. Ringed: it holds after Holm's
     correction.
@@ -106,7 +106,7 @@ def plot_intervals(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items:
     return ax
 
 
-def plot_transfer(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = TASKS) -> Axes:
+def plot_transfer(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = ON_TASKS) -> Axes:
     """Draw the transfer matrix as panels, one per category of items: the gain over base of every model with
     its interval, what was tuned on that category alone stressed.
 

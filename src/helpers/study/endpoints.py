@@ -20,11 +20,11 @@ from helpers.settings import parameter
 if TYPE_CHECKING:
     import pandas as pd
 
-ROWS, TOKENS = "rows", "tokens"
+BY_ROWS, BY_TOKENS = "rows", "tokens"  # what counts the same in a mean: each row, or each token
 HELD_OUT_PREFIX = "held_out_"
 LOSS, SCORE = "loss", "score"
 MIN_ITEMS = 2  # items of a task: one says nothing of how far others differ
-TASKS, HELD_OUT_ROWS = "tasks", "rows, held out"
+ON_TASKS, ON_HELD_OUT_ROWS = "tasks", "rows, held out"  # for titles: what an endpoint is measured on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,19 +48,19 @@ class Endpoint:
     @property
     def measured_on(self) -> str:
         """What it is measured on, for a title after the name of a category."""
-        return TASKS if self.tasks_only else HELD_OUT_ROWS
+        return ON_TASKS if self.tasks_only else ON_HELD_OUT_ROWS
 
 
 ENDPOINTS = {
-    LOSS: Endpoint("Loss", "nats per token", ("words", "stop"), per_token=True),
-    "stop": Endpoint("Stop", "nats", ("stop",)),
-    "words": Endpoint("Words", "nats per token", ("words",), per_token=True),
+    LOSS: Endpoint("Loss", "nats per token", ("text", "end"), per_token=True),
+    "end": Endpoint("End of text", "nats", ("end",)),
+    "text": Endpoint("Text", "nats per token", ("text",), per_token=True),
     "choice": Endpoint("Choice", "nats", ("choice",), tasks_only=True),
     "calibrated": Endpoint("Choice, calibrated", "nats", ("calibrated",), tasks_only=True),
     SCORE: Endpoint("Score", "score, 0 to 1", tasks_only=True),
 }
 LOSSES = tuple(name for name, endpoint in ENDPOINTS.items() if endpoint.columns)
-PARTS = tuple(name for name in LOSSES if ENDPOINTS[name].columns == (name,))  # measured, and kept as columns
+LOSS_COLUMNS = tuple(name for name in LOSSES if ENDPOINTS[name].columns == (name,))  # as measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,14 +105,15 @@ def check_held_out(categories: Iterable[str], compared: Iterable[str]) -> None:
         check_item_count(f"{HELD_OUT_PREFIX}{name}", numbers[name])
 
 
-def loss_to_log_likelihood(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = ROWS) -> pd.DataFrame:
+def loss_to_log_likelihood(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = BY_ROWS) -> pd.DataFrame:
     """Return losses with a further column `score`: minus the endpoint's value of each item. All statistics
     take this column: it is the log-likelihood, of which more is better.
 
     Args:
-        losses: one row per item and model with words, stop (nats), tokens (of the words), choice, calibrated.
-        endpoint: `loss`: words and stop over all tokens, the end of text included; `words`: over their
-            tokens; `stop`; `choice`: among the options; `calibrated`: the same, the options' prior taken off.
+        losses: one row per item and model with text, end (nats), n_text_tokens, choice, calibrated (nats).
+        endpoint: `loss`: text and end over all tokens, the end of text included; `text`: over its own tokens;
+            `end`; `choice`: nats of the right option among all; `calibrated`: the same, the options' prior
+            taken off.
         weighting: 'rows': the mean over items, each counting the same; 'tokens': each token counting the
             same, so an item counts by its length.
 
@@ -124,9 +125,9 @@ def loss_to_log_likelihood(losses: pd.DataFrame, endpoint: str = LOSS, weighting
     columns = list(ENDPOINTS[endpoint].columns)
     values = losses[columns].sum(axis=1, skipna=False)
     if ENDPOINTS[endpoint].per_token:
-        tokens = losses["tokens"] * ("words" in columns) + ("stop" in columns)
+        tokens = losses["n_text_tokens"] * ("text" in columns) + ("end" in columns)
         values = values / tokens
-        if weighting == TOKENS:
+        if weighting == BY_TOKENS:
             keys = [losses[name] for name in ("task", "cell", "seed") if name in losses]
             values = values * tokens / tokens.groupby(keys).transform("mean")
     table = losses.assign(score=-values, parsed=True).dropna(subset="score")

@@ -1,8 +1,9 @@
 """The losses of the grid's cells, measured or read back from the small tables that `results/` keeps.
 
-A table of losses has one row per item, cell and training seed: cell, seed, task, category, item, words and
-stop (nats), tokens and bytes (of the words), choice and calibrated (nats; none where there are no options).
-Held-out rows of category c are the task `held_out_c`.
+A table of losses has one row per item, cell and training seed: cell, seed, task, category, item, text and
+end (nats of the answer's tokens, and of the end of text after it), n_text_tokens and n_text_bytes (of the
+answer, the end of text aside), choice and calibrated (nats of the right option among all; none where there
+are no options). Held-out rows of category c are the task `held_out_c`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from helpers.models.load import identify_model
 from helpers.paths import shown
 from helpers.store import Run
 from helpers.study.cells import tune_cell
-from helpers.study.endpoints import PARTS
+from helpers.study.endpoints import LOSS_COLUMNS
 from helpers.study.grid import BASE, CellPlan
 from helpers.study.tables import (
     MANIFEST,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 ITEMS, CELLS = "items.csv", "cells.csv"
 KEYS = ["task", "item"]
 ROUNDING = 5e-3  # nats, and of a loss: machines of one kind differ by less
-ABOUT = ["category", "tokens", "bytes"]
+ITEM_COLUMNS = ["category", "n_text_tokens", "n_text_bytes"]
 COMPARED_ENTRIES = ("settings", "model", "instructions", "held_out")  # of a manifest, shared by its cells
 
 
@@ -58,10 +59,9 @@ def measure_cell_losses(
         return adapter, []
     base, runs = study.shared_base, []
     if study.held_out_file:
-        rows, n_rows = study.held_out_file, study.loss_settings.n_held_out
-        longest = tuning_settings.max_tokens
-        categories = study.grid_settings.lattice_categories
-        runs.append(measure_held_out(evaluation_settings, n_rows, adapter, rows, categories, longest, base))
+        n_rows, longest = study.loss_settings.n_held_out, tuning_settings.max_tokens
+        asked = study.held_out_file, study.grid_settings.lattice_categories, longest
+        runs.append(measure_held_out(evaluation_settings, n_rows, adapter, *asked, base))
     if evaluation_settings.tasks and with_tasks:
         n_items = study.loss_settings.n_loss_items
         runs += measure_answer_loss(evaluation_settings, n_items, adapter, data, base)
@@ -77,7 +77,7 @@ def read_cell_losses(study: Study, runs: Sequence[Run]) -> pd.DataFrame:
     of_rows, of_tasks = (runs[:1], runs[1:]) if study.held_out_file else ([], runs)
     frames = [read_held_out(run) for run in of_rows]
     frames += [read_answer_losses(of_tasks)] if of_tasks else []
-    table = pd.concat(frames, ignore_index=True).reindex(columns=[*KEYS, *ABOUT, *PARTS])
+    table = pd.concat(frames, ignore_index=True).reindex(columns=[*KEYS, *ITEM_COLUMNS, *LOSS_COLUMNS])
     in_lattice = table["category"].isin(study.grid_settings.lattice_categories)
     return table[in_lattice] if in_lattice[len(frames[0]) * bool(of_rows) :].any() else table
 
@@ -96,24 +96,25 @@ def stack_seeds(tables: dict[CellPlan, pd.DataFrame]) -> pd.DataFrame:
 
 
 def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None:
-    """Write the losses of stored cells as tables without any text: `items.csv` (task, item, category, tokens,
-    bytes), a table of each of words, stop, choice and calibrated (a column per cell), `cells.csv` (what each
-    cell was and cost) and `manifest.json`. Cells that the folder holds already stay.
+    """Write the losses of stored cells as tables without any text: `items.csv` (task, item, category,
+    n_text_tokens, n_text_bytes), a table of each of text, end, choice and calibrated (nats; a column per
+    cell), `cells.csv` (what each cell was and cost) and `manifest.json`. Cells that the folder holds already
+    stay.
 
     Raises:
         StudyError: the folder holds cells of other settings, rows or test items.
     """
     import pandas as pd
 
-    manifest = _describe_losses(study)
+    manifest = _build_loss_manifest(study)
     _check_same(manifest, folder)
     measured = {plan: measure_cell_losses(study, plan) for plan in plans}
     tables = {plan: read_cell_losses(study, runs).set_index(KEYS) for plan, (_, runs) in measured.items()}
     first = next(iter(tables.values()))
-    names = sorted((ITEMS, CELLS, *(f"{value}.csv" for value in PARTS)))
+    names = sorted((ITEMS, CELLS, *(f"{value}.csv" for value in LOSS_COLUMNS)))
     begin_tables(folder, manifest, names)
-    _write(folder / ITEMS, first[ABOUT], whole=True)
-    for value in PARTS:
+    _write(folder / ITEMS, first[ITEM_COLUMNS], whole=True)
+    for value in LOSS_COLUMNS:
         wide = (
             pd.DataFrame({plan.id: table[value] for plan, table in tables.items()}).dropna(how="all").round(4)
         )
@@ -137,7 +138,7 @@ def _write(path: Path, table: pd.DataFrame, whole: bool = False) -> None:
 
     if path.is_file():
         there = read_table(path).set_index(KEYS)
-        own_kind = there[ABOUT].astype(str).equals(table.astype(str)) if whole else True
+        own_kind = there[ITEM_COLUMNS].astype(str).equals(table.astype(str)) if whole else True
         if not there.index.equals(table.index) or not own_kind:
             raise StudyError(f"{shown(path)} holds other items. Name another folder.")
         both = [] if whole else [name for name in table if name in there]
@@ -178,7 +179,7 @@ def identify_losses(study: Study) -> dict[str, Any]:
     }
 
 
-def _describe_losses(study: Study) -> dict[str, Any]:
+def _build_loss_manifest(study: Study) -> dict[str, Any]:
     machine = describe_machine()
     about = {"machine": machine["machine"] | {"created": machine["created"]}, "versions": machine["versions"]}
     return identify_losses(study) | about
@@ -195,10 +196,10 @@ def _check_same(manifest: dict[str, Any], folder: Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class LossTables:
-    """Losses read back: `values` by name (a column per cell id), `items`, `cells`, `manifest`."""
+    """Losses read back: `losses` (nats) by name, a column per cell id; `about_items`; `cells`; `manifest`."""
 
-    values: dict[str, pd.DataFrame]
-    items: pd.DataFrame
+    losses: dict[str, pd.DataFrame]
+    about_items: pd.DataFrame
     cells: pd.DataFrame
     manifest: dict[str, Any]
 
@@ -230,8 +231,8 @@ class LossTables:
         frames = []
         for cell in own.itertuples():
             under = seeds if cell.cell == BASE else [int(cell.seed)] if int(cell.seed) in seeds else []
-            columns = {name: table[cell.id] for name, table in self.values.items()}
-            one = self.items.join(pd.DataFrame(columns)).reset_index()
+            columns = {name: table[cell.id] for name, table in self.losses.items()}
+            one = self.about_items.join(pd.DataFrame(columns)).reset_index()
             frames += [one.assign(cell=cell.cell, seed=seed) for seed in under]
         return pd.concat(frames, ignore_index=True)
 
@@ -247,5 +248,5 @@ def load_losses(folder: Path) -> LossTables:
     def read(name: str) -> pd.DataFrame:
         return read_table(folder / name).set_index(KEYS)
 
-    values = {name: read(f"{name}.csv") for name in PARTS}
-    return LossTables(values, read(ITEMS), read_table(folder / CELLS), manifest)
+    losses = {name: read(f"{name}.csv") for name in LOSS_COLUMNS}
+    return LossTables(losses, read(ITEMS), read_table(folder / CELLS), manifest)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
-from helpers.evaluation.held_out import draw_held_out, measure_words_and_stop
+from helpers.evaluation.held_out import draw_held_out, measure_text_and_end
 from helpers.files import sha256_file
 from helpers.jsonl import read_rows
 from helpers.models.load import identify_model, load_tokenizer
@@ -199,7 +199,7 @@ def measure_pace(settings: TuningSettings, rows: Sequence[EncodedRow]) -> tuple[
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights)
     step = _time_second(lambda: take_step(model, optimizer, rows, 0.0))
-    reading = _time_second(lambda: measure_words_and_stop(model.get_base_model(), rows))
+    reading = _time_second(lambda: measure_text_and_end(model.get_base_model(), rows))
     return n_tokens / step, n_tokens / reading
 
 
@@ -235,8 +235,8 @@ def read_mixtures(tables: LossTables, categories: Iterable[str]) -> pd.DataFrame
     names, frames = tuple(categories), []
     for cell in tables.cells.itertuples():
         if not is_control(cell.cell):
-            columns = {name: tables.values[name][cell.id] for name in ("words", "stop")}
-            table = tables.items.join(pd.DataFrame(columns)).reset_index()
+            columns = {name: tables.losses[name][cell.id] for name in ("text", "end")}
+            table = tables.about_items.join(pd.DataFrame(columns)).reset_index()
             frames.append(list_held_out_losses(table, cell.cell, cell.n_rows, cell.seed, names))
     return pd.concat(frames, ignore_index=True)
 
@@ -248,6 +248,6 @@ def list_held_out_losses(
     per token, end of text included).
     """
     held = table[table["task"].str.startswith("held_out_")]
-    loss = (held["words"] + held["stop"]) / (held["tokens"] + 1)
+    loss = (held["text"] + held["end"]) / (held["n_text_tokens"] + 1)
     rows = held[["category"]].assign(id=held["item"], loss=loss, seed=seed)
     return rows.assign(**list_row_columns(name, int(n_rows), categories))

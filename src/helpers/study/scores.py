@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 REFERENCE_FOLDER = RESULTS / "reference"
 TABLES = SCORES, CELLS, MEASURE_TABLE = "scores.csv", "cells.csv", "measures.csv"
 LIBRARIES = ("torch", "transformers", "peft")
-INTEGERS = {"seed": "Int64", "tokens": "Int64"}
+INTEGERS = {"seed": "Int64", "n_tokens": "Int64"}
 
 
 def export_scores(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
@@ -62,7 +62,7 @@ def export_scores(study: Study, plans: Sequence[CellPlan], folder: Path) -> None
     Raises:
         StudyError: the folder holds cells of other settings, rows or test items.
     """
-    manifest = describe_grid(study)
+    manifest = build_score_manifest(study)
     check_same(manifest, folder)
     cells = {plan.id: study.answer_cell(plan) for plan in plans}
     items = collect_items(cells)
@@ -142,8 +142,8 @@ def _widen(items: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_cells(plans: Sequence[CellPlan], cells: dict[str, Cell], items: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per cell and task: id, cell, n_rows, seed, task, n_items, unparsed, and of the cell
-    tokens, seconds, commit and time of its making.
+    """Return one row per cell and task: id, cell, n_rows, seed, task, n_items, unparsed (share), and of the
+    cell n_tokens (of its training), seconds, commit and time of its making.
     """
     import pandas as pd
 
@@ -154,7 +154,7 @@ def describe_cells(plans: Sequence[CellPlan], cells: dict[str, Cell], items: pd.
         facts = runs[0]["facts"] if cell.tuning else {}
         own = {"id": plan.id, "cell": plan.name, "n_rows": plan.n_rows, "seed": plan.seed}
         cost = {
-            "tokens": facts.get("n_tokens"),
+            "n_tokens": facts.get("n_tokens"),
             "train_seconds": facts.get("train_seconds"),
             "answer_seconds": runs[-1]["facts"]["answer_seconds"],
         }
@@ -164,7 +164,7 @@ def describe_cells(plans: Sequence[CellPlan], cells: dict[str, Cell], items: pd.
     return pd.DataFrame(rows).astype(INTEGERS)
 
 
-def _shared(tuning: TuningSettings) -> dict[str, Any]:
+def _drop_own_settings(tuning: TuningSettings) -> dict[str, Any]:
     return {
         name: value
         for name, value in dataclasses.asdict(tuning).items()
@@ -172,7 +172,7 @@ def _shared(tuning: TuningSettings) -> dict[str, Any]:
     }
 
 
-def describe_grid(study: Study) -> dict[str, Any]:
+def build_score_manifest(study: Study) -> dict[str, Any]:
     """Return the manifest: settings, sha256 of rows and test items, sources and licences, versions and
     machine.
     """
@@ -180,7 +180,7 @@ def describe_grid(study: Study) -> dict[str, Any]:
     machine = describe_machine()
     return {
         "settings": {
-            "tuning": _shared(study.tuning_settings),
+            "tuning": _drop_own_settings(study.tuning_settings),
             "evaluation": dataclasses.asdict(study.evaluation_settings),
             "budget": study.grid_settings.budget,
             "lattice": study.grid_settings.lattice,
@@ -277,7 +277,7 @@ def _lengthen(scores: pd.DataFrame, cells: pd.DataFrame, settings: dict[str, Any
     for seed in map(int, sorted(set(cells["seed"].dropna()))):
         plans = plan_cells(grid.lattice_cells, grid, settings["tuning"]["n_rows"], seed)
         if all(plan.id in scores for plan in plans):
-            parts += [_show_cell(plan, seed, scores, unparsed[plan.id]) for plan in plans]
+            parts += [_list_cell_items(plan, seed, scores, unparsed[plan.id]) for plan in plans]
     if not parts:
         lattice = ", ".join(grid.lattice_cells)
         raise StudyError(
@@ -287,7 +287,7 @@ def _lengthen(scores: pd.DataFrame, cells: pd.DataFrame, settings: dict[str, Any
     return pd.concat(parts, ignore_index=True)
 
 
-def _show_cell(plan: CellPlan, seed: int, scores: pd.DataFrame, unparsed: pd.Series) -> pd.DataFrame:
+def _list_cell_items(plan: CellPlan, seed: int, scores: pd.DataFrame, unparsed: pd.Series) -> pd.DataFrame:
     own = {
         "id": plan.id,
         "score": scores[plan.id],
