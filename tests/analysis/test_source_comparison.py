@@ -42,18 +42,18 @@ def make_gains(**rows: tuple[float, float]) -> pd.DataFrame:
     """Return gains by source, each a pair of ends of its interval: 'paper_qa' is the paper's gain on QA
     tasks.
     """
-    named = [(*name.split("_"), sum(ends) / 2, *ends) for name, ends in rows.items()]
+    named = [(*name.rsplit("_", 1), sum(ends) / 2, *ends) for name, ends in rows.items()]
     table = pd.DataFrame(named, columns=["source", "tested_on", "estimate", "low", "high"])
     return table.assign(label=table["tested_on"] + " tasks")
 
 
 def test_only_clear_gains_can_contradict_a_clear_gain_of_the_papers():
     paper = {"paper_qa": (0.1, 0.2), "paper_ie": (0.1, 0.2), "paper_gen": (-0.1, 0.2)}
-    first = {"reference_qa": (-0.2, -0.1), "reference_ie": (-0.2, 0.1), "reference_gen": (-0.2, -0.1)}
-    second = {"second_qa": (0.1, 0.2), "second_ie": (0.1, 0.2), "second_gen": (0.1, 0.2)}
+    first = {"score_gemma_qa": (-0.2, -0.1), "score_gemma_ie": (-0.2, 0.1), "score_gemma_gen": (-0.2, -0.1)}
+    second = {"score_smollm2_qa": (0.1, 0.2), "score_smollm2_ie": (0.1, 0.2), "score_smollm2_gen": (0.1, 0.2)}
     table = make_gains(**paper, **first, **second)
     assert source_comparison.list_contradictions(table) == "qa tasks"
-    assert source_comparison.list_contradictions(table, source_comparison.SECOND) == "none"
+    assert source_comparison.list_contradictions(table, source_comparison.SCORE_SMOLLM2) == "none"
     assert source_comparison.count_agreements(table, ["tested_on"]) == {
         "n": 2,
         "agree": 0,

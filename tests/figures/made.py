@@ -56,7 +56,7 @@ def make_tables():
             {"source": source, "label": label, "tested_on": name, "scale": scale}
             for name, scale in zip(SINGLES, scales, strict=True)
             for label in labels
-            for source in ("paper", "reference", "second", "run")
+            for source in ("paper", "score_gemma", "score_smollm2", "run")
         ]
         return estimate(pd.DataFrame(rows))
 

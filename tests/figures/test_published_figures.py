@@ -46,7 +46,7 @@ def test_equal_scores_before_and_after_tuning_show_as_a_dot_in_a_ring():
 def test_gains_of_different_measures_share_no_axis():
     table = pd.DataFrame(
         {
-            "source": ["paper", "reference", "paper", "reference"],
+            "source": ["paper", "score_gemma", "paper", "score_gemma"],
             "label": ["Question answering", "Question answering", "Generation, BLEURT", "Generation"],
             "tested_on": ["qa", "qa", "gen", "gen"],
             "scale": ["accuracy", "accuracy", "automatic", "ROUGE-L"],

@@ -7,8 +7,8 @@ import shutil
 import pandas as pd
 import pytest
 
-from helpers.analysis.reference_losses import MODEL
-from helpers.analysis.source_comparison import REFERENCE, REFERENCE_FOLDERS
+from helpers.analysis.reference_losses import SMOLLM2
+from helpers.analysis.source_comparison import REFERENCE_FOLDERS, SCORE_GEMMA
 from helpers.errors import StudyError
 from helpers.evaluation.prepared_tasks import prepare_tasks
 from helpers.models.wheels import name_for_readers
@@ -207,7 +207,7 @@ def test_an_altered_table_is_refused(parameters, tmp_path):
 
 
 def test_pages_name_the_models_of_the_two_reference_runs_as_the_tables_do():
-    tables = {"score": REFERENCE_FOLDERS[REFERENCE], "loss": scores.REFERENCE_FOLDER / MODEL / "losses"}
+    tables = {"score": REFERENCE_FOLDERS[SCORE_GEMMA], "loss": scores.REFERENCE_FOLDER / SMOLLM2 / "losses"}
     texts = [page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *BOOK.glob("*.md"))]
     named = re.findall(r"reference run by (score|loss)\*? \(([^,)]+)", "\n".join(texts))
     assert {run for run, _ in named} == set(tables)

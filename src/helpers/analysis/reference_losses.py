@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FULL_MIXTURE = name_subset(SINGLES)
-MODEL, SECOND_MODEL = "smollm2-135m", "gemma-3-270m"
+SMOLLM2, GEMMA = "smollm2-135m", "gemma-3-270m"
 
 
 @cache
-def read_reference_losses(model: str = MODEL) -> LossTables:
+def read_reference_losses(model: str = SMOLLM2) -> LossTables:
     """Return the losses of the reference run by loss with one of its models, read once."""
     return load_losses(scores.REFERENCE_FOLDER / model / "losses")
 

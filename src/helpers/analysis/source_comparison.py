@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from helpers.analysis.published import ablation
-from helpers.analysis.published.checks import MODEL
+from helpers.analysis.published.checks import ABLATION_MODEL
 from helpers.analysis.published.tables import load_source, pair_scores
 from helpers.analysis.reference_losses import FULL_MIXTURE
 from helpers.analysis.statistics import excludes_zero
@@ -24,10 +24,10 @@ from helpers.study.grid import SINGLES, name_subset
 if TYPE_CHECKING:
     import pandas as pd
 
-PAPER, REFERENCE, SECOND, RUN = "paper", "reference", "second", "run"
+PAPER, SCORE_GEMMA, SCORE_SMOLLM2, RUN = "paper", "score_gemma", "score_smollm2", "run"
 REFERENCE_FOLDERS = {
-    REFERENCE: scores.REFERENCE_FOLDER / "gemma-3-270m",
-    SECOND: scores.REFERENCE_FOLDER / "smollm2-135m",
+    SCORE_GEMMA: scores.REFERENCE_FOLDER / "gemma-3-270m",
+    SCORE_SMOLLM2: scores.REFERENCE_FOLDER / "smollm2-135m",
 }
 SCALES = {"qa": "accuracy", "ie": "F1", "gen": "ROUGE-L"}  # each from 0 to 1
 JUDGE = "the paper's GPT-4 score, 0 to 1 of its span"
@@ -36,9 +36,9 @@ AUTOMATIC_NAMES = {"concept_f1": "concept F1", "bleurt": "BLEURT", "bertscore_f1
 
 
 @cache
-def read_reference_scores(source: str = REFERENCE) -> scores.ScoreTables:
-    """Return the reference run by score with one of its models, read once; `source` is `REFERENCE` or
-    `SECOND`.
+def read_reference_scores(source: str = SCORE_GEMMA) -> scores.ScoreTables:
+    """Return the reference run by score with one of its models, read once; `source` is `SCORE_GEMMA`
+    or `SCORE_SMOLLM2`.
     """
     return scores.load_scores(REFERENCE_FOLDERS[source])
 
@@ -74,7 +74,7 @@ def _paper_tuning() -> pd.DataFrame:
 
     figure = ablation.published_transfer_table((ablation.ALL,))
     pairs = pair_scores(load_source("table3"))
-    chosen = pairs[(pairs["model"] == MODEL) & pairs["metric"].isin(AUTOMATIC_NAMES)]
+    chosen = pairs[(pairs["model"] == ABLATION_MODEL) & pairs["metric"].isin(AUTOMATIC_NAMES)]
     gains = (chosen["tuned"] - chosen["base"]).groupby(chosen["metric"]).mean() / 100
     rows = [
         {"tested_on": "gen", "measure": name, "scale": AUTOMATIC}
@@ -162,7 +162,7 @@ def list_paper_gains(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     return table[table["source"] == PAPER].drop_duplicates(list(keys))
 
 
-def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REFERENCE) -> dict[str, int]:
+def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = SCORE_GEMMA) -> dict[str, int]:
     """Count the gains of a source that go the paper's way, and the clear ones among them.
 
     A gain of the paper's that is smaller than the reading error of its figure has no sign to agree with and
@@ -192,7 +192,7 @@ def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = REF
     }
 
 
-def list_contradictions(table: pd.DataFrame, source: str = REFERENCE) -> str:
+def list_contradictions(table: pd.DataFrame, source: str = SCORE_GEMMA) -> str:
     """Return the labels of a source's gains that go against the paper's, both intervals without zero, as a
     list for the prose.
 

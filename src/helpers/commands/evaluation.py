@@ -21,7 +21,7 @@ from helpers.evaluation.judge import (
     list_rating_requests,
 )
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.sources import BASELINES
+from helpers.evaluation.sources import MODELS_OF_OTHER_GROUPS
 from helpers.paths import shown
 from helpers.prompts import ALPACA
 from helpers.provider.connection import read_api_key
@@ -107,7 +107,8 @@ def evaluate(
     the first.
     """
     settings = parameters | {"tasks": tasks, "n_items": n_items}
-    models = list(dict.fromkeys([*(model or ["smollm2-135m"]), *(BASELINES if baselines else [])]))
+    others = MODELS_OF_OTHER_GROUPS if baselines else ()
+    models = list(dict.fromkeys([*(model or ["smollm2-135m"]), *others]))
     with plain_errors():
         if adapter and len(models) > 1:
             raise StudyError(

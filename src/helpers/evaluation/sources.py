@@ -135,7 +135,7 @@ SOURCES["ncbi_disease_all"] = replace(
 )
 
 # of the paper's tables; where a copy has pickled weights alone, convert it to safetensors first
-BASELINES = (
+MODELS_OF_OTHER_GROUPS = (
     "xz97/AlpaCare-llama1-7b",
     "xz97/AlpaCare-llama2-7b",
     "starmpcc/Asclepius-7B",

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 SOURCES = {
     "paper": ("Paper (bars: bound of reading error)", "D", "none"),
-    "reference": ("Reference run by score", "o", "full"),
-    "second": ("Reference run by score, second model", "^", "full"),
+    "score_gemma": ("Reference run by score, Gemma 3 270M", "o", "full"),
+    "score_smollm2": ("Reference run by score, SmolLM2 135M", "^", "full"),
     "run": ("This run", "s", "none"),
 }
 STEP = 0.2

@@ -48,14 +48,14 @@ def plot_scores_of_models(table: pd.DataFrame, ax: Axes, unit: str = "percent") 
     the printed ± as intervals.
 
     Args:
-        table: label, model, cell ('base', 'all' or 'baseline'), score, plus_minus (NaN: none printed).
+        table: label, model, cell ('base', 'all' or 'other_group'), score, plus_minus (NaN: none printed).
         ax: where to draw.
         unit: of the scores.
     """
     labels = list(dict.fromkeys(table["label"]))
     models = [model for model in MODEL_COLORS if model in set(table["model"])]
     rows = table.assign(height=table["label"].map(labels.index), plus_minus=table["plus_minus"].fillna(0))
-    others = rows[rows["cell"] == "baseline"]
+    others = rows[rows["cell"] == "other_group"]
     ax.plot(
         others["score"],
         others["height"] - 0.38,

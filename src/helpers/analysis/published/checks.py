@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from helpers.analysis.published.tables import (
     ALL,
     MAIN_METRICS,
-    OTHER_GROUPS,
+    OTHER_GROUP,
     PRINT_ERROR,
     add_judge_mean,
     load_facts,
@@ -20,7 +20,7 @@ from helpers.study.grid import PAIRS, SINGLES
 if TYPE_CHECKING:
     import pandas as pd
 
-MODEL = "LLaMA 2 7B"  # the only model of the figures and of Table 4
+ABLATION_MODEL = "LLaMA 2 7B"  # the only model of the figures and of Table 4
 AGREES, WITHIN, DIFFERS = "agrees", "within ±", "differs"
 SLACK = 1e-9  # decimal fractions are not exact in binary
 
@@ -37,7 +37,7 @@ def difference_verdict(difference: float, tolerance: float, plus_minus: float = 
 def find_scores(name: str) -> pd.Series:
     """Return the main score of LLaMA 2 7B in one source, by task and cell."""
     table = add_judge_mean(load_source(name))
-    chosen = table[(table["model"] == MODEL) & (table["metric"] == table["category"].map(MAIN_METRICS))]
+    chosen = table[(table["model"] == ABLATION_MODEL) & (table["metric"] == table["category"].map(MAIN_METRICS))]
     return chosen.set_index(["task", "cell"])["score"]
 
 
@@ -78,7 +78,7 @@ def find_plus_minus() -> pd.Series:
     import pandas as pd
 
     table = pd.concat([load_source(name) for name in ("table1", "table2")])
-    chosen = table[(table["model"] == MODEL) & (table["metric"] == table["category"].map(MAIN_METRICS))]
+    chosen = table[(table["model"] == ABLATION_MODEL) & (table["metric"] == table["category"].map(MAIN_METRICS))]
     return chosen.set_index(["task", "cell"])["plus_minus"]
 
 
@@ -146,7 +146,7 @@ def compare_f1() -> pd.DataFrame:
     """
     table = load_source("table2")
     wide = table.pivot(index=["model", "cell", "task"], columns="metric", values="score").reset_index()
-    wide["where"] = [f"{row.model}, {row.cell}, {row.task}" for row in wide.itertuples()]
+    wide["where"] = [f"{row.model}, {row.cell.replace('_', ' ')}, {row.task}" for row in wide.itertuples()]
     wide = wide.set_index("where")
     harmonic = 2 * wide["precision"] * wide["recall"] / (wide["precision"] + wide["recall"])
     below = wide["f1"] + PRINT_ERROR < wide[["precision", "recall"]].min(axis=1) - PRINT_ERROR
@@ -218,7 +218,7 @@ def count_wins() -> pd.DataFrame:
     tables = pd.concat([load_source(name) for name in ("table1", "table2", "table3")])
     pairs = pair_scores(tables)
     rivals = (
-        tables[(tables["cell"] == OTHER_GROUPS) & (tables["model"] != "AlpaCare LLaMA 2 7B")]
+        tables[(tables["cell"] == OTHER_GROUP) & (tables["model"] != "AlpaCare LLaMA 2 7B")]
         .groupby(["task", "metric"])["score"]
         .max()
     )

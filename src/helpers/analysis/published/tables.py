@@ -32,8 +32,8 @@ COLUMNS = (
     "plus_minus",
     "reading_error",
 )
-ALL, OTHER_GROUPS = "all", "baseline"
-CELLS = (BASE, *SINGLES, *PAIRS, ALL, OTHER_GROUPS)
+ALL, OTHER_GROUP = "all", "other_group"
+CELLS = (BASE, *SINGLES, *PAIRS, ALL, OTHER_GROUP)
 JUDGED = ("gpt4_coherence", "gpt4_completeness", "gpt4_naturalness")
 AUTOMATIC = ("concept_f1", "bertscore_f1", "bleurt")
 METRIC_NAMES = {"f1": "F1", "concept_f1": "concept F1", "bertscore_f1": "BERTScore F1", "bleurt": "BLEURT"}
