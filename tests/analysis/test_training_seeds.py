@@ -50,7 +50,7 @@ def test_more_seeds_keep_the_gain_and_lose_the_false_alarms():
     assert table["n_seeds"].tolist() == [1, 1, 2, 4]
     assert table["covers"].tolist() == ["items", SPREAD, *["items and seeds"] * 2]
     table = table.set_index(["n_seeds", "covers"])
-    assert table["runs"].tolist() == [4, 4, 6, 1]
+    assert table["seed_choices"].tolist() == [4, 4, 6, 1]
     assert table["null_runs"].tolist() == [6, 6, 3, 0]
     assert (table["gains_tested"] == 3).all()
     assert table["gains"].iloc[[0, 3]].tolist() == [3, 3]
@@ -74,7 +74,7 @@ def test_the_spread_of_other_seeds_keeps_large_gains():
 
 
 def test_the_spread_of_a_recipe_stands_beside_its_gain():
-    runs = pd.DataFrame(
+    models = pd.DataFrame(
         [
             ("", 0, 0.0, "base", 0, 3.0, 2.0),
             ("random", 8, 0.001, "qa", 1, 2.0, 2.0),
@@ -83,9 +83,9 @@ def test_the_spread_of_a_recipe_stands_beside_its_gain():
             ("random", 8, 0.001, "qa+ie", 2, 2.0, 2.0),
             ("random", 4, 0.001, "qa", 1, 2.0, 2.0),
         ],
-        columns="batches batch_size learning_rate cell seed qa_loss_by_rows ie_loss_by_rows".split(),
+        columns="batching batch_size learning_rate cell seed qa_loss_mean_of_rows ie_loss_mean_of_rows".split(),
     )
-    table = spread_by_recipe(runs).set_index("trained_on")
+    table = spread_by_recipe(models).set_index("trained_on")
     assert (table["batch_size"] == 8).all()  # one seed has no spread
     assert table.loc["qa", ["n_seeds", "gain", "spread"]].tolist() == pytest.approx([2, 0.9, 0.02**0.5])
     assert table.loc["qa+ie", ["gain", "spread"]].tolist() == pytest.approx([0.75, 0.125**0.5])

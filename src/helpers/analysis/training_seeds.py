@@ -75,9 +75,10 @@ def count_gains_and_false_alarms(items: pd.DataFrame, cells: Sequence[str]) -> p
         cells: tuned ones.
 
     Returns:
-        n_seeds, covers (what the intervals cover), runs, gains (that hold, mean of the runs), gains_tested
-        (per run); null_runs, false_alarms (mean of those), family_error_rate (share of those with a false
-        alarm or more); the last two are empty where there are too few seeds to set a run against another.
+        n_seeds, covers (what the intervals cover), seed_choices (each judged as a run would be), gains (that
+        hold, mean over these choices), gains_tested (per choice); null_runs, false_alarms (mean of
+        those), family_error_rate (share of those with a false alarm or more); the last two are empty where
+        there are too few seeds to set a run against another.
     """
     import pandas as pd
 
@@ -97,7 +98,7 @@ def count_gains_and_false_alarms(items: pd.DataFrame, cells: Sequence[str]) -> p
             {
                 "n_seeds": size,
                 "covers": covers,
-                "runs": len(runs),
+                "seed_choices": len(runs),
                 "gains": float(np.mean([len(split_significant(run)[0]) for run in runs])),
                 "gains_tested": len(runs[0]),
             }
@@ -143,14 +144,14 @@ def rate_alarms_of_mixtures(
     return pd.DataFrame(rows)
 
 
-def spread_by_recipe(runs: pd.DataFrame) -> pd.DataFrame:
+def spread_by_recipe(models: pd.DataFrame) -> pd.DataFrame:
     """Return by recipe of training how far models of the same rows lie apart under several training seeds,
     beside what tuning gains: on held-out rows of the category tuned on, or of all for a mixture.
 
     Args:
-        runs: one row per model: batches, batch_size, learning_rate (the recipe), cell, seed, and the loss on
-            held-out rows of each category (`<category>_loss_by_rows`, nats per token); one row for the base
-            model.
+        models: one row each: batching, batch_size, learning_rate (the recipe), cell, seed, and the loss of
+            each category (`<category>_loss_mean_of_rows`: mean over held-out rows, nats per token); one row
+            for the base model.
 
     Returns:
         The recipe, trained_on, n_seeds, gain (the base model's loss minus the mean of the seeds), spread
@@ -158,12 +159,12 @@ def spread_by_recipe(runs: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    recipe = ["batches", "batch_size", "learning_rate"]
+    recipe = ["batching", "batch_size", "learning_rate"]
     tables = []
-    for cell in runs.loc[runs["cell"] != BASE, "cell"].unique():
-        losses = runs[[f"{category}_loss_by_rows" for category in cell.split("+")]].mean(axis=1)
-        untuned = losses[runs["cell"] == BASE].iloc[0]
-        own = runs.assign(loss=losses)[runs["cell"] == cell]
+    for cell in models.loc[models["cell"] != BASE, "cell"].unique():
+        losses = models[[f"{category}_loss_mean_of_rows" for category in cell.split("+")]].mean(axis=1)
+        untuned = losses[models["cell"] == BASE].iloc[0]
+        own = models.assign(loss=losses)[models["cell"] == cell]
         found = own.groupby(recipe, sort=False)["loss"].agg(n_seeds="size", mean="mean", spread="std")
         found = found.assign(trained_on=cell, gain=untuned - found["mean"])
         tables.append(found[found["n_seeds"] > 1].reset_index())
