@@ -21,7 +21,7 @@ from helpers.analysis.reference_losses import (
     select_loss_items,
 )
 from helpers.analysis.sensitivity import pool_seeds, pooled_variance
-from helpers.analysis.statistics import count_seeds, describe_interval, stack_scores
+from helpers.analysis.contrasts import count_seeds, describe_interval, stack_scores
 from helpers.analysis.transfer import synergy_contrasts, synergy_table, transfer_table
 from helpers.study.grid import BASE, LATTICE, SINGLES, list_row_columns
 from helpers.study.losses import ITEM_COLUMNS, KEYS, LossTables

@@ -17,7 +17,7 @@ from helpers.analysis.hypotheses import (
     smallest_effects_that_hold,
     split_significant,
 )
-from helpers.analysis.statistics import contrast_by_category
+from helpers.analysis.contrasts import contrast_by_category
 
 
 def test_holm_multiplies_the_smallest_p_by_the_size_of_the_family():

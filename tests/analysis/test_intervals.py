@@ -22,7 +22,7 @@ from helpers.analysis.intervals import (
     write_interval,
     write_number,
 )
-from helpers.analysis.statistics import contrast, stack_scores
+from helpers.analysis.contrasts import contrast, stack_scores
 
 
 def take_sample(items, cell="qa", task="exam_choice"):

@@ -9,7 +9,7 @@ from helpers.analysis.measures import (
     rate_letters,
     strongest_position_bias,
 )
-from helpers.analysis.statistics import average_scores
+from helpers.analysis.contrasts import average_scores
 
 
 def test_scores_of_public_tasks_come_with_metric_interval_and_unparsed_rate():

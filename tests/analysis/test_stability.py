@@ -13,7 +13,7 @@ from helpers.analysis.stability import (
     win_probabilities,
     winner_table,
 )
-from helpers.analysis.statistics import contrast, stack_scores
+from helpers.analysis.contrasts import contrast, stack_scores
 
 
 def make_two_seeds(first, second):

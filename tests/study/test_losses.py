@@ -6,7 +6,7 @@ import json
 import pandas as pd
 import pytest
 
-from helpers.analysis.statistics import contrast
+from helpers.analysis.contrasts import contrast
 from helpers.errors import StudyError
 from helpers.jsonl import dump_rows
 from helpers.study.endpoints import keep_held_out, keep_tasks, loss_to_log_likelihood

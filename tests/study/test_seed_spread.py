@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from helpers.analysis.statistics import contrast, contrast_by_category, describe_interval
+from helpers.analysis.contrasts import contrast, contrast_by_category, describe_interval
 from helpers.paths import RESULTS
 from helpers.study import seed_spread, study
 from helpers.study.losses import load_losses

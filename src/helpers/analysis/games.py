@@ -12,7 +12,7 @@ from itertools import combinations
 from math import factorial
 from typing import TYPE_CHECKING
 
-from helpers.analysis.statistics import contrast_by_category
+from helpers.analysis.contrasts import contrast_by_category
 from helpers.analysis.transfer import synergy_contrasts
 from helpers.records import BASE
 from helpers.study.grid import SINGLES, name_subset

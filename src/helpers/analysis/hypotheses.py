@@ -14,7 +14,7 @@ from helpers.analysis.intervals import (
     critical_value,
     crossed_variance,
 )
-from helpers.analysis.statistics import (
+from helpers.analysis.contrasts import (
     excludes_zero,
     keep_ablation_tasks,
     list_cells,
@@ -110,7 +110,7 @@ def smallest_effects_that_hold(
     the level over the number of tests.
 
     Args:
-        items: as `statistics.contrast_by_category` takes them.
+        items: as `contrasts.contrast_by_category` takes them.
         contrasts: weights of cells by the name of the contrast; each on each category is a test of the
             family.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from helpers.analysis.statistics import contrast_by_category
+from helpers.analysis.contrasts import contrast_by_category
 from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.records import BASE
 from helpers.study import scores

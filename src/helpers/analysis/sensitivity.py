@@ -15,7 +15,7 @@ from helpers.analysis.intervals import (
     t_test_p,
     total_variance,
 )
-from helpers.analysis.statistics import (
+from helpers.analysis.contrasts import (
     contrast_by_category,
     keep_ablation_tasks,
     list_cells,
@@ -40,7 +40,7 @@ def pool_seeds(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
     (`results/benchmarks/family_error.json`): it is a sensitivity analysis, not a result.
 
     Args:
-        items: as `statistics.contrast_by_category` takes them.
+        items: as `contrasts.contrast_by_category` takes them.
         contrasts: weights of cells by the name of the contrast.
 
     Returns:

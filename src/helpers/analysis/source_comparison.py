@@ -16,7 +16,7 @@ from helpers.analysis.published import ablation
 from helpers.analysis.published.checks import ABLATION_MODEL
 from helpers.analysis.published.tables import load_source, pair_scores
 from helpers.analysis.reference_losses import FULL_MIXTURE
-from helpers.analysis.statistics import excludes_zero
+from helpers.analysis.contrasts import excludes_zero
 from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.study import scores
 from helpers.study.grid import SINGLES, name_subset

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.analysis.intervals import N_RESAMPLES, RESAMPLING_SEED, ROUNDING
-from helpers.analysis.statistics import keep_ablation_tasks, list_cells, stack_scores
+from helpers.analysis.contrasts import keep_ablation_tasks, list_cells, stack_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,7 @@ def winner_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
     """Ask how firmly the best cell on each category of tasks is the best.
 
     Args:
-        items: as `statistics.contrast` takes them.
+        items: as `contrasts.contrast` takes them.
         cells: that are compared.
 
     Returns:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from helpers.analysis.hypotheses import add_holm, split_significant
-from helpers.analysis.statistics import contrast_by_category
+from helpers.analysis.contrasts import contrast_by_category
 from helpers.analysis.transfer import transfer_table
 from helpers.records import BASE
 from helpers.study.seed_spread import add_spread
@@ -33,7 +33,7 @@ def null_table(
     several seeds would be.
 
     Args:
-        items: as `statistics.contrast_by_category` takes them, of two training seeds or more.
+        items: as `contrasts.contrast_by_category` takes them, of two training seeds or more.
         cells: tuned ones.
         spread_from: items of tuned cells under these and other seeds; then single seeds are judged with the
             spread of those seeds that are in neither of the two, and nothing else. A cell that it lacks takes

@@ -19,7 +19,7 @@ from helpers.analysis.intervals import (
 from helpers.analysis.sensitivity import pooled_variance
 from helpers.analysis.simulation import CELLS, HEAVY, RIGHT, SKEWED, ZEROS, Scenario, simulate_scores
 from helpers.analysis.stability import draw_means, find_sign, win_probabilities
-from helpers.analysis.statistics import weigh_cells
+from helpers.analysis.contrasts import weigh_cells
 from helpers.analysis.transfer import STRICT, combine_min, gain_contrasts, synergy_contrasts
 from helpers.records import BASE
 from helpers.study.grid import PAIRS, SINGLES

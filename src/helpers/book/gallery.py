@@ -17,7 +17,7 @@ from helpers.analysis.hypotheses import add_holm
 from helpers.analysis.paired_tests import compare_models
 from helpers.analysis.published import ablation, claims
 from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
-from helpers.analysis.statistics import average_scores, gain_by_task
+from helpers.analysis.contrasts import average_scores, gain_by_task
 from helpers.analysis.transfer import addition_table, size_table, synergy_table, transfer_table
 from helpers.book.figure_tables import (
     collect_single_losses,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from helpers.analysis.statistics import average_scores
+from helpers.analysis.contrasts import average_scores
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import evaluate, read_items
 from helpers.evaluation.tasks import TASKS, load_items

@@ -249,7 +249,7 @@ def tabulate(evaluations: dict[str, Evaluation], extra: ExtraMeasures) -> dict[s
         tabulate_preferences,
     )
     from helpers.analysis.paired_tests import compare_models
-    from helpers.analysis.statistics import average_scores
+    from helpers.analysis.contrasts import average_scores
     from helpers.evaluation.stage import read_items
 
     first = next(iter(evaluations))

@@ -126,7 +126,7 @@ def show_prompt(settings: TuningSettings, instructions: Path) -> str:
 
 def score_adapter(evaluation_settings: EvaluationSettings, run: Run) -> pd.DataFrame:
     """Return the scores of base and tuned model with intervals, one row per task and model."""
-    from helpers.analysis.statistics import average_scores
+    from helpers.analysis.contrasts import average_scores
     from helpers.records import BASE
 
     return average_scores(

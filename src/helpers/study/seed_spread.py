@@ -39,13 +39,13 @@ def read_measured_seeds(study: Study, endpoint: str, n_rows: int) -> pd.DataFram
 def add_spread(items: pd.DataFrame, measured: pd.DataFrame | None) -> pd.DataFrame:
     """Return items of one training seed with `seed_variance`, how far seeds move the cell's mean on the task
     (variance, squared units of the score), and `seed_df`, its degrees of freedom: what
-    `statistics.weigh_spread` takes for the seed component of an interval.
+    `contrasts.weigh_spread` takes for the seed component of an interval.
 
     A cell that was not measured takes the largest variance of those that were. The variance is one of means
     over items, and holds the noise of the items of each seed as well, so intervals are rather too wide.
 
     Args:
-        items: of one seed, as `statistics.contrast` takes them; those of several come back as they are.
+        items: of one seed, as `contrasts.contrast` takes them; those of several come back as they are.
         measured: the same endpoint of cells tuned in the same way under several seeds; None, or another
             endpoint than that of the items: there is no spread to add.
     """

@@ -29,7 +29,7 @@ from helpers.analysis.mixing.recommendation import (
     recommend,
 )
 from helpers.analysis.reference_losses import count_lattice_rows
-from helpers.analysis.statistics import CONFIDENCE, contrast
+from helpers.analysis.contrasts import CONFIDENCE, contrast
 from helpers.analysis.wording import PLAIN_NAMES
 from helpers.study.endpoints import keep_held_out, loss_to_log_likelihood
 from helpers.study.grid import (

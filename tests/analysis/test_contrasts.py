@@ -6,7 +6,7 @@ import pytest
 from known_scores import make_items, make_seeds
 from scipy.stats import sem, t, ttest_1samp, ttest_rel
 
-from helpers.analysis.statistics import (
+from helpers.analysis.contrasts import (
     average_scores,
     contrast,
     contrast_by_category,
