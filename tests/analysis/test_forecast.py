@@ -77,7 +77,7 @@ def test_the_lattice_is_read_without_what_was_tuned_later():
     full = make_tables([(LATER[0], 150, 1), *((name, size, 1) for size in (75, 300) for name in SINGLES)])
     assert count_lattice_rows(full) == 150
     np.testing.assert_array_equal(forecast.read_lattice(full).counts, forecast.read_lattice(plain).counts)
-    assert forecast.read_lattice(full, [2]).mean_losses.shape[2] == 1
+    assert forecast.read_lattice(full, [2]).losses_by_seed.shape[2] == 1
 
 
 def test_cells_beside_the_lattice_are_predicted_under_their_own_seeds():
@@ -85,11 +85,11 @@ def test_cells_beside_the_lattice_are_predicted_under_their_own_seeds():
     tables = make_tables(more, shift=0.3)
     table = forecast.predict_later(tables, ["effective", "null"])
     ours = table[table["law"] == "effective"]
-    assert ours.groupby("kind")["n_seeds"].agg(set).to_dict() == {"mixture": {1}, "size": {2}}
+    assert ours.groupby("kind")["n_seeds"].agg(set).to_dict() == {"mixture": {1}, "rows": {2}}
     assert ours.loc[ours["kind"] == "mixture", "error"].max() < 2  # over ten without the seed's own lattice
     mean = average_errors(table).query("category == 'all'").set_index(["law", "kind"])["error"]
     assert mean["effective", "mixture"] < mean["null", "mixture"]
-    assert mean["effective", "size"] < mean["null", "size"]
+    assert mean["effective", "rows"] < mean["null", "rows"]
 
 
 def test_nothing_is_predicted_where_nothing_was_tuned_later_or_its_seed_is_not_in_the_lattice():
@@ -152,9 +152,9 @@ def test_gains_by_size_take_the_models_as_they_are_and_give_no_interval_of_one_s
     more = [(name, size, seed) for name in names for size in (75, 300) for seed in (1, 2, 3)]
     more += [(name, 600, 1) for name in names] + [("qa", 1200, 1), (FULL_MIXTURE, 600, 2)]
     table = collect_size_gains(make_tables(more))
-    n_seeds = table.groupby("size")["n_seeds"].first().to_dict()
+    n_seeds = table.groupby("n_rows")["n_seeds"].first().to_dict()
     assert n_seeds == {75: 3, 150: 3, 300: 3, 600: 1}
-    own = table[(table["trained_on"] == "gen") & (table["tested_on"] == "gen")].set_index("size")
+    own = table[(table["trained_on"] == "gen") & (table["tested_on"] == "gen")].set_index("n_rows")
     assert own["estimate"].is_monotonic_increasing
     assert own.loc[75, "estimate"] > 0
     assert own["low"].isna().tolist() == [False, False, False, True]
@@ -169,10 +169,10 @@ def test_all_models_are_fitted_together_whatever_seeds_they_have():
     losses, n_rows = forecast.read_all(tables), forecast.read_all(tables).counts.sum(axis=1)
     found = {size: set(losses.seed_weights[n_rows == size].tolist()) for size in (75, 150, 600)}
     assert found == {75: {4}, 150: {5}, 600: {1}}
-    assert forecast.read_lattice(tables).mean_losses.shape[2] == 3  # the forecast stays what it was
+    assert forecast.read_lattice(tables).losses_by_seed.shape[2] == 3  # the forecast stays what it was
     law_errors = average_errors(cross_validate_laws(losses, ["effective", "null"])).query("category == 'all'")
     errors = law_errors.set_index(["law", "kind"])["error"]
-    assert errors["effective", "size"] < 0.5 < errors["null", "size"]
+    assert errors["effective", "rows"] < 0.5 < errors["null", "rows"]
     fits = fit_losses(losses, "effective", 50)
     few, many = (forecast.recommend_mixture(tables, fits, n_rows=n) for n in (150, 600))
     assert sum(many.rows.values()) == 600

@@ -65,8 +65,8 @@ def test_a_law_is_found_again_from_losses_without_noise(law):
     losses = simulate(law, n_seeds=1, noise=0.0)
     for place, target in enumerate(SINGLES):
         built = build_law(law, SINGLES, target, losses.counts)
-        found = fit_law(built, losses.means[place], losses.seed_weights)
-        np.testing.assert_allclose(built.predict(found, losses.counts), losses.means[place], atol=1e-4)
+        found = fit_law(built, losses.mean_over_seeds[place], losses.seed_weights)
+        np.testing.assert_allclose(built.predict(found, losses.counts), losses.mean_over_seeds[place], atol=1e-4)
         if law in ("effective", "log-linear"):
             np.testing.assert_allclose(found, TRUTHS[law][target], rtol=0.02, atol=1e-3)
 
@@ -75,8 +75,8 @@ def test_a_law_is_found_again_from_losses_without_noise(law):
 def test_thousands_of_refits_at_once_end_where_scipy_ends(name):
     losses = simulate()
     law = build_law(name, SINGLES, "qa", losses.counts)
-    best = fit_law(law, losses.means[0], losses.seed_weights)
-    drawn = losses.means[0] + np.random.default_rng(1).normal(0, NOISE, (4, len(CELLS)))
+    best = fit_law(law, losses.mean_over_seeds[0], losses.seed_weights)
+    drawn = losses.mean_over_seeds[0] + np.random.default_rng(1).normal(0, NOISE, (4, len(CELLS)))
     refits = refit_law(law, drawn, losses.seed_weights, best)
     for own, parameters in zip(drawn, refits, strict=True):
         alone = fit_law(law, own, losses.seed_weights)
@@ -122,7 +122,7 @@ def test_the_law_by_which_the_cells_lose_wins_on_what_was_left_out(law):
     errors = law_errors[law_errors["category"] == "all"].set_index(["kind", "law"])["error"]
     assert choose_law(law_errors) == law
     assert errors["mixture", law] < 0.4 < errors["mixture", "null"]
-    assert errors["size", law] == errors["size"].min()
+    assert errors["rows", law] == errors["rows"].min()
 
 
 def test_what_is_left_out_is_predicted_without_it():
@@ -141,7 +141,7 @@ def test_predictions_stand_beside_what_was_observed():
     table = tabulate_predictions(
         losses, fit_losses(losses, "null", 0), cross_validate_laws(losses, ["null", "log-linear"])
     )
-    assert table["kind"].value_counts().to_dict() == {"size": 81, "fitted": 84, "mixture": 45}
+    assert table["kind"].value_counts().to_dict() == {"rows": 81, "fitted": 84, "mixture": 45}
     assert not table.isna().any(axis=None)
 
 
@@ -230,7 +230,7 @@ def test_held_out_rows_drawn_anew_widen_the_interval():
     keys = ["n_qa", "n_ie", "n_gen", "seed", "category"]
     means = items.groupby(keys, as_index=False)["loss"].mean()
     losses = [build_loss_arrays(means), build_loss_arrays(items)]
-    np.testing.assert_allclose(losses[0].means, losses[1].means)
+    np.testing.assert_allclose(losses[0].mean_over_seeds, losses[1].mean_over_seeds)
     widths = [np.ptp(fit_losses(own, "effective", 200)["qa"].predict_draws(CELLS[:1])) for own in losses]
     assert widths[1] > 3 * widths[0]
     with pytest.raises(StudyError, match="same held-out rows of 'qa'"):

@@ -82,7 +82,7 @@ def test_a_pair_is_better_where_both_steps_say_so_and_worse_where_one_does_at_ha
 
 def test_the_size_curve_holds_gain_and_mean_synergy_of_each_size():
     table = size_table({4: make_items(MEANS), 8: make_items(MEANS)})
-    rows = table[(table["size"] == 8) & (table["tested_on"] == "qa")].set_index("quantity")["estimate"]
+    rows = table[(table["n_rows"] == 8) & (table["tested_on"] == "qa")].set_index("quantity")["estimate"]
     assert rows["Gain of the mixture over base"] == pytest.approx(0.4)
     assert rows["Mean synergy of the pairs"] == pytest.approx((0.2 + 0.1 + 0.0) / 3)
     assert size_table({}).empty

@@ -90,7 +90,7 @@ def make_tables():
         [
             {"category": name, "kind": kind, "observed": value, "predicted": value + 0.01}
             for name in SINGLES
-            for kind in ("fitted", "mixture", "size")
+            for kind in ("fitted", "mixture", "rows")
             for value in random.uniform(1.2, 1.8, 5)
         ]
     )
@@ -102,7 +102,7 @@ def make_tables():
         ]
     )
     sizes = [
-        {"quantity": quantity, "size": size, "tested_on": name}
+        {"quantity": quantity, "n_rows": size, "tested_on": name}
         for quantity in ("gain", "synergy")
         for name in SINGLES
         for size in (12, 24, 48)

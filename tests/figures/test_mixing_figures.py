@@ -35,7 +35,7 @@ def test_the_triangle_marks_the_mixture_of_least_loss_and_its_ties(ax):
 
 def test_left_out_cells_are_marked_beside_those_of_the_fit(ax):
     table = pd.DataFrame(
-        {"category": ["qa", "qa", "gen"], "kind": ["fitted", "mixture", "size"], "observed": [1.0, 2.0, 3.0]}
+        {"category": ["qa", "qa", "gen"], "kind": ["fitted", "mixture", "rows"], "observed": [1.0, 2.0, 3.0]}
     )
     plot_predictions(table.assign(predicted=table["observed"] + 0.1), ax)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
@@ -44,7 +44,7 @@ def test_left_out_cells_are_marked_beside_those_of_the_fit(ax):
         "Generation",
         "fitted",
         "mixture left out",
-        "size left out",
+        "number of rows left out",
     ]
     [line] = [
         line for line in ax.lines if np.allclose(line.get_xdata(), line.get_ydata()) and len(line.get_xdata())
@@ -100,7 +100,7 @@ def test_gains_by_size_have_a_panel_for_each_category_whose_own_rows_are_thick()
         {
             "trained_on": cell,
             "tested_on": category,
-            "size": size,
+            "n_rows": size,
             "estimate": 0.1,
             "n_seeds": 1 + (size < 300),
         }
@@ -126,7 +126,7 @@ def test_gains_by_size_have_a_panel_for_each_category_whose_own_rows_are_thick()
 def test_the_sizes_of_a_curve_leave_room_for_each_other():
     figure = plt.figure(figsize=(WIDTH, 6), layout="constrained")
     grid = itertools.product(("qa", "ie", "gen"), ("qa", "ie", "gen"), (75, 150, 300, 600, 1200))
-    table = pd.DataFrame(grid, columns=["trained_on", "tested_on", "size"])
+    table = pd.DataFrame(grid, columns=["trained_on", "tested_on", "n_rows"])
     table = table.assign(estimate=0.1, low=0.0, high=0.2, n_seeds=3)
     plot_size_gains(table, figure.add_subplot())
     figure.canvas.draw()

@@ -50,7 +50,7 @@ def collect_size_gains(tables: LossTables) -> pd.DataFrame:
     the reference run by loss that has all of these under one training seed or more.
 
     Returns:
-        size, then as `transfer_table`, where low, high and p are empty under one seed: an interval of the
+        n_rows, then as `transfer_table`, where low, high and p are empty under one seed: an interval of the
         items alone would not compare with the others; empty where there is one number of rows only.
     """
     import pandas as pd
@@ -61,9 +61,9 @@ def collect_size_gains(tables: LossTables) -> pd.DataFrame:
             items = loss_to_log_likelihood(keep_held_out(tables.collect([BASE, *names], size)))
             gains = transfer_table(items, names)
             gains.loc[gains["n_seeds"] == 1, ["low", "high", "p"]] = float("nan")
-            gains.insert(0, "size", size)
+            gains.insert(0, "n_rows", size)
             frames.append(gains)
-    return pd.concat(frames, ignore_index=True) if len(frames) > 1 else pd.DataFrame(columns=["size"])
+    return pd.concat(frames, ignore_index=True) if len(frames) > 1 else pd.DataFrame(columns=["n_rows"])
 
 
 def compare_additive_budget(tables: LossTables) -> pd.DataFrame:

@@ -143,7 +143,7 @@ def size_table(items: Mapping[int, pd.DataFrame], categories: Sequence[str] = SI
         categories: of the lattice.
 
     Returns:
-        quantity, size, tested_on, estimate, low, high, p, n, n_seeds; empty without sizes.
+        quantity, n_rows, tested_on, estimate, low, high, p, n, n_seeds; empty without sizes.
     """
     import pandas as pd
 
@@ -156,7 +156,7 @@ def size_table(items: Mapping[int, pd.DataFrame], categories: Sequence[str] = SI
         "Mean synergy of the pairs": synergy,
     }
     tables = [
-        contrast_by_category(rows, quantities).rename(columns={"contrast": "quantity"}).assign(size=size)
-        for size, rows in items.items()
+        contrast_by_category(rows, quantities).rename(columns={"contrast": "quantity"}).assign(n_rows=n_rows)
+        for n_rows, rows in items.items()
     ]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["quantity", "size"])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["quantity", "n_rows"])

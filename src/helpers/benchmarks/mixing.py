@@ -31,7 +31,7 @@ def measure_mixing() -> Iterator[tuple[str, str, float, float, str, int]]:
     fits = fit_losses(losses, "effective-exponents")
     ours = time.perf_counter() - started
     fit = fits[SINGLES[0]]
-    drawn, _ = draw_losses(losses, losses.means, len(fit.parameters), N_ALONE, 0)
+    drawn, _ = draw_losses(losses, losses.mean_over_seeds, len(fit.parameters), N_ALONE, 0)
     started = time.perf_counter()
     for own in drawn[:, 0]:
         fit_law(fit.law, own, losses.seed_weights)

@@ -124,7 +124,7 @@ def choose(
     typer.echo(f"\nError on mixtures left out (% of the loss; null: the mean of each number of rows): {said}")
     typer.echo(describe_recommendation(found, rows))
     if law != "null":
-        typer.echo(describe_trust(losses.mean_losses.shape[2]))
+        typer.echo(describe_trust(losses.losses_by_seed.shape[2]))
     if len(worths):
         typer.echo("\nWhat a row is worth, in rows of the target (with intervals):")
         typer.echo(worths[worths["source"] != worths["target"]].round(2).to_string(index=False))

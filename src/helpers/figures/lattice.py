@@ -188,13 +188,13 @@ def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str
         plot_sizes(pd.read_csv("book/figures/sizes.csv"), ax)
 
     Args:
-        table: quantity, size (rows), tested_on, estimate, low, high.
+        table: quantity, n_rows, tested_on, estimate, low, high.
         ax: where to draw.
         unit: of the estimates.
         items: what they are measured on, for the titles.
     """
     quantities = list(dict.fromkeys(table["quantity"]))
-    categories, sizes = list(order_categories(table["tested_on"])), sorted(set(table["size"]))
+    categories, sizes = list(order_categories(table["tested_on"])), sorted(set(table["n_rows"]))
     panels = split_axes(ax, len(quantities) * len(categories), len(quantities))
     colors = color_categories(categories)
     for number, panel in enumerate(panels):
@@ -203,7 +203,7 @@ def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str
             panel.sharey(panels[number % len(quantities)])
         rows = table[(table["tested_on"] == category) & (table["quantity"] == quantity)]
         style = {"color": colors[category], "marker": "o", "markersize": 5, "capsize": 2}
-        panel.errorbar(rows["size"], rows["estimate"], yerr=list_errors(rows), **style)
+        panel.errorbar(rows["n_rows"], rows["estimate"], yerr=list_errors(rows), **style)
         panel.axhline(0, color="black", linewidth=0.8)
         panel.set_xscale("log", base=2)
         panel.set_xticks(sizes, [f"{size:,}" for size in sizes])

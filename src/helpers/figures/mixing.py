@@ -24,7 +24,11 @@ from helpers.records import order_categories
 if TYPE_CHECKING:
     import pandas as pd
 
-KINDS = {"fitted": (".", "fitted"), "mixture": ("o", "mixture left out"), "size": ("D", "size left out")}
+KINDS = {
+    "fitted": (".", "fitted"),
+    "mixture": ("o", "mixture left out"),
+    "rows": ("D", "number of rows left out"),
+}
 CONTOURS = 10
 
 
@@ -37,7 +41,7 @@ def plot_predictions(table: pd.DataFrame, ax: Axes) -> Axes:
         plot_predictions(pd.read_csv("book/figures/mixture_predictions.csv"), ax)
 
     Args:
-        table: category (of held-out rows), kind ('fitted', 'mixture' or 'size'), observed, predicted (nats
+        table: category (of held-out rows), kind ('fitted', 'mixture' or 'rows'), observed, predicted (nats
             per token).
         ax: where to draw.
     """
@@ -151,16 +155,16 @@ def plot_size_gains(table: pd.DataFrame, ax: Axes) -> Axes:
         plot_size_gains(pd.read_csv("book/figures/size_gains.csv"), ax)
 
     Args:
-        table: trained_on, tested_on, size (rows), estimate, low, high (nats per token), n_seeds.
+        table: trained_on, tested_on, n_rows, estimate, low, high (nats per token), n_seeds.
         ax: where to draw.
     """
-    sizes, categories = sorted(set(table["size"])), order_categories(table["tested_on"])
+    sizes, categories = sorted(set(table["n_rows"])), order_categories(table["tested_on"])
     panels = split_axes(ax, len(categories), len(categories))
     for number, (category, panel) in enumerate(zip(categories, panels, strict=True)):
         rows = table[table["tested_on"] == category]
         for rank, (cell, own) in enumerate(rows.groupby("trained_on", sort=False)):
             color = color_cell(cell)
-            at = own["size"] * 1.05 ** (rank - 1.5)  # side by side, so that intervals can be told apart
+            at = own["n_rows"] * 1.05 ** (rank - 1.5)  # side by side, so that intervals can be told apart
             errors = np.stack([own["estimate"] - own["low"], own["high"] - own["estimate"]])
             style = {"linewidth": 2.5, "linestyle": "-"} if cell == category else {"linestyle": "--"}
             panel.errorbar(at, own["estimate"], yerr=errors, color=color, capsize=2, label=cell, **style)

@@ -22,15 +22,16 @@ def cross_validate_laws(losses: LossArrays, laws: Iterable[str] = tuple(LAWS)) -
     and every number of rows.
 
     Returns:
-        One row per law, category of held-out rows, and cell left out: law, category, kind ('mixture' or
-        'size'), n_* (training rows), observed, predicted (nats per token), error (% of the observed loss).
+        One row per law, category of held-out rows, and cell left out: law, category, kind ('mixture', or
+        'rows': of a number of rows), n_* (training rows of each category), observed, predicted (nats per
+        token), error (% of the observed loss).
     """
     import pandas as pd
 
     folds = [("mixture", cells) for cells in _group_mixtures(losses)]
     if not folds:
         raise StudyError("No mixture can be left out: all cells have one category. Run cells of several.")
-    folds += [("size", cells) for cells in _group_sizes(losses)]
+    folds += [("rows", cells) for cells in _group_sizes(losses)]
     rows = []
     for name in laws:
         for index, target in enumerate(losses.targets):
@@ -41,7 +42,7 @@ def cross_validate_laws(losses: LossArrays, laws: Iterable[str] = tuple(LAWS)) -
                     | dict(zip((f"n_{one}" for one in losses.categories), counts.astype(int), strict=True))
                     | {"observed": observed, "predicted": value}
                     for counts, observed, value in zip(
-                        losses.counts[cells], losses.means[index, cells], predicted, strict=True
+                        losses.counts[cells], losses.mean_over_seeds[index, cells], predicted, strict=True
                     )
                 ]
     table = pd.DataFrame(rows)
@@ -71,7 +72,7 @@ def _predict_left_out(losses: LossArrays, name: str, index: int, cells: np.ndarr
 def predict_cells(losses: LossArrays, name: str, index: int, counts: np.ndarray) -> np.ndarray:
     """Return the loss that a law, fitted to the cells for one of their targets, predicts of other cells."""
     law = build_law(name, losses.categories, losses.targets[index], losses.counts)
-    weights, means = losses.seed_weights.astype(float), losses.means[index]
+    weights, means = losses.seed_weights.astype(float), losses.mean_over_seeds[index]
     starts = law.list_starts(means)
     fits = refit_law(law, np.broadcast_to(means, (len(starts), len(means))), weights, starts)
     errors = (weights * (law.predict(fits, losses.counts) - means) ** 2).sum(axis=1)
@@ -90,18 +91,18 @@ def average_errors(left_out: pd.DataFrame) -> pd.DataFrame:
 
 
 def choose_law(law_errors: pd.DataFrame, kind: str = "mixture") -> str:
-    """Return the law with the least error on what was left out, mixtures unless `kind` says sizes."""
+    """Return the law with the least error on what was left out, mixtures unless `kind` says rows."""
     rows = law_errors[(law_errors["kind"] == kind) & (law_errors["category"] == "all")]
     return str(rows.loc[rows["error"].idxmin(), "law"])
 
 
 def tabulate_predictions(losses: LossArrays, fits: Mapping[str, Fit], left_out: pd.DataFrame) -> pd.DataFrame:
-    """Return what a law predicts beside what was observed: category, kind ('fitted', or 'mixture' and 'size'
+    """Return what a law predicts beside what was observed: category, kind ('fitted', or 'mixture' and 'rows'
     where the law was fitted without them), observed, predicted (nats per token).
     """
     import pandas as pd
 
-    name = next(iter(fits.values())).name
+    name = next(iter(fits.values())).law_name
     fitted = [
         pd.DataFrame(
             {
@@ -111,7 +112,7 @@ def tabulate_predictions(losses: LossArrays, fits: Mapping[str, Fit], left_out: 
                 "predicted": fits[target].predict(losses.counts),
             }
         )
-        for target, means in zip(losses.targets, losses.means, strict=True)
+        for target, means in zip(losses.targets, losses.mean_over_seeds, strict=True)
     ]
     others = left_out.loc[left_out["law"] == name, ["category", "kind", "observed", "predicted"]]
     return pd.concat([*fitted, others], ignore_index=True)

@@ -27,13 +27,15 @@ class Fit:
     """A law fitted to the cells for one category of held-out rows.
 
     Attributes:
-        law: with its name and the category.
+        law_name: in `LAWS`.
+        target: the category of held-out rows.
+        law: with the counts that it was built for.
         parameters: of the fit to all that was measured.
         draws: parameters of the fits to the draws, shape (draws, parameters); none where none were asked for.
         noise: standard deviation of the loss between runs of a cell that differ in their seed.
     """
 
-    name: str
+    law_name: str
     target: str
     law: Law
     parameters: np.ndarray
@@ -50,23 +52,23 @@ class Fit:
 
 
 def fit_losses(
-    losses: LossArrays, name: str, n_draws: int = N_DRAWS, seed: int = DRAWING_SEED
+    losses: LossArrays, law_name: str, n_draws: int = N_DRAWS, seed: int = DRAWING_SEED
 ) -> dict[str, Fit]:
     """Fit a law to the cells for every category of held-out rows; their draws belong together.
 
     Args:
         losses: of the cells.
-        name: of a law in `LAWS`.
+        law_name: in `LAWS`.
         n_draws: how often seeds and items are drawn anew; 0 for none.
         seed: of the draws.
     """
-    laws = [build_law(name, losses.categories, target, losses.counts) for target in losses.targets]
+    laws = [build_law(law_name, losses.categories, target, losses.counts) for target in losses.targets]
     weights = losses.seed_weights.astype(float)
-    best = [fit_law(law, means, weights) for law, means in zip(laws, losses.means, strict=True)]
+    best = [fit_law(law, means, weights) for law, means in zip(laws, losses.mean_over_seeds, strict=True)]
     fitted = np.stack([law.predict(own, losses.counts) for law, own in zip(laws, best, strict=True)])
     drawn, noise = draw_losses(losses, fitted, len(best[0]), n_draws, seed)
     return {
-        target: Fit(name, target, law, own, refit_law(law, drawn[:, index], weights, own), noise[index])
+        target: Fit(law_name, target, law, own, refit_law(law, drawn[:, index], weights, own), noise[index])
         for index, (target, law, own) in enumerate(zip(losses.targets, laws, best, strict=True))
     }
 
@@ -80,9 +82,9 @@ def draw_losses(
         The losses, shape (draws, targets, cells), and for each target the standard deviation of a run.
     """
     random = np.random.default_rng(seed)
-    n_targets, n_cells, _ = losses.mean_losses.shape
+    n_targets, n_cells, _ = losses.losses_by_seed.shape
     effects, remainders, df = split_noise(losses)
-    misses = losses.seed_weights * (losses.means - fitted) ** 2
+    misses = losses.seed_weights * (losses.mean_over_seeds - fitted) ** 2
     left = max(n_cells - n_parameters, 1)
     missed = np.sqrt(misses.sum(axis=1) / left)
     found = np.sqrt((remainders**2).sum(axis=1) / df) if df else np.zeros(n_targets)
@@ -105,14 +107,14 @@ def split_noise(losses: LossArrays) -> tuple[np.ndarray, np.ndarray, int]:
         Effects of the seeds, shape (targets, seeds), remainders, shape (targets, runs), and their degrees of
         freedom; nothing of them where no cell was repeated.
     """
-    there = np.isfinite(losses.mean_losses[0]) & losses.tuned[:, None]
+    there = np.isfinite(losses.losses_by_seed[0]) & losses.tuned[:, None]
     there &= (there.sum(axis=1) > 1)[:, None]
     cells, seeds = np.nonzero(there)
-    n_targets, n_seeds = len(losses.targets), losses.mean_losses.shape[2]
+    n_targets, n_seeds = len(losses.targets), losses.losses_by_seed.shape[2]
     if not len(cells):
         return np.zeros((n_targets, n_seeds)), np.zeros((n_targets, 0)), 0
     layout = np.hstack([np.eye(len(losses.counts))[cells], np.eye(n_seeds)[seeds]])
-    runs = losses.mean_losses[:, cells, seeds]
+    runs = losses.losses_by_seed[:, cells, seeds]
     effects = np.linalg.lstsq(layout, runs.T, rcond=None)[0].T
     df = len(cells) - np.linalg.matrix_rank(layout)
     of_seeds = effects[:, len(losses.counts) :]
@@ -138,7 +140,7 @@ def _draw_seeds(
     spread = np.sqrt((effects**2).sum(axis=1) / (n_seeds - 1))
     scale = np.sqrt((n_seeds - 1) / random.chisquare(n_seeds - 1, (n_draws, 1, 1)))
     drawn = random.normal(size=(n_draws, len(effects), n_seeds)) * spread[:, None] * scale
-    there = np.isfinite(losses.mean_losses[0]) & losses.tuned[:, None]
+    there = np.isfinite(losses.losses_by_seed[0]) & losses.tuned[:, None]
     return drawn @ (there / np.maximum(there.sum(axis=1, keepdims=True), 1)).T
 
 

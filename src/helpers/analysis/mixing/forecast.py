@@ -87,7 +87,7 @@ def predict_later(tables: LossTables, laws: Iterable[str] = tuple(LAWS)) -> pd.D
     for seeds, names in _group_later_cells(tables).items():
         lattice = read_lattice(tables, seeds)
         counts = pd.DataFrame([list_row_columns(name, n_rows, SINGLES) for name, n_rows in names])
-        kinds = ["mixture" if n_rows == size else "size" for _, n_rows in names]
+        kinds = ["mixture" if n_rows == size else "rows" for _, n_rows in names]
         observed = [_measure_cell(tables, name, n_rows, seeds) for name, n_rows in names]
         frames += [
             counts.assign(law=law, category=target, kind=kinds, n_seeds=len(seeds)).assign(
@@ -130,7 +130,7 @@ def measure_noise_floor(losses: LossArrays, n_seeds: int) -> float:
     mixed = losses.keep((losses.counts > 0).sum(axis=1) > 1)
     _, remainders, df = split_noise(mixed)
     spread = np.sqrt((remainders**2).sum(axis=1) / max(df, 1) / n_seeds)
-    return float(100 * np.mean(np.sqrt(2 / np.pi) * spread / mixed.means.mean(axis=1)))
+    return float(100 * np.mean(np.sqrt(2 / np.pi) * spread / mixed.mean_over_seeds.mean(axis=1)))
 
 
 def list_compared_mixtures(found: Recommendation) -> dict[str, dict[str, int]]:

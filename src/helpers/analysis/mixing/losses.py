@@ -22,7 +22,7 @@ class LossArrays:
         categories: of the training rows.
         targets: categories of the held-out rows.
         counts: training rows, shape (cells, categories).
-        mean_losses: means over the held-out rows (nats per token), shape (targets, cells, seeds); nan where a
+        losses_by_seed: mean over the held-out rows (nats per token), shape (targets, cells, seeds); nan where a
             cell lacks a seed.
         item_losses: for each target the loss on each held-out row, shape (cells, seeds, items); empty where
             the rows are not known.
@@ -31,7 +31,7 @@ class LossArrays:
     categories: tuple[str, ...]
     targets: tuple[str, ...]
     counts: np.ndarray
-    mean_losses: np.ndarray
+    losses_by_seed: np.ndarray
     item_losses: tuple[np.ndarray, ...] = ()
 
     @property
@@ -40,21 +40,21 @@ class LossArrays:
         return self.counts.sum(axis=1) > 0
 
     @property
-    def means(self) -> np.ndarray:
-        """The mean loss over seeds, shape (targets, cells)."""
-        return np.nanmean(self.mean_losses, axis=2)
+    def mean_over_seeds(self) -> np.ndarray:
+        """`losses_by_seed` averaged over the seeds, shape (targets, cells)."""
+        return np.nanmean(self.losses_by_seed, axis=2)
 
     @property
     def seed_weights(self) -> np.ndarray:
         """The weight of each cell in a fit: its number of seeds; the untuned model has the largest number."""
-        n = np.isfinite(self.mean_losses[0]).sum(axis=1)
+        n = np.isfinite(self.losses_by_seed[0]).sum(axis=1)
         return np.where(self.tuned, n, n.max())
 
     def keep(self, cells: np.ndarray) -> LossArrays:
         """Return the losses of some cells."""
         items = tuple(own[cells] for own in self.item_losses)
         return dataclasses.replace(
-            self, counts=self.counts[cells], mean_losses=self.mean_losses[:, cells], item_losses=items
+            self, counts=self.counts[cells], losses_by_seed=self.losses_by_seed[:, cells], item_losses=items
         )
 
 

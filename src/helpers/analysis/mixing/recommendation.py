@@ -140,7 +140,7 @@ def recommend(
     ranges = _limit(shares[draws[:, : len(shares)].argmin(axis=1)])
     columns = [f"share_{name}" for name in categories]
     return Recommendation(
-        chosen[0].name,
+        chosen[0].law_name,
         target,
         round_shares(dict(zip(categories, shares[best], strict=True)), n_rows),
         float(losses[best]),
