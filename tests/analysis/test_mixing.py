@@ -15,7 +15,7 @@ from helpers.analysis.mixing.fitting import fit_law, refit_law
 from helpers.analysis.mixing.laws import LAWS, build_law
 from helpers.analysis.mixing.losses import build_loss_arrays
 from helpers.analysis.mixing.recommendation import (
-    check_target,
+    check_goal,
     list_candidates,
     list_mixtures,
     recommend,
@@ -278,7 +278,7 @@ def test_simulated_items_differ_from_their_truth_by_noise_alone():
 @pytest.mark.parametrize("name", ["mean", "worst"])
 def test_a_category_cannot_bear_the_name_of_a_target_that_is_none(name):
     with pytest.raises(StudyError, match=f"category called '{name}' cannot be told"):
-        check_target("qa", ["qa", name])
+        check_goal("qa", ["qa", name])
 
 
 def test_of_rows_that_are_there_no_mixture_takes_more_once_its_rows_are_whole_numbers():

@@ -53,7 +53,7 @@ def recommend_mixture(
     mixture with its uncertainty; what is stored is not run again, and what was killed goes on where it
     stopped.
     """
-    from helpers.analysis.mixing.recommendation import check_target, list_candidates
+    from helpers.analysis.mixing.recommendation import check_goal, list_candidates
     from helpers.study.mixing import SMALL_CELL_DIVISOR, collect_mixture_losses, estimate_cost, plan_mixtures
     from helpers.synthesis.public_rows import PUBLIC
 
@@ -62,7 +62,7 @@ def recommend_mixture(
         named = instructions if instructions == PUBLIC else Path(instructions).resolve()
         study = load_study(profile, [*(parameter or []), f"instructions={named}"])
         mixtures = plan_mixtures(study, cell_rows or max(2, rows // SMALL_CELL_DIVISOR), n_seeds)
-        check_target(target, mixtures.study.grid_settings.lattice_categories)
+        check_goal(target, mixtures.study.grid_settings.lattice_categories)
         list_candidates(list(mixtures.available), rows, mixtures.available, available_only)
         with report_progress("cost"):
             cost = estimate_cost(mixtures)
@@ -158,7 +158,7 @@ def list_comparisons(found: Recommendation, rows: int, expected: str) -> Iterato
     """Yield what is recommended, what loss is expected of it, and how it compares with other mixtures."""
     what = {"mean": "the mean loss of all categories", "worst": "the worst category"}
     mixture = "+".join(f"{name}:{count}" for name, count in found.rows.items() if count)
-    yield f"\nFor {what.get(found.target, found.target)}, {rows:,} rows, by the law {found.law!r}: {mixture}."
+    yield f"\nFor {what.get(found.goal, found.goal)}, {rows:,} rows, by the law {found.law!r}: {mixture}."
     yield f"Expected loss {expected}"
     if not found.beats:
         yield (

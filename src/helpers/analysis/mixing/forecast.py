@@ -67,10 +67,10 @@ def read_all(tables: LossTables) -> LossArrays:
 
 
 def recommend_mixture(
-    tables: LossTables, fits: Mapping[str, Fit], target: str = MEAN, n_rows: int | None = None
+    tables: LossTables, fits: Mapping[str, Fit], goal: str = MEAN, n_rows: int | None = None
 ) -> Recommendation:
     """Return the mixture of `n_rows` rows, or of the lattice's number, that a law expects to be best."""
-    return recommend(fits, SINGLES, n_rows or count_lattice_rows(tables), target, PUBLIC_ROWS)
+    return recommend(fits, SINGLES, n_rows or count_lattice_rows(tables), goal, PUBLIC_ROWS)
 
 
 def predict_later(tables: LossTables, laws: Iterable[str] = tuple(LAWS)) -> pd.DataFrame:

@@ -60,6 +60,8 @@ class Recommendation:
     """The mixture that a law expects to be best.
 
     Attributes:
+        law: its name.
+        goal: what is to be low.
         rows: training rows by category.
         comparisons: one row per mixture to compare with: mixture, loss (nats per token, expected), gain (loss
             of that mixture minus that of the recommended one), low, high (interval of the gain, for all
@@ -72,7 +74,7 @@ class Recommendation:
     """
 
     law: str
-    target: str
+    goal: str
     rows: dict[str, int]
     loss: float
     low: float
@@ -96,16 +98,16 @@ def list_mixtures(n_categories: int) -> np.ndarray:
     return (np.diff(ends) - 1) / parts
 
 
-def combine_targets(losses: np.ndarray, target: str) -> np.ndarray:
+def combine_targets(losses: np.ndarray, goal: str) -> np.ndarray:
     """Return what is to be low, from losses of shape (targets, ...): their mean or the worst of them."""
-    return losses.max(axis=0) if target == WORST else losses.mean(axis=0)
+    return losses.max(axis=0) if goal == WORST else losses.mean(axis=0)
 
 
 def recommend(
     fits: Mapping[str, Fit],
     categories: Sequence[str],
     n_rows: int,
-    target: str = MEAN,
+    goal: str = MEAN,
     available: Mapping[str, int] | None = None,
     available_only: bool = False,
 ) -> Recommendation:
@@ -115,22 +117,22 @@ def recommend(
         fits: of one law, a fit a category of held-out rows.
         categories: of the training rows.
         n_rows: in all.
-        target: a category of held-out rows, 'mean' or 'worst' of them.
+        goal: what is to be low: the loss of a category of held-out rows, or the 'mean' or the 'worst' of all.
         available: rows that there are of each category, in whose shares one mixture to compare with is; None
             for no such mixture.
         available_only: whether only mixtures count for which there are enough rows.
 
     Raises:
-        StudyError: `target` is unknown, or there are too few rows.
+        StudyError: `goal` is unknown, or there are too few rows.
     """
     import pandas as pd
 
-    check_target(target, fits)
+    check_goal(goal, fits)
     shares, named = list_candidates(categories, n_rows, available, available_only)
-    chosen = [fits[target]] if target in fits else list(fits.values())
+    chosen = [fits[goal]] if goal in fits else list(fits.values())
     counts = np.vstack([shares, *named.values()]) * n_rows
-    losses = combine_targets(np.stack([fit.predict(counts) for fit in chosen]), target)
-    draws = combine_targets(np.stack([fit.predict_draws(counts) for fit in chosen]), target)
+    losses = combine_targets(np.stack([fit.predict(counts) for fit in chosen]), goal)
+    draws = combine_targets(np.stack([fit.predict_draws(counts) for fit in chosen]), goal)
     best = int(losses[: len(shares)].argmin())
     table = [
         {"mixture": name, "loss": losses[index]} | _compare(losses, draws, index, best)
@@ -141,7 +143,7 @@ def recommend(
     columns = [f"share_{name}" for name in categories]
     return Recommendation(
         chosen[0].law_name,
-        target,
+        goal,
         round_shares(dict(zip(categories, shares[best], strict=True)), n_rows),
         float(losses[best]),
         low,
@@ -156,8 +158,8 @@ def recommend(
     )
 
 
-def check_target(target: str, categories: Iterable[str]) -> None:
-    """Raise StudyError unless a target is one of the categories, their mean or the worst of them, and no
+def check_goal(goal: str, categories: Iterable[str]) -> None:
+    """Raise StudyError unless a goal is one of the categories, their mean or the worst of them, and no
     category bears the name of these two.
     """
     names = tuple(categories)
@@ -167,8 +169,8 @@ def check_target(target: str, categories: Iterable[str]) -> None:
             "in the rows."
         )
     known = (*names, MEAN, WORST)
-    if target not in known:
-        raise StudyError(f"`target` must be one of {', '.join(known)}, but {target!r} was found.")
+    if goal not in known:
+        raise StudyError(f"`target` must be one of {', '.join(known)}, but {goal!r} was found.")
 
 
 def list_candidates(
