@@ -79,7 +79,7 @@ def test_what_can_be_found_follows_from_measured_correlations_too():
     base = items[items["cell"] == "base"]
     row = detectable_effects(base, {"gain": {"qa": 1, "base": -1}}, correlations).iloc[0]
     assert row["correlation"] == correlations["qa"]
-    assert row["detectable_measured"] / row["detectable"] == pytest.approx(
+    assert row["detectable_at_measured_correlation"] / row["detectable"] == pytest.approx(
         np.sqrt((1 - correlations["qa"]) / 0.5)
     )
 
@@ -89,7 +89,7 @@ def test_a_category_without_stored_items_or_without_spread_has_no_correlation():
     assert np.isnan(measure_correlations(flat)["ie"])
     base = make_items({"base": 0.4}, noise=0.2)
     table = detectable_effects(base, {"gain": {"qa": 1, "base": -1}}, {"qa": 0.8}).set_index("tested_on")
-    assert np.isnan(table.loc["ie", "detectable_measured"])
+    assert np.isnan(table.loc["ie", "detectable_at_measured_correlation"])
     assert table.loc["ie", "detectable"] > 0
 
 

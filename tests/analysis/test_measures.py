@@ -41,7 +41,7 @@ def test_letters_are_rated_beside_the_right_ones_and_the_strongest_liking_is_fou
         "task": "exam_choice",
         "cell": "base",
         "letter": "A",
-        "share": 1.0,
+        "share_chosen": 1.0,
         "right": 0.25,
     }
 

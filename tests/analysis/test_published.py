@@ -360,7 +360,7 @@ def test_the_papers_transfer_matrix_has_the_form_of_ours():
     both = ablation.compare_directions(
         transfer_table(items, ["qa", "ie"]), theirs, ["trained_on", "tested_on"]
     )
-    assert both.set_index("trained_on")["agrees"].to_dict() == {"qa": False, "ie": True}
+    assert both.set_index("trained_on")["same_sign"].to_dict() == {"qa": False, "ie": True}
 
 
 def test_additions_set_the_printed_gain_beside_the_recomputed_one():
@@ -376,7 +376,7 @@ def test_reach_is_the_part_of_the_full_mixtures_gain():
     assert row["estimate"] == pytest.approx((60.81 - 57.91) / (63.71 - 57.91))
     assert row["high"] - row["estimate"] == pytest.approx(0.2 / 5.8)
     sizes = ablation.share_by_size()
-    assert (sizes.query("kind == 'curve' and n_rows == 25005")["share"] == 1).all()
+    assert (sizes.query("kind == 'curve' and n_rows == 25005")["share_of_gain"] == 1).all()
     assert sizes.query("kind == 'cell'")["n_rows"].between(5701, 16828).all()
     assert ablation.count_above_curve() == {"own_above": 2, "own": 3, "other_above": 4, "other": 6}
 

@@ -56,9 +56,9 @@ def test_only_clear_gains_can_contradict_a_clear_gain_of_the_papers():
     assert source_comparison.list_contradictions(table, source_comparison.SCORE_SMOLLM2) == "none"
     assert source_comparison.count_agreements(table, ["tested_on"]) == {
         "n": 2,
-        "agree": 0,
+        "n_agree": 0,
         "n_clear": 1,
-        "agree_clear": 0,
+        "n_clear_agree": 0,
         "n_unknown": 1,
     }
 

@@ -26,7 +26,7 @@ def make_two_seeds(first, second):
 def test_a_winner_by_far_wins_in_every_draw():
     table = winner_table(make_items(MEANS), ["qa", "ie", "gen"]).set_index("category")
     assert table["winner"].to_dict() == {"qa": "qa", "ie": "ie", "gen": "gen"}
-    assert (table["share"] == 1).all()
+    assert (table["share_of_draws"] == 1).all()
     assert (table["n_seeds"] == 1).all()
 
 
@@ -38,8 +38,8 @@ def test_seeds_that_disagree_are_counted():
     items = make_two_seeds({"qa": 0.9, "ie": 0.1}, {"qa": 0.4, "ie": 0.5})
     table = winner_table(items, ["qa", "ie"])
     assert set(table["winner"]) == {"qa"}
-    assert set(table["agree"]) == {1}
-    assert 0.6 < table["share"].iloc[0] < 0.9
+    assert set(table["n_seeds_agree"]) == {1}
+    assert 0.6 < table["share_of_draws"].iloc[0] < 0.9
     assert (
         describe_seeds(winners=table)
         == "The 2 training seeds, each taken alone, all agree with the pooled result on 0 of 3 winners."
@@ -50,9 +50,9 @@ def test_a_sign_is_as_firm_as_the_draws_that_keep_it():
     items = make_two_seeds({"base": 0.3, "qa": 0.5}, {"base": 0.3, "qa": 0.6})
     table = sign_table(items, {"qa": {"qa": 1.0, "base": -1.0}, "nothing": {"qa": 0.0, "base": 0.0}})
     of_two = 1 - ttest_1samp([0.2, 0.3], 0).pvalue / 2
-    assert table[table["contrast"] == "qa"]["share"].tolist() == pytest.approx([of_two] * 3, abs=0.02)
-    assert (table[table["contrast"] == "qa"]["agree"] == 2).all()
-    assert table[table["contrast"] == "nothing"]["share"].isna().all()
+    assert table[table["contrast"] == "qa"]["share_of_draws"].tolist() == pytest.approx([of_two] * 3, abs=0.02)
+    assert (table[table["contrast"] == "qa"]["n_seeds_agree"] == 2).all()
+    assert table[table["contrast"] == "nothing"]["share_of_draws"].isna().all()
 
 
 def test_one_seed_says_nothing_of_another():

@@ -184,7 +184,7 @@ def test_pairs_are_judged_in_both_orders_and_a_liking_for_the_first_is_even(judg
             "cell": "first",
             "task": "patient_answer",
             "preference": 0.75,
-            "agrees": 0.5,
+            "share_agreeing": 0.5,
             "n": 2,
             "unparsed": 0.0,
         }

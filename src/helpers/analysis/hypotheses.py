@@ -54,8 +54,8 @@ def detectable_effects(
 
     Returns:
         contrast, tested_on, n (items), detectable (units of the score; empty where the base model scores
-        alike on every item); with `correlations` also correlation and detectable_measured, the same with the
-        measured correlation in place of one half.
+        alike on every item); with `correlations` also correlation and
+        detectable_at_measured_correlation, the same with the measured correlation in place of one half.
     """
     import pandas as pd
     from statsmodels.stats.power import TTestPower
@@ -73,7 +73,8 @@ def detectable_effects(
             row["detectable"] = effect * (1 - CORRELATION) ** 0.5
             if correlations is not None:
                 measured = correlations.get(category, np.nan)
-                row |= {"correlation": measured, "detectable_measured": effect * (1 - measured) ** 0.5}
+                at_measured = effect * (1 - measured) ** 0.5
+                row |= {"correlation": measured, "detectable_at_measured_correlation": at_measured}
             rows.append(row)
     order = list(contrasts)
     return pd.DataFrame(rows).sort_values(

@@ -90,24 +90,24 @@ def gather_tasks(table: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
 
 
 def strongest_position_bias(rates: pd.DataFrame) -> dict[str, Any]:
-    """Return the choice that lies furthest above the share of right answers: task, cell, letter, share, right
-    (share). Without a choice task there is none: words that say so, and no shares.
+    """Return the choice that lies furthest above the share of right answers: task, cell, letter,
+    share_chosen, right (share). Without a choice task there is none: words that say so, and no shares.
     """
     if rates.empty:
-        nan = float("nan")
-        return {"task": "no choice task", "cell": "no model", "letter": "none", "share": nan, "right": nan}
-    long = rates.melt(["task", "cell"], var_name="letter", value_name="share")
-    right = long[long["cell"] == RIGHT].drop(columns="cell").rename(columns={"share": "right"})
+        none = {"task": "no choice task", "cell": "no model", "letter": "none"}
+        return none | dict.fromkeys(("share_chosen", "right"), float("nan"))
+    long = rates.melt(["task", "cell"], var_name="letter", value_name="share_chosen")
+    right = long[long["cell"] == RIGHT].drop(columns="cell").rename(columns={"share_chosen": "right"})
     table = long[long["cell"] != RIGHT].merge(right, on=["task", "letter"])
-    return table.loc[(table["share"] - table["right"]).idxmax()].to_dict()
+    return table.loc[(table["share_chosen"] - table["right"]).idxmax()].to_dict()
 
 
 def tabulate_preferences(runs: Mapping[str, Run]) -> pd.DataFrame:
     """Return how often a judge preferred each model's texts to the first model's.
 
     Returns:
-        cell, task, preference (mean; 0.5 is even), agrees (share of pairs judged alike in both orders), n,
-        unparsed (share).
+        cell, task, preference (mean; 0.5 is even), share_agreeing (of pairs judged alike in
+        both orders), n, unparsed (share).
     """
     import pandas as pd
 
@@ -115,7 +115,10 @@ def tabulate_preferences(runs: Mapping[str, Run]) -> pd.DataFrame:
     for cell, run in runs.items():
         for task, group in read_measured(run).groupby("task", sort=False):
             judged = group.dropna(subset=["preference"])
-            shares = {name: judged[name].astype(float).mean() for name in ("preference", "agrees")}
+            shares = {
+                "preference": judged["preference"].astype(float).mean(),
+                "share_agreeing": judged["agrees"].astype(float).mean(),
+            }
             rows.append(
                 {"cell": cell, "task": task}
                 | shares

@@ -174,7 +174,7 @@ def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = SCO
         source: to compare with the paper.
 
     Returns:
-        n, agree; n_clear, agree_clear for those whose interval excludes zero, uncorrected; and n_unknown, the
+        n, n_agree; n_clear, n_clear_agree for those whose interval excludes zero, uncorrected; and n_unknown, the
         gains left out.
     """
     paper = list_paper_gains(table, keys)
@@ -185,9 +185,9 @@ def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = SCO
     every, firm = (ablation.compare_directions(part, theirs, list(keys)) for part in (ours, clear))
     return {
         "n": len(every),
-        "agree": int(every["agrees"].sum()),
+        "n_agree": int(every["same_sign"].sum()),
         "n_clear": len(firm),
-        "agree_clear": int(firm["agrees"].sum()),
+        "n_clear_agree": int(firm["same_sign"].sum()),
         "n_unknown": int((~known).sum()),
     }
 
@@ -204,4 +204,4 @@ def list_contradictions(table: pd.DataFrame, source: str = SCORE_GEMMA) -> str:
     firm = ablation.compare_directions(
         *(clear[clear["source"] == name] for name in (source, PAPER)), ["label"]
     )
-    return ", ".join(firm.loc[~firm["agrees"], "label"]) or "none"
+    return ", ".join(firm.loc[~firm["same_sign"], "label"]) or "none"

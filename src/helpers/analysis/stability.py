@@ -26,8 +26,8 @@ def winner_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
         cells: that are compared.
 
     Returns:
-        category, winner (of all seeds together), share (of the draws of `draw_means` with the same winner; a
-        tie counts in parts), agree (training seeds that each alone have the same winner), n_seeds.
+        category, winner (of all seeds together), share_of_draws (of `draw_means`, with the same winner; a
+        tie counts in parts), n_seeds_agree (training seeds that each alone have the same winner), n_seeds.
     """
     import pandas as pd
 
@@ -40,8 +40,8 @@ def winner_table(items: pd.DataFrame, cells: Sequence[str]) -> pd.DataFrame:
             {
                 "category": category,
                 "winner": cells[winner],
-                "share": win_probabilities(draw_means(stacks))[winner],
-                "agree": int((by_seed.argmax(axis=0) == winner).sum()),
+                "share_of_draws": win_probabilities(draw_means(stacks))[winner],
+                "n_seeds_agree": int((by_seed.argmax(axis=0) == winner).sum()),
                 "n_seeds": by_seed.shape[1],
             }
         )
@@ -102,9 +102,9 @@ def sign_table(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
     """Ask of each contrast on each category of tasks how firmly it has its sign.
 
     Returns:
-        contrast, tested_on, estimate, share (of the draws of `draw_means` with the same sign, where a draw of
-        zero counts one half; empty where the estimate is zero), agree (training seeds that each alone give
-        the same sign), n_seeds.
+        contrast, tested_on, estimate, share_of_draws (of `draw_means`, with the same sign, where a draw of
+        zero counts one half; empty where the estimate is zero), n_seeds_agree (training seeds that each alone
+        give the same sign), n_seeds.
     """
     import pandas as pd
 
@@ -124,8 +124,8 @@ def sign_table(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
                     "contrast": name,
                     "tested_on": category,
                     "estimate": estimate,
-                    "share": share,
-                    "agree": agree,
+                    "share_of_draws": share,
+                    "n_seeds_agree": agree,
                     "n_seeds": by_seed.shape[1],
                 }
             )
@@ -145,7 +145,8 @@ def describe_seeds(**tables: pd.DataFrame) -> str:
     if n_seeds == 1:
         return "This run has one training seed, so it cannot say what another would have shown."
     agreed = [
-        f"{int((table['agree'] == n_seeds).sum())} of {len(table)} {name}" for name, table in tables.items()
+        f"{int((table['n_seeds_agree'] == n_seeds).sum())} of {len(table)} {name}"
+        for name, table in tables.items()
     ]
     return (
         f"The {n_seeds} training seeds, each taken alone, all agree with the pooled result on "

@@ -38,6 +38,7 @@ COLUMN_NAMES = {
     "n_words": "words",
     "n_seeds": "training seeds",
     "n_cells": "models",
+    "n_seeds_agree": "training seeds that agree",
     "trained_on": "tuned on",
     "holds_from": "would hold from",
     "usd_per_million_in": "USD per million tokens in",

@@ -260,17 +260,17 @@ def plot_share_by_size(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the ablation's cells against their number of rows, on top of the size curves of the full mixture.
 
     Args:
-        table: kind ('cell' or 'curve'), category, cell, n_rows, share (1: the gain with all rows).
+        table: kind ('cell' or 'curve'), category, cell, n_rows, share_of_gain (1: the gain with all rows).
         ax: where to draw.
     """
     for category, rows in table.groupby("category", sort=False):
         color = CATEGORY_COLORS[category]
         curve, cells = rows[rows["kind"] == "curve"], rows[rows["kind"] == "cell"]
-        ax.plot(curve["n_rows"], curve["share"], color=color, label=f"{CATEGORY_NAMES[category]} tasks")
+        ax.plot(curve["n_rows"], curve["share_of_gain"], color=color, label=f"{CATEGORY_NAMES[category]} tasks")
         own = (cells["cell"] == category).to_numpy()
         ax.plot(
             cells["n_rows"],
-            cells["share"],
+            cells["share_of_gain"],
             linestyle="none",
             marker="o",
             markersize=6,
@@ -278,7 +278,7 @@ def plot_share_by_size(table: pd.DataFrame, ax: Axes) -> Axes:
             markerfacecolor="white",
         )
         ax.plot(
-            cells["n_rows"][own], cells["share"][own], linestyle="none", marker="o", markersize=6, color=color
+            cells["n_rows"][own], cells["share_of_gain"][own], linestyle="none", marker="o", markersize=6, color=color
         )
     ax.axhline(1, color="black", linewidth=0.8, linestyle="--")
     _scale_rows(ax, sorted(set(table.loc[table["kind"] == "curve", "n_rows"])))

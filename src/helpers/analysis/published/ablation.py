@@ -112,7 +112,7 @@ def compare_directions(ours: pd.DataFrame, theirs: pd.DataFrame, keys: list[str]
         theirs[[*keys, "estimate"]], on=keys, suffixes=("_ours", "_theirs")
     )
     same = np.sign(both["estimate_ours"]) == np.sign(both["estimate_theirs"])
-    return both.rename(columns={"estimate_ours": "ours", "estimate_theirs": "theirs"}).assign(agrees=same)
+    return both.rename(columns={"estimate_ours": "ours", "estimate_theirs": "theirs"}).assign(same_sign=same)
 
 
 def share_of_full_gain() -> pd.DataFrame:
@@ -161,7 +161,7 @@ def share_by_size() -> pd.DataFrame:
     mean score of the category's tasks.
 
     Returns:
-        kind ('cell' or 'curve'), category (of the tasks), cell, n_rows, share.
+        kind ('cell' or 'curve'), category (of the tasks), cell, n_rows, share_of_gain.
     """
     import pandas as pd
 
@@ -171,7 +171,7 @@ def share_by_size() -> pd.DataFrame:
         .div(means[ALL] - means[BASE], axis=0)
         .stack()
         .dropna()
-        .rename("share")
+        .rename("share_of_gain")
         .reset_index()
     )
     curve = load_source("figure3").pivot_table(
@@ -181,13 +181,13 @@ def share_by_size() -> pd.DataFrame:
         curve.sub(means[BASE], axis=0)
         .div(curve[curve.columns.max()] - means[BASE], axis=0)
         .stack()
-        .rename("share")
+        .rename("share_of_gain")
         .reset_index()
     )
     cells = cells[~cells["cell"].isin([BASE, ALL])]
     cells = cells.assign(kind="cell", n_rows=cells["cell"].map(count_rows()))
     return pd.concat([cells, curve.assign(kind="curve", cell=ALL)], ignore_index=True)[
-        ["kind", "category", "cell", "n_rows", "share"]
+        ["kind", "category", "cell", "n_rows", "share_of_gain"]
     ]
 
 
@@ -220,9 +220,9 @@ def count_above_curve() -> dict[str, int]:
         that are not the tasks' own).
     """
     table = share_by_size()
-    bar = table.query("kind == 'curve' and n_rows == @LARGE").set_index("category")["share"]
+    bar = table.query("kind == 'curve' and n_rows == @LARGE").set_index("category")["share_of_gain"]
     singles = table[(table["kind"] == "cell") & table["cell"].isin(SINGLES)]
-    above, own = singles["share"] > singles["category"].map(bar), singles["category"] == singles["cell"]
+    above, own = singles["share_of_gain"] > singles["category"].map(bar), singles["category"] == singles["cell"]
     return {
         "own_above": int((above & own).sum()),
         "own": int(own.sum()),
