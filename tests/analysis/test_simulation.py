@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from helpers.analysis.simulation import (
-    CELLS,
+    SIMULATED_CELLS,
     HEAVY,
     RIGHT,
     SKEWED,
@@ -29,7 +29,7 @@ def test_mean_scores_over_many_lattices_differ_as_they_should(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_base_model_answers_alike_under_every_seed_and_others_do_not(kind):
     scores, of_seeds = simulate_scores(Scenario(kind), 3, 20, 0)
-    base = CELLS.index(BASE)
+    base = SIMULATED_CELLS.index(BASE)
     assert np.ptp(scores[:, :, base], axis=3).max() == pytest.approx(0)
     assert np.ptp(scores[:, :, base + 1], axis=3).max() > 0.1
     assert (of_seeds[:, :, base] == 0).all()

@@ -17,7 +17,7 @@ import numpy as np
 from helpers.records import BASE
 from helpers.study.grid import PAIRS, SINGLES
 
-CELLS = (BASE, *SINGLES, *PAIRS)
+SIMULATED_CELLS = (BASE, *SINGLES, *PAIRS)  # of the lattice, without the mixture of all three
 N_TASKS = 3  # of each category of tasks
 RIGHT, ZEROS, HEAVY, SKEWED = "right or wrong", "mostly zero", "heavy-tailed loss", "skewed loss"
 CHANCE = 0.46  # that an answer of the untuned model scores at all
@@ -64,10 +64,10 @@ def simulate_scores(
     n_seeds: int,
     n_simulations: int,
     seed: int,
-    effects: Sequence[float] = (0.0,) * len(CELLS),
+    effects: Sequence[float] = (0.0,) * len(SIMULATED_CELLS),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scores of shape (simulations, categories, cells, tasks, seeds, items), cells in the order of
-    `CELLS`, and the effects of the seeds that are in them, of shape (simulations, categories, cells, seeds).
+    `SIMULATED_CELLS`, and the effects of the seeds that are in them, of shape (simulations, categories, cells, seeds).
 
     Args:
         scenario: how to simulate.
@@ -78,12 +78,12 @@ def simulate_scores(
     """
     random = np.random.default_rng(seed)
     width = (n_simulations, len(SINGLES))
-    shape = (n_simulations, 1, 1, n_seeds) if scenario.shared else (*width, len(CELLS), n_seeds)
+    shape = (n_simulations, 1, 1, n_seeds) if scenario.shared else (*width, len(SIMULATED_CELLS), n_seeds)
     drawn = random.uniform(-(3**0.5), 3**0.5, shape) if scenario.bounded else random.normal(size=shape)
     of_seeds = scenario.seed_ratio * measure_noise(scenario) * drawn
-    moved = [cell != BASE and (not scenario.uneven or cell == SINGLES[0]) for cell in CELLS]
-    of_seeds = of_seeds * np.reshape(moved, (-1, 1)) + np.zeros((*width, len(CELLS), n_seeds))
-    within = draw_within(scenario, random, (*width, len(CELLS), N_TASKS, n_seeds, scenario.n_items))
+    moved = [cell != BASE and (not scenario.uneven or cell == SINGLES[0]) for cell in SIMULATED_CELLS]
+    of_seeds = of_seeds * np.reshape(moved, (-1, 1)) + np.zeros((*width, len(SIMULATED_CELLS), n_seeds))
+    within = draw_within(scenario, random, (*width, len(SIMULATED_CELLS), N_TASKS, n_seeds, scenario.n_items))
     shift = of_seeds[:, :, :, None, :, None] + np.reshape(effects, (-1, 1, 1, 1))
     return add_shift(scenario, random, within, shift), of_seeds
 
@@ -97,7 +97,7 @@ def draw_within(scenario: Scenario, random: np.random.Generator, shape: tuple[in
         "rest": (simulations, categories, cells, tasks, seeds, items),
     }
     drawn = {name: draw_effect(scenario, random, size) for name, size in parts.items()}
-    base = CELLS.index(BASE)
+    base = SIMULATED_CELLS.index(BASE)
     drawn["rest"][:, :, base] = drawn["rest"][:, :, base, :, :1]
     if scenario.kind == SKEWED:  # tuning changes few items by much, so differences are skewed too
         drawn["cell_item"][:, :, base] = 0.0

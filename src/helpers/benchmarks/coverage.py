@@ -17,7 +17,7 @@ from helpers.analysis.intervals import (
     t_interval,
 )
 from helpers.analysis.sensitivity import pooled_variance
-from helpers.analysis.simulation import CELLS, HEAVY, RIGHT, SKEWED, ZEROS, Scenario, simulate_scores
+from helpers.analysis.simulation import HEAVY, RIGHT, SIMULATED_CELLS, SKEWED, ZEROS, Scenario, simulate_scores
 from helpers.analysis.stability import draw_means, find_sign, win_probabilities
 from helpers.analysis.contrasts import weigh_cells
 from helpers.analysis.transfer import STRICT, combine_min, gain_contrasts, synergy_contrasts
@@ -28,7 +28,7 @@ BATCH = 100
 N_LATTICES = {12: 4000, 48: 4000, 200: 500}  # simulated, by items per task
 N_ONE, N_BETTER, N_DRAWN = 2000, 1000, 300  # lattices of the other measures
 SEED_COUNTS = (3, 5)
-EFFECTS = dict(zip(CELLS, (0.0, 0.1, 0.04, -0.02, 0.12, 0.03, 0.0), strict=True))
+EFFECTS = dict(zip(SIMULATED_CELLS, (0.0, 0.1, 0.04, -0.02, 0.12, 0.03, 0.0), strict=True))
 FAMILY = 1 - ALPHA / len(SINGLES) ** 2  # level at which the first of nine holds after Holm's correction
 N_MEASURED = 6  # training seeds of the models whose spread a run of one seed takes
 SPREADS = ({"seed_ratio": 0.0}, {"seed_ratio": 1.0}, {"seed_ratio": 2.8})
@@ -130,13 +130,13 @@ def exclude_truth(
     truth: np.ndarray | float = 0.0,
 ) -> np.ndarray:
     """Return for each simulation and category whether the interval of a contrast leaves the truth out."""
-    low, high = t_interval(estimate_contrast(stacks, weights), *split(stacks, CELLS, weights), level)
+    low, high = t_interval(estimate_contrast(stacks, weights), *split(stacks, SIMULATED_CELLS, weights), level)
     return (low > truth) | (high < truth)
 
 
 def estimate_contrast(stacks: Stacks, weights: Mapping[str, float]) -> np.ndarray:
     """Return the estimates of a contrast: shape (simulations, categories)."""
-    return np.mean([sample.mean(axis=(-2, -1)) for sample in weigh_cells(stacks, weights, CELLS)], axis=0)
+    return np.mean([sample.mean(axis=(-2, -1)) for sample in weigh_cells(stacks, weights, SIMULATED_CELLS)], axis=0)
 
 
 def study_variance(
@@ -190,13 +190,13 @@ def measure_one_seed() -> Measured:
         }
         for stacks, of_seeds in simulate_batches(scenario, 1, N_ONE):
             ends = bootstrap_gains(stacks)
-            own = of_seeds[:, 0, CELLS.index("qa"), 0]
+            own = of_seeds[:, 0, SIMULATED_CELLS.index("qa"), 0]
             for name, truth in {"this_seed": own, "other_seeds": 0.0}.items():
                 found[name].append((ends[:, 0] <= truth) & (truth <= ends[:, 1]))
             for name, known in {"family_this_seed": 1.0, "family_other_seeds": 0.0}.items():
                 wrong = [
                     exclude_truth(
-                        stacks, weights, study_variance, FAMILY, known * of_seeds[:, :, CELLS.index(cell), 0]
+                        stacks, weights, study_variance, FAMILY, known * of_seeds[:, :, SIMULATED_CELLS.index(cell), 0]
                     )
                     for cell, weights in gain_contrasts(SINGLES).items()
                 ]
@@ -251,10 +251,10 @@ def take_variances(stacks: Stacks) -> np.ndarray:
     the base model, those of singles as measured, and the largest of these for pairs.
     """
     measured = np.stack([stack.mean(axis=-1).var(axis=-1, ddof=1) for stack in stacks.values()], axis=1)
-    singles = [CELLS.index(cell) for cell in SINGLES]
+    singles = [SIMULATED_CELLS.index(cell) for cell in SINGLES]
     variances = np.broadcast_to(measured[singles].max(axis=0), measured.shape).copy()
     variances[singles] = measured[singles]
-    variances[CELLS.index(BASE)] = 0.0
+    variances[SIMULATED_CELLS.index(BASE)] = 0.0
     return variances
 
 
@@ -262,7 +262,7 @@ def bootstrap_gains(stacks: Stacks) -> np.ndarray:
     """Return the ends of the bootstrap interval of the first single's gain on the first category, of each
     lattice: shape (simulations, 2).
     """
-    samples = weigh_cells(stacks, {SINGLES[0]: 1.0, BASE: -1.0}, CELLS)
+    samples = weigh_cells(stacks, {SINGLES[0]: 1.0, BASE: -1.0}, SIMULATED_CELLS)
     return np.array(
         [bootstrap_items([sample[number, 0] for sample in samples]) for number in range(len(samples[0]))]
     )
@@ -273,7 +273,7 @@ def measure_better() -> Measured:
     against the interval of the step from the part that looks better.
     """
     rows = []
-    for name, effects in {"equal parts": dict.fromkeys(CELLS, 0.0), "unequal parts": EFFECTS}.items():
+    for name, effects in {"equal parts": dict.fromkeys(SIMULATED_CELLS, 0.0), "unequal parts": EFFECTS}.items():
         for scenario, n_seeds in product(
             (Scenario(RIGHT), Scenario(HEAVY, 48), Scenario(HEAVY, 48, 2.8)), SEED_COUNTS
         ):
@@ -310,7 +310,7 @@ def marginal_gain(stacks: Stacks, pair: str, part: str, level: float) -> dict[st
     """Return estimate, low and high of a pair minus one of its parts."""
     weights = {pair: 1.0, part: -1.0}
     estimate = estimate_contrast(stacks, weights)
-    low, high = t_interval(estimate, *study_variance(stacks, CELLS, weights), level)
+    low, high = t_interval(estimate, *study_variance(stacks, SIMULATED_CELLS, weights), level)
     return {"estimate": estimate, "low": low, "high": high}
 
 
