@@ -15,7 +15,7 @@ from helpers.errors import StudyError
 from helpers.store import load_only
 from helpers.study import sharing
 from helpers.study.grid import CellPlan
-from helpers.study.sharing import LOSSES, PROGRAM, VARIABLE, WORK, list_lesson_work, share_cells
+from helpers.study.sharing import MAKE_LOSSES, PROGRAM, VARIABLE, WORK, list_lesson_work, share_cells
 from helpers.study.study import Study
 
 PATIENCE_SECONDS = 120
@@ -59,7 +59,7 @@ def two_threads():
 
 
 def is_stored(study, plan):
-    return WORK[LOSSES].is_stored(study, plan)
+    return WORK[MAKE_LOSSES].is_stored(study, plan)
 
 
 @pytest.mark.parametrize("work", WORK)
@@ -96,10 +96,10 @@ def test_a_study_is_built_again_from_its_fields(study):
 def test_the_last_cell_is_made_by_a_second_process_that_ends_with_the_block(study, started, two_threads):
     plans = study.plan_cells(["base", "qa", "ie"])
     until = time.monotonic() + PATIENCE_SECONDS
-    with share_cells(study, plans, LOSSES):
+    with share_cells(study, plans, MAKE_LOSSES):
         assert torch.get_num_threads() == 1
         assert os.environ["OMP_NUM_THREADS"] == os.environ[VARIABLE] == "1"  # for kernels
-        with share_cells(study, plans, LOSSES):
+        with share_cells(study, plans, MAKE_LOSSES):
             assert len(started) == 1
         while not is_stored(study, plans[-1]) and time.monotonic() < until:
             time.sleep(0.2)
@@ -126,14 +126,14 @@ def test_no_second_process_where_it_does_not_pay(study, started, two_threads, mo
     elif reason == "small model":
         monkeypatch.setattr(sharing, "MIN_BYTES", 10**8)
     mode = load_only() if reason == "nothing computed" else nullcontext()
-    with mode, share_cells(study, plans[:1] if reason == "one cell" else plans, LOSSES):
+    with mode, share_cells(study, plans[:1] if reason == "one cell" else plans, MAKE_LOSSES):
         assert not started
 
 
 def test_the_second_process_ends_in_its_work_where_the_first_is_killed(study):
     n_cells = 400
     plans = [CellPlan("qa", 4, seed) for seed in range(n_cells)]
-    asked = {"study": asdict(study), "work": [(LOSSES, *astuple(plan)) for plan in plans]}
+    asked = {"study": asdict(study), "work": [(MAKE_LOSSES, *astuple(plan)) for plan in plans]}
     second = subprocess.Popen([sys.executable, "-m", PROGRAM], stdin=subprocess.PIPE)
     second.stdin.write(json.dumps(asked).encode() + b"\n")
     second.stdin.flush()
@@ -149,6 +149,6 @@ def test_the_second_process_ends_in_its_work_where_the_first_is_killed(study):
 
 def test_an_error_in_the_block_ends_the_second_process(study, started, two_threads):
     plans = study.plan_cells(["base", "qa", "ie"])
-    with pytest.raises(StudyError, match="no room"), share_cells(study, plans, LOSSES):
+    with pytest.raises(StudyError, match="no room"), share_cells(study, plans, MAKE_LOSSES):
         raise StudyError("no room")
     assert started[0].returncode is not None

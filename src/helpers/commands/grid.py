@@ -102,14 +102,14 @@ def run_chosen_cells(
     where it stopped.
     """
     from helpers.files import write_text
-    from helpers.study.sharing import WHOLE, share_cells
+    from helpers.study.sharing import MAKE_WHOLE, share_cells
 
     with plain_errors():
         study = load_study(profile, parameter)
         plans = choose_cells(study.plan_grid(), cell or [])
         with ExitStack() as stack:
             with report_progress("look cells up"):
-                stack.enter_context(share_cells(study, plans, WHOLE))
+                stack.enter_context(share_cells(study, plans, MAKE_WHOLE))
             for plan in plans:
                 with report_progress(plan.id):
                     runs = study.run_cell(plan)

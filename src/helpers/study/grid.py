@@ -15,7 +15,7 @@ from helpers.settings import parameter, shorten
 from helpers.tuning.controls import split_control
 from helpers.tuning.rows import allot_rows, parse_categories, parse_parts, split_equally
 
-CONTROLS = (ALL, SHUFFLED, GENERAL)
+STUDY_CONTROLS = (ALL, SHUFFLED, GENERAL)  # of the whole study; those of one cell: `tuning.controls.KINDS`
 NO_CELL = "none"
 BUDGETS = ("fixed", "additive")
 SIZE = re.compile(r"[1-9][0-9]{0,8}")
@@ -106,7 +106,7 @@ class GridSettings:
         unknown = [name for name in self.control_cells if not is_control(name)]
         if unknown:
             raise StudyError(
-                f"`controls` must be some of {', '.join(CONTROLS)}, or controls of a cell such as "
+                f"`controls` must be some of {', '.join(STUDY_CONTROLS)}, or controls of a cell such as "
                 f"qa~shuffled, qa~lengths, qa~tokens, joined by commas, but {unknown[0]!r} was found."
             )
         if GENERAL in self.control_cells and not self.general:
@@ -198,7 +198,7 @@ class GridSettings:
             return 0
         if self.budget == "fixed":
             return n_rows
-        whole = split_control(name)[0] in CONTROLS
+        whole = split_control(name)[0] in STUDY_CONTROLS
         return n_rows * len(self.lattice_categories if whole else parse_categories(name))
 
 
@@ -238,7 +238,7 @@ def plan_cells(names: Iterable[str], grid: GridSettings, n_rows: int, first_seed
 
 def is_control(name: str) -> bool:
     """Say whether a cell is a control, of the whole study or of one cell."""
-    return name in CONTROLS or bool(split_control(name)[1])
+    return name in STUDY_CONTROLS or bool(split_control(name)[1])
 
 
 def list_row_columns(name: str, n_rows: int, categories: Iterable[str]) -> dict[str, int]:

@@ -30,7 +30,7 @@ from helpers.study.grid import (
     round_shares,
 )
 from helpers.study.losses import LossTables, measure_cell_losses, read_cell_losses
-from helpers.study.sharing import LOSSES, share_cells
+from helpers.study.sharing import MAKE_LOSSES, share_cells
 from helpers.tuning.lengths import keep_within_limit, limit_tokens, load_lengths
 from helpers.tuning.rows import EncodedRow, encode_row
 from helpers.tuning.settings import TuningSettings
@@ -217,7 +217,7 @@ def collect_mixture_losses(plan: MixturePlan) -> pd.DataFrame:
     import pandas as pd
 
     names, frames = plan.study.grid_settings.lattice_categories, []
-    shared = share_cells(plan.study, plan.cells, LOSSES)
+    shared = share_cells(plan.study, plan.cells, MAKE_LOSSES)
     with shared, track("cells of the mixtures", len(plan.cells), "cells") as advance:
         for cell in plan.cells:
             table = read_cell_losses(plan.study, measure_cell_losses(plan.study, cell)[1])

@@ -39,7 +39,8 @@ MEMORY_SHARE = 16  # times the weights must be free: for two processes with a mi
 PROGRAM = "helpers.study.second_process"
 LOG = "second_process.log"
 VARIABLE = "STUDY_SECOND_PROCESS"  # set where there is one, so that none is added; anyone may set it
-ANSWERS, LOSSES, ROW_LOSSES, WHOLE = "answers", "losses", "row_losses", "whole"
+# kinds of work on a cell
+MAKE_ANSWERS, MAKE_LOSSES, MAKE_ROW_LOSSES, MAKE_WHOLE = "answers", "losses", "row_losses", "whole"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +57,13 @@ def _has_losses(study: Study, plan: CellPlan, with_tasks: bool = True) -> bool:
 
 
 WORK: Mapping[str, Work] = {
-    ANSWERS: Work(
+    MAKE_ANSWERS: Work(
         lambda study, plan: study.answer_cell(plan),
         lambda study, plan: find_answer_state(*study.list_cell_inputs(plan)) == "done",
     ),
-    LOSSES: Work(measure_cell_losses, _has_losses),
-    ROW_LOSSES: Work(partial(measure_cell_losses, with_tasks=False), partial(_has_losses, with_tasks=False)),
-    WHOLE: Work(
+    MAKE_LOSSES: Work(measure_cell_losses, _has_losses),
+    MAKE_ROW_LOSSES: Work(partial(measure_cell_losses, with_tasks=False), partial(_has_losses, with_tasks=False)),
+    MAKE_WHOLE: Work(
         lambda study, plan: study.run_cell(plan),
         lambda study, plan: study.find_cell_state(plan) == "done",
     ),
@@ -74,14 +75,15 @@ def list_lesson_work(study: Study, lessons: Collection[str]) -> list[tuple[str, 
     grid, work = study.grid_settings, []
     if "03" in lessons:
         plans = study.plan_cells_of_one_seed([BASE, study.tuning_settings.categories])
-        work += [(ANSWERS, plan) for plan in plans]
+        work += [(MAKE_ANSWERS, plan) for plan in plans]
     if "04" in lessons:
         compared = [BASE, *grid.lattice_categories]
-        work += [(LOSSES, plan) for plan in study.plan_cells([*compared, *grid.control_cells])]
-        work += [(ANSWERS, plan) for plan in study.plan_cells(compared)]
+        work += [(MAKE_LOSSES, plan) for plan in study.plan_cells([*compared, *grid.control_cells])]
+        work += [(MAKE_ANSWERS, plan) for plan in study.plan_cells(compared)]
     if "05" in lessons:
         endpoint = study.loss_settings.endpoint
-        kind = ANSWERS if endpoint == SCORE else LOSSES if ENDPOINTS[endpoint].tasks_only else ROW_LOSSES
+        of_losses = MAKE_LOSSES if ENDPOINTS[endpoint].tasks_only else MAKE_ROW_LOSSES
+        kind = MAKE_ANSWERS if endpoint == SCORE else of_losses
         plans = study.plan_cells([*grid.lattice_cells, *grid.control_cells])
         for size in grid.curve_sizes:
             plans += study.plan_cells(grid.lattice_cells, size)

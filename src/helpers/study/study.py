@@ -35,10 +35,10 @@ from helpers.study.endpoints import (
     check_held_out,
     select_endpoint_items,
 )
-from helpers.study.grid import CONTROLS, SINGLES, CellPlan, GridSettings, plan_cells
+from helpers.study.grid import SINGLES, STUDY_CONTROLS, CellPlan, GridSettings, plan_cells
 from helpers.study.losses import measure_cell_losses, read_cell_losses, stack_seeds
 from helpers.study.seed_spread import add_spread, read_measured_seeds
-from helpers.study.sharing import ANSWERS, LOSSES, ROW_LOSSES, share_cells
+from helpers.study.sharing import MAKE_ANSWERS, MAKE_LOSSES, MAKE_ROW_LOSSES, share_cells
 from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
 from helpers.synthesis.public_rows import PUBLIC, load_public_rows
 from helpers.synthesis.settings import SynthesisSettings, check_synthesis_settings
@@ -245,7 +245,7 @@ class Study:
         named = {
             name
             for plan in plans
-            if plan.seed is not None and plan.name not in CONTROLS
+            if plan.seed is not None and plan.name not in STUDY_CONTROLS
             for name in parse_categories(plan.name)
         }
         if missing := order_categories(named - set(there)):
@@ -298,7 +298,7 @@ class Study:
     def _answer_cells(self, plans: Sequence[CellPlan]) -> list[Cell]:
         """Each cell is stored on its own, so that an interrupted grid goes on where it stopped."""
         cells = []
-        shared = share_cells(self, plans, ANSWERS)
+        shared = share_cells(self, plans, MAKE_ANSWERS)
         with shared, track("cells of the grid", len(plans), "cells") as advance:
             for plan in plans:
                 cells.append(self.answer_cell(plan))
@@ -325,7 +325,7 @@ class Study:
         tables = {}
         if not with_tasks:
             self.check_held_out_rows()
-        shared = share_cells(self, plans, LOSSES if with_tasks else ROW_LOSSES)
+        shared = share_cells(self, plans, MAKE_LOSSES if with_tasks else MAKE_ROW_LOSSES)
         with shared, track("losses of the grid", len(plans), "cells") as advance:
             for plan in plans:
                 tables[plan] = read_cell_losses(self, measure_cell_losses(self, plan, with_tasks)[1])
