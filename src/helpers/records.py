@@ -26,6 +26,8 @@ Text = Annotated[str, AfterValidator(check_text)]
 Option = Annotated[Text, AfterValidator(str.strip)]  # white space around it would be scored with it
 CATEGORIES: tuple[str, ...] = ("qa", "ie", "gen", "other")
 BASE, ALL, SHUFFLED, GENERAL = "base", "all", "shuffled", "general"
+# The cell "all" has rows of every category in its natural share, "other" too; it is not the mixture of equal
+# parts, qa+ie+gen.
 RESERVED = (BASE, ALL, SHUFFLED, GENERAL)  # names of cells that are not categories
 CATEGORY_PATTERN = r"\w[\w-]*"  # a category of a user's file: names of cells and files are made of it
 MAX_CATEGORY_LETTERS = 40  # letters of it

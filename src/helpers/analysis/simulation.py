@@ -67,7 +67,8 @@ def simulate_scores(
     effects: Sequence[float] = (0.0,) * len(SIMULATED_CELLS),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scores of shape (simulations, categories, cells, tasks, seeds, items), cells in the order of
-    `SIMULATED_CELLS`, and the effects of the seeds that are in them, of shape (simulations, categories, cells, seeds).
+    `SIMULATED_CELLS`, and the effects of the seeds that are in them, of shape (simulations, categories,
+    cells, seeds).
 
     Args:
         scenario: how to simulate.

@@ -174,8 +174,8 @@ def count_agreements(table: pd.DataFrame, keys: Sequence[str], source: str = SCO
         source: to compare with the paper.
 
     Returns:
-        n, n_agree; n_clear, n_clear_agree for those whose interval excludes zero, uncorrected; and n_unknown, the
-        gains left out.
+        n, n_agree; n_clear, n_clear_agree for those whose interval excludes zero, uncorrected; and n_unknown,
+        the gains left out.
     """
     paper = list_paper_gains(table, keys)
     known = excludes_zero(paper)

@@ -13,7 +13,9 @@ class EvaluationSettings:
     """Parameters of an evaluation; decoding is greedy for every model."""
 
     model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
-    tasks: str = parameter("all", "'all', or task names joined by commas")
+    tasks: str = parameter(
+        "all", "'all' (the nine of the embedded benchmark), or task names joined by commas"
+    )
     dtype: str = parameter(
         "auto", "number format of the weights: float32, bfloat16, or auto (bfloat16 on a GPU)"
     )

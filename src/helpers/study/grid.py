@@ -81,8 +81,9 @@ class GridSettings:
     )
     controls: str = parameter(
         "all",
-        "control cells joined by commas: all (one control, the natural mixture of all categories), shuffled, "
-        "general, qa~shuffled, qa~lengths, qa~tokens",
+        "control cells joined by commas: all (one control: rows of every category in its natural share, "
+        "other too), shuffled, general, or of a category: qa~shuffled, qa~lengths (rows whose response "
+        "lengths match those of the other categories), qa~tokens (as many response tokens as the others)",
     )
     general: str = parameter("", "rows of another domain (JSONL) for the control 'general'")
     sizes: str = parameter("", "numbers of rows of the size curve, joined by commas; empty: no curve")
@@ -90,7 +91,8 @@ class GridSettings:
 
     answers: str = parameter(
         "all",
-        "cells that answer the tasks, for scores beside the losses: all, none, or names joined by commas",
+        "cells that answer the tasks, for scores beside the losses: all (every cell), none, or names joined "
+        "by commas",
     )
 
     def check_names(self) -> None:
@@ -242,8 +244,8 @@ def is_control(name: str) -> bool:
 
 
 def list_row_columns(name: str, n_rows: int, categories: Iterable[str]) -> dict[str, int]:
-    """List the training rows of each category in a cell as columns (`n_qa` and so on) for tables of the mixture
-    law, zeros included; `tuning.rows.allot_rows` decides them.
+    """List the training rows of each category in a cell as columns (`n_qa` and so on), zeros included, for
+    the tables of the mixture law; `tuning.rows.allot_rows` decides them.
 
     Args:
         name: of the cell: 'base', a subset or a mixture of categories.

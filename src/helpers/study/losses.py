@@ -213,8 +213,8 @@ class LossTables:
         return [seed for seed, there in found.items() if wanted <= there]
 
     def collect(self, names: Iterable[str], n_rows: int) -> pd.DataFrame:
-        """Return the losses of some cells of `n_rows` rows, in the form of this module's tables, under those
-        training seeds of which every cell is there.
+        """Select the stored losses of some cells of `n_rows` rows, in the form of this module's tables, under
+        those training seeds of which every cell is there.
 
         Raises:
             StudyError: no seed has all of them.

@@ -110,16 +110,17 @@ class Study:
         """Build a study from same-named parameters, such as `globals()` of a notebook or a profile; absent
         ones keep their default.
         """
-        stages = {name: build_settings(kind, parameters) for name, kind in STAGES.items()}
+        settings = {name: build_settings(kind, parameters) for name, kind in STAGES.items()}
         files = {name: parameters.get(name, "") for name in ("instructions", "data")}
-        study = cls(**stages, **files)
+        study = cls(**settings, **files)
         study.loss_settings.check_names()
         check_synthesis_settings(study.synthesis_settings)
         parse_categories(study.tuning_settings.categories)
         parse_tasks(study.evaluation_settings.tasks, public=True)
         if not study.grid_settings.lattice:
             lattice = "+".join(list_categories(study.instructions))
-            study = dataclasses.replace(study, grid_settings=dataclasses.replace(study.grid_settings, lattice=lattice))
+            grid_settings = dataclasses.replace(study.grid_settings, lattice=lattice)
+            study = dataclasses.replace(study, grid_settings=grid_settings)
         study.grid_settings.check_names()
         check_dtype(study.tuning_settings.dtype)
         PromptFormat.from_settings(study.tuning_settings)
@@ -138,7 +139,9 @@ class Study:
 
     @cached_property
     def synthesis_run(self) -> Run:
-        """The run that made the instruction data from the seeds."""
+        """The run that holds the instruction data; asks the teacher where it is not stored (a live one costs
+        money).
+        """
         return synthesize(self.synthesis_settings, self.provider_limits)
 
     @cached_property
@@ -158,8 +161,8 @@ class Study:
 
     @cached_property
     def all_rows_file(self) -> Path:
-        """Every instruction row: the file that `instructions` names (from the project's folder), or the
-        synthesis run's.
+        """Every instruction row, made where it is not stored (`synthesis_run`): the file that `instructions`
+        names (from the project's folder), or the synthesis run's.
 
         Raises:
             StudyError: the named file does not exist.
@@ -185,7 +188,7 @@ class Study:
 
     @cached_property
     def training_file(self) -> Path:
-        """The rows to tune on, without those that are held out.
+        """The rows to tune on, without those held out; made where they are not stored (`synthesis_run`).
 
         Raises:
             StudyError: the rows cannot be had.
@@ -194,7 +197,9 @@ class Study:
 
     @cached_property
     def held_out_file(self) -> Path | None:
-        """The rows whose loss is measured, which no model is tuned on; None where nothing is held out."""
+        """The rows whose loss is measured; made where they are not stored (`synthesis_run`). No model is
+        tuned on them. None where nothing is held out.
+        """
         return self._split.file(HELD_OUT) if self._split else None
 
     @cached_property
@@ -209,7 +214,9 @@ class Study:
         return {cell.name: cell for cell in self._answer_cells(self.plan_cells_of_one_seed(names))}
 
     def collect_scores_of_one_seed(self, names: Iterable[str]) -> pd.DataFrame:
-        """Return the scores of all items of several cells, one row per item and cell."""
+        """Tune what is not stored and let it answer, and return the scores of all items of several cells, one
+        row per item and cell.
+        """
         return collect_items(self.answer_cells_of_one_seed(names))
 
     def plan_cells_of_one_seed(self, names: Iterable[str]) -> list[CellPlan]:
@@ -219,9 +226,8 @@ class Study:
 
     def plan_cells(self, names: Iterable[str], n_rows: int | None = None) -> list[CellPlan]:
         """Return cells of the grid under every training seed, of `n_rows` rows or the study's own number."""
-        return plan_cells(
-            names, self.grid_settings, n_rows or self.tuning_settings.n_rows, self.tuning_settings.training_seed
-        )
+        tuning = self.tuning_settings
+        return plan_cells(names, self.grid_settings, n_rows or tuning.n_rows, tuning.training_seed)
 
     def plan_grid(self) -> list[CellPlan]:
         """Return every cell that the grid's parameters ask for: the lattice, its controls, the mixtures given
@@ -230,11 +236,9 @@ class Study:
         Raises:
             StudyError: the file that `instructions` names lacks a category of the cells.
         """
-        names = [*self.grid_settings.lattice_cells, *self.grid_settings.control_cells, *self.grid_settings.mixture_cells]
-        plans = self.plan_cells(names)
-        plans += [
-            plan for size in self.grid_settings.curve_sizes for plan in self.plan_cells(self.grid_settings.lattice_cells, size)
-        ]
+        grid = self.grid_settings
+        plans = self.plan_cells([*grid.lattice_cells, *grid.control_cells, *grid.mixture_cells])
+        plans += [plan for size in grid.curve_sizes for plan in self.plan_cells(grid.lattice_cells, size)]
         self._check_categories(plans)
         return list(dict.fromkeys(plans))
 
@@ -306,17 +310,17 @@ class Study:
         return cells
 
     def collect_scores_of_all_seeds(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
-        """Return the scores of all items of several cells under every training seed, one row per item, cell
-        and seed.
+        """Tune what is not stored and let it answer, and return the scores of all items of several cells
+        under every training seed, one row per item, cell and seed.
         """
         return collect_items_by_seed(self.answer_cells_of_all_seeds(names, n_rows))
 
     def collect_losses(
         self, names: Iterable[str], n_rows: int | None = None, with_tasks: bool = True
     ) -> pd.DataFrame:
-        """Return the losses of several cells under every training seed, one row per item, cell and seed
-        (`helpers.study.losses`); cells are tuned and measured where they are not stored. Without the tasks,
-        held-out rows alone.
+        """Tune and measure what is not stored, and return the losses of several cells under every training
+        seed, one row per item, cell and seed (`helpers.study.losses`). Without the tasks, held-out rows
+        alone.
 
         Raises:
             StudyError: the tasks are left out, and there are too few held-out rows to compare cells by.
@@ -350,13 +354,15 @@ class Study:
         check_held_out((row.category for row in rows), self.grid_settings.lattice_categories)
 
     def collect_tunings(self, names: Iterable[str]) -> dict[str, Run]:
-        """Return the tuning of each cell that has one under the first training seed, by the cell's name."""
+        """Tune and measure what is not stored, and return the tuning of each cell that has one under the
+        first training seed, by the cell's name.
+        """
         plans = [plan for plan in self.plan_cells(names) if plan.seed == self.tuning_settings.training_seed]
         return {plan.name: measure_cell_losses(self, plan, with_tasks=False)[0] for plan in plans}
 
     def collect_endpoint(self, names: Iterable[str], n_rows: int | None = None) -> pd.DataFrame:
-        """Return the endpoint of all items of several cells under every training seed, in the column `score`:
-        the scores of answers, or minus a loss (`study.endpoints`).
+        """Tune and measure what is not stored, and return the endpoint of all items of several cells under
+        every training seed in the column `score`: the scores of answers, or minus a loss (`study.endpoints`).
 
         Raises:
             StudyError: the endpoint is one of held-out rows, and none or too few are held out.
@@ -383,9 +389,14 @@ class Study:
 
     @cached_property
     def endpoint_items(self) -> pd.DataFrame:
-        """The endpoint of the lattice and its controls, one row per item, cell and seed."""
+        """The endpoint of the lattice and its controls; tunes and measures what is not stored. One row per
+        item, cell and seed.
+        """
         return self.collect_endpoint([*self.grid_settings.lattice_cells, *self.grid_settings.control_cells])
 
     def collect_endpoint_by_size(self) -> dict[int, pd.DataFrame]:
-        """Return the endpoint of the lattice for each number of rows of the size curve."""
-        return {size: self.collect_endpoint(self.grid_settings.lattice_cells, size) for size in self.grid_settings.curve_sizes}
+        """Tune and measure what is not stored, and return the endpoint of the lattice for each number of rows
+        of the size curve.
+        """
+        grid = self.grid_settings
+        return {size: self.collect_endpoint(grid.lattice_cells, size) for size in grid.curve_sizes}

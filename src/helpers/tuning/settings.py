@@ -17,8 +17,9 @@ class TuningSettings:
     model: str = parameter("smollm2-135m", "smollm2-135m, gemma-3-270m, a hub id or a folder")
     categories: str = parameter(
         "all",
-        "'all', 'shuffled', some of qa, ie, gen, other joined by '+', a mixture (qa:32+gen:16) or a control "
-        "(qa~lengths)",
+        "'all' (rows of every category in its natural share, other too), 'shuffled' (these with responses "
+        "exchanged), some of qa, ie, gen, other joined by '+' (equal parts), a mixture (qa:32+gen:16) or a "
+        "control (qa~lengths)",
     )
     n_rows: int = parameter(
         48,

@@ -22,8 +22,8 @@ class LossArrays:
         categories: of the training rows.
         targets: categories of the held-out rows.
         counts: training rows, shape (cells, categories).
-        losses_by_seed: mean over the held-out rows (nats per token), shape (targets, cells, seeds); nan where a
-            cell lacks a seed.
+        losses_by_seed: mean over the held-out rows (nats per token), shape (targets, cells, seeds); nan where
+            a cell lacks a seed.
         item_losses: for each target the loss on each held-out row, shape (cells, seeds, items); empty where
             the rows are not known.
     """
