@@ -16,7 +16,7 @@ from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.study.grid import SINGLES
 from helpers.study.losses import export_losses, load_losses
-from helpers.study.mixing import MixturePlan, collect_mixture_losses, design_cells, read_mixtures
+from helpers.study.mixing import MixturePlan, collect_mixture_losses, design_mixtures, read_mixtures
 from helpers.study.study import Study
 from helpers.tuning.rows import parse_parts
 
@@ -98,7 +98,7 @@ def test_mistakes_are_told_before_any_cell_runs(options, ward_file, runs):
 
 
 def test_the_cells_hold_singles_pairs_all_and_tilted_mixtures_at_two_sizes():
-    cells = design_cells({"a": 100, "b": 40, "c": 90}, 20)
+    cells = design_mixtures({"a": 100, "b": 40, "c": 90}, 20)
     assert len(cells) == 3 + 3 + 1 + 3 + 3 + 1
     sizes = [sum(count or 0 for _, count in parse_parts(cell)) for cell in cells]
     assert sorted(set(sizes)) == [20, 40, 60]
@@ -159,9 +159,9 @@ def test_one_training_seed_is_told_to_be_too_few():
 
 def test_a_category_without_rows_gets_advice_that_can_be_followed():
     with pytest.raises(StudyError, match=r"Lower `--cell-rows` to 2 or less, or add rows\."):
-        design_cells({"qa": 3, "ie": 9}, 4)
+        design_mixtures({"qa": 3, "ie": 9}, 4)
     with pytest.raises(StudyError, match=r"not held out\. Add rows\."):
-        design_cells({"qa": 0, "ie": 9}, 4)
+        design_mixtures({"qa": 0, "ie": 9}, 4)
 
 
 def test_a_parameter_that_the_design_of_mixtures_sets_is_refused(options):

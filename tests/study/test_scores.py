@@ -177,13 +177,13 @@ def test_every_row_carries_the_id_of_its_cell(parameters, tmp_path):
     study = Study.from_parameters(parameters | {"sizes": "3", "n_seeds": 2, "controls": "all"})
     export_scores(study, study.plan_grid(), tmp_path)
     found = load_scores(tmp_path)
-    assert set(found.items["id"]) == {
+    assert set(found.items["cell_id"]) == {
         plan.id
         for plan in study.plan_grid()
         if plan.name in study.grid_settings.lattice_cells and plan.n_rows in (0, 4)
     }
     scores = read_table_with_integers(tmp_path / SCORES).set_index(["task", "item"])
-    for cell_id, rows in found.items.groupby("id"):
+    for cell_id, rows in found.items.groupby("cell_id"):
         assert (
             rows["score"].tolist()
             == scores.loc[[*zip(rows["task"], rows["item"], strict=True)], cell_id].tolist()

@@ -92,7 +92,7 @@ def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
         )
     check_held_out(held_out.elements(), names)
     available = {name: available[name] for name in names}
-    mixtures = ",".join(design_cells(available, cell_rows))
+    mixtures = ",".join(design_mixtures(available, cell_rows))
     lattice = "+".join(names)
     grid = GridSettings(lattice, controls="", answers="none", n_seeds=n_seeds, mixtures=mixtures)
     evaluation = dataclasses.replace(study.evaluation_settings, tasks="")
@@ -108,7 +108,7 @@ def list_rows_within_limit(study: Study, path: Path) -> list[tuple[Instruction, 
     return [(row, sum(fitting[row.id])) for row in rows if row.id in fitting]
 
 
-def design_cells(available: Mapping[str, int], cell_rows: int) -> list[str]:
+def design_mixtures(available: Mapping[str, int], cell_rows: int) -> list[str]:
     """Return the mixtures to tune: at `cell_rows` every single, every pair in equal parts, all in equal
     parts, and two thirds of each category with the rest from all others; singles and all in equal parts at
     three times as many rows, or as many as there are.

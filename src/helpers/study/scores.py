@@ -232,7 +232,7 @@ class ScoreTables:
     """A grid read back from its tables.
 
     Attributes:
-        items: one row per item, cell and seed: id (the cell's, under which `cells` holds it),
+        items: one row per item, cell and seed: cell_id (under which `cells` holds the cell),
             cell, seed, task, category, item, score (0..1), parsed (share of the cell's answers to the task);
             only seeds whose every cell is there.
         cells: one row per cell and task, as `describe_cells` gives it.
@@ -289,7 +289,7 @@ def _lengthen(scores: pd.DataFrame, cells: pd.DataFrame, settings: dict[str, Any
 
 def _list_cell_items(plan: CellPlan, seed: int, scores: pd.DataFrame, unparsed: pd.Series) -> pd.DataFrame:
     own = {
-        "id": plan.id,
+        "cell_id": plan.id,
         "score": scores[plan.id],
         "cell": plan.name,
         "seed": seed,
