@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.analysis.contrasts import count_seeds, describe_interval, stack_scores
 from helpers.analysis.mixing import forecast
 from helpers.analysis.mixing.cross_validation import average_errors, cross_validate_laws
 from helpers.analysis.mixing.fit_intervals import fit_losses
@@ -21,7 +22,6 @@ from helpers.analysis.reference_losses import (
     select_loss_items,
 )
 from helpers.analysis.sensitivity import pool_seeds, pooled_variance
-from helpers.analysis.contrasts import count_seeds, describe_interval, stack_scores
 from helpers.analysis.transfer import synergy_contrasts, synergy_table, transfer_table
 from helpers.study.grid import BASE, LATTICE, SINGLES, list_row_columns
 from helpers.study.losses import ITEM_COLUMNS, KEYS, LossTables

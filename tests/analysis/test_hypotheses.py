@@ -8,6 +8,7 @@ from scipy.stats import ttest_1samp
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
+from helpers.analysis.contrasts import contrast_by_category
 from helpers.analysis.hypotheses import (
     POWER,
     add_holm,
@@ -17,7 +18,6 @@ from helpers.analysis.hypotheses import (
     smallest_effects_that_hold,
     split_significant,
 )
-from helpers.analysis.contrasts import contrast_by_category
 
 
 def test_holm_multiplies_the_smallest_p_by_the_size_of_the_family():

@@ -11,6 +11,7 @@ from statsmodels.formula.api import ols
 from statsmodels.regression.mixed_linear_model import MixedLM
 from statsmodels.stats.anova import anova_lm
 
+from helpers.analysis.contrasts import contrast, stack_scores
 from helpers.analysis.intervals import (
     bootstrap_items,
     compute_p,
@@ -22,7 +23,6 @@ from helpers.analysis.intervals import (
     write_interval,
     write_number,
 )
-from helpers.analysis.contrasts import contrast, stack_scores
 
 
 def take_sample(items, cell="qa", task="exam_choice"):

@@ -4,12 +4,12 @@ import pandas as pd
 import pytest
 from few_items import GRADED, RIGHT_OR_WRONG, make_items
 
+from helpers.analysis.contrasts import average_scores
 from helpers.analysis.measures import (
     average_measures,
     rate_letters,
     strongest_position_bias,
 )
-from helpers.analysis.contrasts import average_scores
 
 
 def test_scores_of_public_tasks_come_with_metric_interval_and_unparsed_rate():

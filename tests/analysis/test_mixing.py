@@ -66,7 +66,9 @@ def test_a_law_is_found_again_from_losses_without_noise(law):
     for place, target in enumerate(SINGLES):
         built = build_law(law, SINGLES, target, losses.counts)
         found = fit_law(built, losses.mean_over_seeds[place], losses.seed_weights)
-        np.testing.assert_allclose(built.predict(found, losses.counts), losses.mean_over_seeds[place], atol=1e-4)
+        np.testing.assert_allclose(
+            built.predict(found, losses.counts), losses.mean_over_seeds[place], atol=1e-4
+        )
         if law in ("effective", "log-linear"):
             np.testing.assert_allclose(found, TRUTHS[law][target], rtol=0.02, atol=1e-3)
 

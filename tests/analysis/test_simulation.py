@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from helpers.analysis.simulation import (
-    SIMULATED_CELLS,
     HEAVY,
     RIGHT,
+    SIMULATED_CELLS,
     SKEWED,
     ZEROS,
     Scenario,

@@ -22,7 +22,9 @@ def make_tables(*cells: tuple[str, int, int | None]) -> LossTables:
         )
         for part in LOSSES
     }
-    items = pd.DataFrame({"category": "qa", "n_text_tokens": [2, 9], "n_text_bytes": [8, 36]}, index=LOSSES.index)
+    items = pd.DataFrame(
+        {"category": "qa", "n_text_tokens": [2, 9], "n_text_bytes": [8, 36]}, index=LOSSES.index
+    )
     return LossTables(values, items, table, {})
 
 

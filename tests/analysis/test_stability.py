@@ -6,6 +6,7 @@ import pytest
 from known_scores import MEANS, make_items, make_seeds
 from scipy.stats import t, ttest_1samp
 
+from helpers.analysis.contrasts import contrast, stack_scores
 from helpers.analysis.stability import (
     describe_seeds,
     draw_means,
@@ -13,7 +14,6 @@ from helpers.analysis.stability import (
     win_probabilities,
     winner_table,
 )
-from helpers.analysis.contrasts import contrast, stack_scores
 
 
 def make_two_seeds(first, second):
@@ -50,7 +50,9 @@ def test_a_sign_is_as_firm_as_the_draws_that_keep_it():
     items = make_two_seeds({"base": 0.3, "qa": 0.5}, {"base": 0.3, "qa": 0.6})
     table = sign_table(items, {"qa": {"qa": 1.0, "base": -1.0}, "nothing": {"qa": 0.0, "base": 0.0}})
     of_two = 1 - ttest_1samp([0.2, 0.3], 0).pvalue / 2
-    assert table[table["contrast"] == "qa"]["share_of_draws"].tolist() == pytest.approx([of_two] * 3, abs=0.02)
+    assert table[table["contrast"] == "qa"]["share_of_draws"].tolist() == pytest.approx(
+        [of_two] * 3, abs=0.02
+    )
     assert (table[table["contrast"] == "qa"]["n_seeds_agree"] == 2).all()
     assert table[table["contrast"] == "nothing"]["share_of_draws"].isna().all()
 

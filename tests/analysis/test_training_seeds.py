@@ -83,7 +83,10 @@ def test_the_spread_of_a_recipe_stands_beside_its_gain():
             ("random", 8, 0.001, "qa+ie", 2, 2.0, 2.0),
             ("random", 4, 0.001, "qa", 1, 2.0, 2.0),
         ],
-        columns="batching batch_size learning_rate cell seed qa_loss_mean_of_rows ie_loss_mean_of_rows".split(),
+        columns=[
+            *("batching", "batch_size", "learning_rate", "cell", "seed"),
+            *("qa_loss_mean_of_rows", "ie_loss_mean_of_rows"),
+        ],
     )
     table = spread_by_recipe(models).set_index("trained_on")
     assert (table["batch_size"] == 8).all()  # one seed has no spread

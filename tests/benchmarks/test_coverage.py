@@ -24,7 +24,9 @@ def test_the_level_of_a_family_is_that_of_holms_first_step():
     [(stacks, _)] = coverage.simulate_batches(Scenario(ZEROS, 12, 2.8), 3, 60)
     weights = {"qa": 1.0, "base": -1.0}
     held = coverage.exclude_truth(stacks, weights, coverage.study_variance, coverage.FAMILY)
-    samples = [stack[SIMULATED_CELLS.index("qa")] - stack[SIMULATED_CELLS.index("base")] for stack in stacks.values()]
+    samples = [
+        stack[SIMULATED_CELLS.index("qa")] - stack[SIMULATED_CELLS.index("base")] for stack in stacks.values()
+    ]
     p = t_test_p(coverage.estimate_contrast(stacks, weights), *crossed_variance(samples))
     assert (held == (9 * p < ALPHA)).all()
 

@@ -35,7 +35,9 @@ def test_the_loss_is_the_models_own_on_each_row(toy_model, instruction_file):
         with torch.inference_mode():
             output = model(**batch)
         loss = torch.log_softmax(output.logits[0, -2].float(), dim=-1)[tokenizer.eos_token_id]
-        assert (found.text + found.end) / (found.n_text_tokens + 1) == pytest.approx(output.loss.item(), abs=1e-4)
+        assert (found.text + found.end) / (found.n_text_tokens + 1) == pytest.approx(
+            output.loss.item(), abs=1e-4
+        )
         assert found.end == pytest.approx(-loss.item(), abs=1e-4)
 
 

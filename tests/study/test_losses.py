@@ -264,7 +264,9 @@ def test_names_that_could_be_numbers_or_missing_values_stay_names(toy_model, tmp
 
 
 def test_losses_of_other_texts_under_the_same_ids_are_refused(tmp_path):
-    known = pd.DataFrame({"task": "medqa", "item": ["a"], "category": "qa", "n_text_tokens": 4, "n_text_bytes": 20})
+    known = pd.DataFrame(
+        {"task": "medqa", "item": ["a"], "category": "qa", "n_text_tokens": 4, "n_text_bytes": 20}
+    )
     write_items(tmp_path / "items.csv", known.set_index(KEYS), whole=True)
     write_items(tmp_path / "items.csv", known.set_index(KEYS), whole=True)
     with pytest.raises(StudyError, match="holds other items"):

@@ -60,7 +60,10 @@ def parameters(made, runs):
 def test_the_tables_give_back_the_grid_item_by_item(parameters, tmp_path):
     study = Study.from_parameters(parameters | {"n_seeds": 2})
     export_scores(study, study.plan_grid(), tmp_path)
-    found, made = load_scores(tmp_path).items, study.collect_scores_of_all_seeds(study.grid_settings.lattice_cells)
+    found, made = (
+        load_scores(tmp_path).items,
+        study.collect_scores_of_all_seeds(study.grid_settings.lattice_cells),
+    )
     keys = ["cell", "seed", "task", "item"]
     both = made.merge(found, on=keys, how="outer", suffixes=("", "_found"), validate="one_to_one")
     assert len(both) == len(made) == len(found)

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from helpers.analysis.hypotheses import add_holm, split_significant
 from helpers.analysis.contrasts import contrast, keep_ablation_tasks
+from helpers.analysis.hypotheses import add_holm, split_significant
 from helpers.records import BASE, SHUFFLED
 from helpers.study.grid import SINGLES
 from helpers.tuning.controls import LENGTHS, SEPARATOR

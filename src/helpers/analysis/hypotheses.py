@@ -7,13 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.intervals import (
-    RESAMPLING_SEED,
-    ROUNDING,
-    VarianceComponent,
-    critical_value,
-    crossed_variance,
-)
 from helpers.analysis.contrasts import (
     excludes_zero,
     keep_ablation_tasks,
@@ -21,6 +14,13 @@ from helpers.analysis.contrasts import (
     stack_scores,
     weigh_cells,
     weigh_spread,
+)
+from helpers.analysis.intervals import (
+    RESAMPLING_SEED,
+    ROUNDING,
+    VarianceComponent,
+    critical_value,
+    crossed_variance,
 )
 from helpers.records import BASE
 

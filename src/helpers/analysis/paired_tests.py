@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from helpers.analysis.contrasts import contrast, find_category, is_known, stack_scores
 from helpers.analysis.hypotheses import correct_holm, mcnemar_p
 from helpers.analysis.intervals import ROUNDING, crossed_variance, t_test_p
-from helpers.analysis.contrasts import contrast, find_category, is_known, stack_scores
 from helpers.evaluation.tasks import find_task
 
 if TYPE_CHECKING:

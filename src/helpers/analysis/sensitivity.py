@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from helpers.analysis.contrasts import (
+    contrast_by_category,
+    keep_ablation_tasks,
+    list_cells,
+    stack_scores,
+    weigh_cells,
+)
 from helpers.analysis.intervals import (
     VarianceComponents,
     item_variance,
@@ -14,13 +21,6 @@ from helpers.analysis.intervals import (
     t_interval,
     t_test_p,
     total_variance,
-)
-from helpers.analysis.contrasts import (
-    contrast_by_category,
-    keep_ablation_tasks,
-    list_cells,
-    stack_scores,
-    weigh_cells,
 )
 from helpers.records import BASE
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.intervals import ROUNDING
 from helpers.analysis.contrasts import find_category, keep_ablation_tasks, stack_scores
+from helpers.analysis.intervals import ROUNDING
 from helpers.records import BASE
 
 if TYPE_CHECKING:

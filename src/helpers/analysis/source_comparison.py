@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
+from helpers.analysis.contrasts import excludes_zero
 from helpers.analysis.published import ablation
 from helpers.analysis.published.checks import ABLATION_MODEL
 from helpers.analysis.published.tables import load_source, pair_scores
 from helpers.analysis.reference_losses import FULL_MIXTURE
-from helpers.analysis.contrasts import excludes_zero
 from helpers.analysis.transfer import addition_table, transfer_table
 from helpers.study import scores
 from helpers.study.grid import SINGLES, name_subset

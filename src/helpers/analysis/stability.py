@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.intervals import N_RESAMPLES, RESAMPLING_SEED, ROUNDING
 from helpers.analysis.contrasts import keep_ablation_tasks, list_cells, stack_scores
+from helpers.analysis.intervals import N_RESAMPLES, RESAMPLING_SEED, ROUNDING
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.analysis.hypotheses import add_holm, split_significant
 from helpers.analysis.contrasts import contrast_by_category
+from helpers.analysis.hypotheses import add_holm, split_significant
 from helpers.analysis.transfer import transfer_table
 from helpers.records import BASE
 from helpers.study.seed_spread import add_spread

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.analysis.intervals import CONFIDENCE, ROUNDING
 from helpers.analysis.contrasts import contrast, contrast_by_category, keep_ablation_tasks, stack_scores
+from helpers.analysis.intervals import CONFIDENCE, ROUNDING
 from helpers.records import BASE
 from helpers.study.grid import SINGLES, name_subset
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from helpers.analysis.contrasts import weigh_cells
 from helpers.analysis.hypotheses import ALPHA
 from helpers.analysis.intervals import (
     CONFIDENCE,
@@ -17,9 +18,16 @@ from helpers.analysis.intervals import (
     t_interval,
 )
 from helpers.analysis.sensitivity import pooled_variance
-from helpers.analysis.simulation import HEAVY, RIGHT, SIMULATED_CELLS, SKEWED, ZEROS, Scenario, simulate_scores
+from helpers.analysis.simulation import (
+    HEAVY,
+    RIGHT,
+    SIMULATED_CELLS,
+    SKEWED,
+    ZEROS,
+    Scenario,
+    simulate_scores,
+)
 from helpers.analysis.stability import draw_means, find_sign, win_probabilities
-from helpers.analysis.contrasts import weigh_cells
 from helpers.analysis.transfer import STRICT, combine_min, gain_contrasts, synergy_contrasts
 from helpers.records import BASE
 from helpers.study.grid import PAIRS, SINGLES
@@ -130,13 +138,17 @@ def exclude_truth(
     truth: np.ndarray | float = 0.0,
 ) -> np.ndarray:
     """Return for each simulation and category whether the interval of a contrast leaves the truth out."""
-    low, high = t_interval(estimate_contrast(stacks, weights), *split(stacks, SIMULATED_CELLS, weights), level)
+    low, high = t_interval(
+        estimate_contrast(stacks, weights), *split(stacks, SIMULATED_CELLS, weights), level
+    )
     return (low > truth) | (high < truth)
 
 
 def estimate_contrast(stacks: Stacks, weights: Mapping[str, float]) -> np.ndarray:
     """Return the estimates of a contrast: shape (simulations, categories)."""
-    return np.mean([sample.mean(axis=(-2, -1)) for sample in weigh_cells(stacks, weights, SIMULATED_CELLS)], axis=0)
+    return np.mean(
+        [sample.mean(axis=(-2, -1)) for sample in weigh_cells(stacks, weights, SIMULATED_CELLS)], axis=0
+    )
 
 
 def study_variance(
@@ -196,7 +208,11 @@ def measure_one_seed() -> Measured:
             for name, known in {"family_this_seed": 1.0, "family_other_seeds": 0.0}.items():
                 wrong = [
                     exclude_truth(
-                        stacks, weights, study_variance, FAMILY, known * of_seeds[:, :, SIMULATED_CELLS.index(cell), 0]
+                        stacks,
+                        weights,
+                        study_variance,
+                        FAMILY,
+                        known * of_seeds[:, :, SIMULATED_CELLS.index(cell), 0],
                     )
                     for cell, weights in gain_contrasts(SINGLES).items()
                 ]
@@ -273,7 +289,10 @@ def measure_better() -> Measured:
     against the interval of the step from the part that looks better.
     """
     rows = []
-    for name, effects in {"equal parts": dict.fromkeys(SIMULATED_CELLS, 0.0), "unequal parts": EFFECTS}.items():
+    for name, effects in {
+        "equal parts": dict.fromkeys(SIMULATED_CELLS, 0.0),
+        "unequal parts": EFFECTS,
+    }.items():
         for scenario, n_seeds in product(
             (Scenario(RIGHT), Scenario(HEAVY, 48), Scenario(HEAVY, 48, 2.8)), SEED_COUNTS
         ):

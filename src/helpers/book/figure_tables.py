@@ -18,7 +18,14 @@ from helpers.jsonl import read_rows
 from helpers.paths import RESULTS
 from helpers.records import BASE, Instruction
 from helpers.store import Run
-from helpers.study.endpoints import LOSS, LOSS_COLUMNS, SCORE, keep_held_out, keep_tasks, loss_to_log_likelihood
+from helpers.study.endpoints import (
+    LOSS,
+    LOSS_COLUMNS,
+    SCORE,
+    keep_held_out,
+    keep_tasks,
+    loss_to_log_likelihood,
+)
 from helpers.study.grid import SINGLES
 from helpers.study.losses import load_losses
 from helpers.study.seed_spread import MEASURED_SEEDS_FOLDER, add_spread
@@ -99,7 +106,9 @@ def count_kept_roots(study: Study) -> pd.DataFrame:
 
 def collect_single_losses(study: Study) -> pd.DataFrame:
     """Return the losses of the base model, the single categories and the controls."""
-    return study.collect_losses([BASE, *study.grid_settings.lattice_categories, *study.grid_settings.control_cells])
+    return study.collect_losses(
+        [BASE, *study.grid_settings.lattice_categories, *study.grid_settings.control_cells]
+    )
 
 
 def tabulate_parts(losses: pd.DataFrame, categories: Sequence[str] = SINGLES) -> pd.DataFrame:
@@ -107,7 +116,8 @@ def tabulate_parts(losses: pd.DataFrame, categories: Sequence[str] = SINGLES) ->
     `part`, then as `transfer_table`.
     """
     answers = keep_tasks(losses)
-    there = [part for part in LOSS_COLUMNS if answers[part].notna().any()]  # without options there is no choice
+    # without options there is no choice
+    there = [part for part in LOSS_COLUMNS if answers[part].notna().any()]
     tables = {
         part: transfer_table(loss_to_log_likelihood(answers, part), categories).assign(part=part)
         for part in there

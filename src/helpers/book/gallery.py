@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.analysis import reference_losses, source_comparison
+from helpers.analysis.contrasts import average_scores, gain_by_task
 from helpers.analysis.games import explain_pair, interaction_table, shapley_table
 from helpers.analysis.hypotheses import add_holm
 from helpers.analysis.paired_tests import compare_models
 from helpers.analysis.published import ablation, claims
 from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
-from helpers.analysis.contrasts import average_scores, gain_by_task
 from helpers.analysis.transfer import addition_table, size_table, synergy_table, transfer_table
 from helpers.book.figure_tables import (
     collect_single_losses,
@@ -222,7 +222,10 @@ GALLERY: dict[str, FigureSpec] = {
     "transfer": FigureSpec(
         SYNERGY,
         lambda study: add_holm(
-            transfer_table(study.endpoint_items, [*study.grid_settings.lattice_cells[1:], *study.grid_settings.control_cells])
+            transfer_table(
+                study.endpoint_items,
+                [*study.grid_settings.lattice_cells[1:], *study.grid_settings.control_cells],
+            )
         ),
         plot_transfer,
         8.8,
@@ -231,21 +234,27 @@ GALLERY: dict[str, FigureSpec] = {
     "pair": FigureSpec(SYNERGY, lambda _: explain_pair(), plot_pair, 3.6),
     "additions": FigureSpec(
         SYNERGY,
-        lambda study: label_additions(add_holm(addition_table(study.endpoint_items, study.grid_settings.lattice_categories))),
+        lambda study: label_additions(
+            add_holm(addition_table(study.endpoint_items, study.grid_settings.lattice_categories))
+        ),
         plot_intervals,
         3.8,
         of_endpoint=True,
     ),
     "synergies": FigureSpec(
         SYNERGY,
-        lambda study: label_pairs(add_holm(synergy_table(study.endpoint_items, study.grid_settings.lattice_categories))),
+        lambda study: label_pairs(
+            add_holm(synergy_table(study.endpoint_items, study.grid_settings.lattice_categories))
+        ),
         plot_intervals,
         4.6,
         of_endpoint=True,
     ),
     "interactions": FigureSpec(
         SYNERGY,
-        lambda study: label_pairs(add_holm(interaction_table(study.endpoint_items, study.grid_settings.lattice_categories))),
+        lambda study: label_pairs(
+            add_holm(interaction_table(study.endpoint_items, study.grid_settings.lattice_categories))
+        ),
         plot_intervals,
         4.6,
         of_endpoint=True,

@@ -242,6 +242,7 @@ def tabulate(evaluations: dict[str, Evaluation], extra: ExtraMeasures) -> dict[s
     """Return the tables by name: scores, differences to the first model, extra measures, the judge's
     replies, letters chosen, the judge's preferences, each where it applies.
     """
+    from helpers.analysis.contrasts import average_scores
     from helpers.analysis.measures import (
         average_measures,
         count_judgements,
@@ -249,7 +250,6 @@ def tabulate(evaluations: dict[str, Evaluation], extra: ExtraMeasures) -> dict[s
         tabulate_preferences,
     )
     from helpers.analysis.paired_tests import compare_models
-    from helpers.analysis.contrasts import average_scores
     from helpers.evaluation.stage import read_items
 
     first = next(iter(evaluations))

@@ -266,7 +266,9 @@ def plot_share_by_size(table: pd.DataFrame, ax: Axes) -> Axes:
     for category, rows in table.groupby("category", sort=False):
         color = CATEGORY_COLORS[category]
         curve, cells = rows[rows["kind"] == "curve"], rows[rows["kind"] == "cell"]
-        ax.plot(curve["n_rows"], curve["share_of_gain"], color=color, label=f"{CATEGORY_NAMES[category]} tasks")
+        ax.plot(
+            curve["n_rows"], curve["share_of_gain"], color=color, label=f"{CATEGORY_NAMES[category]} tasks"
+        )
         own = (cells["cell"] == category).to_numpy()
         ax.plot(
             cells["n_rows"],
@@ -278,7 +280,12 @@ def plot_share_by_size(table: pd.DataFrame, ax: Axes) -> Axes:
             markerfacecolor="white",
         )
         ax.plot(
-            cells["n_rows"][own], cells["share_of_gain"][own], linestyle="none", marker="o", markersize=6, color=color
+            cells["n_rows"][own],
+            cells["share_of_gain"][own],
+            linestyle="none",
+            marker="o",
+            markersize=6,
+            color=color,
         )
     ax.axhline(1, color="black", linewidth=0.8, linestyle="--")
     _scale_rows(ax, sorted(set(table.loc[table["kind"] == "curve", "n_rows"])))

@@ -105,7 +105,9 @@ def check_held_out(categories: Iterable[str], compared: Iterable[str]) -> None:
         check_item_count(f"{HELD_OUT_PREFIX}{name}", numbers[name])
 
 
-def loss_to_log_likelihood(losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = BY_ROWS) -> pd.DataFrame:
+def loss_to_log_likelihood(
+    losses: pd.DataFrame, endpoint: str = LOSS, weighting: str = BY_ROWS
+) -> pd.DataFrame:
     """Return losses with a further column `score`: minus the endpoint's value of each item. All statistics
     take this column: it is the log-likelihood, of which more is better.
 

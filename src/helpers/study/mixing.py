@@ -96,7 +96,9 @@ def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
     lattice = "+".join(names)
     grid = GridSettings(lattice, controls="", answers="none", n_seeds=n_seeds, mixtures=mixtures)
     evaluation = dataclasses.replace(study.evaluation_settings, tasks="")
-    return MixturePlan(dataclasses.replace(study, grid_settings=grid, evaluation_settings=evaluation), available)
+    return MixturePlan(
+        dataclasses.replace(study, grid_settings=grid, evaluation_settings=evaluation), available
+    )
 
 
 def list_rows_within_limit(study: Study, path: Path) -> list[tuple[Instruction, int]]:
@@ -244,8 +246,8 @@ def read_mixtures(tables: LossTables, categories: Iterable[str]) -> pd.DataFrame
 def list_held_out_losses(
     table: pd.DataFrame, name: str, n_rows: int, seed: float | None, categories: Iterable[str]
 ) -> pd.DataFrame:
-    """Return the held-out rows of a cell's losses: n_* (rows of each category that the cell was tuned on), seed,
-    category and id (of the held-out row), and loss (nats per token, end of text included).
+    """Return the held-out rows of a cell's losses: n_* (rows of each category that the cell was tuned on),
+    seed, category and id (of the held-out row), and loss (nats per token, end of text included).
     """
     held = table[table["task"].str.startswith("held_out_")]
     loss = (held["text"] + held["end"]) / (held["n_text_tokens"] + 1)

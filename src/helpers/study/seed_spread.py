@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from helpers.paths import RESULTS
 from helpers.records import BASE
-from helpers.study.grid import SINGLES
 from helpers.study.endpoints import ENDPOINTS, loss_to_log_likelihood
+from helpers.study.grid import SINGLES
 from helpers.study.losses import identify_losses, load_losses
 from helpers.study.tables import list_differences, read_manifest
 

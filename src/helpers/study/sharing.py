@@ -62,7 +62,9 @@ WORK: Mapping[str, Work] = {
         lambda study, plan: find_answer_state(*study.list_cell_inputs(plan)) == "done",
     ),
     MAKE_LOSSES: Work(measure_cell_losses, _has_losses),
-    MAKE_ROW_LOSSES: Work(partial(measure_cell_losses, with_tasks=False), partial(_has_losses, with_tasks=False)),
+    MAKE_ROW_LOSSES: Work(
+        partial(measure_cell_losses, with_tasks=False), partial(_has_losses, with_tasks=False)
+    ),
     MAKE_WHOLE: Work(
         lambda study, plan: study.run_cell(plan),
         lambda study, plan: study.find_cell_state(plan) == "done",

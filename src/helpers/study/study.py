@@ -277,7 +277,8 @@ class Study:
     def run_cell(self, plan: CellPlan) -> list[Run]:
         """Run or load all that is asked of one cell: its tuning, its losses, and its answers."""
         adapter, losses = measure_cell_losses(self, plan)
-        answers = [self.answer_cell(plan).evaluation] if self.grid_settings.asks_for_answers(plan.name) else []
+        answers_too = self.grid_settings.asks_for_answers(plan.name)
+        answers = [self.answer_cell(plan).evaluation] if answers_too else []
         return [*([adapter] if adapter else []), *losses, *answers]
 
     def list_cell_inputs(

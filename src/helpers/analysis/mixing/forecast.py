@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from helpers.analysis.contrasts import CONFIDENCE, contrast
 from helpers.analysis.hypotheses import add_holm, split_significant
 from helpers.analysis.intervals import write_number
 from helpers.analysis.mixing.cross_validation import predict_cells
@@ -29,7 +30,6 @@ from helpers.analysis.mixing.recommendation import (
     recommend,
 )
 from helpers.analysis.reference_losses import count_lattice_rows
-from helpers.analysis.contrasts import CONFIDENCE, contrast
 from helpers.analysis.wording import PLAIN_NAMES
 from helpers.study.endpoints import keep_held_out, loss_to_log_likelihood
 from helpers.study.grid import (

@@ -222,7 +222,10 @@ def count_above_curve() -> dict[str, int]:
     table = share_by_size()
     bar = table.query("kind == 'curve' and n_rows == @LARGE").set_index("category")["share_of_gain"]
     singles = table[(table["kind"] == "cell") & table["cell"].isin(SINGLES)]
-    above, own = singles["share_of_gain"] > singles["category"].map(bar), singles["category"] == singles["cell"]
+    above, own = (
+        singles["share_of_gain"] > singles["category"].map(bar),
+        singles["category"] == singles["cell"],
+    )
     return {
         "own_above": int((above & own).sum()),
         "own": int(own.sum()),

@@ -37,7 +37,9 @@ def difference_verdict(difference: float, tolerance: float, plus_minus: float = 
 def find_scores(name: str) -> pd.Series:
     """Return the main score of LLaMA 2 7B in one source, by task and cell."""
     table = add_judge_mean(load_source(name))
-    chosen = table[(table["model"] == ABLATION_MODEL) & (table["metric"] == table["category"].map(MAIN_METRICS))]
+    chosen = table[
+        (table["model"] == ABLATION_MODEL) & (table["metric"] == table["category"].map(MAIN_METRICS))
+    ]
     return chosen.set_index(["task", "cell"])["score"]
 
 
@@ -78,7 +80,9 @@ def find_plus_minus() -> pd.Series:
     import pandas as pd
 
     table = pd.concat([load_source(name) for name in ("table1", "table2")])
-    chosen = table[(table["model"] == ABLATION_MODEL) & (table["metric"] == table["category"].map(MAIN_METRICS))]
+    chosen = table[
+        (table["model"] == ABLATION_MODEL) & (table["metric"] == table["category"].map(MAIN_METRICS))
+    ]
     return chosen.set_index(["task", "cell"])["plus_minus"]
 
 
