@@ -167,7 +167,7 @@ def read_law_cases() -> pd.DataFrame:
     """Return how far the intervals of a mixture law hold in simulated studies, which `study bench` measured:
     one row per case, columns named for readers.
     """
-    stored = json.loads((RESULTS / "benchmarks" / "coverage_mixture_cases.json").read_text(encoding="utf-8"))
+    stored = json.loads((RESULTS / "bench" / "coverage_mixture_cases.json").read_text(encoding="utf-8"))
     return pd.DataFrame(stored["cases"]).rename(
         columns={
             "law": "losses follow",

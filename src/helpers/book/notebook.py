@@ -102,7 +102,7 @@ def glue_interval(name: str, row: Mapping[str, float]) -> None:
 
 def describe_run_time(step: str, profile: str = "laptop") -> str:
     """Return in words how long a step took on two cores, all before it stored and itself not
-    (`results/benchmarks/run_seconds.csv`).
+    (`results/bench/run_seconds.csv`).
 
     Args:
         step: number of a notebook, such as '03', or 'setup', 'model' or 'book'.
@@ -110,18 +110,18 @@ def describe_run_time(step: str, profile: str = "laptop") -> str:
     """
     import pandas as pd
 
-    table = pd.read_csv(RESULTS / "benchmarks" / "run_seconds.csv", index_col=["profile", "step"])
+    table = pd.read_csv(RESULTS / "bench" / "run_seconds.csv", index_col=["profile", "step"])
     seconds = table["seconds"].loc[(profile, step)]
     return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
 
 
 def describe_large_model() -> dict[str, float]:
     """Return what a tuning step of seven billion weights reached on two cores
-    (`results/benchmarks/device_cpu_7b.json`): tokens of a step, tokens/s of ours and of plain peft, and the
+    (`results/bench/device_cpu_7b.json`): tokens of a step, tokens/s of ours and of plain peft, and the
     shares of our step's time (%) that its products take at the processor's peak and that reading all weights
     twice takes.
     """
-    report = json.loads((RESULTS / "benchmarks" / "device_cpu_7b.json").read_text(encoding="utf-8"))
+    report = json.loads((RESULTS / "bench" / "device_cpu_7b.json").read_text(encoding="utf-8"))
     step = next(row for row in report["figures"] if row["name"] == "tuning")
     seconds, _ = step["seconds"]
     return {

@@ -3,8 +3,8 @@ way in one run, with the most that the device can do. Each figure is written as 
 run that is cut off keeps what it has.
 
     .venv/bin/study bench --gpu                                               # 7 billion weights on a GPU
-    .venv/bin/python -m helpers.benchmarks.device --device cpu --shape 7b     # on a CPU, in 20 GB
-    .venv/bin/python -m helpers.benchmarks.device --device cpu --shape 20m    # to see that it works
+    .venv/bin/python -m helpers.bench.device --device cpu --shape 7b          # on a CPU, in 20 GB
+    .venv/bin/python -m helpers.bench.device --device cpu --shape 20m         # to see that it works
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from helpers.benchmarks.device_figures import (
+from helpers.bench.device_figures import (
     DTYPE,
     Load,
     compare_choice,
@@ -24,9 +24,9 @@ from helpers.benchmarks.device_figures import (
     compare_generation,
     compare_tuning,
 )
-from helpers.benchmarks.large import describe_shape
-from helpers.benchmarks.result import describe_origin, save, show_row
-from helpers.benchmarks.tuning import measure_matmul, measure_reading
+from helpers.bench.large import describe_shape
+from helpers.bench.result import describe_origin, save, show_row
+from helpers.bench.tuning import measure_matmul, measure_reading
 from helpers.errors import StudyError
 from helpers.machine import GIB, measure_free_memory
 from helpers.models.fast_matmul import enable_fast_matmul
@@ -45,7 +45,7 @@ LOADS = {
 
 def measure_device(device: str, shape: str) -> Iterator[dict[str, Any]]:
     """Measure a model of a shape on a device; yields one row per figure and writes all that there are to
-    `results/benchmarks/device_DEVICE_SHAPE.json`.
+    `results/bench/device_DEVICE_SHAPE.json`.
 
     What does not fit into memory, or needs a library that is not there, is left out; the file says so.
 
@@ -130,7 +130,7 @@ def main(
     shape: Annotated[str, typer.Option(help="7b or 20m.")] = "7b",
 ) -> None:
     """Measure a random model on a device; print each figure and write it to
-    `results/benchmarks/device_DEVICE_SHAPE.json`.
+    `results/bench/device_DEVICE_SHAPE.json`.
     """
     share_cores()
     try:

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers.benchmarks.endurance import run_endurance, serve
-from helpers.benchmarks.peak import read_peak_mib
+from helpers.bench.endurance import run_endurance, serve
+from helpers.bench.peak import read_peak_mib
 from helpers.jsonl import read_json_lines
 from helpers.paths import ROOT, runs_folder
 
@@ -142,7 +142,7 @@ def time_client() -> Measured:
 def run_alone(name: str, *arguments: Any, **environment: str) -> dict[str, float]:
     """Call a function of this module in a process of its own, so that its peak of memory is its own."""
     code = (
-        f"import json; from helpers.benchmarks.synthesis import {name}; "
+        f"import json; from helpers.bench.synthesis import {name}; "
         f"print(json.dumps({name}({', '.join(map(str, arguments))})))"
     )
     answer = subprocess.run(

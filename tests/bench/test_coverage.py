@@ -7,7 +7,7 @@ import pytest
 from helpers.analysis.hypotheses import ALPHA
 from helpers.analysis.intervals import crossed_variance, t_test_p
 from helpers.analysis.simulation import CELLS, HEAVY, ZEROS, Scenario
-from helpers.benchmarks import coverage
+from helpers.bench import coverage
 from helpers.paths import RESULTS
 
 
@@ -64,7 +64,7 @@ def test_better_parts_and_shares_are_measured(few):
 
 
 def test_the_stored_errors_keep_their_level_in_every_case_that_the_book_relies_on():
-    stored = json.loads((RESULTS / "benchmarks" / "family_error.json").read_text(encoding="utf-8"))
+    stored = json.loads((RESULTS / "bench" / "family_error.json").read_text(encoding="utf-8"))
     assert {row["n_seeds"] for row in stored["cases"]} == set(coverage.SEED_COUNTS)
     assert {row["case"] for row in stored["cases"]} == {
         scenario.name for scenario in coverage.list_scenarios()
@@ -76,7 +76,7 @@ def test_the_stored_errors_keep_their_level_in_every_case_that_the_book_relies_o
 
 
 def test_the_stored_errors_of_one_seed_with_a_measured_spread_keep_their_level():
-    stored = json.loads((RESULTS / "benchmarks" / "family_error_spread.json").read_text(encoding="utf-8"))
+    stored = json.loads((RESULTS / "bench" / "family_error_spread.json").read_text(encoding="utf-8"))
     worst = max(max(row["gains"], row["synergies"]) for row in stored["cases"])
     assert worst == pytest.approx(stored["ours"], abs=1e-4)
     assert worst <= 0.06

@@ -6,9 +6,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from helpers.benchmarks import device, device_figures, large, result, tuning
-from helpers.benchmarks.device import make_model, measure_device
-from helpers.benchmarks.device_figures import Load, compare_tuning
+from helpers.bench import device, device_figures, large, result, tuning
+from helpers.bench.device import make_model, measure_device
+from helpers.bench.device_figures import Load, compare_tuning
 from helpers.cli import app
 from helpers.errors import StudyError
 
@@ -23,7 +23,7 @@ def stored(monkeypatch, tmp_path):
     monkeypatch.setattr(result, "RESULTS", tmp_path)
     monkeypatch.setattr(tuning, "TRIAL_SECONDS", 0.1)
     monkeypatch.setattr(tuning, "READ_BYTES", 2**20)
-    return lambda: json.loads((tmp_path / "benchmarks" / "device_cpu_tiny.json").read_text())
+    return lambda: json.loads((tmp_path / "bench" / "device_cpu_tiny.json").read_text())
 
 
 def name_figures(report):

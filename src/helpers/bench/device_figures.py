@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from helpers.benchmarks.peak import measure_peak
-from helpers.benchmarks.result import compare
-from helpers.benchmarks.tuning import count_flops
+from helpers.bench.peak import measure_peak
+from helpers.bench.result import compare
+from helpers.bench.tuning import count_flops
 from helpers.errors import StudyError
 from helpers.machine import GIB, measure_free_memory
 from helpers.models.load import four_bits, keep_unpacked

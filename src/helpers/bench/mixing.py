@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from helpers.benchmarks.coverage import Measured
+    from helpers.bench.coverage import Measured
 
 N_SIMULATIONS = 100
 N_ALONE = 20  # fits one after the other, as many as show their pace
@@ -16,7 +16,7 @@ N_CASE = {SEVERAL: 12, LATTICE_ALONE: 5}  # studies of each case; fits to a latt
 
 
 def measure_mixing() -> Iterator[tuple[str, str, float, float, str, int]]:
-    """Yield the rows of the benchmark as `run.describe` takes them: seconds for 2,000 draws of a law of three
+    """Yield the rows of the measurements as `run.describe` takes them: seconds for 2,000 draws of a law of three
     categories against scipy's fits one after the other (n is the number of fits), then shares of simulated
     studies whose interval covers the truth, against the nominal share.
     """
