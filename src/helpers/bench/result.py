@@ -10,6 +10,8 @@ from helpers.files import write_text
 from helpers.machine import describe_machine
 from helpers.paths import RESULTS
 
+Measurement = tuple[str, str, float, float, str, int, dict[str, Any]]  # what `describe` takes, and more
+
 
 def describe(name: str, unit: str, ours: float, baseline: float, against: str, n: int) -> dict[str, Any]:
     """Return one row with its origin."""

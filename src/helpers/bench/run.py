@@ -18,8 +18,8 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from helpers.bench.coverage import measure_coverage
-from helpers.bench.harness import MODEL, list_comparisons
+from helpers.bench.interval_coverage import measure_coverage
+from helpers.bench.lm_eval_harness import MODEL, list_comparisons
 from helpers.bench.mixing import measure_law_cases, measure_mixing
 from helpers.bench.result import describe, save
 from helpers.bench.synthesis import time_synthesis

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from helpers.bench.harness import MODEL
-from helpers.bench.peak import read_peak_mib
+from helpers.bench.lm_eval_harness import MODEL
+from helpers.bench.peak_memory import read_peak_mib
 from helpers.bench.result import describe
 from helpers.paths import ROOT
 

@@ -100,18 +100,18 @@ def glue_interval(name: str, row: Mapping[str, float]) -> None:
     glue_values(**{name: row["estimate"], f"{name}_low": row["low"], f"{name}_high": row["high"]})
 
 
-def describe_run_time(step: str, profile: str = "laptop") -> str:
-    """Return in words how long a step took on two cores, all before it stored and itself not
+def describe_run_time(part: str, profile: str = "laptop") -> str:
+    """Return in words how long a part of the book took on two cores, all before it stored and itself not
     (`results/bench/run_seconds.csv`).
 
     Args:
-        step: number of a notebook, such as '03', or 'setup', 'model' or 'book'.
+        part: number of a notebook, such as '03', or 'setup', 'model' or 'book'.
         profile: 'laptop' or 'smoke'.
     """
     import pandas as pd
 
-    table = pd.read_csv(RESULTS / "bench" / "run_seconds.csv", index_col=["profile", "step"])
-    seconds = table["seconds"].loc[(profile, step)]
+    table = pd.read_csv(RESULTS / "bench" / "run_seconds.csv", index_col=["profile", "part"])
+    seconds = table["seconds"].loc[(profile, part)]
     return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
 
 
@@ -122,7 +122,7 @@ def describe_large_model() -> dict[str, float]:
     twice takes.
     """
     report = json.loads((RESULTS / "bench" / "device_cpu_7b.json").read_text(encoding="utf-8"))
-    step = next(row for row in report["figures"] if row["name"] == "tuning")
+    step = next(row for row in report["measures"] if row["name"] == "tuning")
     seconds, _ = step["seconds"]
     return {
         "tokens": step["n"],
