@@ -68,7 +68,9 @@ def label_sources(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def run_chosen_tuning(study: Study) -> Run:
-    """Run or load the tuning of the cell that the study's parameters name."""
+    """Return the tuning of the cell that the study's parameters name. Where it is not stored, the cell is
+    tuned and answers all tasks, as the other figures of the lesson need it to.
+    """
     return study.answer_cells_of_one_seed([study.tuning_settings.categories])[
         study.tuning_settings.categories
     ].tuning
@@ -79,8 +81,8 @@ def read_training_log(study: Study) -> pd.DataFrame:
     return pd.read_csv(run_chosen_tuning(study).file(LOG))
 
 
-def collect_singles(study: Study) -> pd.DataFrame:
-    """Return the scores of the base model and the single categories."""
+def collect_single_scores(study: Study) -> pd.DataFrame:
+    """Return the scores of the base model and the single categories, tuned where they are not stored."""
     return study.collect_scores_of_all_seeds([BASE, *study.grid.players])
 
 
@@ -97,8 +99,8 @@ def count_kept_roots(study: Study) -> pd.DataFrame:
     return count_roots(row.instruction for row in read_rows(study.all_rows_file, Instruction))
 
 
-def collect_single_losses(study: Study) -> pd.DataFrame:
-    """Return the losses of the base model, the single categories and the controls."""
+def collect_losses_with_controls(study: Study) -> pd.DataFrame:
+    """Return the losses of base model, single categories and controls, tuned where they are not stored."""
     return study.collect_losses([BASE, *study.grid.players, *study.grid.control_cells])
 
 
@@ -152,7 +154,7 @@ def select_control_items(losses: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return items | {"choice": loss_to_log_likelihood(keep_tasks(losses), "choice")}
 
 
-def list_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+def tabulate_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """Return signal and noise of the loss, its words, and the scores on each task, as `signal_table`."""
     sources = {name: loss_to_log_likelihood(keep_tasks(losses), name) for name in (LOSS, "words")}
     return signal_table(sources | {SCORE: scores})

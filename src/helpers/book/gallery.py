@@ -20,13 +20,12 @@ from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
 from helpers.analysis.statistics import average_scores, gain_by_task
 from helpers.analysis.transfer import addition_table, size_table, synergy_table, transfer_table
 from helpers.book.figure_tables import (
-    collect_single_losses,
-    collect_singles,
+    collect_losses_with_controls,
+    collect_single_scores,
     count_kept_roots,
     label_additions,
     label_pairs,
     label_sources,
-    list_signals,
     predict_mixtures,
     read_controls,
     read_training_log,
@@ -35,6 +34,7 @@ from helpers.book.figure_tables import (
     tabulate_controls,
     tabulate_kept_shares,
     tabulate_parts,
+    tabulate_signals,
 )
 from helpers.errors import StudyError
 from helpers.figures.comparison import plot_sources
@@ -157,7 +157,7 @@ GALLERY: dict[str, FigureSpec] = {
     "lora": FigureSpec(
         TUNING_NOTEBOOK, lambda study: read_matrices(run_chosen_tuning(study).file("adapter")), plot_lora, 3.6
     ),
-    "loss": FigureSpec(TUNING_NOTEBOOK, read_training_log, plot_loss, 3.4),
+    "training_loss": FigureSpec(TUNING_NOTEBOOK, read_training_log, plot_loss, 3.4),
     "scores": FigureSpec(
         TUNING_NOTEBOOK,
         lambda study: average_scores(
@@ -185,12 +185,12 @@ GALLERY: dict[str, FigureSpec] = {
         plot_sources,
         6.0,
     ),
-    "panels": FigureSpec(
-        ABLATION_NOTEBOOK, lambda study: average_scores(collect_singles(study)), plot_task_scores, 8.4
+    "single_scores": FigureSpec(
+        ABLATION_NOTEBOOK, lambda study: average_scores(collect_single_scores(study)), plot_task_scores, 8.4
     ),
     "gains": FigureSpec(
         ABLATION_NOTEBOOK,
-        lambda study: gain_by_task(collect_singles(study), study.grid.players),
+        lambda study: gain_by_task(collect_single_scores(study), study.grid.players),
         plot_task_gains,
         6.4,
     ),
@@ -198,7 +198,7 @@ GALLERY: dict[str, FigureSpec] = {
         ABLATION_NOTEBOOK,
         lambda study: add_holm(
             transfer_table(
-                study.select_endpoint_items_with_spread(collect_single_losses(study), LOSS),
+                study.select_endpoint_items_with_spread(collect_losses_with_controls(study), LOSS),
                 study.grid.players,
             )
         ),
@@ -207,13 +207,13 @@ GALLERY: dict[str, FigureSpec] = {
     ),
     "parts": FigureSpec(
         ABLATION_NOTEBOOK,
-        lambda study: tabulate_parts(collect_single_losses(study), study.grid.players),
+        lambda study: tabulate_parts(collect_losses_with_controls(study), study.grid.players),
         plot_parts,
         5.0,
     ),
     "signal": FigureSpec(
         ABLATION_NOTEBOOK,
-        lambda study: list_signals(collect_single_losses(study), collect_singles(study)),
+        lambda study: tabulate_signals(collect_losses_with_controls(study), collect_single_scores(study)),
         plot_signal,
         4.4,
     ),
@@ -226,7 +226,7 @@ GALLERY: dict[str, FigureSpec] = {
         partial(plot_transfer, **describe_endpoint(LOSS)),
         4.6,
     ),
-    "size_gains": FigureSpec(
+    "reference_size_gains": FigureSpec(
         ABLATION_NOTEBOOK,
         lambda _: reference_losses.collect_size_gains(reference_losses.read_reference_losses()),
         plot_size_gains,
@@ -235,7 +235,7 @@ GALLERY: dict[str, FigureSpec] = {
     "single_sources": FigureSpec(
         ABLATION_NOTEBOOK,
         lambda study: label_sources(
-            source_comparison.single_gains(collect_singles(study), study.grid.players)
+            source_comparison.single_gains(collect_single_scores(study), study.grid.players)
         ),
         plot_sources,
         7.6,

@@ -46,7 +46,7 @@ def plot_task_scores(table: pd.DataFrame, ax: Axes) -> Axes:
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 8.4), layout="constrained")
-        plot_task_scores(pd.read_csv("book/figures/panels.csv"), ax)
+        plot_task_scores(pd.read_csv("book/figures/single_scores.csv"), ax)
 
     Args:
         table: cell, task, metric, estimate, low, high (0..1).

@@ -41,7 +41,7 @@ def plot_loss(table: pd.DataFrame, ax: Axes) -> Axes:
 
     Example:
         fig, ax = plt.subplots()
-        plot_loss(pd.read_csv("book/figures/loss.csv"), ax)
+        plot_loss(pd.read_csv("book/figures/training_loss.csv"), ax)
 
     Args:
         table: step, loss (nats per response token), learning_rate.
