@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 ADAPTER = "adapter"
 LOG = "log.csv"
-ROWS = "rows.csv"
+ROWS_FILE = "rows.csv"
 LEFT_OUT = "left_out.csv"
 CHECKPOINT = ".checkpoint.safetensors"
 PROMPT_FIELDS = ("prompt_format", "system_prompt")
@@ -160,7 +160,7 @@ def _train(
     }
     save_adapter(model, settings.model, folder / ADAPTER)
     write_text(folder / LOG, _to_csv(log, list(log[0])))
-    write_text(folder / ROWS, rows_to_csv(chosen))
+    write_text(folder / ROWS_FILE, rows_to_csv(chosen))
     write_text(folder / LEFT_OUT, _to_csv(left_out, ["id", "category", "tokens"]))
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return facts
