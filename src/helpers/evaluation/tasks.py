@@ -159,31 +159,31 @@ PUBLIC_TASKS: dict[str, Task] = {
         replace(TASKS["sentence_inference"], name="mednli"),
         Task(
             name="ncbi_disease",
-            mirrors="NCBI disease corpus",
+            stands_for="NCBI disease corpus",
             instruction="List every disease named in the sentence, one a line.",
             **_MENTIONS,
         ),
         Task(
             name="ncbi_disease_all",
-            mirrors="NCBI disease corpus, all sentences",
+            stands_for="NCBI disease corpus, all sentences",
             instruction="List every disease named in the sentence, one a line. If there is none, write none.",
             **_MENTIONS | {"schema": OptionalMentionsItem, "score": metrics.score_optional_mentions},
         ),
         Task(
             name="maccrobat_medications",
-            mirrors="MACCROBAT",
+            stands_for="MACCROBAT",
             instruction="List every medication named in the sentence, one a line.",
             **_MENTIONS,
         ),
         replace(
-            TASKS["pronoun_resolution"], name="craft_pronouns", mirrors="CRAFT coreference", max_new_tokens=16
+            TASKS["pronoun_resolution"], name="craft_pronouns", stands_for="CRAFT coreference", max_new_tokens=16
         ),
         replace(TASKS["dialogue_to_note"], name="mts_dialog", max_new_tokens=96),
         replace(TASKS["patient_answer"], name="icliniq", max_new_tokens=128),
         replace(
             TASKS["patient_answer"],
             name="medquad",
-            mirrors="MedQuAD",
+            stands_for="MedQuAD",
             instruction="Answer the health question.",
             max_new_tokens=128,
         ),
