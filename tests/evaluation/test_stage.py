@@ -8,7 +8,7 @@ import torch
 from helpers.errors import StudyError
 from helpers.evaluation import prepared_tasks, stage, tasks
 from helpers.evaluation.merging import SharedBase
-from helpers.evaluation.metrics import COUNTS
+from helpers.evaluation.metrics import MENTION_COUNTS
 from helpers.evaluation.partial import PartialResults
 from helpers.evaluation.prepared_tasks import list_first_prompts, prepare_tasks, warn_of_references
 from helpers.evaluation.stage import ANSWERS, ITEMS, EvaluationSettings, evaluate, score_answers
@@ -256,7 +256,7 @@ def test_ideal_answers_score_one():
             for item in load_items(task)[0]:
                 measures = task.score(task.write_reference(item), item)
                 assert measures["parsed"]
-                shares = [value for name, value in measures.items() if name not in COUNTS]
+                shares = [value for name, value in measures.items() if name not in MENTION_COUNTS]
                 assert all(value == 1 for value in shares), (task.name, item.id)
 
 

@@ -154,7 +154,8 @@ def measure_bertscore(settings: EvaluationSettings, evaluation: Run, data: Path 
     """Measure the BERTScore of every generated text of an evaluation, from its stored answers.
 
     Returns:
-        A run with `measured.jsonl`: task, item, bertscore (the highest over the references).
+        A run with `measured.jsonl`: task, item, bertscore (the highest F1 over the references; the paper's
+        tables have it as `bertscore_f1`).
     """
     return measure_pairs(
         "bertscore",

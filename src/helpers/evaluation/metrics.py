@@ -45,7 +45,7 @@ MEASURES = (
     "rouge_at_length",  # ROUGE-L of the text cut to the length of the reference
 )
 MEASURES += ("concept_f1",)  # what scorers keep of an item beside its score
-COUNTS = ("n_right", "n_answers", "n_gold")  # of mentions: right, given in ONE answer, to be found
+MENTION_COUNTS = ("n_right", "n_answers", "n_gold")  # of mentions: right, given in ONE answer, to be found
 Spelling = TypeVar("Spelling", bound=Hashable)
 
 
@@ -164,8 +164,8 @@ def compare_mentions(answers: Sequence[str], item: MentionsItem) -> Measures:
 
 
 def compare_sets(n_right: int, n_given: int, n_gold: int) -> Measures:
-    """Return F1 as the score, whether the answer gives any mention, precision and recall, all 0 where it gives
-    none; and the counts, from which micro-F1 is formed over all items.
+    """Return F1 as the score, whether the answer gives any mention, precision and recall, all 0 where it
+    gives none; and the counts, from which micro-F1 is formed over all items.
     """
     return {
         "score": 2 * n_right / (n_given + n_gold),
