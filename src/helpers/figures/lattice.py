@@ -155,14 +155,14 @@ def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, measured
         unit: of the values; the default is that of scores, so a table of losses needs its own.
         measured_on: for the labels, such as "tasks".
     """
-    players, categories = (
+    trained_on, categories = (
         list(dict.fromkeys(table["trained_on"])),
         list(order_categories(table["tested_on"])),
     )
-    height, colors = 0.8 / len(players), color_categories(players)
-    for number, player in enumerate(players):
-        rows = table[table["trained_on"] == player].set_index("tested_on").loc[categories]
-        positions = np.arange(len(categories)) + (number - (len(players) - 1) / 2) * height
+    height, colors = 0.8 / len(trained_on), color_categories(trained_on)
+    for number, name in enumerate(trained_on):
+        rows = table[table["trained_on"] == name].set_index("tested_on").loc[categories]
+        positions = np.arange(len(categories)) + (number - (len(trained_on) - 1) / 2) * height
         errors = list_errors(rows)
         ax.barh(
             positions,
@@ -170,14 +170,14 @@ def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, measured
             0.9 * height,
             xerr=errors,
             capsize=2,
-            color=colors[player],
-            label=name_cell(player),
+            color=colors[name],
+            label=name_cell(name),
         )
     ax.axvline(0, color="black", linewidth=0.8)
     labels = [f"{name_cell(category)} {measured_on}".replace(", ", ",\n") for category in categories]
     write_row_labels(ax, labels)
     ax.set(xlabel=f"Shapley value: share of the gain\nover base ({unit})")
-    above = {"loc": "lower center", "bbox_to_anchor": (0.4, 1), "ncols": min(3, len(players))}
+    above = {"loc": "lower center", "bbox_to_anchor": (0.4, 1), "ncols": min(3, len(trained_on))}
     ax.legend(title="Training rows", **above)
     return ax
 

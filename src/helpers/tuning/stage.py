@@ -77,8 +77,8 @@ def tune(settings: TuningSettings, instructions: Path, parent: Path | None = Non
 
     Returns:
         A run with `adapter/` (safetensors, for `PeftModel.from_pretrained`, and its card), `log.csv` (step,
-        epoch, learning rate, loss, tokens), `rows.csv` (id, category and instruction of the rows it was tuned
-        on) and `left_out.csv` (id, category and tokens of the file's rows that were too long).
+        epoch, learning rate, loss, tokens of the batch), `rows.csv` (id, category and instruction of the rows
+        it was tuned on) and `left_out.csv` (id, category and tokens of the file's rows that were too long).
 
     Raises:
         StudyError: a category has too few rows that fit into `max_tokens`, the run does not fit into
