@@ -19,7 +19,9 @@ def test_the_page_shows_each_figure_with_its_text_and_links_its_three_files(tmp_
     write_gallery(["training_loss", "published_table1"], tmp_path)
     page = (tmp_path / "gallery.md").read_text()
     assert re.findall(r"<(\S+)>`", page) == [
-        f"{name}.{ending}" for name in ("training_loss", "published_table1") for ending in ("svg", "png", "csv")
+        f"{name}.{ending}"
+        for name in ("training_loss", "published_table1")
+        for ending in ("svg", "png", "csv")
     ]
     assert "{numref}`fig-published-table1` in {doc}`/06_published_results`" in page
     assert f":img-alt: {read_alternatives()['fig-training-loss']}" in page

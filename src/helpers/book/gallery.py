@@ -131,7 +131,9 @@ GALLERY: dict[str, FigureSpec] = {
         plot_shares,
         3.2,
     ),
-    "seed_lengths": FigureSpec(SEEDS_NOTEBOOK, lambda study: measure_lengths(study.seed_tasks), plot_lengths, 3.4),
+    "seed_lengths": FigureSpec(
+        SEEDS_NOTEBOOK, lambda study: measure_lengths(study.seed_tasks), plot_lengths, 3.4
+    ),
     "seed_similarity": FigureSpec(
         SEEDS_NOTEBOOK,
         lambda study: compare_instructions(study.seed_tasks),
@@ -147,10 +149,16 @@ GALLERY: dict[str, FigureSpec] = {
         3.4,
     ),
     "growth": FigureSpec(
-        SYNTHESIS_NOTEBOOK, lambda study: count_growth(read_parsed_tasks(study.synthesis_run)), plot_growth, 3.2
+        SYNTHESIS_NOTEBOOK,
+        lambda study: count_growth(read_parsed_tasks(study.synthesis_run)),
+        plot_growth,
+        3.2,
     ),
     "saturation": FigureSpec(
-        SYNTHESIS_NOTEBOOK, lambda study: count_growth(read_parsed_tasks(study.synthesis_run)), plot_saturation, 3.4
+        SYNTHESIS_NOTEBOOK,
+        lambda study: count_growth(read_parsed_tasks(study.synthesis_run)),
+        plot_saturation,
+        3.4,
     ),
     "kept_shares": FigureSpec(SYNTHESIS_NOTEBOOK, tabulate_kept_shares, plot_shares, 3.6),
     "root_verbs": FigureSpec(SYNTHESIS_NOTEBOOK, count_kept_roots, plot_roots, 5.8),
@@ -338,8 +346,12 @@ GALLERY: dict[str, FigureSpec] = {
     "published_figure2": FigureSpec(
         PUBLISHED_NOTEBOOK, lambda _: ablation.share_of_full_gain(), plot_share_of_full_gain, 5.8
     ),
-    "published_figure3": FigureSpec(PUBLISHED_NOTEBOOK, lambda _: ablation.gain_curves(), plot_size_curves, 7.0),
-    "published_sizes": FigureSpec(PUBLISHED_NOTEBOOK, lambda _: ablation.share_by_size(), plot_share_by_size, 4.2),
+    "published_figure3": FigureSpec(
+        PUBLISHED_NOTEBOOK, lambda _: ablation.gain_curves(), plot_size_curves, 7.0
+    ),
+    "published_sizes": FigureSpec(
+        PUBLISHED_NOTEBOOK, lambda _: ablation.share_by_size(), plot_share_by_size, 4.2
+    ),
 }
 
 

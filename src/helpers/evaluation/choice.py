@@ -29,7 +29,10 @@ PADDING = -1
 
 
 def score_options(
-    model: PreTrainedModel, items: Sequence[PromptWithOptions], batch_size: int, partial: PartialResults | None = None
+    model: PreTrainedModel,
+    items: Sequence[PromptWithOptions],
+    batch_size: int,
+    partial: PartialResults | None = None,
 ) -> list[list[float]]:
     """Return the mean log-likelihood per token of every option of every item, in nats; arguments as of
     `score_tokens`.
@@ -39,7 +42,10 @@ def score_options(
 
 
 def score_tokens(
-    model: PreTrainedModel, items: Sequence[PromptWithOptions], batch_size: int, partial: PartialResults | None = None
+    model: PreTrainedModel,
+    items: Sequence[PromptWithOptions],
+    batch_size: int,
+    partial: PartialResults | None = None,
 ) -> list[list[list[float]]]:
     """Return the log-likelihood of every token of every option of every item, in nats.
 

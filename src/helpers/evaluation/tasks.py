@@ -176,7 +176,10 @@ PUBLIC_TASKS: dict[str, Task] = {
             **_MENTIONS,
         ),
         replace(
-            TASKS["pronoun_resolution"], name="craft_pronouns", stands_for="CRAFT coreference", max_new_tokens=16
+            TASKS["pronoun_resolution"],
+            name="craft_pronouns",
+            stands_for="CRAFT coreference",
+            max_new_tokens=16,
         ),
         replace(TASKS["dialogue_to_note"], name="mts_dialog", max_new_tokens=96),
         replace(TASKS["patient_answer"], name="icliniq", max_new_tokens=128),
