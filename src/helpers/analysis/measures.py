@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from helpers.evaluation.metrics import MENTION_COUNTS, MEASURES
+from helpers.evaluation.metrics import MEASURES, MENTION_COUNTS
 from helpers.evaluation.stage import read_measured
 from helpers.store import Run
 

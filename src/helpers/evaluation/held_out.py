@@ -62,8 +62,8 @@ def measure_held_out(
         base: the loaded model, shared by several measurements; None to load it where it is needed.
 
     Returns:
-        A run with `losses.csv`: id (of the row), category, words and stop (nats: of the response's tokens, and
-        of the end of text after it), tokens and bytes (of the response).
+        A run with `losses.csv`: id (of the row), category, words and stop (nats: of the response's tokens,
+        and of the end of text after it), tokens and bytes (of the response).
     """
     base = base or SharedBase(settings.model, settings.dtype, keeps_weights=False)
     folder = find_adapter(adapter)

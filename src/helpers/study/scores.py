@@ -14,7 +14,7 @@ import numpy as np
 
 from helpers.errors import StudyError
 from helpers.evaluation.loaders import find_release
-from helpers.evaluation.metrics import MENTION_COUNTS, MEASURES
+from helpers.evaluation.metrics import MEASURES, MENTION_COUNTS
 from helpers.evaluation.prepared_tasks import PreparedTask, prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.tasks import find_task
