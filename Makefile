@@ -92,7 +92,7 @@ check-book: $(READY) ## Read the built book in Chromium: errors, links, search, 
 	@$(call install,$(VENV),--constraint requirements.lock --editable '.[browser]')
 	$(BIN)/python -m pytest tests/browser -rs
 
-bench: model ## Measure speed, each against its baseline in one run, into results/benchmarks.
+bench: model ## Measure speed, each against its baseline in one run, into results/bench.
 	@$(call install,$(VENV),--constraint requirements.lock --editable '.[bench,harness]')
 	$(BIN)/study bench
 

@@ -82,7 +82,7 @@ def provider(monkeypatch):
     """Serve an OpenAI-compatible server in a thread, well-behaved unless a test makes it misbehave; set a
     key.
     """
-    from helpers.benchmarks.fake_server import FaultyServer
+    from helpers.bench.fake_server import FaultyServer
 
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-key-that-must-not-be-written")
     server = FaultyServer()

@@ -327,7 +327,7 @@ def test_captions_of_lesson_4_say_what_the_intervals_of_their_own_table_cover():
         for name in DRAWN.findall(cell.source)
     }
     assert "`interval_text`" in captions["single_transfer"]  # of losses on held-out rows
-    for name in ("parts", "panels", "gains", "single_sources"):
+    for name in ("parts", "single_scores", "gains", "single_sources"):
         assert "`interval_text`" not in captions[name]
 
 

@@ -210,7 +210,7 @@ class Toys:
 
     def _judge(self, reply):
         """Return a judge that always says the same and the sha256 of what it was asked as its name."""
-        from helpers.benchmarks import fake_server
+        from helpers.bench import fake_server
         from helpers.evaluation.judge import JudgeSettings
 
         def complete(body):

@@ -125,13 +125,13 @@ def bench(
         bool, typer.Option("--gpu", help="Measure a random model of LLaMA 2 7B's shape on a GPU instead.")
     ] = False,
 ) -> None:
-    """Measure speed, each step against its plain way in one run, into results/benchmarks."""
-    from helpers.benchmarks.device import measure_device
-    from helpers.benchmarks.result import show_row
-    from helpers.benchmarks.run import run_benchmarks
+    """Measure speed, each step against its plain way in one run, into results/bench."""
+    from helpers.bench.device import measure_device
+    from helpers.bench.result import show_row
+    from helpers.bench.run import run_bench
 
     with plain_errors():
-        for row in measure_device("cuda", "7b") if gpu else run_benchmarks():
+        for row in measure_device("cuda", "7b") if gpu else run_bench():
             typer.echo(show_row(row))
 
 

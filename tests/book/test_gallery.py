@@ -9,6 +9,7 @@ from helpers.book import figure_files, gallery
 from helpers.book.figure_files import save_figures
 from helpers.book.figure_tables import tabulate_parts
 from helpers.book.gallery import GALLERY, draw
+from helpers.errors import StudyError
 from helpers.jsonl import read_rows
 from helpers.records import BASE, Instruction
 from helpers.study.grid import SINGLES
@@ -61,7 +62,12 @@ def one_figure(monkeypatch):
     """Leave one figure in the gallery; return the list that its name is added to when it is drawn."""
     drawn = []
     monkeypatch.setattr(gallery, "GALLERY", {"seed_shares": GALLERY["seed_shares"]})
-    monkeypatch.setattr(gallery, "draw", lambda name, *given: drawn.append(name) or draw(name, *given))
+
+    def note(name, *given, **options):
+        drawn.append(name)
+        return draw(name, *given, **options)
+
+    monkeypatch.setattr(gallery, "draw", note)
     return drawn
 
 
@@ -96,7 +102,28 @@ def test_a_figure_can_be_drawn_from_a_readers_own_table():
         {"trained_on": ["qa"], "tested_on": ["qa"], "estimate": [0.1], "low": [0.0], "high": [0.2]}
     )
     assert gallery.GALLERY["transfer"].plot is not None
-    assert draw("transfer", table).axes
+    assert draw("transfer", table, "loss").axes
+
+
+@pytest.mark.parametrize("endpoint", [None, "accuracy"])
+def test_a_figure_of_the_endpoint_is_not_drawn_without_one(endpoint):
+    with pytest.raises(StudyError, match=f"`endpoint` must be one of loss, .* but {endpoint!r} was found"):
+        draw("transfer", pd.DataFrame(), endpoint)
+
+
+def test_the_similarity_of_seeds_is_drawn_with_the_threshold_of_the_study(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(gallery, "GALLERY", {"seed_similarity": GALLERY["seed_similarity"]})
+
+    def note(*given, **options):
+        drawn.append(draw(*given, **options))
+        return drawn[-1]
+
+    monkeypatch.setattr(gallery, "draw", note)
+    for threshold in (0.7, 0.7, 0.55):
+        list(save_figures(Study.from_parameters({"novelty_threshold": threshold}), tmp_path))
+    lines = [max(line.get_xdata()[0] for line in figure.axes[0].lines) for figure in drawn]
+    assert lines == [0.7, 0.55]
 
 
 def test_a_size_curve_without_sizes_is_left_out(tmp_path, monkeypatch):

@@ -16,15 +16,17 @@ def test_titles_are_those_of_figures_and_differ():
 
 
 def test_the_page_shows_each_figure_with_its_text_and_links_its_three_files(tmp_path):
-    write_gallery(["loss", "published_table1"], tmp_path)
+    write_gallery(["training_loss", "published_table1"], tmp_path)
     page = (tmp_path / "gallery.md").read_text()
     assert re.findall(r"<(\S+)>`", page) == [
-        f"{name}.{ending}" for name in ("loss", "published_table1") for ending in ("svg", "png", "csv")
+        f"{name}.{ending}"
+        for name in ("training_loss", "published_table1")
+        for ending in ("svg", "png", "csv")
     ]
     assert "{numref}`fig-published-table1` in {doc}`/06_published_results`" in page
-    assert f":img-alt: {read_alternatives()['fig-loss']}" in page
+    assert f":img-alt: {read_alternatives()['fig-training-loss']}" in page
 
 
 def test_a_figure_that_is_not_there_is_not_shown(tmp_path):
-    write_gallery(["loss"], tmp_path)
+    write_gallery(["training_loss"], tmp_path)
     assert "sizes" not in (tmp_path / "gallery.md").read_text()

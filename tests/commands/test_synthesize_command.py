@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from helpers.benchmarks import fake_server
+from helpers.bench import fake_server
 from helpers.cli import app
 from helpers.jsonl import read_json_lines
 

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers.analysis.measures import tabulate_preferences
-from helpers.benchmarks import fake_server
+from helpers.bench import fake_server
 from helpers.cli import app
 from helpers.errors import StudyError
 from helpers.evaluation import stage

@@ -8,8 +8,8 @@ import torch
 from helpers.errors import StudyError
 from helpers.evaluation import prepared_tasks, stage, tasks
 from helpers.evaluation.merging import SharedBase
-from helpers.evaluation.metrics import COUNTS
-from helpers.evaluation.partial import PartialAnswers
+from helpers.evaluation.metrics import MENTION_COUNTS
+from helpers.evaluation.partial import PartialResults
 from helpers.evaluation.prepared_tasks import list_first_prompts, prepare_tasks, warn_of_references
 from helpers.evaluation.stage import ANSWERS, ITEMS, EvaluationSettings, evaluate, score_answers
 from helpers.evaluation.task_prompts import build_task_prompt
@@ -83,7 +83,7 @@ def test_a_task_killed_after_a_batch_goes_on_with_the_next_and_ends_in_the_same_
     )
     monkeypatch.setattr(stage, "BATCH_SIZE", 2)
     monkeypatch.setattr(stage, "CHOICE_BATCH_SIZE", 2)
-    keep, batches = PartialAnswers.keep, []
+    keep, batches = PartialResults.keep, []
 
     def keep_two(partial, batch, answers):
         keep(partial, batch, answers)
@@ -92,13 +92,13 @@ def test_a_task_killed_after_a_batch_goes_on_with_the_next_and_ends_in_the_same_
             raise Killed
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(PartialAnswers, "keep", keep_two)
+        patched.setattr(PartialResults, "keep", keep_two)
         evaluate(settings)
     (left,) = runs.glob("answers/*/.answers.jsonl")
     with left.open("a") as file:
         file.write('[0, "a line that the kill broke')
     monkeypatch.setattr(
-        PartialAnswers,
+        PartialResults,
         "keep",
         lambda partial, batch, answers: batches.append(list(batch)) or keep(partial, batch, answers),
     )
@@ -117,28 +117,28 @@ def test_a_task_killed_after_a_batch_goes_on_with_the_next_and_ends_in_the_same_
 
 
 def test_a_batch_of_which_only_a_part_was_written_is_answered_again(tmp_path):
-    PartialAnswers(tmp_path / "partial").keep([3, 1, 2], ["a", "b", "x"])
+    PartialResults(tmp_path / "partial").keep([3, 1, 2], ["a", "b", "x"])
     whole = (tmp_path / "partial").read_text()
     (tmp_path / "partial").write_text(whole[:-5])  # a kill broke the last line off
-    partial = PartialAnswers(tmp_path / "partial")
+    partial = PartialResults(tmp_path / "partial")
     assert [partial.needs_answers(batch) for batch in ([3, 1], [1, 2])] == [False, True]
     partial.keep([2, 0], ["c", "d"])
-    assert PartialAnswers(tmp_path / "partial").in_order() == ["d", "b", "c", "a"]
+    assert PartialResults(tmp_path / "partial").in_order() == ["d", "b", "c", "a"]
 
 
 @pytest.mark.parametrize("damage", ["other bytes", "no JSON", "[]", "{}", "null", "zeros", "deep"])
 def test_damaged_answers_are_named_and_given_again(tmp_path, damage, caplog, monkeypatch):
     monkeypatch.delenv("STUDY_PROGRESS")
     path = tmp_path / "partial"
-    PartialAnswers(path).keep([0, 1], ["yes", "no"])
+    PartialResults(path).keep([0, 1], ["yes", "no"])
     line = {"other bytes": path.read_text().replace("no", "on"), "zeros": "\0\0\n", "deep": "[" * 9999 + "\n"}
     path.write_text(line.get(damage, f"{damage}\n"))
-    partial = PartialAnswers(path)
+    partial = PartialResults(path)
     assert partial == {}
     assert "partial is damaged" in caplog.text
     assert "answered again" in caplog.text
     partial.keep([0], ["yes"])
-    assert PartialAnswers(path) == {0: "yes"}
+    assert PartialResults(path) == {0: "yes"}
 
 
 def test_more_tasks_reuse_the_answers_that_are_stored(settings, monkeypatch):
@@ -256,7 +256,7 @@ def test_ideal_answers_score_one():
             for item in load_items(task)[0]:
                 measures = task.score(task.write_reference(item), item)
                 assert measures["parsed"]
-                shares = [value for name, value in measures.items() if name not in COUNTS]
+                shares = [value for name, value in measures.items() if name not in MENTION_COUNTS]
                 assert all(value == 1 for value in shares), (task.name, item.id)
 
 

@@ -145,13 +145,13 @@ def make_tables():
             [("W", 1536, 576, False), ("B", 1536, 16, True), ("A", 16, 576, True)],
             columns=["matrix", "n_rows", "n_columns", "learnt"],
         ),
-        "loss": pd.DataFrame(
+        "training_loss": pd.DataFrame(
             {"step": steps, "loss": 2 + 1 / (1 + steps), "learning_rate": 0.001 * (1 - steps / 24)}
         ),
         "scores": scores[scores["cell"].isin(["base", "qa"])].replace({"cell": {"qa": "all"}}),
         "differences": tasks(["all"]),
         "tuning_sources": sources(["Question answering", "Generation, concept F1"]),
-        "panels": scores,
+        "single_scores": scores,
         "gains": tasks(SINGLES),
         "single_transfer": cross(SINGLES),
         "reference_transfer": cross(SINGLES),

@@ -67,6 +67,6 @@ def test_gains_of_different_measures_share_no_axis():
 
 def test_every_pair_of_seeds_is_counted_once():
     ax = plot_similarity(
-        pd.DataFrame([[1, 0.1, 0.3], [0.1, 1, 0.2], [0.3, 0.2, 1]]), plt.figure().add_subplot()
+        pd.DataFrame([[1, 0.1, 0.3], [0.1, 1, 0.2], [0.3, 0.2, 1]]), plt.figure().add_subplot(), 0.7
     )
     assert sum(patch.get_height() for patch in ax.patches) == 3

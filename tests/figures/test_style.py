@@ -23,6 +23,8 @@ from helpers.figures.style import (
     pick_ink,
     use_theme,
 )
+from helpers.study.endpoints import SCORE
+from helpers.study.study import Study
 
 APART = 11  # distance in CAM02-UCS: colours of two marks are told apart without looking twice
 PHONE = 360  # px: width of a figure on a screen of 390
@@ -49,8 +51,10 @@ def test_colours_differ_for_eyes_that_miss_a_cone(colors, eyes):
 def draw_small(name):
     """Draw a figure of the gallery from a table that needs no study."""
     use_theme()
-    tables = make_tables()
-    return draw(name, tables[name] if name in tables else GALLERY[name].table(None))
+    tables, spec = make_tables(), GALLERY[name]
+    endpoint = SCORE if spec.of_endpoint else None
+    table = tables[name] if name in tables else spec.table(None)
+    return draw(name, table, endpoint, **spec.options(Study.from_parameters({})))
 
 
 @cache

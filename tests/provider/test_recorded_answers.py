@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from helpers.benchmarks import fake_server
+from helpers.bench import fake_server
 from helpers.cli import app
 from helpers.provider import rate_limit
 from helpers.provider.journal import Journal, RemoteModel

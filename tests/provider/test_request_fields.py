@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from helpers.benchmarks import fake_server
+from helpers.bench import fake_server
 from helpers.errors import StudyError
 from helpers.provider import rate_limit
 from helpers.provider.journal import Journal, RemoteModel

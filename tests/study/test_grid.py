@@ -22,7 +22,7 @@ from helpers.study.grid import (
     plan_cells,
 )
 from helpers.study.study import Study
-from helpers.tuning.stage import ROWS, tune
+from helpers.tuning.stage import ROWS_FILE, tune
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_a_mixture_is_tuned_on_its_rows_and_goes_through_the_store(parameters):
     study = Study.from_parameters(parameters | {"mixtures": "ie:1+qa:3", "controls": ""})
     plan = next(plan for plan in study.plan_grid() if ":" in plan.name)
     tuning, *_ = study.run_cell(plan)
-    assert pd.read_csv(tuning.file(ROWS))["category"].value_counts().to_dict() == {"qa": 3, "ie": 1}
+    assert pd.read_csv(tuning.file(ROWS_FILE))["category"].value_counts().to_dict() == {"qa": 3, "ie": 1}
     assert study.find_cell_state(plan) == "done"
 
 
@@ -202,7 +202,7 @@ def test_an_empty_lattice_takes_any_categories_from_the_rows(parameters, ward_fi
     assert study.grid_settings.lattice_categories == ("qa", "cardiology", "intensive-care", "oncology")
     assert len(study.grid_settings.lattice_cells) == 16
     [cell] = study.answer_cells_of_all_seeds(["oncology+cardiology"])
-    assert pd.read_csv(cell.tuning.file(ROWS))["category"].value_counts().to_dict() == {
+    assert pd.read_csv(cell.tuning.file(ROWS_FILE))["category"].value_counts().to_dict() == {
         "cardiology": 2,
         "oncology": 2,
     }
@@ -232,7 +232,7 @@ def test_a_cell_is_missing_then_tuned_then_done_and_looking_it_up_computes_nothi
 def test_an_additive_pair_is_tuned_on_the_rows_of_both_singles(parameters):
     study = Study.from_parameters(parameters | {"budget": "additive"})
     rows = {
-        cell.name: set(pd.read_csv(cell.tuning.file(ROWS))["id"])
+        cell.name: set(pd.read_csv(cell.tuning.file(ROWS_FILE))["id"])
         for cell in study.answer_cells_of_all_seeds(["qa", "ie", "qa+ie"])
     }
     assert rows["qa+ie"] == rows["qa"] | rows["ie"]
@@ -257,7 +257,7 @@ def test_general_rows_come_from_their_own_file(parameters, instruction_file):
     study = Study.from_parameters(parameters | {"controls": "general", "general": str(general)})
     [cell] = study.answer_cells_of_all_seeds(["general"])
     assert (cell.name, cell.seed) == ("general", 1)
-    assert pd.read_csv(cell.tuning.file(ROWS))["instruction"].str.contains("weather").all()
+    assert pd.read_csv(cell.tuning.file(ROWS_FILE))["instruction"].str.contains("weather").all()
     with pytest.raises(StudyError, match="`general` must name a JSONL file"):
         Study.from_parameters(
             parameters | {"controls": "general", "general": "none.jsonl"}

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from helpers.benchmarks import fake_server
+from helpers.bench import fake_server
 from helpers.errors import StudyError
 from helpers.provider import batch as batch_module
 from helpers.provider.batch import PendingError

@@ -7,9 +7,9 @@ import pytest
 
 from helpers.errors import StudyError
 from helpers.synthesis.filter_files import (
-    COUNTS,
-    KEPT,
-    REJECTED,
+    COUNTS_FILE,
+    KEPT_FILE,
+    REJECTED_FILE,
     compare_file,
     filter_file,
     label_file,
@@ -42,11 +42,12 @@ def file(tmp_path):
 def test_kept_rows_keep_all_fields_and_rejected_ones_gain_a_reason(file):
     run = filter_file(file, SETTINGS)
     kept, rejected = (
-        [json.loads(line) for line in run.file(name).read_text().splitlines()] for name in (KEPT, REJECTED)
+        [json.loads(line) for line in run.file(name).read_text().splitlines()]
+        for name in (KEPT_FILE, REJECTED_FILE)
     )
     assert kept == [ROWS[0], ROWS[2]]
     assert [row["filter_reason"] for row in rejected] == ["not novel", "length", "malformed"]
-    counts = pd.read_csv(run.file(COUNTS)).set_index("outcome")["n"]
+    counts = pd.read_csv(run.file(COUNTS_FILE)).set_index("outcome")["n"]
     assert counts["kept"] == 2
     assert counts.sum() == len(ROWS)
 
@@ -54,7 +55,7 @@ def test_kept_rows_keep_all_fields_and_rejected_ones_gain_a_reason(file):
 def test_a_reason_of_the_users_own_stays(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(ROWS[3] | {"reason": "asked by a nurse"}) + "\n" + json.dumps(ROWS[0]) + "\n")
-    rejected = json.loads(filter_file(path, SETTINGS).file(REJECTED).read_text())
+    rejected = json.loads(filter_file(path, SETTINGS).file(REJECTED_FILE).read_text())
     assert (rejected["reason"], rejected["filter_reason"]) == ("asked by a nurse", "length")
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from helpers.benchmarks import fake_server
+from helpers.bench import fake_server
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
 from helpers.paths import SEED_TASKS

@@ -10,7 +10,7 @@ from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_rows
 from helpers.records import Instruction
 from helpers.synthesis import public_rows
-from helpers.synthesis.public_rows import FILES, HELD_OUT, MIRROR, TRAINING, load_public_rows
+from helpers.synthesis.public_rows import FILES, HELD_OUT_FILE, MIRROR, TRAINING_FILE, load_public_rows
 
 
 def row(n, output="yes"):
@@ -23,9 +23,9 @@ def row(n, output="yes"):
 
 PLACES = {
     path: [row(10 * index), row(10 * index + 1)]
-    for index, path in enumerate([*FILES[TRAINING], *FILES[HELD_OUT]])
+    for index, path in enumerate([*FILES[TRAINING_FILE], *FILES[HELD_OUT_FILE]])
 }
-PLACES[next(iter(FILES[HELD_OUT]))] += [row(0), row(99, output="")]
+PLACES[next(iter(FILES[HELD_OUT_FILE]))] += [row(0), row(99, output="")]
 
 
 @pytest.fixture
@@ -57,11 +57,12 @@ def mirror(tmp_path):
 def test_mirror_and_repository_give_the_same_rows(repository, mirror):
     fetched, mirrored = load_public_rows(None), load_public_rows(mirror)
     assert all(
-        fetched.file(name).read_bytes() == mirrored.file(name).read_bytes() for name in (TRAINING, HELD_OUT)
+        fetched.file(name).read_bytes() == mirrored.file(name).read_bytes()
+        for name in (TRAINING_FILE, HELD_OUT_FILE)
     )
-    training = read_rows(fetched.file(TRAINING), Instruction)
+    training = read_rows(fetched.file(TRAINING_FILE), Instruction)
     assert sorted(entry.category for entry in training) == ["gen", "gen", "ie", "ie", "qa", "qa"]
-    held_out = read_rows(fetched.file(HELD_OUT), Instruction)
+    held_out = read_rows(fetched.file(HELD_OUT_FILE), Instruction)
     assert sorted(entry.category for entry in held_out) == ["gen", "gen", "ie", "ie", "qa", "qa"]
     assert not {entry.id for entry in training} & {entry.id for entry in held_out}
 

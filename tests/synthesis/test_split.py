@@ -1,14 +1,14 @@
 """Rows that are held out are rows that no model is tuned on."""
 
 from helpers.jsonl import dump_rows, read_json_lines
-from helpers.synthesis.split import HELD_OUT, TRAINING, hold_out, read_groups
+from helpers.synthesis.split import HELD_OUT_FILE, TRAINING_FILE, hold_out, read_groups
 
 
 def split(tmp_path, rows, share=0.3):
     path = tmp_path / "rows.jsonl"
     path.write_text(dump_rows(rows))
     run = hold_out(path, share)
-    return [read_json_lines(run.file(name)) for name in (TRAINING, HELD_OUT)]
+    return [read_json_lines(run.file(name)) for name in (TRAINING_FILE, HELD_OUT_FILE)]
 
 
 def make_row(number, **others):

@@ -11,14 +11,14 @@ from helpers.analysis.contrasts import contrast, keep_ablation_tasks
 from helpers.analysis.hypotheses import add_holm, split_significant
 from helpers.records import BASE, SHUFFLED
 from helpers.study.grid import SINGLES
-from helpers.tuning.controls import LENGTHS, SEPARATOR
+from helpers.tuning.controls import MATCHED_LENGTHS, SEPARATOR
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = {  # of the cells of a category's controls, by their names for readers
     "shuffled responses": f"{SEPARATOR}{SHUFFLED}",
-    "matched lengths": f"{SEPARATOR}{LENGTHS}",
+    "matched lengths": f"{SEPARATOR}{MATCHED_LENGTHS}",
 }
 AGAINST = {"the base model": ""} | SUFFIXES
 

@@ -8,7 +8,7 @@ nine contrasts is 12 to 20 % with three seeds, where 5 % is meant. Here each kee
 freedom: the critical value is the mean of the quantiles of Student's t for seeds and for items, weighted by
 the share of the variance (Cochran and Cox, 1950). It is that of the items alone only where seeds make no
 difference, and that of the seeds alone where they make all of it. `study bench` measures how well that keeps
-its level (`results/benchmarks/family_error.json`): with three and five seeds the family-wise error rate is at
+its level (`results/bench/family_error.json`): with three and five seeds the family-wise error rate is at
 most 6 %. It is up to 9 % with two seeds, or where three seeds' effects are uniform and not normal.
 
 Samples are arrays of shape (..., seeds, units), one per task, where units are items or clusters of items;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from helpers.evaluation.metrics import COUNTS, MEASURES
+from helpers.evaluation.metrics import MEASURES, MENTION_COUNTS
 from helpers.evaluation.stage import read_measured
 from helpers.store import Run
 
@@ -29,7 +29,7 @@ def average_measures(items: pd.DataFrame) -> pd.DataFrame:
     groups = values.groupby(["task", "cell"], sort=False)
     means = groups[present].mean()
     if "n_gold" in items:
-        counts = groups[list(COUNTS)].sum(min_count=1)
+        counts = groups[list(MENTION_COUNTS)].sum(min_count=1)
         means["micro_f1"] = 2 * counts["n_right"] / (counts["n_answers"] + counts["n_gold"])
     return gather_tasks(means.dropna(how="all").reset_index(), items)
 

@@ -13,7 +13,7 @@ from helpers.study import scores
 from helpers.study.endpoints import BY_ROWS, LOSS, keep_held_out, loss_to_log_likelihood
 from helpers.study.grid import PAIRS, SINGLES, name_subset
 from helpers.study.losses import LossTables, load_losses
-from helpers.tuning.controls import LENGTHS, SEPARATOR
+from helpers.tuning.controls import MATCHED_LENGTHS, SEPARATOR
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,7 +96,7 @@ def compare_matched_lengths(tables: LossTables) -> pd.DataFrame:
     """
     import pandas as pd
 
-    matched = {name: f"{name}{SEPARATOR}{LENGTHS}" for name in SINGLES}
+    matched = {name: f"{name}{SEPARATOR}{MATCHED_LENGTHS}" for name in SINGLES}
     size = count_lattice_rows(tables)
     if not tables.list_seeds((name, size) for name in (*matched, *matched.values())):
         return pd.DataFrame(columns=["trained_on"])

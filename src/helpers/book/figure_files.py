@@ -24,7 +24,7 @@ ENDINGS = ("csv", "svg", "png")
 
 def save_figures(study: Study, folder: Path) -> Iterator[str]:
     """Save every figure as SVG and PNG with its table as CSV beside it; yields each name once its files are
-    written. What the folder holds already from the same table and the same code is not drawn again.
+    written. What the folder holds already from the same table, settings and code is not drawn again.
 
     A figure whose table is empty, such as a size curve without sizes, is left out.
     """
@@ -35,12 +35,13 @@ def save_figures(study: Study, folder: Path) -> Iterator[str]:
         table = spec.table(study)
         if table.empty:
             continue
-        text = table.to_csv(index=name == "seed_similarity")
+        text, options = table.to_csv(index=name == "seed_similarity"), spec.options(study)
         files = [folder / f"{name}.{ending}" for ending in ENDINGS]
-        stamp = BuildStamp(folder / f".{name}", sha256_text("\n".join((code, endpoint, text))))
+        drawn_from = "\n".join((code, endpoint, repr(options), text))
+        stamp = BuildStamp(folder / f".{name}", sha256_text(drawn_from))
         if not stamp.is_current():
             write_text(files[0], text)
-            figure = gallery.draw(name, table, endpoint)
+            figure = gallery.draw(name, table, endpoint, **options)
             _fix_layout(figure)
             for path, left_out in zip(files[1:], ("Date", "Software"), strict=True):
                 picture = io.BytesIO()

@@ -75,7 +75,9 @@ def label_sources(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def run_chosen_tuning(study: Study) -> Run:
-    """Run or load the tuning of the cell that the study's parameters name."""
+    """Return the tuning of the cell that the study's parameters name. Where it is not stored, the cell is
+    tuned and answers all tasks, as the other figures of the lesson need it to.
+    """
     return study.answer_cells_of_one_seed([study.tuning_settings.categories])[
         study.tuning_settings.categories
     ].tuning
@@ -86,8 +88,8 @@ def read_training_log(study: Study) -> pd.DataFrame:
     return pd.read_csv(run_chosen_tuning(study).file(LOG))
 
 
-def collect_singles(study: Study) -> pd.DataFrame:
-    """Return the scores of the base model and the single categories."""
+def collect_single_scores(study: Study) -> pd.DataFrame:
+    """Return the scores of the base model and the single categories, tuned where they are not stored."""
     return study.collect_scores_of_all_seeds([BASE, *study.grid_settings.lattice_categories])
 
 
@@ -104,8 +106,8 @@ def count_kept_roots(study: Study) -> pd.DataFrame:
     return count_roots(row.instruction for row in read_rows(study.all_rows_file, Instruction))
 
 
-def collect_single_losses(study: Study) -> pd.DataFrame:
-    """Return the losses of the base model, the single categories and the controls."""
+def collect_losses_with_controls(study: Study) -> pd.DataFrame:
+    """Return the losses of base model, single categories and controls, tuned where they are not stored."""
     return study.collect_losses(
         [BASE, *study.grid_settings.lattice_categories, *study.grid_settings.control_cells]
     )
@@ -162,7 +164,7 @@ def select_control_items(losses: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return items | {"choice": loss_to_log_likelihood(keep_tasks(losses), "choice")}
 
 
-def list_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+def tabulate_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """Return signal and noise of the loss, its text, and the scores on each task, as `signal_table`."""
     sources = {name: loss_to_log_likelihood(keep_tasks(losses), name) for name in (LOSS, "text")}
     return signal_table(sources | {SCORE: scores})
@@ -177,7 +179,7 @@ def read_law_cases() -> pd.DataFrame:
     """Return how far the intervals of a mixture law hold in simulated studies, which `study bench` measured:
     one row per case, columns named for readers.
     """
-    stored = json.loads((RESULTS / "benchmarks" / "coverage_mixture_cases.json").read_text(encoding="utf-8"))
+    stored = json.loads((RESULTS / "bench" / "coverage_mixture_cases.json").read_text(encoding="utf-8"))
     return pd.DataFrame(stored["cases"]).rename(
         columns={
             "law": "losses follow",

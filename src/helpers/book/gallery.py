@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,13 +20,12 @@ from helpers.analysis.published import ablation, claims
 from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
 from helpers.analysis.transfer import addition_table, size_table, synergy_table, transfer_table
 from helpers.book.figure_tables import (
-    collect_single_losses,
-    collect_singles,
+    collect_losses_with_controls,
+    collect_single_scores,
     count_kept_roots,
     label_additions,
     label_pairs,
     label_sources,
-    list_signals,
     predict_mixtures,
     read_controls,
     read_training_log,
@@ -35,7 +34,9 @@ from helpers.book.figure_tables import (
     tabulate_controls,
     tabulate_kept_shares,
     tabulate_parts,
+    tabulate_signals,
 )
+from helpers.errors import StudyError
 from helpers.figures.comparison import plot_sources
 from helpers.figures.endpoints import plot_parts, plot_signal
 from helpers.figures.evaluation import plot_differences
@@ -63,7 +64,7 @@ from helpers.figures.synthesis import (
     plot_similarity,
 )
 from helpers.records import BASE
-from helpers.study.endpoints import ENDPOINTS, LOSS, SCORE
+from helpers.study.endpoints import ENDPOINTS, LOSS
 from helpers.study.grid import LATTICE, SINGLES
 from helpers.study.overview import count_stages
 from helpers.synthesis.overview import (
@@ -80,58 +81,93 @@ if TYPE_CHECKING:
     from helpers.study.study import Study
 
 # the notebooks, where the figures stand
-SEEDS, SYNTHESIS, TUNING = "01_seed_curation", "02_instruction_synthesis", "03_lora_training"
-ABLATION, SYNERGY, PUBLISHED = "04_category_ablation", "05_multitask_synergy", "06_published_results"
+SEEDS_NOTEBOOK = "01_seed_curation"
+SYNTHESIS_NOTEBOOK = "02_instruction_synthesis"
+TUNING_NOTEBOOK = "03_lora_training"
+ABLATION_NOTEBOOK = "04_category_ablation"
+SYNERGY_NOTEBOOK = "05_multitask_synergy"
+PUBLISHED_NOTEBOOK = "06_published_results"
 
 
-def describe_endpoint(name: str) -> dict[str, str]:
-    """Return what a figure says of an endpoint: its unit, and what it is measured on."""
-    return {"unit": ENDPOINTS[name].unit, "items": ENDPOINTS[name].measured_on}
+def describe_endpoint(name: str | None) -> dict[str, str]:
+    """Return what a figure says of an endpoint: its unit, and what it is measured on.
+
+    Raises:
+        StudyError: there is no endpoint of this name.
+    """
+    if name not in ENDPOINTS:
+        raise StudyError(
+            f"`endpoint` must be one of {', '.join(ENDPOINTS)}, but {name!r} was found. It names the unit of "
+            "the figure's numbers; give the one that its table was made with."
+        )
+    return {"unit": ENDPOINTS[name].unit, "measured_on": ENDPOINTS[name].measured_on}
 
 
 @dataclasses.dataclass(frozen=True)
 class FigureSpec:
-    """A figure of the book: notebook, table, drawing function and height (inches; all are equally wide)."""
+    """A figure of the book.
+
+    Attributes:
+        notebook: where it stands.
+        table: makes its table from a study.
+        plot: draws the table.
+        height: in inches; all figures are equally wide.
+        of_endpoint: whether it shows the study's endpoint, and names its unit and what it was measured on.
+        options: what else of the study's settings `plot` takes.
+    """
 
     notebook: str
     table: Callable[[Study], pd.DataFrame]
     plot: Callable[..., Axes]
     height: float
-    of_endpoint: bool = False  # whether it shows the study's endpoint, and names its unit and items
+    of_endpoint: bool = False
+    options: Callable[[Study], dict[str, Any]] = lambda _: {}
 
 
 GALLERY: dict[str, FigureSpec] = {
     "seed_shares": FigureSpec(
-        SEEDS,
+        SEEDS_NOTEBOOK,
         lambda study: tabulate_category_shares({"seeds": [seed.category for seed in study.seed_tasks]}),
         plot_shares,
         3.2,
     ),
-    "seed_lengths": FigureSpec(SEEDS, lambda study: measure_lengths(study.seed_tasks), plot_lengths, 3.4),
-    "seed_similarity": FigureSpec(
-        SEEDS, lambda study: compare_instructions(study.seed_tasks), plot_similarity, 3.4
+    "seed_lengths": FigureSpec(
+        SEEDS_NOTEBOOK, lambda study: measure_lengths(study.seed_tasks), plot_lengths, 3.4
     ),
-    "pipeline": FigureSpec(SYNTHESIS, count_stages, plot_pipeline, 4.4),
+    "seed_similarity": FigureSpec(
+        SEEDS_NOTEBOOK,
+        lambda study: compare_instructions(study.seed_tasks),
+        plot_similarity,
+        3.4,
+        options=lambda study: {"threshold": study.synthesis_settings.novelty_threshold},
+    ),
+    "pipeline": FigureSpec(SYNTHESIS_NOTEBOOK, count_stages, plot_pipeline, 4.4),
     "rejections": FigureSpec(
-        SYNTHESIS,
+        SYNTHESIS_NOTEBOOK,
         lambda study: count_rejections(read_parsed_tasks(study.synthesis_run)),
         plot_rejections,
         3.4,
     ),
     "growth": FigureSpec(
-        SYNTHESIS, lambda study: count_growth(read_parsed_tasks(study.synthesis_run)), plot_growth, 3.2
+        SYNTHESIS_NOTEBOOK,
+        lambda study: count_growth(read_parsed_tasks(study.synthesis_run)),
+        plot_growth,
+        3.2,
     ),
     "saturation": FigureSpec(
-        SYNTHESIS, lambda study: count_growth(read_parsed_tasks(study.synthesis_run)), plot_saturation, 3.4
+        SYNTHESIS_NOTEBOOK,
+        lambda study: count_growth(read_parsed_tasks(study.synthesis_run)),
+        plot_saturation,
+        3.4,
     ),
-    "kept_shares": FigureSpec(SYNTHESIS, tabulate_kept_shares, plot_shares, 3.6),
-    "root_verbs": FigureSpec(SYNTHESIS, count_kept_roots, plot_roots, 5.8),
+    "kept_shares": FigureSpec(SYNTHESIS_NOTEBOOK, tabulate_kept_shares, plot_shares, 3.6),
+    "root_verbs": FigureSpec(SYNTHESIS_NOTEBOOK, count_kept_roots, plot_roots, 5.8),
     "lora": FigureSpec(
-        TUNING, lambda study: read_matrices(run_chosen_tuning(study).file("adapter")), plot_lora, 3.6
+        TUNING_NOTEBOOK, lambda study: read_matrices(run_chosen_tuning(study).file("adapter")), plot_lora, 3.6
     ),
-    "loss": FigureSpec(TUNING, read_training_log, plot_loss, 3.4),
+    "training_loss": FigureSpec(TUNING_NOTEBOOK, read_training_log, plot_loss, 3.4),
     "scores": FigureSpec(
-        TUNING,
+        TUNING_NOTEBOOK,
         lambda study: average_scores(
             study.collect_scores_of_one_seed([BASE, study.tuning_settings.categories])
         ),
@@ -139,7 +175,7 @@ GALLERY: dict[str, FigureSpec] = {
         4.8,
     ),
     "differences": FigureSpec(
-        TUNING,
+        TUNING_NOTEBOOK,
         lambda study: compare_models(
             study.collect_scores_of_one_seed([BASE, study.tuning_settings.categories]), BASE
         ),
@@ -147,7 +183,7 @@ GALLERY: dict[str, FigureSpec] = {
         4.4,
     ),
     "tuning_sources": FigureSpec(
-        TUNING,
+        TUNING_NOTEBOOK,
         lambda study: label_sources(
             source_comparison.tuning_gains(
                 study.collect_scores_of_one_seed([BASE, study.tuning_settings.categories]),
@@ -157,20 +193,20 @@ GALLERY: dict[str, FigureSpec] = {
         plot_sources,
         6.0,
     ),
-    "panels": FigureSpec(
-        ABLATION, lambda study: average_scores(collect_singles(study)), plot_task_scores, 8.4
+    "single_scores": FigureSpec(
+        ABLATION_NOTEBOOK, lambda study: average_scores(collect_single_scores(study)), plot_task_scores, 8.4
     ),
     "gains": FigureSpec(
-        ABLATION,
-        lambda study: gain_by_task(collect_singles(study), study.grid_settings.lattice_categories),
+        ABLATION_NOTEBOOK,
+        lambda study: gain_by_task(collect_single_scores(study), study.grid_settings.lattice_categories),
         plot_task_gains,
         6.4,
     ),
     "single_transfer": FigureSpec(
-        ABLATION,
+        ABLATION_NOTEBOOK,
         lambda study: add_holm(
             transfer_table(
-                study.select_endpoint_items_with_spread(collect_single_losses(study), LOSS),
+                study.select_endpoint_items_with_spread(collect_losses_with_controls(study), LOSS),
                 study.grid_settings.lattice_categories,
             )
         ),
@@ -178,49 +214,53 @@ GALLERY: dict[str, FigureSpec] = {
         4.6,
     ),
     "parts": FigureSpec(
-        ABLATION,
-        lambda study: tabulate_parts(collect_single_losses(study), study.grid_settings.lattice_categories),
+        ABLATION_NOTEBOOK,
+        lambda study: tabulate_parts(
+            collect_losses_with_controls(study), study.grid_settings.lattice_categories
+        ),
         plot_parts,
         5.0,
     ),
     "signal": FigureSpec(
-        ABLATION,
-        lambda study: list_signals(collect_single_losses(study), collect_singles(study)),
+        ABLATION_NOTEBOOK,
+        lambda study: tabulate_signals(collect_losses_with_controls(study), collect_single_scores(study)),
         plot_signal,
         4.4,
     ),
     "controls": FigureSpec(
-        ABLATION, lambda _: tabulate_controls(read_controls()), partial(plot_parts, label="{}"), 5.0
+        ABLATION_NOTEBOOK, lambda _: tabulate_controls(read_controls()), partial(plot_parts, label="{}"), 5.0
     ),
     "reference_transfer": FigureSpec(
-        ABLATION,
+        ABLATION_NOTEBOOK,
         lambda _: add_holm(transfer_table(select_reference_items([BASE, *SINGLES]), SINGLES)),
         partial(plot_transfer, **describe_endpoint(LOSS)),
         4.6,
     ),
-    "size_gains": FigureSpec(
-        ABLATION,
+    "reference_size_gains": FigureSpec(
+        ABLATION_NOTEBOOK,
         lambda _: reference_losses.collect_size_gains(reference_losses.read_reference_losses()),
         plot_size_gains,
         6.0,
     ),
     "single_sources": FigureSpec(
-        ABLATION,
+        ABLATION_NOTEBOOK,
         lambda study: label_sources(
-            source_comparison.single_gains(collect_singles(study), study.grid_settings.lattice_categories)
+            source_comparison.single_gains(
+                collect_single_scores(study), study.grid_settings.lattice_categories
+            )
         ),
         plot_sources,
         7.6,
     ),
     "lattice": FigureSpec(
-        SYNERGY,
+        SYNERGY_NOTEBOOK,
         lambda study: transfer_table(study.endpoint_items, study.grid_settings.lattice_cells[1:]),
         plot_lattice,
         8.4,
         of_endpoint=True,
     ),
     "transfer": FigureSpec(
-        SYNERGY,
+        SYNERGY_NOTEBOOK,
         lambda study: add_holm(
             transfer_table(
                 study.endpoint_items,
@@ -231,9 +271,9 @@ GALLERY: dict[str, FigureSpec] = {
         8.8,
         of_endpoint=True,
     ),
-    "pair": FigureSpec(SYNERGY, lambda _: explain_pair(), plot_pair, 3.6),
+    "pair": FigureSpec(SYNERGY_NOTEBOOK, lambda _: explain_pair(), plot_pair, 3.6),
     "additions": FigureSpec(
-        SYNERGY,
+        SYNERGY_NOTEBOOK,
         lambda study: label_additions(
             add_holm(addition_table(study.endpoint_items, study.grid_settings.lattice_categories))
         ),
@@ -242,7 +282,7 @@ GALLERY: dict[str, FigureSpec] = {
         of_endpoint=True,
     ),
     "synergies": FigureSpec(
-        SYNERGY,
+        SYNERGY_NOTEBOOK,
         lambda study: label_pairs(
             add_holm(synergy_table(study.endpoint_items, study.grid_settings.lattice_categories))
         ),
@@ -251,7 +291,7 @@ GALLERY: dict[str, FigureSpec] = {
         of_endpoint=True,
     ),
     "interactions": FigureSpec(
-        SYNERGY,
+        SYNERGY_NOTEBOOK,
         lambda study: label_pairs(
             add_holm(interaction_table(study.endpoint_items, study.grid_settings.lattice_categories))
         ),
@@ -260,73 +300,89 @@ GALLERY: dict[str, FigureSpec] = {
         of_endpoint=True,
     ),
     "shapley": FigureSpec(
-        SYNERGY,
+        SYNERGY_NOTEBOOK,
         lambda study: shapley_table(study.endpoint_items, study.grid_settings.lattice_categories),
         plot_shapley,
         4.4,
         of_endpoint=True,
     ),
     "sizes": FigureSpec(
-        SYNERGY,
+        SYNERGY_NOTEBOOK,
         lambda study: size_table(study.collect_endpoint_by_size(), study.grid_settings.lattice_categories),
         plot_sizes,
         6.4,
         of_endpoint=True,
     ),
     "reference_synergies": FigureSpec(
-        SYNERGY,
+        SYNERGY_NOTEBOOK,
         lambda _: label_pairs(add_holm(synergy_table(select_reference_items(LATTICE)))),
         partial(plot_intervals, **describe_endpoint(LOSS)),
         4.6,
     ),
     "mixture_predictions": FigureSpec(
-        SYNERGY, lambda _: predict_mixtures()["mixture_predictions"], plot_predictions, 4.8
+        SYNERGY_NOTEBOOK, lambda _: predict_mixtures()["mixture_predictions"], plot_predictions, 4.8
     ),
     "mixture_triangle": FigureSpec(
-        SYNERGY, lambda _: predict_mixtures()["mixture_triangle"], plot_triangle, 5.6
+        SYNERGY_NOTEBOOK, lambda _: predict_mixtures()["mixture_triangle"], plot_triangle, 5.6
     ),
     "mixture_forecast": FigureSpec(
-        SYNERGY, lambda _: predict_mixtures()["mixture_forecast"], plot_forecast, 4.4
+        SYNERGY_NOTEBOOK, lambda _: predict_mixtures()["mixture_forecast"], plot_forecast, 4.4
     ),
     "addition_sources": FigureSpec(
-        SYNERGY, lambda _: label_sources(source_comparison.addition_gains()), plot_sources, 6.8
+        SYNERGY_NOTEBOOK, lambda _: label_sources(source_comparison.addition_gains()), plot_sources, 6.8
     ),
     "published_table1": FigureSpec(
-        PUBLISHED, lambda _: label_scores(("table1",), ("accuracy",)), plot_scores_of_models, 5.6
+        PUBLISHED_NOTEBOOK, lambda _: label_scores(("table1",), ("accuracy",)), plot_scores_of_models, 5.6
     ),
     "published_table2": FigureSpec(
-        PUBLISHED,
+        PUBLISHED_NOTEBOOK,
         lambda _: label_scores(("table2",), ("precision", "recall", "f1", "conditional_accuracy")),
         plot_scores_of_models,
         5.2,
     ),
     "published_table3_judged": FigureSpec(
-        PUBLISHED,
+        PUBLISHED_NOTEBOOK,
         lambda _: label_scores(("table3",), JUDGED),
         partial(plot_scores_of_models, unit="points, 1 to 5"),
         4.6,
     ),
     "published_table3_automatic": FigureSpec(
-        PUBLISHED, lambda _: label_scores(("table3",), AUTOMATIC), plot_scores_of_models, 4.6
+        PUBLISHED_NOTEBOOK, lambda _: label_scores(("table3",), AUTOMATIC), plot_scores_of_models, 4.6
     ),
-    "published_claims": FigureSpec(PUBLISHED, lambda _: claims.list_all_ways(), plot_claims, 3.6),
+    "published_claims": FigureSpec(PUBLISHED_NOTEBOOK, lambda _: claims.list_all_ways(), plot_claims, 3.6),
     "published_table4": FigureSpec(
-        PUBLISHED, lambda _: ablation.compare_with_single(), plot_table4_beside_figure2, 4.8
+        PUBLISHED_NOTEBOOK, lambda _: ablation.compare_with_single(), plot_table4_beside_figure2, 4.8
     ),
     "published_transfer": FigureSpec(
-        PUBLISHED, lambda _: ablation.gains_in_paper_units(), plot_published_transfer, 5.6
+        PUBLISHED_NOTEBOOK, lambda _: ablation.gains_in_paper_units(), plot_published_transfer, 5.6
     ),
     "published_figure2": FigureSpec(
-        PUBLISHED, lambda _: ablation.share_of_full_gain(), plot_share_of_full_gain, 5.8
+        PUBLISHED_NOTEBOOK, lambda _: ablation.share_of_full_gain(), plot_share_of_full_gain, 5.8
     ),
-    "published_figure3": FigureSpec(PUBLISHED, lambda _: ablation.gain_curves(), plot_size_curves, 7.0),
-    "published_sizes": FigureSpec(PUBLISHED, lambda _: ablation.share_by_size(), plot_share_by_size, 4.2),
+    "published_figure3": FigureSpec(
+        PUBLISHED_NOTEBOOK, lambda _: ablation.gain_curves(), plot_size_curves, 7.0
+    ),
+    "published_sizes": FigureSpec(
+        PUBLISHED_NOTEBOOK, lambda _: ablation.share_by_size(), plot_share_by_size, 4.2
+    ),
 }
 
 
-def draw(name: str, table: pd.DataFrame, endpoint: str = SCORE) -> Figure:
-    """Draw a figure of the gallery from its table; `endpoint` is the study's, where the figure shows one."""
+def draw(name: str, table: pd.DataFrame, endpoint: str | None = None, **options: Any) -> Figure:
+    """Draw a figure of the gallery from its table, which is drawn as it is.
+
+    Args:
+        name: of the figure.
+        table: with the columns that its drawing function names.
+        endpoint: what the table was made with. It changes no number: it names their unit, and what they were
+            measured on. The figures of the study's endpoint (`of_endpoint`) need it.
+        options: what else the drawing function takes.
+
+    Raises:
+        StudyError: the figure needs an endpoint, and none was given.
+    """
     spec = GALLERY[name]
     figure = Figure(figsize=(WIDTH, spec.height), layout="constrained")
-    spec.plot(table, figure.add_subplot(), **(describe_endpoint(endpoint) if spec.of_endpoint else {}))
+    labels = describe_endpoint(endpoint) if spec.of_endpoint else {}
+    spec.plot(table, figure.add_subplot(), **labels, **options)
     return figure

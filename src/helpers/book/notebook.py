@@ -31,7 +31,8 @@ COLUMN_NAMES = {
     "p_t": "p (t test)",
     "p_pooled": "p (pooled)",
     "rouge_l": "ROUGE-L",
-    "rouge_at_length": "ROUGE-L at length",
+    "rouge_at_length": "ROUGE-L, cut to length",
+    "conditional": "conditional accuracy",
     "concept_f1": "concept F1",
     "micro_f1": "F1 of all mentions",
     "brier": "Brier",
@@ -101,29 +102,29 @@ def glue_interval(name: str, row: Mapping[str, float]) -> None:
     glue_values(**{name: row["estimate"], f"{name}_low": row["low"], f"{name}_high": row["high"]})
 
 
-def describe_run_time(step: str, profile: str = "laptop") -> str:
-    """Return in words how long a step took on two cores, all before it stored and itself not
-    (`results/benchmarks/run_seconds.csv`).
+def describe_run_time(part: str, profile: str = "laptop") -> str:
+    """Return in words how long a part of the book took on two cores, all before it stored and itself not
+    (`results/bench/run_seconds.csv`).
 
     Args:
-        step: number of a notebook, such as '03', or 'setup', 'model' or 'book'.
+        part: number of a notebook, such as '03', or 'setup', 'model' or 'book'.
         profile: 'laptop' or 'smoke'.
     """
     import pandas as pd
 
-    table = pd.read_csv(RESULTS / "benchmarks" / "run_seconds.csv", index_col=["profile", "step"])
-    seconds = table["seconds"].loc[(profile, step)]
+    table = pd.read_csv(RESULTS / "bench" / "run_seconds.csv", index_col=["profile", "part"])
+    seconds = table["seconds"].loc[(profile, part)]
     return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
 
 
 def describe_large_model() -> dict[str, float]:
     """Return what a tuning step of seven billion weights reached on two cores
-    (`results/benchmarks/device_cpu_7b.json`): tokens of a step, tokens/s of ours and of plain peft, and the
+    (`results/bench/device_cpu_7b.json`): tokens of a step, tokens/s of ours and of plain peft, and the
     shares of our step's time (%) that its products take at the processor's peak and that reading all weights
     twice takes.
     """
-    report = json.loads((RESULTS / "benchmarks" / "device_cpu_7b.json").read_text(encoding="utf-8"))
-    step = next(row for row in report["figures"] if row["name"] == "tuning")
+    report = json.loads((RESULTS / "bench" / "device_cpu_7b.json").read_text(encoding="utf-8"))
+    step = next(row for row in report["measures"] if row["name"] == "tuning")
     seconds, _ = step["seconds"]
     return {
         "tokens": step["n"],

@@ -66,7 +66,7 @@ def recommend_mixture(
         list_candidates(list(mixtures.available), rows, mixtures.available, available_only)
         with report_progress("cost"):
             cost = estimate_cost(mixtures)
-        typer.echo(explain_cost(cost, len(mixtures.cells)))
+        typer.echo(explain_cell_cost(cost, len(mixtures.cells)))
         if dry_run:
             return
         with report_progress("mixtures"):
@@ -89,7 +89,7 @@ def refuse_grid_parameters(assignments: list[str]) -> None:
         )
 
 
-def explain_cost(cost: Cost, n_cells: int) -> str:
+def explain_cell_cost(cost: Cost, n_cells: int) -> str:
     """Return what the missing cells will cost, as a sentence."""
     from helpers.progress import show_seconds
 

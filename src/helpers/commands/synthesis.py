@@ -142,10 +142,11 @@ def filter_rows(
         run = filter_files.filter_file(
             file, FilterSettings(novelty_threshold, min_words, max_words), against or []
         )
-        table = pd.read_csv(run.file(filter_files.COUNTS))
+        table = pd.read_csv(run.file(filter_files.COUNTS_FILE))
         typer.echo(table.to_string(index=False))
         typer.echo(
-            f"{filter_files.KEPT}, {filter_files.REJECTED} and {filter_files.COUNTS} in {shown(run.path)}"
+            f"{filter_files.KEPT_FILE}, {filter_files.REJECTED_FILE} and {filter_files.COUNTS_FILE} in "
+            f"{shown(run.path)}"
         )
         if counts:
             write_text(counts, table.assign(file=file.name, sha256=sha256_file(file)).to_csv(index=False))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.evaluation.choice import score_tokens
 from helpers.evaluation.merging import SharedBase, find_adapter
-from helpers.evaluation.partial import PartialAnswers
+from helpers.evaluation.partial import PartialResults
 from helpers.evaluation.prepared_tasks import PreparedTask, prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.files import write_text
@@ -94,7 +94,7 @@ def _measure_task(
     prepared: PreparedTask, base: SharedBase, adapter: Path | None, inputs: dict[str, str]
 ) -> Run:
     def compute(folder: Path) -> dict[str, Any]:
-        rows = measure_losses(base.merge(adapter), base.tokenizer, prepared, PartialAnswers(folder / PARTIAL))
+        rows = measure_losses(base.merge(adapter), base.tokenizer, prepared, PartialResults(folder / PARTIAL))
         write_text(folder / LOSSES, dump_rows(rows))
         (folder / PARTIAL).unlink(missing_ok=True)
         return {"n_items": len(rows)}
@@ -107,7 +107,7 @@ def measure_losses(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prepared: PreparedTask,
-    partial: PartialAnswers | None = None,
+    partial: PartialResults | None = None,
 ) -> list[dict[str, Any]]:
     """Return the losses of a task's items, as `measure_answer_loss` stores them.
 

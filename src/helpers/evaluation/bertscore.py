@@ -154,7 +154,8 @@ def measure_bertscore(settings: EvaluationSettings, evaluation: Run, data: Path 
     """Measure the BERTScore of every generated text of an evaluation, from its stored answers.
 
     Returns:
-        A run with `measured.jsonl`: task, item, bertscore (the highest over the references).
+        A run with `measured.jsonl`: task, item, bertscore (the highest F1 over the references; the paper's
+        tables have it as `bertscore_f1`).
     """
     return measure_pairs(
         "bertscore",
@@ -167,24 +168,24 @@ def measure_bertscore(settings: EvaluationSettings, evaluation: Run, data: Path 
 
 def measure_pairs(
     name: str,
-    by: dict[str, str],
+    scorer: dict[str, str],
     version: int,
-    texts: tuple[EvaluationSettings, Run, Path | None],
+    evaluated: tuple[EvaluationSettings, Run, Path | None],
     score: Score,
 ) -> Run:
     """Measure every generated text of an evaluation beside each of its references.
 
     Args:
         name: of the measure, its stage and its column.
-        by: what measures, for the fingerprint.
+        scorer: what measures, for the fingerprint.
         version: of the measure's code, for the fingerprint.
-        texts: settings of the evaluation, its run, and the folder of the user's files.
+        evaluated: settings of the evaluation, its run, and the folder of the user's files.
         score: gives a number for each (text, reference).
 
     Returns:
         A run with `measured.jsonl`: task, item, and the highest number over the references.
     """
-    settings, evaluation, data = texts
+    settings, evaluation, data = evaluated
     prepared_tasks = [
         prepared for prepared in prepare_tasks(settings, data) if prepared.task.category == "gen"
     ]
@@ -211,4 +212,4 @@ def measure_pairs(
     inputs = {"evaluation": evaluation.fingerprint} | {
         prepared.task.name: prepared.digest for prepared in prepared_tasks
     }
-    return run_stage(name, by, inputs, version, compute)
+    return run_stage(name, scorer, inputs, version, compute)

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
-from helpers.evaluation.partial import PartialAnswers, plan_batches
+from helpers.evaluation.partial import PartialResults, plan_batches
 from helpers.evaluation.prefix import SharedPrefix
 from helpers.models.forward import (
     outputs_match,
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-Branches = tuple[list[int], list[list[int]]]
+PromptWithOptions = tuple[list[int], list[list[int]]]  # ids of the prompt, ids of each option
 PADDING = -1
 
 
 def score_options(
-    model: PreTrainedModel, items: Sequence[Branches], batch_size: int, partial: PartialAnswers | None = None
+    model: PreTrainedModel,
+    items: Sequence[PromptWithOptions],
+    batch_size: int,
+    partial: PartialResults | None = None,
 ) -> list[list[float]]:
     """Return the mean log-likelihood per token of every option of every item, in nats; arguments as of
     `score_tokens`.
@@ -39,7 +42,10 @@ def score_options(
 
 
 def score_tokens(
-    model: PreTrainedModel, items: Sequence[Branches], batch_size: int, partial: PartialAnswers | None = None
+    model: PreTrainedModel,
+    items: Sequence[PromptWithOptions],
+    batch_size: int,
+    partial: PartialResults | None = None,
 ) -> list[list[list[float]]]:
     """Return the log-likelihood of every token of every option of every item, in nats.
 
@@ -57,7 +63,7 @@ def score_tokens(
     """
     import torch
 
-    scores = PartialAnswers() if partial is None else partial
+    scores = PartialResults() if partial is None else partial
     batches = plan_batches([_length(item) for item in items], batch_size)
     with torch.inference_mode():
         if not _can_branch(model, items):
@@ -71,7 +77,7 @@ def score_tokens(
         )
 
 
-def _can_branch(model: PreTrainedModel, items: Sequence[Branches]) -> bool:
+def _can_branch(model: PreTrainedModel, items: Sequence[PromptWithOptions]) -> bool:
     """Say whether options beside each other score as by themselves, tried on the beginning of the longest
     prompt, or on all of it where a window is shorter.
     """
@@ -95,7 +101,7 @@ def _can_branch(model: PreTrainedModel, items: Sequence[Branches]) -> bool:
     return select_forward_method(model, ("branches", length), find)
 
 
-def _score_plainly(model: PreTrainedModel, item: Branches) -> list[list[float]]:
+def _score_plainly(model: PreTrainedModel, item: PromptWithOptions) -> list[list[float]]:
     """Score the options of one item, each read after the prompt by itself."""
     import torch
 
@@ -128,12 +134,12 @@ def check_finite(log_likelihood: float) -> float:
     return log_likelihood
 
 
-def _length(item: Branches) -> int:
+def _length(item: PromptWithOptions) -> int:
     return len(item[0]) + sum(len(option) - 1 for option in item[1])
 
 
 def _score_batch(
-    model: PreTrainedModel, shared: SharedPrefix, items: Sequence[Branches]
+    model: PreTrainedModel, shared: SharedPrefix, items: Sequence[PromptWithOptions]
 ) -> list[list[list[float]]]:
     import torch
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
-from helpers.evaluation.partial import PartialAnswers, plan_batches
+from helpers.evaluation.partial import PartialResults, plan_batches
 from helpers.evaluation.prefix import SharedPrefix
 from helpers.models.fast_matmul import transpose_weight_layout
 from helpers.models.forward import (
-    REFUSALS,
+    CALL_ERRORS,
     is_close,
     predict_next,
     probe_length,
@@ -34,7 +34,7 @@ def generate_greedily(
     max_new_tokens: int,
     end_id: int,
     batch_size: int,
-    partial: PartialAnswers | None = None,
+    partial: PartialResults | None = None,
 ) -> list[list[int]]:
     """Return the most likely continuation of every prompt, token by token, up to the end of text or
     `max_new_tokens`.
@@ -50,7 +50,7 @@ def generate_greedily(
     import torch
 
     transpose_weight_layout(model)
-    results = PartialAnswers() if partial is None else partial
+    results = PartialResults() if partial is None else partial
     batches = plan_batches([len(prompt) for prompt in prompts], batch_size)
     way = _select_method(model, prompts, max_new_tokens, end_id)
     with torch.inference_mode():
@@ -137,7 +137,7 @@ def _select_method(
             return _continue
         try:
             tokens = _generate_alone(model, start, 3, end_id)
-        except REFUSALS:
+        except CALL_ERRORS:
             return _read_again
         return _generate_alone if tokens == _read_again(model, start, 3, end_id) else _read_again
 
@@ -150,7 +150,7 @@ def _agrees_in_batches(model: PreTrainedModel, prompts: Sequence[list[int]], end
     seen: list[torch.Tensor] = []
     try:
         tokens = _continue(model, SharedPrefix(model, prompts), prompts, 3, end_id, seen.append)
-    except REFUSALS:
+    except CALL_ERRORS:
         return False
     going = list(range(len(prompts)))
     for step, logits in enumerate(seen):

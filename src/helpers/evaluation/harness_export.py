@@ -70,7 +70,7 @@ def export_harness(folder: Path, model: str, tasks: str = "all", data: Path | No
                 names.append(f"study_{prepared.task.name}_{way}")
                 items = folder / f"{names[-1]}.jsonl"
                 write_text(items, dump_rows(describe_items(prepared, tokenizer)))
-                write_text(folder / f"{names[-1]}.yaml", describe_task(names[-1], way, items.resolve()))
+                write_text(folder / f"{names[-1]}.yaml", build_task_yaml(names[-1], way, items.resolve()))
     if not names:
         raise StudyError(f"`tasks` must name at least one choice task, but {tasks!r} was found.")
     write_text(folder / CHOOSE, CHOOSE_CODE)
@@ -99,7 +99,7 @@ def describe_items(prepared: PreparedTask, tokenizer: PreTrainedTokenizerBase) -
         }
 
 
-def describe_task(name: str, way: str, items: Path) -> str:
+def build_task_yaml(name: str, way: str, items: Path) -> str:
     """Return the YAML of one task of the harness."""
     scoring = f"process_results: !function {Path(CHOOSE).stem}.score\n" if way == TEXT else ""
     return (

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.merging import SharedBase, find_adapter
-from helpers.evaluation.partial import PartialAnswers, plan_batches
+from helpers.evaluation.partial import PartialResults, plan_batches
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.files import sha256_file
 from helpers.jsonl import read_rows
@@ -44,7 +44,7 @@ def measure_held_out(
     settings: EvaluationSettings,
     n_rows: int,
     adapter: Run | Path | None,
-    rows: Path,
+    rows_file: Path,
     categories: Sequence[str],
     max_tokens: int,
     base: SharedBase | None = None,
@@ -55,31 +55,32 @@ def measure_held_out(
         settings: model, number format.
         n_rows: rows per category, at most.
         adapter: a tuning run or the folder of an adapter; None for the model as it is.
-        rows: held-out rows (JSONL).
+        rows_file: held-out rows (JSONL).
         categories: of the rows that are measured; others are left aside.
         max_tokens: longest row; longer ones, and those beyond the model's positions, are left out, as in
             tuning.
         base: the loaded model, shared by several measurements; None to load it where it is needed.
 
     Returns:
-        A run with `losses.csv`: id, category, text and end (nats: of the response's tokens, and of the end
-        of text after it), n_text_tokens and n_text_bytes (of the response, the end of text aside).
+        A run with `losses.csv`: id (of the row), category, text and end (nats: of the response's tokens,
+        and of the end of text after it), n_text_tokens and n_text_bytes (of the response, the end of text
+        aside).
     """
     base = base or SharedBase(settings.model, settings.dtype, keeps_weights=False)
     folder = find_adapter(adapter)
     prompt_format = PromptFormat.from_settings(settings)
     inputs = {
-        "rows": sha256_file(rows),
+        "rows": sha256_file(rows_file),
         "model": identify_model(settings.model),
         "adapter": identify_adapter(folder),
     }
 
     def compute(path: Path) -> dict[str, Any]:
-        read = [row for row in read_rows(rows, Instruction) if row.category in categories]
+        read = [row for row in read_rows(rows_file, Instruction) if row.category in categories]
         longest = limit_tokens(settings.model, max_tokens)
         drawn = draw_held_out(read, n_rows, base.tokenizer, longest, prompt_format)
         losses = measure_text_and_end(
-            base.merge(folder), [row for _, row in drawn], PartialAnswers(path / PARTIAL)
+            base.merge(folder), [row for _, row in drawn], PartialResults(path / PARTIAL)
         )
         with (path / LOSSES).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -128,14 +129,14 @@ def _list_fields(row: Instruction, encoded: EncodedRow, loss: tuple[float, float
 
 
 def measure_text_and_end(
-    model: PreTrainedModel, rows: Sequence[EncodedRow], partial: PartialAnswers | None = None
+    model: PreTrainedModel, rows: Sequence[EncodedRow], partial: PartialResults | None = None
 ) -> list[tuple[float, float]]:
     """Return the cross-entropy of each row's response, summed over its tokens, and that of the end of text
     after it, in nats.
     """
     import torch
 
-    losses = PartialAnswers() if partial is None else partial
+    losses = PartialResults() if partial is None else partial
     batches = plan_batches([len(row.input_ids) for row in rows], BATCH_SIZE)
     with torch.inference_mode(), track("held-out rows", len(batches), "batches") as advance:
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from helpers.evaluation.task_prompts import Task
 
 RawItem = dict[str, Any]
-STRANGE = (
+READING_ERRORS = (
     KeyError,
     ValueError,
     TypeError,
@@ -76,7 +76,7 @@ def is_embedded(path: Path, task: Task) -> bool:
 def _converts(convert: Convert, row: RawItem) -> bool:
     try:
         convert(row)
-    except STRANGE:
+    except READING_ERRORS:
         return False
     return True
 
@@ -138,7 +138,7 @@ def read_release(source: Source, data: Path) -> Iterator[RawItem]:
         for path in paths:
             try:
                 rows = list(read_file(path))
-            except STRANGE as error:
+            except READING_ERRORS as error:
                 raise StudyError(
                     f"{shown(path)} cannot be read as the set's file: {describe(error)}. Take it "
                     f"anew from {source.url}, or rename it if it is another file."
@@ -166,7 +166,7 @@ def convert_rows(rows: Iterable[RawItem], convert: Convert, split: str, location
             )
         try:
             found = convert(row)
-        except STRANGE as error:
+        except READING_ERRORS as error:
             raise StudyError(
                 f"Row {number} of {location} does not have the columns expected ({describe(error)}). It has "
                 f"{', '.join(map(str, row))[:200]}."

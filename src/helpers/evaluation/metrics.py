@@ -40,12 +40,12 @@ MEASURES = (
     "precision",
     "recall",
     "lenient_recall",
-    "conditional",
+    "conditional",  # the accuracy of status among the medications found
     "n_words",
-    "rouge_at_length",
+    "rouge_at_length",  # ROUGE-L of the text cut to the length of the reference
 )
 MEASURES += ("concept_f1",)  # what scorers keep of an item beside its score
-COUNTS = ("n_right", "n_answers", "n_gold")
+MENTION_COUNTS = ("n_right", "n_answers", "n_gold")  # of mentions: right, given in ONE answer, to be found
 Spelling = TypeVar("Spelling", bound=Hashable)
 
 
@@ -163,17 +163,17 @@ def compare_mentions(answers: Sequence[str], item: MentionsItem) -> Measures:
     return compare_sets(right, len(answers), len(gold)) | {"lenient_recall": lenient_recall(answers, gold)}
 
 
-def compare_sets(n_right: int, n_answers: int, n_gold: int) -> Measures:
-    """Return F1 as the score, whether there is any answer, precision and recall, all 0 without an answer; and
-    the counts, from which micro-F1 is formed over all items.
+def compare_sets(n_right: int, n_given: int, n_gold: int) -> Measures:
+    """Return F1 as the score, whether the answer gives any mention, precision and recall, all 0 where it
+    gives none; and the counts, from which micro-F1 is formed over all items.
     """
     return {
-        "score": 2 * n_right / (n_answers + n_gold),
-        "parsed": n_answers > 0,
-        "precision": n_right / n_answers if n_answers else 0.0,
+        "score": 2 * n_right / (n_given + n_gold),
+        "parsed": n_given > 0,
+        "precision": n_right / n_given if n_given else 0.0,
         "recall": n_right / n_gold,
         "n_right": n_right,
-        "n_answers": n_answers,
+        "n_answers": n_given,
         "n_gold": n_gold,
     }
 

@@ -17,8 +17,8 @@ from helpers.paths import shown
 from helpers.progress import tell
 
 
-class PartialAnswers(dict[int, Any]):
-    """Answers of an engine by the number of what was asked.
+class PartialResults(dict[int, Any]):
+    """What an engine has found, by the number of what was asked: texts, scores or losses, all called answers.
 
     A file, where one is named, gives back what an earlier run has answered, and takes each batch as it comes.
     Batches are the same in every run. A batch that is there in part is answered again as a whole, so that

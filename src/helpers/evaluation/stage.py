@@ -12,7 +12,7 @@ from helpers.evaluation.concepts import LEXICON
 from helpers.evaluation.generation import generate_greedily
 from helpers.evaluation.merging import SharedBase, find_adapter
 from helpers.evaluation.metrics import score_choice
-from helpers.evaluation.partial import PartialAnswers
+from helpers.evaluation.partial import PartialResults
 from helpers.evaluation.prepared_tasks import (
     PreparedTask,
     encode_options,
@@ -114,7 +114,7 @@ def answer_task(
 
     def compute(folder: Path) -> dict[str, Any]:
         answers = answer_items(
-            base.merge(adapter), base.tokenizer, prepared, PartialAnswers(folder / PARTIAL)
+            base.merge(adapter), base.tokenizer, prepared, PartialResults(folder / PARTIAL)
         )
         write_text(
             folder / ANSWERS,
@@ -136,7 +136,7 @@ def answer_items(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prepared: PreparedTask,
-    partial: PartialAnswers | None = None,
+    partial: PartialResults | None = None,
 ) -> list[dict[str, Any]]:
     """Return a model's raw answers: log-likelihoods of the options for each order they were shown in, or the
     text that it wrote.

@@ -25,7 +25,7 @@ class Task:
     Attributes:
         name: name of the task and of its file in `seeds/benchmark/` or in the user's folder.
         category: the category of instructions that it belongs to.
-        mirrors: the task of the paper in whose place it stands, or its own full name.
+        stands_for: the task of the paper in whose place it stands, or its own full name.
         schema: schema of its rows.
         instruction: what the model is asked to do.
         show: turns an item into the input of its prompt.
@@ -39,7 +39,7 @@ class Task:
 
     name: str
     category: Literal["qa", "ie", "gen"]
-    mirrors: str
+    stands_for: str
     schema: type[BenchmarkItem]
     instruction: str
     show: Callable[[Any], str]

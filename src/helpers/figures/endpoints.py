@@ -43,12 +43,12 @@ def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axe
     """
     parts = list(dict.fromkeys(table["part"]))
     categories = list(order_categories(table["tested_on"]))
-    players = list(dict.fromkeys(table["trained_on"]))
-    colors, kinds = color_categories(categories), not set(players) & set(categories)
+    trained_on = list(dict.fromkeys(table["trained_on"]))
+    colors, kinds = color_categories(categories), not set(trained_on) & set(categories)
     for number, (part, panel) in enumerate(zip(parts, split_axes(ax, len(parts), 2), strict=True)):
         for row in table[table["part"] == part].itertuples():
-            rank = players.index(row.trained_on)
-            height = categories.index(row.tested_on) + (rank - (len(players) - 1) / 2) * 0.25
+            rank = trained_on.index(row.trained_on)
+            height = categories.index(row.tested_on) + (rank - (len(trained_on) - 1) / 2) * 0.25
             color = colors[row.tested_on if kinds else row.trained_on]
             style = {"marker": MARKERS[rank % 3], "color": color, "markersize": 6}
             fill = "full" if kinds or row.trained_on == row.tested_on else "none"
@@ -71,10 +71,10 @@ def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axe
             [],
             linestyle="none",
             marker=MARKERS[rank % 3],
-            color=BLACK if kinds else colors[player],
-            label=label.format(name_cell(player)),
+            color=BLACK if kinds else colors[name],
+            label=label.format(name_cell(name)),
         )
-        for rank, player in enumerate(players)
+        for rank, name in enumerate(trained_on)
     ]
     ax.figure.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1, handletextpad=0.2)
     return ax

@@ -46,7 +46,7 @@ def plot_task_scores(table: pd.DataFrame, ax: Axes) -> Axes:
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 8.4), layout="constrained")
-        plot_task_scores(pd.read_csv("book/figures/panels.csv"), ax)
+        plot_task_scores(pd.read_csv("book/figures/single_scores.csv"), ax)
 
     Args:
         table: cell, task, metric, estimate, low, high (0..1).
@@ -73,20 +73,21 @@ def plot_task_scores(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def plot_lattice(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = ON_TASKS) -> Axes:
+def plot_lattice(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, measured_on: str = ON_TASKS) -> Axes:
     """Draw the lattice of subsets, one panel per category of items: from the base model on the left, each
     line adds a category; colours are gains over base. With more than three categories the names take a line
     each and the figure becomes as high as they need.
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 8.4), layout="constrained")
-        plot_lattice(pd.read_csv("book/figures/lattice.csv"), ax)
+        table = pd.read_csv("book/figures/lattice.csv")
+        plot_lattice(table, ax, unit="nats per token", measured_on="rows, held out")
 
     Args:
         table: trained_on (categories joined by '+'), tested_on, estimate.
         ax: where to draw.
-        unit: of the gains.
-        items: what they are measured on, for the titles: tasks, or rows held out (`Endpoint.measured_on`).
+        unit: of the gains; the default is that of scores, so a table of losses needs its own.
+        measured_on: for the titles: tasks, or rows held out (`Endpoint.measured_on`).
     """
     limit = find_limit(table["estimate"].to_numpy())
     colors = ScalarMappable(Normalize(-limit, limit), DIVERGING)
@@ -100,7 +101,7 @@ def plot_lattice(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: s
     for panel, (category, group) in zip(panels, groups, strict=True):
         gains = {BASE: 0.0} | dict(zip(group["trained_on"], group["estimate"], strict=True))
         draw_lattice(panel, gains, colors)
-        panel.set_title(f"{name_category(category)} {items}")
+        panel.set_title(f"{name_category(category)} {measured_on}")
     ax.figure.colorbar(colors, ax=panels, location="bottom", label=f"Gain over base ({unit})", shrink=0.8)
     return ax
 
@@ -139,28 +140,29 @@ def draw_lattice(panel: Axes, gains: dict[str, float], colors: ScalarMappable) -
     panel.set_axis_off()
 
 
-def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = ON_TASKS) -> Axes:
+def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, measured_on: str = ON_TASKS) -> Axes:
     """Draw the Shapley value of each category of instructions as bars, grouped by the category of items, with
     intervals.
 
     Example:
         fig, ax = plt.subplots()
-        plot_shapley(pd.read_csv("book/figures/shapley.csv"), ax)
+        table = pd.read_csv("book/figures/shapley.csv")
+        plot_shapley(table, ax, unit="nats per token", measured_on="rows, held out")
 
     Args:
         table: trained_on (category of instructions), tested_on (category of items), estimate, low, high.
         ax: where to draw.
-        unit: of the values.
-        items: what they are measured on, for the labels.
+        unit: of the values; the default is that of scores, so a table of losses needs its own.
+        measured_on: for the labels, such as "tasks".
     """
-    players, categories = (
+    trained_on, categories = (
         list(dict.fromkeys(table["trained_on"])),
         list(order_categories(table["tested_on"])),
     )
-    height, colors = 0.8 / len(players), color_categories(players)
-    for number, player in enumerate(players):
-        rows = table[table["trained_on"] == player].set_index("tested_on").loc[categories]
-        positions = np.arange(len(categories)) + (number - (len(players) - 1) / 2) * height
+    height, colors = 0.8 / len(trained_on), color_categories(trained_on)
+    for number, name in enumerate(trained_on):
+        rows = table[table["trained_on"] == name].set_index("tested_on").loc[categories]
+        positions = np.arange(len(categories)) + (number - (len(trained_on) - 1) / 2) * height
         errors = list_errors(rows)
         ax.barh(
             positions,
@@ -168,30 +170,32 @@ def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: s
             0.9 * height,
             xerr=errors,
             capsize=2,
-            color=colors[player],
-            label=name_cell(player),
+            color=colors[name],
+            label=name_cell(name),
         )
     ax.axvline(0, color="black", linewidth=0.8)
-    write_row_labels(ax, [f"{name_cell(category)} {items}".replace(", ", ",\n") for category in categories])
+    labels = [f"{name_cell(category)} {measured_on}".replace(", ", ",\n") for category in categories]
+    write_row_labels(ax, labels)
     ax.set(xlabel=f"Shapley value: share of the gain\nover base ({unit})")
-    above = {"loc": "lower center", "bbox_to_anchor": (0.4, 1), "ncols": min(3, len(players))}
+    above = {"loc": "lower center", "bbox_to_anchor": (0.4, 1), "ncols": min(3, len(trained_on))}
     ax.legend(title="Training rows", **above)
     return ax
 
 
-def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = ON_TASKS) -> Axes:
+def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, measured_on: str = ON_TASKS) -> Axes:
     """Draw how each quantity grows with the number of rows, in small panels: one column per quantity, one row
     per category of items (the paper's Figure 3 for the first).
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 6), layout="constrained")
-        plot_sizes(pd.read_csv("book/figures/sizes.csv"), ax)
+        table = pd.read_csv("book/figures/sizes.csv")
+        plot_sizes(table, ax, unit="nats per token", measured_on="rows, held out")
 
     Args:
         table: quantity, n_rows, tested_on, estimate, low, high.
         ax: where to draw.
-        unit: of the estimates.
-        items: what they are measured on, for the titles.
+        unit: of the estimates; the default is that of scores, so a table of losses needs its own.
+        measured_on: for the titles, such as "tasks".
     """
     quantities = list(dict.fromkeys(table["quantity"]))
     categories, sizes = list(order_categories(table["tested_on"])), sorted(set(table["n_rows"]))
@@ -209,7 +213,7 @@ def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str
         panel.set_xticks(sizes, [f"{size:,}" for size in sizes])
         panel.minorticks_off()
         panel.yaxis.set_major_locator(MaxNLocator(4))
-        panel.set_title(f"{quantity}\non {name_cell(category)} {items}", loc="left")
+        panel.set_title(f"{quantity}\non {name_cell(category)} {measured_on}", loc="left")
         panel.tick_params(labelbottom=number >= len(panels) - len(quantities))
     for panel in panels[-len(quantities) :]:
         panel.set_xlabel("Training rows (log scale)")

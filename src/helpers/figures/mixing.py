@@ -152,7 +152,7 @@ def plot_size_gains(table: pd.DataFrame, ax: Axes) -> Axes:
 
     Example:
         fig, ax = plt.subplots(figsize=(7, 4), layout="constrained")
-        plot_size_gains(pd.read_csv("book/figures/size_gains.csv"), ax)
+        plot_size_gains(pd.read_csv("book/figures/reference_size_gains.csv"), ax)
 
     Args:
         table: trained_on, tested_on, n_rows, estimate, low, high (nats per token), n_seeds.

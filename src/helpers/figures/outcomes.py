@@ -41,7 +41,7 @@ def plot_loss(table: pd.DataFrame, ax: Axes) -> Axes:
 
     Example:
         fig, ax = plt.subplots()
-        plot_loss(pd.read_csv("book/figures/loss.csv"), ax)
+        plot_loss(pd.read_csv("book/figures/training_loss.csv"), ax)
 
     Args:
         table: step, loss (nats per response token), learning_rate.
@@ -85,46 +85,50 @@ def plot_scores(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def plot_intervals(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = ON_TASKS) -> Axes:
+def plot_intervals(
+    table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, measured_on: str = ON_TASKS
+) -> Axes:
     """Draw estimates with intervals below each other, one panel per category of items, each with its numbers
     on the same line (forest plot). Pale: the interval includes zero. Ringed: it holds after Holm's
     correction.
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 4.2), layout="constrained")
-        plot_intervals(pd.read_csv("book/figures/additions.csv"), ax)
+        table = pd.read_csv("book/figures/additions.csv")
+        plot_intervals(table, ax, unit="nats per token", measured_on="rows, held out")
 
     Args:
         table: contrast (or added, a category that joins the items' own), tested_on (category of items),
             estimate, low, high, and perhaps p_holm.
         ax: where to draw.
-        unit: of the estimates.
-        items: what they are measured on, for the titles: tasks, or rows held out (`Endpoint.measured_on`).
+        unit: of the estimates; the default is that of scores, so a table of losses needs its own.
+        measured_on: for the titles: tasks, or rows held out (`Endpoint.measured_on`).
     """
     names = "+ " + table["added"].map(name_cell) if "added" in table else table["contrast"].map(name_cell)
-    _draw_forest(table.assign(label=names), ax, f"Difference ({unit})", items)
+    _draw_forest(table.assign(label=names), ax, f"Difference ({unit})", measured_on)
     return ax
 
 
-def plot_transfer(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, items: str = ON_TASKS) -> Axes:
+def plot_transfer(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, measured_on: str = ON_TASKS) -> Axes:
     """Draw the transfer matrix as panels, one per category of items: the gain over base of every model with
     its interval, what was tuned on that category alone stressed.
 
     Example:
         fig, ax = plt.subplots(figsize=(4.8, 7.6), layout="constrained")
-        plot_transfer(pd.read_csv("book/figures/transfer.csv"), ax)
+        table = pd.read_csv("book/figures/transfer.csv")
+        plot_transfer(table, ax, unit="nats per token", measured_on="rows, held out")
 
     Args:
         table: trained_on, tested_on (category of items), estimate, low, high, and perhaps p_holm.
         ax: where to draw.
-        unit: of the gains.
-        items: what they are measured on, for the titles.
+        unit: of the gains; the default is that of scores, so a table of losses needs its own.
+        measured_on: for the titles, such as "tasks".
     """
     rows = table.assign(
         label=table["trained_on"].map(name_cell), own=table["trained_on"] == table["tested_on"]
     )
     stressed = "own category alone" if rows["own"].any() else ""
-    _draw_forest(rows, ax, f"Gain over base ({unit})", items, stressed)
+    _draw_forest(rows, ax, f"Gain over base ({unit})", measured_on, stressed)
     return ax
 
 
@@ -159,7 +163,7 @@ def plot_task_gains(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Ax
     return ax
 
 
-def _draw_forest(table: pd.DataFrame, ax: Axes, title: str, items: str, stressed: str = "") -> None:
+def _draw_forest(table: pd.DataFrame, ax: Axes, title: str, measured_on: str, stressed: str = "") -> None:
     table = table if "own" in table else table.assign(own=False)
     colors = color_categories(table["tested_on"])
     for (category, rows), panel in _split_categories(table, ax, "label"):
@@ -175,7 +179,7 @@ def _draw_forest(table: pd.DataFrame, ax: Axes, title: str, items: str, stressed
         panel.set_ylim(len(rows) - 0.5, -0.5)
         for label, own in zip(panel.get_yticklabels(), rows["own"], strict=True):
             label.set_weight("bold" if own else "normal")
-        panel.set_title(f"{name_category(category)} {items}", loc="left", weight="bold")
+        panel.set_title(f"{name_category(category)} {measured_on}", loc="left", weight="bold")
     _finish_panels(ax, table, title, [], stressed)
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SOURCE_COLORS = dict(zip(("seeds", "kept", "paper"), SERIES_COLORS, strict=True))
-THRESHOLD = 0.7  # of ROUGE-L, from which on the paper rejects an instruction
 
 
 def plot_shares(table: pd.DataFrame, ax: Axes) -> Axes:
@@ -43,20 +42,21 @@ def plot_shares(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def plot_similarity(matrix: pd.DataFrame, ax: Axes) -> Axes:
+def plot_similarity(matrix: pd.DataFrame, ax: Axes, threshold: float) -> Axes:
     """Draw the distribution of ROUGE-L over all pairs of instructions, with the closest pair and the filter's
     threshold marked.
 
     Args:
         matrix: square, one row and column an instruction, values 0..1.
         ax: where to draw.
+        threshold: from which on the filter rejects an instruction (`novelty_threshold`).
     """
     import numpy as np
 
     pairs = matrix.to_numpy()[np.triu_indices(len(matrix), k=1)]
     ax.hist(pairs, bins=np.linspace(0, 1, 51), color=PALE, edgecolor="white", linewidth=0.5)
     ax.axvline(pairs.max(), color=BLACK, linestyle="--", label=f"closest pair, {pairs.max():.2f}")
-    ax.axvline(THRESHOLD, color=BLACK, label=f"filter of new instructions, {THRESHOLD}")
+    ax.axvline(threshold, color=BLACK, label=f"filter of new instructions, {threshold:g}")
     ax.set(xlabel="ROUGE-L F1 of a pair (0 to 1)", ylabel="Pairs of seed instructions (number)", xlim=(0, 1))
     ax.grid(visible=False, axis="x")
     ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0))

@@ -27,7 +27,7 @@ TOLERANCE, RELATIVE_TOLERANCE, BFLOAT16_TOLERANCE = 1e-4, 1e-5, 0.1
 SHORT = 12  # tokens of the input on which ways are compared
 WINDOW_KEYS = ("window", "chunk", "local", "block_size", "original_max_position")
 # what a model raises that is asked in a way it does not know
-REFUSALS = (
+CALL_ERRORS = (
     AssertionError,
     AttributeError,
     IndexError,
@@ -94,7 +94,7 @@ def outputs_match(model: PreTrainedModel, compute: Callable[[], Any], expected: 
 
     try:
         found = torch.as_tensor(compute(), dtype=torch.float32, device=expected.device)
-    except REFUSALS:
+    except CALL_ERRORS:
         return False
     return found.shape == expected.shape and is_close(model, found, expected)
 
@@ -178,7 +178,7 @@ def _find_row_way(model: PreTrainedModel, ids: torch.Tensor) -> Callable[..., to
         expected = _read_alone(model, input_ids, wanted)
         whole = _forward(model, input_ids[:1])[0][wanted[0]]
         begun = _forward(model, input_ids[:1, : length // 3 + 1])[0, -1]
-    except REFUSALS as error:
+    except CALL_ERRORS as error:
         reason = (str(error).splitlines() or [""])[0]
         raise StudyError(
             f"{_name(model)} cannot be asked with token ids alone: {type(error).__name__} {reason}. Take a "

@@ -14,7 +14,7 @@ import numpy as np
 
 from helpers.errors import StudyError
 from helpers.evaluation.loaders import find_release
-from helpers.evaluation.metrics import COUNTS, MEASURES
+from helpers.evaluation.metrics import MEASURES, MENTION_COUNTS
 from helpers.evaluation.prepared_tasks import PreparedTask, prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.tasks import find_task
@@ -128,7 +128,7 @@ def list_measures(items: pd.DataFrame) -> pd.DataFrame:
     """Return the measures of each item beside its score: id (of the cell), task, item, parsed, then one
     column per measure that any task has.
     """
-    known = (name for name in (*MEASURES, *COUNTS) if name in items)
+    known = (name for name in (*MEASURES, *MENTION_COUNTS) if name in items)
     present = [name for name in known if items[name].notna().any()]
     table = items.rename(columns={"cell": "id"})[["id", "task", "item", "parsed", *present]]
     return table.assign(**{name: table[name].astype(float).round(4) for name in present})

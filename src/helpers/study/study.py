@@ -42,7 +42,7 @@ from helpers.study.sharing import MAKE_ANSWERS, MAKE_LOSSES, MAKE_ROW_LOSSES, sh
 from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
 from helpers.synthesis.public_rows import PUBLIC, load_public_rows
 from helpers.synthesis.settings import SynthesisSettings, check_synthesis_settings
-from helpers.synthesis.split import HELD_OUT, TRAINING, hold_out
+from helpers.synthesis.split import HELD_OUT_FILE, TRAINING_FILE, hold_out
 from helpers.synthesis.user_rows import prepare_rows_file
 from helpers.tuning.rows import parse_categories
 from helpers.tuning.settings import TuningSettings
@@ -193,14 +193,14 @@ class Study:
         Raises:
             StudyError: the rows cannot be had.
         """
-        return self._split.file(TRAINING) if self._split else self.all_rows_file
+        return self._split.file(TRAINING_FILE) if self._split else self.all_rows_file
 
     @cached_property
     def held_out_file(self) -> Path | None:
         """The rows whose loss is measured; made where they are not stored (`synthesis_run`). No model is
         tuned on them. None where nothing is held out.
         """
-        return self._split.file(HELD_OUT) if self._split else None
+        return self._split.file(HELD_OUT_FILE) if self._split else None
 
     @cached_property
     def shared_base(self) -> SharedBase:

@@ -33,7 +33,8 @@ SEED = 2024
 
 def load_examples() -> pd.DataFrame:
     """Return the labelled tasks that the classifier learns from, without near-duplicates: id, group (the
-    request it came from), category, text.
+    request it came from), category, text. What is near is said by the default of `novelty_threshold`, not by
+    a study's own value, so that the classifier is the same in every study.
     """
     import pandas as pd
 

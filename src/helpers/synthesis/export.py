@@ -102,7 +102,7 @@ def export_dataset(synthesis: Run) -> Run:
         licence = (
             OURS if settings["teacher"] == RECORDED else OF_MAKER if settings["teacher_url"] else OF_PROVIDER
         )
-        write_text(folder / CARD, write_card(table, settings, licence, synthesis.fingerprint))
+        write_text(folder / CARD, compose_card(table, settings, licence, synthesis.fingerprint))
         write_text(folder / CROISSANT, json.dumps(describe_croissant(folder, licence), indent=1) + "\n")
         return {"n_rows": len(table)}
 
@@ -124,7 +124,7 @@ def tabulate_rows(rows: list[dict[str, Any]]) -> pd.DataFrame:
     )
 
 
-def write_card(table: pd.DataFrame, settings: dict[str, Any], licence: Licence, fingerprint: str) -> str:
+def compose_card(table: pd.DataFrame, settings: dict[str, Any], licence: Licence, fingerprint: str) -> str:
     """Return the dataset card: what it is, how it was made, what it is not for."""
     counts = Counter(table["category"])
     size = "n<1K" if len(table) < 1_000 else "1K<n<10K" if len(table) < 10_000 else "10K<n<100K"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 VERSION = 4
-KEPT, REJECTED, COUNTS = "kept.jsonl", "rejected.jsonl", "counts.csv"
+KEPT_FILE, REJECTED_FILE, COUNTS_FILE = "kept.jsonl", "rejected.jsonl", "counts.csv"
 FOREIGN_LABELS = {
     "tg": "gen",
     "ot": "other",
@@ -62,8 +62,8 @@ def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = 
         at_threshold: Counter[str] = Counter()
         ngrams = read_benchmark_ngrams(benchmark)
         with (
-            (folder / KEPT).open("w", encoding="utf-8") as kept,
-            (folder / REJECTED).open("w", encoding="utf-8") as rejected,
+            (folder / KEPT_FILE).open("w", encoding="utf-8") as kept,
+            (folder / REJECTED_FILE).open("w", encoding="utf-8") as rejected,
         ):
             for row, reason, similarity in decide((row for _, row in read_objects(path)), settings, ngrams):
                 counts[reason or "kept"] += 1
@@ -79,7 +79,7 @@ def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = 
             for reason in ("kept", *REASONS)
             if reason != "unlabelled"
         ]
-        (folder / COUNTS).write_text("outcome,n,at_threshold\n" + "".join(lines), encoding="utf-8")
+        (folder / COUNTS_FILE).write_text("outcome,n,at_threshold\n" + "".join(lines), encoding="utf-8")
         return {"n_rows": counts.total(), "n_kept": counts["kept"]}
 
     if missing := [file for file in (path, *against) if not file.is_file()]:

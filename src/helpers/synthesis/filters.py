@@ -42,7 +42,7 @@ PERSONAL_DATA = re.compile(
     r"|\b(MRN|DOB|[Mm]edical [Rr]ecord [Nn]umber|[Dd]ate of [Bb]irth)[:# ]+\d"  # record number, date of birth
 )
 NGRAM_LENGTH = 8  # words in a row that two texts share by copying rather than by chance
-LABELS_OF_ITEMS = ("id", "split", "difficulty")
+FIELDS_WITHOUT_TEXT = ("id", "split", "difficulty")
 
 
 def find_fault(
@@ -103,5 +103,5 @@ def _list_texts(value: Any) -> Iterator[str]:
             yield from _list_texts(part)
     elif isinstance(value, dict):
         for name, part in value.items():
-            if name not in LABELS_OF_ITEMS:
+            if name not in FIELDS_WITHOUT_TEXT:
                 yield from _list_texts(part)

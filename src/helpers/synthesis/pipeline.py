@@ -50,7 +50,7 @@ TASK_FIELDS = (
     "input",
     "output",
 )
-Label = Callable[[Sequence[ParsedTask]], list[str]]
+Labeller = Callable[[Sequence[ParsedTask]], list[str]]
 
 
 def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None) -> Run:
@@ -95,7 +95,7 @@ def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None
 
 def write_rows(
     folder: Path,
-    check: TaskFilter,
+    filter_tasks: TaskFilter,
     replies: Iterator[ParsedReply],
     counts: Counter[str],
     advance: Advance,
@@ -103,13 +103,13 @@ def write_rows(
     """Filter replies as they come, write the three files of a run and keep count; returns the facts for its
     manifest.
     """
-    target = check.settings.target_rows
+    target = filter_tasks.settings.target_rows
     names = ("replies.jsonl", "tasks.jsonl", INSTRUCTIONS)
     reply_file, task_file, row_file = ((folder / name).open("w", encoding="utf-8") for name in names)
     with reply_file, task_file, row_file:
         for reply, parsed in replies:
             reply_file.write(dump_row(reply))
-            tasks = list(check(reply, parsed))
+            tasks = list(filter_tasks(reply, parsed))
             counts.update(count_reply(reply, parsed, tasks))
             for task in tasks:
                 if target and counts["n_kept"] == target:
@@ -184,11 +184,11 @@ class TaskFilter:
             seed.instruction for seed in seeds
         )  # a teacher that repeats its examples has written nothing new
         self._benchmark_ngrams = read_benchmark_ngrams(BENCHMARK_FILES)
-        self._label: Label | None = None
+        self._labeller: Labeller | None = None
         if settings.labeller == "classifier" and settings.teacher != RECORDED:
             from helpers.synthesis.categories import train_labeller
 
-            self._label = train_labeller()
+            self._labeller = train_labeller()
 
     def __call__(self, reply: TeacherReply, tasks: Sequence[ParsedTask]) -> Iterator[dict[str, Any]]:
         """Yield a row for every parsed task of a reply, with `reason` None for those that are kept and its
@@ -212,9 +212,9 @@ class TaskFilter:
 
     def _find_labels(self, reply: TeacherReply, tasks: Iterable[ParsedTask]) -> Mapping[int, str]:
         complete = [task for task in tasks if task.is_complete]
-        if self._label is None or not complete:
+        if self._labeller is None or not complete:
             return reply.categories
-        return dict(zip((task.number for task in complete), self._label(complete), strict=True))
+        return dict(zip((task.number for task in complete), self._labeller(complete), strict=True))
 
 
 def _task_row(

@@ -19,7 +19,7 @@ from helpers.paths import shown
 from helpers.progress import tell
 from helpers.records import Instruction
 from helpers.store import Run, run_stage
-from helpers.synthesis.split import HELD_OUT, TEXTS, TRAINING
+from helpers.synthesis.split import HELD_OUT_FILE, TEXTS, TRAINING_FILE
 
 PUBLIC = "public"
 MIRROR = "bioinstruct_public_subset.jsonl"
@@ -31,7 +31,7 @@ FILES = {
     part: {
         f"data/data_adapters/med/{name}/{file}.json": category for name, category in CATEGORY_FOLDERS.items()
     }
-    for part, file in ((TRAINING, "train"), (HELD_OUT, "test"))
+    for part, file in ((TRAINING_FILE, "train"), (HELD_OUT_FILE, "test"))
 }
 
 RawRow = dict[str, Any]
@@ -124,16 +124,16 @@ def fetch_rows() -> Rows:
 
 def separate_rows(labelled: Mapping[str, Sequence[tuple[RawRow, str]]]) -> Rows:
     """Return the rows of each part; a row that is to tune on is not held out."""
-    training = build_rows(labelled[TRAINING])
+    training = build_rows(labelled[TRAINING_FILE])
     known = {row.id for row in training}
-    held_out = [row for row in build_rows(labelled[HELD_OUT]) if row.id not in known]
+    held_out = [row for row in build_rows(labelled[HELD_OUT_FILE]) if row.id not in known]
     n_given, n_kept = sum(map(len, labelled.values())), len(training) + len(held_out)
     if n_kept < n_given:
         tell(
             f"{n_given - n_kept} of {n_given:,} public rows are left out: they have no instruction or no "
             "output, or the same texts as an earlier row, or, to be held out, as one to tune on."
         )
-    return {TRAINING: training, HELD_OUT: held_out}
+    return {TRAINING_FILE: training, HELD_OUT_FILE: held_out}
 
 
 def _fetch(url: str) -> list[RawRow]:

@@ -17,7 +17,7 @@ from helpers.files import sha256_file, write_text
 from helpers.jsonl import assign_ids, dump_rows, read_objects
 from helpers.store import Run, compute_missing, run_stage
 
-TRAINING, HELD_OUT = "training.jsonl", "held_out.jsonl"
+TRAINING_FILE, HELD_OUT_FILE = "training.jsonl", "held_out.jsonl"
 TEXTS = ("instruction", "input", "output")
 VERSION = 3
 
@@ -43,10 +43,10 @@ def hold_out(instructions: Path, share: float) -> Run:
         held = set(ordered[: max(1, round(share * len(ordered)))] if share else [])
         grouped = list(zip(rows, groups, strict=True))
         parts = {
-            TRAINING: [row for row, group in grouped if group not in held],
-            HELD_OUT: [row for row, group in grouped if group in held],
+            TRAINING_FILE: [row for row, group in grouped if group not in held],
+            HELD_OUT_FILE: [row for row, group in grouped if group in held],
         }
-        if not parts[TRAINING]:
+        if not parts[TRAINING_FILE]:
             raise StudyError(
                 f"{len(rows)} rows are too few to hold some out. Add rows, or set held_out_share=0."
             )
@@ -59,11 +59,11 @@ def hold_out(instructions: Path, share: float) -> Run:
         return run_stage("split", {"share": share}, inputs, VERSION, compute)
 
 
-def read_groups(rows: Path) -> dict[str, str]:
+def read_groups(rows_file: Path) -> dict[str, str]:
     """Return the group of each row of a file by the row's id: rows of one request, and copies of a row, are
     one; a row that names no request is one by itself.
     """
-    named = [row for _, row in assign_ids(list(read_objects(rows)))]
+    named = [row for _, row in assign_ids(list(read_objects(rows_file)))]
     return dict(zip((row["id"] for row in named), _group_rows(named), strict=True))
 
 

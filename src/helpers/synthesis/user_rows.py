@@ -18,7 +18,7 @@ from helpers.store import compute_missing, run_stage
 from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.teacher import REPLIES
 
-ROWS = "rows.jsonl"
+ROWS_FILE = "rows.jsonl"
 VERSION = 1
 
 UserRow = dict[str, Any]
@@ -107,7 +107,7 @@ def prepare_rows_file(path: Path) -> Path:
         for location, row in found:
             places.setdefault(validate_row(location, row, Instruction).category, location)
         check_case(places)
-        write_text(folder / ROWS, dump_rows(row for _, row in found))
+        write_text(folder / ROWS_FILE, dump_rows(row for _, row in found))
         return {
             "n_rows": len(found),
             "n_labelled": len(bare),
@@ -118,7 +118,7 @@ def prepare_rows_file(path: Path) -> Path:
     with compute_missing():  # other stages name this file in their fingerprints
         run = run_stage("rows", {}, {"rows": sha256_file(path)} | sources, VERSION, compute)
     _tell_changes(path, run.manifest["facts"])
-    return run.file(ROWS)
+    return run.file(ROWS_FILE)
 
 
 def check_case(locations: Mapping[str, str]) -> None:

@@ -21,8 +21,8 @@ from helpers.tuning.lengths import RowLength
 from helpers.tuning.rows import allot_rows, select_rows
 
 SEPARATOR = "~"
-LENGTHS, TOKENS = "lengths", "tokens"
-KINDS = (SHUFFLED, LENGTHS, TOKENS)
+MATCHED_LENGTHS, MATCHED_TOKENS = "lengths", "tokens"
+KINDS = (SHUFFLED, MATCHED_LENGTHS, MATCHED_TOKENS)
 OTHER = "other"  # holds what fits no category, and so is not a kind of its own to be matched
 
 
@@ -58,11 +58,11 @@ def draw_cell_rows(
         StudyError: there are too few rows.
     """
     cell, kind = split_control(categories)
-    if kind not in (LENGTHS, TOKENS):
+    if kind not in (MATCHED_LENGTHS, MATCHED_TOKENS):
         return select_rows(rows, cell, n_rows, seed)
     responses = {row.id: lengths[row.id].n_response for row in rows}
     pools = {name: order_rows(rows, name, seed) for name in sorted({row.category for row in rows} - {OTHER})}
-    draw = _match_lengths if kind == LENGTHS else _match_tokens
+    draw = _match_lengths if kind == MATCHED_LENGTHS else _match_tokens
     counts = allot_rows(cell, n_rows)
     unknown = set(counts) - set(pools)
     if unknown:

@@ -18,7 +18,7 @@ from helpers.tuning.settings import TuningSettings
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-LENGTHS = "lengths.csv"
+LENGTHS_FILE = "lengths.csv"
 VERSION = 1
 
 
@@ -51,12 +51,12 @@ def load_lengths(
 
     def compute(folder: Path) -> dict[str, Any]:
         lengths = count_tokens(load_tokenizer(model), rows, prompt_format)
-        with (folder / LENGTHS).open("w", encoding="utf-8", newline="") as file:
+        with (folder / LENGTHS_FILE).open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows((row_id, *length) for row_id, length in lengths.items())
         return {"n_rows": len(lengths)}
 
     run = run_stage("lengths", prompt_format.describe(), inputs, VERSION, compute)
-    with run.file(LENGTHS).open(encoding="utf-8", newline="") as file:
+    with run.file(LENGTHS_FILE).open(encoding="utf-8", newline="") as file:
         return {
             row_id: RowLength(int(prompt), int(response)) for row_id, prompt, response in csv.reader(file)
         }

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 ADAPTER = "adapter"
 LOG = "log.csv"
-ROWS = "rows.csv"
+ROWS_FILE = "rows.csv"
 LEFT_OUT = "left_out.csv"
 CHECKPOINT = ".checkpoint.safetensors"
 PROMPT_FIELDS = ("prompt_format", "system_prompt")
@@ -77,8 +77,8 @@ def tune(settings: TuningSettings, instructions: Path, parent: Path | None = Non
 
     Returns:
         A run with `adapter/` (safetensors, for `PeftModel.from_pretrained`, and its card), `log.csv` (step,
-        epoch, learning rate, loss, tokens), `rows.csv` (id, category and instruction of the rows it was tuned
-        on) and `left_out.csv` (id, category and tokens of the file's rows that were too long).
+        epoch, learning rate, loss, tokens of the batch), `rows.csv` (id, category and instruction of the rows
+        it was tuned on) and `left_out.csv` (id, category and tokens of the file's rows that were too long).
 
     Raises:
         StudyError: a category has too few rows that fit into `max_tokens`, the run does not fit into
@@ -160,7 +160,7 @@ def _train(
     }
     save_adapter(model, settings.model, folder / ADAPTER)
     write_text(folder / LOG, _to_csv(log, list(log[0])))
-    write_text(folder / ROWS, rows_to_csv(chosen))
+    write_text(folder / ROWS_FILE, rows_to_csv(chosen))
     write_text(folder / LEFT_OUT, _to_csv(left_out, ["id", "category", "tokens"]))
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return facts

@@ -53,8 +53,8 @@ def take_step(
     n_response = sum(row.n_response for row in rows)
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     total = torch.zeros((), device=model.device)
-    for part, counts in list_micro_batches(rows, MICRO_BATCH_TOKENS[model.device.type], process, n_processes):
-        loss = response_loss(model, collate(part)) * (counts / n_response)
+    for part, weight in list_micro_batches(rows, MICRO_BATCH_TOKENS[model.device.type], process, n_processes):
+        loss = response_loss(model, collate(part)) * (weight / n_response)
         loss.backward()
         total += loss.detach()
     if n_processes > 1:

@@ -1,5 +1,5 @@
 """Speed, each step against its plain way, side by side in one run, and coverage of the intervals; written to
-`results/benchmarks/NAME.json`.
+`results/bench/NAME.json`.
 
 Times are medians of a few rounds in which ours and the baseline take turns, so that a slow moment of the
 machine hits both. They are never tested: machines differ.
@@ -18,12 +18,12 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from helpers.benchmarks.coverage import measure_coverage
-from helpers.benchmarks.harness import MODEL, list_comparisons
-from helpers.benchmarks.mixing import measure_law_cases, measure_mixing
-from helpers.benchmarks.result import describe, save
-from helpers.benchmarks.synthesis import time_synthesis
-from helpers.benchmarks.tuning import compare_memory, compare_trl
+from helpers.bench.interval_coverage import measure_coverage
+from helpers.bench.lm_eval_harness import MODEL, list_comparisons
+from helpers.bench.mixing import measure_law_cases, measure_mixing
+from helpers.bench.result import describe, save
+from helpers.bench.synthesis import time_synthesis
+from helpers.bench.tuning import compare_memory, compare_trl
 from helpers.errors import StudyError
 from helpers.paths import ROOT
 
@@ -233,7 +233,7 @@ def time_two_runs() -> dict[str, Any]:
     return describe("two_runs", "s", time_together(1, 2), alone, "the same runs one after the other", 2)
 
 
-def run_benchmarks() -> Iterator[dict[str, Any]]:
+def run_bench() -> Iterator[dict[str, Any]]:
     """Run every comparison, write its file and yield its row."""
     for name, (prepare, against) in (COMPARISONS | list_comparisons()).items():
         ours, baseline, n = prepare()

@@ -1,9 +1,9 @@
-"""The benchmark of the mixture law's intervals, and what the book says of its stored results."""
+"""The measurement of the mixture law's intervals, and what the book says of its stored results."""
 
 import pytest
 
 from helpers.analysis.mixing.simulation import RIVALS
-from helpers.benchmarks import mixing
+from helpers.bench import mixing
 from helpers.book.figure_tables import read_law_cases
 
 

@@ -29,6 +29,7 @@ from helpers.analysis.simulation import (
 )
 from helpers.analysis.stability import draw_means, find_sign, win_probabilities
 from helpers.analysis.transfer import STRICT, combine_min, gain_contrasts, synergy_contrasts
+from helpers.bench.result import Measurement
 from helpers.records import BASE
 from helpers.study.grid import PAIRS, SINGLES
 
@@ -42,11 +43,10 @@ N_MEASURED = 6  # training seeds of the models whose spread a run of one seed ta
 SPREADS = ({"seed_ratio": 0.0}, {"seed_ratio": 1.0}, {"seed_ratio": 2.8})
 UNLIKE = ({"seed_ratio": 2.8, "shared": True}, {"seed_ratio": 2.8, "uneven": True})
 
-Measured = tuple[str, str, float, float, str, int, dict[str, Any]]
 Stacks = dict[str, np.ndarray]
 
 
-def measure_coverage() -> Iterator[Measured]:
+def measure_coverage() -> Iterator[Measurement]:
     """Yield name, unit, value, baseline, what the baseline is, number of simulated lattices and more, of each
     measure.
     """
@@ -83,7 +83,7 @@ def simulate_batches(
         yield stack_tasks(scores), of_seeds
 
 
-def measure_families() -> Measured:
+def measure_families() -> Measurement:
     """Return how often a family of nine contrasts finds something where nothing is, at most: three singles
     over base, or three pairs over the mean of their parts, on three categories of tasks.
     """
@@ -172,7 +172,7 @@ def split_satterthwaite(
     return variance, [(variance, variance**2 / (of_seeds**2 / seed_df + of_items**2 / item_df))]
 
 
-def measure_gains() -> Measured:
+def measure_gains() -> Measurement:
     """Return how often the interval of a gain covers the truth with five training seeds, against one."""
     scenario, truth = Scenario(RIGHT), EFFECTS["qa"] - EFFECTS[BASE]
     shares = {}
@@ -189,7 +189,7 @@ def measure_gains() -> Measured:
     return "coverage_gain", "share", shares[5], shares[1], against, N_LATTICES[12], more
 
 
-def measure_one_seed() -> Measured:
+def measure_one_seed() -> Measurement:
     """Return how often the interval of one training seed covers what this seed would show on all items, at
     least; against what all seeds would show on average. It is made for the first and not for the second. More
     says the same of the error of families of nine gains.
@@ -227,7 +227,7 @@ def measure_one_seed() -> Measured:
     return "coverage_one_seed", "share", worst["this_seed"], worst["other_seeds"], against, N_ONE, more
 
 
-def measure_spread() -> Measured:
+def measure_spread() -> Measurement:
     """Return how often a family of nine contrasts of losses finds something where nothing is, at most, under
     one training seed with the spread of six others (`seed_spread.add_spread`); against one seed without it.
     """
@@ -284,7 +284,7 @@ def bootstrap_gains(stacks: Stacks) -> np.ndarray:
     )
 
 
-def measure_better() -> Measured:
+def measure_better() -> Measurement:
     """Return how often the interval of a pair over the better of its parts covers the truth, at least;
     against the interval of the step from the part that looks better.
     """
@@ -333,7 +333,7 @@ def marginal_gain(stacks: Stacks, pair: str, part: str, level: float) -> dict[st
     return {"estimate": estimate, "low": low, "high": high}
 
 
-def measure_shares() -> Measured:
+def measure_shares() -> Measurement:
     """Return how often cells without effects show a sign in at least 97.5 % of draws, at most; against how
     often all seeds agree on a sign. Also how often one of three equal cells wins in at least 95 % of draws.
     """

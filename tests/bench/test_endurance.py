@@ -1,8 +1,8 @@
-"""Faults and kills, with real processes: a short one here, the long one in the benchmark."""
+"""Faults and kills, with real processes: a short one here, the long one in `study bench`."""
 
 import pytest
 
-from helpers.benchmarks.endurance import run_endurance
+from helpers.bench.endurance import run_endurance
 
 
 @pytest.mark.slow

@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from helpers.benchmarks.endurance import run_endurance, serve
-from helpers.benchmarks.peak import read_peak_mib
+from helpers.bench.endurance import run_endurance, serve
+from helpers.bench.peak_memory import read_peak_mib
+from helpers.bench.result import Measurement
 from helpers.jsonl import read_json_lines
 from helpers.paths import ROOT, runs_folder
 
@@ -27,8 +28,6 @@ N_PLAIN_PAIRS = 20_000
 N_SLOTS, LATENCY_SECONDS = 32, 0.3
 FEW_ROWS = 2_500
 N_KILLS, FAULT_RATE = 20, 0.05
-
-Measured = tuple[str, str, float, float, str, int, dict[str, Any]]
 
 
 def make_instructions(n: int) -> list[str]:
@@ -78,7 +77,7 @@ def score_plainly(n_pairs: int) -> float:
     return (time.process_time() - cpu) / n_pairs
 
 
-def time_novelty() -> Measured:
+def time_novelty() -> Measurement:
     """Compare CPU for a pair; growth with the number of instructions and the peak of memory
     stand beside it.
     """
@@ -117,7 +116,7 @@ def ask_once(url: str, n_rows: int) -> dict[str, float]:
     return {"rate": rate, "n": len(times), "mib": read_peak_mib()}
 
 
-def time_client() -> Measured:
+def time_client() -> Measurement:
     """Compare requests per second with what the slots could do at best; the peak of memory at a tenth of the
     rows and at all of them stands beside it.
     """
@@ -142,7 +141,7 @@ def time_client() -> Measured:
 def run_alone(name: str, *arguments: Any, **environment: str) -> dict[str, float]:
     """Call a function of this module in a process of its own, so that its peak of memory is its own."""
     code = (
-        f"import json; from helpers.benchmarks.synthesis import {name}; "
+        f"import json; from helpers.bench.synthesis import {name}; "
         f"print(json.dumps({name}({', '.join(map(str, arguments))})))"
     )
     answer = subprocess.run(
@@ -156,7 +155,7 @@ def run_alone(name: str, *arguments: Any, **environment: str) -> dict[str, float
     return json.loads(answer.stdout)
 
 
-def time_endurance() -> Measured:
+def time_endurance() -> Measurement:
     """Compare a run through faults and kills with a calm one, in seconds; whether both end in the same bytes
     stands beside it.
     """
@@ -173,7 +172,7 @@ def time_endurance() -> Measured:
     )
 
 
-def time_synthesis() -> Iterator[Measured]:
+def time_synthesis() -> Iterator[Measurement]:
     """Measure all three."""
     for measure in (time_novelty, time_client, time_endurance):
         yield measure()

@@ -1,4 +1,4 @@
-"""A fake provider that misbehaves: a local OpenAI-compatible server for tests and benchmarks, with latency
+"""A fake provider that misbehaves: a local OpenAI-compatible server for tests and `study bench`, with latency
 and faults to order.
 
 It writes nonsense in the right form. What it answers is a function of the request alone; which requests meet

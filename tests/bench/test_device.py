@@ -1,4 +1,4 @@
-"""Figures of a model on a device: the same code on a CPU, with a tiny model, and nothing lost on the way."""
+"""Measures of a model on a device: the same code on a CPU, with a tiny model, and nothing lost on the way."""
 
 import json
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from helpers.benchmarks import device, device_figures, large, result, tuning
-from helpers.benchmarks.device import make_model, measure_device
-from helpers.benchmarks.device_figures import Load, compare_tuning
+from helpers.bench import device, device_measures, large, result, tuning
+from helpers.bench.device import make_model, measure_device
+from helpers.bench.device_measures import Load, compare_tuning
 from helpers.cli import app
 from helpers.errors import StudyError
 
@@ -17,50 +17,51 @@ LOAD = Load((2,), 32, 3, 16, 4, 1, 64)
 
 @pytest.fixture
 def stored(monkeypatch, tmp_path):
-    """Make a tiny shape and short trials; return what reads the file of figures."""
+    """Make a tiny shape and short trials; return what reads the file."""
     monkeypatch.setitem(large.SHAPES, "tiny", (64, 128, 2, 4, 400))
     monkeypatch.setitem(device.LOADS, "cpu", LOAD)
     monkeypatch.setattr(result, "RESULTS", tmp_path)
     monkeypatch.setattr(tuning, "TRIAL_SECONDS", 0.1)
     monkeypatch.setattr(tuning, "READ_BYTES", 2**20)
-    return lambda: json.loads((tmp_path / "benchmarks" / "device_cpu_tiny.json").read_text())
+    return lambda: json.loads((tmp_path / "bench" / "device_cpu_tiny.json").read_text())
 
 
-def name_figures(report):
-    return [row["name"] for row in report["figures"]]
+def name_measures(report):
+    return [row["name"] for row in report["measures"]]
 
 
 @pytest.mark.parametrize("installed", [False, True])
-def test_every_figure_is_measured_beside_its_plain_way(stored, monkeypatch, installed):
+def test_every_measure_is_measured_beside_its_plain_way(stored, monkeypatch, installed):
     if installed:
         pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed (`pip install '.[gpu]'`)")
     else:
         monkeypatch.setattr("helpers.models.load.find_spec", lambda _: None)
     rows = list(measure_device("cpu", "tiny"))
-    assert rows == stored()["figures"]
-    figures = {row["name"]: row for row in rows}
-    assert set(figures) == {"tuning", "generation", "choice"} | ({"tuning_four_bits"} if installed else set())
+    assert rows == stored()["measures"]
+    measures = {row["name"]: row for row in rows}
+    four_bits = {"tuning_four_bits"} if installed else set()
+    assert set(measures) == {"tuning", "generation", "choice"} | four_bits
     assert all(row["ratio"] > 0 and min(row["peak_gib"]) > 0.01 for row in rows)
-    assert [figures[name]["n"] for name in ("tuning", "generation", "choice")] == [64, 3, 3]
-    assert figures["tuning"]["share_of_peak"] > 0
+    assert [measures[name]["n"] for name in ("tuning", "generation", "choice")] == [64, 3, 3]
+    assert measures["tuning"]["share_of_peak"] > 0
     assert installed or "needs bitsandbytes" in stored()["left_out"][0]
     assert stored()["matmul_gflops"] > 0
     assert stored()["read_gb_per_second"] > 0
 
 
 def test_a_run_that_is_cut_off_keeps_what_it_has(stored):
-    figures = measure_device("cpu", "tiny")
-    next(figures)
-    assert name_figures(stored()) == ["tuning"]
-    next(figures)
-    figures.close()
-    assert name_figures(stored()) == ["tuning", "generation"]
+    measures = measure_device("cpu", "tiny")
+    next(measures)
+    assert name_measures(stored()) == ["tuning"]
+    next(measures)
+    measures.close()
+    assert name_measures(stored()) == ["tuning", "generation"]
 
 
 def test_what_does_not_fit_is_left_out_with_its_numbers_and_the_rest_goes_on(stored, monkeypatch):
-    monkeypatch.setattr(device_figures, "measure_free_memory", lambda: 0)
+    monkeypatch.setattr(device_measures, "measure_free_memory", lambda: 0)
     list(measure_device("cpu", "tiny"))
-    assert name_figures(stored()) == ["generation", "choice"]
+    assert name_measures(stored()) == ["generation", "choice"]
     tuning, four_bits = stored()["left_out"]
     assert "64 tokens at a time' needs about" in tuning
     assert "GiB in four bits, beside those of the model, but 0.0 GiB are free" in four_bits
@@ -72,11 +73,11 @@ def test_weights_that_do_not_fit_are_never_made(stored, monkeypatch):
         make_model("tiny", "cpu")
 
 
-def test_without_a_gpu_its_figures_are_refused_with_one_message(monkeypatch):
+def test_without_a_gpu_it_is_refused_with_one_message(monkeypatch):
     monkeypatch.setattr(device, "has_gpu", lambda: False)
     refused = CliRunner().invoke(app, ["bench", "--gpu"])
     assert refused.exit_code == 1
-    assert refused.stderr.startswith("error: The figures of a GPU need one that PyTorch can use")
+    assert refused.stderr.startswith("error: To measure a GPU, PyTorch must be able to use one")
     assert "Traceback" not in refused.output
 
 
@@ -104,7 +105,7 @@ def test_both_ways_of_tuning_take_the_same_step_each_with_its_own_layers(stored,
     monkeypatch.setattr(LoraProduct, "apply", lambda *args: fused.append(1) or apply(*args))
     calls = []
     monkeypatch.setattr(
-        device_figures,
+        device_measures,
         "time_turns",
         lambda *args: calls.extend([args[3](), len(fused), args[4](), len(fused)]) or {"seconds": [1]},
     )

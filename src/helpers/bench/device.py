@@ -1,10 +1,10 @@
 """A random model of LLaMA 2's shape, made on a device: tuning, generation and choice, each beside its plain
-way in one run, with the most that the device can do. Each figure is written as soon as it is there, so that a
-run that is cut off keeps what it has.
+way in one run, with the most that the device can do. Each measure is written as soon as it is there, so that
+a run that is cut off keeps what it has.
 
     .venv/bin/study bench --gpu                                               # 7 billion weights on a GPU
-    .venv/bin/python -m helpers.benchmarks.device --device cpu --shape 7b     # on a CPU, in 20 GB
-    .venv/bin/python -m helpers.benchmarks.device --device cpu --shape 20m    # to see that it works
+    .venv/bin/python -m helpers.bench.device --device cpu --shape 7b          # on a CPU, in 20 GB
+    .venv/bin/python -m helpers.bench.device --device cpu --shape 20m         # to see that it works
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from helpers.benchmarks.device_figures import (
+from helpers.bench.device_measures import (
     DTYPE,
     Load,
     compare_choice,
@@ -24,9 +24,9 @@ from helpers.benchmarks.device_figures import (
     compare_generation,
     compare_tuning,
 )
-from helpers.benchmarks.large import describe_shape
-from helpers.benchmarks.result import describe_origin, save, show_row
-from helpers.benchmarks.tuning import measure_matmul, measure_reading
+from helpers.bench.large import describe_shape
+from helpers.bench.result import describe_origin, save, show_row
+from helpers.bench.tuning import measure_matmul, measure_reading
 from helpers.errors import StudyError
 from helpers.machine import GIB, measure_free_memory
 from helpers.models.fast_matmul import enable_fast_matmul
@@ -44,8 +44,8 @@ LOADS = {
 
 
 def measure_device(device: str, shape: str) -> Iterator[dict[str, Any]]:
-    """Measure a model of a shape on a device; yields one row per figure and writes all that there are to
-    `results/benchmarks/device_DEVICE_SHAPE.json`.
+    """Measure a model of a shape on a device; yields one row per measure and writes all that there are to
+    `results/bench/device_DEVICE_SHAPE.json`.
 
     What does not fit into memory, or needs a library that is not there, is left out; the file says so.
 
@@ -64,7 +64,7 @@ def measure_device(device: str, shape: str) -> Iterator[dict[str, Any]]:
         enable_fast_matmul()  # for what plain peft multiplies in float32, too
     report["matmul_gflops"] = round(measure_matmul(device, DTYPE, load.matmul_size), 3)
     report["read_gb_per_second"] = round(measure_reading(device), 3)
-    report |= {"figures": [], "left_out": []}
+    report |= {"measures": [], "left_out": []}
     model = make_model(shape, device)
     for measure in (
         *(partial(compare_tuning, n_rows=n_rows) for n_rows in load.steps),
@@ -76,10 +76,10 @@ def measure_device(device: str, shape: str) -> Iterator[dict[str, Any]]:
             row = measure(model, load, report)
         except (StudyError, torch.OutOfMemoryError) as error:
             report["left_out"].append(str(error))
-            tell(f"A figure is left out: {error}")
+            tell(f"A measure is left out: {error}")
             save(report)
         else:
-            report["figures"].append(row)
+            report["measures"].append(row)
             save(report)
             yield row
 
@@ -90,7 +90,7 @@ def check_device(device: str) -> None:
         raise StudyError(f"`device` must be one of {', '.join(LOADS)}, but {device!r} was found.")
     if device == "cuda" and not has_gpu():
         raise StudyError(
-            "The figures of a GPU need one that PyTorch can use, but none was found. Run this where there is "
+            "To measure a GPU, PyTorch must be able to use one, but none was found. Run this where there is "
             "one, with PyTorch's build for it; without `--gpu`, `study bench` measures a CPU."
         )
 
@@ -129,8 +129,8 @@ def main(
     device: Annotated[str, typer.Option(help="cuda or cpu.")] = "cuda",
     shape: Annotated[str, typer.Option(help="7b or 20m.")] = "7b",
 ) -> None:
-    """Measure a random model on a device; print each figure and write it to
-    `results/benchmarks/device_DEVICE_SHAPE.json`.
+    """Measure a random model on a device; print each measure and write it to
+    `results/bench/device_DEVICE_SHAPE.json`.
     """
     share_cores()
     try:

@@ -1,4 +1,4 @@
-"""One row of a benchmark, and the file that holds it."""
+"""One row of `study bench`, and the file that holds it; `results/bench/README.md` explains the fields."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from helpers.files import write_text
 from helpers.machine import describe_machine
 from helpers.paths import RESULTS
 
+Measurement = tuple[str, str, float, float, str, int, dict[str, Any]]  # what `describe` takes, and more
+
 
 def describe(name: str, unit: str, ours: float, baseline: float, against: str, n: int) -> dict[str, Any]:
-    """Return one row of a benchmark with its origin."""
+    """Return one row with its origin."""
     return compare(name, unit, ours, baseline, against, n) | describe_origin()
 
 
 def compare(name: str, unit: str, ours: float, baseline: float, against: str, n: int) -> dict[str, Any]:
-    """Return one row of a benchmark; `ratio` is ours over the baseline, of seconds the baseline over ours."""
+    """Return one row; `ratio` is ours over the baseline, of seconds the baseline over ours."""
     ratio = baseline / ours if unit == "s" else ours / baseline
     return {
         "name": name,
@@ -39,7 +41,7 @@ def show_row(row: Mapping[str, Any]) -> str:
 
 
 def describe_origin() -> dict[str, Any]:
-    """Return machine, versions and date, as every file of a benchmark has them."""
+    """Return machine, versions and date, as every file of `results/bench` has them."""
     machine = describe_machine()
     return {
         "machine": machine["machine"],
@@ -50,5 +52,5 @@ def describe_origin() -> dict[str, Any]:
 
 def save(row: dict[str, Any]) -> dict[str, Any]:
     """Write a row to its file and return it."""
-    write_text(RESULTS / "benchmarks" / f"{row['name']}.json", json.dumps(row, indent=1) + "\n")
+    write_text(RESULTS / "bench" / f"{row['name']}.json", json.dumps(row, indent=1) + "\n")
     return row

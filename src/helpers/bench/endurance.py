@@ -31,7 +31,7 @@ def serve(fault_rate: float = 0.0, latency_seconds: float = 0.0) -> Iterator[str
     command = [
         sys.executable,
         "-m",
-        "helpers.benchmarks.fake_server",
+        "helpers.bench.fake_server",
         "--fault-rate",
         str(fault_rate),
         "--latency-seconds",

@@ -1,4 +1,4 @@
-"""Benchmarks of tuning: against TRL's trainer, against the machine's matrix product, and the estimate of
+"""Speed of tuning: against TRL's trainer, against the machine's matrix product, and the estimate of
 memory against the measured peak.
 """
 
@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from helpers.benchmarks.harness import MODEL
-from helpers.benchmarks.peak import read_peak_mib
-from helpers.benchmarks.result import describe
+from helpers.bench.lm_eval_harness import MODEL
+from helpers.bench.peak_memory import read_peak_mib
+from helpers.bench.result import describe
 from helpers.paths import ROOT
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def compare_memory() -> dict[str, Any]:
     """Return the estimate of memory against the measured peak of a fresh process (MiB above what it held
     before the model was loaded).
     """
-    command = [sys.executable, "-c", "from helpers.benchmarks.tuning import print_peak; print_peak()"]
+    command = [sys.executable, "-c", "from helpers.bench.tuning import print_peak; print_peak()"]
     done = subprocess.run(
         command,
         check=True,

@@ -1,10 +1,10 @@
-"""What the benchmarks of tuning compare is the same work."""
+"""What the measurements of tuning compare is the same work."""
 
 from importlib.util import find_spec
 
 import pytest
 
-from helpers.benchmarks.tuning import Work, compare_trl, count_flops, train_ours, train_with_trl
+from helpers.bench.tuning import Work, compare_trl, count_flops, train_ours, train_with_trl
 from helpers.jsonl import read_rows
 from helpers.models.load import load_config, load_model, load_tokenizer
 from helpers.prompts import PAPERS_FORMAT
@@ -41,8 +41,8 @@ def test_our_loss_curve_is_that_of_trls_trainer(work):
     assert ours[0] - ours[-1] > 0.5
 
 
-def test_without_trl_its_benchmark_is_skipped_with_a_reason(monkeypatch, caplog):
-    monkeypatch.setattr("helpers.benchmarks.tuning.find_spec", lambda name: None)
+def test_without_trl_its_measurement_is_skipped_with_a_reason(monkeypatch, caplog):
+    monkeypatch.setattr("helpers.bench.tuning.find_spec", lambda name: None)
     assert list(compare_trl()) == []
     assert "TRL is not installed" in caplog.text
 

@@ -1,4 +1,4 @@
-"""The figures of a model on a device: tuning, generation and choice, each beside its plain way in turns."""
+"""The measures of a model on a device: tuning, generation and choice, each beside its plain way in turns."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from helpers.benchmarks.peak import measure_peak
-from helpers.benchmarks.result import compare
-from helpers.benchmarks.tuning import count_flops
+from helpers.bench.peak_memory import measure_peak
+from helpers.bench.result import compare
+from helpers.bench.tuning import count_flops
 from helpers.errors import StudyError
 from helpers.machine import GIB, measure_free_memory
 from helpers.models.load import four_bits, keep_unpacked
@@ -218,7 +218,7 @@ def compare_choice(model: PreTrainedModel, load: Load, _: Report) -> dict[str, A
 
 
 def release_memory() -> int:
-    """Give back what earlier figures held, and return the free bytes."""
+    """Give back what earlier measures held, and return the free bytes."""
     import torch
 
     gc.collect()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from helpers.benchmarks import large
+from helpers.bench import large
 from helpers.errors import StudyError
 
 

@@ -1,8 +1,8 @@
 """A model of LLaMA 2's shape with random weights, all the way: written shard by shard, tuned, killed and
 resumed, scored, merged and saved, each step in a process of its own whose peak of memory is measured.
 
-    .venv/bin/python -m helpers.benchmarks.large FOLDER --shape 7b    # 30 GB of disk, 24 GB of memory
-    .venv/bin/python -m helpers.benchmarks.large FOLDER --shape 20m   # to see that it works
+    .venv/bin/python -m helpers.bench.large FOLDER --shape 7b    # 30 GB of disk, 24 GB of memory
+    .venv/bin/python -m helpers.bench.large FOLDER --shape 20m   # to see that it works
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from helpers.benchmarks.result import describe_origin, save
+from helpers.bench.result import describe_origin, save
 from helpers.errors import StudyError
 from helpers.files import write_text
 from helpers.jsonl import dump_rows
@@ -209,7 +209,7 @@ def main(
     shape: Annotated[str, typer.Option(help="7b or 20m.")] = "7b",
 ) -> None:
     """Take a random model through all steps; print seconds and memory of each and write them to
-    `results/benchmarks/large_SHAPE.json`.
+    `results/bench/large_SHAPE.json`.
     """
     os.environ["STUDY_RUNS"] = str(folder.resolve() / "runs")
     try:

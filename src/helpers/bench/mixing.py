@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from helpers.benchmarks.coverage import Measured
+    from helpers.bench.result import Measurement
 
 N_SIMULATIONS = 100
 N_ALONE = 20  # fits one after the other, as many as show their pace
@@ -16,7 +16,7 @@ N_CASE = {SEVERAL: 12, LATTICE_ALONE: 5}  # studies of each case; fits to a latt
 
 
 def measure_mixing() -> Iterator[tuple[str, str, float, float, str, int]]:
-    """Yield the rows of the benchmark as `run.describe` takes them: seconds for 2,000 draws of a law of three
+    """Yield the rows as `result.describe` takes them: seconds for 2,000 draws of a law of three
     categories against scipy's fits one after the other (n is the number of fits), then shares of simulated
     studies whose interval covers the truth, against the nominal share.
     """
@@ -44,7 +44,7 @@ def measure_mixing() -> Iterator[tuple[str, str, float, float, str, int]]:
     yield "false_alarms_mixture", "share", alarms, 0.05, "the nominal share", N_SIMULATIONS
 
 
-def measure_law_cases() -> Measured:
+def measure_law_cases() -> Measurement:
     """Return how often an interval of the law `effective` holds the true loss of a mixture that no cell had,
     at least, where that law is the true one and there are several training seeds; against the least where
     another law is. More has the cases, by the true law, the cells and the number of seeds.
