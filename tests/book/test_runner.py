@@ -90,7 +90,7 @@ def test_a_parameter_that_no_chosen_notebook_feels_is_refused():
     with pytest.raises(StudyError, match="None of the chosen notebooks has a parameter `categories`"):
         plan_run("smoke", ["04"], ["categories=qa"])
     with pytest.raises(StudyError, match="None of the chosen notebooks has a parameter `endpoint`"):
-        plan_run("smoke", ["04"], ["endpoint=words"])  # its endpoint is named before the result
+        plan_run("smoke", ["04"], ["endpoint=text"])  # its endpoint is named before the result
     with pytest.raises(StudyError, match="needs held-out rows, but `held_out_share` is 0"):
         plan_run("smoke", [], ["held_out_share=0"])
     assert plan_run("smoke", ["05"], ["held_out_share=0", "endpoint=choice"])
