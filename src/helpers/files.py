@@ -18,7 +18,8 @@ SETTLED_SECONDS = 2.0  # no file system's clock is coarser
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_PERMISSION = (errno.EACCES, errno.EROFS, errno.EPERM)
 NO_PLACE = (errno.ENOTDIR, errno.ENOENT, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
-PASSED_ON = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)  # by libraries, in their words
+# the system's error number, as libraries quote it
+PASSED_ON = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)
 _checksums: dict[tuple[int, ...], str] = {}
 
 

@@ -23,15 +23,15 @@ def parameter(default: Any, help: str, minimum: float | None = None, maximum: fl
     return dataclasses.field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
 
 
-def build_settings(stage: type[Settings], parameters: Mapping[str, Any]) -> Settings:
+def build_settings(kind: type[Settings], parameters: Mapping[str, Any]) -> Settings:
     """Build a stage's settings from same-named parameters; others are left aside, absent ones keep their
     default.
 
     Raises:
         StudyError: a value has the wrong type or lies outside its range.
     """
-    names = {field.name for field in dataclasses.fields(stage)}
-    settings = stage(**{name: value for name, value in parameters.items() if name in names})
+    names = {field.name for field in dataclasses.fields(kind)}
+    settings = kind(**{name: value for name, value in parameters.items() if name in names})
     check_settings(settings)
     return settings
 

@@ -279,7 +279,7 @@ def contrast_by_category(
     estimate, low, high, p, n, n_seeds.
 
     Args:
-        items: rows as of `grid.collect_items` or `grid.collect_items_by_seed`; their column `category`
+        items: rows as of `cells.collect_items` or `cells.collect_items_by_seed`; their column `category`
             counts, so tasks may have any name.
         contrasts: weights of cells by the name of the contrast.
         level: of the intervals.

@@ -19,7 +19,7 @@ from helpers.records import BASE
 if TYPE_CHECKING:
     import pandas as pd
 
-ALL = "all"
+ALL = "all"  # the mean over the tasks of a category
 RATIOS = {"seeds": "signal_to_seeds", "items": "signal_to_items"}
 
 

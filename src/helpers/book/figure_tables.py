@@ -114,8 +114,8 @@ def collect_losses_with_controls(study: Study) -> pd.DataFrame:
 
 
 def tabulate_parts(losses: pd.DataFrame, categories: Sequence[str] = SINGLES) -> pd.DataFrame:
-    """Return the gains of single categories in each part of the loss of the right answers to the tasks:
-    `part`, then as `transfer_table`.
+    """Return the gains of single categories in each measured loss of the right answers to the tasks (text
+    and end add up to the loss; choice and calibrated stand beside it): `part`, then as `transfer_table`.
     """
     answers = keep_tasks(losses)
     # without options there is no choice
@@ -128,7 +128,7 @@ def tabulate_parts(losses: pd.DataFrame, categories: Sequence[str] = SINGLES) ->
 
 
 def tabulate_controls(losses: pd.DataFrame) -> pd.DataFrame:
-    """Return what each category of rows gains on its own tasks in each part of the loss, as the rows are,
+    """Return what each category of rows gains on its own tasks in each measured loss, as the rows are,
     with shuffled responses, and with matched lengths: part, trained_on (which rows), tested_on, estimate,
     low, high.
     """

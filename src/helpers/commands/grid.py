@@ -165,7 +165,7 @@ def export_cells(
     profile: Profile = "reference",
     parameter: Assignments = None,
 ) -> None:
-    """Write the losses and scores of all stored cells, item by item and without any text, as tables small
+    """Write the losses and scores of all stored cells, item by item, as tables of numbers small
     enough to be kept: losses into `losses/`, scores beside it; cells in the folder stay.
     """
     from helpers.store import lock_folder

@@ -46,7 +46,11 @@ def recommend_mixture(
     parameter: Assignments = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it costs, and stop.")] = False,
     output: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Folder for the tables as CSV.")
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            help="Folder for the tables as CSV; n_qa and so on are training rows of that category in a cell.",
+        ),
     ] = None,
 ) -> None:
     """Tune small cells on mixtures of a file's categories, fit laws of the loss to them, and recommend a
@@ -126,7 +130,7 @@ def choose(
     if law != "null":
         typer.echo(describe_trust(losses.losses_by_seed.shape[2]))
     if len(worths):
-        typer.echo("\nWhat a row is worth, in rows of the target (with intervals):")
+        typer.echo("\nWhat a row of `source` is worth, in rows of `target` (with intervals):")
         typer.echo(worths[worths["source"] != worths["target"]].round(2).to_string(index=False))
     keys = [name for name in table if name.startswith("n_")] + ["seed", "category"]
     means = table.groupby(keys, as_index=False, dropna=False)["loss"].mean()

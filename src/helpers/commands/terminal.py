@@ -34,9 +34,9 @@ Assignments = Annotated[
 LOG_SECONDS = 15
 
 
-def add_options(stage: type, *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one option for each parameter of a stage, or for the named ones, in place of its
-    `**parameters`.
+def add_options(kind: type, *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one option for each parameter of a stage's settings class (`kind`), or for the named
+    ones, in place of its `**parameters`.
     """
 
     def change(command: Callable[..., None]) -> Callable[..., None]:
@@ -52,7 +52,7 @@ def add_options(stage: type, *names: str) -> Callable[[Callable[..., None]], Cal
                 default=field.default,
                 annotation=Annotated[TYPES[str(field.type)], typer.Option(help=field.metadata["help"])],
             )
-            for field in dataclasses.fields(stage)
+            for field in dataclasses.fields(kind)
             if not names or field.name in names
         ]
         command.__signature__ = inspect.Signature([*own, *options])

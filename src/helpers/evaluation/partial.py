@@ -1,4 +1,4 @@
-"""Answers on the way: written down batch by batch, so that an evaluation that is killed goes on with the
+"""Results on the way: written down batch by batch, so that an evaluation that is killed goes on with the
 batch it was in.
 """
 

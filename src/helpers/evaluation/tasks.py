@@ -36,7 +36,7 @@ from helpers.records import (
     QuestionItem,
 )
 
-ALL = "all"
+ALL = "all"  # the nine embedded tasks
 
 
 _CHOICE = {"schema": ChoiceItem, "write_reference": write_reference_option, "metric": "accuracy"}

@@ -1,4 +1,4 @@
-"""Figures of the endpoints: the loss in its parts, and which measure shows differences of cells."""
+"""Figures of the endpoints: gains in each measured loss, and which measure shows differences of cells."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MARKERS = "osD"
 
 
 def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axes:
-    """Draw the gains in each part of the loss, each part a panel with its own axis: one row per category of
+    """Draw the gains in each measured loss, each a panel with its own axis: one row per category of
     tasks, one mark per category of training rows, or a kind of them; the tasks' own category is filled.
 
     Example:

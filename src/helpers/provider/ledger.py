@@ -18,7 +18,7 @@ from helpers.provider.urls import mask_address
 from helpers.records import Usage
 from helpers.settings import parameter
 
-BATCH = "batch-"
+BATCH_PREFIX = "batch-"  # begins the name of a reservation for a request in a batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Ledger:
         """
         if not self._fits(self.spent + self._amount(n_input, n_output)):
             return None
-        reservation = f"{BATCH if self._limits.batch else ''}{request_hash}-{self._n_entries}"
+        reservation = f"{BATCH_PREFIX if self._limits.batch else ''}{request_hash}-{self._n_entries}"
         self._own.add(reservation)
         self._record(
             {
@@ -159,9 +159,10 @@ class Ledger:
 
     def list_batch_reservations(self) -> dict[str, str]:
         """Return the reservations for requests that are in batches, by the requests' names."""
-        reservations = (reservation for reservation in self._open if reservation.startswith(BATCH))
+        reservations = (reservation for reservation in self._open if reservation.startswith(BATCH_PREFIX))
         return {
-            reservation.removeprefix(BATCH).rpartition("-")[0]: reservation for reservation in reservations
+            reservation.removeprefix(BATCH_PREFIX).rpartition("-")[0]: reservation
+            for reservation in reservations
         }
 
     def leave_booked(self, reservation: str) -> None:

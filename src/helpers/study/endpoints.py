@@ -67,7 +67,11 @@ LOSS_COLUMNS = tuple(name for name in LOSSES if ENDPOINTS[name].columns == (name
 class LossSettings:
     """Parameters of the losses, which every cell of the grid is measured by."""
 
-    endpoint: str = parameter(LOSS, f"what cells are compared by: {', '.join(ENDPOINTS)}")
+    endpoint: str = parameter(
+        LOSS,
+        f"what cells are compared by: {', '.join(ENDPOINTS)} (text and end make up the loss; choice is among "
+        "the options, calibrated the same without their prior)",
+    )
     held_out_share: float = parameter(
         0.15, "share of the requests (of the rows, in your own file) kept out of training", 0, 0.5
     )

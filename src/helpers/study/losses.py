@@ -2,8 +2,9 @@
 
 A table of losses has one row per item, cell and training seed: cell, seed, task, category, item, text and
 end (nats of the answer's tokens, and of the end of text after it), n_text_tokens and n_text_bytes (of the
-answer, the end of text aside), choice and calibrated (nats of the right option among all; none where there
-are no options). Held-out rows of category c are the task `held_out_c`.
+answer, the end of text aside), choice and calibrated (nats of the right option among all, as it is and with
+the options' prior taken off; none where there are no options). Held-out rows of category c are the task
+`held_out_c`.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from helpers.files import sha256_file, write_text
 from helpers.machine import describe_machine
 from helpers.models.load import identify_model
 from helpers.paths import shown
+from helpers.records import BASE
 from helpers.store import Run
 from helpers.study.cells import tune_cell
 from helpers.study.endpoints import LOSS_COLUMNS
-from helpers.study.grid import BASE, CellPlan
+from helpers.study.grid import CellPlan
 from helpers.study.tables import (
     MANIFEST,
     begin_tables,
@@ -96,7 +98,7 @@ def stack_seeds(tables: dict[CellPlan, pd.DataFrame]) -> pd.DataFrame:
 
 
 def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None:
-    """Write the losses of stored cells as tables without any text: `items.csv` (task, item, category,
+    """Write the losses of stored cells as tables of numbers: `items.csv` (task, item, category,
     n_text_tokens, n_text_bytes), a table of each of text, end, choice and calibrated (nats; a column per
     cell), `cells.csv` (what each cell was and cost) and `manifest.json`. Cells that the folder holds already
     stay.

@@ -1,4 +1,4 @@
-"""Scores of a grid as small tables without any text, and back: what `results/reference/` holds of the
+"""Scores of a grid as small tables of numbers, and back: what `results/reference/` holds of the
 reference runs.
 """
 
@@ -165,6 +165,7 @@ def describe_cells(plans: Sequence[CellPlan], cells: dict[str, Cell], items: pd.
 
 
 def _drop_own_settings(tuning: TuningSettings) -> dict[str, Any]:
+    """Leave out what each cell has its own of; n_rows stays, which is the lattice's."""
     return {
         name: value
         for name, value in dataclasses.asdict(tuning).items()

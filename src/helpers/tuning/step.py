@@ -53,8 +53,8 @@ def take_step(
     n_response = sum(row.n_response for row in rows)
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     total = torch.zeros((), device=model.device)
-    for part, weight in list_micro_batches(rows, MICRO_BATCH_TOKENS[model.device.type], process, n_processes):
-        loss = response_loss(model, collate(part)) * (weight / n_response)
+    for part, factor in list_micro_batches(rows, MICRO_BATCH_TOKENS[model.device.type], process, n_processes):
+        loss = response_loss(model, collate(part)) * (factor / n_response)
         loss.backward()
         total += loss.detach()
     if n_processes > 1:
@@ -70,7 +70,7 @@ def take_step(
 def list_micro_batches(
     rows: Sequence[EncodedRow], n_tokens: int, process: int = 0, n_processes: int = 1
 ) -> list[tuple[list[EncodedRow], int]]:
-    """Return a process's micro-batches of a batch, each with its weight: 1, or 0 for a repeated one.
+    """Return a process's micro-batches of a batch, each with its factor: 1, or 0 for a repeated one.
 
     Rows of like length go to the processes in turn. Every process goes through the model equally often, as
     sharded weights ask for; one that has less to do repeats a micro-batch that does not count.

@@ -170,7 +170,7 @@ def check_goal(goal: str, categories: Iterable[str]) -> None:
         )
     known = (*names, MEAN, WORST)
     if goal not in known:
-        raise StudyError(f"`target` must be one of {', '.join(known)}, but {goal!r} was found.")
+        raise StudyError(f"The goal (`--target`) must be one of {', '.join(known)}, but {goal!r} was found.")
 
 
 def list_candidates(

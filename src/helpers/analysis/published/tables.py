@@ -32,7 +32,7 @@ COLUMNS = (
     "plus_minus",
     "reading_error",
 )
-ALL, OTHER_GROUP = "all", "other_group"
+ALL, OTHER_GROUP = "all", "other_group"  # every row of the paper's data; a model of other authors
 CELLS = (BASE, *SINGLES, *PAIRS, ALL, OTHER_GROUP)
 JUDGED = ("gpt4_coherence", "gpt4_completeness", "gpt4_naturalness")
 AUTOMATIC = ("concept_f1", "bertscore_f1", "bleurt")
