@@ -30,10 +30,11 @@ HASHED := --no-deps --require-hashes --requirement
 hashes = <(compgen -G '$(1)/lib/python*/site-packages/torch-*+cpu.dist-info' >/dev/null && sed -E '/^(cuda|nvidia|triton)/,/[^\]$$/d' hashes.lock || cat hashes.lock)
 # Install $(2) into environment $(1) by uv, the user's own or the pinned one; where that fails, by pip.
 install = $(call UV,$(1)) pip install --quiet --python $(1)/bin/python $(addprefix --default-index ,$(PIP_INDEX_URL)) $(2) || $(1)/bin/python -m pip install --quiet $(2)
-# Make targets while no other make does so in this folder; the lock ends with the shell that holds it, however that ends.
-lock = $(BIN)/python -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX $(1))'
-alone = @mkdir -p $(dir $(CONFIG)); exec 9> $(dir $(CONFIG)).lock; $(call lock,| fcntl.LOCK_NB) 2>/dev/null || \
-  { echo "Another make builds the book in this folder: waiting for it."; $(call lock); }; $(MAKE) --no-print-directory $(1)
+# Make $(1) while no other make does so in this folder: the lock lasts until the last process that inherited it has ended.
+lock = $(BIN)/python -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'
+is_free = $(BIN)/python -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null
+alone = @mkdir -p $(dir $(CONFIG)); exec 9> $(dir $(CONFIG)).lock; \
+  $(is_free) || { echo "Another make builds the book in this folder: waiting for it."; $(lock); }; $(MAKE) --no-print-directory $(1)
 CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome))
 ROOT_FLAGS := $(if $(filter 0,$(shell id -u)),--no-sandbox)
 
@@ -67,10 +68,10 @@ pages: config # What `book` does, once it is alone.
 browser: # Refuse to print without one, before the book is made.
 	@test -n "$(CHROMIUM)" || { echo "No browser was found to print with. Install Chromium, or set CHROMIUM=/path/to/chrome." >&2; exit 1; }
 
-pdf: browser book ## Print the book into _build/book.pdf and link it on the first page; needs Chromium or Chrome.
+pdf: browser model ## Print the book into _build/book.pdf and link it on the first page; needs Chromium or Chrome.
 	$(call alone,print)
 
-print: config # What `pdf` does, once it is alone.
+print: pages # What `pdf` does, once it is alone.
 	$(RENDER) --builder singlehtml
 	"$(CHROMIUM)" --headless $(ROOT_FLAGS) --disable-gpu --virtual-time-budget=20000 --no-pdf-header-footer \
 	  --generate-pdf-document-outline --print-to-pdf=_build/book.pdf "file://$(CURDIR)/_build/singlehtml/intro.html"
@@ -108,6 +109,6 @@ lock: ## Resolve the ranges of pyproject.toml anew into requirements.lock and ha
 	rm -rf .lock build
 
 clean: ## Delete the built book and the executed notebooks; results in runs/ stay.
-	rm -rf _build book/*.ipynb book/.[0-9]* book/figures runs/partial
+	rm -rf _build/* book/*.ipynb book/.[0-9]* book/figures runs/partial
 
 .PHONY: help setup model config book pages browser pdf print figures student test check-book bench lock clean

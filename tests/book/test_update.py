@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import nbformat
 import pytest
@@ -13,9 +14,10 @@ from typer.testing import CliRunner
 
 from helpers.book import build_stamps, figure_files, gallery, update
 from helpers.book.build_stamps import BuildStamp, stamp_notebook
-from helpers.book.update import update_figures, update_notebook
+from helpers.book.update import LESSON_WORK, share_lessons, update_figures, update_notebook
 from helpers.cli import app
-from helpers.store import LOCK
+from helpers.store import LOCK, load_only
+from helpers.study.sharing import KINDS
 from helpers.study.study import Study
 
 READS_A_RESULT = "from helpers.store import run_stage; run_stage('toy', {}, {}, 1, lambda folder: {'n': x})"
@@ -155,3 +157,63 @@ def test_the_second_run_into_a_book_says_that_it_waits(tmp_path):
     waiting.communicate()
     assert said == f"Another process makes {tmp_path / 'book'}: waiting for it.\n"
     assert not list((tmp_path / "book").glob("*.ipynb"))
+
+
+@pytest.fixture
+def lesson_parameters(toy_model, instruction_file):
+    chosen = {"model": toy_model, "instructions": str(instruction_file), "n_rows": 4, "batch_size": 4}
+    chosen |= {"tasks": "evidence_yesno", "n_held_out": 2, "n_loss_items": 2, "held_out_share": 0.4}
+    return chosen | {"lattice": "qa+ie", "controls": "qa~shuffled", "categories": "qa", "n_items": 2}
+
+
+@pytest.mark.parametrize("more", [{}, {"endpoint": "choice", "sizes": "2"}, {"endpoint": "score"}])
+def test_the_work_of_a_lesson_is_all_that_it_makes_of_the_cells(lesson_parameters, more):
+    study = Study.from_parameters(lesson_parameters | more)
+    for list_work in LESSON_WORK.values():
+        for kind, plan in list_work(study):
+            KINDS[kind].make(study, plan)
+    study = Study.from_parameters(lesson_parameters | more)
+    names = [*study.grid_settings.lattice_cells, *study.grid_settings.control_cells]
+    with load_only():
+        study.answer_cells_of_one_seed(["base", "qa"])  # lesson 3
+        study.collect_losses(["base", "qa", "ie", "qa~shuffled"])  # lesson 4
+        study.answer_cells_of_all_seeds(["base", "qa", "ie"])
+        assert len(study.endpoint_items)  # lesson 5
+        assert list(study.collect_tunings(names)) == names[1:]
+        study.collect_endpoint_by_size()
+
+
+@pytest.fixture
+def shared(monkeypatch):
+    """Keep the work that is to be shared."""
+    kept = []
+    monkeypatch.setattr(update, "share_work", lambda work: kept.extend(work) or nullcontext())
+    return kept
+
+
+def test_each_lesson_that_is_not_up_to_date_has_its_own_study(lesson_parameters, shared, tmp_path):
+    study = Study.from_parameters(lesson_parameters)
+    plan = [
+        (tmp_path / "01_toy.ipynb", {}),
+        (tmp_path / "03_toy.ipynb", lesson_parameters | {"choice_scoring": "letter"}),
+        (tmp_path / "04_toy.ipynb", lesson_parameters),
+    ]
+    for notebook, _ in plan:
+        write_notebook(notebook, "x: int = 1  # a number")
+    with share_lessons(plan, study, tmp_path / "book"):
+        pass
+    assert [own.evaluation_settings.choice_scoring for own, _ in shared] == ["letter", "text"]
+    assert [len(cells) for _, cells in shared] == [2, 7]
+
+
+def test_what_cannot_be_looked_up_is_left_to_the_notebook(lesson_parameters, shared, tmp_path):
+    study = Study.from_parameters(lesson_parameters)
+    notebook = write_notebook(tmp_path / "03_toy.ipynb", "x: int = 1  # a number")
+    with share_lessons([(notebook, lesson_parameters | {"tasks": "nothing"})], study, tmp_path / "book"):
+        assert not shared
+
+
+def test_no_live_teacher_is_asked_for_work_to_share(shared, tmp_path):
+    study = Study.from_parameters({"teacher": "m", "teacher_url": "http://127.0.0.1:9/v1"})
+    with share_lessons([(tmp_path / "03_toy.ipynb", {"instructions": ""})], study, tmp_path / "book"):
+        assert not shared

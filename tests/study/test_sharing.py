@@ -15,7 +15,7 @@ from helpers.errors import StudyError
 from helpers.store import load_only
 from helpers.study import sharing
 from helpers.study.grid import CellPlan
-from helpers.study.sharing import MAKE_LOSSES, PROGRAM, VARIABLE, WORK, list_lesson_work, share_cells
+from helpers.study.sharing import KINDS, MAKE_LOSSES, PROGRAM, VARIABLE, share_cells
 from helpers.study.study import Study
 
 PATIENCE_SECONDS = 120
@@ -59,34 +59,15 @@ def two_threads():
 
 
 def is_stored(study, plan):
-    return WORK[MAKE_LOSSES].is_stored(study, plan)
+    return KINDS[MAKE_LOSSES].is_stored(study, plan)
 
 
-@pytest.mark.parametrize("work", WORK)
-def test_work_of_every_kind_is_stored_once_it_is_made(study, work):
+@pytest.mark.parametrize("kind", KINDS)
+def test_work_of_every_kind_is_stored_once_it_is_made(study, kind):
     for plan in study.plan_cells(["base", "qa"]):
-        assert not WORK[work].is_stored(study, plan)
-        WORK[work].make(study, plan)
-        assert WORK[work].is_stored(study, plan)
-
-
-@pytest.mark.parametrize("more", [{}, {"endpoint": "choice", "sizes": "2"}, {"endpoint": "score"}])
-def test_the_work_of_the_lessons_is_what_they_make_of_the_cells(parameters, more):
-    parameters |= {"lattice": "qa+ie", "controls": "qa~shuffled", "categories": "qa", "n_items": 2} | more
-    study = Study.from_parameters(parameters)
-    for kind, plan in list_lesson_work(study, ["03", "04", "05"]):
-        WORK[kind].make(study, plan)
-    study = Study.from_parameters(parameters)
-    with load_only():
-        study.answer_cells_of_one_seed(["base", "qa"])  # lesson 3
-        study.collect_losses(["base", "qa", "ie", "qa~shuffled"])  # lesson 4
-        study.answer_cells_of_all_seeds(["base", "qa", "ie"])
-        assert len(study.endpoint_items)  # lesson 5
-        study.collect_endpoint_by_size()
-
-
-def test_a_lesson_that_is_not_chosen_has_no_work(study):
-    assert not list_lesson_work(study, ["01", "02", "06"])
+        assert not KINDS[kind].is_stored(study, plan)
+        KINDS[kind].make(study, plan)
+        assert KINDS[kind].is_stored(study, plan)
 
 
 def test_a_study_is_built_again_from_its_fields(study):
@@ -133,7 +114,7 @@ def test_no_second_process_where_it_does_not_pay(study, started, two_threads, mo
 def test_the_second_process_ends_in_its_work_where_the_first_is_killed(study):
     n_cells = 400
     plans = [CellPlan("qa", 4, seed) for seed in range(n_cells)]
-    asked = {"study": asdict(study), "work": [(MAKE_LOSSES, *astuple(plan)) for plan in plans]}
+    asked = [{"study": asdict(study), "cells": [(MAKE_LOSSES, *astuple(plan)) for plan in plans]}]
     second = subprocess.Popen([sys.executable, "-m", PROGRAM], stdin=subprocess.PIPE)
     second.stdin.write(json.dumps(asked).encode() + b"\n")
     second.stdin.flush()

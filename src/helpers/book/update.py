@@ -2,30 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from helpers.book.build_stamps import BuildStamp, stamp_figures, stamp_notebook
 from helpers.book.runner import add_instructions, run_notebook
+from helpers.errors import StudyError
+from helpers.records import BASE
 from helpers.store import lock_folder, track_loaded
-from helpers.study.sharing import list_lesson_work, share_work
+from helpers.study.endpoints import ENDPOINTS, SCORE
+from helpers.study.grid import CellPlan
+from helpers.study.sharing import MAKE_ANSWERS, MAKE_LOSSES, MAKE_ROW_LOSSES, share_work
 from helpers.study.study import Study
+from helpers.synthesis.settings import RECORDED
 
 
-@contextmanager
-def share_lessons(plan: Sequence[tuple[Path, Mapping[str, Any]]], study: Study, book: Path) -> Iterator[None]:
-    """Share what those notebooks make of the study's cells that are not up to date with a second process, as
-    long as the block lasts (`sharing.share_work`).
+def share_lessons(
+    plan: Sequence[tuple[Path, Mapping[str, Any]]], study: Study, book: Path
+) -> AbstractContextManager[None]:
+    """Share what the notebooks that are not up to date make of the study's cells with a second process
+    (`sharing.share_work`). Where a live teacher has to make the rows first, or something is wrong that a
+    notebook will say, each notebook shares its own cells instead.
     """
-    stale = [
-        notebook.name[:2]
-        for notebook, parameters in plan
-        if not stamp_notebook(notebook, add_instructions(parameters, study), study, book).is_current()
-    ]
-    with share_work(study, list_lesson_work(study, stale)):
-        yield
+    if not study.instructions and study.synthesis_settings.teacher != RECORDED:
+        return nullcontext()
+    work = []
+    with suppress(StudyError):
+        for notebook, parameters in plan:
+            given = add_instructions(parameters, study)
+            lesson = notebook.name[:2]
+            if lesson in LESSON_WORK and not stamp_notebook(notebook, given, study, book).is_current():
+                own = Study.from_parameters(given)
+                work.append((own, LESSON_WORK[lesson](own)))
+    return share_work(work)
+
+
+def list_training_work(study: Study) -> list[tuple[str, CellPlan]]:
+    """Return what lesson 3 makes of which cells, in its order."""
+    plans = study.plan_cells_of_one_seed([BASE, study.tuning_settings.categories])
+    return [(MAKE_ANSWERS, plan) for plan in plans]
+
+
+def list_ablation_work(study: Study) -> list[tuple[str, CellPlan]]:
+    """Return what lesson 4 makes of which cells, in its order."""
+    compared = [BASE, *study.grid_settings.lattice_categories]
+    measured = study.plan_cells([*compared, *study.grid_settings.control_cells])
+    answering = study.plan_cells(compared)
+    return [*((MAKE_LOSSES, plan) for plan in measured), *((MAKE_ANSWERS, plan) for plan in answering)]
+
+
+def list_synergy_work(study: Study) -> list[tuple[str, CellPlan]]:
+    """Return what lesson 5 makes of which cells, in its order."""
+    grid, endpoint = study.grid_settings, study.loss_settings.endpoint
+    plans = study.plan_cells([*grid.lattice_cells, *grid.control_cells])
+    curve = [plan for size in grid.curve_sizes for plan in study.plan_cells(grid.lattice_cells, size)]
+    if endpoint != SCORE:
+        kind = MAKE_LOSSES if ENDPOINTS[endpoint].tasks_only else MAKE_ROW_LOSSES
+        return [(kind, plan) for plan in [*plans, *curve]]
+    tuned = [plan for plan in plans if plan.seed == study.tuning_settings.training_seed]
+    work = [(MAKE_ANSWERS, plan) for plan in plans]
+    work += [(MAKE_ROW_LOSSES, plan) for plan in tuned]  # loaded with their tunings
+    return [*work, *((MAKE_ANSWERS, plan) for plan in curve)]
+
+
+LESSON_WORK = {"03": list_training_work, "04": list_ablation_work, "05": list_synergy_work}
 
 
 def update_notebook(notebook: Path, parameters: Mapping[str, Any], study: Study, book: Path) -> bool:

@@ -9,8 +9,9 @@ import os
 import sys
 import threading
 
+from helpers.errors import StudyError
 from helpers.study.grid import CellPlan
-from helpers.study.sharing import WORK
+from helpers.study.sharing import KINDS
 from helpers.study.study import Study
 from helpers.threads import share_cores
 
@@ -20,9 +21,13 @@ def main() -> None:
     share_cores()
     asked = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_input, daemon=True).start()
-    study = Study.from_fields(asked["study"])
-    for kind, name, n_rows, seed in reversed(asked["work"]):
-        WORK[kind].make(study, CellPlan(name, n_rows, seed))
+    for part in reversed(asked):
+        study = Study.from_fields(part["study"])
+        for kind, name, n_rows, seed in reversed(part["cells"]):
+            try:
+                KINDS[kind].make(study, CellPlan(name, n_rows, seed))
+            except StudyError as error:  # the first process comes to it, and says it to the user
+                print(f"{name}: {error}", file=sys.stderr, flush=True)  # noqa: T201 (into the log)
 
 
 def _end_with_input() -> None:

@@ -13,20 +13,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from helpers.errors import StudyError
 from helpers.machine import measure_main_memory
 from helpers.models.load import choose_device, resolve_model
 from helpers.paths import runs_folder
 from helpers.progress import PROGRESS_VARIABLE
-from helpers.records import BASE
 from helpers.store import is_computing, plan_only
 from helpers.study.cells import find_answer_state
-from helpers.study.endpoints import ENDPOINTS, SCORE
 from helpers.study.grid import CellPlan
 from helpers.study.losses import measure_cell_losses
 from helpers.tuning.step import MICRO_BATCH_TOKENS
@@ -39,13 +38,14 @@ MEMORY_SHARE = 16  # times the weights must be free: for two processes with a mi
 PROGRAM = "helpers.study.second_process"
 LOG = "second_process.log"
 VARIABLE = "STUDY_SECOND_PROCESS"  # set where there is one, so that none is added; anyone may set it
-# kinds of work on a cell
+# what is made of a cell: its answers, its losses, those of the held-out rows alone, all that is asked of it
 MAKE_ANSWERS, MAKE_LOSSES, MAKE_ROW_LOSSES, MAKE_WHOLE = "answers", "losses", "row_losses", "whole"
+Work: TypeAlias = "tuple[Study, Sequence[tuple[str, CellPlan]]]"  # cells, each with a kind of work
 
 
 @dataclasses.dataclass(frozen=True)
-class Work:
-    """What is made of each cell, and whether the store holds it already; this computes nothing."""
+class KindOfWork:
+    """What is made of a cell, and whether the store holds it already; this computes nothing."""
 
     make: Callable[[Study, CellPlan], Any]
     is_stored: Callable[[Study, CellPlan], bool]
@@ -56,55 +56,32 @@ def _has_losses(study: Study, plan: CellPlan, with_tasks: bool = True) -> bool:
     return all(run.is_stored for run in (adapter, *runs) if run)
 
 
-WORK: Mapping[str, Work] = {
-    MAKE_ANSWERS: Work(
+KINDS: Mapping[str, KindOfWork] = {
+    MAKE_ANSWERS: KindOfWork(
         lambda study, plan: study.answer_cell(plan),
         lambda study, plan: find_answer_state(*study.list_cell_inputs(plan)) == "done",
     ),
-    MAKE_LOSSES: Work(measure_cell_losses, _has_losses),
-    MAKE_ROW_LOSSES: Work(
+    MAKE_LOSSES: KindOfWork(measure_cell_losses, _has_losses),
+    MAKE_ROW_LOSSES: KindOfWork(
         partial(measure_cell_losses, with_tasks=False), partial(_has_losses, with_tasks=False)
     ),
-    MAKE_WHOLE: Work(
+    MAKE_WHOLE: KindOfWork(
         lambda study, plan: study.run_cell(plan),
         lambda study, plan: study.find_cell_state(plan) == "done",
     ),
 }
 
 
-def list_lesson_work(study: Study, lessons: Collection[str]) -> list[tuple[str, CellPlan]]:
-    """Return what the lessons of some numbers ('03') make of which cells, in their order."""
-    grid, work = study.grid_settings, []
-    if "03" in lessons:
-        plans = study.plan_cells_of_one_seed([BASE, study.tuning_settings.categories])
-        work += [(MAKE_ANSWERS, plan) for plan in plans]
-    if "04" in lessons:
-        compared = [BASE, *grid.lattice_categories]
-        work += [(MAKE_LOSSES, plan) for plan in study.plan_cells([*compared, *grid.control_cells])]
-        work += [(MAKE_ANSWERS, plan) for plan in study.plan_cells(compared)]
-    if "05" in lessons:
-        endpoint = study.loss_settings.endpoint
-        of_losses = MAKE_LOSSES if ENDPOINTS[endpoint].tasks_only else MAKE_ROW_LOSSES
-        kind = MAKE_ANSWERS if endpoint == SCORE else of_losses
-        plans = study.plan_cells([*grid.lattice_cells, *grid.control_cells])
-        for size in grid.curve_sizes:
-            plans += study.plan_cells(grid.lattice_cells, size)
-        work += [(kind, plan) for plan in plans]
-    return work
-
-
 @contextmanager
-def share_work(study: Study, work: Sequence[tuple[str, CellPlan]]) -> Iterator[None]:
+def share_work(work: Sequence[Work]) -> Iterator[None]:
     """Let a second process work through a list from its end while the block, and what is started in it, works
     from its beginning, where that pays: two things or more to make, two threads or more, no GPU, and memory
-    for both.
+    for both. What cannot be made is left to the block, which says why.
 
     Args:
-        study: its settings.
-        work: in the block's order, what is made of a cell: 'answers', 'losses', 'row_losses' (of the held-out
-            rows alone), or the 'whole' of what is asked of it.
+        work: in the block's order.
     """
-    if not _pays(study, work):
+    if not _pays(work):
         yield
         return
     import torch
@@ -120,10 +97,13 @@ def share_work(study: Study, work: Sequence[tuple[str, CellPlan]]) -> Iterator[N
             stderr=log,
             env=inherited | _limit_threads(n_threads // 2),
         )
-    asked = {
-        "study": dataclasses.asdict(study),
-        "work": [(kind, *dataclasses.astuple(plan)) for kind, plan in work],
-    }
+    asked = [
+        {
+            "study": dataclasses.asdict(study),
+            "cells": [(kind, *dataclasses.astuple(plan)) for kind, plan in cells],
+        }
+        for study, cells in work
+    ]
     limits = _limit_threads(n_threads - n_threads // 2)
     before = {name: os.environ[name] for name in limits if name in os.environ}
     os.environ.update(limits)  # kernels that the block starts inherit them
@@ -146,28 +126,36 @@ def share_work(study: Study, work: Sequence[tuple[str, CellPlan]]) -> Iterator[N
 
 def share_cells(study: Study, plans: Sequence[CellPlan], kind: str) -> AbstractContextManager[None]:
     """Share work of one kind on some cells (`share_work`)."""
-    return share_work(study, [(kind, plan) for plan in plans])
+    return share_work([(study, [(kind, plan) for plan in plans])])
 
 
 def _limit_threads(n_threads: int) -> dict[str, str]:
     return {VARIABLE: "1", "OMP_NUM_THREADS": str(n_threads)}
 
 
-def _pays(study: Study, work: Sequence[tuple[str, CellPlan]]) -> bool:
+def _pays(work: Sequence[Work]) -> bool:
     if not is_computing() or VARIABLE in os.environ or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return False
-    if len(work) < 2:
+    if sum(len(cells) for _, cells in work) < 2 or not _lacks_two(work):
         return False
-    study.training_file  # noqa: B018 (made where it is missing: cells are looked up by it)
-    missing = (plan for kind, plan in work if not WORK[kind].is_stored(study, plan))
-    if next(missing, None) is None or next(missing, None) is None:
-        return False
-    model = Path(resolve_model(study.tuning_settings.model))
-    n_bytes = sum(path.stat().st_size for path in model.glob("*.safetensors"))
-    if study.tuning_settings.max_tokens > MICRO_BATCH_TOKENS["cpu"]:
+    settings = work[0][0].tuning_settings
+    n_bytes = sum(path.stat().st_size for path in Path(resolve_model(settings.model)).glob("*.safetensors"))
+    if settings.max_tokens > MICRO_BATCH_TOKENS["cpu"]:
         return False
     if n_bytes < MIN_BYTES or MEMORY_SHARE * n_bytes > measure_main_memory():
         return False
     import torch
 
     return choose_device()[0] == "cpu" and torch.get_num_threads() > 1
+
+
+def _lacks_two(work: Sequence[Work]) -> bool:
+    try:
+        for study, _ in work:
+            study.training_file  # noqa: B018 (made where it is missing: cells are looked up by it)
+        missing = (
+            plan for study, cells in work for kind, plan in cells if not KINDS[kind].is_stored(study, plan)
+        )
+        return next(missing, None) is not None and next(missing, None) is not None
+    except StudyError:  # the block comes to it, and says where
+        return False
