@@ -1,13 +1,19 @@
 """The command line as a user meets it."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from helpers import progress
-from helpers.cli import app
+from helpers.cli import app, open_closed_streams
+from helpers.commands.evaluation import name_models
+from helpers.files import write_text
 from helpers.tuning.settings import TuningSettings
 from helpers.tuning.stage import ADAPTER, tune
 
@@ -26,6 +32,10 @@ from helpers.tuning.stage import ADAPTER, tune
         ),
         (["evaluate", "--tasks", "medqb"], "patient_answer, medqa, medmcqa"),
         (["evaluate", "--judge", "recorded"], "must not be the teacher"),
+        (
+            ["evaluate", "--tasks", "evidence_yesno", "--judge", "x", "--max-cost-tokens", "9"],
+            "A judge rates the texts of tasks that ask for one, but `tasks` (evidence_yesno) names none",
+        ),
         (["evaluate", "--tasks", "mednli"], "'mednli' cannot be downloaded. Name a folder"),
         (["evaluate", "--adapter", "nowhere"], "lacks adapter_config.json"),
         (["export-harness", "nowhere", "--tasks", "patient_answer"], "must name at least one choice task"),
@@ -37,6 +47,26 @@ def test_a_mistake_is_one_clear_message_and_a_failing_exit(arguments, message):
     assert result.stderr.startswith("error: ")
     assert message in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_a_closed_output_is_no_error():
+    command = f'exec "{sys.executable}" -c "from helpers.cli import main; main()" fetch gpt2 >&-'
+    ended = subprocess.run(["sh", "-c", command], check=False, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: `model` must be one of")
+
+
+def test_a_closed_error_output_can_be_asked_whether_it_is_a_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    open_closed_streams()
+    assert not sys.stderr.isatty()
+    sys.stderr.close()
+
+
+def test_a_folder_whose_name_is_no_utf8_has_a_label_that_can_be_written(tmp_path):
+    (label,) = [name for name in name_models("m", [Path(os.fsdecode(b"adapter\xe9"))]) if name != "m"]
+    write_text(tmp_path / "scores.csv", label)
+    assert label == "adapter\\xe9"
 
 
 def test_help_names_every_command():

@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -48,6 +49,15 @@ def test_a_file_that_a_disk_does_not_take_is_named_by_its_own_name(tmp_path, fil
     assert f"limit is reached: {tmp_path / 'rows.jsonl'} could not be written" in said
     assert "MiB are free" in said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "said"), [(592 * 2**10, "; 0.6 MiB are free"), (12.4 * 2**20, "; 12 MiB are free")]
+)
+def test_the_room_on_a_small_disk_is_not_rounded_up(monkeypatch, n_bytes, said):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=n_bytes))
+    error = OSError(errno.ENOSPC, "no", "/here/rows")
+    assert said in files.explain_disk_error(error)
 
 
 def test_what_libraries_pass_on_of_a_full_disk_is_understood(tmp_path, file_limit):

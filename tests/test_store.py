@@ -172,6 +172,13 @@ def test_one_of_several_processes_that_cannot_wait_apart_says_so(monkeypatch):
     run(make=run_inside)
 
 
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE"])
+def test_a_number_of_a_launcher_that_is_none_is_one_message(monkeypatch, name):
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(StudyError, match=f"{name} must be a whole number.*'x' was found. Unset it"):
+        run()
+
+
 def test_the_manifest_tells_where_the_result_comes_from():
     manifest = run(inputs={"seeds": "ab"}).manifest
     assert manifest["inputs"] == {"seeds": "ab"}

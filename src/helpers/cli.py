@@ -167,5 +167,13 @@ def main() -> None:
     """Run the command line with quiet libraries, its threads leaving the cores to others while they wait."""
     share_cores()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    open_closed_streams()
     sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter of a row stops nothing
     app()
+
+
+def open_closed_streams() -> None:
+    """Let output that nobody can see go nowhere: some services start programs with their output closed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (to the end)

@@ -106,7 +106,8 @@ def _name_file_of(error: Exception) -> str | None:
 
 def _describe_room(name: str) -> str:
     with suppress(OSError):
-        return f"; {shutil.disk_usage(Path(name).parent).free / 2**20:,.0f} MiB are free"
+        free = shutil.disk_usage(Path(name).parent).free / 2**20
+        return f"; {free:,.{1 if free < 10 else 0}f} MiB are free"
     return ""
 
 

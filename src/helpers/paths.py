@@ -68,4 +68,11 @@ def check_new_folder(folder: Path, option: str) -> None:
 
 def shown(path: Path) -> str:
     """Return `path` as readers should see it: relative to the project where it lies inside."""
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+    return show_name(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path))
+
+
+def show_name(name: str) -> str:
+    """Return a name of the file system in letters that every file can hold: bytes of another encoding than
+    UTF-8 as their codes.
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

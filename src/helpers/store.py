@@ -158,14 +158,15 @@ def lock_folder(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
-    if int(os.environ.get("RANK", "0")):
+    if read_launched("RANK", 0):
         yield
         return
+    n_processes = read_launched("WORLD_SIZE", 1)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if n_processes > 1:
             raise StudyError(
                 f"Another process makes {shown(folder)}. Wait for it to end, then run the same command again."
             ) from None
@@ -175,6 +176,23 @@ def lock_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def read_launched(name: str, default: int) -> int:
+    """Return a variable of the environment by which `accelerate launch` and `torchrun` tell a process its
+    number (RANK) and how many there are (WORLD_SIZE).
+
+    Raises:
+        StudyError: it is no whole number.
+    """
+    value = os.environ.get(name, str(default))
+    try:
+        return int(value)
+    except ValueError:
+        raise StudyError(
+            f"The environment's {name} must be a whole number, as `accelerate launch` sets it, but {value!r} "
+            "was found. Unset it."
+        ) from None
 
 
 class DamagedManifestError(StudyError):

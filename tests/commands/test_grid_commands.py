@@ -59,6 +59,12 @@ def test_a_mixture_is_listed_run_and_exported_like_the_other_cells(options, tmp_
     assert "qa.1+ie.3-n4-s1,qa:1+ie:3,4,1" in (tmp_path / "tables" / "cells.csv").read_text()
 
 
+def test_a_control_of_matched_tokens_is_not_listed_by_rows(options):
+    listed = call("list", *options, "-p", "controls=qa~tokens,qa~lengths")
+    assert "qa~tokens-n4-s1: the response tokens of 4 average rows, seed 1\n" in listed
+    assert "qa~lengths-n4-s1: 4 rows, seed 1\n" in listed
+
+
 def test_two_exports_into_one_folder_wait_for_each_other(options, tmp_path, monkeypatch):
     def export_losses(study, plans, folder):
         with pytest.raises(Timeout):

@@ -82,7 +82,8 @@ def test_it_says_its_cost_runs_its_cells_once_and_recommends(options, tmp_path, 
 
 
 def test_mistakes_are_told_before_any_cell_runs(options, ward_file, runs):
-    assert "`target` must be one of cardiology, oncology" in call(
+    assert "less than or equal to 1000" in call(*options, "--rows", 12, "--n-seeds", 1001, code=2)
+    assert "The goal (`--target`) must be one of cardiology, oncology" in call(
         *options, "--rows", 12, "--target", "cardio", code=1
     )
     assert "Lower `--cell-rows` to " in call(*options, "--rows", 12, "--cell-rows", 90, code=1)

@@ -203,6 +203,92 @@ def test_what_a_batch_did_not_answer_is_asked_again_and_not_booked(provider, run
     assert sum(json.loads(line)["state"] == "refused" for line in ledger) == 1
 
 
+def drop_answers(provider, n_left, **changes):
+    """Let the first batch's file hold fewer answers; returns what puts it back."""
+    batch = next(iter(provider.batches.values()))
+    name, before = batch["output_file_id"], dict(batch)
+    text = provider.files[name]
+    provider.files[name] = "".join(text.splitlines(keepends=True)[:n_left])
+    batch |= changes
+
+    def put_back():
+        provider.files[name] = text
+        batch.update(before)
+
+    return put_back
+
+
+COUNTS = {"total": 5, "completed": 5, "failed": 0}
+
+
+@pytest.mark.parametrize(
+    ("n_left", "changes"),
+    [
+        (5, {"output_file_id": None, "request_counts": COUNTS}),
+        (5, {"output_file_id": None, "request_counts": None}),
+        (0, {"request_counts": COUNTS}),
+        (2, {"request_counts": COUNTS}),
+        (2, {}),  # counts that stay zero
+        (2, {"status": "expired", "request_counts": COUNTS}),
+    ],
+)
+def test_answers_that_a_batch_does_not_show_yet_are_waited_for_and_stay_booked(provider, n_left, changes):
+    given = settings(provider, reply_format="json")
+    with pytest.raises(PendingError):
+        synthesize(given, LIMITS)
+    put_back = drop_answers(provider, n_left, **changes)
+    n_due = 5 if changes.get("output_file_id", "x") is None else 5 - n_left
+    for _ in range(2):
+        with pytest.raises(PendingError, match=rf", but {n_due} of its 5 answers are not in its files yet"):
+            synthesize(given, LIMITS)
+    assert len(journal_ledger(provider)) == 5 + 5 - n_due  # what is there is booked once
+    put_back()
+    run = synthesize(given, LIMITS)
+    assert run.manifest["facts"]["n_replies"] == 5
+    assert len(provider.batches) == max(provider.sent.values()) == 1
+    assert describe_account(provider) == bill(run.manifest["facts"])
+    assert not list_records(journal_of(provider).folder)
+
+
+@pytest.mark.parametrize(
+    ("status", "counts", "state"),
+    [
+        ("completed", {"total": 5, "completed": 3, "failed": 2}, "refused"),
+        ("expired", {"total": 5, "completed": 3, "failed": 2}, "refused"),
+        ("expired", None, "answered"),  # nobody knows: booked at the most that it can have cost
+    ],
+)
+def test_requests_without_a_line_are_asked_again_where_none_can_come(provider, status, counts, state):
+    given = settings(provider, reply_format="json")
+    with pytest.raises(PendingError):
+        synthesize(given, LIMITS)
+    drop_answers(provider, 3, status=status, request_counts=counts)
+    run, _ = advance(given, LIMITS)
+    assert run.manifest["facts"]["n_replies"] == 5
+    ended = [entry for entry in journal_ledger(provider) if entry["state"] != "sent"]
+    assert sum(entry["state"] == state and "input_tokens" not in entry for entry in ended) == 2
+
+
+def journal_ledger(provider):
+    path = journal_of(provider).folder / "ledger.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_batch_billed_for_more_input_than_was_sent_stops_the_asking(provider, monkeypatch):
+    def fatten(body, response):
+        usage = {"prompt_tokens": 50_000, "completion_tokens": 9, "total_tokens": 50_009}
+        return {"status_code": 200, "body": response["body"] | {"usage": usage}}
+
+    change_answers(provider, monkeypatch, fatten)
+    given = settings(provider, reply_format="json")
+    with pytest.raises(PendingError):
+        synthesize(given, LIMITS)
+    with pytest.raises(StudyError, match=r"billed 50,000 tokens of input where the request has at most \d,"):
+        synthesize(given, LIMITS)
+    assert synthesize(given, LIMITS).manifest["facts"]["n_replies"] == 5
+    assert len(provider.batches) == 1
+
+
 ODD = (
     None,
     True,

@@ -1,10 +1,13 @@
 """Filters and labels for files of other people."""
 
 import json
+import os
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from helpers.cli import app
 from helpers.errors import StudyError
 from helpers.synthesis.filter_files import (
     COUNTS_FILE,
@@ -130,6 +133,13 @@ def test_two_files_of_one_name_are_two_inputs(tmp_path):
     first = filter_file(rows, SETTINGS, [benchmark])
     rows.write_text('{"instruction": "Name every sign in the note", "output": "x"}\n')
     assert filter_file(rows, SETTINGS, [benchmark]).fingerprint != first.fingerprint
+
+
+def test_a_file_whose_name_is_no_utf8_can_be_counted(file, tmp_path):
+    odd = file.rename(tmp_path / os.fsdecode(b"rows\xe9.jsonl"))
+    done = CliRunner().invoke(app, ["filter", str(odd), "--counts", str(tmp_path / "counts.csv")])
+    assert done.exit_code == 0, done.output
+    assert set(pd.read_csv(tmp_path / "counts.csv")["file"]) == {"rows\\xe9.jsonl"}
 
 
 def test_a_threshold_in_percent_is_refused(file):

@@ -150,6 +150,23 @@ def test_a_cap_stops_before_it_is_broken_and_keeps_what_was_answered(provider):
     assert max(provider.sent.values()) == 1
 
 
+def test_a_bill_for_more_input_than_was_sent_stops_at_once(provider, monkeypatch):
+    def fatten(body):
+        answer = complete(body)
+        answer["usage"]["prompt_tokens"] = 50_000
+        return answer
+
+    complete = fake_server.complete
+    monkeypatch.setattr(fake_server, "complete", fatten)
+    limits = ProviderLimits(max_cost_tokens=10**9, n_parallel=1)
+    with pytest.raises(
+        StudyError,
+        match=r"billed 50,000 tokens of input where the request has at most \d,\d+: no cap.*5\d,\d+ tokens",
+    ):
+        synthesize(settings(provider, n_requests=20), limits)
+    assert sum(provider.sent.values()) == 1
+
+
 def test_an_unknown_price_asks_for_a_cap_in_tokens(provider):
     with pytest.raises(StudyError, match="Set `max_cost_tokens`"):
         synthesize(settings(provider))

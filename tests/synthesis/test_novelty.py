@@ -63,6 +63,15 @@ def test_at_exact_ties_the_rounding_of_rouge_score_decides():
     assert {tuple(ours) for ours, _ in decisions} == {(True, False), (True, True)}
 
 
+def test_at_the_threshold_zero_only_the_first_text_is_new():
+    assert NoveltyIndex(0.0).add(["a b c", "d e f", "a x y z"]) == [
+        (True, None),
+        (False, 0.0),
+        (False, 2 / 7),
+    ]
+    assert decide(["a b c", "d e f"], 1e-9) == [True, True]
+
+
 def test_of_two_twins_the_first_stays_and_a_rejected_one_blocks_nobody():
     assert decide(["a b c d e f", "a b c d e x", "a b c y z x"]) == [
         True,

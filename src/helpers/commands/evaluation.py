@@ -16,13 +16,14 @@ from helpers.evaluation.judge import (
     JudgeSettings,
     build_journal,
     check_judge,
+    check_judged_tasks,
     explain_judging,
     list_pair_requests,
     list_rating_requests,
 )
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.sources import MODELS_OF_OTHER_GROUPS
-from helpers.paths import shown
+from helpers.paths import show_name, shown
 from helpers.prompts import ALPACA
 from helpers.provider.connection import read_api_key
 from helpers.provider.ledger import ProviderLimits
@@ -120,7 +121,7 @@ def evaluate(
         )
         judged_by = JudgeSettings(judge, judge_url, judge_effort, teacher) if judge else None
         extra = ExtraMeasures(bertscore, bleurt, judged_by, limits, data)
-        extra.check()
+        extra.check(tasks)
         if settings["prompt_format"] != ALPACA:
             typer.echo(show_prompts(models, settings, data))
         tables = {}
@@ -170,12 +171,13 @@ class ExtraMeasures:
     limits: ProviderLimits
     data: Path | None
 
-    def check(self) -> None:
+    def check(self, tasks: str) -> None:
         """Raise StudyError where something that is asked for cannot be had, before any model runs."""
         if self.bleurt:
             check_scorer(self.bleurt)
         if self.judge:
             check_judge(self.judge, self.limits)
+            check_judged_tasks(tasks)
             read_api_key(build_journal(self.judge).model)
 
 
@@ -198,7 +200,7 @@ def name_models(model: str, adapters: list[Path]) -> dict[str, Path | None]:
     called like the model says that it is one.
     """
     folders = {f"{path} (adapter)" if str(path) == model else str(path): path for path in adapters}
-    return {model: None} | folders
+    return {show_name(label): path for label, path in ({model: None} | folders).items()}
 
 
 def tabulate_losses(

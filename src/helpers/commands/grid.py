@@ -55,11 +55,7 @@ def list_cells(
         study = load_study(profile, parameter)
         plans = study.plan_grid()
         for plan in plans:
-            typer.echo(
-                f"{plan.id}: {plan.n_rows} rows, seed {plan.seed}"
-                if plan.n_rows
-                else f"{plan.id}: the model as it is"
-            )
+            typer.echo(f"{plan.id}: {describe_cell(plan)}")
         if cell_list:
             write_cell_list(
                 cell_list,
@@ -68,6 +64,17 @@ def list_cells(
                 ["--profile", profile, *(part for value in parameter or [] for part in ("-p", value))],
             )
             typer.echo(f"written: {shown(cell_list.resolve())}")
+
+
+def describe_cell(plan: CellPlan) -> str:
+    """Return what a cell is tuned on, in a few words."""
+    from helpers.tuning.controls import MATCHED_TOKENS, split_control
+
+    if not plan.n_rows:
+        return "the model as it is"
+    is_by_tokens = split_control(plan.name)[1] == MATCHED_TOKENS
+    rows = f"the response tokens of {plan.n_rows} average rows" if is_by_tokens else f"{plan.n_rows} rows"
+    return f"{rows}, seed {plan.seed}"
 
 
 def write_cell_list(path: Path, study: Study, plans: list[CellPlan], arguments: list[str]) -> None:

@@ -38,7 +38,7 @@ def recommend_mixture(
             min=0, help="Rows of a small cell; 0: a tenth of `--rows`. Others have three times as many."
         ),
     ] = 0,
-    n_seeds: Annotated[int, typer.Option(min=1, help="Training seeds per cell.")] = 2,
+    n_seeds: Annotated[int, typer.Option(min=1, max=1000, help="Training seeds per cell.")] = 2,
     available_only: Annotated[
         bool, typer.Option("--available-only", help="Recommend only what the file has rows for.")
     ] = False,

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
-from helpers.paths import shown
+from helpers.paths import show_name, shown
 from helpers.synthesis.settings import RECORDED, FilterSettings, SynthesisSettings
 
 WAIT_SECONDS = 60
@@ -149,7 +149,8 @@ def filter_rows(
             f"{shown(run.path)}"
         )
         if counts:
-            write_text(counts, table.assign(file=file.name, sha256=sha256_file(file)).to_csv(index=False))
+            name = show_name(file.name)
+            write_text(counts, table.assign(file=name, sha256=sha256_file(file)).to_csv(index=False))
 
 
 def label_instructions(

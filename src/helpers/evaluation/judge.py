@@ -20,6 +20,7 @@ from helpers.evaluation.answer_parsing import first_part
 from helpers.evaluation.prepared_tasks import PreparedTask, prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import ITEMS, MEASURED
+from helpers.evaluation.tasks import parse_tasks
 from helpers.files import write_text
 from helpers.jsonl import dump_rows, find_json_object, read_json_lines
 from helpers.progress import track
@@ -36,6 +37,7 @@ from helpers.settings import parameter
 from helpers.store import Run, run_stage
 
 ASPECTS = ("coherence", "completeness", "naturalness")
+JUDGED = "gen"  # category of the tasks that ask for a text
 MAX_REPLY_TOKENS = 400
 VERSION = 2
 RATINGS_EXAMPLE = '{"coherence": 3, "completeness": 3, "naturalness": 3}'
@@ -96,6 +98,15 @@ def check_judge(settings: JudgeSettings, limits: ProviderLimits) -> None:
             "Name a model of another maker."
         )
     Ledger(build_journal(settings), limits)
+
+
+def check_judged_tasks(tasks: str) -> None:
+    """Raise StudyError if none of the tasks has texts for a judge."""
+    if not any(task.category == JUDGED for task in parse_tasks(tasks, public=True)):
+        raise StudyError(
+            f"A judge rates the texts of tasks that ask for one, but `tasks` ({tasks}) names none. Add one, "
+            "such as patient_answer, or leave `judge` out."
+        )
 
 
 def build_journal(settings: JudgeSettings) -> Journal:
@@ -295,7 +306,7 @@ def list_items(
     yield from (
         (prepared, item)
         for prepared in prepare_tasks(settings, data)
-        if prepared.task.category == "gen"
+        if prepared.task.category == JUDGED
         for item in prepared.items
     )
 

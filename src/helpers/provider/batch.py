@@ -15,7 +15,7 @@ from helpers.errors import StudyError
 from helpers.files import sha256_text, write_text
 from helpers.paths import shown
 from helpers.progress import tell
-from helpers.provider.batch_answers import Answer, BatchAnswers, as_object
+from helpers.provider.batch_answers import Answer, BatchAnswers, as_object, is_answered
 from helpers.provider.batch_records import BatchRecord, list_records, read_record, read_sent, remove_record
 from helpers.provider.connection import open_sync
 from helpers.provider.exchanges import find_missing, replay
@@ -23,7 +23,7 @@ from helpers.provider.failures import explain_refusal
 from helpers.provider.journal import Body, Exchange, Journal, Result
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.request_fields import RequestFields
-from helpers.provider.responses import is_permanent
+from helpers.provider.responses import count_most_input, is_permanent
 from helpers.provider.text_cleaning import quote_line
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class BatchClient:
             if len(lines) == MAX_REQUESTS or n_bytes > MAX_BYTES:
                 break
             reservation = self._ledger.reserve(
-                request_hash, len(str(body).encode()), body["max_completion_tokens"]
+                request_hash, count_most_input(body), body["max_completion_tokens"]
             )
             if reservation is None:
                 break
@@ -240,17 +240,34 @@ class BatchClient:
         if batch.status not in FINAL:
             done = getattr(batch.request_counts, "completed", 0)
             return f"batch {batch.id}: {batch.status}, {done} of {len(record.reservations)} answered"
-        answers, is_whole = self._read_answers(batch)
+        answers, n_unread = self._read_answers(batch, record)
+        n_missing = max(0, len(record.reservations) - len(answers) - n_unread)
+        n_failed = sum(not is_answered(answer) for answer in answers.values())
+        n_due = count_due(batch, n_missing, len(answers) - n_failed + n_unread, n_failed)
+        is_open = set(self._ledger.list_batch_reservations().values())
         book = BatchAnswers(self._journal, self._ledger, self._fields)
         for request_hash, reservation in record.reservations.items():
-            if request_hash in answers or is_whole:
-                book.take(request_hash, reservation, answers.get(request_hash, {}), sent.get(request_hash))
+            if reservation not in is_open:
+                continue  # taken before: the batch was not whole, or the process died
+            if request_hash in answers:
+                book.take(request_hash, reservation, answers[request_hash], sent.get(request_hash))
+            elif n_due:
+                continue
+            elif n_unread or n_due is None:
+                book.lose(reservation)  # its answer may be one that cannot be read, or that is not there
             else:
-                book.lose(reservation)  # its answer may be the one that cannot be read
-        remove_record(path)
+                self._ledger.release(reservation)
+        if not n_due:
+            remove_record(path)
         self._explain_failed(batch, sent)
         book.raise_faults(batch.id)
-        return None
+        if not n_due:
+            return None
+        return (
+            f"batch {batch.id}: {batch.status}, but {n_due} of its {len(record.reservations)} answers are "
+            f"not in its files yet, and stay booked (where they never come, move {shown(path)} elsewhere: "
+            "they are then asked for, and paid, once more, and their cost is no longer counted)"
+        )
 
     def _retrieve(self, path: Path, record: BatchRecord) -> Batch:
         from openai import NotFoundError
@@ -296,10 +313,10 @@ class BatchClient:
             metadata={"record": path.stem},
         )
 
-    def _read_answers(self, batch: Batch) -> tuple[dict[str, Answer], bool]:
-        """Return the answers by the names of their requests, and whether every line could be read."""
+    def _read_answers(self, batch: Batch, record: BatchRecord) -> tuple[dict[str, Answer], int]:
+        """Return the answers by the names of their requests, and the number of lines that are none."""
         answers: dict[str, Answer] = {}
-        is_whole = True
+        n_unread = 0
         for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
             text = self._client.files.content(file_id).content.decode("utf-8", "replace")
             for line in filter(None, text.split("\n")):
@@ -307,11 +324,38 @@ class BatchClient:
                     answer = json.loads(line)
                 except (ValueError, RecursionError):
                     answer = None
-                if isinstance(answer, dict) and isinstance(answer.get("custom_id"), str):
-                    answers[answer["custom_id"]] = as_object(answer.get("response"))
+                name = as_object(answer).get("custom_id")
+                if isinstance(name, str) and name in record.reservations:
+                    answers[name] = as_object(answer.get("response"))
                 else:
-                    is_whole = False
-        return answers, is_whole
+                    n_unread += 1
+        return answers, n_unread
+
+
+def count_due(batch: Batch, n_missing: int, n_answered: int, n_failed: int) -> int | None:
+    """Return how many answers of a batch that has ended may come yet, billed and missing in its files; None
+    where nobody knows, since the provider does not count.
+
+    A batch that is completed has a line for every request, but for those that it counts as failed. One that
+    expired or was cancelled has those that it counts as completed. One that failed was turned down as a
+    whole.
+
+    Args:
+        batch: of a final status.
+        n_missing: requests without a line.
+        n_answered: lines that hold an answer, or cannot be read and may hold one.
+        n_failed: lines that say that a request failed.
+    """
+    if batch.status == "failed":
+        return 0
+    counts = batch.request_counts
+    completed, failed = (getattr(counts, name, None) for name in ("completed", "failed"))
+    due = completed - n_answered if type(completed) is int else -n_answered
+    if batch.status == "completed":
+        due = max(due, n_missing - max(0, (failed if type(failed) is int else 0) - n_failed))
+    elif n_missing and (type(completed) is not int or due < 0):
+        return None
+    return max(0, min(due, n_missing))
 
 
 def _check_batch(batch: Batch) -> Batch:

@@ -6,7 +6,7 @@ from typing import Any
 
 from helpers.errors import StudyError
 from helpers.progress import tell
-from helpers.provider.failures import explain_length, explain_not_completion, explain_refusal
+from helpers.provider.failures import explain_excess, explain_not_completion, explain_refusal
 from helpers.provider.journal import Body, Completion, Journal
 from helpers.provider.ledger import Ledger
 from helpers.provider.request_fields import NEW_LIMIT, OLD_LIMIT, RequestFields
@@ -15,6 +15,7 @@ from helpers.provider.responses import (
     GarbledError,
     NotCompletionError,
     check_no_error,
+    count_most_input,
     is_permanent,
     read_completion,
 )
@@ -37,16 +38,16 @@ class BatchAnswers:
         self._n_unread = 0
 
     def take(self, request_hash: str, reservation: str, answer: Answer, sent: Body | None) -> None:
-        """Keep an answer and settle it; what was not answered was not billed, and an answer in no known form
-        stays booked at the most that it can have cost.
+        """Keep an answer and settle it; what was refused was not billed, and an answer in no known form stays
+        booked at the most that it can have cost.
 
         Args:
             request_hash: the request's name in the journal.
             reservation: its reservation in the ledger.
-            answer: status and body; empty where there is none.
+            answer: status and body; empty where the line holds neither.
             sent: the request, where it is known.
         """
-        if _status(answer) != 200:
+        if not is_answered(answer):
             self._take_refusal(request_hash, reservation, answer, sent)
             return
         try:
@@ -61,8 +62,11 @@ class BatchAnswers:
             return
         self._journal.keep(request_hash, completion)
         self._ledger.settle(reservation, completion.usage)
-        most = sent and (sent.get(NEW_LIMIT) or sent.get(OLD_LIMIT))
-        if most and (fault := explain_length(completion, most, self._model, self._ledger.describe())):
+        limit = sent and (sent.get(NEW_LIMIT) or sent.get(OLD_LIMIT))
+        if not limit:
+            return
+        most = count_most_input(sent), limit
+        if fault := explain_excess(completion, *most, self._model, self._ledger.describe()):
             self._faults.append(fault)
 
     def lose(self, reservation: str) -> None:
@@ -91,6 +95,11 @@ class BatchAnswers:
             return
         if is_permanent(_status(answer), code):
             self._faults.append(explain_refusal(_status(answer), error, self._model))
+
+
+def is_answered(answer: Answer) -> bool:
+    """Say whether an answer says of itself that it is one, and not that the request failed."""
+    return _status(answer) == 200
 
 
 def _status(answer: Answer) -> int:

@@ -51,15 +51,26 @@ def explain_not_completion(error: NotCompletionError, model: RemoteModel) -> str
     )
 
 
-def explain_length(answer: Completion, most: int, model: RemoteModel, spent: str) -> str | None:
-    """Return what it means that an answer is longer than was asked for, None for one that is not.
+def explain_excess(
+    answer: Completion, most_input: int, most: int, model: RemoteModel, spent: str
+) -> str | None:
+    """Return what it means that an answer is longer than was asked for, or that more was billed for the
+    request than it holds; None where neither is so.
 
     Args:
         answer: kept and booked by now.
+        most_input: tokens that the request can have at most.
         most: tokens that were asked for at most.
         model: that was asked.
         spent: what was spent, in words.
     """
+    if answer.usage and (n_input := answer.usage.input_tokens) > most_input + SLACK_TOKENS:
+        return (
+            f"The {model.label} billed {n_input:,} tokens of input where the request has at most "
+            f"{most_input:,}: no cap can be kept with it ({spent}). The answer is kept. The server may put a "
+            "prompt or documents of its own before the request: have it leave them out, or name another "
+            f"server (`{model.role}_url`), and run the same command again."
+        )
     if (n_tokens := count_tokens(answer)) <= most + SLACK_TOKENS:
         return None
     return (

@@ -15,8 +15,8 @@ from helpers.paths import shown
 from helpers.provider.batch_records import list_records
 from helpers.provider.connection import open_async
 from helpers.provider.failures import (
+    explain_excess,
     explain_failure,
-    explain_length,
     explain_not_completion,
     explain_refusal,
     was_not_sent,
@@ -29,6 +29,7 @@ from helpers.provider.responses import (
     REFUSAL_CODES,
     GarbledError,
     NotCompletionError,
+    count_most_input,
     is_permanent,
     may_be_billed,
     read_answer,
@@ -50,8 +51,8 @@ class LiveClient:
     Rate limits (429) hold all requests back for as long as the server says; server errors, broken lines,
     stalls and garbled answers are tried again with growing delays, a limited number of times; a wrong key, an
     exhausted quota, a request that the server does not take and answers that are not completions stop at
-    once; so does an answer longer than was asked for, since no cap can be kept with it. Its methods run in
-    one event loop.
+    once; so does an answer longer than was asked for, or a bill for more input than was sent, since no cap
+    can be kept with it. Its methods run in one event loop.
     """
 
     def __init__(self, journal: Journal, limits: ProviderLimits) -> None:
@@ -156,9 +157,8 @@ class LiveClient:
             answer = await self._send(client, sent)
             await self._keep(request_hash, answer)
             self._ledger.settle(reservation, answer.usage)
-            if fault := explain_length(
-                answer, body["max_completion_tokens"], self._model, self._ledger.describe()
-            ):
+            most = count_most_input(body), body["max_completion_tokens"]
+            if fault := explain_excess(answer, *most, self._model, self._ledger.describe()):
                 raise StudyError(fault)
             return answer, True
         except Exception as error:
@@ -249,7 +249,7 @@ class LiveClient:
         """Set aside the most that a request can cost; where the cap leaves no room, wait for what is under
         way to settle.
         """
-        n_input = len(str(body).encode())  # a token is at least a byte
+        n_input = count_most_input(body)
         async with self._settled:
             while not self._rate_limiter.stopping.is_set():
                 if reservation := self._ledger.reserve(request_hash, n_input, body["max_completion_tokens"]):

@@ -154,6 +154,11 @@ def _read_usage(usage: Any, text: str) -> Usage | None:
     return read if read.input_tokens and (read.output_tokens or not text) else None
 
 
+def count_most_input(body: Body) -> int:
+    """Return how many tokens a request can have at most: a token is at least a byte."""
+    return len(str(body).encode())
+
+
 def count_tokens(answer: Completion) -> int:
     """Return how many tokens per answer has, by its text where the server does not say."""
     return answer.usage.output_tokens if answer.usage else len(answer.text.encode()) // MOST_BYTES_PER_TOKEN

@@ -73,6 +73,8 @@ class NoveltyIndex:
 
     def _find_candidates(self, rare: list[int], n_words: int) -> np.ndarray:
         """Return the indices of all kept texts that may reach the threshold, and of few others."""
+        if self._threshold <= 0:
+            return np.arange(len(self._kept))  # texts without a common word reach it too
         postings = [np.frombuffer(self._postings[word], np.intc) for word in rare if word in self._postings]
         if not postings:
             return np.empty(0, dtype=int)
@@ -109,5 +111,7 @@ def _as_rouge_score(n_left: int, n_right: int, similarity: float) -> float:
     the last digit.
     """
     common = round(similarity * (n_left + n_right) / 2)
+    if not common:
+        return 0.0
     precision, recall = common / n_left, common / n_right
     return 2 * precision * recall / (precision + recall)
