@@ -95,6 +95,10 @@ def test_the_size_curve_has_a_panel_for_each_quantity_and_a_tick_for_each_size(f
     assert list(read_panels(figure)) == ["gain\non QA tasks", "synergy\non QA tasks"]
     assert figure.get_supylabel() == "Score, 0 to 1"
     assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["12", "24"]
+    assert figure.axes[1].get_xlabel() == "Training rows (log scale)"
+    figure.clear()
+    plot_sizes(table, figure.add_subplot(), per_category=True)  # the additive budget
+    assert figure.axes[1].get_xlabel() == "Training rows per category\n(log scale)"
 
 
 def read_panels(figure):
