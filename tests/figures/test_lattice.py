@@ -87,7 +87,7 @@ def test_shapley_bars_are_as_long_as_the_values(figure):
 def test_the_size_curve_has_a_panel_for_each_quantity_and_a_tick_for_each_size(figure):
     table = table_of(
         quantity=["gain"] * 2 + ["synergy"] * 2,
-        size=[12, 24] * 2,
+        n_rows=[12, 24] * 2,
         tested_on="qa",
         estimate=[0.1, 0.2, 0.0, 0.1],
     )
