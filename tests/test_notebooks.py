@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from papermill import inspect_notebook
 
-from helpers.analysis import games, hypotheses, transfer
+from helpers.analysis import contrasts, games, hypotheses, transfer
 from helpers.analysis.published.tables import AuditSettings
 from helpers.book.gallery import GALLERY
 from helpers.book.runner import list_notebooks, plan_parameters, read_parameters
@@ -22,7 +22,7 @@ from helpers.evaluation.settings import EvaluationSettings
 from helpers.jsonl import dump_rows
 from helpers.paths import BOOK
 from helpers.provider.ledger import ProviderLimits
-from helpers.records import BASE
+from helpers.records import BASE, CATEGORIES, order_categories
 from helpers.settings import TYPES
 from helpers.study import tables
 from helpers.study.endpoints import LossSettings
@@ -288,6 +288,7 @@ class StoredTuning:
         return io.StringIO(self.texts[name])
 
 
+SEED_FIELDS = ("id", "category", "skill", "specialty")
 SHOWN = SimpleNamespace(show_table=lambda table, **_: table)
 
 
@@ -317,6 +318,67 @@ def test_lesson_5_counts_categories_that_could_be_numbers_or_missing_values(name
     tunings = {"+".join(names): StoredTuning(*names)}
     counts = run_cells("05", "drawn =", tunings=tunings, notebook=SHOWN)["composition"]
     assert counts.loc["+".join(names)].to_dict() == dict(zip(names, (2, 1), strict=True))
+
+
+def test_lessons_list_categories_in_the_order_of_the_study():
+    rows = [SimpleNamespace(category=name) for name in ("gen", "gen", "ie", "qa")]
+    given = {"tuned": StoredTuning("qa", "ie"), "rows": rows, "notebook": SHOWN}
+    assert list(run_cells("03", "too_long =", "by_category =", **given)["by_category"].index) == list(SINGLES)
+    seeds = {
+        name: SimpleNamespace(
+            model_dump=lambda name=name: dict.fromkeys(SEED_FIELDS, name) | {"category": name}
+        )
+        for name in ("other", "gen", "ie", "qa")
+    }
+    given = {"seeds": seeds, "order_categories": order_categories, "notebook": SHOWN}
+    assert list(run_cells("01", "counted =", "specialties =", **given)["specialties"]) == list(CATEGORIES)
+
+
+def test_lesson_5_takes_categories_called_like_its_own_columns():
+    names = ("contrast", "mixture")
+    tunings = {"+".join(names): StoredTuning(*names)}
+    shown = []
+    notebook = SimpleNamespace(show_table=lambda table, **_: shown.append(table))
+    run_cells("05", "drawn =", tunings=tunings, notebook=notebook)
+    assert list(shown[0]) == ["mixture", *names]
+    items = pd.DataFrame(
+        {"cell": BASE, "task": f"held_out_{name}", "category": name, "item": str(place), "score": place / 7}
+        for name in names
+        for place in range(4)
+    )
+    given = {"study": SimpleNamespace(collect_endpoint=lambda _: items), "categories": names, "BASE": BASE}
+    given |= {"name_subset": name_subset, "games": games, "hypotheses": hypotheses, "notebook": notebook}
+    run_cells("05", "for name in categories if name in wide", **given)
+    assert list(shown[1]) == ["contrast", *names]
+
+
+def test_captions_do_not_take_the_items_asked_for_or_the_intervals_of_another_table():
+    captions, code = {}, ""
+    for path in list_notebooks():
+        for cell in code_cells(path):
+            code += cell.source
+            for name in DRAWN.findall(cell.source):
+                captions[name] = cell.metadata["mystnb"]["figure"]["caption"]
+    assert "n_items_used=n_items" not in code
+    assert "nine tasks" not in captions["scores"]
+    assert "`curve_interval_text`" in captions["sizes"]
+    assert "`curve_budget`" in captions["sizes"]
+
+
+@pytest.mark.parametrize("budget", ["fixed", "additive"])
+def test_the_caption_of_the_size_curve_comes_from_its_own_items(budget):
+    plain = pd.DataFrame({"task": ["held_out_qa"], "item": ["a"], "seed": [1]})
+    glued = {}
+    given = {"study": SimpleNamespace(collect_endpoint_by_size=lambda: {12: plain}), "budget": budget}
+    run_cells(
+        "05",
+        "curve_budget=",
+        contrasts=contrasts,
+        notebook=SimpleNamespace(glue_values=glued.update),
+        **given,
+    )
+    assert glued["curve_interval_text"] == "over the items alone (one training seed)"
+    assert ("rows of each category" in glued["curve_budget"]) == (budget == "additive")
 
 
 def test_captions_of_lesson_4_say_what_the_intervals_of_their_own_table_cover():

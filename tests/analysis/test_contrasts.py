@@ -10,7 +10,9 @@ from helpers.analysis.contrasts import (
     average_scores,
     contrast,
     contrast_by_category,
+    describe_curve,
     describe_interval,
+    describe_item_counts,
     gain_by_task,
 )
 from helpers.errors import StudyError
@@ -159,6 +161,21 @@ def test_captions_say_what_the_intervals_cover():
 def name_held_out(items):
     """Return items as held-out rows: a task named by the category, a loss in place of the score."""
     return items.assign(task="held_out_" + items["category"], score=1.5 - items["score"])
+
+
+def test_captions_count_the_items_that_there_are_and_not_those_asked_for():
+    items = pd.DataFrame({"task": ["exam_choice"] * 4 + ["medquad"] * 3, "item": [0, 1, 0, 1, 0, 1, 2]})
+    assert describe_item_counts(items) == "2 to 3"
+    assert describe_item_counts(items[items["task"] == "medquad"]) == "3"
+
+
+def test_a_curve_says_of_each_of_its_sizes_what_the_intervals_cover():
+    plain = make_items({"qa": 0.5})
+    spread = plain.assign(seed_variance=0.1, seed_df=5)
+    assert describe_curve({}) == ""
+    assert describe_curve({12: plain, 24: plain}) == describe_interval(plain)
+    said = describe_curve({12: plain, 24: plain, 48: spread})
+    assert said == f"at 12 and 24 rows {describe_interval(plain)}; at 48 rows {describe_interval(spread)}"
 
 
 def test_losses_on_held_out_rows_take_their_category_from_the_table():

@@ -92,6 +92,29 @@ def test_cells_beside_the_lattice_are_predicted_under_their_own_seeds():
     assert mean["effective", "rows"] < mean["null", "rows"]
 
 
+def test_later_mixtures_stand_with_their_error_and_the_worst_one_is_named():
+    far = "qa:10+gen:140"
+    tables = make_tables([(name, 150, seed) for name in (LATER[0], far) for seed in (1, 2)])
+    later = forecast.predict_later(tables, ["null"])
+    table = forecast.tabulate_later_mixtures(later, "null").set_index("mixture")
+    assert list(table.index) == [far, LATER[0]]
+    assert set(table["n_seeds"]) == {2}
+    own = later[later["n_gen"] == 140]
+    assert table.loc[far, "error"] == pytest.approx(own["error"].mean())
+    worst = own.loc[own["error"].idxmax()]
+    said = forecast.describe_worst_mixture(later, "null")
+    assert f"misses {far} most: {own['error'].mean():.1f} %" in said
+    assert f"predicted {worst['predicted']:.3f}, observed {worst['observed']:.3f}" in said
+    assert (forecast.count_training_rows(later) == 150).all()
+
+
+def test_without_later_mixtures_the_sentence_says_so():
+    sizes = forecast.predict_later(make_tables([(name, 75, 1) for name in SINGLES]), ["null"])
+    for later in (sizes, sizes.head(0)):
+        assert forecast.tabulate_later_mixtures(later, "null").empty
+        assert "tuned yet" in forecast.describe_worst_mixture(later, "null")
+
+
 def test_nothing_is_predicted_where_nothing_was_tuned_later_or_its_seed_is_not_in_the_lattice():
     assert forecast.predict_later(make_tables(), ["null"]).empty
     assert forecast.predict_later(make_tables([(LATER[0], 150, 9)]), ["null"]).empty

@@ -1,9 +1,21 @@
 """What notebooks show is safe."""
 
-import pandas as pd
+from pathlib import Path
 
-from helpers.book.notebook import LONGEST_NAME, MOST_SHOWN, show_provenance, show_table, show_text
-from helpers.store import run_stage
+import pandas as pd
+import pytest
+
+from helpers.book.notebook import (
+    LONGEST_NAME,
+    MOST_SHOWN,
+    check_kept,
+    name_rows,
+    show_provenance,
+    show_table,
+    show_text,
+)
+from helpers.errors import StudyError
+from helpers.store import Run, run_stage
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">'
 
@@ -79,3 +91,26 @@ def test_provenance_names_results_the_seconds_of_answers_and_once_commit_and_lib
     assert other.fingerprint in shown
     assert shown.count("python ") == 1
     assert "4321" in shown
+
+
+def test_rows_are_of_lesson_2_where_the_synthesis_of_the_store_made_them(runs, tmp_path):
+    assert name_rows("") == name_rows(str(runs / "synthesis" / "0123" / "instructions.jsonl")) == "lesson 2"
+    for named in (str(tmp_path / "synthesis" / "rows.jsonl"), "synthesis/rows.jsonl", "public"):
+        assert name_rows(named) == named
+
+
+def test_a_lesson_without_any_kept_task_says_why_and_what_to_do():
+    run = Run(Path("runs/synthesis/0123"), {})
+    tasks = pd.DataFrame({"id": ["a", "b", "c"], "reason": ["too long", "too long", None]})
+    check_kept(tasks, run)
+    with pytest.raises(StudyError, match=r"Every one of the 2 tasks .*too long: 2.*`max_words`"):
+        check_kept(tasks.head(2), run)
+    with pytest.raises(StudyError, match=r"No task could be read .*replies\.jsonl.*`teacher`"):
+        check_kept(tasks.head(0), run)
+
+
+def test_two_columns_of_one_name_are_both_shown():
+    table = pd.DataFrame([["qa+mixture", 3, 4]], columns=["mixture", "mixture", "qa"])
+    shown = show_table(table).data
+    assert shown.count(">mixture</th>") == 2
+    assert '<td class="whole">qa+mixture</td><td class="number">3</td><td class="number">4</td>' in shown

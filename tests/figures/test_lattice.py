@@ -87,7 +87,7 @@ def test_shapley_bars_are_as_long_as_the_values(figure):
 def test_the_size_curve_has_a_panel_for_each_quantity_and_a_tick_for_each_size(figure):
     table = table_of(
         quantity=["gain"] * 2 + ["synergy"] * 2,
-        size=[12, 24] * 2,
+        n_rows=[12, 24] * 2,
         tested_on="qa",
         estimate=[0.1, 0.2, 0.0, 0.1],
     )
@@ -95,6 +95,10 @@ def test_the_size_curve_has_a_panel_for_each_quantity_and_a_tick_for_each_size(f
     assert list(read_panels(figure)) == ["gain\non QA tasks", "synergy\non QA tasks"]
     assert figure.get_supylabel() == "Score, 0 to 1"
     assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["12", "24"]
+    assert figure.axes[1].get_xlabel() == "Training rows (log scale)"
+    figure.clear()
+    plot_sizes(table, figure.add_subplot(), per_category=True)  # the additive budget
+    assert figure.axes[1].get_xlabel() == "Training rows per category\n(log scale)"
 
 
 def read_panels(figure):

@@ -56,6 +56,33 @@ def describe_interval(items: pd.DataFrame) -> str:
     return "over the items alone (one training seed)"
 
 
+def describe_item_counts(items: pd.DataFrame) -> str:
+    """Return how many items the tasks of a table have, as words for a caption: '12', or '41 to 72'."""
+    counts = items.drop_duplicates(["task", "item"]).groupby("task").size()
+    return describe_range(counts)
+
+
+def describe_range(counts: Iterable[int]) -> str:
+    """Return the least and the greatest of some counts, such as '41 to 72', or '12' where all are alike."""
+    numbers = sorted(set(counts))
+    return " to ".join(str(n) for n in dict.fromkeys((numbers[0], numbers[-1])))
+
+
+def describe_curve(items: Mapping[int, pd.DataFrame]) -> str:
+    """Return what varies in the intervals of a curve, as words for a caption; where its sizes differ in it,
+    with the numbers of rows; empty without sizes.
+
+    Args:
+        items: the table of each number of rows.
+    """
+    sizes: dict[str, list[str]] = {}
+    for n_rows, rows in items.items():
+        sizes.setdefault(describe_interval(rows), []).append(f"{n_rows:,}")
+    if len(sizes) < 2:
+        return "".join(sizes)
+    return "; ".join(f"at {' and '.join(named)} rows {text}" for text, named in sizes.items())
+
+
 def stack_scores(items: pd.DataFrame, cells: Sequence[str]) -> dict[str, np.ndarray]:
     """Return the scores of each task as an array of shape (cells, seeds, units), where units are items or, if
     there are any, clusters.

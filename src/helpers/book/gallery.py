@@ -312,6 +312,7 @@ GALLERY: dict[str, FigureSpec] = {
         plot_sizes,
         6.4,
         of_endpoint=True,
+        options=lambda study: {"per_category": study.grid_settings.budget == "additive"},
     ),
     "reference_synergies": FigureSpec(
         SYNERGY_NOTEBOOK,

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from helpers.analysis.intervals import write_intervals, write_number
+from helpers.errors import StudyError
 from helpers.figures.style import use_theme
-from helpers.paths import RESULTS, shown
+from helpers.paths import RESULTS, ROOT, runs_folder, shown
 from helpers.store import Run
 from helpers.study.study import Study
 from helpers.threads import share_cores
@@ -133,6 +134,35 @@ def describe_large_model() -> dict[str, float]:
         "products": 100 * step["products_seconds"] / seconds,
         "reading": 100 * step["reading_seconds"] / seconds,
     }
+
+
+def name_rows(instructions: str) -> str:
+    """Return where the rows of a study come from, for a table: 'lesson 2' where its synthesis made them, else
+    the file that `instructions` names (from the project's folder).
+    """
+    made_here = (ROOT / instructions).resolve().is_relative_to((runs_folder() / "synthesis").resolve())
+    return "lesson 2" if made_here or not instructions else instructions
+
+
+def check_kept(tasks: pd.DataFrame, run: Run) -> None:
+    """Raise StudyError where no task of a synthesis was kept, so that a lesson has no rows to show.
+
+    Args:
+        tasks: every task that was parsed, with the reason where it was rejected.
+        run: the synthesis.
+    """
+    if tasks["reason"].isna().any():
+        return
+    if tasks.empty:
+        raise StudyError(
+            f"No task could be read from the teacher's replies ({shown(run.file('replies.jsonl'))}). Read "
+            "one, then choose another `teacher`, or `reply_format=json` where its server knows schemas."
+        )
+    counts = ", ".join(f"{reason}: {n}" for reason, n in tasks["reason"].value_counts().items())
+    raise StudyError(
+        f"Every one of the {len(tasks)} tasks was rejected ({counts}). Widen the filters (`min_words`, "
+        "`max_words`, `novelty_threshold`), or choose another `teacher`."
+    )
 
 
 def show_text(text: str) -> HTML:

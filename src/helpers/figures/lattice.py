@@ -182,7 +182,13 @@ def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, measured
     return ax
 
 
-def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, measured_on: str = ON_TASKS) -> Axes:
+def plot_sizes(
+    table: pd.DataFrame,
+    ax: Axes,
+    unit: str = SCORE_UNIT,
+    measured_on: str = ON_TASKS,
+    per_category: bool = False,
+) -> Axes:
     """Draw how each quantity grows with the number of rows, in small panels: one column per quantity, one row
     per category of items (the paper's Figure 3 for the first).
 
@@ -196,6 +202,8 @@ def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, measured_o
         ax: where to draw.
         unit: of the estimates; the default is that of scores, so a table of losses needs its own.
         measured_on: for the titles, such as "tasks".
+        per_category: whether `n_rows` are the rows of each category (the additive budget), and not of a model
+            in all.
     """
     quantities = list(dict.fromkeys(table["quantity"]))
     categories, sizes = list(order_categories(table["tested_on"])), sorted(set(table["n_rows"]))
@@ -215,7 +223,8 @@ def plot_sizes(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, measured_o
         panel.yaxis.set_major_locator(MaxNLocator(4))
         panel.set_title(f"{quantity}\non {name_cell(category)} {measured_on}", loc="left")
         panel.tick_params(labelbottom=number >= len(panels) - len(quantities))
+    counted = "Training rows per category\n(log scale)" if per_category else "Training rows (log scale)"
     for panel in panels[-len(quantities) :]:
-        panel.set_xlabel("Training rows (log scale)")
+        panel.set_xlabel(counted)
     ax.figure.supylabel(unit[0].upper() + unit[1:], fontsize=SMALL)
     return ax

@@ -102,6 +102,51 @@ def predict_later(tables: LossTables, laws: Iterable[str] = tuple(LAWS)) -> pd.D
     return table[ordered].assign(error=100 * (table["predicted"] / table["observed"] - 1).abs())
 
 
+def count_training_rows(table: pd.DataFrame) -> pd.Series:
+    """Return the training rows of each cell of a table: the sum of n_qa, n_ie and n_gen."""
+    return table[[f"n_{one}" for one in SINGLES]].sum(axis=1)
+
+
+def tabulate_later_mixtures(later: pd.DataFrame, law: str) -> pd.DataFrame:
+    """Return how far a law misses each mixture of the lattice's number of rows that was tuned later: mixture,
+    n_seeds, error (% of the loss, mean of the categories), the largest first.
+
+    Args:
+        later: of `predict_later`.
+        law: its name.
+    """
+    own = later[(later["law"] == law) & (later["kind"] == "mixture")]
+    named = own.assign(mixture=_name_cells(own))
+    errors = named.groupby(["mixture", "n_seeds"], as_index=False, sort=False)["error"].mean()
+    return errors.sort_values("error", ascending=False, ignore_index=True)
+
+
+def describe_worst_mixture(later: pd.DataFrame, law: str) -> str:
+    """Return in a sentence which later mixture a law misses most, and its losses on the category where it
+    errs most.
+    """
+    table = tabulate_later_mixtures(later, law)
+    if table.empty:
+        return "No other mixture of the lattice's number of rows is tuned yet."
+    mixture, error = table.loc[0, "mixture"], table.loc[0, "error"]
+    own = later[(later["law"] == law) & (later["kind"] == "mixture")]
+    worst = own.loc[own["error"].where(_name_cells(own) == mixture).idxmax()]
+    predicted, observed = (write_number(worst[name], digits=3) for name in ("predicted", "observed"))
+    return (
+        f"{law} misses {mixture} most: {write_number(error, digits=1)} % of the loss. There it errs most on "
+        f"{PLAIN_NAMES[worst['category']]}: predicted {predicted}, observed {observed} nats per token."
+    )
+
+
+def _name_cells(table: pd.DataFrame) -> pd.Series:
+    """Return the mixture's name of each row."""
+    import pandas as pd
+
+    counts = table[[f"n_{one}" for one in SINGLES]].itertuples(index=False)
+    names = [mixture_name(dict(zip(SINGLES, map(int, row), strict=True))) for row in counts]
+    return pd.Series(names, index=table.index, dtype=object)
+
+
 def _group_later_cells(tables: LossTables) -> dict[tuple[int, ...], list[tuple[str, int]]]:
     """Return the cells beside the lattice, name and rows, by those of their seeds that the lattice has."""
     cells, size = tables.cells, count_lattice_rows(tables)
