@@ -94,6 +94,10 @@ def test_a_parameter_that_no_chosen_notebook_feels_is_refused():
         plan_run("smoke", ["04"], ["endpoint=text"])  # its endpoint is named before the result
     with pytest.raises(StudyError, match="needs held-out rows, but `held_out_share` is 0"):
         plan_run("smoke", [], ["held_out_share=0"])
+    for assignment in ("answers=none", "mixtures=qa:4+ie:2"):
+        with pytest.raises(StudyError, match="Leave it out, or give it to `study grid`"):
+            plan_run("smoke", [], [assignment])
+        assert plan_parameters("smoke", [assignment])
     assert plan_run("smoke", ["05"], ["held_out_share=0", "endpoint=choice"])
     assert plan_run("smoke", ["04"], ["n_requests=3"])
 

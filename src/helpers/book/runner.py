@@ -24,6 +24,7 @@ from helpers.paths import NOTEBOOKS, ROOT, runs_folder, shown
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import build_settings, is_printable, shorten
 from helpers.study.endpoints import ENDPOINTS, MIN_IN_HALVES, check_endpoint_tasks, check_tasks
+from helpers.study.grid import GridSettings
 from helpers.study.study import Study
 from helpers.synthesis.public_rows import PUBLIC
 from helpers.synthesis.settings import RECORDED, SynthesisSettings
@@ -44,6 +45,13 @@ class Parameter:
     type: str
     default: Any
     help: str
+
+
+GRID_ONLY = {
+    field.name: Parameter(field.name, str(field.type), field.default, field.metadata["help"])
+    for field in dataclasses.fields(GridSettings)
+    if field.name in ("mixtures", "answers")
+}  # what `study grid` heeds and no notebook does
 
 
 def list_notebooks() -> list[Path]:
@@ -152,9 +160,9 @@ def plan_parameters(
     declared_by: Mapping[Path, Mapping[str, Parameter]] | None = None,
 ) -> dict[str, Any]:
     """Return a profile's parameters, overridden by `name=value` assignments, each declared by some notebook
-    and of its declared type.
+    or known to `study grid`, and of its declared type.
     """
-    declared = {
+    declared = GRID_ONLY | {
         name: parameter
         for parameters in (declared_by or inspect_notebooks()).values()
         for name, parameter in parameters.items()
@@ -260,9 +268,9 @@ def check_use(assignments: Mapping[str, Any], chosen: Sequence[Mapping[str, Para
         }
     unused = [name for name in assignments if name not in used]
     if unused:
+        elsewhere = "give it to `study grid`" if unused[0] in GRID_ONLY else "choose a notebook that has it"
         raise StudyError(
-            f"None of the chosen notebooks has a parameter `{unused[0]}`. Leave it out, or choose a notebook "
-            "that has it."
+            f"None of the chosen notebooks has a parameter `{unused[0]}`. Leave it out, or {elsewhere}."
         )
 
 
