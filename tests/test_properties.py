@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from helpers import store
 from helpers.analysis.published.tables import AuditSettings
-from helpers.book.runner import check_parameters, inspect_notebooks, parse_assignments
+from helpers.book.runner import GRID_ONLY, check_parameters, inspect_notebooks, parse_assignments
 from helpers.errors import StudyError
 from helpers.files import write_text
 from helpers.jsonl import read_rows, read_values
@@ -121,7 +121,7 @@ def test_a_reply_written_anew_from_what_was_read_gives_the_same(text):
 TEXTS = st.text(max_size=30) | st.sampled_from(
     ["1", "-1", "1e999", "nan", "true", "null", "[1]", "9" * 5000, "1_0"]
 )
-DECLARED = {name: each for found in inspect_notebooks().values() for name, each in found.items()}
+DECLARED = GRID_ONLY | {name: each for found in inspect_notebooks().values() for name, each in found.items()}
 
 
 @bounded

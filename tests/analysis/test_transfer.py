@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from known_scores import MEANS, make_items
 
+from helpers.analysis.hypotheses import add_holm
 from helpers.analysis.transfer import (
     addition_table,
     best_part_table,
@@ -29,6 +30,20 @@ def test_without_cells_the_transfer_matrix_is_an_empty_table():
     table = transfer_table(make_items(MEANS), [])
     assert len(table) == 0
     assert list(table) == list(transfer_table(make_items(MEANS), ["qa"]))
+
+
+def test_without_tasks_of_its_categories_every_table_has_its_columns_and_no_row():
+    items = make_items(MEANS)
+    elsewhere, left_out = items.assign(category="other"), items.assign(task="mednli")
+    for table in (
+        addition_table(elsewhere),
+        other_minus_own_table(elsewhere),
+        addition_table(left_out),
+        synergy_table(left_out),
+        transfer_table(left_out, ["qa"]),
+    ):
+        assert table.empty
+        assert {"estimate", "low", "high", "p_holm", "n", "n_seeds"} <= set(add_holm(table))
 
 
 def test_another_category_is_measured_against_the_tasks_own():

@@ -18,6 +18,7 @@ from helpers.book.runner import (
 )
 from helpers.errors import StudyError
 from helpers.files import write_text
+from helpers.jsonl import dump_rows
 from helpers.study.study import Study
 
 
@@ -93,8 +94,65 @@ def test_a_parameter_that_no_chosen_notebook_feels_is_refused():
         plan_run("smoke", ["04"], ["endpoint=text"])  # its endpoint is named before the result
     with pytest.raises(StudyError, match="needs held-out rows, but `held_out_share` is 0"):
         plan_run("smoke", [], ["held_out_share=0"])
+    for assignment in ("answers=none", "mixtures=qa:4+ie:2"):
+        with pytest.raises(StudyError, match="Leave it out, or give it to `study grid`"):
+            plan_run("smoke", [], [assignment])
+        assert plan_parameters("smoke", [assignment])
     assert plan_run("smoke", ["05"], ["held_out_share=0", "endpoint=choice"])
     assert plan_run("smoke", ["04"], ["n_requests=3"])
+
+
+@pytest.mark.parametrize(
+    ("only", "assignments", "message"),
+    [
+        ("03", ["tasks=sentence_inference"], "sentence_inference is left out there"),
+        ("04", ["tasks=sentence_inference,mednli"], "sentence_inference, mednli is left out there"),
+        ("05", ["tasks=mednli", "endpoint=score"], "mednli is left out there"),
+        ("05", ["tasks=patient_answer", "endpoint=score", "lattice=qa+ie"], r"categories \(qa, ie\), but"),
+        ("05", ["tasks=pronoun_resolution", "endpoint=choice"], r"\(qa, ie, gen\) that have options, but"),
+        ("05", ["endpoint=calibrated", "lattice=ie+gen"], r"\(ie, gen\) that have options, but `tasks`"),
+        ("04", ["n_held_out=3"], "`n_held_out` must be at least 4 in lesson 4, .* but 3 was found"),
+        ("01", ["example_seed=seed-999"], "id of a seed task, seed-001 to seed-080, but 'seed-999'"),
+    ],
+)
+def test_what_would_end_a_lesson_after_its_models_are_tuned_is_refused_before(
+    only, assignments, message, runs
+):
+    with pytest.raises(StudyError, match=message):
+        plan_run("smoke", [only], assignments)
+    assert not runs.exists()
+
+
+@pytest.mark.parametrize(
+    ("only", "assignments"),
+    [
+        ("02", ["tasks=sentence_inference"]),
+        ("03", ["tasks=sentence_inference,pronoun_resolution"]),
+        ("04", ["n_held_out=4"]),
+        ("05", ["tasks=sentence_inference"]),  # compared by held-out rows
+        ("05", ["n_held_out=2"]),
+        ("05", ["endpoint=choice", "tasks=evidence_yesno,pronoun_resolution"]),
+        ("01", ["example_seed=seed-080"]),
+    ],
+)
+def test_what_a_lesson_can_compare_is_let_through(only, assignments):
+    assert plan_run("smoke", [only], assignments)
+
+
+def test_rows_that_are_too_few_for_a_lesson_are_refused_before_a_model_is_tuned(tmp_path):
+    rows = [
+        {"id": f"{name}{n}", "category": name, "instruction": f"Ask {name} {n}", "input": "", "output": "yes"}
+        for name in ("ward", "notes")
+        for n in range(12)
+    ]
+    (tmp_path / "rows.jsonl").write_text(dump_rows(rows))
+    own = [f"instructions={tmp_path / 'rows.jsonl'}", "lattice="]
+    with pytest.raises(StudyError, match="Lesson 4 needs 4 or more held-out rows a category, .* has [23]"):
+        plan_run("smoke", ["04"], [*own, "held_out_share=0.2"])
+    assert plan_run("smoke", ["04"], [*own, "held_out_share=0.5"])
+    assert plan_run("smoke", ["05"], [*own, "held_out_share=0.2"])
+    with pytest.raises(StudyError, match=r"lattice's categories \(notes, ward\), but `tasks` names none"):
+        plan_run("smoke", ["05"], [*own, "endpoint=score"])
 
 
 def test_a_kernel_that_dies_is_reported_too(toy_notebooks, tmp_path):

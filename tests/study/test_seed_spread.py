@@ -86,7 +86,7 @@ def defaults(monkeypatch):
     kept = read_manifest(MEASURED_SEEDS_FOLDER)
 
     def identify_losses(study):
-        own = {"losses": dataclasses.asdict(study.loss_settings)}
+        own = {"losses": dataclasses.asdict(study.loss_settings), "budget": study.grid_settings.budget}
         return kept | {"settings": kept["settings"] | own}
 
     monkeypatch.setattr(seed_spread, "identify_losses", identify_losses)
@@ -106,7 +106,11 @@ def test_an_endpoint_of_the_tasks_has_none(defaults, endpoint):
     assert read_measured_seeds(defaults, endpoint, 48) is None
 
 
-@pytest.mark.parametrize("changed", [{"n_rows": 96}, {"n_held_out": 20}], ids=["rows", "held-out rows"])
+@pytest.mark.parametrize(
+    "changed",
+    [{"n_rows": 96}, {"n_held_out": 20}, {"budget": "additive"}],  # whose pairs have 96 rows
+    ids=["rows", "held-out rows", "budget"],
+)
 def test_another_study_has_none(defaults, changed):
     study = Study.from_parameters(changed)
     assert read_measured_seeds(study, "loss", study.tuning_settings.n_rows) is None

@@ -39,6 +39,7 @@ from helpers.study.endpoints import check_item_count
 if TYPE_CHECKING:
     import pandas as pd
 
+ESTIMATE_COLUMNS = ("estimate", "low", "high", "p", "n", "n_seeds")  # as `estimate_mean` returns them
 SCALE = (0.0, 1.0)  # where scores begin and end; losses have no such ends
 
 
@@ -313,18 +314,19 @@ def contrast_by_category(
     """
     import pandas as pd
 
-    if not (cells := list_cells(contrasts)):
-        return pd.DataFrame(columns=["contrast", "tested_on", "estimate", "low", "high", "p", "n", "n_seeds"])
+    cells = list_cells(contrasts)
     groups = {
         category: (group, stack_scores(group, cells), count_items(group, cells[0]))
         for category, group in keep_ablation_tasks(items).groupby("category", sort=False)
+        if cells
     }
-    return pd.DataFrame(
+    rows = [
         {"contrast": name, "tested_on": category}
         | estimate_mean(weigh_cells(stacks, weights, cells), n, level, weigh_spread(group, weights))
         for name, weights in contrasts.items()
         for category, (group, stacks, n) in groups.items()
-    )
+    ]
+    return pd.DataFrame(rows, columns=["contrast", "tested_on", *ESTIMATE_COLUMNS])
 
 
 def list_cells(contrasts: Mapping[str, Mapping[str, float]]) -> list[str]:

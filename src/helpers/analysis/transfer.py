@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.analysis.contrasts import contrast, contrast_by_category, keep_ablation_tasks, stack_scores
+from helpers.analysis.contrasts import (
+    ESTIMATE_COLUMNS,
+    contrast,
+    contrast_by_category,
+    keep_ablation_tasks,
+    stack_scores,
+)
 from helpers.analysis.intervals import CONFIDENCE, ROUNDING
 from helpers.records import BASE
 from helpers.study.grid import SINGLES, name_subset
@@ -46,7 +52,7 @@ def other_minus_own_table(items: pd.DataFrame, categories: Sequence[str] = SINGL
             for other in categories
             if category in categories and other != category
         ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["trained_on", "tested_on", *ESTIMATE_COLUMNS])
 
 
 def addition_table(items: pd.DataFrame, categories: Sequence[str] = SINGLES) -> pd.DataFrame:
@@ -72,7 +78,7 @@ def addition_table(items: pd.DataFrame, categories: Sequence[str] = SINGLES) -> 
                 row = contrast(group, {name_subset((target, added)): 1.0, target: -1.0})
                 percent = 100 * row["estimate"] / alone if alone > ROUNDING else np.nan
                 rows.append({"target": target, "added": added} | row | {"percent": percent})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["target", "added", *ESTIMATE_COLUMNS, "percent"])
 
 
 def synergy_table(items: pd.DataFrame, categories: Sequence[str] = SINGLES) -> pd.DataFrame:

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 from helpers.analysis.published.tables import AuditSettings
 from helpers.book.profiles import read_profile
 from helpers.errors import StudyError
+from helpers.evaluation.tasks import parse_tasks
 from helpers.files import explain_disk_errors, write_text
 from helpers.models.wheels import WHEEL_MODELS
 from helpers.paths import NOTEBOOKS, ROOT, runs_folder, shown
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import build_settings, is_printable, shorten
-from helpers.study.endpoints import ENDPOINTS
+from helpers.study.endpoints import ENDPOINTS, MIN_IN_HALVES, check_endpoint_tasks, check_tasks
+from helpers.study.grid import GridSettings
 from helpers.study.study import Study
 from helpers.synthesis.public_rows import PUBLIC
 from helpers.synthesis.settings import RECORDED, SynthesisSettings
@@ -43,6 +45,13 @@ class Parameter:
     type: str
     default: Any
     help: str
+
+
+GRID_ONLY = {
+    field.name: Parameter(field.name, str(field.type), field.default, field.metadata["help"])
+    for field in dataclasses.fields(GridSettings)
+    if field.name in ("mixtures", "answers")
+}  # what `study grid` heeds and no notebook does
 
 
 def list_notebooks() -> list[Path]:
@@ -151,9 +160,9 @@ def plan_parameters(
     declared_by: Mapping[Path, Mapping[str, Parameter]] | None = None,
 ) -> dict[str, Any]:
     """Return a profile's parameters, overridden by `name=value` assignments, each declared by some notebook
-    and of its declared type.
+    or known to `study grid`, and of its declared type.
     """
-    declared = {
+    declared = GRID_ONLY | {
         name: parameter
         for parameters in (declared_by or inspect_notebooks()).values()
         for name, parameter in parameters.items()
@@ -178,7 +187,7 @@ def plan_run(
 
     Raises:
         StudyError: a notebook, profile or parameter is unknown, or a value has the wrong type or lies outside
-            its range, or a named file has too few rows to compare models by.
+            its range, or there are too few rows or tasks to compare models by.
     """
     declared_by = inspect_notebooks()
     parameters = {"instructions": ""} | plan_parameters(profile, assignments, declared_by)
@@ -196,17 +205,46 @@ def plan_run(
     chosen = [notebook for notebook in declared_by if not only or notebook.name[:2] in only]
     if study.instructions:
         study.training_file  # noqa: B018 (raises if there is no such file)
-    if study.instructions or not study.loss_settings.held_out_share:
-        of_tasks = ENDPOINTS[study.loss_settings.endpoint].tasks_only
-        compared = (declared_by[notebook] for notebook in chosen if "n_held_out" in declared_by[notebook])
-        if any(not of_tasks or "endpoint" not in declared for declared in compared):
-            study.check_held_out_rows()
+    for notebook in chosen:
+        _check_comparisons(study, declared_by[notebook])
+        if "example_seed" in declared_by[notebook]:
+            _check_example_seed(study, parameters)
     check_use(parse_assignments(assignments), [declared_by[notebook] for notebook in chosen])
     _check_model_folder(parameters.get("model", ""))
     return study, [
         (notebook, {name: value for name, value in parameters.items() if name in declared_by[notebook]})
         for notebook in chosen
     ]
+
+
+def _check_comparisons(study: Study, declared: Mapping[str, Parameter]) -> None:
+    """Raise StudyError where a notebook could not compare its models once they are tuned. One that compares
+    by held-out rows declares `n_held_out`; one that compares by what `endpoint` says declares that as well.
+    """
+    settings, takes_endpoint = study.loss_settings, "endpoint" in declared
+    by_tasks = takes_endpoint and ENDPOINTS[settings.endpoint].tasks_only
+    if "n_held_out" in declared and not by_tasks:
+        if not takes_endpoint and settings.n_held_out < MIN_IN_HALVES:
+            raise StudyError(
+                f"`n_held_out` must be at least {MIN_IN_HALVES} in lesson 4, which compares held-out rows of "
+                f"short and of long responses, but {settings.n_held_out} was found."
+            )
+        if study.instructions or not settings.held_out_share:
+            study.check_held_out_rows(in_halves=not takes_endpoint)
+    if "model" in declared and (by_tasks or not takes_endpoint):
+        tasks = parse_tasks(study.evaluation_settings.tasks, public=True)
+        check_tasks(tasks)
+        if by_tasks:
+            check_endpoint_tasks(tasks, settings.endpoint, study.grid_settings.lattice_categories)
+
+
+def _check_example_seed(study: Study, parameters: Mapping[str, Any]) -> None:
+    known = [seed.id for seed in study.seed_tasks]
+    if (wanted := parameters.get("example_seed", known[0])) not in known:
+        raise StudyError(
+            f"`example_seed` must be the id of a seed task, {known[0]} to {known[-1]}, but "
+            f"{shorten(wanted)} was found."
+        )
 
 
 def _check_model_folder(model: str) -> None:
@@ -230,9 +268,9 @@ def check_use(assignments: Mapping[str, Any], chosen: Sequence[Mapping[str, Para
         }
     unused = [name for name in assignments if name not in used]
     if unused:
+        elsewhere = "give it to `study grid`" if unused[0] in GRID_ONLY else "choose a notebook that has it"
         raise StudyError(
-            f"None of the chosen notebooks has a parameter `{unused[0]}`. Leave it out, or choose a notebook "
-            "that has it."
+            f"None of the chosen notebooks has a parameter `{unused[0]}`. Leave it out, or {elsewhere}."
         )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
@@ -20,10 +20,13 @@ from helpers.settings import parameter
 if TYPE_CHECKING:
     import pandas as pd
 
+    from helpers.evaluation.task_prompts import Task
+
 BY_ROWS, BY_TOKENS = "rows", "tokens"  # what counts the same in a mean: each row, or each token
 HELD_OUT_PREFIX = "held_out_"
 LOSS, SCORE = "loss", "score"
 MIN_ITEMS = 2  # items of a task: one says nothing of how far others differ
+MIN_IN_HALVES = 2 * MIN_ITEMS  # held-out rows of a category whose halves are compared as well
 ON_TASKS, ON_HELD_OUT_ROWS = "tasks", "rows, held out"  # for titles: what an endpoint is measured on
 
 
@@ -97,16 +100,51 @@ def check_item_count(task: str, n: int, units: str = "items") -> None:
         )
 
 
-def check_held_out(categories: Iterable[str], compared: Iterable[str]) -> None:
+def check_held_out(categories: Iterable[str], compared: Iterable[str], in_halves: bool = False) -> None:
     """Raise StudyError where a category has too few held-out rows for an interval.
 
     Args:
         categories: that of each held-out row.
         compared: the categories that are compared.
+        in_halves: whether the rows of short and of long responses are compared too, as in lesson 4.
     """
     numbers = Counter(categories)
     for name in compared:
         check_item_count(f"{HELD_OUT_PREFIX}{name}", numbers[name])
+        if in_halves and numbers[name] < MIN_IN_HALVES:
+            raise StudyError(
+                f"Lesson 4 needs {MIN_IN_HALVES} or more held-out rows a category, since it compares those "
+                f"of short and of long responses, but {name!r} has {numbers[name]}. Add rows, raise "
+                "`held_out_share`, or leave the category out of `lattice`."
+            )
+
+
+def check_tasks(tasks: Sequence[Task]) -> None:
+    """Raise StudyError where none of the tasks counts when models are compared."""
+    if not any(task.in_ablation for task in tasks):
+        raise StudyError(
+            "`tasks` must name a task that counts when models are compared, but "
+            f"{', '.join(task.name for task in tasks)} is left out there, as in the paper. Name another too."
+        )
+
+
+def check_endpoint_tasks(tasks: Sequence[Task], endpoint: str, categories: Sequence[str]) -> None:
+    """Raise StudyError where cells cannot be compared by an endpoint of the tasks: none of them is of a
+    category of the lattice and has the endpoint.
+
+    Args:
+        tasks: those of the study.
+        endpoint: one that only tasks have.
+        categories: of the lattice.
+    """
+    needs_options = endpoint in LOSSES
+    own = [task for task in tasks if task.in_ablation and task.category in categories]
+    if not any(task.is_choice or not needs_options for task in own):
+        raise StudyError(
+            f"By the endpoint {endpoint!r} cells are compared on tasks of the lattice's categories "
+            f"({', '.join(categories)}){' that have options' * needs_options}, but `tasks` names none. Name "
+            f"one, or take an endpoint of held-out rows, such as {LOSS}."
+        )
 
 
 def loss_to_log_likelihood(

@@ -17,14 +17,21 @@ if TYPE_CHECKING:
     from helpers.study.study import Study
 
 MEASURED_SEEDS_FOLDER = RESULTS / "training_seeds"
-COMPARED_ENTRIES = ("settings.tuning", "settings.losses.n_held_out", "model", "instructions", "held_out")
+COMPARED_ENTRIES = (
+    "settings.tuning",
+    "settings.losses.n_held_out",
+    "settings.budget",  # an additive one gives mixtures other numbers of rows
+    "model",
+    "instructions",
+    "held_out",
+)
 
 
 def read_measured_seeds(study: Study, endpoint: str, n_rows: int) -> pd.DataFrame | None:
     """Return an endpoint of the base model and the single categories of `n_rows` rows under several training
     seeds on held-out rows, as `results/training_seeds` holds it; None where these were tuned on other rows,
-    on another number of them, in another way or from another model than the study's, or have no such
-    endpoint.
+    on another number of them, with another budget, in another way or from another model than the study's, or
+    have no such endpoint.
     """
     if ENDPOINTS[endpoint].tasks_only:
         return None

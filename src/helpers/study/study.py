@@ -339,8 +339,9 @@ class Study:
                 advance(note=plan.id)
         return stack_seeds(tables)
 
-    def check_held_out_rows(self) -> None:
-        """Check that cells can be compared by held-out rows, before any is tuned.
+    def check_held_out_rows(self, in_halves: bool = False) -> None:
+        """Check that cells can be compared by held-out rows, before any is tuned; `in_halves` as
+        `endpoints.check_held_out` takes it.
 
         Raises:
             StudyError: no rows are held out, or too few of a category of the lattice, or the rows lack it.
@@ -352,7 +353,7 @@ class Study:
             )
         self._check_categories(self.plan_cells(self.grid_settings.lattice_cells))
         rows = read_rows(self.held_out_file, Instruction)
-        check_held_out((row.category for row in rows), self.grid_settings.lattice_categories)
+        check_held_out((row.category for row in rows), self.grid_settings.lattice_categories, in_halves)
 
     def collect_tunings(self, names: Iterable[str]) -> dict[str, Run]:
         """Tune and measure what is not stored, and return the tuning of each cell that has one under the
