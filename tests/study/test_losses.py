@@ -146,7 +146,7 @@ def test_other_losses_of_a_cell_that_is_there_are_refused(study, tmp_path):
     export_losses(study, plans, tmp_path)
     words = pd.read_csv(tmp_path / "text.csv").assign(base=lambda table: 1.05 * table["base"])
     words.to_csv(tmp_path / "text.csv", index=False)
-    with pytest.raises(StudyError, match=r"words\.csv holds other losses of the same cells"):
+    with pytest.raises(StudyError, match=r"text\.csv holds other losses of the same cells"):
         export_losses(study, plans, tmp_path)
 
 
@@ -156,6 +156,16 @@ def test_a_study_without_choice_tasks_exports_again(study, tmp_path):
     for _ in range(2):
         export_losses(study, study.plan_cells(["base"]), tmp_path)
     assert load_losses(tmp_path).losses["choice"].empty
+
+
+def test_a_folder_of_tables_of_an_older_version_is_refused_and_stays(study, tmp_path):
+    export_losses(study, study.plan_cells(["base"]), tmp_path)
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("text.csv", "words.csv"))
+    before = manifest.read_text()
+    with pytest.raises(StudyError, match=r"older version \(words\.csv\)"):
+        export_losses(study, study.plan_cells(["base"]), tmp_path)
+    assert manifest.read_text() == before
 
 
 def test_cells_of_another_study_are_refused(study, tmp_path, toy_model, instruction_file):

@@ -28,7 +28,7 @@ def compare_controls(items: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     controls; all of them are one family of tests.
 
     Args:
-        items: by the part of the loss, as `endpoints.loss_to_log_likelihood` returns them, with the cells of
+        items: by the measured loss, as `endpoints.loss_to_log_likelihood` returns them, with the cells of
             `results/controls`; a category without items of a part is left out there.
 
     Returns:

@@ -150,7 +150,7 @@ def read_controls() -> pd.DataFrame:
 
 
 def select_control_items(losses: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return by the part of the loss what the stored controls are compared on: the end and the text on
+    """Return by the measured loss what the stored controls are compared on: the end and the text on
     held-out rows, with the spread over seeds that `results/training_seeds` holds for the same tuning; the
     choice on the tasks with options.
     """

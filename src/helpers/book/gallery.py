@@ -380,7 +380,7 @@ def draw(name: str, table: pd.DataFrame, endpoint: str | None = None, **options:
         options: what else the drawing function takes.
 
     Raises:
-        StudyError: the figure needs an endpoint, and none was given.
+        StudyError: the figure needs an endpoint, and none, or an unknown one, was given.
     """
     spec = GALLERY[name]
     figure = Figure(figsize=(WIDTH, spec.height), layout="constrained")

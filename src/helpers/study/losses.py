@@ -109,11 +109,11 @@ def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None
     import pandas as pd
 
     manifest = _build_loss_manifest(study)
-    _check_same(manifest, folder)
+    names = sorted((ITEMS, CELLS, *(f"{value}.csv" for value in LOSS_COLUMNS)))
+    _check_same(manifest, names, folder)
     measured = {plan: measure_cell_losses(study, plan) for plan in plans}
     tables = {plan: read_cell_losses(study, runs).set_index(KEYS) for plan, (_, runs) in measured.items()}
     first = next(iter(tables.values()))
-    names = sorted((ITEMS, CELLS, *(f"{value}.csv" for value in LOSS_COLUMNS)))
     begin_tables(folder, manifest, names)
     _write(folder / ITEMS, first[ITEM_COLUMNS], whole=True)
     for value in LOSS_COLUMNS:
@@ -187,10 +187,15 @@ def _build_loss_manifest(study: Study) -> dict[str, Any]:
     return identify_losses(study) | about
 
 
-def _check_same(manifest: dict[str, Any], folder: Path) -> None:
+def _check_same(manifest: dict[str, Any], names: Iterable[str], folder: Path) -> None:
     if not (folder / MANIFEST).is_file():
         return
-    if differs := list_differences(parse_manifest(folder), manifest, COMPARED_ENTRIES):
+    there = parse_manifest(folder)
+    if unknown := sorted(set(there["files"]) - set(names)):
+        raise StudyError(
+            f"{shown(folder)} holds tables of an older version ({', '.join(unknown)}). Name another folder."
+        )
+    if differs := list_differences(there, manifest, COMPARED_ENTRIES):
         raise StudyError(
             f"{shown(folder)} holds cells of another study: their {differs[0]} differ. Name another."
         )

@@ -50,7 +50,7 @@ from helpers.tuning.settings import TuningSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-STAGES = {  # the settings that a study holds, by the name of its field
+SETTINGS = {  # the settings that a study holds, by the name of its field
     "synthesis_settings": SynthesisSettings,
     "tuning_settings": TuningSettings,
     "evaluation_settings": EvaluationSettings,
@@ -110,7 +110,7 @@ class Study:
         """Build a study from same-named parameters, such as `globals()` of a notebook or a profile; absent
         ones keep their default.
         """
-        settings = {name: build_settings(kind, parameters) for name, kind in STAGES.items()}
+        settings = {name: build_settings(kind, parameters) for name, kind in SETTINGS.items()}
         files = {name: parameters.get(name, "") for name in ("instructions", "data")}
         study = cls(**settings, **files)
         study.loss_settings.check_names()
@@ -130,7 +130,7 @@ class Study:
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Study:
         """Build a study again from what `dataclasses.asdict` gives of it."""
-        return cls(**fields | {name: kind(**fields[name]) for name, kind in STAGES.items()})
+        return cls(**fields | {name: kind(**fields[name]) for name, kind in SETTINGS.items()})
 
     @cached_property
     def seed_tasks(self) -> list[SeedTask]:
@@ -301,7 +301,9 @@ class Study:
         return self._answer_cells(self.plan_cells(names, n_rows))
 
     def _answer_cells(self, plans: Sequence[CellPlan]) -> list[Cell]:
-        """Each cell is stored on its own, so that an interrupted grid goes on where it stopped."""
+        """Tune cells where needed and let them answer; each is stored on its own, so that an interrupted grid
+        goes on where it stopped.
+        """
         cells = []
         shared = share_cells(self, plans, MAKE_ANSWERS)
         with shared, track("cells of the grid", len(plans), "cells") as advance:
