@@ -32,9 +32,9 @@ hashes = <(compgen -G '$(1)/lib/python*/site-packages/torch-*+cpu.dist-info' >/d
 install = $(call UV,$(1)) pip install --quiet --python $(1)/bin/python $(addprefix --default-index ,$(PIP_INDEX_URL)) $(2) || $(1)/bin/python -m pip install --quiet $(2)
 # Make $(1) while no other make does so in this folder: the lock lasts until the last process that inherited it has ended.
 lock = $(BIN)/python -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'
-is_free = $(BIN)/python -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null
+lock_if_free = $(BIN)/python -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null
 alone = @mkdir -p $(dir $(CONFIG)); exec 9> $(dir $(CONFIG)).lock; \
-  $(is_free) || { echo "Another make builds the book in this folder: waiting for it."; $(lock); }; $(MAKE) --no-print-directory $(1)
+  $(lock_if_free) || { echo "Another make builds the book in this folder: waiting for it."; $(lock); }; $(MAKE) --no-print-directory $(1)
 CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome))
 ROOT_FLAGS := $(if $(filter 0,$(shell id -u)),--no-sandbox)
 

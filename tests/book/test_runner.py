@@ -105,9 +105,9 @@ def test_a_parameter_that_no_chosen_notebook_feels_is_refused():
 @pytest.mark.parametrize(
     ("only", "assignments", "message"),
     [
-        ("03", ["tasks=sentence_inference"], "sentence_inference is left out there"),
-        ("04", ["tasks=sentence_inference,mednli"], "sentence_inference, mednli is left out there"),
-        ("05", ["tasks=mednli", "endpoint=score"], "mednli is left out there"),
+        ("03", ["tasks=sentence_inference"], "it names sentence_inference alone"),
+        ("04", ["tasks=sentence_inference,mednli"], "it names sentence_inference, mednli alone"),
+        ("05", ["tasks=mednli", "endpoint=score"], "it names mednli alone"),
         ("05", ["tasks=patient_answer", "endpoint=score", "lattice=qa+ie"], r"categories \(qa, ie\), but"),
         ("05", ["tasks=pronoun_resolution", "endpoint=choice"], r"\(qa, ie, gen\) that have options, but"),
         ("05", ["endpoint=calibrated", "lattice=ie+gen"], r"\(ie, gen\) that have options, but `tasks`"),

@@ -17,7 +17,7 @@ from helpers.book.build_stamps import BuildStamp, stamp_notebook
 from helpers.book.update import LESSON_WORK, share_lessons, update_figures, update_notebook
 from helpers.cli import app
 from helpers.store import LOCK, load_only
-from helpers.study.sharing import KINDS
+from helpers.study.sharing import KINDS_OF_WORK
 from helpers.study.study import Study
 
 READS_A_RESULT = "from helpers.store import run_stage; run_stage('toy', {}, {}, 1, lambda folder: {'n': x})"
@@ -171,7 +171,7 @@ def test_the_work_of_a_lesson_is_all_that_it_makes_of_the_cells(lesson_parameter
     study = Study.from_parameters(lesson_parameters | more)
     for list_work in LESSON_WORK.values():
         for kind, plan in list_work(study):
-            KINDS[kind].make(study, plan)
+            KINDS_OF_WORK[kind].make(study, plan)
     study = Study.from_parameters(lesson_parameters | more)
     names = [*study.grid_settings.lattice_cells, *study.grid_settings.control_cells]
     with load_only():

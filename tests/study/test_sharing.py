@@ -15,7 +15,7 @@ from helpers.errors import StudyError
 from helpers.store import load_only
 from helpers.study import sharing
 from helpers.study.grid import CellPlan
-from helpers.study.sharing import KINDS, MAKE_LOSSES, PROGRAM, VARIABLE, share_cells
+from helpers.study.sharing import KINDS_OF_WORK, MAKE_LOSSES, PROGRAM, VARIABLE, share_cells
 from helpers.study.study import Study
 
 PATIENCE_SECONDS = 120
@@ -59,15 +59,15 @@ def two_threads():
 
 
 def is_stored(study, plan):
-    return KINDS[MAKE_LOSSES].is_stored(study, plan)
+    return KINDS_OF_WORK[MAKE_LOSSES].is_stored(study, plan)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS_OF_WORK)
 def test_work_of_every_kind_is_stored_once_it_is_made(study, kind):
     for plan in study.plan_cells(["base", "qa"]):
-        assert not KINDS[kind].is_stored(study, plan)
-        KINDS[kind].make(study, plan)
-        assert KINDS[kind].is_stored(study, plan)
+        assert not KINDS_OF_WORK[kind].is_stored(study, plan)
+        KINDS_OF_WORK[kind].make(study, plan)
+        assert KINDS_OF_WORK[kind].is_stored(study, plan)
 
 
 def test_a_study_is_built_again_from_its_fields(study):

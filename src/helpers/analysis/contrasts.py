@@ -70,8 +70,8 @@ def describe_range(counts: Iterable[int]) -> str:
 
 
 def describe_curve(items: Mapping[int, pd.DataFrame]) -> str:
-    """Return what varies in the intervals of a curve, as words for a caption; where its sizes differ in it,
-    with the numbers of rows; empty without sizes.
+    """Return what varies in the intervals of a curve, as words for a caption; where that differs from size
+    to size, each with its numbers of rows; empty without sizes.
 
     Args:
         items: the table of each number of rows.

@@ -29,7 +29,7 @@ def compare_controls(items: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     Args:
         items: by the measured loss, as `endpoints.loss_to_log_likelihood` returns them, with the cells of
-            `results/controls`; a category without items of a part is left out there.
+            `results/controls`; a category without items for it is left out there.
 
     Returns:
         part, tested_on, against, estimate, low, high, p, p_holm, n, n_seeds.

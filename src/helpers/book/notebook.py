@@ -138,7 +138,7 @@ def describe_large_model() -> dict[str, float]:
 
 def name_rows(instructions: str) -> str:
     """Return where the rows of a study come from, for a table: 'lesson 2' where its synthesis made them, else
-    the file that `instructions` names (from the project's folder).
+    what `instructions` says: a file (from the project's folder), or public.
     """
     made_here = (ROOT / instructions).resolve().is_relative_to((runs_folder() / "synthesis").resolve())
     return "lesson 2" if made_here or not instructions else instructions

@@ -47,11 +47,12 @@ class Parameter:
     help: str
 
 
+# what `study grid` heeds and no notebook does
 GRID_ONLY = {
     field.name: Parameter(field.name, str(field.type), field.default, field.metadata["help"])
     for field in dataclasses.fields(GridSettings)
     if field.name in ("mixtures", "answers")
-}  # what `study grid` heeds and no notebook does
+}
 
 
 def list_notebooks() -> list[Path]:

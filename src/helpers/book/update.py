@@ -23,8 +23,9 @@ def share_lessons(
     plan: Sequence[tuple[Path, Mapping[str, Any]]], study: Study, book: Path
 ) -> AbstractContextManager[None]:
     """Share what the notebooks that are not up to date make of the study's cells with a second process
-    (`sharing.share_work`). Where a live teacher has to make the rows first, or something is wrong that a
-    notebook will say, each notebook shares its own cells instead.
+    (`sharing.share_work`). With a live teacher and no file of rows, each notebook shares its own cells
+    instead. Where the cells of a notebook cannot be listed, only those before it are shared; the notebook
+    says why.
     """
     if not study.instructions and study.synthesis_settings.teacher != RECORDED:
         return nullcontext()
@@ -63,7 +64,7 @@ def list_synergy_work(study: Study) -> list[tuple[str, CellPlan]]:
         return [(kind, plan) for plan in [*plans, *curve]]
     tuned = [plan for plan in plans if plan.seed == study.tuning_settings.training_seed]
     work = [(MAKE_ANSWERS, plan) for plan in plans]
-    work += [(MAKE_ROW_LOSSES, plan) for plan in tuned]  # loaded with their tunings
+    work += [(MAKE_ROW_LOSSES, plan) for plan in tuned]  # `collect_tunings` measures these too
     return [*work, *((MAKE_ANSWERS, plan) for plan in curve)]
 
 

@@ -172,7 +172,7 @@ def export_cells(
     profile: Profile = "reference",
     parameter: Assignments = None,
 ) -> None:
-    """Write the losses and scores of all stored cells, item by item, as tables of numbers small
+    """Write the losses and scores of all stored cells, item by item, as tables of numbers alone, small
     enough to be kept: losses into `losses/`, scores beside it; cells in the folder stay.
     """
     from helpers.store import lock_folder

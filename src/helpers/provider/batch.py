@@ -244,10 +244,10 @@ class BatchClient:
         n_missing = max(0, len(record.reservations) - len(answers) - n_unread)
         n_failed = sum(not is_answered(answer) for answer in answers.values())
         n_due = count_due(batch, n_missing, len(answers) - n_failed + n_unread, n_failed)
-        is_open = set(self._ledger.list_batch_reservations().values())
+        open_reservations = set(self._ledger.list_batch_reservations().values())
         book = BatchAnswers(self._journal, self._ledger, self._fields)
         for request_hash, reservation in record.reservations.items():
-            if reservation not in is_open:
+            if reservation not in open_reservations:
                 continue  # taken before: the batch was not whole, or the process died
             if request_hash in answers:
                 book.take(request_hash, reservation, answers[request_hash], sent.get(request_hash))
@@ -266,7 +266,7 @@ class BatchClient:
         return (
             f"batch {batch.id}: {batch.status}, but {n_due} of its {len(record.reservations)} answers are "
             f"not in its files yet, and stay booked (where they never come, move {shown(path)} elsewhere: "
-            "they are then asked for, and paid, once more, and their cost is no longer counted)"
+            "they are then asked for, and paid, once more, and the first asking is no longer counted)"
         )
 
     def _retrieve(self, path: Path, record: BatchRecord) -> Batch:
@@ -337,8 +337,8 @@ def count_due(batch: Batch, n_missing: int, n_answered: int, n_failed: int) -> i
     where nobody knows, since the provider does not count.
 
     A batch that is completed has a line for every request, but for those that it counts as failed. One that
-    expired or was cancelled has those that it counts as completed. One that failed was turned down as a
-    whole.
+    expired or was cancelled has a line for each that it counts as completed. One that failed was turned down
+    as a whole.
 
     Args:
         batch: of a final status.

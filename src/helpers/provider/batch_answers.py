@@ -98,7 +98,7 @@ class BatchAnswers:
 
 
 def is_answered(answer: Answer) -> bool:
-    """Say whether an answer says of itself that it is one, and not that the request failed."""
+    """Say whether the provider gives an answer, and not that the request failed."""
     return _status(answer) == 200
 
 

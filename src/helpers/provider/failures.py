@@ -52,7 +52,7 @@ def explain_not_completion(error: NotCompletionError, model: RemoteModel) -> str
 
 
 def explain_excess(
-    answer: Completion, most_input: int, most: int, model: RemoteModel, spent: str
+    answer: Completion, most_input: int, most_output: int, model: RemoteModel, spent: str
 ) -> str | None:
     """Return what it means that an answer is longer than was asked for, or that more was billed for the
     request than it holds; None where neither is so.
@@ -60,7 +60,7 @@ def explain_excess(
     Args:
         answer: kept and booked by now.
         most_input: tokens that the request can have at most.
-        most: tokens that were asked for at most.
+        most_output: tokens that were asked for at most.
         model: that was asked.
         spent: what was spent, in words.
     """
@@ -71,11 +71,11 @@ def explain_excess(
             "prompt or documents of its own before the request: have it leave them out, or name another "
             f"server (`{model.role}_url`), and run the same command again."
         )
-    if (n_tokens := count_tokens(answer)) <= most + SLACK_TOKENS:
+    if (n_tokens := count_tokens(answer)) <= most_output + SLACK_TOKENS:
         return None
     return (
-        f"The {model.label} wrote {n_tokens:,} tokens where at most {most:,} were asked for: no cap can be "
-        f"kept with it ({spent}). The answer is kept. Set a limit in the server's own settings (such as "
+        f"The {model.label} wrote {n_tokens:,} tokens where at most {most_output:,} were asked for: no cap "
+        f"can be kept with it ({spent}). The answer is kept. Set a limit in the server's own settings (such as "
         "`num_predict` of Ollama), and run the same command again."
     )
 

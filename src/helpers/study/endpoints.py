@@ -123,8 +123,9 @@ def check_tasks(tasks: Sequence[Task]) -> None:
     """Raise StudyError where none of the tasks counts when models are compared."""
     if not any(task.in_ablation for task in tasks):
         raise StudyError(
-            "`tasks` must name a task that counts when models are compared, but "
-            f"{', '.join(task.name for task in tasks)} is left out there, as in the paper. Name another too."
+            "`tasks` must name a task that counts when models are compared, but it names "
+            f"{', '.join(task.name for task in tasks)} alone, left out there as in the paper. Name another "
+            "too."
         )
 
 
@@ -137,7 +138,7 @@ def check_endpoint_tasks(tasks: Sequence[Task], endpoint: str, categories: Seque
         endpoint: one that only tasks have.
         categories: of the lattice.
     """
-    needs_options = endpoint in LOSSES
+    needs_options = endpoint in LOSSES  # choice, calibrated
     own = [task for task in tasks if task.in_ablation and task.category in categories]
     if not any(task.is_choice or not needs_options for task in own):
         raise StudyError(

@@ -11,7 +11,7 @@ import threading
 
 from helpers.errors import StudyError
 from helpers.study.grid import CellPlan
-from helpers.study.sharing import KINDS
+from helpers.study.sharing import KINDS_OF_WORK
 from helpers.study.study import Study
 from helpers.threads import share_cores
 
@@ -25,7 +25,7 @@ def main() -> None:
         study = Study.from_fields(part["study"])
         for kind, name, n_rows, seed in reversed(part["cells"]):
             try:
-                KINDS[kind].make(study, CellPlan(name, n_rows, seed))
+                KINDS_OF_WORK[kind].make(study, CellPlan(name, n_rows, seed))
             except StudyError as error:  # the first process comes to it, and says it to the user
                 print(f"{name}: {error}", file=sys.stderr, flush=True)  # noqa: T201 (into the log)
 

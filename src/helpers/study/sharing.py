@@ -40,12 +40,12 @@ LOG = "second_process.log"
 VARIABLE = "STUDY_SECOND_PROCESS"  # set where there is one, so that none is added; anyone may set it
 # what is made of a cell: its answers, its losses, those of the held-out rows alone, all that is asked of it
 MAKE_ANSWERS, MAKE_LOSSES, MAKE_ROW_LOSSES, MAKE_WHOLE = "answers", "losses", "row_losses", "whole"
-Work: TypeAlias = "tuple[Study, Sequence[tuple[str, CellPlan]]]"  # cells, each with a kind of work
+Work: TypeAlias = "tuple[Study, Sequence[tuple[str, CellPlan]]]"  # and what is made of which cells
 
 
 @dataclasses.dataclass(frozen=True)
 class KindOfWork:
-    """What is made of a cell, and whether the store holds it already; this computes nothing."""
+    """How it is made of a cell, and whether the store holds it already; `is_stored` computes nothing."""
 
     make: Callable[[Study, CellPlan], Any]
     is_stored: Callable[[Study, CellPlan], bool]
@@ -56,7 +56,7 @@ def _has_losses(study: Study, plan: CellPlan, with_tasks: bool = True) -> bool:
     return all(run.is_stored for run in (adapter, *runs) if run)
 
 
-KINDS: Mapping[str, KindOfWork] = {
+KINDS_OF_WORK: Mapping[str, KindOfWork] = {
     MAKE_ANSWERS: KindOfWork(
         lambda study, plan: study.answer_cell(plan),
         lambda study, plan: find_answer_state(*study.list_cell_inputs(plan)) == "done",
@@ -154,7 +154,10 @@ def _lacks_two(work: Sequence[Work]) -> bool:
         for study, _ in work:
             study.training_file  # noqa: B018 (made where it is missing: cells are looked up by it)
         missing = (
-            plan for study, cells in work for kind, plan in cells if not KINDS[kind].is_stored(study, plan)
+            plan
+            for study, cells in work
+            for kind, plan in cells
+            if not KINDS_OF_WORK[kind].is_stored(study, plan)
         )
         return next(missing, None) is not None and next(missing, None) is not None
     except StudyError:  # the block comes to it, and says where

@@ -116,7 +116,7 @@ def tabulate_later_mixtures(later: pd.DataFrame, law: str) -> pd.DataFrame:
         law: its name.
     """
     own = later[(later["law"] == law) & (later["kind"] == "mixture")]
-    named = own.assign(mixture=_name_cells(own))
+    named = own.assign(mixture=_name_mixtures(own))
     errors = named.groupby(["mixture", "n_seeds"], as_index=False, sort=False)["error"].mean()
     return errors.sort_values("error", ascending=False, ignore_index=True)
 
@@ -130,7 +130,7 @@ def describe_worst_mixture(later: pd.DataFrame, law: str) -> str:
         return "No other mixture of the lattice's number of rows is tuned yet."
     mixture, error = table.loc[0, "mixture"], table.loc[0, "error"]
     own = later[(later["law"] == law) & (later["kind"] == "mixture")]
-    worst = own.loc[own["error"].where(_name_cells(own) == mixture).idxmax()]
+    worst = own.loc[own["error"].where(_name_mixtures(own) == mixture).idxmax()]
     predicted, observed = (write_number(worst[name], digits=3) for name in ("predicted", "observed"))
     return (
         f"{law} misses {mixture} most: {write_number(error, digits=1)} % of the loss. There it errs most on "
@@ -138,8 +138,8 @@ def describe_worst_mixture(later: pd.DataFrame, law: str) -> str:
     )
 
 
-def _name_cells(table: pd.DataFrame) -> pd.Series:
-    """Return the mixture's name of each row."""
+def _name_mixtures(table: pd.DataFrame) -> pd.Series:
+    """Return the name of each row's mixture."""
     import pandas as pd
 
     counts = table[[f"n_{one}" for one in SINGLES]].itertuples(index=False)
