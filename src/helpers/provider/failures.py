@@ -75,8 +75,8 @@ def explain_excess(
         return None
     return (
         f"The {model.label} wrote {n_tokens:,} tokens where at most {most_output:,} were asked for: no cap "
-        f"can be kept with it ({spent}). The answer is kept. Set a limit in the server's own settings (such as "
-        "`num_predict` of Ollama), and run the same command again."
+        f"can be kept with it ({spent}). The answer is kept. Set a limit in the server's own settings (such "
+        "as `num_predict` of Ollama), and run the same command again."
     )
 
 
