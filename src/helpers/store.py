@@ -158,10 +158,10 @@ def lock_folder(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
-    if read_launched("RANK", 0):
+    if read_launcher_number("RANK", 0):
         yield
         return
-    n_processes = read_launched("WORLD_SIZE", 1)
+    n_processes = read_launcher_number("WORLD_SIZE", 1)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(blocking=False)
@@ -178,7 +178,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def read_launched(name: str, default: int) -> int:
+def read_launcher_number(name: str, default: int) -> int:
     """Return a variable of the environment by which `accelerate launch` and `torchrun` tell a process its
     number (RANK) and how many there are (WORLD_SIZE).
 

@@ -10,7 +10,7 @@ from helpers.analysis.contrasts import (
     average_scores,
     contrast,
     contrast_by_category,
-    describe_curve,
+    describe_curve_intervals,
     describe_interval,
     describe_item_counts,
     gain_by_task,
@@ -172,9 +172,9 @@ def test_captions_count_the_items_that_there_are_and_not_those_asked_for():
 def test_a_curve_says_of_each_of_its_sizes_what_the_intervals_cover():
     plain = make_items({"qa": 0.5})
     spread = plain.assign(seed_variance=0.1, seed_df=5)
-    assert describe_curve({}) == ""
-    assert describe_curve({12: plain, 24: plain}) == describe_interval(plain)
-    said = describe_curve({12: plain, 24: plain, 48: spread})
+    assert describe_curve_intervals({}) == ""
+    assert describe_curve_intervals({12: plain, 24: plain}) == describe_interval(plain)
+    said = describe_curve_intervals({12: plain, 24: plain, 48: spread})
     assert said == f"at 12 and 24 rows {describe_interval(plain)}; at 48 rows {describe_interval(spread)}"
 
 

@@ -9,7 +9,7 @@ from helpers.book.notebook import (
     LONGEST_NAME,
     MOST_SHOWN,
     check_kept,
-    name_rows,
+    name_source_of_rows,
     show_provenance,
     show_table,
     show_text,
@@ -94,9 +94,10 @@ def test_provenance_names_results_the_seconds_of_answers_and_once_commit_and_lib
 
 
 def test_rows_are_of_lesson_2_where_the_synthesis_of_the_store_made_them(runs, tmp_path):
-    assert name_rows("") == name_rows(str(runs / "synthesis" / "0123" / "instructions.jsonl")) == "lesson 2"
+    made_here = str(runs / "synthesis" / "0123" / "instructions.jsonl")
+    assert name_source_of_rows("") == name_source_of_rows(made_here) == "lesson 2"
     for named in (str(tmp_path / "synthesis" / "rows.jsonl"), "synthesis/rows.jsonl", "public"):
-        assert name_rows(named) == named
+        assert name_source_of_rows(named) == named
 
 
 def test_a_lesson_without_any_kept_task_says_why_and_what_to_do():

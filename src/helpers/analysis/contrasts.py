@@ -69,7 +69,7 @@ def describe_range(counts: Iterable[int]) -> str:
     return " to ".join(str(n) for n in dict.fromkeys((numbers[0], numbers[-1])))
 
 
-def describe_curve(items: Mapping[int, pd.DataFrame]) -> str:
+def describe_curve_intervals(items: Mapping[int, pd.DataFrame]) -> str:
     """Return what varies in the intervals of a curve, as words for a caption; where that differs from size
     to size, each with its numbers of rows; empty without sizes.
 

@@ -17,7 +17,7 @@ from helpers.analysis.games import explain_pair, interaction_table, shapley_tabl
 from helpers.analysis.hypotheses import add_holm
 from helpers.analysis.paired_tests import compare_models
 from helpers.analysis.published import ablation, claims
-from helpers.analysis.published.tables import AUTOMATIC, JUDGED, label_scores
+from helpers.analysis.published.tables import AUTOMATIC, JUDGED_MEASURES, label_scores
 from helpers.analysis.transfer import addition_table, size_table, synergy_table, transfer_table
 from helpers.book.figure_tables import (
     collect_losses_with_controls,
@@ -343,7 +343,7 @@ GALLERY: dict[str, FigureSpec] = {
     ),
     "published_table3_judged": FigureSpec(
         PUBLISHED_NOTEBOOK,
-        lambda _: label_scores(("table3",), JUDGED),
+        lambda _: label_scores(("table3",), JUDGED_MEASURES),
         partial(plot_scores_of_models, unit="points, 1 to 5"),
         4.6,
     ),

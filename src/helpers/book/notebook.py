@@ -136,7 +136,7 @@ def describe_large_model() -> dict[str, float]:
     }
 
 
-def name_rows(instructions: str) -> str:
+def name_source_of_rows(instructions: str) -> str:
     """Return where the rows of a study come from, for a table: 'lesson 2' where its synthesis made them, else
     what `instructions` says: a file (from the project's folder), or public.
     """

@@ -23,7 +23,7 @@ from helpers.models.wheels import WHEEL_MODELS
 from helpers.paths import NOTEBOOKS, ROOT, runs_folder, shown
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import build_settings, is_printable, shorten
-from helpers.study.endpoints import ENDPOINTS, MIN_IN_HALVES, check_endpoint_tasks, check_tasks
+from helpers.study.endpoints import ENDPOINTS, MIN_IN_HALVES, check_any_task_counts, check_endpoint_tasks
 from helpers.study.grid import GridSettings
 from helpers.study.study import Study
 from helpers.synthesis.public_rows import PUBLIC
@@ -234,7 +234,7 @@ def _check_comparisons(study: Study, declared: Mapping[str, Parameter]) -> None:
             study.check_held_out_rows(in_halves=not takes_endpoint)
     if "model" in declared and (by_tasks or not takes_endpoint):
         tasks = parse_tasks(study.evaluation_settings.tasks, public=True)
-        check_tasks(tasks)
+        check_any_task_counts(tasks)
         if by_tasks:
             check_endpoint_tasks(tasks, settings.endpoint, study.grid_settings.lattice_categories)
 

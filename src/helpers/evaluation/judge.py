@@ -37,7 +37,7 @@ from helpers.settings import parameter
 from helpers.store import Run, run_stage
 
 ASPECTS = ("coherence", "completeness", "naturalness")
-JUDGED = "gen"  # category of the tasks that ask for a text
+JUDGED_CATEGORY = "gen"  # category of the tasks that ask for a text
 MAX_REPLY_TOKENS = 400
 VERSION = 2
 RATINGS_EXAMPLE = '{"coherence": 3, "completeness": 3, "naturalness": 3}'
@@ -102,7 +102,7 @@ def check_judge(settings: JudgeSettings, limits: ProviderLimits) -> None:
 
 def check_judged_tasks(tasks: str) -> None:
     """Raise StudyError if none of the tasks has texts for a judge."""
-    if not any(task.category == JUDGED for task in parse_tasks(tasks, public=True)):
+    if not any(task.category == JUDGED_CATEGORY for task in parse_tasks(tasks, public=True)):
         raise StudyError(
             f"A judge rates the texts of tasks that ask for one, but `tasks` ({tasks}) names none. Add one, "
             "such as patient_answer, or leave `judge` out."
@@ -306,7 +306,7 @@ def list_items(
     yield from (
         (prepared, item)
         for prepared in prepare_tasks(settings, data)
-        if prepared.task.category == JUDGED
+        if prepared.task.category == JUDGED_CATEGORY
         for item in prepared.items
     )
 

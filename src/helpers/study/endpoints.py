@@ -119,7 +119,7 @@ def check_held_out(categories: Iterable[str], compared: Iterable[str], in_halves
             )
 
 
-def check_tasks(tasks: Sequence[Task]) -> None:
+def check_any_task_counts(tasks: Sequence[Task]) -> None:
     """Raise StudyError where none of the tasks counts when models are compared."""
     if not any(task.in_ablation for task in tasks):
         raise StudyError(

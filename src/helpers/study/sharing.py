@@ -24,7 +24,7 @@ from helpers.machine import measure_main_memory
 from helpers.models.load import choose_device, resolve_model
 from helpers.paths import runs_folder
 from helpers.progress import PROGRESS_VARIABLE
-from helpers.store import is_computing, plan_only, read_launched
+from helpers.store import is_computing, plan_only, read_launcher_number
 from helpers.study.cells import find_answer_state
 from helpers.study.grid import CellPlan
 from helpers.study.losses import measure_cell_losses
@@ -134,7 +134,7 @@ def _limit_threads(n_threads: int) -> dict[str, str]:
 
 
 def _pays(work: Sequence[Work]) -> bool:
-    if not is_computing() or VARIABLE in os.environ or read_launched("WORLD_SIZE", 1) > 1:
+    if not is_computing() or VARIABLE in os.environ or read_launcher_number("WORLD_SIZE", 1) > 1:
         return False
     if sum(len(cells) for _, cells in work) < 2 or not _lacks_two(work):
         return False

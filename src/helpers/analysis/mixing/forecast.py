@@ -115,9 +115,8 @@ def tabulate_later_mixtures(later: pd.DataFrame, law: str) -> pd.DataFrame:
         later: of `predict_later`.
         law: its name.
     """
-    own = later[(later["law"] == law) & (later["kind"] == "mixture")]
-    named = own.assign(mixture=_name_mixtures(own))
-    errors = named.groupby(["mixture", "n_seeds"], as_index=False, sort=False)["error"].mean()
+    rows = _select_mixtures(later, law)
+    errors = rows.groupby(["mixture", "n_seeds"], as_index=False, sort=False)["error"].mean()
     return errors.sort_values("error", ascending=False, ignore_index=True)
 
 
@@ -129,8 +128,8 @@ def describe_worst_mixture(later: pd.DataFrame, law: str) -> str:
     if table.empty:
         return "No other mixture of the lattice's number of rows is tuned yet."
     mixture, error = table.loc[0, "mixture"], table.loc[0, "error"]
-    own = later[(later["law"] == law) & (later["kind"] == "mixture")]
-    worst = own.loc[own["error"].where(_name_mixtures(own) == mixture).idxmax()]
+    rows = _select_mixtures(later, law)
+    worst = rows.loc[rows["error"].where(rows["mixture"] == mixture).idxmax()]
     predicted, observed = (write_number(worst[name], digits=3) for name in ("predicted", "observed"))
     return (
         f"{law} misses {mixture} most: {write_number(error, digits=1)} % of the loss. There it errs most on "
@@ -138,13 +137,12 @@ def describe_worst_mixture(later: pd.DataFrame, law: str) -> str:
     )
 
 
-def _name_mixtures(table: pd.DataFrame) -> pd.Series:
-    """Return the name of each row's mixture."""
-    import pandas as pd
-
-    counts = table[[f"n_{one}" for one in SINGLES]].itertuples(index=False)
+def _select_mixtures(later: pd.DataFrame, law: str) -> pd.DataFrame:
+    """Return a law's rows for mixtures of the lattice's number of rows, each with its `mixture` by name."""
+    own = later[(later["law"] == law) & (later["kind"] == "mixture")]
+    counts = own[[f"n_{one}" for one in SINGLES]].itertuples(index=False)
     names = [mixture_name(dict(zip(SINGLES, map(int, row), strict=True))) for row in counts]
-    return pd.Series(names, index=table.index, dtype=object)
+    return own.assign(mixture=names)
 
 
 def _group_later_cells(tables: LossTables) -> dict[tuple[int, ...], list[tuple[str, int]]]:

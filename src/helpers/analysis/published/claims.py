@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from helpers.analysis.published.tables import (
     AUTOMATIC,
-    JUDGED,
+    JUDGED_MEASURES,
     add_judge_mean,
     load_facts,
     load_source,
@@ -101,7 +101,7 @@ SCOPES = {
         "table3",
         {"both tasks": GEN_TASKS} | {task: (task,) for task in GEN_TASKS},
         {"GPT-4 mean": ("gpt4_mean",)}
-        | {name.replace("gpt4_", "GPT-4 "): (name,) for name in JUDGED}
+        | {name.replace("gpt4_", "GPT-4 "): (name,) for name in JUDGED_MEASURES}
         | {"automatic metrics": AUTOMATIC},
         tuple(AVERAGES)[:-1],  # points of a scale from 1 to 5 are not percentages
     ),

@@ -34,10 +34,10 @@ COLUMNS = (
 )
 ALL, OTHER_GROUP = "all", "other_group"  # every row of the paper's data; a model of other authors
 CELLS = (BASE, *SINGLES, *PAIRS, ALL, OTHER_GROUP)
-JUDGED = ("gpt4_coherence", "gpt4_completeness", "gpt4_naturalness")
+JUDGED_MEASURES = ("gpt4_coherence", "gpt4_completeness", "gpt4_naturalness")
 AUTOMATIC = ("concept_f1", "bertscore_f1", "bleurt")
 METRIC_NAMES = {"f1": "F1", "concept_f1": "concept F1", "bertscore_f1": "BERTScore F1", "bleurt": "BLEURT"}
-RANGES = dict.fromkeys([*JUDGED, "gpt4_mean"], (1, 5)) | {"gain_percent": (-100, 100)}
+RANGES = dict.fromkeys([*JUDGED_MEASURES, "gpt4_mean"], (1, 5)) | {"gain_percent": (-100, 100)}
 PERCENT = (0, 100)
 MAIN_METRICS = {"qa": "accuracy", "ie": "f1", "gen": "gpt4_mean"}
 PRINT_ERROR = 0.005  # scores are printed with two decimals
@@ -133,7 +133,7 @@ def add_judge_mean(table: pd.DataFrame) -> pd.DataFrame:
 
     keys = ["source", "model", "cell", "n_rows", "category", "task", "reading_error"]
     mean = (
-        table[table["metric"].isin(JUDGED)]
+        table[table["metric"].isin(JUDGED_MEASURES)]
         .groupby(keys, sort=False, dropna=False)["score"]
         .mean()
         .reset_index()
