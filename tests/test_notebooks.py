@@ -211,7 +211,20 @@ def test_a_notebook_ends_with_a_summary_that_says_what_is_next(path):
     summary = next(cell.source for cell in reversed(cells) if cell.cell_type == "markdown")
     assert summary.startswith("## Summary")
     assert 3 <= summary.count("\n- ") <= 5
-    assert re.search(r"^Next, \{(ref|doc)\}`", summary, re.MULTILINE)
+    assert re.search(r"^Next, (\{doc\}`|\[lesson \d\]\()", summary, re.MULTILINE)
+
+
+@each_notebook
+def test_a_lesson_is_named_by_a_link_that_jupyterlab_and_colab_follow_too(path):
+    prose = "\n".join(
+        cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"
+    )
+    assert "{ref}`nb-" not in prose
+    links = re.findall(r"\[lesson (\d)\]\((\d\d)(_\w+\.ipynb)\)", prose, re.IGNORECASE)
+    assert links
+    for number, prefix, rest in links:
+        assert int(number) == int(prefix)
+        assert (path.parent / f"{prefix}{rest}").is_file()
 
 
 def test_the_glossary_and_the_links_to_it_hold_the_same_terms():

@@ -8,6 +8,8 @@ import pytest
 from helpers.book.notebook import (
     LONGEST_NAME,
     MOST_SHOWN,
+    TEXT,
+    WHOLE,
     check_kept,
     name_source_of_rows,
     show_provenance,
@@ -55,7 +57,7 @@ def test_an_estimate_stands_with_its_interval_in_one_column_with_true_minus_sign
         {"cell": ["qa"], "estimate": [-0.4189], "low": [-0.671], "high": [-0.0001], "n": [12]}
     )
     shown = show_table(table).data
-    assert '<td class="whole">−0.42 [−0.67, 0.00]</td>' in shown
+    assert f"<td{WHOLE}>−0.42 [−0.67, 0.00]</td>" in shown
     assert "<th>low</th>" not in shown
 
 
@@ -68,15 +70,15 @@ def test_an_interval_and_a_name_stay_on_one_line_and_a_sentence_need_not():
         "a\nb",
     ]
     shown = show_table(pd.DataFrame({"text": texts})).data
-    assert shown.count('<td class="whole">') == 2
-    assert '<td class="whole">medication_status-002</td>' in shown
+    assert shown.count(f"<td{WHOLE}>") == 2
+    assert f"<td{WHOLE}>medication_status-002</td>" in shown
 
 
 def test_a_number_is_marked_to_be_aligned_and_large_counts_are_grouped():
     shown = show_table(pd.DataFrame({"n_rows": [25005, 9], "year": [2024, 2024], "kept": [True, False]})).data
-    assert '<td class="number">25,005</td><td class="number">2024</td><td>yes</td>' in shown
+    assert f'<td class="number">25,005</td><td class="number">2024</td><td{TEXT}>yes</td>' in shown
     assert '<th class="number">n rows</th>' in shown
-    assert "<th>kept</th>" in shown
+    assert f"<th{TEXT}>kept</th>" in shown
 
 
 def test_only_a_long_table_scrolls_in_its_box():
@@ -114,4 +116,4 @@ def test_two_columns_of_one_name_are_both_shown():
     table = pd.DataFrame([["qa+mixture", 3, 4]], columns=["mixture", "mixture", "qa"])
     shown = show_table(table).data
     assert shown.count(">mixture</th>") == 2
-    assert '<td class="whole">qa+mixture</td><td class="number">3</td><td class="number">4</td>' in shown
+    assert f'<td{WHOLE}>qa+mixture</td><td class="number">3</td><td class="number">4</td>' in shown

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 MOST_ROWS = 1000  # of a searchable table: about a megabyte of texts
 MOST_SHOWN = 15  # rows of a table that does not scroll
 INTERVAL = "estimate [95 % interval]"
-NUMBER, WHOLE = ' class="number"', ' class="whole"'  # of a cell: a number, and a text that is not broken
+NUMBER = ' class="number"'
+TEXT = ' style="text-align: left"'  # in the cell: JupyterLab and Colab have no style sheet of ours
+WHOLE = ' style="text-align: left; white-space: nowrap"'  # of a text that is not broken
 INTERVAL_TEXT = re.compile(r"[+−]?[\d.]+ \[[^\]]+\]\*?")  # such as '0.42 [0.17, 0.67]'
 LONGEST_NAME = 30  # characters of a name that stays on one line
 COLUMN_NAMES = {
@@ -190,7 +192,7 @@ def show_table(table: pd.DataFrame, digits: int = 2, **digits_of: int) -> HTML:
         own = digits_of.get(str(name), digits)
         least = 10**-own if str(name) == "p" or str(name).startswith("p_") else 0
         cells = [format_cell(value, own, least) for value in values]
-        kind = NUMBER if all(NUMBER in cell for cell in cells) else ""
+        kind = NUMBER if all(NUMBER in cell for cell in cells) else TEXT
         heads.append(f"<th{kind}>{escape_cell(name_column(str(name)))}</th>")
         columns.append(cells)
     rows = "\n".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*columns, strict=True))
@@ -223,13 +225,13 @@ def format_cell(value: object, digits: int, least: float = 0) -> str:
     if isinstance(value, str):
         is_name = " " not in value and "\n" not in value and len(value) <= LONGEST_NAME
         whole = is_name or INTERVAL_TEXT.fullmatch(value)
-        return f"<td{WHOLE if whole else ''}>{escape_cell(value)}</td>"
+        return f"<td{WHOLE if whole else TEXT}>{escape_cell(value)}</td>"
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return "<td></td>"
     if pd.api.types.is_bool(value):
-        return f"<td>{'yes' if value else 'no'}</td>"
+        return f"<td{TEXT}>{'yes' if value else 'no'}</td>"
     if not pd.api.types.is_number(value):
-        return f"<td>{escape_cell(str(value))}</td>"
+        return f"<td{TEXT}>{escape_cell(str(value))}</td>"
     text = f"<{least:.{digits}f}" if abs(value) < least / 2 else format_number(value, digits)
     return f"<td{NUMBER}>{escape_cell(text)}</td>"
 
