@@ -5,7 +5,7 @@ import pytest
 from helpers import files
 from helpers.book import build_stamps, figure_files, gallery
 from helpers.book.figure_files import save_figures
-from helpers.study.study import Study
+from helpers.book.runner import plan_studies
 
 NAMES = ("pair", "published_table4")  # drawn from what the repository holds
 
@@ -39,16 +39,16 @@ def read_all(folder):
 
 
 def test_figures_killed_at_any_file_are_the_same_after_a_rerun(die_at, tmp_path):
-    study, n_files = Study.from_parameters({}), 4 * len(NAMES)
+    find_study, n_files = plan_studies({}), 4 * len(NAMES)
     die_at(n_files)
-    assert list(save_figures(study, tmp_path / "whole")) == list(NAMES)
+    assert list(save_figures(find_study, tmp_path / "whole")) == list(NAMES)
     whole = read_all(tmp_path / "whole")
     assert len(whole) == n_files
     for number in range(n_files):
         folder = tmp_path / str(number)
         die_at(number)
         with pytest.raises(KeyboardInterrupt):
-            list(save_figures(study, folder))
+            list(save_figures(find_study, folder))
         die_at(n_files)
-        assert list(save_figures(study, folder)) == list(NAMES)
+        assert list(save_figures(find_study, folder)) == list(NAMES)
         assert read_all(folder) == whole

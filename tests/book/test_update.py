@@ -110,10 +110,10 @@ def test_two_processes_draw_into_one_folder_one_after_the_other(tmp_path, monkey
     monkeypatch.setattr(gallery, "GALLERY", {"seed_shares": gallery.GALLERY["seed_shares"]})
     save = figure_files.save_figures
 
-    def save_figures(study, folder):
+    def save_figures(find_study, folder):
         with pytest.raises(Timeout):
             FileLock(folder / LOCK).acquire(blocking=False)
-        return save(study, folder)
+        return save(find_study, folder)
 
     monkeypatch.setattr(figure_files, "save_figures", save_figures)
     folder = tmp_path / "book" / "figures"

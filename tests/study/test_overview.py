@@ -17,11 +17,3 @@ def test_what_the_filters_keep_and_reject_is_what_the_replies_held():
     assert n["Filters", "kept"] == tasks["reason"].isna().sum()
     assert n["Filters", "rejected"] == tasks["reason"].notna().sum() > 0
     assert (n["LoRA tuning", "training rows per model"], n["Test", "tasks"]) == (4, 1)
-
-
-def test_rows_of_a_file_take_the_place_of_seeds_teacher_and_filters(instruction_file):
-    table = count_stages(Study.from_parameters({"instructions": str(instruction_file)}))
-    assert list(dict.fromkeys(table["stage"])) == ["Instructions", "LoRA tuning", "Test"]
-    assert look_up(table)["Instructions", "rows of a file"] == len(
-        instruction_file.read_text(encoding="utf-8").splitlines()
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,17 +22,22 @@ if TYPE_CHECKING:
 ENDINGS = ("csv", "svg", "png")
 
 
-def save_figures(study: Study, folder: Path) -> Iterator[str]:
+def save_figures(find_study: Callable[[str], Study], folder: Path) -> Iterator[str]:
     """Save every figure as SVG and PNG with its table as CSV beside it; yields each name once its files are
     written. What the folder holds already from the same table, settings and code is not drawn again.
 
     A figure whose table is empty, such as a size curve without sizes, is left out.
+
+    Args:
+        find_study: gives the study of a notebook, by its name (`runner.plan_studies`).
+        folder: where the files are written.
     """
     use_theme()
     mpl.use("agg")
-    code, endpoint = identify_code(), study.loss_settings.endpoint
+    code = identify_code()
     for name, spec in gallery.GALLERY.items():
-        table = spec.table(study)
+        study = find_study(spec.notebook)
+        table, endpoint = spec.table(study), study.loss_settings.endpoint
         if table.empty:
             continue
         text, options = table.to_csv(index=name == "seed_similarity"), spec.options(study)

@@ -10,7 +10,8 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,10 +213,25 @@ def plan_run(
             _check_example_seed(study, parameters)
     check_use(parse_assignments(assignments), [declared_by[notebook] for notebook in chosen])
     _check_model_folder(parameters.get("model", ""))
-    return study, [
-        (notebook, {name: value for name, value in parameters.items() if name in declared_by[notebook]})
-        for notebook in chosen
-    ]
+    return study, [(notebook, _select_declared(parameters, declared_by[notebook])) for notebook in chosen]
+
+
+def plan_studies(parameters: Mapping[str, Any]) -> Callable[[str], Study]:
+    """Return what gives the study that a notebook makes of those parameters that it declares, and of the
+    study's rows, by the notebook's name.
+    """
+    whole, declared_by = Study.from_parameters(parameters), inspect_notebooks()
+
+    @cache
+    def find_study(name: str) -> Study:
+        own = _select_declared({"instructions": ""} | parameters, declared_by[NOTEBOOKS / f"{name}.ipynb"])
+        return Study.from_parameters(add_instructions(own, whole))
+
+    return find_study
+
+
+def _select_declared(parameters: Mapping[str, Any], declared: Mapping[str, Parameter]) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if name in declared}
 
 
 def _check_comparisons(study: Study, declared: Mapping[str, Parameter]) -> None:

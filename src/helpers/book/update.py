@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.book.build_stamps import BuildStamp, stamp_figures, stamp_notebook
-from helpers.book.runner import add_instructions, run_notebook
+from helpers.book.runner import add_instructions, plan_studies, run_notebook
 from helpers.errors import StudyError
 from helpers.records import BASE
 from helpers.store import lock_folder, track_loaded
@@ -91,18 +91,19 @@ def update_notebook(notebook: Path, parameters: Mapping[str, Any], study: Study,
 def update_figures(parameters: Mapping[str, Any], study: Study, folder: Path) -> list[str]:
     """Write every figure of a study and the page that shows them, unless they were made from the same
     parameters, code and stored results; returns the names of the figures, none where they stay as they are.
+    Each is drawn with the parameters of its notebook.
     """
     with lock_folder(folder):
         stamp = stamp_figures(parameters, study, folder)
-        return [] if stamp.is_current() else _draw_figures(stamp, study, folder)
+        return [] if stamp.is_current() else _draw_figures(stamp, parameters, folder)
 
 
-def _draw_figures(stamp: BuildStamp, study: Study, folder: Path) -> list[str]:
+def _draw_figures(stamp: BuildStamp, parameters: Mapping[str, Any], folder: Path) -> list[str]:
     from helpers.book.figure_files import ENDINGS, save_figures
     from helpers.book.gallery_page import PAGE, write_gallery
 
     with track_loaded() as loaded:
-        names = list(save_figures(study, folder))
+        names = list(save_figures(plan_studies(parameters), folder))
     write_gallery(names, folder)
     files = [folder / f"{name}.{ending}" for name in names for ending in ENDINGS]
     stamp.write([folder / PAGE, *files], loaded)
