@@ -3,6 +3,7 @@ booked that never left, nothing secret shown.
 """
 
 import json
+import os
 
 import pytest
 from typer.testing import CliRunner
@@ -210,8 +211,18 @@ def test_a_server_that_neither_counts_nor_heeds_a_limit_is_stopped_too(provider,
     assert len(asked) == 1
 
 
-def test_a_usage_of_nothing_is_no_bill(provider, answer):
-    usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+def test_a_key_that_the_server_says_again_is_kept_nowhere(provider, answer, runs):
+    key = os.environ["OPENAI_API_KEY"]
+    answer(200, completion(f"You sent {key}."))
+    assert synthesize(provider.url, n_requests=1).exit_code == 0
+    written = b"".join(path.read_bytes() for path in runs.rglob("*") if path.is_file())
+    assert b"You sent ***." in written
+    assert key.encode() not in written
+
+
+@pytest.mark.parametrize("count", [0, True, "9", 9.5])
+def test_a_usage_of_nothing_or_of_no_whole_numbers_is_no_bill(provider, answer, count):
+    usage = dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), count)
     answer(200, completion("I cannot help with that.", usage=usage))
     assert synthesize(provider.url, n_requests=1).exit_code == 0
     assert count_spent(provider.url) > 6_000

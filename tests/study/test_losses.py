@@ -11,7 +11,7 @@ from helpers.errors import StudyError
 from helpers.jsonl import dump_rows
 from helpers.study.endpoints import keep_held_out, keep_tasks, loss_to_log_likelihood
 from helpers.study.losses import KEYS, export_losses, load_losses
-from helpers.study.losses import _write as write_items
+from helpers.study.losses import _merge as merge_items
 from helpers.study.study import Study
 
 
@@ -277,7 +277,8 @@ def test_losses_of_other_texts_under_the_same_ids_are_refused(tmp_path):
     known = pd.DataFrame(
         {"task": "medqa", "item": ["a"], "category": "qa", "n_text_tokens": 4, "n_text_bytes": 20}
     )
-    write_items(tmp_path / "items.csv", known.set_index(KEYS), whole=True)
-    write_items(tmp_path / "items.csv", known.set_index(KEYS), whole=True)
+    path = tmp_path / "items.csv"
+    path.write_text(merge_items(path, known.set_index(KEYS), whole=True))
+    assert merge_items(path, known.set_index(KEYS), whole=True) == path.read_text()
     with pytest.raises(StudyError, match="holds other items"):
-        write_items(tmp_path / "items.csv", known.assign(n_text_tokens=5).set_index(KEYS), whole=True)
+        merge_items(tmp_path / "items.csv", known.assign(n_text_tokens=5).set_index(KEYS), whole=True)

@@ -13,7 +13,7 @@ from helpers.errors import StudyError
 from helpers.evaluation.prepared_tasks import prepare_tasks
 from helpers.models.wheels import name_for_readers
 from helpers.paths import BOOK, ROOT
-from helpers.study import scores
+from helpers.study import scores, tables
 from helpers.study.scores import (
     CELLS,
     MANIFEST,
@@ -77,16 +77,17 @@ def test_an_export_that_was_killed_is_found_out_and_ends_as_one_that_was_not(
 ):
     study = Study.from_parameters(parameters)
     other = Study.from_parameters(parameters | {"n_rows": 5})
-    killed, whole, left = tmp_path / "killed", tmp_path / "whole", [None] * n_written
+    killed, whole, left = tmp_path / "killed", tmp_path / "whole", [None] * (1 + n_written)
+    write = tables.write_text
 
-    def write_or_die(*arguments):
+    def write_or_die(path, text):
         if not left:
             raise KeyboardInterrupt
         left.pop()
-        merge_table(*arguments)
+        write(path, text)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(scores, "merge_table", write_or_die)
+        patch.setattr(tables, "write_text", write_or_die)
         export_scores(study, study.plan_grid(), killed)
     with pytest.raises(StudyError, match="is not the table that its manifest names"):
         load_scores(killed)
@@ -154,17 +155,24 @@ def test_ids_of_items_stay_as_they_are(tmp_path):
             {cell: [0.5, 1.0]},
             index=pd.MultiIndex.from_tuples([("medqa", "0592"), ("medqa", "1")], names=["task", "item"]),
         )
-        merge_table(tmp_path / SCORES, table, ["task", "item"])
+        (tmp_path / SCORES).write_text(merge_table(tmp_path / SCORES, table, ["task", "item"]))
     found = read_table_with_integers(tmp_path / SCORES)
     assert found["item"].tolist() == ["0592", "1"]
     assert found["qa-n4-s1"].tolist() == [0.5, 1.0]
 
 
-def test_a_cell_with_other_numbers_is_refused(tmp_path):
-    index = pd.MultiIndex.from_tuples([("medqa", "1")], names=["task", "item"])
-    merge_table(tmp_path / SCORES, pd.DataFrame({"base": [0.5]}, index=index), ["task", "item"])
+def test_an_export_of_a_cell_with_other_numbers_is_refused_and_leaves_the_tables_whole(
+    parameters, tmp_path, monkeypatch
+):
+    study = Study.from_parameters(parameters)
+    folder, plans = tmp_path / "tables", [plan for plan in study.plan_grid() if plan.id == "base"]
+    export_scores(study, plans, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    collect = scores.collect_items
+    monkeypatch.setattr(scores, "collect_items", lambda cells: collect(cells).assign(score=0.123))
     with pytest.raises(StudyError, match="other numbers of the same cells"):
-        merge_table(tmp_path / SCORES, pd.DataFrame({"base": [1.0]}, index=index), ["task", "item"])
+        export_scores(study, plans, folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_cells_of_another_size_are_left_out_and_half_a_lattice_is_refused(parameters, tmp_path):

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from helpers.jsonl import scrub_text
 from helpers.provider.journal import Body, Completion
-from helpers.provider.text_cleaning import name_source, quote_line, quote_server
+from helpers.provider.text_cleaning import mask_key, name_source, quote_line, quote_server
 from helpers.records import Usage
 
 FINISH_REASONS = {
@@ -122,7 +122,7 @@ def read_completion(answer: Any, model: str) -> Completion:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(message, dict):
         raise GarbledError("its answer has no message")
-    text = scrub_text(_read_content(message.get("content")))
+    text = mask_key(scrub_text(_read_content(message.get("content"))))
     reason = choice.get("finish_reason")
     finish_reason = FINISH_REASONS.get(reason.lower(), "other") if isinstance(reason, str) else "other"
     return Completion(

@@ -27,9 +27,14 @@ def quote_server(body: Any, most: int = LONGEST_LINE) -> str:
 def quote_line(text: str, most: int = LONGEST_LINE) -> str:
     """Return a foreign text as one printable line of at most `most` characters, keys and passwords masked."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 20 * most]).split())
-    api_key = os.environ.get("OPENAI_API_KEY", "").strip()
-    line = SECRET.sub("***", line.replace(api_key, "***") if len(api_key) > 3 else line)
+    line = SECRET.sub("***", mask_key(line))
     return line if len(line) <= most else line[: most - 3] + "..."
+
+
+def mask_key(text: str) -> str:
+    """Return a foreign text without the key that was sent, should the server say it again."""
+    api_key = os.environ.get("OPENAI_API_KEY", "").strip()
+    return text.replace(api_key, "***") if len(api_key) > 3 else text
 
 
 def _find_message(body: Any, depth: int) -> str:

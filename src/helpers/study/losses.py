@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.evaluation.answer_loss import measure_answer_loss, read_answer_losses
 from helpers.evaluation.held_out import measure_held_out, read_held_out
-from helpers.files import sha256_file, write_text
+from helpers.files import sha256_file
 from helpers.machine import describe_machine
 from helpers.models.load import identify_model
 from helpers.paths import shown
@@ -28,12 +28,11 @@ from helpers.study.endpoints import LOSS_COLUMNS
 from helpers.study.grid import CellPlan
 from helpers.study.tables import (
     MANIFEST,
-    begin_tables,
     list_differences,
     parse_manifest,
     read_manifest,
     read_table,
-    seal_tables,
+    write_tables,
 )
 
 if TYPE_CHECKING:
@@ -109,28 +108,26 @@ def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None
     import pandas as pd
 
     manifest = _build_loss_manifest(study)
-    names = sorted((ITEMS, CELLS, *(f"{value}.csv" for value in LOSS_COLUMNS)))
-    _check_same(manifest, names, folder)
+    _check_same(manifest, (ITEMS, CELLS, *(f"{value}.csv" for value in LOSS_COLUMNS)), folder)
     measured = {plan: measure_cell_losses(study, plan) for plan in plans}
     tables = {plan: read_cell_losses(study, runs).set_index(KEYS) for plan, (_, runs) in measured.items()}
     first = next(iter(tables.values()))
-    begin_tables(folder, manifest, names)
-    _write(folder / ITEMS, first[ITEM_COLUMNS], whole=True)
+    texts = {ITEMS: _merge(folder / ITEMS, first[ITEM_COLUMNS], whole=True)}
     for value in LOSS_COLUMNS:
         wide = (
             pd.DataFrame({plan.id: table[value] for plan, table in tables.items()}).dropna(how="all").round(4)
         )
-        _write(folder / f"{value}.csv", wide)
+        texts[f"{value}.csv"] = _merge(folder / f"{value}.csv", wide)
     cells = pd.DataFrame([_describe_cell(plan, *found) for plan, found in measured.items()])
     there = read_table(folder / CELLS) if (folder / CELLS).is_file() else cells.iloc[:0]
     cells = pd.concat([there, cells[~cells["id"].isin(there["id"])]], ignore_index=True)
     whole = dict.fromkeys(("seed", "n_tokens", "n_response_tokens"), "Int64")
-    write_text(folder / CELLS, cells.astype(whole).to_csv(index=False))
-    seal_tables(folder, manifest, names)
+    texts[CELLS] = cells.astype(whole).to_csv(index=False)
+    write_tables(folder, manifest, dict(sorted(texts.items())))
 
 
-def _write(path: Path, table: pd.DataFrame, whole: bool = False) -> None:
-    """Write a table by item; columns that the file holds already stay.
+def _merge(path: Path, table: pd.DataFrame, whole: bool = False) -> str:
+    """Return a table by item as CSV; columns that its file holds already stay.
 
     Raises:
         StudyError: the file holds other items, or other losses of the same cells, such as those of another
@@ -151,7 +148,7 @@ def _write(path: Path, table: pd.DataFrame, whole: bool = False) -> None:
                 "write all cells anew."
             )
         table = there if whole else there.join(table.drop(columns=both))
-    write_text(path, table.to_csv())
+    return table.to_csv()
 
 
 def _describe_cell(plan: CellPlan, adapter: Run | None, runs: Sequence[Run]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from helpers.evaluation.metrics import MEASURES, MENTION_COUNTS
 from helpers.evaluation.prepared_tasks import PreparedTask, prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.tasks import find_task
-from helpers.files import sha256_file, write_text
+from helpers.files import sha256_file
 from helpers.machine import describe_machine
 from helpers.models.load import identify_model
 from helpers.paths import RESULTS, shown
@@ -27,12 +27,11 @@ from helpers.study.cells import Cell, collect_items
 from helpers.study.grid import CellPlan, GridSettings, plan_cells
 from helpers.study.tables import (
     MANIFEST,
-    begin_tables,
     list_differences,
     parse_manifest,
     read_manifest,
     read_table,
-    seal_tables,
+    write_tables,
 )
 from helpers.synthesis.public_rows import PUBLIC, REPOSITORY
 
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from helpers.tuning.settings import TuningSettings
 
 REFERENCE_FOLDER = RESULTS / "reference"
-TABLES = SCORES, CELLS, MEASURE_TABLE = "scores.csv", "cells.csv", "measures.csv"
+SCORES, CELLS, MEASURE_TABLE = "scores.csv", "cells.csv", "measures.csv"
 LIBRARIES = ("torch", "transformers", "peft")
 INTEGERS = {"seed": "Int64", "n_tokens": "Int64"}
 
@@ -66,11 +65,12 @@ def export_scores(study: Study, plans: Sequence[CellPlan], folder: Path) -> None
     check_same(manifest, folder)
     cells = {plan.id: study.answer_cell(plan) for plan in plans}
     items = collect_items(cells)
-    begin_tables(folder, manifest, TABLES)
-    merge_table(folder / SCORES, _widen(items), ["task", "item"])
-    merge_table(folder / CELLS, describe_cells(plans, cells, items), None)
-    merge_table(folder / MEASURE_TABLE, list_measures(items), None)
-    seal_tables(folder, manifest, TABLES)
+    texts = {
+        SCORES: merge_table(folder / SCORES, _widen(items), ["task", "item"]),
+        CELLS: merge_table(folder / CELLS, describe_cells(plans, cells, items), None),
+        MEASURE_TABLE: merge_table(folder / MEASURE_TABLE, list_measures(items), None),
+    }
+    write_tables(folder, manifest, texts)
 
 
 def check_same(manifest: dict[str, Any], folder: Path) -> None:
@@ -89,9 +89,9 @@ def check_same(manifest: dict[str, Any], folder: Path) -> None:
         )
 
 
-def merge_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> None:
-    """Merge a table into its file: what the file holds already, columns of wide tables and rows of
-    `cells.csv`, stays and comes first.
+def merge_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> str:
+    """Return a table, merged with its file, as CSV: what the file holds already, columns of wide tables and
+    rows of `cells.csv`, stays and comes first.
 
     Raises:
         StudyError: a cell is there with other numbers, or with other items.
@@ -113,7 +113,7 @@ def merge_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> Non
         there = read_table_with_integers(path)
         table = pd.concat([there, table[~table["id"].isin(there["id"])]], ignore_index=True)
         table = table.astype({name: kind for name, kind in INTEGERS.items() if name in table})
-    write_text(path, table.to_csv(index=bool(index)))
+    return table.to_csv(index=bool(index))
 
 
 def read_table_with_integers(path: Path) -> pd.DataFrame:

@@ -78,14 +78,22 @@ def _look_up(manifest: Any, name: str) -> Any:
     return manifest
 
 
-def begin_tables(folder: Path, manifest: dict[str, Any], names: Iterable[str]) -> None:
-    """Write the manifest of tables that are to be written, so that an export that is killed between them is
-    found out by readers and taken up by the same study alone.
+def write_tables(folder: Path, manifest: dict[str, Any], texts: Mapping[str, str]) -> None:
+    """Write tables, then the manifest that names the sha256 of each.
+
+    A manifest without them is written first, so that an export that is killed between two tables is found out
+    by readers and taken up by the same study alone.
+
+    Args:
+        folder: where they lie.
+        manifest: what else it says.
+        texts: each table by its file's name, as CSV.
     """
-    write_text(folder / MANIFEST, json.dumps(manifest | {"files": dict.fromkeys(names, "")}, indent=1) + "\n")
+    _write_manifest(folder, manifest, dict.fromkeys(texts, ""))
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    _write_manifest(folder, manifest, {name: sha256_file(folder / name) for name in texts})
 
 
-def seal_tables(folder: Path, manifest: dict[str, Any], names: Iterable[str]) -> None:
-    """Write the manifest of tables that are there, with the sha256 of each."""
-    files = {name: sha256_file(folder / name) for name in names if (folder / name).is_file()}
+def _write_manifest(folder: Path, manifest: dict[str, Any], files: dict[str, str]) -> None:
     write_text(folder / MANIFEST, json.dumps(manifest | {"files": files}, indent=1) + "\n")
