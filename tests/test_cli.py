@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from helpers import progress
 from helpers.cli import app, open_closed_streams
-from helpers.commands.evaluation import name_models
+from helpers.commands.evaluation import drop_repeated, name_models
 from helpers.files import write_text
 from helpers.tuning.settings import TuningSettings
 from helpers.tuning.stage import ADAPTER, tune
@@ -69,6 +69,13 @@ def test_a_folder_whose_name_is_no_utf8_has_a_label_that_can_be_written(tmp_path
     assert label == "adapter\\xe9"
 
 
+def test_a_folder_that_is_named_twice_counts_once(tmp_path, monkeypatch):
+    (tmp_path / "toy").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert drop_repeated(["toy", "toy/", "./toy", str(tmp_path / "toy"), "hub", "hub"]) == ["toy", "hub"]
+    assert drop_repeated([Path("toy"), Path("../") / tmp_path.name / "toy"]) == [Path("toy")]
+
+
 def test_help_names_every_command():
     output = CliRunner().invoke(app, ["--help"]).output
     assert all(command in output for command in ("run", "figures", "fetch", "evaluate", "export-harness"))
@@ -112,8 +119,11 @@ def test_a_reader_evaluates_a_model_on_their_own_file_with_one_command(toy_model
         "--output",
         str(tmp_path / "out"),
     ]
-    result = CliRunner().invoke(app, arguments)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "differences.csv").write_text("of an earlier call")
+    result = CliRunner().invoke(app, [*arguments, "--model", f"{toy_model}/"])
     assert result.exit_code == 0, result.output
+    assert "there before, not of this call: differences.csv" in result.output
     scores = pd.read_csv(tmp_path / "out" / "scores.csv")
     assert scores[["task", "metric", "n"]].values.tolist() == [["bioasq", "accuracy", 4]]
     assert (tmp_path / "out" / "letters.csv").is_file()

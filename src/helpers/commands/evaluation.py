@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Evaluation = tuple[EvaluationSettings, Run]
+Name = TypeVar("Name", str, Path)
 
 
 Models = Annotated[
@@ -109,9 +110,10 @@ def evaluate(
     """
     settings = parameters | {"tasks": tasks, "n_items": n_items}
     others = MODELS_OF_OTHER_GROUPS if baselines else ()
-    models = list(dict.fromkeys([*(model or ["smollm2-135m"]), *others]))
+    models = drop_repeated([*(model or ["smollm2-135m"]), *others])
+    adapters = drop_repeated(adapter or [])
     with plain_errors():
-        if adapter and len(models) > 1:
+        if adapters and len(models) > 1:
             raise StudyError(
                 f"Adapters belong to one model, but {len(models)} models were named. Name the model that "
                 "they were tuned on."
@@ -127,15 +129,23 @@ def evaluate(
         tables = {}
         if losses or not answers:
             with report_progress("losses"):
-                tables["losses"] = tabulate_losses(models, adapter or [], settings, data)
+                tables["losses"] = tabulate_losses(models, adapters, settings, data)
         if answers:
             with report_progress("evaluate"):
-                evaluations = run_evaluations(models, adapter or [], settings, data)
+                evaluations = run_evaluations(models, adapters, settings, data)
             if extra.judge:
                 typer.echo(estimate_judging(evaluations, extra))
             with report_progress("measure"):
                 tables |= tabulate(evaluations, extra)
         show_tables(tables, output)
+
+
+def drop_repeated(names: Sequence[Name]) -> list[Name]:
+    """Return names of models or folders without those of a folder that an earlier one names."""
+    unique = {}
+    for name in names:
+        unique.setdefault(Path(name).resolve() if Path(name).is_dir() else name, name)
+    return list(unique.values())
 
 
 def show_prompts(models: list[str], settings: dict, data: Path | None) -> str:

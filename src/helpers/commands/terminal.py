@@ -117,11 +117,16 @@ def tell_launcher(message: str) -> None:
 
 
 def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path, n_decimals: int) -> None:
-    """Write each table as CSV into a folder, which no other process writes into meanwhile, and say so."""
+    """Write each table as CSV into a folder, which no other process writes into meanwhile, and say so; what
+    an earlier call left there stays and is named.
+    """
     with lock_folder(folder):
+        older = sorted(path.name for path in folder.glob("*.csv") if path.stem not in tables)
         for name, table in tables.items():
             write_text(folder / f"{name}.csv", table.round(n_decimals).to_csv(index=False))
     typer.echo(f"\nwritten: {', '.join(f'{name}.csv' for name in tables)} in {shown(folder.resolve())}")
+    if older:
+        typer.echo(f"there before, not of this call: {', '.join(older)}")
 
 
 @contextmanager
