@@ -7,7 +7,7 @@ import pytest
 
 from helpers.book import figure_files, gallery
 from helpers.book.figure_files import save_figures
-from helpers.book.figure_tables import tabulate_parts
+from helpers.book.figure_tables import tabulate_parts, tabulate_signals
 from helpers.book.gallery import GALLERY, draw
 from helpers.book.runner import plan_studies
 from helpers.errors import StudyError
@@ -180,3 +180,16 @@ def test_tasks_without_options_have_gains_in_the_end_and_the_text_alone():
     table = tabulate_parts(losses)
     gains = table.groupby("part")["estimate"].agg(set).to_dict()
     assert gains == {"end": {0.0}, "text": {1.0}}
+
+
+def test_signals_of_losses_and_scores_are_of_the_same_cells():
+    cells = {BASE: 4.0, "qa": 3.0, "ie": 2.0, "gen": 1.0, "qa~shuffled": 9.0}
+    losses = pd.DataFrame(
+        {"cell": cell, "task": "patient_answer", "category": "gen", "item": str(n), "n_text_tokens": 4}
+        | {"text": loss + n % 2, "end": 1.0}
+        for cell, loss in cells.items()
+        for n in range(4)
+    )
+    scores = losses[losses["cell"] != "qa~shuffled"].assign(score=-losses["text"])
+    table = tabulate_signals(losses, scores)
+    assert table.set_index("endpoint")["n_cells"].to_dict() == {"loss": 3, "text": 3, "score": 3}

@@ -300,6 +300,9 @@ def test_an_adapter_that_names_another_base_is_told(toy_model, adapter, caplog, 
     edit(adapter / "adapter_config.json", base_model_name_or_path="someone/another-model")
     SharedBase(toy_model).merge(adapter)
     assert "names 'someone/another-model' as its base" in caplog.text
+    edit(adapter / "adapter_config.json", base_model_name_or_path="toy\0model")
+    SharedBase(toy_model).merge(adapter)
+    assert "names 'toy\\x00model' as its base" in caplog.text
 
 
 def test_a_model_that_is_named_twice_counts_once(toy_model):

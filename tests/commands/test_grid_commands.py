@@ -75,6 +75,17 @@ def test_two_exports_into_one_folder_wait_for_each_other(options, tmp_path, monk
     assert "1 of" in call("export", tmp_path / "tables", *options, "-p", "answers=none")
 
 
+def test_an_export_of_scores_alone_counts_the_cells_that_have_scores(options, tmp_path):
+    call("run", *options, "-p", "answers=base", "--cell", "base", "--cell", "qa-n4-s1")
+    told = call("export", tmp_path / "tables", *options, "-p", "answers=base", "--scores-only")
+    assert "1 of 8 cells written" in told
+    others = ["export", tmp_path / "none", *options, "-p", "answers=none", "--scores-only"]
+    result = CliRunner().invoke(app, ["grid", *map(str, others)])
+    assert result.exit_code == 1
+    assert "`answers` ('none') names none of the 2 stored cells" in " ".join(result.stderr.split())
+    assert not (tmp_path / "none").exists()
+
+
 def test_list_run_and_status_agree_on_the_cells(options, runs):
     ids = [line.split(":")[0] for line in call("list", *options).splitlines()]
     assert ids == [

@@ -75,6 +75,7 @@ def test_the_card_says_what_the_adapter_is_made_of(toy_model, instruction_file, 
     assert card.startswith("---\nlibrary_name: peft\n")
     assert sha256_file(instruction_file) in card
     assert "| lora_rank | `2` |" in card
+    assert "| dtype | `float32` |" in card  # as it was computed, not `auto`
     assert len(list((runs / "tuning").iterdir())) == 1  # the scores are those of this very adapter
     assert "Not for clinical use" in card
     for cell in ("base", "tuned"):

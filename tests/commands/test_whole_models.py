@@ -183,6 +183,13 @@ def test_a_chat_model_is_asked_by_its_template_in_tuning_and_in_evaluation(
     assert len(kept) == 4  # base and tuned, two tasks: `evaluate` finds those of `tune`
 
 
+def test_rows_without_id_input_and_category_are_tuned_on_in_a_chat_too(chat_model, tmp_path):
+    rows = [{"instruction": f"Say how fever {n} is treated", "output": f"with {n} mg"} for n in range(12)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    given = ("tune", "--model", chat_model, "--instructions", tmp_path / "rows.json", "--prompt-format=chat")
+    assert "first prompt:\n<s>user\nSay how fever" in succeed(*given, *OPTIONS)
+
+
 def test_the_mask_of_a_chat_lies_between_tokens_and_the_end_of_the_turn_is_learnt(chat_model):
     from helpers.records import Instruction
     from helpers.tuning.rows import encode_row

@@ -191,13 +191,22 @@ def test_pairs_are_judged_in_both_orders_and_a_liking_for_the_first_is_even(judg
     ]
 
 
-def test_two_equal_texts_are_compared_in_one_request(judging, settings, monkeypatch):
-    answer_with(monkeypatch, "same words", "like words")
-    run = evaluate(settings)
-    assert [
-        row["preference"] for row in rows(judge_pairs(judge_of(judging), settings, run, run, limits=LIMITS))
-    ] == [0.5, 0.5]
-    assert list(judging.sent.values()) == [1, 1]
+def test_two_equal_texts_are_a_tie_without_a_judge_and_say_nothing_of_the_order(
+    judging, settings, monkeypatch
+):
+    answer_with(monkeypatch, "same words", "plain words")
+    first = evaluate(settings)
+    answer_with(monkeypatch, "same words", "kind words")
+    monkeypatch.setattr(stage, "identify_model", lambda name: "another model")
+    run = judge_pairs(judge_of(judging), settings, first, evaluate(settings), limits=LIMITS)
+    assert [(row["preference"], row["agrees"]) for row in rows(run)] == [(0.5, None), (0.0, True)]
+    assert run.manifest["facts"] == {"n_items": 2, "n_unparsed": 0}
+    assert len(judging.seen) == 2
+    shown = tabulate_preferences({"first": run}).iloc[0]
+    assert (shown["preference"], shown["share_agreeing"], shown["n"]) == (0.25, 1.0, 2)
+    same = judge_pairs(judge_of(judging), settings, first, first, limits=LIMITS)
+    assert tabulate_preferences({"first": same})["share_agreeing"].isna().all()
+    assert len(judging.seen) == 2
 
 
 def test_two_equal_requests_at_a_time_are_paid_once(judging):

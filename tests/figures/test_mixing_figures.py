@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from helpers.analysis.mixing.recommendation import list_mixtures
+from helpers.figures.endpoints import plot_parts
 from helpers.figures.lattice import plot_lattice, plot_shapley
 from helpers.figures.mixing import plot_forecast, plot_predictions, plot_size_gains, plot_triangle
 from helpers.figures.style import BLUE, MORE_COLORS, WIDTH, color_categories, name_category, name_cell
@@ -92,6 +93,22 @@ def test_own_categories_have_colours_and_names_and_the_studys_keep_theirs(ax):
         {"trained_on": ["qa", "qa", "oncology", "oncology"], "tested_on": ["qa", "oncology"] * 2}
     )
     plot_shapley(pairs.assign(estimate=0.1, low=0.0, high=0.2), plt.figure().add_subplot())
+
+
+@pytest.mark.parametrize("trained_on", [["qa", "ie", "gen", "other"], ["gen", "heart", "lung"]])
+def test_gains_of_categories_without_tasks_have_their_own_colour_beside_those_with_tasks(trained_on, ax):
+    rows = pd.DataFrame(
+        [{"trained_on": name, "tested_on": tested} for name in trained_on for tested in ("qa", "ie", "gen")]
+    ).assign(part="text", estimate=0.1, low=0.0, high=0.2)
+    figure = plot_parts(rows, ax).figure
+    marks = {handle.get_label(): handle.get_color() for handle in figure.legends[0].legend_handles}
+    colors = color_categories([*trained_on, "qa", "ie", "gen"])
+    assert marks == {f"tuned on {name_cell(name)}": colors[name] for name in trained_on}
+    heights = [
+        line.get_ydata()[0] for panel in figure.axes for line in panel.lines if len(line.get_ydata()) == 1
+    ]
+    by_category = np.sort(heights).reshape(3, -1)
+    assert (by_category.max(axis=1)[:-1] + 0.2 < by_category.min(axis=1)[1:]).all()
 
 
 def test_gains_by_size_have_a_panel_for_each_category_whose_own_rows_are_thick():

@@ -25,6 +25,7 @@ def test_the_delay_that_a_server_asks_for_is_found_in_any_of_its_forms():
     assert (
         retry_after_seconds({"retry-after": "nan"})
         == retry_after_seconds({"retry-after": "-3"})
+        == retry_after_seconds({"retry-after": f"Mon, 01 Jan {10**20} 00:00:00 GMT"})
         == retry_after_seconds({})
         == 0
     )

@@ -276,3 +276,11 @@ def test_rows_by_category_of_a_cell_are_columns_of_the_mixture_law():
     for control in ("all", "shuffled", "qa~shuffled", "general"):
         with pytest.raises(StudyError, match=f"the control '{control}'"):
             list_row_columns(control, 5, names)
+
+
+@pytest.mark.parametrize(
+    "given", [{"data": 5}, {"instructions": None}, {"data": "toy\0"}, {"instructions": "x" * 2000}]
+)
+def test_a_name_of_a_file_that_can_be_none_is_refused(given):
+    with pytest.raises(StudyError, match=f"`{next(iter(given))}` must "):
+        Study.from_parameters(given | {"lattice": ""})

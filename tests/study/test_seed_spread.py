@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import t
 
 from helpers.analysis.contrasts import contrast, contrast_by_category, describe_interval
+from helpers.models import load
 from helpers.paths import RESULTS
 from helpers.study import seed_spread, study
 from helpers.study.losses import load_losses
@@ -114,6 +115,16 @@ def test_an_endpoint_of_the_tasks_has_none(defaults, endpoint):
 def test_another_study_has_none(defaults, changed):
     study = Study.from_parameters(changed)
     assert read_measured_seeds(study, "loss", study.tuning_settings.n_rows) is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "on_gpu", "has_spread"),
+    [("auto", False, True), ("float32", True, True), ("auto", True, False), ("bfloat16", False, False)],
+)
+def test_a_run_takes_the_spread_of_its_own_number_format_alone(dtype, on_gpu, has_spread, monkeypatch):
+    monkeypatch.setattr(load, "has_gpu", lambda: on_gpu)
+    found = read_measured_seeds(Study.from_parameters({"dtype": dtype}), "loss", 48)
+    assert (found is not None) == has_spread
 
 
 def test_a_size_curve_takes_no_spread_of_models_of_another_size(defaults, monkeypatch):

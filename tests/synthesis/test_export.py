@@ -12,6 +12,7 @@ from helpers.synthesis.export import (
     JSON_LINES,
     PARQUET,
     export_dataset,
+    name_size,
     push_dataset,
 )
 from helpers.synthesis.pipeline import synthesize
@@ -46,6 +47,22 @@ def test_the_card_says_what_the_rows_are_and_are_not(exported):
     assert card.startswith("---\nlicense: apache-2.0\n")
     assert "Not for clinical use" in card
     assert "NOT the rows that the paper's authors published" in card
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "size"),
+    [
+        (0, "n<1K"),
+        (999, "n<1K"),
+        (1_000, "1K<n<10K"),
+        (10_000, "10K<n<100K"),
+        (99_999, "10K<n<100K"),
+        (100_000, "100K<n<1M"),
+        (1_000_000, "1M<n<10M"),
+    ],
+)
+def test_the_size_of_a_dataset_is_named_as_the_hub_does(n_rows, size):
+    assert name_size(n_rows) == size
 
 
 def test_the_croissant_description_is_valid_and_reads_the_rows(exported):

@@ -3,6 +3,8 @@ repository's own files.
 """
 
 import json
+from http.client import IncompleteRead
+from io import BytesIO
 
 import pytest
 
@@ -78,6 +80,23 @@ def test_what_cannot_be_found_says_what_would_do(tmp_path, monkeypatch):
         load_public_rows(tmp_path)
     monkeypatch.setattr(public_rows, "REPOSITORY", f"{tmp_path.as_uri()}/nothing/")
     with pytest.raises(StudyError, match="Go online, or name a folder"):
+        load_public_rows(None)
+
+
+@pytest.mark.parametrize("content", [b"<html>", b'[{"instruction"', b"\xff", b"[" * 100_000])
+def test_what_is_fetched_must_be_json(content, repository, monkeypatch, tmp_path):
+    (tmp_path / "tasa" / next(iter(PLACES))).write_bytes(content)
+    with pytest.raises(StudyError, match=r"cannot be fetched \(.+\)\. Go online, or name a folder"):
+        load_public_rows(None)
+
+
+def test_a_line_that_breaks_while_rows_are_fetched_is_one_message(monkeypatch):
+    def break_off(*_, **__):
+        raise IncompleteRead(b"[", 100)
+
+    monkeypatch.setattr(public_rows.json, "load", break_off)
+    monkeypatch.setattr(public_rows.urllib.request, "urlopen", lambda *_, **__: BytesIO())
+    with pytest.raises(StudyError, match=r"cannot be fetched \(IncompleteRead\(1 bytes read, 100 more"):
         load_public_rows(None)
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from helpers.errors import StudyError
 from helpers.jsonl import read_rows
@@ -22,7 +23,7 @@ from helpers.progress import show_seconds
 from helpers.records import Instruction
 from helpers.store import plan_only
 from helpers.tuning import lengths, loop, stage, step
-from helpers.tuning.lora import attach_adapter, read_matrices
+from helpers.tuning.lora import attach_adapter, measure_held_shares, read_matrices
 from helpers.tuning.rows import EncodedRow, collate, encode_row
 from helpers.tuning.schedule import learning_rate_at
 from helpers.tuning.settings import TuningSettings
@@ -187,6 +188,33 @@ def test_the_matrices_of_a_layer_are_those_of_the_adapter(settings, instruction_
     rank = settings.lora_rank
     assert table[["n_rows", "n_columns"]].to_numpy().tolist() == [[64, 32], [64, rank], [rank, 32]]
     assert list(table["learnt"]) == [False, True, True]
+
+
+@pytest.mark.parametrize("rank", [4, 40])  # the hidden state is 32 wide
+def test_a_lower_rank_holds_the_largest_singular_values(rank, settings, instruction_file):
+    tuned = tune(
+        dataclasses.replace(settings, lora_rank=rank, target_modules="q_proj+up_proj"), instruction_file
+    )
+    held = measure_held_shares(tuned.file("adapter"))
+    weights = load_file(tuned.file("adapter") / "adapter_model.safetensors")
+    products = [
+        weights[name.replace("lora_A", "lora_B")] @ weights[name] for name in weights if "lora_A" in name
+    ]
+    squares = [torch.linalg.svdvals(product) ** 2 for product in products]
+    assert held.index.tolist() == list(range(1, rank + 1))
+    by_hand = torch.stack([(values[:2].sum() / values.sum()) for values in squares]).mean()
+    assert held[2] == pytest.approx(by_hand.item(), rel=1e-4)
+    assert held[rank] == 1
+
+
+def test_embeddings_can_be_tuned_and_shown(settings, instruction_file):
+    settings = dataclasses.replace(settings, target_modules="embed_tokens")
+    folder = tune(settings, instruction_file).file("adapter")
+    table = read_matrices(folder).set_index("matrix")
+    assert table[["n_rows", "n_columns"]].to_numpy().tolist() == [[32, 400], [32, 2], [2, 400]]
+    assert measure_held_shares(folder)[2] == 1
+    with pytest.raises(StudyError, match="adapter is empty"):
+        tune(dataclasses.replace(settings, learning_rate=0.0), instruction_file)
 
 
 def test_the_end_of_text_is_learnt(settings, encoded):

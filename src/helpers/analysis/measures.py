@@ -107,7 +107,7 @@ def tabulate_preferences(runs: Mapping[str, Run]) -> pd.DataFrame:
 
     Returns:
         cell, task, preference (mean; 0.5 is even), share_agreeing (of pairs judged alike in
-        both orders), n, unparsed (share).
+        both orders; equal texts, which are no question of order, left out), n, unparsed (share).
     """
     import pandas as pd
 

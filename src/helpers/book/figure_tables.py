@@ -165,8 +165,11 @@ def select_control_items(losses: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def tabulate_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    """Return signal and noise of the loss, its text, and the scores on each task, as `signal_table`."""
-    sources = {name: loss_to_log_likelihood(keep_tasks(losses), name) for name in (LOSS, "text")}
+    """Return signal and noise of the loss, its text, and the scores on each task, as `signal_table`. All are
+    of the cells that have scores: losses of others, such as controls, are left out.
+    """
+    answers = keep_tasks(losses[losses["cell"].isin(scores["cell"])])
+    sources = {name: loss_to_log_likelihood(answers, name) for name in (LOSS, "text")}
     return signal_table(sources | {SCORE: scores})
 
 

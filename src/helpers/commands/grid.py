@@ -190,9 +190,16 @@ def export_cells(
                 "No cell of this grid is stored. Run `study grid run` with the same profile and parameters "
                 "first."
             )
+        if scores_only and not answered:
+            raise StudyError(
+                "`--scores-only` writes the scores of cells that answer the tasks, but `answers` "
+                f"({study.grid_settings.answers!r}) names none of the {len(done)} stored cells. Set "
+                "`answers` and run `study grid run`, or leave `--scores-only` out."
+            )
+        written = answered if scores_only else done
         with report_progress("export"), lock_folder(folder):
             if not scores_only:
                 export_losses(study, done, folder / "losses")
             if answered:
                 export_scores(study, answered, folder)
-        typer.echo(f"{len(done)} of {len(plans)} cells written to {shown(folder.resolve())}")
+        typer.echo(f"{len(written)} of {len(plans)} cells written to {shown(folder.resolve())}")

@@ -84,12 +84,13 @@ def tune_adapter(
         )
         if tasks:
             prepare_tasks(evaluation_settings)
+        with report_progress(f"tune {settings.model}"):
+            instructions = prepare_rows_file(instructions)
         if settings.prompt_format == CHAT:
             typer.echo(show_prompt(settings, instructions))
         processes = join_processes()
         try:
             with report_progress(f"tune {settings.model}"):
-                instructions = prepare_rows_file(instructions)
                 run = tune(settings, instructions, start)
                 scores = (
                     score_adapter(evaluation_settings, run) if tasks and processes.is_main_process else None

@@ -39,7 +39,7 @@ from helpers.store import Run, run_stage
 ASPECTS = ("coherence", "completeness", "naturalness")
 JUDGED_CATEGORY = "gen"  # category of the tasks that ask for a text
 MAX_REPLY_TOKENS = 400
-VERSION = 2
+VERSION = 3
 RATINGS_EXAMPLE = '{"coherence": 3, "completeness": 3, "naturalness": 3}'
 RATING_REQUEST = (
     "You assess a text that was written for a biomedical task. Give three marks, each a whole number from 1 "
@@ -57,6 +57,7 @@ PREFERENCE_REQUEST = (
 )
 
 Row = dict[str, Any]
+EQUAL_TEXTS: Row = {"preference": 0.5, "agrees": None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +72,9 @@ class JudgeSettings:
 
 @dataclasses.dataclass(frozen=True)
 class JudgeRequest:
-    """What is asked of one item: a request for ratings, or the two orders of a pair."""
+    """What is asked of one item: a request for ratings, or the two orders of a pair; nothing where its two
+    texts are equal.
+    """
 
     task: str
     item: str
@@ -213,7 +216,8 @@ def judge_pairs(
     Returns:
         A run with `measured.jsonl`: task, item, preference (1 if the first is better in both orders, 0 if the
         second is, 0.5 for ties and for judgements that change with the order; None where a reply had none)
-        and agrees (whether both orders name the same text or a tie).
+        and agrees (whether both orders name the same text or a tie). Two equal texts are a tie without a
+        judge; they say nothing of the order, so `agrees` is None.
     """
 
     def compute(folder: Path) -> dict[str, Any]:
@@ -222,7 +226,7 @@ def judge_pairs(
             judge,
             limits,
             list_pair_requests(settings, first, second, data),
-            lambda texts: combine_orders(*map(parse_preference, texts)),
+            lambda texts: combine_orders(*map(parse_preference, texts)) if texts else EQUAL_TEXTS,
         )
 
     inputs = {"first": first.fingerprint, "second": second.fingerprint}
@@ -239,14 +243,17 @@ def ask_judge(
     """Ask the judge and write what `read` makes of its replies; returns the facts for the manifest."""
     limits = limits or ProviderLimits()
     check_judge(judge, limits)
-    journal, rows = build_journal(judge), []
-    replies = ask_live((judge_exchange(judge, request) for request in requests), journal, limits)
+    journal, rows, n_unparsed = build_journal(judge), [], 0
+    asked = (judge_exchange(judge, request) for request in requests if request.prompts)
+    replies = ask_live(asked, journal, limits)
     steps = track(f"ask {judge.judge}", len(requests), "judgements")
     with journal.lock(), steps as advance, closing(replies):
-        for request, texts in zip(requests, replies, strict=True):
-            rows.append({"task": request.task, "item": request.item} | read(texts))
+        for request in requests:
+            texts = next(replies) if request.prompts else []
+            judgement = read(texts)
+            n_unparsed += set(judgement.values()) == {None}
+            rows.append({"task": request.task, "item": request.item} | judgement)
             advance()
-    n_unparsed = sum(None in row.values() for row in rows)
     if rows and n_unparsed == len(rows):
         raise StudyError(
             f"None of the {len(rows)} judgements of the {journal.model.label} could be read. The last reply "
@@ -272,7 +279,9 @@ def list_rating_requests(
 def list_pair_requests(
     settings: EvaluationSettings, first: Run, second: Run, data: Path | None = None
 ) -> list[JudgeRequest]:
-    """Return the requests that compare two generated texts of every item, in both orders."""
+    """Return the requests that compare two generated texts of every item, in both orders; without a prompt
+    where the texts are equal.
+    """
     texts, others = read_texts(first), read_texts(second)
     return [
         JudgeRequest(
@@ -280,7 +289,9 @@ def list_pair_requests(
             (
                 _show_pair(prepared, item, texts[key], others[key]),
                 _show_pair(prepared, item, others[key], texts[key]),
-            ),
+            )
+            if texts[key] != others[key]
+            else (),
         )
         for prepared, item in list_items(settings, data)
         for key in [(prepared.task.name, item.id)]

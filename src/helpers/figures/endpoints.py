@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ENDPOINT_STYLES = {"loss": ("o", BLACK, "full"), "text": ("^", BLACK, "none"), "score": ("s", PALE, "full")}
-MARKERS = "osD"
+MARKERS = "osD^vP"  # one for each category of a lattice
 
 
 def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axes:
@@ -44,13 +44,15 @@ def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axe
     parts = list(dict.fromkeys(table["part"]))
     categories = list(order_categories(table["tested_on"]))
     trained_on = list(dict.fromkeys(table["trained_on"]))
-    colors, kinds = color_categories(categories), not set(trained_on) & set(categories)
+    kinds = not set(trained_on) & set(categories)
+    colors = color_categories(categories if kinds else [*categories, *trained_on])
+    apart = min(0.25, 0.75 / len(trained_on))  # of a category's marks, so that they stay beside its name
     for number, (part, panel) in enumerate(zip(parts, split_axes(ax, len(parts), 2), strict=True)):
         for row in table[table["part"] == part].itertuples():
             rank = trained_on.index(row.trained_on)
-            height = categories.index(row.tested_on) + (rank - (len(trained_on) - 1) / 2) * 0.25
+            height = categories.index(row.tested_on) + (rank - (len(trained_on) - 1) / 2) * apart
             color = colors[row.tested_on if kinds else row.trained_on]
-            style = {"marker": MARKERS[rank % 3], "color": color, "markersize": 6}
+            style = {"marker": MARKERS[rank % len(MARKERS)], "color": color, "markersize": 6}
             fill = "full" if kinds or row.trained_on == row.tested_on else "none"
             panel.plot([row.low, row.high], [height, height], color=color, linewidth=1.5)
             panel.plot(row.estimate, height, fillstyle=fill, **style)
@@ -70,7 +72,7 @@ def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axe
             [],
             [],
             linestyle="none",
-            marker=MARKERS[rank % 3],
+            marker=MARKERS[rank % len(MARKERS)],
             color=BLACK if kinds else colors[name],
             label=label.format(name_cell(name)),
         )

@@ -142,7 +142,10 @@ def _tell_other_base(config: Mapping[str, Any], folder: Path, name: str) -> None
 def _last_part(name: str) -> str:
     """Return what is left of a model's name where owner, revision and folders differ."""
     upstream = split_revision(name_upstream(name))[0]
-    return Path(upstream).resolve().name.lower()
+    try:
+        return Path(upstream).resolve().name.lower()
+    except (OSError, RuntimeError, ValueError):  # an adapter may name what can be no path
+        return upstream.lower()
 
 
 def _check_rank(folder: Path, config: Mapping[str, Any], shapes: Shapes) -> None:

@@ -197,7 +197,7 @@ def _read_number(text: str) -> float | None:
 def _read_date(text: str) -> float | None:
     try:
         return parsedate_to_datetime(text).timestamp()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # of no calendar
         return None
 
 

@@ -19,7 +19,7 @@ from helpers.progress import track
 from helpers.prompts import PromptFormat
 from helpers.provider.ledger import ProviderLimits
 from helpers.records import BASE, GENERAL, Instruction, SeedTask, order_categories
-from helpers.settings import build_settings
+from helpers.settings import build_settings, parameter
 from helpers.store import Run, plan_only
 from helpers.study.cells import (
     Cell,
@@ -86,6 +86,14 @@ def list_categories(instructions: str) -> tuple[str, ...]:
 
 
 @dataclasses.dataclass(frozen=True)
+class FileSettings:
+    """Parameters that name what takes the place of the study's own files."""
+
+    instructions: str = parameter("", "instruction file (JSONL), or 'public'; empty: that of the synthesis")
+    data: str = parameter("", "folder of the public sets' files; empty: the hub")
+
+
+@dataclasses.dataclass(frozen=True)
 class Study:
     """Settings of all stages, limits of a live teacher, and what takes the place of the study's own files
     where it is named.
@@ -111,8 +119,8 @@ class Study:
         ones keep their default.
         """
         settings = {name: build_settings(kind, parameters) for name, kind in SETTINGS.items()}
-        files = {name: parameters.get(name, "") for name in ("instructions", "data")}
-        study = cls(**settings, **files)
+        files = build_settings(FileSettings, parameters)
+        study = cls(**settings, **dataclasses.asdict(files))
         study.loss_settings.check_names()
         check_synthesis_settings(study.synthesis_settings)
         parse_categories(study.tuning_settings.categories)

@@ -37,7 +37,7 @@ COLUMNS = (
     "output_tokens",
 )
 JSON_LINES, PARQUET, CARD, CROISSANT = "train.jsonl", "train.parquet", "README.md", "croissant.json"
-VERSION = 3
+VERSION = 4
 
 
 _CROISSANT_TERMS = (
@@ -127,7 +127,6 @@ def tabulate_rows(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def compose_card(table: pd.DataFrame, settings: dict[str, Any], licence: Licence, fingerprint: str) -> str:
     """Return the dataset card: what it is, how it was made, what it is not for."""
     counts = Counter(table["category"])
-    size = "n<1K" if len(table) < 1_000 else "1K<n<10K" if len(table) < 10_000 else "10K<n<100K"
     lines = "\n".join(f"| {name} | {counts[name]} |" for name in CATEGORIES)
     told = settings | {"teacher": name_source(settings["teacher"])}  # of a path no more than its end
     made = "\n".join(f"| {name} | `{value}` |" for name, value in told.items() if name != "teacher_url")
@@ -135,7 +134,7 @@ def compose_card(table: pd.DataFrame, settings: dict[str, Any], licence: Licence
 license: {licence.id}
 language: [en]
 pretty_name: {NAME}
-size_categories: ["{size}"]
+size_categories: ["{name_size(len(table))}"]
 task_categories: [question-answering, text-generation, token-classification]
 tags: [biomedical, synthetic, instruction-tuning]
 configs:
@@ -169,6 +168,13 @@ The run's fingerprint is `{fingerprint}`; its settings:
 **Limits.** Synthetic text, not checked by physicians; facts may be wrong, people are invented. Names that are
 invented cannot be told from real ones by a filter. **Not for clinical use.**
 """
+
+
+def name_size(n_rows: int) -> str:
+    """Return the hub's class for a dataset's number of rows, such as '1K<n<10K'."""
+    bounds = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
+    place = len(str(n_rows)) - 3  # of the upper bound, since each is ten times the one before
+    return f"{bounds[place - 1]}<n<{bounds[place]}" if place > 0 else f"n<{bounds[0]}"
 
 
 def describe_croissant(folder: Path, licence: Licence) -> dict[str, Any]:

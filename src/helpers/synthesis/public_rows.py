@@ -5,8 +5,8 @@ stored in this project.
 
 from __future__ import annotations
 
+import http.client
 import json
-import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 from helpers.errors import StudyError
 from helpers.files import sha256_file, sha256_text, write_text
 from helpers.jsonl import dump_rows, read_objects, scrub_text
+from helpers.models.hub import first_line
 from helpers.paths import shown
 from helpers.progress import tell
 from helpers.records import Instruction
@@ -140,9 +141,10 @@ def _fetch(url: str) -> list[RawRow]:
     try:
         with urllib.request.urlopen(url, timeout=60) as reply:  # noqa: S310 (addresses stand above)
             return json.load(reply)
-    except (urllib.error.URLError, TimeoutError) as error:
+    except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:  # the last two of JSON
         raise StudyError(
-            f"{url} cannot be fetched ({error}). Go online, or name a folder with {MIRROR} as `data`."
+            f"{url} cannot be fetched ({first_line(error)}). Go online, or name a folder with {MIRROR} as "
+            "`data`."
         ) from None
 
 

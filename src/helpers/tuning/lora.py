@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,13 +71,43 @@ def list_matrices(n_in: int, n_out: int, rank: int) -> pd.DataFrame:
 
 def read_matrices(folder: Path) -> pd.DataFrame:
     """Return `list_matrices` of a layer of a stored adapter: one that widens the hidden state inside a block,
-    or the first where no such layer was tuned.
+    or the first where no such layer was tuned. The embeddings come last, as a layer from a token to its
+    vector.
     """
     shapes = read_shapes([folder / WEIGHTS])
-    down = [name for name in shapes if ".lora_A." in name]
-    name = next((name for name in down if "up_proj" in name), down[0])
+    pairs = _pair_matrices(sorted(shapes, key=lambda name: "lora_embedding" in name))
+    name = next((name for name in pairs if "up_proj" in name), next(iter(pairs)))
     rank, n_in = shapes[name]
-    return list_matrices(n_in, shapes[name.replace("lora_A", "lora_B")][0], rank)
+    return list_matrices(n_in, shapes[pairs[name]][0], rank)
+
+
+def measure_held_shares(folder: Path) -> pd.Series:
+    """Return which share of a stored adapter one of a lower rank could hold, by that rank: of the squares of
+    the singular values of B A, the mean over the layers (Eckart and Young, 1936). A layer that is narrower
+    than the adapter's rank is held whole by its own width.
+    """
+    import numpy as np
+    import pandas as pd
+    import torch
+    from safetensors.torch import load_file
+
+    weights, squares = load_file(folder / WEIGHTS), []
+    for a, b in _pair_matrices(weights).items():
+        rank = len(weights[a])
+        left, right = torch.linalg.qr(weights[b].float()).R, torch.linalg.qr(weights[a].float().T).R
+        values = torch.linalg.svdvals(left @ right.T).numpy()
+        squares.append(np.pad(values, (0, rank - len(values))) ** 2)
+    held = np.cumsum(squares, axis=1)
+    shares = (held / held[:, -1:]).mean(axis=0)
+    return pd.Series(shares, pd.RangeIndex(1, len(shares) + 1, name="rank"), name="held")
+
+
+def _pair_matrices(names: Iterable[str]) -> dict[str, str]:
+    """Return the name of each layer's B by that of its A; those of embeddings are `lora_embedding_A` and
+    `lora_embedding_B`.
+    """
+    ends = ("lora_A.weight", "lora_embedding_A")
+    return {name: "_B".join(name.rsplit("_A", 1)) for name in names if name.endswith(ends)}
 
 
 def adopt_parent(settings: TuningSettings, parent: Path) -> TuningSettings:
@@ -110,13 +141,13 @@ def adopt_parent(settings: TuningSettings, parent: Path) -> TuningSettings:
 
 
 def measure_b_norm(model: PeftModel) -> float:
-    """Return the largest norm of the adapter's B matrices; they start at zero, so zero means that
-    nothing was learnt.
+    """Return the largest norm of the adapter's B matrices (of embeddings, of A); they start at zero, so zero
+    means that nothing was learnt.
     """
     norms = [
         weight.detach().float().norm().item()
         for name, weight in model.named_parameters()
-        if any(part in name for part in ("lora_B", "lora_embedding_B"))
+        if any(part in name for part in ("lora_B", "lora_embedding_A"))
     ]
     return max(norms) if all(map(math.isfinite, norms)) else math.inf
 

@@ -109,10 +109,12 @@ def write_card(
     run: Run, settings: TuningSettings, folder: Path, scores: Sequence[Mapping[str, Any]] = ()
 ) -> None:
     """Write the card of a run's adapter into a folder: it describes the result and is not part of it, so
-    other words in it make no tuning run again.
+    other words in it make no tuning run again. It names the number format that the run computed in, whatever
+    the settings leave to the machine.
     """
     import pandas as pd
 
+    settings = dataclasses.replace(settings, dtype=run.manifest["inputs"]["dtype"])
     log = pd.read_csv(run.file(LOG)).to_dict("records")
     facts, inputs = run.manifest["facts"], run.manifest["inputs"]
     write_text(folder / CARD, describe_adapter(settings, inputs, facts, log, scores))
