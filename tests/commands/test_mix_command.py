@@ -11,7 +11,7 @@ from helpers.analysis.mixing.losses import build_loss_arrays
 from helpers.analysis.mixing.recommendation import recommend
 from helpers.analysis.mixing.simulation import simulate_losses, true_laws
 from helpers.cli import app
-from helpers.commands.mix import describe_recommendation, describe_trust
+from helpers.commands.mix import describe_recommendation, describe_shortage, describe_trust
 from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.study.grid import SINGLES
@@ -151,6 +151,13 @@ def test_a_recommendation_says_its_intervals_and_one_that_cells_do_not_support_i
     assert "do not say which rows help" in said.replace("\n", " ")
     assert not re.search(r"(qa|ie|gen):\d", said)
     assert "No cell had 900 rows" in said
+
+
+def test_a_mixture_of_more_rows_than_there_are_says_so():
+    available = {"qa": 20, "gen": 1_400}
+    assert describe_shortage({"qa": 20, "gen": 1_400}, available) == ""
+    said = describe_shortage({"qa": 40, "gen": 1_500}, available)
+    assert said.startswith("Rows to be had: 20 of 40 qa, 1,400 of 1,500 gen. `--available-only`")
 
 
 def test_one_training_seed_is_told_to_be_too_few():

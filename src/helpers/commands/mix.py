@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -127,6 +127,7 @@ def choose(
     said = ", ".join(f"{row.law} {row.error:.2f}" for row in errors.itertuples())
     typer.echo(f"\nError on mixtures left out (% of the loss; null: the mean of each number of rows): {said}")
     typer.echo(describe_recommendation(found, rows))
+    typer.echo(describe_shortage(found.rows, available), nl=False)
     if law != "null":
         typer.echo(describe_trust(losses.losses_by_seed.shape[2]))
     if len(worths):
@@ -177,6 +178,14 @@ def list_comparisons(found: Recommendation, rows: int, expected: str) -> Iterato
     alike = found.mixtures["indistinguishable"].mean()
     yield f"{alike:.0%} of all mixtures may be as good, for all that the data say."
     yield f"To tune it: study tune --instructions FILE --model MODEL --categories {mixture} --n-rows {rows}"
+
+
+def describe_shortage(wanted: Mapping[str, int], available: Mapping[str, int]) -> str:
+    """Return in a line of which categories a mixture wants more rows than there are; empty where of none."""
+    short = [f"{available[name]:,} of {n:,} {name}" for name, n in wanted.items() if n > available[name]]
+    if not short:
+        return ""
+    return f"Rows to be had: {', '.join(short)}. `--available-only` recommends only what is there.\n"
 
 
 def describe_trust(n_seeds: int) -> str:
