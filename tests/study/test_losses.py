@@ -150,6 +150,28 @@ def test_other_losses_of_a_cell_that_is_there_are_refused(study, tmp_path):
         export_losses(study, plans, tmp_path)
 
 
+def test_an_export_into_tables_of_a_test_file_that_has_changed_is_refused_and_leaves_them_whole(
+    study, tmp_path
+):
+    file, folder = tmp_path / "data" / "evidence_yesno.jsonl", tmp_path / "tables"
+    file.parent.mkdir()
+    evaluation = dataclasses.replace(study.evaluation_settings, tasks="evidence_yesno")
+    study = dataclasses.replace(study, evaluation_settings=evaluation, data=str(file.parent))
+    for context in ("A fever.", "A cough."):
+        rows = [
+            {"id": f"own-{n}", "split": "test", "context": context, "question": f"Is it {n}?"}
+            | {"options": ["yes", "no"], "answer": n % 2}
+            for n in range(4)
+        ]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        if context == "A fever.":
+            export_losses(study, study.plan_cells(["base"]), folder)
+            before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(StudyError, match="holds cells of another study: their tests differ"):
+        export_losses(study, study.plan_cells(["base"]), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_a_study_without_choice_tasks_exports_again(study, tmp_path):
     evaluation = dataclasses.replace(study.evaluation_settings, tasks="patient_answer")
     study = dataclasses.replace(study, evaluation_settings=evaluation)

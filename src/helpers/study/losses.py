@@ -44,7 +44,7 @@ ITEMS, CELLS = "items.csv", "cells.csv"
 KEYS = ["task", "item"]
 ROUNDING = 5e-3  # nats, and of a loss: machines of one kind differ by less
 ITEM_COLUMNS = ["category", "n_text_tokens", "n_text_bytes"]
-COMPARED_ENTRIES = ("settings", "model", "instructions", "held_out")  # of a manifest, shared by its cells
+SHARED_ENTRIES = ("settings", "model", "instructions", "held_out")  # of a manifest: those of all its cells
 
 
 def measure_cell_losses(
@@ -108,8 +108,15 @@ def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None
     import pandas as pd
 
     manifest = _build_loss_manifest(study)
-    _check_same(manifest, (ITEMS, CELLS, *(f"{value}.csv" for value in LOSS_COLUMNS)), folder)
+    _check_names((ITEMS, CELLS, *(f"{value}.csv" for value in LOSS_COLUMNS)), folder)
+    _check_same(manifest, SHARED_ENTRIES, folder)
     measured = {plan: measure_cell_losses(study, plan) for plan in plans}
+    _, runs = next(iter(measured.values()))
+    manifest["tests"] = {
+        run.manifest["settings"]["task"]: run.manifest["inputs"]["items"]
+        for run in runs[1 if study.held_out_file else 0 :]
+    }
+    _check_same(manifest, ["tests"], folder)
     tables = {plan: read_cell_losses(study, runs).set_index(KEYS) for plan, (_, runs) in measured.items()}
     first = next(iter(tables.values()))
     texts = {ITEMS: _merge(folder / ITEMS, first[ITEM_COLUMNS], whole=True)}
@@ -189,15 +196,17 @@ def _build_loss_manifest(study: Study) -> dict[str, Any]:
     return identify_losses(study) | about
 
 
-def _check_same(manifest: dict[str, Any], names: Iterable[str], folder: Path) -> None:
-    if not (folder / MANIFEST).is_file():
-        return
-    there = parse_manifest(folder)
-    if unknown := sorted(set(there["files"]) - set(names)):
+def _check_names(names: Iterable[str], folder: Path) -> None:
+    there = parse_manifest(folder)["files"] if (folder / MANIFEST).is_file() else {}
+    if unknown := sorted(set(there) - set(names)):
         raise StudyError(
             f"{shown(folder)} holds tables of an older version ({', '.join(unknown)}). Name another folder."
         )
-    if differs := list_differences(there, manifest, COMPARED_ENTRIES):
+
+
+def _check_same(manifest: dict[str, Any], entries: Iterable[str], folder: Path) -> None:
+    there = parse_manifest(folder) if (folder / MANIFEST).is_file() else manifest
+    if differs := list_differences(there, manifest, entries):
         raise StudyError(
             f"{shown(folder)} holds cells of another study: their {differs[0]} differ. Name another."
         )
