@@ -108,6 +108,19 @@ def test_later_mixtures_stand_with_their_error_and_the_worst_one_is_named():
     assert (forecast.count_training_rows(later) == 150).all()
 
 
+def test_errors_under_fewer_seeds_stand_beside_that_of_a_perfect_law():
+    cells = [(name, 150, seed) for name in LATER for seed in forecast.TRAINING_SEEDS]
+    tables = make_tables([*cells, ("qa", 75, 1)])
+    table = forecast.compare_numbers_of_seeds(tables, "null").set_index("n_seeds")
+    later = forecast.predict_later(tables, ["null"])
+    assert table.loc[3, "error"] == pytest.approx(later.loc[later["kind"] == "mixture", "error"].mean())
+    first = tables.cells["seed"].isna() | (tables.cells["seed"] == 1)
+    alone = forecast.predict_later(dataclasses.replace(tables, cells=tables.cells[first]), ["null"])
+    assert table.loc[1, "error"] == pytest.approx(alone.loc[alone["kind"] == "mixture", "error"].mean())
+    floor = forecast.measure_noise_floor(forecast.read_lattice(tables), 1)
+    assert table["perfect_law"].tolist() == pytest.approx([floor / n**0.5 for n in (1, 2, 3)])
+
+
 def test_without_later_mixtures_the_sentence_says_so():
     sizes = forecast.predict_later(make_tables([(name, 75, 1) for name in SINGLES]), ["null"])
     for later in (sizes, sizes.head(0)):

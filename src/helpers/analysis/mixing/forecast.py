@@ -176,6 +176,22 @@ def measure_noise_floor(losses: LossArrays, n_seeds: int) -> float:
     return float(100 * np.mean(np.sqrt(2 / np.pi) * spread / mixed.mean_over_seeds.mean(axis=1)))
 
 
+def compare_numbers_of_seeds(tables: LossTables, law: str) -> pd.DataFrame:
+    """Return how far a law misses the mixtures that were tuned later where they and the lattice count under
+    their first training seeds alone: n_seeds, error, and that of a perfect law (`measure_noise_floor`), both
+    in % of the loss.
+    """
+    import pandas as pd
+
+    lattice, rows = read_lattice(tables), []
+    cells = tables.cells[tables.cells["n_rows"].isin([0, count_lattice_rows(tables)])]
+    for n_seeds in range(1, len(TRAINING_SEEDS) + 1):
+        own = cells[cells["seed"].isna() | cells["seed"].isin(TRAINING_SEEDS[:n_seeds])]
+        error = predict_later(dataclasses.replace(tables, cells=own), [law])["error"].mean()
+        rows.append((n_seeds, error, measure_noise_floor(lattice, n_seeds)))
+    return pd.DataFrame(rows, columns=["n_seeds", "error", "perfect_law"])
+
+
 def list_compared_mixtures(found: Recommendation) -> dict[str, dict[str, int]]:
     """Return the mixtures that are compared, recommended first, each with its rows by category."""
     n_rows = sum(found.rows.values())
