@@ -73,6 +73,9 @@ def test_a_folder_that_is_named_twice_counts_once(tmp_path, monkeypatch):
     (tmp_path / "toy").mkdir()
     monkeypatch.chdir(tmp_path)
     assert drop_repeated(["toy", "toy/", "./toy", str(tmp_path / "toy"), "hub", "hub"]) == ["toy", "hub"]
+    (tmp_path / "smollm2-135m").mkdir()
+    assert len(drop_repeated(["smollm2-135m", "./smollm2-135m"])) == 2
+    assert drop_repeated(["a" * 300]) == ["a" * 300]
     assert drop_repeated([Path("toy"), Path("../") / tmp_path.name / "toy"]) == [Path("toy")]
 
 

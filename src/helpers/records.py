@@ -82,8 +82,8 @@ class SeedTask(StrictRecord):
 class Usage(StrictRecord):
     """Tokens that a server billed."""
 
-    input_tokens: Annotated[int, Field(ge=0, strict=True)]  # `true` is no count
-    output_tokens: Annotated[int, Field(ge=0, strict=True)]
+    input_tokens: Annotated[int, Field(ge=0)]
+    output_tokens: Annotated[int, Field(ge=0)]
 
 
 class TeacherReply(StrictRecord):

@@ -103,6 +103,19 @@ def test_what_holds_in_one_seed_is_what_a_paired_t_test_finds():
     assert found == pytest.approx(known, rel=0.02)
 
 
+def test_nothing_is_said_to_hold_where_nothing_can():
+    gain = {"qa": 1.0, "base": -1.0}
+    items = pd.DataFrame({"task": "exam_choice", "category": "qa", "item": range(7), "score": 0.5})
+    change = np.random.default_rng(3).normal(0, 0.2, 7)
+    tuned = items.assign(cell="qa", score=0.5 + change)
+    seven = pd.concat([items.assign(cell="base"), tuned])
+    assert smallest_effects_that_hold(seven, {"gain": gain})["holds_from"].item() > 0
+    nine = smallest_effects_that_hold(seven, {f"gain {n}": gain for n in range(9)})["holds_from"]
+    assert nine.isna().all()  # nine tests at 2^(1 - 7): no p passes
+    alike = pd.concat([items.assign(cell="base"), items.assign(cell="qa", score=0.75)])
+    assert smallest_effects_that_hold(alike, {"gain": gain})["holds_from"].isna().all()
+
+
 def test_a_run_finds_in_four_of_five_repetitions_what_it_says_would_hold():
     """Simulate runs of three seeds: their scatter is right on average, so the effect is taken from all."""
     gain = {"gain": {"qa": 1.0, "base": -1.0}}

@@ -138,6 +138,15 @@ def test_what_is_left_out_is_predicted_without_it():
     )
 
 
+def test_equal_parts_that_round_to_two_shares_are_left_out_together_and_once():
+    table = simulate_losses("effective", TRUTHS["effective"], 1, 0, 0.0)
+    equal = table[(table["n_qa"] == 100) & (table["n_ie"] == 100) & (table["n_gen"] == 100)]
+    assert len(equal)
+    third = pd.concat([table, equal.assign(n_qa=34, n_ie=33, n_gen=33)], ignore_index=True)
+    left_out = cross_validate_laws(build_loss_arrays(third), ["null"]).query("kind == 'mixture'")
+    assert not left_out.duplicated(["category", "n_qa", "n_ie", "n_gen"]).any()
+
+
 def test_predictions_stand_beside_what_was_observed():
     losses = simulate(n_seeds=1)
     table = tabulate_predictions(

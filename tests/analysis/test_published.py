@@ -375,6 +375,12 @@ def test_reach_is_the_part_of_the_full_mixtures_gain():
     row = ablation.share_of_full_gain().query("cell == 'qa' and task == 'PubMedQA'").iloc[0]
     assert row["estimate"] == pytest.approx((60.81 - 57.91) / (63.71 - 57.91))
     assert row["high"] - row["estimate"] == pytest.approx(0.2 / 5.8)
+    beyond = ablation.share_of_full_gain().query("estimate > 1.1").iloc[0]
+    whole = 2 * 0.1 / (row["high"] - row["estimate"])  # of PubMedQA
+    assert whole == pytest.approx(5.8)
+    scores = load_source("figure2").query(f"task == '{beyond['task']}'").set_index("cell")["score"]
+    expected = 0.1 * 2 * beyond["estimate"] / (scores["all"] - scores["base"])
+    assert beyond["high"] - beyond["estimate"] == pytest.approx(expected)
     sizes = ablation.share_by_size()
     assert (sizes.query("kind == 'curve' and n_rows == 25005")["share_of_gain"] == 1).all()
     assert sizes.query("kind == 'cell'")["n_rows"].between(5701, 16828).all()

@@ -139,6 +139,12 @@ def test_what_a_lesson_can_compare_is_let_through(only, assignments):
     assert plan_run("smoke", [only], assignments)
 
 
+def test_no_live_teacher_is_paid_for_rows_that_no_lesson_reads(instruction_file):
+    own = [f"instructions={instruction_file}", "teacher=gpt-5.5", "max_cost_tokens=1000"]
+    with pytest.raises(StudyError, match=r"would pay the teacher 'gpt-5\.5' .* `teacher=recorded`"):
+        plan_run("smoke", ["02", "03"], own)
+
+
 def test_rows_that_are_too_few_for_a_lesson_are_refused_before_a_model_is_tuned(tmp_path):
     rows = [
         {"id": f"{name}{n}", "category": name, "instruction": f"Ask {name} {n}", "input": "", "output": "yes"}

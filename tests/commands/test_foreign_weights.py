@@ -278,6 +278,19 @@ def test_tuning_goes_on_from_a_scale_that_is_written_as_a_fraction(adapter):
     assert adopt_parent(TuningSettings(), adapter).lora_alpha == 8
 
 
+def test_embeddings_that_an_adapter_brings_do_not_stay_for_what_is_scored_next(toy_model, adapter):
+    name = "base_model.model.model.embed_tokens.weight"
+    rewrite(
+        adapter / "adapter_model.safetensors", lambda tensors: tensors.update({name: torch.ones(400, 32)})
+    )
+    base = SharedBase(toy_model)
+    before = base.merge(None)(IDS).logits
+    assert not torch.allclose(base.merge(adapter)(IDS).logits, before)
+    assert torch.equal(base.merge(None)(IDS).logits, before)
+    with pytest.raises(StudyError, match="it must be plain LoRA, without DoRA"):
+        adopt_parent(TuningSettings(), adapter)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_an_adapter_that_repeats_layers_is_merged_as_it_is_beside_the_weights_or_refused(toy_model, tmp_path):
     adapter = tmp_path / "adapter"

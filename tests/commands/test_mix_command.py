@@ -157,7 +157,7 @@ def test_a_mixture_of_more_rows_than_there_are_says_so():
     available = {"qa": 20, "gen": 1_400}
     assert describe_shortage({"qa": 20, "gen": 1_400}, available) == ""
     said = describe_shortage({"qa": 40, "gen": 1_500}, available)
-    assert said.startswith("Rows to be had: 20 of 40 qa, 1,400 of 1,500 gen. `--available-only`")
+    assert "there are 20 of 40 qa, 1,400 of 1,500 gen. `--available-only`" in said
 
 
 def test_one_training_seed_is_told_to_be_too_few():

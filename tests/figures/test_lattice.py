@@ -124,6 +124,17 @@ def test_gains_by_task_stand_in_the_panel_of_their_category_with_its_own_rows_st
     assert marks == {0.2: ("D", 1), 0.05: ("o", PALE_SHARE), 0.3: ("o", 1), 0.4: ("D", 1)}
 
 
+def test_gains_of_six_categories_stay_within_their_panel_and_have_a_colour_each(figure):
+    cells = ["qa", "ie", "gen", "wards", "notes", "doses"]
+    table = table_of(cell=cells, task="exam_choice", category="qa", estimate=[0.1] * 6)
+    plot_task_gains(table, figure.add_subplot())
+    (panel,) = read_panels(figure).values()
+    marks = [line for line in panel.lines if line.get_marker() in ("o", "D")]
+    bottom, top = panel.get_ylim()
+    assert all(top < line.get_ydata()[0] < bottom for line in marks)
+    assert len({line.get_color() for line in marks}) == 6
+
+
 def test_a_gain_and_its_interval_stand_on_the_line_of_their_mark(figure):
     table = table_of(
         trained_on=["qa", "gen", "qa+gen"],

@@ -220,7 +220,15 @@ def test_a_key_that_the_server_says_again_is_kept_nowhere(provider, answer, runs
     assert key.encode() not in written
 
 
-@pytest.mark.parametrize("count", [0, True, "9", 9.5])
+def test_a_word_that_an_own_server_takes_for_a_key_stays_in_replies(provider, answer, runs, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    answer(200, completion("A blood test."))
+    assert synthesize(provider.url, n_requests=1).exit_code == 0
+    written = b"".join(path.read_bytes() for path in runs.rglob("*") if path.is_file())
+    assert b"A blood test." in written
+
+
+@pytest.mark.parametrize("count", [0, True, 9.5])
 def test_a_usage_of_nothing_or_of_no_whole_numbers_is_no_bill(provider, answer, count):
     usage = dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), count)
     answer(200, completion("I cannot help with that.", usage=usage))

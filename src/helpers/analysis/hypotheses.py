@@ -116,7 +116,8 @@ def smallest_effects_that_hold(
             family.
 
     Returns:
-        contrast, tested_on, holds_from (units of the score).
+        contrast, tested_on, holds_from (units of the score; empty where no effect could hold, since units are
+        too few for p to be so small (`intervals.compute_p`), and where all units differ by the same).
     """
     import pandas as pd
 
@@ -139,6 +140,9 @@ def _find_least_effect(
     samples: Sequence[np.ndarray], seed_component: VarianceComponent | None, tail: float
 ) -> float:
     variance, components = crossed_variance(samples, seed_component)
+    n_units = sum(sample.shape[-1] for sample in samples)
+    if variance**0.5 < ROUNDING or 2.0 ** (1 - n_units) >= 2 * tail:
+        return np.nan
     random = np.random.default_rng(RESAMPLING_SEED)
     drawn = [(variance * random.chisquare(df, N_STUDIES) / df, df) for variance, df in components]
     reach = critical_value(tail, drawn) * sum(variance for variance, _ in drawn) ** 0.5

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from helpers.bench.peak_memory import MAXRSS_BYTES
 from helpers.bench.result import describe_origin, save
 from helpers.errors import StudyError
 from helpers.files import write_text
@@ -154,7 +155,7 @@ def measure(name: str, arguments: Sequence[str], kill_at: str = "") -> dict[str,
             f"The step {name!r} ended with exit code {process.returncode}; its message stands above."
         )
     seconds = round(time.monotonic() - started, 1)
-    return {"step": name, "seconds": seconds, "peak_gib": round(used.ru_maxrss * 1024 / GIB, 2)}
+    return {"step": name, "seconds": seconds, "peak_gib": round(used.ru_maxrss * MAXRSS_BYTES / GIB, 2)}
 
 
 def go_through(folder: Path, shape: str) -> list[dict[str, Any]]:

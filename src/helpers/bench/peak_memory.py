@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import resource
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # what `getrusage` counts memory in
 
 
 def read_peak_mib() -> float:
@@ -18,7 +21,9 @@ def read_peak_mib() -> float:
     """
     status = Path("/proc/self/status")
     mark = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return int(mark.group(1)) / 1024 if mark else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if mark:
+        return int(mark.group(1)) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_BYTES / 2**20
 
 
 def measure_peak(call: Callable[[], Any], device: str) -> int:

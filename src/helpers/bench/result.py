@@ -34,8 +34,9 @@ def compare(name: str, unit: str, ours: float, baseline: float, against: str, n:
 
 def show_row(row: Mapping[str, Any]) -> str:
     """Return a row in words."""
+    times = "times as fast as" if row["unit"] == "s" else "times"
     return (
-        f"{row['name']}: {row['ours']:.4g} {row['unit']}, {row['ratio']:.4g} times {row['against']} "
+        f"{row['name']}: {row['ours']:.4g} {row['unit']}, {row['ratio']:.4g} {times} {row['against']} "
         f"({row['baseline']:.4g}), n = {row['n']}"
     )
 

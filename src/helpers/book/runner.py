@@ -207,6 +207,8 @@ def plan_run(
     chosen = [notebook for notebook in declared_by if not only or notebook.name[:2] in only]
     if study.instructions:
         study.training_file  # noqa: B018 (raises if there is no such file)
+        if any("teacher" in declared_by[notebook] for notebook in chosen):
+            _check_no_teacher(study.synthesis_settings.teacher)
     for notebook in chosen:
         _check_comparisons(study, declared_by[notebook])
         if "example_seed" in declared_by[notebook]:
@@ -255,6 +257,14 @@ def _check_comparisons(study: Study, declared: Mapping[str, Parameter]) -> None:
             check_endpoint_tasks(tasks, settings.endpoint, study.grid_settings.lattice_categories)
 
 
+def _check_no_teacher(teacher: str) -> None:
+    if teacher != RECORDED:
+        raise StudyError(
+            f"Lesson 2 would pay the teacher {teacher!r} for rows that no other lesson reads, since "
+            f"`instructions` names theirs. Set `teacher={RECORDED}`, or leave lesson 2 out (`--only`)."
+        )
+
+
 def _check_example_seed(study: Study, parameters: Mapping[str, Any]) -> None:
     known = [seed.id for seed in study.seed_tasks]
     if (wanted := parameters.get("example_seed", known[0])) not in known:
@@ -296,7 +306,7 @@ def add_instructions(parameters: Mapping[str, Any], study: Study) -> dict[str, A
 
     A live teacher is asked here, not in a kernel, which dies with the runner and loses what is under way.
     """
-    if "teacher" in parameters and not study.instructions and study.synthesis_settings.teacher != RECORDED:
+    if "teacher" in parameters and study.synthesis_settings.teacher != RECORDED:
         study.synthesis_run  # noqa: B018
     if "instructions" not in parameters or study.instructions == PUBLIC:
         return dict(parameters)

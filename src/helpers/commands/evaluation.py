@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from helpers.evaluation.judge import (
 )
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.sources import MODELS_OF_OTHER_GROUPS
+from helpers.models.wheels import WHEEL_MODELS
 from helpers.paths import show_name, shown
 from helpers.prompts import ALPACA
 from helpers.provider.connection import read_api_key
@@ -110,9 +112,9 @@ def evaluate(
     """
     settings = parameters | {"tasks": tasks, "n_items": n_items}
     others = MODELS_OF_OTHER_GROUPS if baselines else ()
-    models = drop_repeated([*(model or ["smollm2-135m"]), *others])
-    adapters = drop_repeated(adapter or [])
     with plain_errors():
+        models = drop_repeated([*(model or ["smollm2-135m"]), *others])
+        adapters = drop_repeated(adapter or [])
         if adapters and len(models) > 1:
             raise StudyError(
                 f"Adapters belong to one model, but {len(models)} models were named. Name the model that "
@@ -144,7 +146,8 @@ def drop_repeated(names: Sequence[Name]) -> list[Name]:
     """Return names of models or folders without those of a folder that an earlier one names."""
     unique = {}
     for name in names:
-        unique.setdefault(Path(name).resolve() if Path(name).is_dir() else name, name)
+        is_folder = name not in WHEEL_MODELS and os.path.isdir(name)  # noqa: PTH112 (long: Path raises)
+        unique.setdefault(os.path.realpath(name) if is_folder else name, name)
     return list(unique.values())
 
 

@@ -127,8 +127,8 @@ def choose(
     said = ", ".join(f"{row.law} {row.error:.2f}" for row in errors.itertuples())
     typer.echo(f"\nError on mixtures left out (% of the loss; null: the mean of each number of rows): {said}")
     typer.echo(describe_recommendation(found, rows))
-    typer.echo(describe_shortage(found.rows, available), nl=False)
     if law != "null":
+        typer.echo(describe_shortage(found.rows, available), nl=False)
         typer.echo(describe_trust(losses.losses_by_seed.shape[2]))
     if len(worths):
         typer.echo("\nWhat a row of `source` is worth, in rows of `target` (with intervals):")
@@ -185,7 +185,8 @@ def describe_shortage(wanted: Mapping[str, int], available: Mapping[str, int]) -
     short = [f"{available[name]:,} of {n:,} {name}" for name, n in wanted.items() if n > available[name]]
     if not short:
         return ""
-    return f"Rows to be had: {', '.join(short)}. `--available-only` recommends only what is there.\n"
+    there = ", ".join(short)
+    return f"Beside the held-out rows there are {there}. `--available-only` recommends only what is there.\n"
 
 
 def describe_trust(n_seeds: int) -> str:

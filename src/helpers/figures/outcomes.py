@@ -18,7 +18,6 @@ from helpers.figures.style import (
     SCORE_UNIT,
     TUNED_COLOR,
     color_categories,
-    color_cell,
     list_errors,
     name_category,
     name_cell,
@@ -146,18 +145,19 @@ def plot_task_gains(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Ax
         unit: of the gains.
     """
     cells = list(dict.fromkeys(table["cell"]))
+    colors = color_categories([*cells, *table["category"]])
+    apart = min(0.25, 0.75 / len(cells))  # of a task's marks, so that they stay beside its name
     panels = _split_categories(table.rename(columns={"category": "tested_on"}), ax, "task")
     for (category, rows), panel in panels:
         tasks = list(dict.fromkeys(rows["task"]))
         for row in rows.itertuples():
-            height = tasks.index(row.task) + (cells.index(row.cell) - (len(cells) - 1) / 2) * 0.25
-            _draw_mark(panel, row, height, color_cell(row.cell), row.cell == category)
+            height = tasks.index(row.task) + (cells.index(row.cell) - (len(cells) - 1) / 2) * apart
+            _draw_mark(panel, row, height, colors[row.cell], row.cell == category)
         write_row_labels(panel, [name_task(task) for task in tasks])
         panel.set_ylim(len(tasks) - 0.5, -0.5)
         panel.set_title(f"{name_category(category)} tasks", loc="left", weight="bold")
     handles = [
-        Line2D([], [], color=color_cell(cell), marker="o", label=f"tuned on {name_cell(cell)}")
-        for cell in cells
+        Line2D([], [], color=colors[cell], marker="o", label=f"tuned on {name_cell(cell)}") for cell in cells
     ]
     _finish_panels(ax, table, f"Gain over base ({unit})", handles, "own category")
     return ax

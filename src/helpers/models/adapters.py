@@ -93,6 +93,13 @@ def is_vanilla_lora(config: Mapping[str, Any]) -> bool:
     return config["peft_type"] == "LORA" and not beside and start in PLAIN_STARTS
 
 
+def holds_lora_alone(folder: Path) -> bool:
+    """Say whether an adapter's file holds nothing but LoRA's matrices: it may hold weights of the base too,
+    such as embeddings, which take the place of the base's own.
+    """
+    return all("lora_" in name for name in read_shapes([folder / WEIGHTS]))
+
+
 def load_adapter(model: PreTrainedModel, folder: Path, name: str, trainable: bool = False) -> PeftModel:
     """Return a model with an adapter; the model is changed in place, also where the adapter is refused.
 

@@ -147,8 +147,11 @@ def _read_usage(usage: Any, text: str) -> Usage | None:
     """
     if not isinstance(usage, dict):
         return None
+    n_input, n_output = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if isinstance(n_input, bool) or isinstance(n_output, bool):  # `true` would count as one
+        return None
     try:
-        read = Usage(input_tokens=usage.get("prompt_tokens"), output_tokens=usage.get("completion_tokens"))
+        read = Usage(input_tokens=n_input, output_tokens=n_output)
     except ValidationError:
         return None
     return read if read.input_tokens and (read.output_tokens or not text) else None

@@ -9,6 +9,7 @@ from typing import Any
 
 LONGEST_LINE = 300
 LONGEST_NAME = 200
+SHORTEST_KEY = 16  # own servers take any word for a key, such as "test", which replies hold too
 DEPTH = 6  # of an error object, as deep as any known server nests its message
 SECRET = re.compile(
     r"\b(?:sk|pk|rk|hf|gsk|xai|AIza|key)[-_][\w-]{8,}|(?<=Bearer )\S+|(?<=://)[^/\s@]+(?=@)", re.IGNORECASE
@@ -27,14 +28,16 @@ def quote_server(body: Any, most: int = LONGEST_LINE) -> str:
 def quote_line(text: str, most: int = LONGEST_LINE) -> str:
     """Return a foreign text as one printable line of at most `most` characters, keys and passwords masked."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 20 * most]).split())
-    line = SECRET.sub("***", mask_key(line))
+    line = SECRET.sub("***", mask_key(line, 4))
     return line if len(line) <= most else line[: most - 3] + "..."
 
 
-def mask_key(text: str) -> str:
-    """Return a foreign text without the key that was sent, should the server say it again."""
+def mask_key(text: str, least: int = SHORTEST_KEY) -> str:
+    """Return a foreign text without the key that was sent, should the server say it again; a key of fewer
+    than `least` letters is none.
+    """
     api_key = os.environ.get("OPENAI_API_KEY", "").strip()
-    return text.replace(api_key, "***") if len(api_key) > 3 else text
+    return text.replace(api_key, "***") if len(api_key) >= least else text
 
 
 def _find_message(body: Any, depth: int) -> str:

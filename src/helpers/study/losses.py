@@ -129,8 +129,8 @@ def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None
     there = read_table(folder / CELLS) if (folder / CELLS).is_file() else cells.iloc[:0]
     cells = pd.concat([there, cells[~cells["id"].isin(there["id"])]], ignore_index=True)
     whole = dict.fromkeys(("seed", "n_tokens", "n_response_tokens"), "Int64")
-    texts[CELLS] = cells.astype(whole).to_csv(index=False)
-    write_tables(folder, manifest, dict(sorted(texts.items())))
+    texts[CELLS] = cells.astype(whole).to_csv(index=False)  # last: it names no cell that tables lack
+    write_tables(folder, manifest, texts)
 
 
 def _merge(path: Path, table: pd.DataFrame, whole: bool = False) -> str:

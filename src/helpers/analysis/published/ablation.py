@@ -117,7 +117,8 @@ def compare_directions(ours: pd.DataFrame, theirs: pd.DataFrame, keys: list[str]
 
 def share_of_full_gain() -> pd.DataFrame:
     """Return, for each bar of Figure 2, what part of the full mixture's gain over base it reaches (1: all of
-    it): cell, task, category, estimate, low, high.
+    it): cell, task, category, estimate, low, high. The bars of part, whole and base are each read with an
+    error; they move the share s by at most error * (1 + |s| + |1 - s|) / (whole - base), to first order.
     """
     import pandas as pd
 
@@ -134,7 +135,7 @@ def share_of_full_gain() -> pd.DataFrame:
                 "category": key[0],
                 "task": key[1],
                 "estimate": value,
-                "error": 2 * error / whole[key],
+                "error": error * (1 + abs(value) + abs(1 - value)) / whole[key],
             }
             for key, value in part.items()
         ]
