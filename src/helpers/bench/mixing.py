@@ -15,10 +15,10 @@ SEVERAL, LATTICE_ALONE = "lattice, more mixtures and sizes", "lattice alone"
 N_CASE = {SEVERAL: 12, LATTICE_ALONE: 5}  # studies of each case; fits to a lattice alone take longer
 
 
-def measure_mixing() -> Iterator[tuple[str, str, float, float, str, int]]:
-    """Yield the rows as `result.describe` takes them: seconds for 2,000 draws of a law of three
-    categories against scipy's fits one after the other (n is the number of fits), then shares of simulated
-    studies whose interval covers the truth, against the nominal share.
+def measure_mixing() -> Iterator[Measurement]:
+    """Yield seconds for 2,000 draws of a law of three categories against scipy's fits one after the other
+    (n is the number of fits), then shares of simulated studies whose interval covers the truth, against the
+    nominal share.
     """
     from helpers.analysis.mixing.fit_intervals import N_DRAWS, draw_losses, fit_losses
     from helpers.analysis.mixing.fitting import fit_law
@@ -36,12 +36,14 @@ def measure_mixing() -> Iterator[tuple[str, str, float, float, str, int]]:
     for own in drawn[:, 0]:
         fit_law(fit.law, own, losses.seed_weights)
     alone = (time.perf_counter() - started) / N_ALONE * N_DRAWS * len(SINGLES)
-    yield "mixture_draws", "s", ours, alone, "scipy from several starts, draw by draw", N_DRAWS * len(SINGLES)
+    n_fits = N_DRAWS * len(SINGLES)
+    yield "mixture_draws", "s", ours, alone, "scipy from several starts, draw by draw", n_fits, {}
     covered = measure_law_coverage(N_SIMULATIONS)
     for name in ("worths", "losses"):
-        yield f"coverage_mixture_{name}", "share", covered[name], 0.95, "the nominal share", N_SIMULATIONS
+        yield f"coverage_mixture_{name}", "share", covered[name], 0.95, "the nominal share", N_SIMULATIONS, {}
     alarms = covered["false_alarms"]
-    yield "false_alarms_mixture", "share", alarms, 0.05, "the nominal share", N_SIMULATIONS
+    yield "false_alarms_mixture", "share", alarms, 0.05, "the nominal share", N_SIMULATIONS, {}
+    yield measure_law_cases()
 
 
 def measure_law_cases() -> Measurement:

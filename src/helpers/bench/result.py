@@ -10,6 +10,7 @@ from helpers.files import write_text
 from helpers.machine import describe_machine
 from helpers.paths import RESULTS
 
+N_ROUNDS = 5  # in which ours and the baseline take turns: a time is the median of so many
 Measurement = tuple[str, str, float, float, str, int, dict[str, Any]]  # what `describe` takes, and more
 
 

@@ -2,7 +2,8 @@
 `results/bench/NAME.json`.
 
 Times are medians of a few rounds in which ours and the baseline take turns, so that a slow moment of the
-machine hits both. They are never tested: machines differ.
+machine hits both. They come first, since they need a quiet machine; the simulated studies, which count
+shares, come last. Times are never tested: machines differ.
 """
 
 from __future__ import annotations
@@ -20,14 +21,13 @@ from typing import Any
 
 from helpers.bench.interval_coverage import measure_coverage
 from helpers.bench.lm_eval_harness import MODEL, list_comparisons
-from helpers.bench.mixing import measure_law_cases, measure_mixing
-from helpers.bench.result import describe, save
+from helpers.bench.mixing import measure_mixing
+from helpers.bench.result import N_ROUNDS, describe, save
 from helpers.bench.synthesis import time_synthesis
 from helpers.bench.tuning import compare_memory, compare_trl
 from helpers.errors import StudyError
 from helpers.paths import ROOT
 
-ROUNDS = 3
 STUDY = (sys.executable, "-c", "from helpers.cli import main; main()")
 Pair = tuple[Callable[[], Any], Callable[[], Any], int]
 
@@ -37,7 +37,7 @@ def time_pair(ours: Callable[[], Any], baseline: Callable[[], Any]) -> tuple[flo
     take turns.
     """
     seconds: tuple[list[float], list[float]] = ([], [])
-    for round_number in range(ROUNDS + 1):
+    for round_number in range(N_ROUNDS + 1):
         for kept, call in zip(seconds, (ours, baseline), strict=True):
             started = time.perf_counter()
             call()
@@ -201,9 +201,9 @@ def time_book() -> Iterator[dict[str, Any]]:
         )
 
 
-def time_two_runs() -> dict[str, Any]:
-    """Return seconds of two tunings that share the machine, against one after the other, each with an empty
-    store.
+def time_two_runs() -> Iterator[dict[str, Any]]:
+    """Yield median seconds of two tunings that share the machine, against one after the other, each with an
+    empty store.
     """
     from helpers.synthesis.pipeline import INSTRUCTIONS, synthesize
     from helpers.synthesis.settings import SynthesisSettings
@@ -229,8 +229,9 @@ def time_two_runs() -> dict[str, Any]:
             raise StudyError(f"Tuning must end with exit code 0, but {codes} was found. Run `study tune`.")
         return seconds
 
-    alone = time_together(1) + time_together(2)
-    return describe("two_runs", "s", time_together(1, 2), alone, "the same runs one after the other", 2)
+    rounds = [(time_together(1, 2), time_together(1) + time_together(2)) for _ in range(N_ROUNDS)]
+    beside, in_turn = map(statistics.median, zip(*rounds, strict=True))
+    yield describe("two_runs", "s", beside, in_turn, "the same runs one after the other", 2)
 
 
 def run_bench() -> Iterator[dict[str, Any]]:
@@ -239,8 +240,7 @@ def run_bench() -> Iterator[dict[str, Any]]:
         ours, baseline, n = prepare()
         seconds = time_pair(ours, baseline)
         yield save(describe(name, f"{name.split('_')[1]}/s", n / seconds[0], n / seconds[1], against, n))
-    for *measured, more in chain(time_synthesis(), measure_coverage(), [measure_law_cases()]):
+    for measure in (compare_trl, compare_memory, time_two_runs, time_book):
+        yield from map(save, measure())
+    for *measured, more in chain(time_synthesis(), measure_mixing(), measure_coverage()):
         yield save(describe(*measured) | more)
-    laws = (describe(*measured) for measured in measure_mixing())
-    for row in chain(compare_trl(), [compare_memory(), time_two_runs()], laws, time_book()):
-        yield save(row)

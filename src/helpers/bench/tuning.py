@@ -8,17 +8,18 @@ import dataclasses
 import json
 import logging
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from helpers.bench.lm_eval_harness import MODEL
 from helpers.bench.peak_memory import read_peak_mib
-from helpers.bench.result import describe
+from helpers.bench.result import N_ROUNDS, describe
 from helpers.paths import ROOT
 
 if TYPE_CHECKING:
@@ -153,8 +154,6 @@ def train_with_trl(work: Work) -> tuple[float, list[float]]:
 def compare_trl() -> Iterator[dict[str, Any]]:
     """Yield tokens/s of our loop and of TRL's trainer on the same work, the largest difference of their
     losses, and the share of the machine's peak.
-
-    Ours runs before and after TRL, so that a slow moment of the machine hits both.
     """
     if not find_spec("trl"):
         logging.getLogger(__name__).warning(
@@ -165,10 +164,8 @@ def compare_trl() -> Iterator[dict[str, Any]]:
     work = plan_work()
     work = dataclasses.replace(work, batches=work.batches[:N_BATCHES], rates=work.rates[:N_BATCHES])
     peak = measure_matmul()
-    before, losses = train_ours(work)
-    theirs, their_losses = train_with_trl(work)
-    after, _ = train_ours(work)
-    ours = (before + after) / 2
+    rounds = [(train_ours(work), train_with_trl(work)) for _ in range(N_ROUNDS)]
+    (ours, losses), (theirs, their_losses) = map(take_median, zip(*rounds, strict=True))
     difference = max(abs(left - right) for left, right in zip(losses, their_losses, strict=True))
     row = describe(
         "tuning_trl",
@@ -183,7 +180,7 @@ def compare_trl() -> Iterator[dict[str, Any]]:
         "largest_loss_difference": float(f"{difference:.1e}"),
     }
     n_flops = count_flops(_measure(work), work.n_tokens, work.n_response)
-    rate = n_flops / min(before, after) / 1e9
+    rate = n_flops / ours / 1e9
     yield describe(
         "tuning_matmul",
         "GFLOP/s",
@@ -192,6 +189,11 @@ def compare_trl() -> Iterator[dict[str, Any]]:
         f"float32 product of {MATMUL_SIZE} x {MATMUL_SIZE} matrices",
         work.n_tokens,
     )
+
+
+def take_median(runs: Sequence[tuple[float, list[float]]]) -> tuple[float, list[float]]:
+    """Return the median seconds of some runs, and the losses of the first."""
+    return statistics.median(seconds for seconds, _ in runs), runs[0][1]
 
 
 def count_flops(size: ModelSize, n_tokens: int, n_response: int) -> float:
@@ -244,8 +246,8 @@ def time_best(call: Callable[[], Any], device: str) -> float:
     return best
 
 
-def compare_memory() -> dict[str, Any]:
-    """Return the estimate of memory against the measured peak of a fresh process (MiB above what it held
+def compare_memory() -> Iterator[dict[str, Any]]:
+    """Yield the estimate of memory against the measured peak of a fresh process (MiB above what it held
     before the model was loaded).
     """
     command = [sys.executable, "-c", "from helpers.bench.tuning import print_peak; print_peak()"]
@@ -257,7 +259,7 @@ def compare_memory() -> dict[str, Any]:
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
     )
     estimate, peak, n = json.loads(done.stdout.splitlines()[-1])
-    return describe("tuning_memory", "MiB", estimate, peak, "measured peak of resident memory", n)
+    yield describe("tuning_memory", "MiB", estimate, peak, "measured peak of resident memory", n)
 
 
 def print_peak() -> None:
