@@ -94,7 +94,7 @@ check-book: $(READY) ## Read the built book in Chromium: errors, links, search, 
 	$(BIN)/python -m pytest tests/browser -rs
 
 bench: model ## Measure speed, each against its baseline in one run, into results/bench.
-	@$(call install,$(VENV),--constraint requirements.lock --editable '.[bench,harness]')
+	@$(call install,$(VENV),--constraint requirements.lock --editable '.[bench]')
 	$(BIN)/study bench
 
 lock: ## Resolve the ranges of pyproject.toml anew into requirements.lock and hashes.lock, for any Python from 3.11.0 on.

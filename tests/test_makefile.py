@@ -23,16 +23,28 @@ def folder(tmp_path):
     commands = tmp_path / ".venv" / "bin"
     commands.mkdir(parents=True)
     (commands / "python").symlink_to(sys.executable)
-    for name in ("study", "jupyter-book"):
-        (commands / name).write_text(f'#!/usr/bin/env bash\necho "{name} $1 runs"\n')
+    for name, said in {"study": "$1 runs", "jupyter-book": "$1 runs", "uv": "installs ${@: -1}"}.items():
+        (commands / name).write_text(f'#!/usr/bin/env bash\necho "{name} {said}"\n')
         (commands / name).chmod(0o755)
     (tmp_path / ".venv" / ".ready").touch()
     return tmp_path
 
 
-def test_a_book_waits_for_another_one_that_is_built_in_its_folder(folder):
+@pytest.fixture
+def env():
+    """Return the environment without that of a make that runs the tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+
+
+@pytest.mark.parametrize(("target", "extra"), [("bench", "bench"), ("check-book", "browser")])
+def test_what_a_target_needs_is_installed_with_it(folder, env, target, extra):
+    env |= {"PATH": f"{folder / '.venv' / 'bin'}:{env['PATH']}"}
+    make = subprocess.run(["make", target], check=False, cwd=folder, env=env, capture_output=True, text=True)
+    assert f"uv installs .[{extra}]\n" in make.stdout
+
+
+def test_a_book_waits_for_another_one_that_is_built_in_its_folder(folder, env):
     (folder / "_build").mkdir()
-    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     with (folder / "_build" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         make = subprocess.Popen(["make", "book"], cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
