@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
 from helpers.machine import measure_main_memory
-from helpers.models.adapters import check_folder, holds_lora_alone, is_vanilla_lora, load_adapter, read_config
+from helpers.models.adapters import check_folder, is_plain_lora, load_adapter
 from helpers.models.forward import SHORT, is_close, is_exact
 from helpers.models.load import AUTO, load_model, load_tokenizer
 from helpers.paths import shown
@@ -86,7 +86,7 @@ class SharedBase:
                 )
             added = [module for module in wrapped.modules() if isinstance(module, BaseTunerLayer)]
             untied = _untie(wrapped)
-            plain = is_vanilla_lora(read_config(adapter)) and holds_lora_alone(adapter)
+            plain = is_plain_lora(adapter)
             kept = self.keeps_weights and not untied and plain and self._keep_weights(added)
             beside = _read_probe(wrapped)
             # what is trained of single tokens may not show on those of the probe

@@ -15,6 +15,7 @@ from helpers.figures.style import (
     color_categories,
     name_cell,
     name_task,
+    place_marks,
     split_axes,
     write_row_labels,
 )
@@ -46,11 +47,11 @@ def plot_parts(table: pd.DataFrame, ax: Axes, label: str = "tuned on {}") -> Axe
     trained_on = list(dict.fromkeys(table["trained_on"]))
     kinds = not set(trained_on) & set(categories)
     colors = color_categories(categories if kinds else [*categories, *trained_on])
-    apart = min(0.25, 0.75 / len(trained_on))  # of a category's marks, so that they stay beside its name
+    offsets = place_marks(len(trained_on))
     for number, (part, panel) in enumerate(zip(parts, split_axes(ax, len(parts), 2), strict=True)):
         for row in table[table["part"] == part].itertuples():
             rank = trained_on.index(row.trained_on)
-            height = categories.index(row.tested_on) + (rank - (len(trained_on) - 1) / 2) * apart
+            height = categories.index(row.tested_on) + offsets[rank]
             color = colors[row.tested_on if kinds else row.trained_on]
             style = {"marker": MARKERS[rank % len(MARKERS)], "color": color, "markersize": 6}
             fill = "full" if kinds or row.trained_on == row.tested_on else "none"

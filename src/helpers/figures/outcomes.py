@@ -22,6 +22,7 @@ from helpers.figures.style import (
     name_category,
     name_cell,
     name_task,
+    place_marks,
     split_axes,
     write_row_labels,
 )
@@ -146,12 +147,12 @@ def plot_task_gains(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT) -> Ax
     """
     cells = list(dict.fromkeys(table["cell"]))
     colors = color_categories([*cells, *table["category"]])
-    apart = min(0.25, 0.75 / len(cells))  # of a task's marks, so that they stay beside its name
+    offsets = dict(zip(cells, place_marks(len(cells)), strict=True))
     panels = _split_categories(table.rename(columns={"category": "tested_on"}), ax, "task")
     for (category, rows), panel in panels:
         tasks = list(dict.fromkeys(rows["task"]))
         for row in rows.itertuples():
-            height = tasks.index(row.task) + (cells.index(row.cell) - (len(cells) - 1) / 2) * apart
+            height = tasks.index(row.task) + offsets[row.cell]
             _draw_mark(panel, row, height, colors[row.cell], row.cell == category)
         write_row_labels(panel, [name_task(task) for task in tasks])
         panel.set_ylim(len(tasks) - 0.5, -0.5)

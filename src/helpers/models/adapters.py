@@ -84,19 +84,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def is_vanilla_lora(config: Mapping[str, Any]) -> bool:
-    """Say whether an adapter is LoRA's matrices and nothing beside them, so no other weight of the base
-    is touched.
+def is_plain_lora(folder: Path) -> bool:
+    """Say whether an adapter is LoRA's matrices and nothing beside them, so that no other weight of the base
+    is touched: neither by its settings nor by its file, which may hold embeddings in place of the base's own.
     """
+    config = read_config(folder)
     beside = [name for name in BESIDE_LORA if config.get(name) not in (None, False, "none", [], {})]
     start = config.get("init_lora_weights", True)
-    return config["peft_type"] == "LORA" and not beside and start in PLAIN_STARTS
-
-
-def holds_lora_alone(folder: Path) -> bool:
-    """Say whether an adapter's file holds nothing but LoRA's matrices: it may hold weights of the base too,
-    such as embeddings, which take the place of the base's own.
-    """
+    if config["peft_type"] != "LORA" or beside or start not in PLAIN_STARTS:
+        return False
     return all("lora_" in name for name in read_shapes([folder / WEIGHTS]))
 
 

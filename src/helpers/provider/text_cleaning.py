@@ -10,6 +10,7 @@ from typing import Any
 LONGEST_LINE = 300
 LONGEST_NAME = 200
 SHORTEST_KEY = 16  # own servers take any word for a key, such as "test", which replies hold too
+SHORTEST_QUOTED = 4  # of a key in an error message, of which no word is needed
 DEPTH = 6  # of an error object, as deep as any known server nests its message
 SECRET = re.compile(
     r"\b(?:sk|pk|rk|hf|gsk|xai|AIza|key)[-_][\w-]{8,}|(?<=Bearer )\S+|(?<=://)[^/\s@]+(?=@)", re.IGNORECASE
@@ -28,7 +29,7 @@ def quote_server(body: Any, most: int = LONGEST_LINE) -> str:
 def quote_line(text: str, most: int = LONGEST_LINE) -> str:
     """Return a foreign text as one printable line of at most `most` characters, keys and passwords masked."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 20 * most]).split())
-    line = SECRET.sub("***", mask_key(line, 4))
+    line = SECRET.sub("***", mask_key(line, SHORTEST_QUOTED))
     return line if len(line) <= most else line[: most - 3] + "..."
 
 

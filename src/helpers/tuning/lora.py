@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
 from helpers.files import write_text
-from helpers.models.adapters import WEIGHTS, check_folder, holds_lora_alone, is_vanilla_lora, read_config
+from helpers.models.adapters import WEIGHTS, check_folder, is_plain_lora, read_config
 from helpers.models.load import quiet_peft
 from helpers.models.weights import read_shapes
 from helpers.models.wheels import name_upstream
@@ -118,8 +118,7 @@ def adopt_parent(settings: TuningSettings, parent: Path) -> TuningSettings:
     """
     check_folder(parent)
     config = read_config(parent)
-    is_plain = is_vanilla_lora(config) and holds_lora_alone(parent)
-    if not is_plain or config.get("rank_pattern") or config.get("alpha_pattern"):
+    if not is_plain_lora(parent) or config.get("rank_pattern") or config.get("alpha_pattern"):
         raise StudyError(
             f"Tuning cannot go on from the adapter in {shown(parent)}: it must be plain LoRA, without DoRA, "
             "biases, saved layers or ranks of single layers. Merge it (`study merge`) and tune the merged "
