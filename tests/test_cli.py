@@ -171,6 +171,13 @@ def test_the_harness_export_names_its_tasks(toy_model, tmp_path):
     }
 
 
+def test_the_harness_export_does_not_mix_the_tasks_of_two_models(toy_model, tmp_path):
+    (tmp_path / "study_exam_choice_text.yaml").touch()
+    result = CliRunner().invoke(app, ["export-harness", str(tmp_path), "--model", toy_model])
+    assert result.exit_code == 1
+    assert "must name a new or empty folder" in " ".join(result.stderr.split())
+
+
 def test_a_single_item_is_refused_since_it_has_no_interval(toy_model, tmp_path):
     row = {
         "id": "1",

@@ -1,16 +1,25 @@
 """Files are written whole or not at all, and read once for their checksums."""
 
 import errno
+import ntpath
 import os
 import shutil
 import time
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
 
 import pytest
 
 from helpers import files
 from helpers.errors import StudyError
+from helpers.paths import relative_to
+
+
+def test_a_path_on_another_drive_stays_whole(monkeypatch):
+    monkeypatch.setattr("os.path.relpath", ntpath.relpath)
+    project = PureWindowsPath("C:/study")
+    assert relative_to(PureWindowsPath("C:/data/rows.jsonl"), project) == r"..\data\rows.jsonl"
+    assert relative_to(PureWindowsPath("D:/data/rows.jsonl"), project) == r"D:\data\rows.jsonl"
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

@@ -1,11 +1,14 @@
 """ROUGE-L: the library's values, and tokens that it would lose."""
 
 import random
+import sys
 import unicodedata
 
 import numpy as np
 import pytest
 
+from helpers import rouge
+from helpers.errors import StudyError
 from helpers.rouge import rouge_l, similarity_matrix, tokenize
 
 
@@ -17,6 +20,14 @@ def test_values_equal_rouge_score_on_ascii_text():
     for _ in range(200):
         left, right = (" ".join(draw.choices(words, k=draw.randint(1, 12))) for _ in range(2))
         assert rouge_l(left, right) == pytest.approx(scorer.score(left, right)["rougeL"].fmeasure, abs=1e-12)
+
+
+def test_more_distinct_words_than_there_are_numbers_for_are_one_message(monkeypatch):
+    monkeypatch.setattr(rouge, "FIRST_CODE_POINT", sys.maxunicode - 1)
+    codes = rouge.TokenCodes()
+    assert len(codes.encode("fever cough fever")) == 3
+    with pytest.raises(StudyError, match="at most 2 distinct words in all"):
+        codes.encode("fever and cough")
 
 
 def test_greek_letters_and_accents_stay_in_their_words():

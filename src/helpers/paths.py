@@ -19,6 +19,14 @@ BOOK = ROOT / "book"
 RESULTS = ROOT / "results"
 
 
+def relative_to(path: Path, start: Path) -> str:
+    """Return a path from a folder; the whole path where it is on another drive, as Windows has them."""
+    try:
+        return os.path.relpath(path, start)
+    except ValueError:
+        return str(path)
+
+
 def runs_folder() -> Path:
     """Return the folder of all stored results: `runs/`, or the one that `STUDY_RUNS` names (a relative one
     from the project's folder, wherever the command is called).

@@ -20,8 +20,14 @@ ALPACA, CHAT = "alpaca", "chat"
 FORMATS = (ALPACA, CHAT)
 FORMAT_HELP = "'alpaca': the paper's form; 'chat': the chat template of the model's tokenizer"
 SYSTEM_HELP = "what a chat model is told first; needs prompt_format 'chat'"
-# for templates that would name today, and for those that would open a thinking block
-TEMPLATE_OPTIONS = {"date_string": "26 Jul 2024", "enable_thinking": False}
+# of templates that name the day, so that prompts are the same on every one; a macro takes the place of the
+# function of transformers that gives today's
+CHAT_DATE = {"%d": "26", "%B": "July", "%b": "Jul", "%m": "07", "%Y": "2024"}
+FIXED_DATE = (
+    "{% macro strftime_now(form) %}{{ form"
+    + "".join(f" | replace('{code}', '{part}')" for code, part in CHAT_DATE.items())
+    + " }}{% endmacro +%}"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +90,9 @@ class PromptFormat:
         """Return what a fingerprint says of the format: nothing for the paper's form, so that its results
         keep the fingerprint that they had.
         """
-        return {} if self == PAPERS_FORMAT else {"prompt_format": self.name, "system_prompt": self.system}
+        date = "-".join(CHAT_DATE[code] for code in ("%Y", "%m", "%d"))
+        own = {"prompt_format": self.name, "system_prompt": self.system, "chat_date": date}
+        return {} if self == PAPERS_FORMAT else own
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
         """Return the ids of a prompt, up to where the response begins."""
@@ -147,7 +155,8 @@ class PromptFormat:
                 add_generation_prompt=is_open,
                 tokenize=True,
                 return_dict=False,
-                **TEMPLATE_OPTIONS,
+                chat_template=FIXED_DATE + tokenizer.get_chat_template(),
+                enable_thinking=False,
             )
         except (TemplateError, TypeError, ValueError) as error:
             raise StudyError(

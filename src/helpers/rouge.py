@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from helpers.errors import StudyError
+
 TOKEN = re.compile(r"[^\W_]+")
 TIE_SLACK = (
     1e-9  # a similarity of exactly 0.7 may come out as 0.7000000000000001: compare with this much slack
@@ -35,11 +37,22 @@ class TokenCodes:
         self._codes: dict[str, str] = {}
 
     def encode(self, text: str) -> str:
-        """Return `text` as one code point per token."""
+        """Return `text` as one code point per token.
+
+        Raises:
+            StudyError: there are more distinct tokens than code points.
+        """
         codes = self._codes
-        return "".join(
-            codes.setdefault(token, chr(FIRST_CODE_POINT + len(codes))) for token in tokenize(text)
-        )
+        try:
+            return "".join(
+                codes.get(token) or codes.setdefault(token, chr(FIRST_CODE_POINT + len(codes)))
+                for token in tokenize(text)
+            )
+        except ValueError:
+            raise StudyError(
+                f"Texts that are compared must have at most {len(codes):,} distinct words in all, but more "
+                "were found. Compare fewer rows at a time, or take numbers of rows out of their texts."
+            ) from None
 
 
 def rouge_l(prediction: str, reference: str) -> float:

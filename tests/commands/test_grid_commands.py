@@ -109,8 +109,9 @@ def test_an_unknown_cell_is_refused_with_the_known_ones(options):
     assert "`cell` must be one of base, qa-n4-s1" in result.stderr
 
 
-def test_status_without_instruction_rows_says_what_to_run():
-    result = CliRunner().invoke(app, ["grid", "status", "--profile", "smoke"])
+@pytest.mark.parametrize("command", [["status"], ["export", "tables"]])
+def test_without_instruction_rows_a_command_says_what_to_run(command):
+    result = CliRunner().invoke(app, ["grid", *command, "--profile", "smoke"])
     assert result.exit_code == 1
     assert "No stored result of stage 'synthesis'" in result.stderr
 

@@ -76,6 +76,8 @@ def test_it_says_its_cost_runs_its_cells_once_and_recommends(options, tmp_path, 
     assert set(tables) == {"losses", "left_out", "worths", "comparisons", "mixtures"}
     assert len(tables["losses"]) == 9 * 2
     assert "All 9 cells are stored." in call(*options, "--rows", 12, "--target", "worst", "--dry-run")
+    measured_again = call(*options, "--rows", 12, "--dry-run", "-p", "n_held_out=3")
+    assert "9 of 9 cells are to be run: 0 rows to tune on" in measured_again
     for path in made[:2]:
         path.unlink()
     assert "2 of 9 cells are to be run" in call(*options, "--rows", 30, "--dry-run")
@@ -172,5 +174,7 @@ def test_a_category_without_rows_gets_advice_that_can_be_followed():
         design_mixtures({"qa": 0, "ie": 9}, 4)
 
 
-def test_a_parameter_that_the_design_of_mixtures_sets_is_refused(options):
-    assert "so `n_seeds` would not be heeded" in call("--rows", 8, *options, "-p", "n_seeds=5", code=1)
+@pytest.mark.parametrize("given", ["n_seeds=5", "endpoint=text", "n_rows=500", "tasks=exam_choice"])
+def test_a_parameter_that_mixtures_do_not_heed_is_refused(options, given):
+    told = " ".join(call("--rows", 8, *options, "-p", given, code=1).split())
+    assert f"so `{given.split('=')[0]}` would not be heeded" in told

@@ -140,6 +140,17 @@ def test_tuning_goes_on_from_plain_lora_alone(toy_model, tuned, instruction_file
     assert "it must be plain LoRA" in fail(*again, *OPTIONS)
 
 
+def test_the_weights_that_go_on_learning_are_those_of_the_adapter(toy_model, instruction_file, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    base, folder = AutoModelForCausalLM.from_pretrained(toy_model), tmp_path / "one-layer"
+    layers = LoraConfig(r=2, target_modules=["q_proj"], layers_to_transform=[1], task_type="CAUSAL_LM")
+    get_peft_model(base, layers).save_pretrained(folder)
+    n_learnt = sum(weight.numel() for weight in load_file(folder / "adapter_model.safetensors").values())
+    again = ("tune", "--model", toy_model, "--instructions", instruction_file, "--from", folder)
+    assert f"\n{n_learnt:,} weights learnt" in succeed(*again, "--n-rows=8", "--batch-size=4")
+
+
 def test_tuning_does_not_go_on_from_numbers_that_are_none(toy_model, tuned, instruction_file):
     weights = load_file(tuned / "adapter_model.safetensors")
     weights[min(weights)][0] = float("nan")
@@ -211,6 +222,25 @@ def test_the_mask_of_a_chat_lies_between_tokens_and_the_end_of_the_turn_is_learn
     assert (
         prompt_format.encode(tokenizer, Prompt("Say yes", "fever")) == encoded.input_ids[: encoded.n_prompt]
     )
+
+
+@pytest.mark.parametrize(
+    ("day", "shown"),
+    [
+        ("{{ strftime_now('%d %B %Y') }}", "26 July 2024"),
+        (
+            "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+            "{{ date_string }}",
+            "26 Jul 2024",
+        ),
+        ("{%- set today = strftime_now('%Y-%m-%d') -%}\n{{ today }}", "2024-07-26"),
+    ],
+)
+def test_a_chat_is_the_same_on_every_day(chat_model, day, shown):
+    tokenizer, prompt_format = load_tokenizer(chat_model), PromptFormat("chat")
+    plain = tokenizer.decode(prompt_format.encode(tokenizer, Prompt("Say yes")))
+    tokenizer.chat_template = day + TEMPLATE
+    assert tokenizer.decode(prompt_format.encode(tokenizer, Prompt("Say yes"))) == shown + plain
 
 
 def test_the_end_of_a_turn_need_not_be_the_end_of_text(chat_model):

@@ -25,11 +25,17 @@ from helpers.figures.style import (
 )
 from helpers.study.endpoints import SCORE
 from helpers.study.study import Study
+from helpers.synthesis.verbs import count_roots
 
 APART = 11  # distance in CAM02-UCS: colours of two marks are told apart without looking twice
 PHONE = 360  # px: width of a figure on a screen of 390
 LEGIBLE = 10  # px
 READABLE = 4.5  # contrast of a text (Web Content Accessibility Guidelines 2.2, level AA)
+
+
+def test_instructions_without_a_root_verb_are_a_figure_that_says_so():
+    figure = draw("root_verbs", count_roots(["Which channel is open?"]))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["No instruction has a root verb"]
 
 
 @pytest.mark.parametrize("eyes", ["all colours", "deuteranomaly", "protanomaly", "tritanomaly"])

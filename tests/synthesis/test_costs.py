@@ -5,6 +5,7 @@ import re
 import pytest
 
 from helpers.errors import StudyError
+from helpers.provider.batch import PendingError
 from helpers.provider.ledger import ProviderLimits
 from helpers.provider.prices import PRICES
 from helpers.synthesis.costs import explain_cost, tabulate_costs, tabulate_tokens
@@ -42,6 +43,26 @@ def test_what_the_journal_holds_is_not_estimated_again(provider):
     text = explain_cost(settings, limits)
     assert text.startswith("0 of 3 requests")
     assert "price of 'toy' is unknown" in text
+
+
+def test_nothing_more_is_asked_of_a_synthesis_that_has_reached_its_target(provider):
+    settings = SynthesisSettings(
+        teacher="toy", teacher_url=provider.url, n_requests=20, target_rows=3, reply_format="json"
+    )
+    limits = ProviderLimits(max_cost_tokens=10**9)
+    assert explain_cost(settings, limits).startswith("20 of 20 requests are still to be asked, fewer if")
+    synthesize(settings, limits)
+    assert explain_cost(settings, limits).startswith("0 of 20 requests are still to be asked: about 0.00")
+
+
+def test_what_batches_hold_is_asked_already(provider):
+    settings = SynthesisSettings(teacher="toy", teacher_url=provider.url, n_requests=5)
+    limits = ProviderLimits(max_cost_tokens=10**9, batch=True)
+    with pytest.raises(PendingError):
+        synthesize(settings, limits)
+    text = explain_cost(settings, limits)
+    assert text.startswith("0 of 5 requests are still to be asked, beside 5 that batches hold: about 0.00")
+    assert "The cap will stop" not in text
 
 
 def test_an_unknown_price_without_a_cap_in_tokens_is_refused():

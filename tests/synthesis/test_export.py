@@ -1,9 +1,12 @@
 """The dataset folder."""
 
 import json
+import os
+from types import SimpleNamespace
 
 import pytest
 
+from helpers.commands.terminal import hide_secrets
 from helpers.errors import StudyError
 from helpers.synthesis.export import (
     CARD,
@@ -79,3 +82,46 @@ def test_pushing_names_what_is_missing(exported, tmp_path, monkeypatch):
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with pytest.raises(StudyError, match="HF_TOKEN is not set"):
         push_dataset(exported.path, "me/rows")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", " "])
+def test_a_token_with_an_end_of_line_is_sent_without_it_and_never_shown(exported, monkeypatch, end):
+    class WeakLine:
+        def __init__(self, token):
+            self.header = f"Bearer {token}"
+
+        def create_repo(self, *_asked, **_given):
+            raise ValueError(f"Illegal header value {self.header.encode()!r}")
+
+    monkeypatch.setenv("HF_TOKEN", f"a-token-of-the-hub{end}")
+    monkeypatch.setattr("huggingface_hub.HfApi", WeakLine)
+    with pytest.raises(StudyError, match="Illegal header value b'Bearer [*]{3}") as caught:
+        push_dataset(exported.path, "me/rows")
+    assert "a-token" not in str(caught.value)
+    plainly = f"Illegal header value {os.environ['HF_TOKEN'].encode()!r}"
+    assert "a-token" not in hide_secrets(plainly)
+
+
+def test_rows_are_not_pushed_where_everybody_sees_them_unless_asked(exported, monkeypatch):
+    uploaded = []
+
+    class PublicHub:
+        def __init__(self, **_given):
+            pass
+
+        def create_repo(self, repo_id, **_given):
+            return f"https://huggingface.co/datasets/{repo_id}"
+
+        def dataset_info(self, _repo_id):
+            return SimpleNamespace(private=False)
+
+        def upload_folder(self, repo_id, **_given):
+            uploaded.append(repo_id)
+
+    monkeypatch.setenv("HF_TOKEN", "a-token")
+    monkeypatch.setattr("huggingface_hub.HfApi", PublicHub)
+    with pytest.raises(StudyError, match="everybody sees it. Pass `--public`"):
+        push_dataset(exported.path, "me/rows")
+    assert uploaded == []
+    assert push_dataset(exported.path, "me/rows", is_public=True).endswith("/me/rows")
+    assert uploaded == ["me/rows"]

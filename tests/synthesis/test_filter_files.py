@@ -55,6 +55,12 @@ def test_kept_rows_keep_all_fields_and_rejected_ones_gain_a_reason(file):
     assert counts.sum() == len(ROWS)
 
 
+def test_rows_that_a_looser_filter_keeps_lose_the_reason_of_the_stricter_one(file):
+    rejected = filter_file(file, SETTINGS).file(REJECTED_FILE)
+    kept = filter_file(rejected, SETTINGS).file(KEPT_FILE)
+    assert [json.loads(line) for line in kept.read_text().splitlines()] == [ROWS[1]]
+
+
 def test_a_reason_of_the_users_own_stays(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(ROWS[3] | {"reason": "asked by a nurse"}) + "\n" + json.dumps(ROWS[0]) + "\n")

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import Gemma3Config, GPT2Config, LlamaConfig, LlamaForCausalLM
 
 from helpers.errors import StudyError
 from helpers.models.load import load_config, load_model
@@ -20,6 +20,7 @@ from helpers.tuning.memory import (
     count_kept_bytes,
     estimate_memory,
     measure_model,
+    read_widths,
 )
 from helpers.tuning.rows import EncodedRow
 from helpers.tuning.settings import TuningSettings
@@ -120,6 +121,13 @@ def test_numbers_of_weights_are_those_of_the_loaded_model(toy_model):
     assert size.n_layer_weights + size.n_other_weights == sum(
         weight.numel() for weight in model.parameters() if not weight.requires_grad
     )
+
+
+def test_widths_are_found_under_the_names_of_each_architecture():
+    assert read_widths(LLAMA_2["7b"]) == (4096, 11008)
+    assert read_widths(GPT2Config()) == (768, 3072)
+    text = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1}
+    assert read_widths(Gemma3Config(text_config=text)) == (64, 96)
 
 
 @pytest.mark.parametrize(("name", "weights", "four_bit"), [("7b", 12.55, 3.6), ("13b", 24.24, 6.7)])

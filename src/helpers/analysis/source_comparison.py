@@ -29,7 +29,7 @@ REFERENCE_FOLDERS = {
     SCORE_GEMMA: scores.REFERENCE_FOLDER / "gemma-3-270m",
     SCORE_SMOLLM2: scores.REFERENCE_FOLDER / "smollm2-135m",
 }
-SCALES = {"qa": "accuracy", "ie": "F1", "gen": "ROUGE-L"}  # each from 0 to 1
+SCALES = {"qa": "accuracy", "ie": "F1 or exact match", "gen": "ROUGE-L"}  # each from 0 to 1
 JUDGE = "the paper's GPT-4 score, 0 to 1 of its span"
 AUTOMATIC = "the paper's automatic measures, 0 to 1"
 AUTOMATIC_NAMES = {"concept_f1": "concept F1", "bleurt": "BLEURT", "bertscore_f1": "BERTScore"}

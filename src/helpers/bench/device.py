@@ -28,7 +28,7 @@ from helpers.bench.large import describe_shape
 from helpers.bench.result import describe_origin, save, show_row
 from helpers.bench.tuning import measure_matmul, measure_reading
 from helpers.errors import StudyError
-from helpers.machine import GIB, measure_free_memory
+from helpers.machine import GIB, measure_free_memory, measure_main_memory
 from helpers.models.fast_matmul import enable_fast_matmul
 from helpers.models.load import has_gpu
 from helpers.progress import tell
@@ -108,7 +108,8 @@ def make_model(shape: str, device: str) -> PreTrainedModel:
 
     with init_empty_weights():
         model = AutoModelForCausalLM.from_config(describe_shape(shape), dtype=getattr(torch, DTYPE))
-    needed, free = sum(weight.nbytes for weight in model.parameters()), measure_free_memory()
+    needed = sum(weight.nbytes for weight in model.parameters())
+    free = measure_free_memory() if device == "cuda" else measure_main_memory()
     if needed > free:
         raise StudyError(
             f"The weights of shape {shape!r} need {needed / GIB:.1f} GiB in {DTYPE}, but {free / GIB:.1f} "

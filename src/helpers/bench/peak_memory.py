@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import resource
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024  # what `getrusage` counts memory in
 
@@ -23,6 +24,10 @@ def read_peak_mib() -> float:
     mark = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
     if mark:
         return int(mark.group(1)) / 1024
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 2**20
+    import resource  # which Windows lacks
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_BYTES / 2**20
 
 

@@ -8,7 +8,6 @@ import ast
 import dataclasses
 import difflib
 import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -21,7 +20,7 @@ from helpers.errors import StudyError
 from helpers.evaluation.tasks import parse_tasks
 from helpers.files import explain_disk_errors, write_text
 from helpers.models.wheels import WHEEL_MODELS
-from helpers.paths import NOTEBOOKS, ROOT, runs_folder, shown
+from helpers.paths import NOTEBOOKS, ROOT, relative_to, runs_folder, shown
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import build_settings, is_printable, shorten
 from helpers.study.endpoints import ENDPOINTS, MIN_IN_HALVES, check_any_task_counts, check_endpoint_tasks
@@ -310,7 +309,7 @@ def add_instructions(parameters: Mapping[str, Any], study: Study) -> dict[str, A
         study.synthesis_run  # noqa: B018
     if "instructions" not in parameters or study.instructions == PUBLIC:
         return dict(parameters)
-    return parameters | {"instructions": os.path.relpath(study.all_rows_file, ROOT)}
+    return parameters | {"instructions": relative_to(study.all_rows_file, ROOT)}
 
 
 def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> None:
@@ -334,7 +333,7 @@ def run_notebook(notebook: Path, parameters: Mapping[str, Any], book: Path) -> N
     with explain_disk_errors(partial):
         executed = _execute(notebook, parameters, partial)
     paths = {"input_path": notebook, "output_path": published}
-    executed.metadata.papermill.update({name: os.path.relpath(path, ROOT) for name, path in paths.items()})
+    executed.metadata.papermill.update({name: relative_to(path, ROOT) for name, path in paths.items()})
     write_text(published, nbformat.writes(executed) + "\n")
     partial.unlink(missing_ok=True)  # another process that runs the notebook may have taken it away
 

@@ -25,7 +25,7 @@ from helpers.evaluation.judge import (
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.sources import MODELS_OF_OTHER_GROUPS
 from helpers.models.wheels import WHEEL_MODELS
-from helpers.paths import show_name, shown
+from helpers.paths import check_new_folder, show_name, shown
 from helpers.prompts import ALPACA
 from helpers.provider.connection import read_api_key
 from helpers.provider.ledger import ProviderLimits
@@ -308,7 +308,8 @@ def judge_against(evaluations: dict[str, Evaluation], name: str, first: str, ext
 
 def export_harness(
     folder: Annotated[
-        Path, typer.Argument(file_okay=False, help="Where to write; give it to `lm_eval --include_path`.")
+        Path,
+        typer.Argument(file_okay=False, help="New or empty folder; give it to `lm_eval --include_path`."),
     ],
     model: Annotated[
         str, typer.Option(help="Model whose tokenizer counts the lengths of options.")
@@ -322,5 +323,6 @@ def export_harness(
     from helpers.evaluation.harness_export import export_harness
 
     with plain_errors():
+        check_new_folder(folder, "FOLDER")  # tasks of an earlier call have the lengths of its model
         names = export_harness(folder, model, tasks, data)
         typer.echo(f"{len(names)} tasks in {shown(folder)}: {', '.join(names)}")

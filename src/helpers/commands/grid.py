@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,7 @@ import typer
 
 from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
 from helpers.errors import StudyError
-from helpers.paths import shown
+from helpers.paths import relative_to, shown
 
 if TYPE_CHECKING:
     from helpers.study.grid import CellPlan
@@ -84,9 +83,8 @@ def write_cell_list(path: Path, study: Study, plans: list[CellPlan], arguments: 
     from helpers.files import write_text
 
     study.training_file  # noqa: B018 (made where it is missing: cells are looked up by it)
-    cells = [
-        {"id": plan.id, "done": os.path.relpath(path.with_suffix("") / f"{plan.id}.done")} for plan in plans
-    ]
+    folder = path.with_suffix("")
+    cells = [{"id": plan.id, "done": relative_to(folder / f"{plan.id}.done", Path.cwd())} for plan in plans]
     for plan, cell in zip(plans, cells, strict=True):
         if study.find_cell_state(plan) == "done":
             write_text(Path(cell["done"]), "")
@@ -142,18 +140,26 @@ def choose_cells(plans: list[CellPlan], ids: list[str]) -> list[CellPlan]:
     return [plan for plan in plans if not ids or plan.id in ids]
 
 
+def find_states(study: Study) -> dict[CellPlan, str]:
+    """Return the state of every cell of a study's grid; computes nothing.
+
+    Raises:
+        StudyError: the rows are not there, without which no cell can be looked up.
+    """
+    from helpers.store import load_only
+
+    with load_only():
+        study.training_file  # noqa: B018
+    return {plan: study.find_cell_state(plan) for plan in study.plan_grid()}
+
+
 @app.command("status")
 def show_status(profile: Profile = "laptop", parameter: Assignments = None) -> None:
     """Say of every cell whether it is done, tuned only, or missing; reads the store and computes nothing."""
-    from helpers.store import load_only
-
     with plain_errors():
-        study = load_study(profile, parameter)
-        with load_only():
-            study.training_file  # noqa: B018 (without it no cell can be looked up)
-        states = {plan.id: study.find_cell_state(plan) for plan in study.plan_grid()}
-        for name, state in states.items():
-            typer.echo(f"{name}: {STATES[state]}")
+        states = find_states(load_study(profile, parameter))
+        for plan, state in states.items():
+            typer.echo(f"{plan.id}: {STATES[state]}")
         typer.echo(f"{sum(state == 'done' for state in states.values())} of {len(states)} cells are done")
 
 
@@ -181,9 +187,9 @@ def export_cells(
 
     with plain_errors():
         study = load_study(profile, parameter)
-        plans = study.plan_grid()
         with report_progress("look cells up"):
-            done = [plan for plan in plans if study.find_cell_state(plan) == "done"]
+            states = find_states(study)
+        done = [plan for plan, state in states.items() if state == "done"]
         answered = [plan for plan in done if study.grid_settings.asks_for_answers(plan.name)]
         if not done:
             raise StudyError(
@@ -202,4 +208,4 @@ def export_cells(
                 export_losses(study, done, folder / "losses")
             if answered:
                 export_scores(study, answered, folder)
-        typer.echo(f"{len(written)} of {len(plans)} cells written to {shown(folder.resolve())}")
+        typer.echo(f"{len(written)} of {len(states)} cells written to {shown(folder.resolve())}")

@@ -62,7 +62,7 @@ def recommend_mixture(
     from helpers.synthesis.public_rows import PUBLIC
 
     with plain_errors():
-        refuse_grid_parameters(parameter or [])
+        refuse_unused_parameters(parameter or [])
         named = instructions if instructions == PUBLIC else Path(instructions).resolve()
         study = load_study(profile, [*(parameter or []), f"instructions={named}"])
         mixtures = plan_mixtures(study, cell_rows or max(2, rows // SMALL_CELL_DIVISOR), n_seeds)
@@ -80,13 +80,16 @@ def recommend_mixture(
             write_tables(tables, output, n_decimals=5)
 
 
-def refuse_grid_parameters(assignments: list[str]) -> None:
-    """Raise StudyError for a parameter of the grid: its cells are those that the law needs."""
+def refuse_unused_parameters(assignments: list[str]) -> None:
+    """Raise StudyError for a parameter that says neither how a cell is tuned nor what is held out: the cells
+    and the loss are those that the law needs.
+    """
     from helpers.book.runner import parse_assignments
-    from helpers.study.grid import GridSettings
+    from helpers.tuning.settings import TuningSettings
 
-    own = {field.name for field in dataclasses.fields(GridSettings)} | {"tasks"}
-    if unused := next((name for name in parse_assignments(assignments) if name in own), None):
+    used = {field.name for field in dataclasses.fields(TuningSettings)} - {"categories", "n_rows"}
+    used |= {"held_out_share", "n_held_out", "data"}
+    if unused := next((name for name in parse_assignments(assignments) if name not in used), None):
         raise StudyError(
             f"`study mix` lays out its cells itself, so `{unused}` would not be heeded. Leave it out; the "
             "options are in `study mix --help`."

@@ -102,8 +102,9 @@ def _keep_traceback(error: Exception) -> str:
 def hide_secrets(text: str) -> str:
     """Return a text without the keys of the environment and the passwords of addresses."""
     for name, value in os.environ.items():
-        if len(value) >= 8 and name.endswith(("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")):
-            text = text.replace(value, f"<{name}>")
+        secret = value.strip()  # a line feed at its end is shown by its code
+        if len(secret) >= 8 and name.endswith(("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")):
+            text = text.replace(secret, f"<{name}>")
     return re.sub(r"(?<=://)[^/\s@]+@", "<hidden>@", text)
 
 

@@ -16,8 +16,8 @@ from typing import Any
 from helpers.errors import StudyError
 from helpers.evaluation.bertscore import measure_pairs
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.models.hub import explain_hub_error, first_line, split_revision
-from helpers.models.load import choose_device, identify_model, load_config, load_tokenizer, resolve_model
+from helpers.models.hub import first_line
+from helpers.models.load import choose_device, identify_model, load_config, load_from, load_tokenizer
 from helpers.store import Run
 
 BATCH_SIZE = 16
@@ -52,18 +52,13 @@ def load_scorer(name: str) -> tuple[Any, Any]:
 
     logging.disable_progress_bar()
     check_scorer(name)
-    repo_id, revision = split_revision(resolve_model(name))
-    options: dict[str, Any] = {
-        "use_safetensors": True,
-        "trust_remote_code": False,
-        "output_loading_info": True,
-    }
-    try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            repo_id, revision=revision or "main", **options
-        )
-    except (OSError, ValueError) as error:
-        raise explain_hub_error(name, error) from None
+    model, info = load_from(
+        name,
+        AutoModelForSequenceClassification.from_pretrained,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
     if info["missing_keys"]:
         raise StudyError(
             f"The checkpoint {name!r} lacks {len(info['missing_keys'])} weights "

@@ -118,9 +118,13 @@ def plot_roots(table: pd.DataFrame, ax: Axes) -> Axes:
     """Draw the commonest root verbs as bars, each with its commonest objects written beside it.
 
     Args:
-        table: verb, n, object, n_object; verbs in order.
+        table: verb, n, object, n_object; verbs in order; without rows where no instruction has one.
         ax: where to draw.
     """
+    if table.empty:
+        ax.text(0.5, 0.5, "No instruction has a root verb", color=GREY, ha="center", va="center")
+        ax.set_axis_off()
+        return ax
     verbs = (
         table.groupby("verb", sort=False)
         .agg(n=("n", "first"), objects=("object", lambda names: ", ".join(filter(None, names))))

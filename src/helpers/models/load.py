@@ -63,7 +63,7 @@ def identify_model(name: str) -> str:
         return WHEEL_MODELS[name].sha256
     location = Path(resolve_model(name))
     if not location.is_dir():
-        return f"{split_revision(name)[0]}@{_load_from(name, _hub_commit)}"
+        return f"{split_revision(name)[0]}@{load_from(name, _hub_commit)}"
     weights = sorted(location.glob("*.safetensors"))
     if not weights:
         raise StudyError(
@@ -84,14 +84,14 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """Load a model's tokenizer."""
     from transformers import AutoTokenizer
 
-    return _load_from(name, AutoTokenizer.from_pretrained, trust_remote_code=False)
+    return load_from(name, AutoTokenizer.from_pretrained, trust_remote_code=False)
 
 
 def load_config(name: str) -> PretrainedConfig:
     """Load a model's configuration, without its weights."""
     from transformers import AutoConfig
 
-    return _load_from(name, AutoConfig.from_pretrained, trust_remote_code=False)
+    return load_from(name, AutoConfig.from_pretrained, trust_remote_code=False)
 
 
 def load_model(
@@ -127,7 +127,7 @@ def load_model(
         check_config(location, config)
     if not quantize:
         check_weight_memory(name, config, dtype)
-    model, info = _load_from(
+    model, info = load_from(
         name,
         AutoModelForCausalLM.from_pretrained,
         dtype=getattr(torch, dtype),
@@ -160,7 +160,7 @@ def check_weight_memory(name: str, config: PretrainedConfig, dtype: str) -> None
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):  # where weights have a shape and take no room
-        model = _load_from(name, lambda _location, **_options: AutoModelForCausalLM.from_config(config))
+        model = load_from(name, lambda _location, **_options: AutoModelForCausalLM.from_config(config))
     needed = sum(weight.numel() for weight in model.parameters()) * getattr(torch, dtype).itemsize
     free = measure_free_memory()
     if needed > free:
@@ -238,7 +238,12 @@ def keep_unpacked(model: PreTrainedModel) -> None:
             layer.support_avx512bf16_for_cpu = False
 
 
-def _load_from(name: str, load: Callable[..., Any], **options: Any) -> Any:
+def load_from(name: str, load: Callable[..., Any], **options: Any) -> Any:
+    """Return what a loader of transformers makes of a model's folder, or of its hub id and revision.
+
+    Raises:
+        StudyError: the loader fails, for any reason but one of the system.
+    """
     location = resolve_model(name)
     local = Path(location).is_dir()
     if not local:

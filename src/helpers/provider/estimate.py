@@ -23,7 +23,7 @@ def explain_estimate(
         counts: requests that are missing, and all of them.
         tokens: estimated tokens in and out of those that are missing.
         hint: what to do if the cap comes too early, beside raising it.
-        until: what may make them fewer.
+        until: what is asked beside them, or may make them fewer.
 
     Raises:
         StudyError: the price is unknown and no cap in tokens is given.

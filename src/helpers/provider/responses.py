@@ -143,7 +143,7 @@ def _read_content(content: Any) -> str:
 
 def _read_usage(usage: Any, text: str) -> Usage | None:
     """Return what was billed, if the server says so; nothing for a text is not a bill but a server that does
-    not count.
+    not count. Some servers count reasoning in the total alone.
     """
     if not isinstance(usage, dict):
         return None
@@ -154,6 +154,9 @@ def _read_usage(usage: Any, text: str) -> Usage | None:
         read = Usage(input_tokens=n_input, output_tokens=n_output)
     except ValidationError:
         return None
+    total = usage.get("total_tokens")
+    if type(total) is int and total > read.input_tokens + read.output_tokens:
+        read = Usage(input_tokens=read.input_tokens, output_tokens=total - read.input_tokens)
     return read if read.input_tokens and (read.output_tokens or not text) else None
 
 

@@ -19,7 +19,7 @@ from helpers.evaluation.answer_loss import measure_answer_loss, read_answer_loss
 from helpers.evaluation.held_out import measure_held_out, read_held_out
 from helpers.files import sha256_file
 from helpers.machine import describe_machine
-from helpers.models.load import choose_device, identify_model
+from helpers.models.load import identify_model
 from helpers.paths import shown
 from helpers.records import BASE
 from helpers.store import Run
@@ -28,6 +28,7 @@ from helpers.study.endpoints import LOSS_COLUMNS
 from helpers.study.grid import CellPlan
 from helpers.study.tables import (
     MANIFEST,
+    describe_settings,
     list_differences,
     parse_manifest,
     read_manifest,
@@ -167,19 +168,11 @@ def _describe_cell(plan: CellPlan, adapter: Run | None, runs: Sequence[Run]) -> 
 
 
 def identify_losses(study: Study) -> dict[str, Any]:
-    """Return what the losses of all cells of a study rest on, as the manifest of their tables has it; the
-    number format is the one that this machine computes in.
-    """
-    tuning = dataclasses.asdict(study.tuning_settings)
-    for name in ("categories", "training_seed", "n_rows"):
-        del tuning[name]  # each cell has its own
-    evaluation = dataclasses.asdict(study.evaluation_settings)
-    for settings in (tuning, evaluation):
-        settings["dtype"] = choose_device(settings["dtype"])[1]
+    """Return what the losses of all cells of a study rest on, as the manifest of their tables has it."""
     return {
         "settings": {
-            "tuning": tuning,
-            "evaluation": evaluation,
+            "tuning": describe_settings(study.tuning_settings, ("categories", "training_seed", "n_rows")),
+            "evaluation": describe_settings(study.evaluation_settings),
             "losses": dataclasses.asdict(study.loss_settings),
             "budget": study.grid_settings.budget,
             "lattice": study.grid_settings.lattice,

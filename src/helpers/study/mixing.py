@@ -151,14 +151,9 @@ def apportion_rows(shape: Mapping[str, int], n_rows: int) -> str:
     return "+".join(f"{name}:{count}" for name, count in rows.items() if count)
 
 
-def find_missing(plan: MixturePlan) -> list[CellPlan]:
-    """Return the cells that the store does not hold yet; computes nothing."""
-    return [cell for cell in plan.cells if plan.study.find_cell_state(cell) != "done"]
-
-
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What the missing cells will cost: their number, rows to tune on, and seconds."""
+    """What cells will cost that the store does not hold whole: their number, rows to tune on, and seconds."""
 
     n_cells: int
     n_rows: int
@@ -167,9 +162,11 @@ class Cost:
 
 
 def estimate_cost(plan: MixturePlan) -> Cost:
-    """Estimate the cost of the missing cells from the pace of one step and one reading on a few rows."""
-    missing, study, settings = find_missing(plan), plan.study, plan.study.tuning_settings
-    if not missing:
+    """Estimate the cost of what the store lacks from the pace of one step and one reading on a few rows."""
+    study, settings = plan.study, plan.study.tuning_settings
+    states = {cell: study.find_cell_state(cell) for cell in plan.cells}
+    n_unmeasured = sum(state != "done" for state in states.values())
+    if not n_unmeasured:
         return Cost(0, 0, 0.0, 0.0)
     tokenizer, prompt_format = load_tokenizer(settings.model), PromptFormat.from_settings(settings)
     training = list_rows_within_limit(study, study.training_file)
@@ -178,10 +175,10 @@ def estimate_cost(plan: MixturePlan) -> Cost:
     read = draw_held_out(held_out, n_held_out, tokenizer, longest, prompt_format)
     typical = choose_typical(training, min(PACE_ROWS, settings.batch_size))
     step, reading = measure_pace(settings, [encode_row(tokenizer, row, prompt_format) for row in typical])
-    n_rows = sum(cell.n_rows for cell in missing) * settings.epochs
+    n_rows = sum(cell.n_rows for cell, state in states.items() if state == "missing") * settings.epochs
     mean = sum(n_tokens for _, n_tokens in training) / len(training)
     n_read = sum(len(row.input_ids) for _, row in read)
-    return Cost(len(missing), n_rows, n_rows * mean / step, len(missing) * n_read / reading)
+    return Cost(n_unmeasured, n_rows, n_rows * mean / step, n_unmeasured * n_read / reading)
 
 
 def choose_typical(rows: Sequence[tuple[Instruction, int]], n: int) -> list[Instruction]:

@@ -27,6 +27,7 @@ from helpers.study.cells import Cell, collect_items
 from helpers.study.grid import CellPlan, GridSettings, plan_cells
 from helpers.study.tables import (
     MANIFEST,
+    describe_settings,
     list_differences,
     parse_manifest,
     read_manifest,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from helpers.study.study import Study
-    from helpers.tuning.settings import TuningSettings
 
 REFERENCE_FOLDER = RESULTS / "reference"
 SCORES, CELLS, MEASURE_TABLE = "scores.csv", "cells.csv", "measures.csv"
@@ -164,15 +164,6 @@ def describe_cells(plans: Sequence[CellPlan], cells: dict[str, Cell], items: pd.
     return pd.DataFrame(rows).astype(INTEGERS)
 
 
-def _drop_own_settings(tuning: TuningSettings) -> dict[str, Any]:
-    """Leave out what each cell has its own of; n_rows stays, which is the lattice's."""
-    return {
-        name: value
-        for name, value in dataclasses.asdict(tuning).items()
-        if name not in ("categories", "training_seed")
-    }
-
-
 def build_score_manifest(study: Study) -> dict[str, Any]:
     """Return the manifest: settings, sha256 of rows and test items, sources and licences, versions and
     machine.
@@ -181,8 +172,8 @@ def build_score_manifest(study: Study) -> dict[str, Any]:
     machine = describe_machine()
     return {
         "settings": {
-            "tuning": _drop_own_settings(study.tuning_settings),
-            "evaluation": dataclasses.asdict(study.evaluation_settings),
+            "tuning": describe_settings(study.tuning_settings, ("categories", "training_seed")),
+            "evaluation": describe_settings(study.evaluation_settings),
             "budget": study.grid_settings.budget,
             "lattice": study.grid_settings.lattice,
         },

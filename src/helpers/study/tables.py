@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.files import sha256_file, write_text
+from helpers.models.load import choose_device
 from helpers.paths import shown
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from helpers.evaluation.settings import EvaluationSettings
+    from helpers.tuning.settings import TuningSettings
 
 MANIFEST = "manifest.json"
 NAMES = ("id", "cell", "task", "item", "category", "commit")  # columns of names
@@ -63,6 +68,16 @@ def parse_manifest(folder: Path) -> dict[str, Any]:
             "folder."
         )
     return manifest
+
+
+def describe_settings(
+    settings: TuningSettings | EvaluationSettings, own: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return settings as the manifest of tables has them: without those of which each cell has its own, and
+    with the number format that this machine computes in.
+    """
+    shared = {name: value for name, value in dataclasses.asdict(settings).items() if name not in own}
+    return shared | {"dtype": choose_device(settings.dtype)[1]}
 
 
 def list_differences(there: Mapping[str, Any], own: Mapping[str, Any], names: Iterable[str]) -> list[str]:

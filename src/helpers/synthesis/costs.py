@@ -12,11 +12,12 @@ from helpers.paths import SEED_TASKS
 from helpers.provider.estimate import explain_estimate
 from helpers.provider.exchanges import find_missing
 from helpers.provider.journal import Journal
-from helpers.provider.ledger import ProviderLimits
+from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.prices import BATCH_DISCOUNT, BYTES_PER_TOKEN, PRICES
 from helpers.records import SeedTask, TeacherReply
+from helpers.store import plan_only
 from helpers.synthesis.parsing import parse_reply
-from helpers.synthesis.pipeline import build_exchanges, plan_requests
+from helpers.synthesis.pipeline import build_exchanges, plan_requests, synthesize
 from helpers.synthesis.requests import LIST, build_label_request
 from helpers.synthesis.settings import RECORDED, SynthesisSettings
 from helpers.synthesis.teacher import REPLIES, build_teacher
@@ -57,8 +58,8 @@ def estimate_request(settings: SynthesisSettings, seeds: Mapping[str, SeedTask])
 
 
 def explain_cost(settings: SynthesisSettings, limits: ProviderLimits) -> str:
-    """Return in a few lines what the requests that are still to be asked will cost; empty for recorded
-    replies.
+    """Return in a few lines what the requests that are still to be asked will cost: none of a synthesis that
+    is stored, and none that is in a batch; empty for recorded replies.
 
     Raises:
         StudyError: the price is unknown and no cap in tokens is given.
@@ -67,7 +68,10 @@ def explain_cost(settings: SynthesisSettings, limits: ProviderLimits) -> str:
         return ""
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
     journal = Journal(build_teacher(settings))
-    bodies = list(find_missing(build_exchanges(settings, seeds), journal))
+    batched = Ledger(journal, limits).list_batch_reservations()
+    is_stored = plan_only(synthesize, settings).is_stored
+    missing = [] if is_stored else list(find_missing(build_exchanges(settings, seeds), journal))
+    bodies = [body for body in missing if journal.hash_request(body) not in batched]
     prompts = {prompt for *_, prompt in plan_requests(settings, seeds)}
     n_tasks = sum(body["messages"][0]["content"] in prompts for body in bodies)
     whole, tasks = (
@@ -77,10 +81,12 @@ def explain_cost(settings: SynthesisSettings, limits: ProviderLimits) -> str:
     n_labels = len(bodies) - n_tasks  # tasks are there, their categories are still to be asked for
     n_input = n_tasks * whole.n_input + n_labels * (whole.n_input - tasks.n_input)
     n_output = n_tasks * whole.n_output + n_labels * (whole.n_output - tasks.n_output)
-    fewer = ", fewer if the target is reached before" if settings.target_rows else ""
+    n_batched = len(missing) - len(bodies)
+    until = f", beside {n_batched} that batches hold" if n_batched else ""
+    until += ", fewer if the target is reached before" if bodies and settings.target_rows else ""
     hint = "lower `n_requests` or `target_rows`, name a cheaper teacher, or use --batch"
     return explain_estimate(
-        journal, limits, (len(bodies), settings.n_requests), (n_input, n_output), hint, fewer
+        journal, limits, (len(bodies), settings.n_requests), (n_input, n_output), hint, until
     )
 
 

@@ -13,7 +13,7 @@ from helpers.errors import StudyError
 from helpers.files import sha256_file, write_text
 from helpers.jsonl import read_json_lines
 from helpers.paths import shown
-from helpers.provider.text_cleaning import name_source
+from helpers.provider.text_cleaning import name_source, quote_line
 from helpers.records import CATEGORIES
 from helpers.store import Run, run_stage
 from helpers.synthesis.pipeline import INSTRUCTIONS
@@ -223,7 +223,8 @@ def push_dataset(folder: Path, repo_id: str, is_public: bool = False) -> str:
     The token comes from the environment (`HF_TOKEN`).
 
     Raises:
-        StudyError: the folder is not a dataset, no token is set, or the hub refuses.
+        StudyError: the folder is not a dataset, no token is set, the hub refuses, or everybody sees what the
+            repository holds where that was not asked for.
     """
     from huggingface_hub import HfApi
 
@@ -233,21 +234,27 @@ def push_dataset(folder: Path, repo_id: str, is_public: bool = False) -> str:
             f"{shown(folder)} is not a dataset: {', '.join(missing)} is missing. Name the folder that `study "
             "synthesize` prints."
         )
-    if not os.environ.get("HF_TOKEN"):
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if not token:
         raise StudyError(
             "HF_TOKEN is not set. Make a token with the right to write at huggingface.co/settings/tokens and "
             "set it in the environment."
         )
-    api = HfApi(token=os.environ["HF_TOKEN"])
+    api = HfApi(token=token)
     try:
         address = api.create_repo(repo_id, repo_type="dataset", private=not is_public, exist_ok=True)
+        if not is_public and not api.dataset_info(repo_id).private:
+            raise StudyError(
+                f"{repo_id!r} is on the hub already, and everybody sees it. Pass `--public`, or name another."
+            )
         api.upload_folder(
             repo_id=repo_id, repo_type="dataset", folder_path=folder, ignore_patterns=["manifest.json"]
         )
+    except StudyError:
+        raise
     except Exception as error:  # of the hub, of the library that speaks HTTP for it, of the files
-        told = " ".join(str(error).split())
         raise StudyError(
-            f"The hub did not take {repo_id!r}: {told}. Check the name, the token's right to write "
-            "there, and the network; what it has already is not sent again."
+            f"The hub did not take {repo_id!r}: {quote_line(str(error))}. Check the name, the token's right "
+            "to write there, and the network; what it has already is not sent again."
         ) from None
     return str(address)

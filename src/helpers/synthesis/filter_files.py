@@ -30,7 +30,8 @@ from helpers.synthesis.user_rows import (
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 4
+VERSION = 5
+WHY = ("filter_reason", "filter_similarity")
 KEPT_FILE, REJECTED_FILE, COUNTS_FILE = "kept.jsonl", "rejected.jsonl", "counts.csv"
 FOREIGN_LABELS = {
     "tg": "gen",
@@ -70,8 +71,9 @@ def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = 
                 at_threshold[reason or "kept"] += (
                     similarity is not None and abs(similarity - settings.novelty_threshold) < TIE_SLACK
                 )
-                why = {"filter_reason": reason, "filter_similarity": similarity} if reason else {}
-                (rejected if reason else kept).write(dump_row(row | why))
+                why = dict(zip(WHY, (reason, similarity), strict=True)) if reason else {}
+                bare = {name: value for name, value in row.items() if name not in WHY}  # of an earlier filter
+                (rejected if reason else kept).write(dump_row(bare | why))
         if counts["malformed"] == counts.total():
             raise explain_unusable_rows(path)
         lines = [

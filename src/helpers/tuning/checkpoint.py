@@ -73,7 +73,8 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], list[dict[str
 
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            # copied, since a file that is still mapped cannot be replaced on Windows
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (no mapping)
             metadata = file.metadata()
         if metadata["sha256"] != _checksum(tensors, metadata["log"]):
             raise DamagedCheckpointError("its bytes are not those that were written")

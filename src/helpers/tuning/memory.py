@@ -77,6 +77,12 @@ class ModelSize:
     fused: bool
 
 
+def read_widths(config: PretrainedConfig) -> tuple[int, int]:
+    """Return the width of a model's layers, and that inside their feed-forward blocks."""
+    text = config.get_text_config()
+    return text.hidden_size, getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+
+
 def measure_model(config: PretrainedConfig, settings: TuningSettings) -> ModelSize:
     """Build a model with its adapter on the meta device, where weights have a shape and no content, and
     count.
@@ -91,11 +97,11 @@ def measure_model(config: PretrainedConfig, settings: TuningSettings) -> ModelSi
     from helpers.tuning.fused import fuse_layers
     from helpers.tuning.lora import attach_adapter
 
-    text = config.get_text_config()
+    text, (hidden, inner) = config.get_text_config(), read_widths(config)
     with torch.device("meta"):
         model = attach_adapter(AutoModelForCausalLM.from_config(config), settings)
     n_heads = getattr(text, "num_attention_heads", None) or 1  # none where a state takes attention's place
-    head = getattr(text, "head_dim", None) or text.hidden_size // n_heads
+    head = getattr(text, "head_dim", None) or hidden // n_heads
     sizes = {name: weight.numel() for name, weight in model.named_parameters() if not weight.requires_grad}
     in_layers = sum(n for name, n in sizes.items() if ".layers." in name)
     return ModelSize(
@@ -103,10 +109,10 @@ def measure_model(config: PretrainedConfig, settings: TuningSettings) -> ModelSi
         n_other_weights=sum(sizes.values()) - in_layers,
         n_adapter_weights=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
         n_layers=text.num_hidden_layers,
-        hidden=text.hidden_size,
+        hidden=hidden,
         query=n_heads * head,
         key=(getattr(text, "num_key_value_heads", None) or n_heads) * head,
-        inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        inner=inner,
         vocabulary=text.vocab_size,
         rank=settings.lora_rank,
         fused=fuse_layers(model) > 0 and not settings.quantize_base,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from helpers.errors import StudyError
 from helpers.files import sha256_file, write_text
 from helpers.jsonl import read_rows
 from helpers.machine import measure_free_memory
-from helpers.models.adapters import identify_adapter, load_adapter
+from helpers.models.adapters import WEIGHTS, identify_adapter, load_adapter
 from helpers.models.fast_matmul import tell_slow_products
 from helpers.models.forward import check_lengths
 from helpers.models.load import (
@@ -29,6 +30,7 @@ from helpers.models.load import (
     load_model,
     load_tokenizer,
 )
+from helpers.models.weights import read_shapes
 from helpers.prompts import PromptFormat
 from helpers.records import SHUFFLED, Instruction
 from helpers.store import Run, run_stage
@@ -137,6 +139,9 @@ def _train(
     batches = iterate_steps(len(encoded), settings.batch_size, settings.epochs, settings.training_seed)
     steps = [(epoch, [encoded[index] for index in batch]) for epoch, batch in batches]
     size = measure_model(load_config(settings.model), settings)
+    if parent:  # it may be in some of the layers alone
+        n_learnt = sum(map(math.prod, read_shapes([parent / WEIGHTS]).values()))
+        size = dataclasses.replace(size, n_adapter_weights=n_learnt)
     plan = plan_memory(settings, size, steps, processes.num_processes)
     model = prepare_model(settings, plan.recompute, parent)
     optimizer = torch.optim.AdamW(
