@@ -19,7 +19,7 @@ CPU_BUILDS := https://download.pytorch.org/whl/cpu
 # Create environment $(1) with PyTorch without CUDA, where no GPU is found and that build can be had, and with uv where there is none.
 # That build is not in hashes.lock: it is on another index, with other hashes.
 define prepare
-$(PYTHON) -m venv $(1)
+$(PYTHON) -m venv $(if $(wildcard $(1)/.ready),,--clear) $(1)
 command -v nvidia-smi >/dev/null || $(1)/bin/python -m pip install --quiet --no-deps --retries 0 --timeout 15 \
   --extra-index-url $(CPU_BUILDS) '$(call PIN,torch)+cpu' 2>/dev/null || echo "PyTorch comes as the package index has it."
 command -v uv >/dev/null || $(1)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement <(sed -n '/^uv==/,/[^\]$$/p' hashes.lock) \

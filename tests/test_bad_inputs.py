@@ -639,6 +639,22 @@ def test_an_error_that_nobody_thought_of_is_one_message_and_a_file_without_secre
     assert "sk-a-key" not in kept.read_text()
 
 
+def test_a_gpu_that_is_full_is_one_message_and_no_fault(monkeypatch, runs, tmp_path):
+    from torch import OutOfMemoryError
+
+    from helpers.synthesis import filter_files
+
+    def fail(*_):
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    (tmp_path / "rows.jsonl").write_bytes(lines(BARE))
+    monkeypatch.setattr(filter_files, "decide", fail)
+    result = CliRunner().invoke(app, ["filter", str(tmp_path / "rows.jsonl")])
+    assert result.exit_code == 1
+    assert "The GPU's memory is full" in result.stderr
+    assert not (runs / "errors").exists()
+
+
 WRITERS = {
     "student": lambda folder, model: ["student", "--folder", folder],
     "label": lambda folder, model: [

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from filelock import FileLock, SoftFileLock
 
 from helpers import store
 from helpers.errors import StudyError
@@ -34,6 +35,12 @@ def test_a_second_call_loads_and_computes_nothing():
     assert len(calls) == 1
     assert (first.reused, second.reused) == (False, True)
     assert first.path == second.path
+
+
+@pytest.mark.parametrize(("kind", "tells"), [(FileLock, False), (SoftFileLock, True)])
+def test_what_to_do_about_a_marker_is_said_where_the_file_system_has_no_locks(tmp_path, kind, tells):
+    marker = tmp_path / store.LOCK
+    assert (f"delete {marker}" in store.explain_marker(kind(marker))) == tells
 
 
 def test_looking_a_result_up_tells_its_folder_and_computes_nothing():

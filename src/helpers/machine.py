@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import subprocess
@@ -62,10 +63,16 @@ def name_processor() -> str:
 
 
 def measure_free_memory() -> int:
-    """Return the free bytes of the GPU that this process uses, or of the main memory where it uses none."""
+    """Return the free bytes of the GPU that this process uses, or of the main memory where it uses none; what
+    PyTorch keeps on a GPU of tensors that are gone is given back first.
+    """
     import torch
 
-    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else measure_main_memory()
+    if not torch.cuda.is_available():
+        return measure_main_memory()
+    gc.collect()
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info()[0]
 
 
 def measure_main_memory() -> int:

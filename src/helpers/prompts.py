@@ -22,11 +22,15 @@ FORMAT_HELP = "'alpaca': the paper's form; 'chat': the chat template of the mode
 SYSTEM_HELP = "what a chat model is told first; needs prompt_format 'chat'"
 # of templates that name the day, so that prompts are the same on every one; a macro takes the place of the
 # function of transformers that gives today's
-CHAT_DATE = {"%d": "26", "%B": "July", "%b": "Jul", "%m": "07", "%Y": "2024"}
+CHAT_DATE = {
+    **{"%d": "26", "%B": "July", "%b": "Jul", "%m": "07", "%Y": "2024"},
+    **{"%A": "Friday", "%a": "Fri", "%y": "24", "%-d": "26", "%e": "26", "%F": "2024-07-26"},
+    **{"%H": "00", "%I": "12", "%M": "00", "%S": "00", "%p": "AM", "%X": "00:00:00"},
+}
 FIXED_DATE = (
     "{% macro strftime_now(form) %}{{ form"
     + "".join(f" | replace('{code}', '{part}')" for code, part in CHAT_DATE.items())
-    + " }}{% endmacro +%}"
+    + " }}{% endmacro %}\n"  # the line feed is cut off, so a template begins at the start of a line
 )
 
 
@@ -90,8 +94,7 @@ class PromptFormat:
         """Return what a fingerprint says of the format: nothing for the paper's form, so that its results
         keep the fingerprint that they had.
         """
-        date = "-".join(CHAT_DATE[code] for code in ("%Y", "%m", "%d"))
-        own = {"prompt_format": self.name, "system_prompt": self.system, "chat_date": date}
+        own = {"prompt_format": self.name, "system_prompt": self.system, "chat_date": CHAT_DATE["%F"]}
         return {} if self == PAPERS_FORMAT else own
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:

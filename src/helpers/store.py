@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from helpers.errors import StudyError
 from helpers.files import (
@@ -32,6 +32,9 @@ from helpers.files import (
 from helpers.machine import describe_machine
 from helpers.paths import runs_folder, shown
 from helpers.progress import tell
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 Arguments, Found = ParamSpec("Arguments"), TypeVar("Found")
 MANIFEST, LOCK, SEAL = "manifest.json", ".lock", "sha256"
@@ -170,12 +173,24 @@ def lock_folder(folder: Path) -> Iterator[None]:
             raise StudyError(
                 f"Another process makes {shown(folder)}. Wait for it to end, then run the same command again."
             ) from None
-        tell(f"Another process makes {shown(folder)}: waiting for it.")
+        tell(f"Another process makes {shown(folder)}: waiting for it.{explain_marker(lock)}")
         lock.acquire()
     try:
         yield
     finally:
         lock.release()
+
+
+def explain_marker(lock: BaseFileLock) -> str:
+    """Return what to do about a lock that nobody holds any more, on a file system without locks of its own:
+    there a killed process leaves its marker behind, which one of another machine cannot tell from a live one.
+    """
+    from filelock import SoftFileLock
+
+    marker = Path(lock.lock_file)
+    return (
+        f" Should none be running any more, delete {shown(marker)}." if isinstance(lock, SoftFileLock) else ""
+    )
 
 
 def read_launcher_number(name: str, default: int) -> int:

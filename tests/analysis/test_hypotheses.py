@@ -84,6 +84,14 @@ def test_what_can_be_found_follows_from_measured_correlations_too():
     )
 
 
+def test_the_measured_correlation_is_that_of_base_and_tuned_models_not_of_two_tuned_ones():
+    items = make_seeds(n_seeds=2, n=200)
+    twin = items[items["cell"] == "qa"].assign(cell="ie")  # correlates with `qa` by one
+    assert measure_correlations(pd.concat([items, twin]))["qa"] == pytest.approx(
+        measure_correlations(items)["qa"]
+    )
+
+
 def test_a_category_without_stored_items_or_without_spread_has_no_correlation():
     flat = make_items({"base": 0.4, "qa": 0.5})
     assert np.isnan(measure_correlations(flat)["ie"])

@@ -33,7 +33,7 @@ def name_measures(report):
 @pytest.mark.parametrize("installed", [False, True])
 def test_every_measure_is_measured_beside_its_plain_way(stored, monkeypatch, installed):
     if installed:
-        pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed (`pip install '.[gpu]'`)")
+        pytest.importorskip("bitsandbytes", reason="needs the extra `gpu`: pip install --editable '.[gpu]'")
     else:
         monkeypatch.setattr("helpers.models.load.find_spec", lambda _: None)
     rows = list(measure_device("cpu", "tiny"))

@@ -33,7 +33,7 @@ def work(toy_model, instruction_file):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not find_spec("trl"), reason="TRL is not installed (`pip install '.[bench]'`)")
+@pytest.mark.skipif(not find_spec("trl"), reason="TRL is not installed (`pip install --editable '.[bench]'`)")
 def test_our_loss_curve_is_that_of_trls_trainer(work):
     _, ours = train_ours(work)
     _, theirs = train_with_trl(work)

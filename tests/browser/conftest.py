@@ -12,7 +12,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 def browser():
     """Start Chromium without a window."""
     sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install '.[browser]'"
+        "playwright.sync_api", reason="playwright is not installed: pip install --editable '.[browser]'"
     )
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:

@@ -75,6 +75,19 @@ def test_two_exports_into_one_folder_wait_for_each_other(options, tmp_path, monk
     assert "1 of" in call("export", tmp_path / "tables", *options, "-p", "answers=none")
 
 
+def test_an_export_that_is_refused_for_its_scores_writes_no_losses_either(options, tmp_path):
+    folder = tmp_path / "tables"
+    for n_rows in (4, 5):
+        own = [*options, "-p", f"n_rows={n_rows}", "-p", "lattice=qa+ie", "-p", "answers=base"]
+        call("run", *own, "--cell", "base", "--cell", f"qa-n{n_rows}-s1")
+        if n_rows == 4:
+            call("export", folder, *own)
+            before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    refused = CliRunner().invoke(app, ["grid", "export", str(folder), *map(str, own)])
+    assert "their settings differ" in " ".join(refused.stderr.split())
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+
+
 def test_an_export_of_scores_alone_counts_the_cells_that_have_scores(options, tmp_path):
     call("run", *options, "-p", "answers=base", "--cell", "base", "--cell", "qa-n4-s1")
     told = call("export", tmp_path / "tables", *options, "-p", "answers=base", "--scores-only")

@@ -234,6 +234,9 @@ def test_the_mask_of_a_chat_lies_between_tokens_and_the_end_of_the_turn_is_learn
             "26 Jul 2024",
         ),
         ("{%- set today = strftime_now('%Y-%m-%d') -%}\n{{ today }}", "2024-07-26"),
+        ("  {% if true %}{{ strftime_now('%Y') }}{% endif %}", "2024"),
+        ("\n{{ strftime_now('%Y') }}", "\n2024"),
+        ("{{ strftime_now('%A, %B %-d, %Y, %H:%M') }}", "Friday, July 26, 2024, 00:00"),
     ],
 )
 def test_a_chat_is_the_same_on_every_day(chat_model, day, shown):

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from helpers.errors import StudyError
+from helpers.evaluation import generation
 from helpers.evaluation.choice import score_options
 from helpers.evaluation.generation import generate_greedily
 from helpers.evaluation.prefix import count_shared
@@ -77,6 +79,25 @@ def test_generation_gives_what_transformers_generates(kind, batch_size, request)
         )[0, len(prompt) :]
         plain.append([token for token in out.tolist() if token != 1])
     assert generate_greedily(model, PROMPTS, 12, 1, batch_size) == plain
+
+
+def test_a_batch_that_fills_the_gpu_is_continued_in_halves(model, monkeypatch):
+    whole = generate_greedily(model, PROMPTS, 6, 1, 3)
+    own, sizes, most = generation._continue, [], [1]
+
+    def fill(model, shared, prompts, *given):
+        sizes.append(len(prompts))
+        if len(prompts) > most[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return own(model, shared, prompts, *given)
+
+    monkeypatch.setattr(generation, "_select_method", lambda *_: fill)
+    monkeypatch.setattr(generation, "_continue", fill)
+    assert generate_greedily(model, PROMPTS, 6, 1, 3) == whole
+    assert sizes == [3, 1, 2, 1, 1]
+    most[0] = 0
+    with pytest.raises(StudyError, match="tokens and its continuation do not fit into the GPU's memory"):
+        generate_greedily(model, PROMPTS, 6, 1, 3)
 
 
 def test_generation_stops_at_the_end_of_text_and_the_others_go_on(model):

@@ -63,6 +63,18 @@ def test_a_copy_needs_room_for_itself_and_for_the_weights_that_merging_writes(
     assert bool(second._kept) is kept
 
 
+def test_a_base_that_left_its_gpu_is_loaded_again_when_it_is_needed(toy_model, adapters, monkeypatch):
+    base, ids = SharedBase(toy_model), torch.tensor([[0, 9, 8, 7]])
+    tuned, model = base.merge(adapters[0])(ids).logits, base.merge(adapters[0])
+    base.leave_gpu()
+    assert base.merge(adapters[0]) is model  # on a CPU it stays
+    monkeypatch.setattr(merging, "has_gpu", lambda: True)
+    base.leave_gpu()
+    assert (base._kept, "_model" in vars(base)) == ({}, False)
+    assert base.merge(adapters[0]) is not model
+    assert torch.equal(base.merge(adapters[0])(ids).logits, tuned)
+
+
 def test_weights_are_kept_once_for_all_adapters(toy_model, adapters, monkeypatch):
     base = SharedBase(toy_model)
     base.merge(adapters[0])

@@ -28,6 +28,7 @@ def test_an_unknown_name_lists_what_there_is():
 
 def test_hub_ids_and_folders_stay_as_they_are(toy_model):
     assert resolve_model("meta-llama/Llama-2-7b-hf") == "meta-llama/Llama-2-7b-hf"
+    assert resolve_model("Elron/bleurt-base-512@refs/pr/1") == "Elron/bleurt-base-512@refs/pr/1"
     assert resolve_model(toy_model) == toy_model
 
 
@@ -147,6 +148,8 @@ def test_a_cached_model_with_a_file_more_is_fetched_again(cache, monkeypatch):
     files = {"model.safetensors": sha256_file(folder / "model.safetensors")}
     seal = {"gguf": WHEEL_MODELS["smollm2-135m"].sha256, "files": files}
     (folder / wheels.SEAL).write_text(json.dumps(seal))
+    assert wheels.is_sealed(folder, seal["gguf"])
+    (folder / ".DS_Store").touch()
     assert wheels.is_sealed(folder, seal["gguf"])
     (folder / "adapter_config.json").write_text("{}")
     assert not wheels.is_sealed(folder, seal["gguf"])

@@ -172,6 +172,24 @@ def test_an_export_into_tables_of_a_test_file_that_has_changed_is_refused_and_le
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_cells_of_rows_of_another_domain_are_not_joined_with_those_of_other_rows(study, tmp_path):
+    folder, rows = tmp_path / "tables", tmp_path / "rows.jsonl"
+    export_losses(study, study.plan_cells(["base"]), folder)
+
+    def use_rows(answer):
+        kept = [{"instruction": f"Name town {n}", "output": f"{answer} {n}"} for n in range(6)]
+        rows.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        grid = dataclasses.replace(study.grid_settings, controls="general", general=str(rows))
+        return dataclasses.replace(study, grid_settings=grid)
+
+    first = use_rows("Rome")
+    export_losses(first, first.plan_cells(["base"]), folder)
+    export_losses(study, study.plan_cells(["base"]), folder)  # without such cells: what is known stays
+    second = use_rows("Paris")
+    with pytest.raises(StudyError, match="holds cells `general` of other rows"):
+        export_losses(second, second.plan_cells(["base"]), folder)
+
+
 def test_a_study_without_choice_tasks_exports_again(study, tmp_path):
     evaluation = dataclasses.replace(study.evaluation_settings, tasks="patient_answer")
     study = dataclasses.replace(study, evaluation_settings=evaluation)

@@ -55,14 +55,23 @@ def test_nothing_more_is_asked_of_a_synthesis_that_has_reached_its_target(provid
     assert explain_cost(settings, limits).startswith("0 of 20 requests are still to be asked: about 0.00")
 
 
-def test_what_batches_hold_is_asked_already(provider):
-    settings = SynthesisSettings(teacher="toy", teacher_url=provider.url, n_requests=5)
+@pytest.mark.parametrize("reply_format", ["json", "list"])
+def test_of_what_batches_hold_the_labels_alone_are_still_to_be_paid(provider, runs, reply_format):
+    settings = SynthesisSettings(
+        teacher="toy", teacher_url=provider.url, n_requests=500, reply_format=reply_format
+    )
     limits = ProviderLimits(max_cost_tokens=10**9, batch=True)
+    before = explain_cost(settings, limits)
     with pytest.raises(PendingError):
         synthesize(settings, limits)
-    text = explain_cost(settings, limits)
-    assert text.startswith("0 of 5 requests are still to be asked, beside 5 that batches hold: about 0.00")
-    assert "The cap will stop" not in text
+    text, parts = explain_cost(settings, limits), tabulate_tokens(settings).set_index("part")
+    assert text.startswith("0 of 500 requests are still to be asked, beside 500 that batches hold")
+    n_input = 500 * parts.loc["categories", "tokens_in"] / 1e6 if reply_format == "list" else 0
+    assert f"about {n_input:.2f} million tokens in" in text
+    assert ("their labels" in text) == (reply_format == "list")
+    for record in runs.glob("replies/*/batches/*.json"):
+        record.rename(runs / record.name)  # as the message about a batch that is stuck tells
+    assert explain_cost(settings, limits).split(".")[0] == before.split(".")[0]
 
 
 def test_an_unknown_price_without_a_cap_in_tokens_is_refused():

@@ -86,17 +86,20 @@ def test_pushing_names_what_is_missing(exported, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("end", ["\n", "\r", " "])
 def test_a_token_with_an_end_of_line_is_sent_without_it_and_never_shown(exported, monkeypatch, end):
+    sent = []
+
     class WeakLine:
         def __init__(self, token):
-            self.header = f"Bearer {token}"
+            sent.append(token)
 
         def create_repo(self, *_asked, **_given):
-            raise ValueError(f"Illegal header value {self.header.encode()!r}")
+            raise ValueError(f"Illegal header value {f'Bearer {sent[0]}'.encode()!r}")
 
     monkeypatch.setenv("HF_TOKEN", f"a-token-of-the-hub{end}")
     monkeypatch.setattr("huggingface_hub.HfApi", WeakLine)
     with pytest.raises(StudyError, match="Illegal header value b'Bearer [*]{3}") as caught:
         push_dataset(exported.path, "me/rows")
+    assert sent == ["a-token-of-the-hub"]
     assert "a-token" not in str(caught.value)
     plainly = f"Illegal header value {os.environ['HF_TOKEN'].encode()!r}"
     assert "a-token" not in hide_secrets(plainly)

@@ -309,7 +309,7 @@ def test_target_modules_that_are_not_there_are_refused(settings):
 
 
 needs_bitsandbytes = pytest.mark.skipif(
-    not find_spec("bitsandbytes"), reason="bitsandbytes is not installed (`pip install '.[gpu]'`)"
+    not find_spec("bitsandbytes"), reason="bitsandbytes is not installed (`pip install --editable '.[gpu]'`)"
 )
 
 
@@ -347,7 +347,7 @@ def test_a_base_in_four_bits_learns_and_its_adapter_loads(settings, instruction_
 
 @pytest.mark.skipif(bool(find_spec("bitsandbytes")), reason="bitsandbytes is installed")
 def test_four_bits_without_bitsandbytes_say_what_to_install(settings, instruction_file):
-    with pytest.raises(StudyError, match=r"pip install '\.\[gpu\]'"):
+    with pytest.raises(StudyError, match=r"pip install --editable '\.\[gpu\]'"):
         tune(dataclasses.replace(settings, quantize_base=True), instruction_file)
 
 

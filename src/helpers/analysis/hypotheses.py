@@ -83,18 +83,19 @@ def detectable_effects(
 
 
 def measure_correlations(items: pd.DataFrame) -> dict[str, float]:
-    """Return by category of tasks how much the scores of two cells on the same items correlate: the mean of
-    Pearson's correlation over pairs of cells, training seeds and tasks.
+    """Return by category of tasks how much the scores of the base model and of a tuned one on the same items
+    correlate: the mean of Pearson's correlation over tuned cells, training seeds and tasks.
 
-    Pairs with a cell that scores alike on every item have none and are left out.
+    A cell that scores alike on every item has none and is left out.
     """
     found = {}
     for category, group in keep_ablation_tasks(items).groupby("category", sort=False):
         pairs = []
-        for stack in stack_scores(group, list(dict.fromkeys(group["cell"]))).values():
-            for scores in stack.transpose(1, 0, 2):
-                vary = scores[np.ptp(scores, axis=1) > ROUNDING]
-                pairs += list(np.corrcoef(vary)[np.triu_indices(len(vary), 1)]) if len(vary) > 1 else []
+        tuned = [cell for cell in dict.fromkeys(group["cell"]) if cell != BASE]
+        for stack in stack_scores(group, [BASE, *tuned]).values():
+            for base, *others in stack.transpose(1, 0, 2):
+                vary = [one for one in (base, *others) if np.ptp(one) > ROUNDING]
+                pairs += [np.corrcoef(base, one)[0, 1] for one in vary[1:] if vary[0] is base]
         found[category] = float(np.mean(pairs)) if pairs else np.nan
     return found
 

@@ -36,7 +36,7 @@ def pool_seeds(items: pd.DataFrame, contrasts: Mapping[str, Mapping[str, float]]
 
     k cells of three seeds give 2 k degrees of freedom in place of 2, so more is found. That holds where
     seeds move all cells alike and apart from each other. Where one cell varies more than the others, the
-    error of a family is up to six times what it says, and where one seed moves all cells together up to twice
+    error of a family is several times what it says, and where one seed moves all cells together up to twice
     (`results/bench/family_error.json`): it is a sensitivity analysis, not a result.
 
     Args:

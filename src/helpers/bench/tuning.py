@@ -157,8 +157,7 @@ def compare_trl() -> Iterator[dict[str, Any]]:
     """
     if not find_spec("trl"):
         logging.getLogger(__name__).warning(
-            "tuning_trl and tuning_matmul are skipped: TRL is not installed. `pip install '.[bench]'` brings "
-            "it."
+            "tuning_trl and tuning_matmul are skipped: TRL is not installed. `make bench` brings it."
         )
         return
     work = plan_work()

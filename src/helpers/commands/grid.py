@@ -183,7 +183,7 @@ def export_cells(
     """
     from helpers.store import lock_folder
     from helpers.study.losses import export_losses
-    from helpers.study.scores import export_scores
+    from helpers.study.scores import check_scores, export_scores
 
     with plain_errors():
         study = load_study(profile, parameter)
@@ -204,6 +204,8 @@ def export_cells(
             )
         written = answered if scores_only else done
         with report_progress("export"), lock_folder(folder):
+            if answered:
+                check_scores(study, folder)  # before anything is written
             if not scores_only:
                 export_losses(study, done, folder / "losses")
             if answered:

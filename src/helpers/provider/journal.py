@@ -21,6 +21,7 @@ from helpers.jsonl import dump_row, read_rows
 from helpers.paths import runs_folder, shown
 from helpers.provider.urls import mask_address, normalize_address
 from helpers.records import StrictRecord, Usage
+from helpers.store import LOCK, explain_marker
 
 FinishReason = Literal["stop", "length", "content_filter", "other"]
 Body = dict[str, Any]
@@ -119,13 +120,14 @@ class Journal:
         from filelock import FileLock, Timeout
 
         self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / LOCK, timeout=0)
         try:
-            with FileLock(self.folder / ".lock", timeout=0):
+            with lock:
                 yield
         except Timeout:
             raise StudyError(
                 f"Another process is asking this {self.model.role} ({shown(self.folder)} is locked). Wait "
-                "for it to end, or stop it."
+                f"for it to end, or stop it.{explain_marker(lock)}"
             ) from None
 
     def _path(self, request_hash: str) -> Path:

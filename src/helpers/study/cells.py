@@ -50,20 +50,19 @@ def answer_cell(
         data: folder of the test sets' files; None for the embedded files, or the hub.
         base: the loaded model, shared by several cells; None to load it where it is needed.
     """
-    adapter = tune_cell(name, tuning_settings, instructions)
+    adapter = tune_cell(name, tuning_settings, instructions, base)
     answers = evaluate(evaluation_settings, adapter, data, base)
     return Cell(name, answers, adapter, tuning_settings.training_seed if adapter else None)
 
 
-def tune_cell(name: str, tuning_settings: TuningSettings, instructions: Path) -> Run | None:
-    """Tune a cell or load its adapter; the base model has none."""
-    return (
-        None
-        if name == BASE
-        else tune(
-            dataclasses.replace(tuning_settings, categories=ALL if name == GENERAL else name), instructions
-        )
-    )
+def tune_cell(
+    name: str, tuning_settings: TuningSettings, instructions: Path, base: SharedBase | None = None
+) -> Run | None:
+    """Tune a cell or load its adapter; the base model has none. A loaded base leaves its place on a GPU."""
+    if name == BASE:
+        return None
+    settings = dataclasses.replace(tuning_settings, categories=ALL if name == GENERAL else name)
+    return tune(settings, instructions, make_room=base.leave_gpu if base else None)
 
 
 def find_answer_state(

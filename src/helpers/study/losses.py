@@ -33,6 +33,7 @@ from helpers.study.tables import (
     parse_manifest,
     read_manifest,
     read_table,
+    take_general,
     write_tables,
 )
 
@@ -56,10 +57,10 @@ def measure_cell_losses(
     where the cell is only looked for and not tuned yet, there are none.
     """
     name, tuning_settings, evaluation_settings, instructions, data = study.list_cell_inputs(plan)
-    adapter = tune_cell(name, tuning_settings, instructions)
+    base, runs = study.shared_base, []
+    adapter = tune_cell(name, tuning_settings, instructions, base)
     if adapter and not adapter.is_stored:
         return adapter, []
-    base, runs = study.shared_base, []
     if study.held_out_file:
         n_rows, longest = study.loss_settings.n_held_out, tuning_settings.max_tokens
         asked = study.held_out_file, study.grid_settings.lattice_categories, longest
@@ -111,6 +112,7 @@ def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None
     manifest = _build_loss_manifest(study)
     _check_names((ITEMS, CELLS, *(f"{value}.csv" for value in LOSS_COLUMNS)), folder)
     _check_same(manifest, SHARED_ENTRIES, folder)
+    take_general(manifest, study, folder)
     measured = {plan: measure_cell_losses(study, plan) for plan in plans}
     _, runs = next(iter(measured.values()))
     manifest["tests"] = {

@@ -16,7 +16,7 @@ from helpers.errors import StudyError
 from helpers.evaluation.held_out import draw_held_out, measure_text_and_end
 from helpers.files import sha256_file
 from helpers.jsonl import read_rows
-from helpers.models.load import identify_model, load_tokenizer
+from helpers.models.load import identify_model, load_config, load_tokenizer
 from helpers.progress import track
 from helpers.prompts import PromptFormat
 from helpers.records import BASE, Instruction, order_categories
@@ -32,9 +32,10 @@ from helpers.study.grid import (
 from helpers.study.losses import LossTables, measure_cell_losses, read_cell_losses
 from helpers.study.sharing import MAKE_LOSSES, share_cells
 from helpers.tuning.lengths import keep_within_limit, limit_tokens, load_lengths
+from helpers.tuning.memory import measure_model
 from helpers.tuning.rows import EncodedRow, encode_row
 from helpers.tuning.settings import TuningSettings
-from helpers.tuning.stage import prepare_model
+from helpers.tuning.stage import plan_memory, prepare_model
 from helpers.tuning.step import take_step
 
 if TYPE_CHECKING:
@@ -194,7 +195,8 @@ def measure_pace(settings: TuningSettings, rows: Sequence[EncodedRow]) -> tuple[
     import torch
 
     n_tokens = sum(len(row.input_ids) for row in rows)
-    model = prepare_model(settings, recompute=False)
+    plan = plan_memory(settings, measure_model(load_config(settings.model), settings), [(0, rows)], 1)
+    model = prepare_model(settings, plan.recompute)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights)
     step = _time_second(lambda: take_step(model, optimizer, rows, 0.0))

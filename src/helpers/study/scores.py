@@ -32,6 +32,7 @@ from helpers.study.tables import (
     parse_manifest,
     read_manifest,
     read_table,
+    take_general,
     write_tables,
 )
 from helpers.synthesis.public_rows import PUBLIC, REPOSITORY
@@ -61,8 +62,7 @@ def export_scores(study: Study, plans: Sequence[CellPlan], folder: Path) -> None
     Raises:
         StudyError: the folder holds cells of other settings, rows or test items.
     """
-    manifest = build_score_manifest(study)
-    check_same(manifest, folder)
+    manifest = check_scores(study, folder)
     cells = {plan.id: study.answer_cell(plan) for plan in plans}
     items = collect_items(cells)
     texts = {
@@ -73,12 +73,16 @@ def export_scores(study: Study, plans: Sequence[CellPlan], folder: Path) -> None
     write_tables(folder, manifest, texts)
 
 
-def check_same(manifest: dict[str, Any], folder: Path) -> None:
-    """Raise StudyError where a folder holds cells of other settings, rows or test items than a manifest
-    names.
+def check_scores(study: Study, folder: Path) -> dict[str, Any]:
+    """Return the manifest of a study's scores in a folder.
+
+    Raises:
+        StudyError: the folder holds cells of other settings, rows or test items.
     """
+    manifest = build_score_manifest(study)
+    take_general(manifest, study, folder)
     if not (folder / MANIFEST).is_file():
-        return
+        return manifest
     there = parse_manifest(folder)
     tests = {f"tests.{task}.sha256": task for task in manifest["tests"]}
     differs = list_differences(there, manifest, ("settings", "model", "instructions", *tests))
@@ -87,6 +91,7 @@ def check_same(manifest: dict[str, Any], folder: Path) -> None:
             f"{shown(folder)} holds cells of another study: their {tests.get(differs[0], differs[0])} "
             "differ. Name another folder."
         )
+    return manifest
 
 
 def merge_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> str:

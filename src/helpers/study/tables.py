@@ -12,11 +12,13 @@ from helpers.errors import StudyError
 from helpers.files import sha256_file, write_text
 from helpers.models.load import choose_device
 from helpers.paths import shown
+from helpers.records import GENERAL
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from helpers.evaluation.settings import EvaluationSettings
+    from helpers.study.study import Study
     from helpers.tuning.settings import TuningSettings
 
 MANIFEST = "manifest.json"
@@ -85,6 +87,23 @@ def list_differences(there: Mapping[str, Any], own: Mapping[str, Any], names: It
     `settings.tuning`.
     """
     return [name for name in names if _look_up(there, name) != _look_up(own, name)]
+
+
+def take_general(manifest: dict[str, Any], study: Study, folder: Path) -> None:
+    """Put into a manifest the sha256 of the rows that cells `general` are tuned on: where this study has no
+    such cells, the one that the manifest in a folder names, whose cells stay.
+
+    Raises:
+        StudyError: the folder's are tuned on other rows.
+    """
+    own = sha256_file(study.general_file) if GENERAL in study.grid_settings.control_cells else None
+    known = parse_manifest(folder).get(GENERAL) if (folder / MANIFEST).is_file() else None
+    if own and known and own != known:
+        raise StudyError(
+            f"{shown(folder)} holds cells `{GENERAL}` of other rows. Name another folder, or leave "
+            f"`{GENERAL}` out of `controls`."
+        )
+    manifest[GENERAL] = own or known
 
 
 def _look_up(manifest: Any, name: str) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from helpers.jsonl import read_rows
 from helpers.paths import SEED_TASKS
+from helpers.provider.batch_records import list_batched
 from helpers.provider.estimate import explain_estimate
 from helpers.provider.exchanges import find_missing
 from helpers.provider.journal import Journal
@@ -59,7 +60,7 @@ def estimate_request(settings: SynthesisSettings, seeds: Mapping[str, SeedTask])
 
 def explain_cost(settings: SynthesisSettings, limits: ProviderLimits) -> str:
     """Return in a few lines what the requests that are still to be asked will cost: none of a synthesis that
-    is stored, and none that is in a batch; empty for recorded replies.
+    is stored, and of those that batches hold their labels alone; empty for recorded replies.
 
     Raises:
         StudyError: the price is unknown and no cap in tokens is given.
@@ -68,21 +69,25 @@ def explain_cost(settings: SynthesisSettings, limits: ProviderLimits) -> str:
         return ""
     seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
     journal = Journal(build_teacher(settings))
-    batched = Ledger(journal, limits).list_batch_reservations()
+    batched = list_batched(journal.folder, Ledger(journal, limits).list_batch_reservations())
     is_stored = plan_only(synthesize, settings).is_stored
     missing = [] if is_stored else list(find_missing(build_exchanges(settings, seeds), journal))
-    bodies = [body for body in missing if journal.hash_request(body) not in batched]
+    held, bodies = [], []
+    for body in missing:
+        (held if journal.hash_request(body) in batched else bodies).append(body)
     prompts = {prompt for *_, prompt in plan_requests(settings, seeds)}
-    n_tasks = sum(body["messages"][0]["content"] in prompts for body in bodies)
+    n_tasks, n_held_tasks = (
+        sum(body["messages"][0]["content"] in prompts for body in some) for some in (bodies, held)
+    )
     whole, tasks = (
         estimate_request(settings, seeds),
         estimate_request(dataclasses.replace(settings, labeller="classifier"), seeds),
     )
-    n_labels = len(bodies) - n_tasks  # tasks are there, their categories are still to be asked for
+    n_labels = len(bodies) - n_tasks + n_held_tasks  # tasks are asked for, their categories are still to be
     n_input = n_tasks * whole.n_input + n_labels * (whole.n_input - tasks.n_input)
     n_output = n_tasks * whole.n_output + n_labels * (whole.n_output - tasks.n_output)
-    n_batched = len(missing) - len(bodies)
-    until = f", beside {n_batched} that batches hold" if n_batched else ""
+    follows = " (their labels are asked for later)" if n_held_tasks and whole != tasks else ""
+    until = f", beside {len(held)} that batches hold{follows}" if held else ""
     until += ", fewer if the target is reached before" if bodies and settings.target_rows else ""
     hint = "lower `n_requests` or `target_rows`, name a cheaper teacher, or use --batch"
     return explain_estimate(

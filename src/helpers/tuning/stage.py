@@ -11,7 +11,7 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,12 @@ PROMPT_FIELDS = ("prompt_format", "system_prompt")
 VERSION = {"float32": 3, "bfloat16": 4}
 
 
-def tune(settings: TuningSettings, instructions: Path, parent: Path | None = None) -> Run:
+def tune(
+    settings: TuningSettings,
+    instructions: Path,
+    parent: Path | None = None,
+    make_room: Callable[[], None] | None = None,
+) -> Run:
     """Tune a model with LoRA on rows of an instruction file.
 
     Args:
@@ -76,6 +81,7 @@ def tune(settings: TuningSettings, instructions: Path, parent: Path | None = Non
         instructions: the file (JSONL).
         parent: folder of an adapter to go on from, whose rank, scale, dropout and layers stay; None for a
             fresh one.
+        make_room: frees memory, called before a model is loaded; None where nothing can be freed.
 
     Returns:
         A run with `adapter/` (safetensors, for `PeftModel.from_pretrained`, and its card), `log.csv` (step,
@@ -93,13 +99,19 @@ def tune(settings: TuningSettings, instructions: Path, parent: Path | None = Non
     prompt_format = PromptFormat.from_settings(settings)
     computed = describe_format(settings.dtype)
     settings = dataclasses.replace(settings, dtype=computed["dtype"])
+
+    def compute(folder: Path) -> dict[str, Any] | None:
+        if make_room:
+            make_room()
+        return _train(settings, read_rows(instructions, Instruction), inputs, folder, parent)
+
     run = run_stage(
         "tuning",
         {name: value for name, value in dataclasses.asdict(settings).items() if name not in PROMPT_FIELDS}
         | prompt_format.describe(),
         inputs | computed,
         VERSION[settings.dtype],
-        lambda folder: _train(settings, read_rows(instructions, Instruction), inputs, folder, parent),
+        compute,
     )
     if not run.reused and join_processes().is_main_process:
         write_card(run, settings, run.file(ADAPTER))
