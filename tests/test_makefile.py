@@ -43,9 +43,36 @@ def test_what_a_target_needs_is_installed_with_it(folder, env, target, extra):
     assert f"uv installs .[{extra}]\n" in make.stdout
 
 
+@pytest.mark.parametrize(
+    ("there", "clears"), [((), True), (("pyvenv.cfg",), False), (("pyvenv.cfg", ".begun"), True)]
+)
+def test_only_an_environment_that_make_itself_began_is_cleared(folder, env, there, clears):
+    shutil.rmtree(folder / ".venv")
+    for name in there:
+        (folder / ".venv").mkdir(exist_ok=True)
+        (folder / ".venv" / name).touch()
+    command = ["make", "--dry-run", "ALONE=yes", "setup"]
+    said = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True).stdout
+    assert [part in said for part in ("-m venv --clear .venv", "touch .venv/.begun")] == [clears, clears]
+
+
+def test_a_second_set_up_waits_for_the_first_and_then_finds_all_done(folder, env):
+    ready = folder / ".venv" / ".ready"
+    ready.unlink()
+    (folder / "_build").mkdir()
+    with (folder / "_build" / ".lock-sets").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make = subprocess.Popen(["make", "setup"], cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
+        assert make.stdout.readline() == "Another make sets up in this folder: waiting for it.\n"
+        ready.touch()
+    after = make.communicate(timeout=60)[0]
+    assert make.returncode == 0
+    assert "installs" not in after
+
+
 def test_a_book_waits_for_another_one_that_is_built_in_its_folder(folder, env):
     (folder / "_build").mkdir()
-    with (folder / "_build" / ".lock").open("w") as lock:
+    with (folder / "_build" / ".lock-builds").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         make = subprocess.Popen(["make", "book"], cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
         before = []

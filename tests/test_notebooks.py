@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import io
 import re
+import symtable
 import sys
 from types import SimpleNamespace
 from typing import ClassVar
@@ -114,6 +115,16 @@ def test_every_parameter_of_every_stage_can_be_set_in_some_notebook_or_by_study_
 
 def test_the_laptop_profile_holds_the_notebooks_own_defaults():
     assert all(FIELDS[name].default == value for name, value in plan_parameters("laptop", []).items())
+
+
+@each_notebook
+def test_no_cell_gives_a_parameter_another_value(path):
+    """The start cell reads the parameters again where it is run again."""
+    cells = nbformat.read(path, as_version=4).cells
+    later = [cell for cell in cells if not {"parameters", "setup"} & set(cell.metadata.get("tags", []))]
+    code = "\n".join(cell.source for cell in later if cell.cell_type == "code")
+    symbols = symtable.symtable(code, str(path), "exec").get_symbols()
+    assert not {symbol.get_name() for symbol in symbols if symbol.is_assigned()} & set(read_parameters(path))
 
 
 @each_notebook

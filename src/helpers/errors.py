@@ -1,5 +1,10 @@
-"""The one exception that means: the reader of this message can fix it."""
+"""The one exception that means: the reader of this message can fix it; and a full GPU."""
 
 
 class StudyError(Exception):
     """Something the user can put right; the message says what is wrong, what was found and what to do."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Say whether an error is PyTorch's for a GPU that is full; PyTorch is not imported to be looked at."""
+    return type(error).__name__ == "OutOfMemoryError"

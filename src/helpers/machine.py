@@ -7,6 +7,8 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,11 @@ from typing import Any
 from helpers.paths import ROOT
 
 GIB = 2**30
+GROUPS, GROUP_FOLDER = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+GROUP_FILES = {  # limit, use, and what the cache is called in `memory.stat`
+    "": ("memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
 LIBRARIES = ("torch", "transformers", "peft", "numpy", "pandas", "scipy", "rapidfuzz")
 
 
@@ -76,7 +83,26 @@ def measure_free_memory() -> int:
 
 
 def measure_main_memory() -> int:
-    """Return the free bytes of the main memory."""
+    """Return the free bytes of the main memory, or what is left of less that a container or a scheduler
+    allows.
+    """
     import psutil
 
-    return psutil.virtual_memory().available
+    return min([psutil.virtual_memory().available, *list_group_rooms()])
+
+
+def list_group_rooms() -> Iterator[int]:
+    """Yield the bytes that each of Linux's control groups around this process leaves it, in either version of
+    them; files that the system has read and can forget count as free.
+    """
+    lines = GROUPS.read_text().splitlines() if GROUPS.is_file() else []
+    for _, kinds, path in (line.split(":", 2) for line in lines):
+        if kinds not in GROUP_FILES:
+            continue
+        own = GROUP_FOLDER / kinds / path.lstrip("/")
+        for folder in (own, *own.parents[: len(Path(path).parts) - 1]):
+            limit, used, cache = GROUP_FILES[kinds]
+            with suppress(OSError, ValueError):  # a group without a limit says `max`
+                room = int((folder / limit).read_text()) - int((folder / used).read_text())
+                stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                yield max(0, room + int(stat[cache]))

@@ -266,10 +266,12 @@ def test_a_default_that_is_no_plain_value_is_named(toy_notebooks, value):
 
 
 def test_a_finished_notebook_is_published_with_its_parameters_and_no_path_of_the_machine(
-    toy_notebooks, tmp_path
+    toy_notebooks, tmp_path, monkeypatch
 ):
+    monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "{user}" / "{x"))  # braces, which papermill would fill in
     path = toy_notebooks("x: int = 1  # a number", "print('x is', x)")
     run_notebook(path, {"x": 7}, tmp_path / "book")
+    assert (tmp_path / "{user}" / "{x").is_dir()
     published = (tmp_path / "book" / "01_toy.ipynb").read_text()
     assert "x is 7" in published
     assert str(tmp_path) not in published

@@ -15,9 +15,10 @@ from helpers.commands.mix import describe_recommendation, describe_shortage, des
 from helpers.errors import StudyError
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.study.grid import SINGLES
-from helpers.study.losses import export_losses, load_losses
+from helpers.study.losses import build_loss_tables, load_losses
 from helpers.study.mixing import MixturePlan, collect_mixture_losses, design_mixtures, read_mixtures
 from helpers.study.study import Study
+from helpers.study.tables import write_tables
 from helpers.tuning.rows import parse_parts
 
 
@@ -124,7 +125,7 @@ def test_the_tables_kept_of_a_study_give_the_same_losses_as_its_cells(toy_model,
     )
     plan = MixturePlan(study, {})
     plans = study.plan_cells(["all", "oncology~shuffled", "base", *study.grid_settings.mixture_cells])
-    export_losses(study, plans, tmp_path / "tables")
+    write_tables(*build_loss_tables(study, plans, tmp_path / "tables"))
     kept = read_mixtures(load_losses(tmp_path / "tables"), study.grid_settings.lattice_categories)
     found = collect_mixture_losses(plan)
     assert kept.columns.tolist() == found.columns.tolist()

@@ -59,6 +59,13 @@ def test_vectors_do_not_depend_on_what_else_is_embedded(encoder):
     assert len(together[""]) == 0
 
 
+def test_a_file_that_the_system_hides_beside_the_encoder_does_not_alter_it(encoder):
+    (encoder / ".DS_Store").touch()
+    assert fetch_encoder() == encoder
+    (encoder / "more.txt").touch()
+    assert not bertscore._is_whole(encoder)
+
+
 def test_an_encoder_that_is_not_the_pinned_one_is_refused(tmp_path, monkeypatch):
     import zipfile
 

@@ -75,6 +75,29 @@ def test_a_base_that_left_its_gpu_is_loaded_again_when_it_is_needed(toy_model, a
     assert torch.equal(base.merge(adapters[0])(ids).logits, tuned)
 
 
+@pytest.mark.parametrize("next_one", [None, 0])
+def test_a_base_that_was_interrupted_while_it_was_put_back_is_put_right(
+    toy_model, adapters, monkeypatch, next_one
+):
+    base, ids = SharedBase(toy_model), torch.tensor([[0, 9, 8, 7]])
+    wanted = None if next_one is None else adapters[next_one]
+    expected = base.merge(wanted)(ids).logits
+    base.merge(adapters[0])
+    *_, last = base._kept
+    with monkeypatch.context() as patch:
+        own = torch.Tensor.copy_
+
+        def interrupt(weight, kept):
+            if weight.data_ptr() == last.data_ptr():
+                raise KeyboardInterrupt
+            return own(weight, kept)
+
+        patch.setattr(torch.Tensor, "copy_", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            base.merge(adapters[1])
+    assert torch.equal(base.merge(wanted)(ids).logits, expected)
+
+
 def test_weights_are_kept_once_for_all_adapters(toy_model, adapters, monkeypatch):
     base = SharedBase(toy_model)
     base.merge(adapters[0])

@@ -5,12 +5,13 @@ import json
 
 import pandas as pd
 import pytest
+from exports import export_losses
 
 from helpers.analysis.contrasts import contrast
 from helpers.errors import StudyError
 from helpers.jsonl import dump_rows
 from helpers.study.endpoints import keep_held_out, keep_tasks, loss_to_log_likelihood
-from helpers.study.losses import KEYS, export_losses, load_losses
+from helpers.study.losses import KEYS, load_losses
 from helpers.study.losses import _merge as merge_items
 from helpers.study.study import Study
 
@@ -177,17 +178,19 @@ def test_cells_of_rows_of_another_domain_are_not_joined_with_those_of_other_rows
     export_losses(study, study.plan_cells(["base"]), folder)
 
     def use_rows(answer):
-        kept = [{"instruction": f"Name town {n}", "output": f"{answer} {n}"} for n in range(6)]
+        kept = [{"instruction": f"Name town {n}", "output": f"{answer} {n}"} for n in range(8)]
         rows.write_text("".join(json.dumps(row) + "\n" for row in kept))
         grid = dataclasses.replace(study.grid_settings, controls="general", general=str(rows))
         return dataclasses.replace(study, grid_settings=grid)
 
     first = use_rows("Rome")
     export_losses(first, first.plan_cells(["base"]), folder)
+    export_losses(first, first.plan_cells(["general"]), folder)
     export_losses(study, study.plan_cells(["base"]), folder)  # without such cells: what is known stays
     second = use_rows("Paris")
+    export_losses(second, second.plan_cells(["base"]), folder)
     with pytest.raises(StudyError, match="holds cells `general` of other rows"):
-        export_losses(second, second.plan_cells(["base"]), folder)
+        export_losses(second, second.plan_cells(["general"]), folder)
 
 
 def test_a_study_without_choice_tasks_exports_again(study, tmp_path):

@@ -6,6 +6,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from exports import export_scores
 
 from helpers.analysis.reference_losses import SMOLLM2
 from helpers.analysis.source_comparison import REFERENCE_FOLDERS, SCORE_GEMMA
@@ -18,7 +19,6 @@ from helpers.study.scores import (
     CELLS,
     MANIFEST,
     SCORES,
-    export_scores,
     load_scores,
     merge_table,
     read_table_with_integers,

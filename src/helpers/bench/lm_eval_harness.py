@@ -23,9 +23,7 @@ AGAINST = "lm-evaluation-harness 0.4.13"
 
 
 def list_comparisons() -> dict[str, tuple[Callable[[], Any], str]]:
-    """Return the comparisons by name; none where the harness is not installed (`pip install
-    lm-eval==0.4.13`).
-    """
+    """Return the comparisons by name; none where the harness is not installed, which `make bench` does."""
     if importlib.util.find_spec("lm_eval") is None:
         return {}
     return {f"{way}_items": (partial(compare_with_harness, way), AGAINST) for way in ("text", "letter")}

@@ -345,8 +345,7 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], partial: Path) -> No
 
     try:
         return papermill.execute_notebook(
-            notebook,
-            partial,
+            *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, partial)),
             parameters=dict(parameters),
             cwd=ROOT,
             kernel_name="python3",

@@ -182,8 +182,9 @@ def export_cells(
     enough to be kept: losses into `losses/`, scores beside it; cells in the folder stay.
     """
     from helpers.store import lock_folder
-    from helpers.study.losses import export_losses
-    from helpers.study.scores import check_scores, export_scores
+    from helpers.study.losses import build_loss_tables
+    from helpers.study.scores import build_score_tables
+    from helpers.study.tables import write_tables
 
     with plain_errors():
         study = load_study(profile, parameter)
@@ -204,10 +205,8 @@ def export_cells(
             )
         written = answered if scores_only else done
         with report_progress("export"), lock_folder(folder):
-            if answered:
-                check_scores(study, folder)  # before anything is written
-            if not scores_only:
-                export_losses(study, done, folder / "losses")
-            if answered:
-                export_scores(study, answered, folder)
+            tables = [] if scores_only else [build_loss_tables(study, done, folder / "losses")]
+            tables += [build_score_tables(study, answered, folder)] if answered else []
+            for each in tables:  # once all of them can be written
+                write_tables(*each)
         typer.echo(f"{len(written)} of {len(states)} cells written to {shown(folder.resolve())}")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from helpers.errors import StudyError
+from helpers.errors import StudyError, is_out_of_memory
 from helpers.files import explain_disk_error, write_text
 from helpers.paths import runs_folder, shown
 from helpers.settings import TYPES
@@ -76,10 +76,10 @@ def plain_errors() -> Iterator[None]:
     except Exception as error:  # the one place where unforeseen errors end
         if explained := explain_disk_error(error) or (isinstance(error, OSError) and str(error)):
             _fail(explained)
-        if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, which is not imported to be looked at
+        if is_out_of_memory(error):
             _fail(
-                "The GPU's memory is full. What was finished is kept. Free some of it, set `quantize_base`, "
-                "lower `max_tokens`, or take a smaller model, then run the same command again."
+                "The GPU's memory is full. What was finished is kept. Free some of it, or take a smaller "
+                "model or shorter texts; a tuning needs less with `quantize_base` and a lower `max_tokens`."
             )
         _fail(f"{type(error).__name__}: {str(error).strip() or 'no message'}\n{_keep_traceback(error)}")
 

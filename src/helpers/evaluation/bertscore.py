@@ -62,7 +62,8 @@ def fetch_encoder() -> Path:
 
 
 def _is_whole(folder: Path) -> bool:
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    paths = folder.iterdir() if folder.is_dir() else ()
+    there = {path.name for path in paths if path.name[0] != "."}  # what systems hide is not read
     return there == set(FILES) and all(sha256_file(folder / name) == FILES[name] for name in FILES)
 
 

@@ -4,6 +4,7 @@ weights put back to the last bit.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+UNSETTLED = Path(os.devnull)  # no adapter's: whatever was interrupted between two is put right by the next
 
 
 class SharedBase:
@@ -70,8 +74,8 @@ class SharedBase:
             StudyError: the adapter does not fit the model, or cannot be merged.
         """
         if adapter != self._active_adapter:
+            self._active_adapter = UNSETTLED
             self._restore_base()
-            self._active_adapter = None
             if adapter is not None:
                 self._merge_adapter(adapter)
             self._active_adapter = adapter
@@ -136,6 +140,7 @@ class SharedBase:
         if self._altered:
             self.__dict__.pop("_model", None)
             self._kept = {}
+        self._altered = True  # until all of them are back
         for weight, kept in self._kept.items():
             weight.data.copy_(kept)
         self._altered = False

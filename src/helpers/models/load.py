@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.errors import StudyError
+from helpers.errors import StudyError, is_out_of_memory
 from helpers.files import sha256_file, sha256_text
 from helpers.machine import GIB, measure_free_memory
 from helpers.models.fast_matmul import enable_fast_matmul, find_matmul_dtype
@@ -242,7 +242,7 @@ def load_from(name: str, load: Callable[..., Any], **options: Any) -> Any:
     """Return what a loader of transformers makes of a model's folder, or of its hub id and revision.
 
     Raises:
-        StudyError: the loader fails, for any reason but one of the system.
+        StudyError: the loader fails, for any reason but one of the system or a full GPU.
     """
     location = resolve_model(name)
     local = Path(location).is_dir()
@@ -254,7 +254,7 @@ def load_from(name: str, load: Callable[..., Any], **options: Any) -> Any:
     except StudyError:
         raise
     except Exception as error:  # what reads foreign files raises errors of any kind
-        if isinstance(error, OSError) and error.errno is not None:
+        if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno is not None):
             raise
         raise (explain_folder_error if local else explain_hub_error)(name, error) from None
 

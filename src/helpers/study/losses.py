@@ -21,20 +21,22 @@ from helpers.files import sha256_file
 from helpers.machine import describe_machine
 from helpers.models.load import identify_model
 from helpers.paths import shown
+from helpers.prompts import PromptFormat
 from helpers.records import BASE
 from helpers.store import Run
 from helpers.study.cells import tune_cell
 from helpers.study.endpoints import LOSS_COLUMNS
 from helpers.study.grid import CellPlan
 from helpers.study.tables import (
+    CELLS,
     MANIFEST,
+    Tables,
     describe_settings,
     list_differences,
     parse_manifest,
     read_manifest,
     read_table,
     take_general,
-    write_tables,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
     from helpers.study.study import Study
 
-ITEMS, CELLS = "items.csv", "cells.csv"
+ITEMS = "items.csv"
 KEYS = ["task", "item"]
 ROUNDING = 5e-3  # nats, and of a loss: machines of one kind differ by less
 ITEM_COLUMNS = ["category", "n_text_tokens", "n_text_bytes"]
@@ -98,8 +100,8 @@ def stack_seeds(tables: dict[CellPlan, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None:
-    """Write the losses of stored cells as tables of numbers: `items.csv` (task, item, category,
+def build_loss_tables(study: Study, plans: Sequence[CellPlan], folder: Path) -> Tables:
+    """Return the losses of stored cells as tables of numbers: `items.csv` (task, item, category,
     n_text_tokens, n_text_bytes), a table of each of text, end, choice and calibrated (nats; a column per
     cell), `cells.csv` (what each cell was and cost) and `manifest.json`. Cells that the folder holds already
     stay.
@@ -112,7 +114,7 @@ def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None
     manifest = _build_loss_manifest(study)
     _check_names((ITEMS, CELLS, *(f"{value}.csv" for value in LOSS_COLUMNS)), folder)
     _check_same(manifest, SHARED_ENTRIES, folder)
-    take_general(manifest, study, folder)
+    take_general(manifest, study, plans, folder)
     measured = {plan: measure_cell_losses(study, plan) for plan in plans}
     _, runs = next(iter(measured.values()))
     manifest["tests"] = {
@@ -133,7 +135,7 @@ def export_losses(study: Study, plans: Iterable[CellPlan], folder: Path) -> None
     cells = pd.concat([there, cells[~cells["id"].isin(there["id"])]], ignore_index=True)
     whole = dict.fromkeys(("seed", "n_tokens", "n_response_tokens"), "Int64")
     texts[CELLS] = cells.astype(whole).to_csv(index=False)  # last: it names no cell that tables lack
-    write_tables(folder, manifest, texts)
+    return folder, manifest, texts
 
 
 def _merge(path: Path, table: pd.DataFrame, whole: bool = False) -> str:
@@ -178,7 +180,8 @@ def identify_losses(study: Study) -> dict[str, Any]:
             "losses": dataclasses.asdict(study.loss_settings),
             "budget": study.grid_settings.budget,
             "lattice": study.grid_settings.lattice,
-        },
+        }
+        | PromptFormat.from_settings(study.evaluation_settings).describe(),
         "model": identify_model(study.evaluation_settings.model),
         "instructions": sha256_file(study.training_file),
         "held_out": sha256_file(study.held_out_file) if study.held_out_file else None,
@@ -251,7 +254,7 @@ class LossTables:
 
 
 def load_losses(folder: Path) -> LossTables:
-    """Read the tables of losses that `export_losses` wrote.
+    """Read the tables of losses that `study grid export` wrote.
 
     Raises:
         StudyError: there are none, or one was altered since it was written.

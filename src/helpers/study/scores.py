@@ -22,18 +22,20 @@ from helpers.files import sha256_file
 from helpers.machine import describe_machine
 from helpers.models.load import identify_model
 from helpers.paths import RESULTS, shown
+from helpers.prompts import PromptFormat
 from helpers.records import ChoiceItem
 from helpers.study.cells import Cell, collect_items
 from helpers.study.grid import CellPlan, GridSettings, plan_cells
 from helpers.study.tables import (
+    CELLS,
     MANIFEST,
+    Tables,
     describe_settings,
     list_differences,
     parse_manifest,
     read_manifest,
     read_table,
     take_general,
-    write_tables,
 )
 from helpers.synthesis.public_rows import PUBLIC, REPOSITORY
 
@@ -43,13 +45,13 @@ if TYPE_CHECKING:
     from helpers.study.study import Study
 
 REFERENCE_FOLDER = RESULTS / "reference"
-SCORES, CELLS, MEASURE_TABLE = "scores.csv", "cells.csv", "measures.csv"
+SCORES, MEASURE_TABLE = "scores.csv", "measures.csv"
 LIBRARIES = ("torch", "transformers", "peft")
 INTEGERS = {"seed": "Int64", "n_tokens": "Int64"}
 
 
-def export_scores(study: Study, plans: Sequence[CellPlan], folder: Path) -> None:
-    """Write the scores of stored cells, item by item, with what each cell was and cost.
+def build_score_tables(study: Study, plans: Sequence[CellPlan], folder: Path) -> Tables:
+    """Return the scores of stored cells, item by item, with what each cell was and cost.
 
     Cells that the folder holds already stay, so that a grid can grow over several runs and machines.
 
@@ -62,7 +64,9 @@ def export_scores(study: Study, plans: Sequence[CellPlan], folder: Path) -> None
     Raises:
         StudyError: the folder holds cells of other settings, rows or test items.
     """
-    manifest = check_scores(study, folder)
+    manifest = build_score_manifest(study)
+    check_same(manifest, folder)
+    take_general(manifest, study, plans, folder)
     cells = {plan.id: study.answer_cell(plan) for plan in plans}
     items = collect_items(cells)
     texts = {
@@ -70,19 +74,15 @@ def export_scores(study: Study, plans: Sequence[CellPlan], folder: Path) -> None
         CELLS: merge_table(folder / CELLS, describe_cells(plans, cells, items), None),
         MEASURE_TABLE: merge_table(folder / MEASURE_TABLE, list_measures(items), None),
     }
-    write_tables(folder, manifest, texts)
+    return folder, manifest, texts
 
 
-def check_scores(study: Study, folder: Path) -> dict[str, Any]:
-    """Return the manifest of a study's scores in a folder.
-
-    Raises:
-        StudyError: the folder holds cells of other settings, rows or test items.
+def check_same(manifest: dict[str, Any], folder: Path) -> None:
+    """Raise StudyError where a folder holds cells of other settings, rows or test items than a manifest
+    names.
     """
-    manifest = build_score_manifest(study)
-    take_general(manifest, study, folder)
     if not (folder / MANIFEST).is_file():
-        return manifest
+        return
     there = parse_manifest(folder)
     tests = {f"tests.{task}.sha256": task for task in manifest["tests"]}
     differs = list_differences(there, manifest, ("settings", "model", "instructions", *tests))
@@ -91,7 +91,6 @@ def check_scores(study: Study, folder: Path) -> dict[str, Any]:
             f"{shown(folder)} holds cells of another study: their {tests.get(differs[0], differs[0])} "
             "differ. Name another folder."
         )
-    return manifest
 
 
 def merge_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> str:
@@ -181,7 +180,8 @@ def build_score_manifest(study: Study) -> dict[str, Any]:
             "evaluation": describe_settings(study.evaluation_settings),
             "budget": study.grid_settings.budget,
             "lattice": study.grid_settings.lattice,
-        },
+        }
+        | PromptFormat.from_settings(study.evaluation_settings).describe(),
         "model": identify_model(study.evaluation_settings.model),
         "instructions": describe_instructions(study),
         "tests": {

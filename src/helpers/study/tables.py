@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from helpers.evaluation.settings import EvaluationSettings
+    from helpers.study.grid import CellPlan
     from helpers.study.study import Study
     from helpers.tuning.settings import TuningSettings
 
-MANIFEST = "manifest.json"
+MANIFEST, CELLS = "manifest.json", "cells.csv"
+Tables = tuple[Path, dict[str, Any], dict[str, str]]  # what `write_tables` takes
 NAMES = ("id", "cell", "task", "item", "category", "commit")  # columns of names
 
 
@@ -89,16 +91,19 @@ def list_differences(there: Mapping[str, Any], own: Mapping[str, Any], names: It
     return [name for name in names if _look_up(there, name) != _look_up(own, name)]
 
 
-def take_general(manifest: dict[str, Any], study: Study, folder: Path) -> None:
-    """Put into a manifest the sha256 of the rows that cells `general` are tuned on: where this study has no
-    such cells, the one that the manifest in a folder names, whose cells stay.
+def take_general(manifest: dict[str, Any], study: Study, plans: Iterable[CellPlan], folder: Path) -> None:
+    """Put into a manifest the sha256 of the rows that cells `general` are tuned on: where none of the plans
+    is such a cell, the one that the manifest in a folder names, whose cells stay.
 
     Raises:
-        StudyError: the folder's are tuned on other rows.
+        StudyError: the folder's are tuned on other rows, or on rows that its manifest does not name.
     """
-    own = sha256_file(study.general_file) if GENERAL in study.grid_settings.control_cells else None
-    known = parse_manifest(folder).get(GENERAL) if (folder / MANIFEST).is_file() else None
-    if own and known and own != known:
+    own = sha256_file(study.general_file) if any(plan.name == GENERAL for plan in plans) else None
+    known, held = None, False
+    if (folder / MANIFEST).is_file():
+        known = parse_manifest(folder).get(GENERAL)
+        held = (folder / CELLS).is_file() and GENERAL in set(read_table(folder / CELLS)["cell"])
+    if own and held and own != known:
         raise StudyError(
             f"{shown(folder)} holds cells `{GENERAL}` of other rows. Name another folder, or leave "
             f"`{GENERAL}` out of `controls`."

@@ -178,7 +178,7 @@ def _folder_note(model: str) -> list[str]:
 
 def _front_matter(model: str, library: str, tags: str) -> list[str]:
     name = name_upstream(model)
-    on_hub = name.count("/") == 1 and not _is_folder(model)
+    on_hub = split_revision(name)[0].count("/") == 1 and not _is_folder(model)
     return [
         "---",
         *([f"base_model: {split_revision(name)[0]}"] if on_hub else []),
