@@ -154,6 +154,21 @@ def test_an_edition_says_where_its_numbers_come_from(tmp_path, monkeypatch):
     assert all(text.endswith((editions.FILLED, editions.BLANKS)) for text in openings.values())
 
 
+def test_an_edition_of_notebooks_of_two_runs_is_refused(tmp_path, monkeypatch):
+    for name in ("_toc.yml", "references.bib"):
+        (tmp_path / name).write_text((BOOK / name).read_text())
+    monkeypatch.setattr(editions, "BOOK", tmp_path)
+    for rank in (16, 4):
+        for path in list_notebooks():
+            given = {"lora_rank": rank} if path.stem.startswith("03") else {}
+            metadata = {"papermill": {"parameters": given}}
+            nbformat.write(new_notebook(cells=[], metadata=metadata), tmp_path / path.name)
+        if rank == 16:  # the default of all others
+            assert len(write_edition(tmp_path / "out")) == 6
+    with pytest.raises(StudyError, match=r"`lora_rank` is 4 in 03_.* and 16 in 04_"):
+        write_edition(tmp_path / "out")
+
+
 def glued(name, text):
     prefix = "application/papermill.record/"
     metadata = {"scrapbook": {"mime_prefix": prefix, "name": name}}

@@ -98,6 +98,17 @@ def test_a_base_that_was_interrupted_while_it_was_put_back_is_put_right(
     assert torch.equal(base.merge(wanted)(ids).logits, expected)
 
 
+def test_a_model_that_is_saved_anew_is_loaded_anew(toy_model, tmp_path):
+    folder = shutil.copytree(toy_model, tmp_path / "model")
+    base, ids = SharedBase(str(folder)), torch.tensor([[0, 9, 8, 7]])
+    before = base.merge(None)(ids).logits
+    other = load_model(str(folder))
+    with torch.no_grad():
+        other.model.norm.weight.mul_(2)
+    other.save_pretrained(folder)
+    assert not torch.equal(base.merge(None)(ids).logits, before)
+
+
 def test_weights_are_kept_once_for_all_adapters(toy_model, adapters, monkeypatch):
     base = SharedBase(toy_model)
     base.merge(adapters[0])

@@ -71,7 +71,11 @@ def test_a_damaged_finding_is_found_anew(damaged, precision):
 def test_a_finding_is_kept_for_its_processor_alone(monkeypatch, precision):
     enable_fast_matmul()
     assert _read_finding()
-    monkeypatch.setattr("helpers.models.fast_matmul.name_processor", lambda: "another")
+    with monkeypatch.context() as patch:
+        patch.setattr("helpers.models.fast_matmul.name_processor", lambda: "another")
+        assert not _read_finding()
+    assert _read_finding()
+    monkeypatch.setattr("helpers.models.fast_matmul.list_instructions", lambda: ["amx_bf16"])  # same name
     assert not _read_finding()
 
 

@@ -65,6 +65,17 @@ def test_keys_and_passwords_in_a_servers_words_are_masked(text, monkeypatch):
         ("[THINK]draft[/THINK]answer", "answer"),
         ("<|channel|>analysis<|message|>draft<|end|><|channel|>final<|message|>answer<|return|>", "answer"),
         ("Dose < 3 mg [1]", "Dose < 3 mg [1]"),
+        ("<reasoning>draft</reasoning> 4. Output: rest", " 4. Output: rest"),
+        ("4. A<think>draft</think> B", "4. A B"),
+        *(
+            (text, text)
+            for text in (
+                "<drug>aspirin</drug><reason>stroke</reason>",
+                "Write each as <drug>; <dose>; <reason>. Then stop.",
+                "as needed</reason> and more",
+                "Note the <thought> and the <reflection>",
+            )
+        ),
     ],
 )
 def test_drafts_of_a_reasoning_model_are_cut(text, answer):

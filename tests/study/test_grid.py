@@ -278,6 +278,11 @@ def test_rows_by_category_of_a_cell_are_columns_of_the_mixture_law():
             list_row_columns(control, 5, names)
 
 
+def test_an_empty_lattice_without_a_file_is_refused():
+    with pytest.raises(StudyError, match=r"such as lattice=qa\+ie\+gen\+other"):
+        Study.from_parameters({"lattice": ""})
+
+
 @pytest.mark.parametrize(
     "given", [{"data": 5}, {"instructions": None}, {"data": "toy\0"}, {"instructions": "x" * 2000}]
 )

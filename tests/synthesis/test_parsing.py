@@ -150,6 +150,11 @@ def test_what_stands_around_the_items_is_no_part_of_them(around):
         "5",
         "# 1 priority: airway",
         "Output: 300 ml of urine",
+        "Fluid balance, 24 h:\n1. Intake: 2,400 mL\n2. Output: 1,650 mL\nBalance: +750 mL",
+        "Example 1 Input: a note\nExample 1 Output: a list",
+        "Take 1 g every 6 hours.\n\nNote: take no more than 4 g, and ask before any changes.",
+        "Rest.\n\nIf you need more than this, call us.",
+        "<drug>aspirin</drug><reason>stroke prevention</reason>",
     ],
 )
 def test_an_output_keeps_what_only_looks_like_something_else(output):

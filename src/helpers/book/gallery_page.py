@@ -13,9 +13,9 @@ PAGE = "gallery.md"
 HEAD = """(figure-gallery)=
 # The figures
 
-This page shows each figure of the notebooks, drawn from the stored results of this run. Download it as SVG
-for the web, as PNG for slides, or as the table behind it (CSV). {doc}`/reproduce` says how to draw one from
-your own table.
+This page shows each figure of the notebooks: of this run, of the reference runs, or of the paper; the lesson
+says which. Download it as SVG for the web, as PNG for slides, or as the table behind it (CSV).
+{doc}`/reproduce` says how to draw one from your own table.
 
 ::::{grid} 1 2 2 2
 :gutter: 3

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from helpers.book.runner import inspect_notebooks, list_notebooks
+from helpers.book.runner import inspect_notebooks, list_notebooks, read_parameters
 from helpers.errors import StudyError
 from helpers.files import write_text
 from helpers.paths import BOOK, shown
@@ -51,12 +51,32 @@ def write_edition(folder: Path) -> list[Path]:
     notebooks = {path: nbformat.read(path, as_version=4) for path in list_notebooks()}
     known = dict(link_notebook(path, notebook) for path, notebook in notebooks.items())
     known |= number_exercises({path.stem: notebook for path, notebook in notebooks.items()}) | cite_works()
+    values = {path: read_values(BOOK / path.name) for path in notebooks}
+    if has_values():
+        check_one_run()
     for path, notebook in notebooks.items():
-        values = read_values(BOOK / path.name)
-        edition = make_edition(notebook, known, values)
-        edition.cells[0].source += FILLED if values else BLANKS
+        edition = make_edition(notebook, known, values[path])
+        edition.cells[0].source += FILLED if values[path] else BLANKS
         write_text(folder / path.name, nbformat.writes(edition) + "\n")
     return [folder / path.name for path in notebooks]
+
+
+def check_one_run() -> None:
+    """Raise StudyError where the executed notebooks in the book come from runs with different parameters."""
+    import nbformat
+
+    known: dict[str, tuple[Any, str]] = {}
+    for path in list_notebooks():
+        executed = nbformat.read(BOOK / path.name, as_version=4)
+        given = executed.metadata.get("papermill", {}).get("parameters", {})
+        for name, parameter in read_parameters(path).items():
+            value = given.get(name, parameter.default)
+            other, where = known.setdefault(name, (value, path.name))
+            if other != value:
+                raise StudyError(
+                    f"The notebooks in {shown(BOOK)} come from different runs: `{name}` is {other!r} in "
+                    f"{where} and {value!r} in {path.name}. Build the book again, then write the edition."
+                )
 
 
 def has_values() -> bool:

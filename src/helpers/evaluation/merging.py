@@ -14,7 +14,7 @@ from helpers.errors import StudyError
 from helpers.machine import measure_main_memory
 from helpers.models.adapters import check_folder, is_plain_lora, load_adapter
 from helpers.models.forward import SHORT, is_close, is_exact
-from helpers.models.load import AUTO, has_gpu, load_model, load_tokenizer
+from helpers.models.load import AUTO, has_gpu, identify_model, load_model, load_tokenizer
 from helpers.paths import shown
 from helpers.progress import tell
 from helpers.store import Run
@@ -48,7 +48,7 @@ class SharedBase:
 
     def __init__(self, name: str, dtype: str = AUTO, keeps_weights: bool = True) -> None:
         self.name, self.dtype, self.keeps_weights = name, dtype, keeps_weights
-        self._active_adapter: Path | None = None
+        self._identity, self._active_adapter = "", None
         self._kept: dict[torch.Tensor, torch.Tensor] = {}
         self._altered = False
 
@@ -64,8 +64,12 @@ class SharedBase:
     def leave_gpu(self) -> None:
         """Let go of a model on a GPU, where another is to be tuned; it is loaded again when it is needed."""
         if has_gpu():
-            self.__dict__.pop("_model", None)
-            self._kept, self._active_adapter, self._altered = {}, None, False
+            self._let_go()
+
+    def _let_go(self) -> None:
+        for name in ("_model", "tokenizer"):
+            self.__dict__.pop(name, None)
+        self._kept, self._active_adapter, self._altered = {}, None, False
 
     def merge(self, adapter: Path | None) -> PreTrainedModel:
         """Return the model with an adapter merged into it, or as it is; any other adapter is taken off first.
@@ -73,6 +77,10 @@ class SharedBase:
         Raises:
             StudyError: the adapter does not fit the model, or cannot be merged.
         """
+        identity = identify_model(self.name)
+        if identity != self._identity:  # saved anew since it was loaded
+            self._let_go()
+            self._identity = identity
         if adapter != self._active_adapter:
             self._active_adapter = UNSETTLED
             self._restore_base()

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from helpers.analysis.intervals import write_number
 from helpers.figures.outcomes import find_limit
 from helpers.figures.style import (
+    BLACK,
     BASE_COLOR,
     DIVERGING,
     SCORE_UNIT,
@@ -168,11 +169,12 @@ def plot_shapley(table: pd.DataFrame, ax: Axes, unit: str = SCORE_UNIT, measured
             positions,
             rows["estimate"],
             0.9 * height,
-            xerr=errors,
-            capsize=2,
             color=colors[name],
             label=name_cell(name),
         )
+        for width, color in ((4, "white"), (1.5, BLACK)):  # seen on a black bar too
+            at = {"xerr": errors, "fmt": "none", "elinewidth": width, "ecolor": color}
+            ax.errorbar(rows["estimate"], positions, capsize=2 if color == BLACK else 0, **at)
     ax.axvline(0, color="black", linewidth=0.8)
     labels = [f"{name_cell(category)} {measured_on}".replace(", ", ",\n") for category in categories]
     write_row_labels(ax, labels)

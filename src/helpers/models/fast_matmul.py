@@ -37,6 +37,7 @@ MIN_SPEEDUP = 0.5
 EXACT = 1e-4  # largest difference, relative to the largest value, of products that are float32's own
 
 
+CPU_INFO = Path("/proc/cpuinfo")
 LIMITS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # keep libraries off instructions
 
 
@@ -106,8 +107,18 @@ def transpose_weight_layout(model: PreTrainedModel) -> None:
             layer.weight.data = layer.weight.data.T.contiguous().T
 
 
+def list_instructions() -> list[str]:
+    """Return the processor's wide instructions as Linux lists them: virtual machines with other instructions
+    may give their processor the same name.
+    """
+    lines = CPU_INFO.read_text().splitlines() if CPU_INFO.is_file() else []
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return sorted(flag for flag in flags if flag.startswith(("avx", "amx")))
+
+
 def _finding_file() -> Path:
-    about = [metadata.version("torch"), name_processor(), *(os.environ.get(name, "") for name in LIMITS)]
+    limits = (os.environ.get(name, "") for name in LIMITS)
+    about = [metadata.version("torch"), name_processor(), *list_instructions(), *limits]
     return model_cache().parent / "products" / f"{sha256_text(json.dumps(about))[:16]}.json"
 
 

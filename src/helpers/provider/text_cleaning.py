@@ -67,15 +67,20 @@ def cut_reasoning(text: str) -> str:
 
     Closed thinking blocks go; so does all before a closing tag that was never opened (the chat template holds
     the opening one) and all after an opening tag that was never closed (the answer was cut off in the block).
+    Tags of other names than `think`, such as `reason`, may be a part of an answer: they count where it begins
+    with one.
     """
     text = CHANNEL.sub("", text)
     kept, position, opened = "", 0, None
     for tag in TAG.finditer(text):
         name, closes = (tag["name"] or "think").lower(), bool(tag["end"] or tag["closes"])
+        before, is_sure = kept + text[position : tag.start()], name.startswith("think")
         if opened is None and not closes:
-            kept, opened = kept + text[position : tag.start()], name
+            if is_sure or not before.strip():
+                kept, opened = before, name
         elif opened is None:
-            kept, position = "", tag.end()
+            if is_sure:
+                kept, position = "", tag.end()
         elif closes and name == opened:
             position, opened = tag.end(), None
     return kept if opened else kept + text[position:]

@@ -18,7 +18,7 @@ from helpers.paths import ROOT, SEED_TASKS
 from helpers.progress import track
 from helpers.prompts import PromptFormat
 from helpers.provider.ledger import ProviderLimits
-from helpers.records import BASE, GENERAL, Instruction, SeedTask, order_categories
+from helpers.records import BASE, CATEGORIES, GENERAL, Instruction, SeedTask, order_categories
 from helpers.settings import build_settings, parameter
 from helpers.store import Run, plan_only
 from helpers.study.cells import (
@@ -76,8 +76,17 @@ def find_rows_file(parameter: str, name: str) -> Path:
 
 
 def list_categories(instructions: str) -> tuple[str, ...]:
-    """Return the categories of the rows of a named file; those of the paper where no file is named."""
-    if instructions in ("", PUBLIC):
+    """Return the categories of the rows of a named file; those of the paper for its public rows.
+
+    Raises:
+        StudyError: no file is named.
+    """
+    if not instructions:
+        raise StudyError(
+            "`lattice` may be empty where `instructions` names a file, whose categories it then has. Name "
+            f"those of the synthesis, such as lattice={'+'.join(CATEGORIES)}."
+        )
+    if instructions == PUBLIC:
         return SINGLES
     return order_categories(
         row.category
@@ -121,6 +130,7 @@ class Study:
         settings = {name: build_settings(kind, parameters) for name, kind in SETTINGS.items()}
         files = build_settings(FileSettings, parameters)
         study = cls(**settings, **dataclasses.asdict(files))
+        study.data_folder  # noqa: B018 (raises if there is no such folder)
         study.loss_settings.check_names()
         check_synthesis_settings(study.synthesis_settings)
         parse_categories(study.tuning_settings.categories)
@@ -132,7 +142,6 @@ class Study:
         study.grid_settings.check_names()
         check_dtype(study.tuning_settings.dtype)
         PromptFormat.from_settings(study.tuning_settings)
-        study.data_folder  # noqa: B018 (raises if there is no such folder)
         return study
 
     @classmethod

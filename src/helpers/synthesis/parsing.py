@@ -33,13 +33,15 @@ PLAIN_FENCE = re.compile(r"\A(```|~~~)(?:text|markdown|md|plaintext)?\n(.*)\n\1\
 RULE = re.compile(r"[ \t]*(?:[-*_=][ \t]*){3,}")
 AFTERWORD = re.compile(r"\n[ \t]*\n[ \t]*(?:[-*_][ \t]*){3,}\n\s*(?:(?!\n[ \t]*\n).){1,400}\Z", re.DOTALL)
 TITLE = re.compile(r"[ \t]*#{1,6}[ \t].*")
+ABOUT_TASKS = "tasks?|lists?|items|examples?|instructions|anything else"
 CLOSING = re.compile(
     r"\n[ \t]*(?:(?:[-*_=][ \t]*){3,})?\n[ \t]*(?:\*\*|_|\()?"
-    r"(?=[^\n]*\b(?:tasks?|lists?|items|examples?|instructions|anything else|more|adjust\w*|changes)\b)"
-    r"(?:(?:please )?let me know|i hope|hope th|feel free|would you like|do you want|"
-    r"if you(?:'d| would| want| need)|"
+    rf"(?:(?=[^\n]*\b(?:{ABOUT_TASKS}|more|adjust\w*|changes)\b)"
+    r"(?:(?:please )?let me know|i hope|hope th|feel free|would you like|do you want)|"
+    rf"(?=[^\n]*\b(?:{ABOUT_TASKS})\b)"
+    r"(?:if you(?:'d| would| want| need)|"
     r"th(?:is|ese|at) (?:\w+ )?(?:\w+ )?(?:completes?|concludes?|cover|are|list|makes?)|"
-    r"(?:all|the) (?:\w+ )?(?:tasks|list)|(?:note|end)\b)[^\n]*\s*\Z",
+    r"(?:all|the) (?:\w+ )?(?:tasks|list)|(?:note|end)\b))[^\n]*\s*\Z",
     re.IGNORECASE,
 )
 NO_INPUT = re.compile(
@@ -107,6 +109,8 @@ def _find_headings(text: str) -> list[tuple[int, int, int, str]]:
     headings: list[tuple[int, int, int, str]] = []
     number, seen = FIRST_NUMBER - 1, set(FIELDS)
     for match, given, field in found:
+        if given is not None and given < number and field != "instruction" and headings:
+            continue  # an item of a list within the text, such as `2. Output: 1,650 mL`
         begins = field == "instruction" if given is None else given != number or field in seen
         start = match.start()
         if given is not None:

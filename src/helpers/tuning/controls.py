@@ -44,8 +44,8 @@ def split_control(categories: str) -> tuple[str, str]:
 def draw_cell_rows(
     rows: Sequence[Instruction], lengths: Mapping[str, RowLength], categories: str, n_rows: int, seed: int
 ) -> list[Instruction]:
-    """Draw the training rows of a cell or of its control, by hash, so that a smaller draw is part of a
-    larger.
+    """Draw the training rows of a cell or of its control, by hash, so that a smaller draw is part of a larger
+    (with matched lengths nearly so: the number of rows of each length is rounded).
 
     Args:
         rows: to draw from.
