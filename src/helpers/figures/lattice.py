@@ -16,8 +16,8 @@ from matplotlib.ticker import MaxNLocator
 from helpers.analysis.intervals import write_number
 from helpers.figures.outcomes import find_limit
 from helpers.figures.style import (
-    BLACK,
     BASE_COLOR,
+    BLACK,
     DIVERGING,
     SCORE_UNIT,
     SMALL,
