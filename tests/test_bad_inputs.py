@@ -666,7 +666,7 @@ WRITERS = {
     "filter": lambda folder, model: ["filter", folder / "rows.jsonl", "--counts", folder / "counts.csv"],
     "export-harness": lambda folder, model: [
         "export-harness",
-        folder,
+        folder / "out",
         "--model",
         model,
         "--tasks=evidence_yesno",

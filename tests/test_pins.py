@@ -113,7 +113,7 @@ def test_a_machine_that_has_jupyter_keeps_its_own():
 
 
 def test_setting_up_takes_pytorch_and_uv_at_their_pins(tmp_path):
-    make = ["make", "--dry-run", "--silent", "setup", f"VENV={tmp_path}"]
+    make = ["make", "--dry-run", "--silent", "ALONE=yes", "setup", f"VENV={tmp_path}"]
     commands = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     lock = read_lock()
     assert f"'torch=={lock['torch']}+cpu'" in commands
@@ -127,7 +127,7 @@ def test_setting_up_takes_pytorch_and_uv_at_their_pins(tmp_path):
 
 def test_an_index_that_builds_packages_anew_is_used_without_hashes():
     [words] = re.findall(r"`make (setup HASHED[^`]*)`", (ROOT / "book/reproduce.md").read_text())
-    make = ["make", "--dry-run", "--always-make", "--silent", *words.split()]
+    make = ["make", "--dry-run", "--always-make", "--silent", "ALONE=yes", *words.split()]
     commands = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "python -m pip install --quiet --requirement requirements.lock" in commands
 
@@ -147,7 +147,7 @@ def test_the_lock_with_hashes_has_every_pin_of_the_lock_without():
 
 
 def test_pytorch_without_cuda_leaves_cuda_out_and_nothing_else(tmp_path):
-    make = ["make", "--dry-run", "--silent", "setup", f"VENV={tmp_path}"]
+    make = ["make", "--dry-run", "--silent", "ALONE=yes", "setup", f"VENV={tmp_path}"]
     commands = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     chosen, again = re.findall(r"--requirement (<\(compgen .*?hashes\.lock\)|hashes\.lock)", commands)
     assert chosen == again

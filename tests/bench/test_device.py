@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_left_out_with_its_numbers_and_the_rest_goes_on(sto
 
 
 def test_weights_that_do_not_fit_are_never_made(stored, monkeypatch):
-    monkeypatch.setattr(device, "measure_free_memory", lambda: 1000)
+    monkeypatch.setattr(device, "measure_main_memory", lambda: 1000)
     with pytest.raises(StudyError, match=r"The weights of shape 'tiny' need 0\.0 GiB in bfloat16"):
         make_model("tiny", "cpu")
 

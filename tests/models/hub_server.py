@@ -22,6 +22,7 @@ class Hub(ThreadingHTTPServer):
         broken: names of files that end after half of their bytes.
         pushed: what was committed, as `repositories`.
         created: bodies of the requests that made a repository.
+        visibility: of those, by id.
     """
 
     daemon_threads = True
@@ -29,7 +30,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.repositories, self.pushed, self.refusals = {}, {}, {}
-        self.broken, self.created, self.large = set(), [], {}
+        self.broken, self.created, self.visibility, self.large = set(), [], {}, {}
 
     @property
     def address(self):
@@ -108,7 +109,7 @@ class Handler(BaseHTTPRequestHandler):
             {
                 "id": found["id"],
                 "sha": REVISIONS[revision or "main"],
-                "private": False,
+                "private": self.server.visibility.get(place) == "private",
                 "tags": [],
                 "siblings": siblings,
             }
@@ -121,7 +122,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply({"error": "Invalid username or password."}, 401)
         if path.endswith("/repos/create"):
             self.server.created.append(made := json.loads(data))
-            self.reply({"url": f"{self.server.address}/datasets/{made['organization']}/{made['name']}"})
+            place = f"datasets/{made['organization']}/{made['name']}"
+            self.server.repositories[place], self.server.visibility[place] = {}, made["visibility"]
+            self.reply({"url": f"{self.server.address}/{place}"})
         elif path.endswith("/preupload/main"):
             names = [file["path"] for file in json.loads(data)["files"]]
             modes = {name: "lfs" if name.endswith(".parquet") else "regular" for name in names}

@@ -120,7 +120,8 @@ def bound_error(average: Callable[[pd.DataFrame], float], pairs: pd.DataFrame) -
         )
         for sign in (1, -1)
     ]
-    return max(abs(end - average(pairs)) for end in ends)
+    value = average(pairs)
+    return max(abs(end - value) for end in ends)
 
 
 def claim_verdict(difference: float, rounding: float, error: float, is_figure: bool) -> str:
@@ -181,10 +182,9 @@ def list_ways(claim: str) -> pd.DataFrame:
                     "average": average,
                 }
                 value = AVERAGES[average](part)
-                ways.setdefault(
-                    (name, tuple(part.index), round(value, 9)),
-                    way | _weigh(value, part, AVERAGES[average], fact),
-                )
+                key = (name, tuple(part.index), round(value, 9))
+                if key not in ways:
+                    ways[key] = way | _weigh(value, part, AVERAGES[average], fact)
     return pd.DataFrame(list(ways.values()))
 
 
