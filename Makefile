@@ -20,8 +20,8 @@ CPU_BUILDS := https://download.pytorch.org/whl/cpu
 # That build is not in hashes.lock: it is on another index, with other hashes.
 # One that make itself began and did not end is made anew; a user's own is never cleared.
 define prepare
-$(PYTHON) -m venv $(and $(call begun,$(1)),--clear) $(1)
-$(and $(call begun,$(1)),touch $(1)/.begun)
+$(and $(call begun,$(1)),rm -rf $(1); mkdir $(1); touch $(1)/.begun)
+$(PYTHON) -m venv $(1)
 command -v nvidia-smi >/dev/null || $(1)/bin/python -m pip install --quiet --no-deps --retries 0 --timeout 15 \
   --extra-index-url $(CPU_BUILDS) '$(call PIN,torch)+cpu' 2>/dev/null || echo "PyTorch comes as the package index has it."
 command -v uv >/dev/null || $(1)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement <(sed -n '/^uv==/,/[^\]$$/p' hashes.lock) \
@@ -34,9 +34,10 @@ hashes = <(compgen -G '$(1)/lib/python*/site-packages/torch-*+cpu.dist-info' >/d
 # Install $(2) into environment $(1) by uv, the user's own or the pinned one; where that fails, by pip.
 install = $(call UV,$(1)) pip install --quiet --python $(1)/bin/python $(addprefix --default-index ,$(PIP_INDEX_URL)) $(2) || $(1)/bin/python -m pip install --quiet $(2)
 # Make $(1) while no other make $(2) in this folder: the lock lasts until the last process that inherited it has ended.
-flock = $(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX$(1))'
+# On a file system without locks nothing keeps two apart.
+lock = 'import fcntl; exec("try: fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)\nexcept BlockingIOError:\n print(\"Another make $(1) in this folder: waiting for it.\", flush=True); fcntl.flock(9, fcntl.LOCK_EX)\nexcept OSError: pass")'
 alone = @mkdir -p $(dir $(CONFIG)); exec 9> $(dir $(CONFIG)).lock-$(firstword $(2)); \
-  $(call flock, | fcntl.LOCK_NB) 2>/dev/null || { echo "Another make $(2) in this folder: waiting for it."; $(call flock,); }; $(MAKE) --no-print-directory $(1)
+  $(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) -c $(call lock,$(2)); $(MAKE) --no-print-directory $(1)
 CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome))
 ROOT_FLAGS := $(if $(filter 0,$(shell id -u)),--no-sandbox)
 

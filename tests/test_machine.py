@@ -10,10 +10,11 @@ MIB = 2**20
 
 def write_group(folder, kind, limit, used, cache):
     folder.mkdir(parents=True, exist_ok=True)
-    limit_file, used_file, cached = machine.GROUP_FILES[kind]
+    limit_file, used_file, start = machine.GROUP_FILES[kind]
     (folder / limit_file).write_text(f"{limit}\n")
     (folder / used_file).write_text(f"{used}\n")
-    (folder / "memory.stat").write_text(f"anon 5\n{cached} {cache}\n")
+    stat = {"anon": 5, f"{start}inactive_file": cache // 2, f"{start}active_file": cache - cache // 2}
+    (folder / "memory.stat").write_text("".join(f"{name} {value}\n" for name, value in stat.items()))
 
 
 @pytest.mark.parametrize(

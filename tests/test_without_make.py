@@ -30,7 +30,6 @@ def recipes():
     command = ["make", "--dry-run", "--always-make", *settings, *TARGETS]
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     shown = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
-    shown = re.sub(r"-m venv (?:--clear)? *", "-m venv ", shown)  # what a set-up that failed has left
     shown = re.sub(r"<\(compgen .*? cat (hashes\.lock)\)", r"\1", shown)  # PyTorch as the index has it
     return shown.replace("--config _build/config.yml", "--config _config.yml")
 

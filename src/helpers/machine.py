@@ -17,9 +17,9 @@ from helpers.paths import ROOT
 
 GIB = 2**30
 GROUPS, GROUP_FOLDER = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
-GROUP_FILES = {  # limit, use, and what the cache is called in `memory.stat`
-    "": ("memory.max", "memory.current", "inactive_file"),
-    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+GROUP_FILES = {  # limit, use, and how names in `memory.stat` begin
+    "": ("memory.max", "memory.current", ""),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
 }
 LIBRARIES = ("torch", "transformers", "peft", "numpy", "pandas", "scipy", "rapidfuzz")
 
@@ -101,8 +101,9 @@ def list_group_rooms() -> Iterator[int]:
             continue
         own = GROUP_FOLDER / kinds / path.lstrip("/")
         for folder in (own, *own.parents[: len(Path(path).parts) - 1]):
-            limit, used, cache = GROUP_FILES[kinds]
+            limit, used, start = GROUP_FILES[kinds]
             with suppress(OSError, ValueError):  # a group without a limit says `max`
                 room = int((folder / limit).read_text()) - int((folder / used).read_text())
                 stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-                yield max(0, room + int(stat[cache]))
+                cached = (stat.get(f"{start}{kind}_file", "0") for kind in ("inactive", "active"))
+                yield max(0, room + sum(map(int, cached)))

@@ -28,8 +28,15 @@ from helpers.paths import BOOK, ROOT
 
 @pytest.fixture(scope="module")
 def edition(tmp_path_factory):
-    """Write the edition; return pairs of notebooks by name: as it is in git, and for students."""
-    written = write_edition(tmp_path_factory.mktemp("student"))
+    """Write the edition; return pairs of notebooks by name: as it is in git, and for students. The book that
+    the checkout may hold is left aside.
+    """
+    book = tmp_path_factory.mktemp("book")
+    for name in ("_toc.yml", "references.bib"):
+        (book / name).write_text((BOOK / name).read_text())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(editions, "BOOK", book)
+        written = write_edition(tmp_path_factory.mktemp("student"))
     return {
         path.stem: (nbformat.read(source, 4), nbformat.read(path, 4), path)
         for source, path in zip(list_notebooks(), written, strict=True)

@@ -166,6 +166,18 @@ def test_an_output_keeps_what_only_looks_like_something_else(output):
     assert clean(reply) == [(4, "A", "b", output), (5, "C", "d", output)]
 
 
+def test_a_list_in_a_later_task_takes_no_field_from_an_earlier_one():
+    reply = (
+        "1. Instruction: A\nInput: a\nOutput: b\n2. Instruction: C\nInput: c\nOutput: d\n"
+        "3. Instruction: E\nInput: e\nOutput: Balance\n2. Output: 1,650 mL"
+    )
+    assert clean(reply) == [
+        (1, "A", "a", "b"),
+        (2, "C", "c", "d"),
+        (3, "E", "e", "Balance\n2. Output: 1,650 mL"),
+    ]
+
+
 def test_a_draft_that_was_cut_off_holds_no_items():
     assert parse_reply(f"<think>{REPLY}", "length") == []
 

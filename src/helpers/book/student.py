@@ -52,8 +52,7 @@ def write_edition(folder: Path) -> list[Path]:
     known = dict(link_notebook(path, notebook) for path, notebook in notebooks.items())
     known |= number_exercises({path.stem: notebook for path, notebook in notebooks.items()}) | cite_works()
     values = {path: read_values(BOOK / path.name) for path in notebooks}
-    if has_values():
-        check_one_run()
+    check_one_run()
     for path, notebook in notebooks.items():
         edition = make_edition(notebook, known, values[path])
         edition.cells[0].source += FILLED if values[path] else BLANKS
@@ -67,6 +66,8 @@ def check_one_run() -> None:
 
     known: dict[str, tuple[Any, str]] = {}
     for path in list_notebooks():
+        if not (BOOK / path.name).is_file():
+            continue
         executed = nbformat.read(BOOK / path.name, as_version=4)
         given = executed.metadata.get("papermill", {}).get("parameters", {})
         for name, parameter in read_parameters(path).items():

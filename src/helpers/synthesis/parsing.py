@@ -25,6 +25,7 @@ TASK_LINE = re.compile(
     r"[#(]?(?P<bare>\d{1,3})[.):][*_]*)[ \t]*",
     re.IGNORECASE,
 )
+Heading = tuple[re.Match[str], int | None, str]  # with number and field
 FIELDS = ("instruction", "input", "output")
 FOLLOWED_BY = {field: FIELDS[index:] for index, field in enumerate(FIELDS)}
 LONGEST_NO_INPUT = 60  # characters
@@ -103,14 +104,12 @@ def _find_headings(text: str) -> list[tuple[int, int, int, str]]:
     """Return start, end, number and field of each heading; those without a number take it from the task
     around them, unless that has a numbered one for the field, in which case they are a part of its text.
     """
-    found = [(match, *_read_heading(match)) for match in HEADING.finditer(text)]
+    found = _drop_list_items([(match, *_read_heading(match)) for match in HEADING.finditer(text)])
     numbered = {(number, field) for _, number, field in found if number}
     has_numbers = any(field == "instruction" for _, field in numbered)
     headings: list[tuple[int, int, int, str]] = []
     number, seen = FIRST_NUMBER - 1, set(FIELDS)
     for match, given, field in found:
-        if given is not None and given < number and field != "instruction" and headings:
-            continue  # an item of a list within the text, such as `2. Output: 1,650 mL`
         begins = field == "instruction" if given is None else given != number or field in seen
         start = match.start()
         if given is not None:
@@ -122,6 +121,19 @@ def _find_headings(text: str) -> list[tuple[int, int, int, str]]:
         seen = {field} if begins else seen | {field}
         headings.append((start, match.end(), number, field))
     return headings
+
+
+def _drop_list_items(found: list[Heading]) -> list[Heading]:
+    """Leave out items of lists within the text, such as `2. Output: 1,650 mL` in the seventh task: no task
+    begins with them, and their numbers go back.
+    """
+    kept: list[Heading] = []
+    for heading in found:
+        _, number, field = heading
+        last = next((known for _, known, _ in reversed(kept) if known is not None), None)
+        if number is None or last is None or number >= last or field == "instruction":
+            kept.append(heading)
+    return kept
 
 
 def _read_heading(match: re.Match[str]) -> tuple[int | None, str]:
