@@ -8,6 +8,11 @@ PYTHON ?= python3
 PROFILE ?= laptop
 PARAMETERS ?=
 REPOSITORY ?=
+ifneq ($(REPOSITORY),)
+ifeq ($(shell [[ '$(REPOSITORY)' =~ ^https://[A-Za-z0-9.-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$$ && '$(REPOSITORY)' != *.git ]] && echo sound),)
+$(error REPOSITORY must be as https://github.com/owner/name, without a token, `.git` or a slash at its end, but is something else)
+endif
+endif
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready

@@ -178,6 +178,13 @@ def test_the_harness_export_does_not_mix_the_tasks_of_two_models(toy_model, tmp_
     assert "must name a new or empty folder" in " ".join(result.stderr.split())
 
 
+@pytest.mark.parametrize("command", [["run", "--only", "06", "--book"], ["student", "--folder"]])
+def test_no_notebook_is_written_over_its_source(command):
+    result = CliRunner().invoke(app, [*command, str(NOTEBOOKS)])
+    assert result.exit_code == 1
+    assert "must not be notebooks, which holds the sources" in " ".join(result.stderr.split())
+
+
 def test_a_single_item_is_refused_since_it_has_no_interval(toy_model, tmp_path):
     row = {
         "id": "1",

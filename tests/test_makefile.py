@@ -57,6 +57,26 @@ def test_only_an_environment_that_make_itself_began_is_cleared(folder, env, ther
     assert "-m venv .venv\n" in said
 
 
+@pytest.mark.parametrize(
+    ("repository", "is_sound"),
+    [
+        ("https://github.com/owner/a.name", True),
+        ("https://secret@github.com/owner/name", False),
+        ("https://github.com/owner/name.git", False),
+        ("https://github.com/owner/name/", False),
+        ("https://github.com/owner", False),
+        ("git@github.com:owner/name.git", False),
+        ("owner/name", False),
+    ],
+)
+def test_an_address_of_the_repository_that_pages_cannot_show_is_refused(folder, env, repository, is_sound):
+    command = ["make", "--dry-run", "config", f"REPOSITORY={repository}"]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == is_sound
+    assert ("REPOSITORY must be as https://github.com/owner/name" in done.stderr) != is_sound
+    assert "secret" not in done.stderr
+
+
 def test_a_second_set_up_waits_for_the_first_and_then_finds_all_done(folder, env):
     ready = folder / ".venv" / ".ready"
     ready.unlink()

@@ -16,7 +16,7 @@ import typer
 from helpers.commands import evaluation, grid, merge, mix, synthesis, tuning
 from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
 from helpers.errors import StudyError
-from helpers.paths import BOOK, ROOT, shown
+from helpers.paths import BOOK, ROOT, check_no_sources, shown
 from helpers.threads import share_cores
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ def run(
     from helpers.synthesis.costs import explain_cost
 
     with plain_errors():
+        check_no_sources(book, "book")
         study, plan = plan_run(profile, only or [], parameter or [])
         if not study.instructions and (cost := explain_cost(study.synthesis_settings, study.provider_limits)):
             typer.echo(cost)
@@ -97,6 +98,7 @@ def student(
     from helpers.book.student import has_values, write_edition
 
     with plain_errors():
+        check_no_sources(folder, "folder")
         typer.echo(f"{len(write_edition(folder))} notebooks in {shown(folder)}")
         if not has_values():
             typer.echo(

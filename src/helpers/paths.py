@@ -66,6 +66,12 @@ def make_model_cache() -> Path:
     return folder
 
 
+def check_no_sources(folder: Path, option: str) -> None:
+    """Raise StudyError where notebooks would be written over their sources."""
+    if folder.resolve() == NOTEBOOKS:
+        raise StudyError(f"`{option}` must not be {shown(NOTEBOOKS)}, which holds the sources. Name another.")
+
+
 def check_new_folder(folder: Path, option: str) -> None:
     """Raise StudyError where a folder that is to be written holds something already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from helpers.provider.responses import build_body, parse_duration, retry_after_seconds
+from helpers.provider.responses import build_body, may_be_billed, parse_duration, retry_after_seconds
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,8 @@ def test_the_delay_that_a_server_asks_for_is_found_in_any_of_its_forms():
 def test_a_reasoning_effort_is_sent_only_where_it_is_set():
     assert "reasoning_effort" not in build_body("toy", "p", 0, 10, 1)
     assert build_body("toy", "p", 0, 10, 1, "none")["reasoning_effort"] == "none"
+
+
+@pytest.mark.parametrize(("status", "may_be"), [(408, True), (429, False), (500, False), (504, True)])
+def test_a_time_out_may_hide_an_answer_that_was_billed(status, may_be):
+    assert may_be_billed(status) == may_be

@@ -74,6 +74,12 @@ def test_of_what_batches_hold_the_labels_alone_are_still_to_be_paid(provider, ru
     assert explain_cost(settings, limits).split(".")[0] == before.split(".")[0]
 
 
+@pytest.mark.parametrize("teacher", ["", " "])
+def test_a_teacher_without_a_name_is_refused_before_it_is_asked(provider, teacher):
+    with pytest.raises(StudyError, match="`teacher` must be 'recorded' or the name of a model"):
+        synthesize(SynthesisSettings(teacher=teacher, teacher_url=provider.url))
+
+
 def test_an_unknown_price_without_a_cap_in_tokens_is_refused():
     with pytest.raises(StudyError, match="Set `max_cost_tokens`"):
         explain_cost(SynthesisSettings(teacher="unheard-of"), ProviderLimits())

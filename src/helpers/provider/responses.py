@@ -29,14 +29,11 @@ FINISH_REASONS = {
 }
 QUOTA_CODES = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 REFUSAL_CODES = ("content_policy_violation", "content_filter")
-RETRYABLE = (408, 409, 425, 429)
+TIMED_OUT = 408  # of a gateway too, which may hide an answer that was billed, as its other time-outs may
+RETRYABLE = (TIMED_OUT, 409, 425, 429)
 TRANSIENT_STATUSES = (*RETRYABLE, 500, 502, 503, 504, 529)
 MOST_BYTES_PER_TOKEN = 16  # more than any tokenizer packs into one over a whole text
-NEVER_BILLED = (
-    429,
-    500,
-    503,
-)  # of the server's errors; a gateway's time-out may hide an answer that was billed
+NEVER_BILLED = (500, 503)  # of the server's errors
 DURATION = re.compile(r"(?P<value>\d+(\.\d+)?)(?P<unit>ms|s|m|h)")
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -177,7 +174,7 @@ def is_permanent(status: int, code: str | None) -> bool:
 
 def may_be_billed(status: int) -> bool:
     """Say whether an answer with this status may have been billed."""
-    return status >= 500 and status not in NEVER_BILLED
+    return status == TIMED_OUT or (status >= 500 and status not in NEVER_BILLED)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float:

@@ -48,6 +48,8 @@ class SynthesisSettings(FilterSettings):
 def check_synthesis_settings(settings: SynthesisSettings) -> None:
     """Raise StudyError where a setting is none of its values, or the teacher's address is none."""
     check_name("teacher", settings.teacher)
+    if not settings.teacher.strip():
+        raise StudyError(f"`teacher` must be {RECORDED!r} or the name of a model, but nothing was given.")
     check_address("teacher_url", settings.teacher_url)
     for name, allowed in {"reply_format": REPLY_FORMATS, "labeller": LABELLERS}.items():
         value = getattr(settings, name)
