@@ -14,6 +14,7 @@ from helpers import progress
 from helpers.cli import app, open_closed_streams
 from helpers.commands.evaluation import drop_repeated, name_models
 from helpers.files import write_text
+from helpers.paths import NOTEBOOKS
 from helpers.tuning.settings import TuningSettings
 from helpers.tuning.stage import ADAPTER, tune
 

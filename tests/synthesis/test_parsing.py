@@ -9,6 +9,7 @@ from helpers.records import CATEGORIES
 from helpers.synthesis.label_parsing import parse_labels
 from helpers.synthesis.parsing import parse_json_reply, parse_reply
 from helpers.synthesis.requests import format_task
+from helpers.synthesis.teacher import parse_teacher_reply
 
 REPLY = """4. Instruction: List the drugs.
 4. Input: Aspirin 100 mg.
@@ -176,6 +177,29 @@ def test_a_list_in_a_later_task_takes_no_field_from_an_earlier_one():
         (2, "C", "c", "d"),
         (3, "E", "e", "Balance\n2. Output: 1,650 mL"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("chart", "kept"),
+    [
+        ("1. Pulse: 88\n5. Output: 1,650 mL", [4, 5]),
+        ("3. Input: 2,400 mL\n8. Output: 1,650 mL", [4, 5]),
+        ("3. Pulse: 88\n4. Output: 1,650 mL", [5]),  # like its own: nobody can tell which is meant
+        ("4. Input: 2,400 mL\n5. Output: 1,650 mL", [5]),
+        ("5. Input: 2,400 mL", []),
+    ],
+)
+@pytest.mark.parametrize("place", ["input", "output"])
+def test_items_of_a_list_give_no_task_what_is_not_its_own(chart, kept, place):
+    chart = f"Chart:\n{chart}\nBalance: +750 mL"
+    given, output = (chart, "Stable") if place == "input" else ("A chart", chart)
+    reply = f"4. Instruction: Sum up\n4. Input: {given}\n4. Output: {output}\n" + (
+        "5. Instruction: Name the vitamin\n5. Input: A note\n5. Output: C"
+    )
+    whole = {4: (4, "Sum up", given, output), 5: (5, "Name the vitamin", "A note", "C")}
+    tasks = [task for task in parse_teacher_reply(reply, "stop", "list") if task.is_complete]
+    found = [(task.number, task.instruction, task.input, task.output) for task in tasks]
+    assert found == [whole[number] for number in kept]
 
 
 def test_a_draft_that_was_cut_off_holds_no_items():

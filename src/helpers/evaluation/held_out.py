@@ -76,12 +76,13 @@ def measure_held_out(
     }
 
     def compute(path: Path) -> dict[str, Any]:
+        model = base.merge(
+            folder
+        )  # before its tokenizer, which is another one where the model was saved anew
         read = [row for row in read_rows(rows_file, Instruction) if row.category in categories]
         longest = limit_tokens(settings.model, max_tokens)
         drawn = draw_held_out(read, n_rows, base.tokenizer, longest, prompt_format)
-        losses = measure_text_and_end(
-            base.merge(folder), [row for _, row in drawn], PartialResults(path / PARTIAL)
-        )
+        losses = measure_text_and_end(model, [row for _, row in drawn], PartialResults(path / PARTIAL))
         with (path / LOSSES).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers.evaluation.answer_parsing import first_part
 from helpers.evaluation.choice import score_options
 from helpers.evaluation.concepts import LEXICON
 from helpers.evaluation.generation import generate_greedily
@@ -41,7 +42,7 @@ MEASURED = "measured.jsonl"
 BATCH_SIZE = 32
 CHOICE_BATCH_SIZE = 8
 ANSWERS_VERSION = 2
-SCORES_VERSION = 5
+SCORES_VERSION = 6
 
 
 def evaluate(
@@ -183,7 +184,7 @@ def _score_item(task: Task, item: BenchmarkItem, answer: dict[str, Any]) -> dict
         score_choice(answer["loglikelihoods"], item)
         if task.is_choice
         else task.score(answer["response"], item)
-        | {"response": answer["response"], "n_words": len(answer["response"].split())}
+        | {"response": answer["response"], "n_words": len(first_part(answer["response"]).split())}
     )
     return {
         "task": task.name,

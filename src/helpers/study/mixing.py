@@ -176,10 +176,11 @@ def estimate_cost(plan: MixturePlan) -> Cost:
     read = draw_held_out(held_out, n_held_out, tokenizer, longest, prompt_format)
     typical = choose_typical(training, min(PACE_ROWS, settings.batch_size))
     step, reading = measure_pace(settings, [encode_row(tokenizer, row, prompt_format) for row in typical])
-    n_rows = sum(cell.n_rows for cell, state in states.items() if state == "missing") * settings.epochs
+    n_rows = sum(cell.n_rows for cell, state in states.items() if state == "missing")
     mean = sum(n_tokens for _, n_tokens in training) / len(training)
     n_read = sum(len(row.input_ids) for _, row in read)
-    return Cost(n_unmeasured, n_rows, n_rows * mean / step, n_unmeasured * n_read / reading)
+    tuning_seconds = settings.epochs * n_rows * mean / step
+    return Cost(n_unmeasured, n_rows, tuning_seconds, n_unmeasured * n_read / reading)
 
 
 def choose_typical(rows: Sequence[tuple[Instruction, int]], n: int) -> list[Instruction]:

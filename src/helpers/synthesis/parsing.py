@@ -78,10 +78,12 @@ def parse_reply(text: str, finish_reason: str = "stop") -> list[ParsedTask]:
     numbered = list(_split_tasks(cut_reasoning(text).replace("\r\n", "\n")))
     tasks = []
     for index, (number, fields) in enumerate(numbered):
-        following = numbered[index + 1][0] if index + 1 < len(numbered) else None
+        following, next_fields = numbered[index + 1] if index + 1 < len(numbered) else (None, {})
+        is_torn = following is not None and "instruction" not in next_fields  # by an item like a heading
         cleaned = {name: _clean(value, following) for name, value in fields.items()}
         is_trimmed = any(cleaned[name] != fields[name].strip() for name in fields)
-        tasks.append(_build_task(number, cleaned, finish_reason != "stop" and following is None, is_trimmed))
+        is_broken_off = is_torn or (finish_reason != "stop" and following is None)
+        tasks.append(_build_task(number, cleaned, is_broken_off, is_trimmed))
     return tasks
 
 
@@ -91,7 +93,7 @@ def _split_tasks(text: str) -> Iterator[tuple[int, dict[str, str]]]:
     ends = [*(start for start, *_ in headings[1:]), len(text)]
     task: tuple[int, dict[str, str]] | None = None
     for (_, start, number, field), end in zip(headings, ends, strict=False):
-        if task is None or task[0] != number or field in task[1]:
+        if task is None or task[0] != number or field in task[1] or field == "instruction":
             if task is not None:
                 yield task
             task = (number, {})
@@ -124,14 +126,18 @@ def _find_headings(text: str) -> list[tuple[int, int, int, str]]:
 
 
 def _drop_list_items(found: list[Heading]) -> list[Heading]:
-    """Leave out items of lists within the text, such as `2. Output: 1,650 mL` in the seventh task: no task
-    begins with them, and their numbers go back.
+    """Leave out items of lists within the text, such as `2. Output: 1,650 mL`, in a reply that numbers its
+    instructions: there an output bears the number of its task, and no input goes back.
     """
+    if not any(number and field == "instruction" for _, number, field in found):
+        return found
     kept: list[Heading] = []
+    own: int | None = None  # number of the task around the heading
     for heading in found:
         _, number, field = heading
-        last = next((known for _, known, _ in reversed(kept) if known is not None), None)
-        if number is None or last is None or number >= last or field == "instruction":
+        goes_on = own is None or number is None or number == own or (field == "input" and number > own)
+        if goes_on or field == "instruction":
+            own = own if number is None else number
             kept.append(heading)
     return kept
 

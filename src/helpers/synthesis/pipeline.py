@@ -37,7 +37,7 @@ from helpers.synthesis.teacher import (
 
 INSTRUCTIONS = "instructions.jsonl"
 BENCHMARK_FILES = tuple(sorted(BENCHMARK.glob("*.jsonl")))
-VERSION = 3
+VERSION = 4
 TASK_FIELDS = (
     "id",
     "request",
