@@ -76,9 +76,8 @@ def measure_held_out(
     }
 
     def compute(path: Path) -> dict[str, Any]:
-        model = base.merge(
-            folder
-        )  # before its tokenizer, which is another one where the model was saved anew
+        # before its tokenizer is asked for: a model that was saved anew has another
+        model = base.merge(folder)
         read = [row for row in read_rows(rows_file, Instruction) if row.category in categories]
         longest = limit_tokens(settings.model, max_tokens)
         drawn = draw_held_out(read, n_rows, base.tokenizer, longest, prompt_format)
