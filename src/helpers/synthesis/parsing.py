@@ -106,9 +106,11 @@ def _find_headings(text: str) -> list[tuple[int, int, int, str]]:
     """Return start, end, number and field of each heading; those without a number take it from the task
     around them, unless that has a numbered one for the field, in which case they are a part of its text.
     """
-    found = _drop_list_items([(match, *_read_heading(match)) for match in HEADING.finditer(text)])
+    found = [(match, *_read_heading(match)) for match in HEADING.finditer(text)]
+    has_numbers = any(number and field == "instruction" for _, number, field in found)
+    if has_numbers:
+        found = _drop_list_items(found)
     numbered = {(number, field) for _, number, field in found if number}
-    has_numbers = any(field == "instruction" for _, field in numbered)
     headings: list[tuple[int, int, int, str]] = []
     number, seen = FIRST_NUMBER - 1, set(FIELDS)
     for match, given, field in found:
@@ -126,11 +128,9 @@ def _find_headings(text: str) -> list[tuple[int, int, int, str]]:
 
 
 def _drop_list_items(found: list[Heading]) -> list[Heading]:
-    """Leave out items of lists within the text, such as `2. Output: 1,650 mL`, in a reply that numbers its
+    """Leave out items of lists within the text, such as `2. Output: 1,650 mL`, of a reply that numbers its
     instructions: there an output bears the number of its task, and no input goes back.
     """
-    if not any(number and field == "instruction" for _, number, field in found):
-        return found
     kept: list[Heading] = []
     own: int | None = None  # number of the task around the heading
     for heading in found:
