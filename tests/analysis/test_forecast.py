@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from helpers.analysis.contrasts import count_seeds, describe_interval, stack_scores
+from helpers.analysis.hypotheses import add_holm
 from helpers.analysis.mixing import forecast
 from helpers.analysis.mixing.cross_validation import average_errors, cross_validate_laws
 from helpers.analysis.mixing.fit_intervals import fit_losses
@@ -16,15 +17,19 @@ from helpers.analysis.mixing.simulation import design_cells, expect_loss, true_p
 from helpers.analysis.reference_losses import (
     FULL_MIXTURE,
     collect_size_gains,
+    collect_synergies_by_size,
     compare_additive_budget,
-    compare_matched_lengths,
+    compare_with_control,
     count_lattice_rows,
     select_loss_items,
 )
 from helpers.analysis.sensitivity import pool_seeds, pooled_variance
 from helpers.analysis.transfer import synergy_contrasts, synergy_table, transfer_table
+from helpers.records import SHUFFLED
+from helpers.study.endpoints import keep_held_out, loss_to_log_likelihood
 from helpers.study.grid import BASE, LATTICE, SINGLES, list_row_columns
 from helpers.study.losses import ITEM_COLUMNS, KEYS, LossTables
+from helpers.tuning.controls import MATCHED_LENGTHS
 
 LATER = ("qa:39+ie:56+gen:55", "qa:100+ie:25+gen:25")
 N_ITEMS, N_TOKENS = 20, 9
@@ -276,19 +281,31 @@ def test_with_the_additive_budget_a_pair_stands_against_half_as_many_rows_of_its
     assert set(compare_additive_budget(make_tables(halves[:-1]))["n_seeds"]) == {1}
 
 
-def test_rows_of_matched_lengths_stand_beside_the_rows_as_they_are():
+@pytest.mark.parametrize("kind", [SHUFFLED, MATCHED_LENGTHS])
+def test_rows_stand_beside_the_rows_of_their_control(kind):
     tables = make_tables()
-    assert compare_matched_lengths(tables).empty
+    assert compare_with_control(tables, kind).empty
     cells, words = tables.cells, tables.losses["text"]
     own = cells[cells["cell"].isin(SINGLES) & (cells["seed"] < 3)]
-    matched = own.assign(cell=own["cell"] + "~lengths", id=own["id"].str.replace("-n", "~lengths-n"))
-    less = {new: words[old] + 0.1 * (N_TOKENS + 1) for old, new in zip(own["id"], matched["id"], strict=True)}
+    control = own.assign(cell=own["cell"] + f"~{kind}", id=own["id"].str.replace("-n", f"~{kind}-n"))
+    less = {new: words[old] + 0.1 * (N_TOKENS + 1) for old, new in zip(own["id"], control["id"], strict=True)}
     values = {name: table.join(pd.DataFrame(less)) for name, table in tables.losses.items()}
     values["end"] = 0 * values["text"]
-    full = dataclasses.replace(tables, losses=values, cells=pd.concat([cells, matched], ignore_index=True))
-    table = compare_matched_lengths(full)
+    full = dataclasses.replace(tables, losses=values, cells=pd.concat([cells, control], ignore_index=True))
+    table = compare_with_control(full, kind)
     assert (len(table), set(table["n_seeds"])) == (9, {2})
     np.testing.assert_allclose(table["estimate"], 0.1)
     gains = transfer_table(select_loss_items(tables, [BASE, *SINGLES]), SINGLES)
-    assert table["matched"].to_numpy() == pytest.approx(gains["estimate"].to_numpy() - 0.1, abs=0.01)
+    assert table["control"].to_numpy() == pytest.approx(gains["estimate"].to_numpy() - 0.1, abs=0.01)
     assert forecast.predict_later(full, ["null"]).empty  # a control is no mixture
+
+
+def test_synergies_of_another_lattice_stand_beside_once_it_is_there_under_two_seeds():
+    more = [(name, 300, seed) for name in LATTICE[1:] for seed in (1, 2)]
+    both = collect_synergies_by_size(make_tables(more))
+    assert both.groupby("n_rows")["n_seeds"].agg(set).to_dict() == {150: {3}, 300: {2}}
+    tables = make_tables(more)
+    again = loss_to_log_likelihood(keep_held_out(tables.collect(LATTICE, 300)))
+    own = both[both["n_rows"] == 300].drop(columns="n_rows").reset_index(drop=True)
+    pd.testing.assert_frame_equal(own, add_holm(synergy_table(again)))
+    assert set(collect_synergies_by_size(make_tables(more[:-1]))["n_rows"]) == {150}

@@ -103,6 +103,25 @@ def test_a_sentence_says_which_pairs_were_more_or_less_than_their_parts():
     )
 
 
+def test_a_sentence_says_which_synergies_held_again_with_another_number_of_rows():
+    def of_size(n_rows, **gains):
+        return make_corrected_gains(**gains).rename(columns={"trained_on": "contrast"}).assign(n_rows=n_rows)
+
+    up, down, wide = (0.15, 0.49, 0.02), (-0.49, -0.15, 0.02), (-0.1, 0.3, 0.3)
+    first = of_size(150, **{"qa+gen_qa": up, "qa+ie_qa": wide})
+    again, turned = of_size(300, **{"qa+gen_qa": up}), of_size(600, **{"qa+gen_qa": down, "qa+ie_qa": up})
+    assert wording.describe_confirmation(first, pd.concat([first, again, turned]), 150) == (
+        "With 300 rows per model this held again. With 600 rows per model this did not hold again."
+    )
+    both = of_size(150, **{"qa+gen_qa": up, "qa+ie_qa": up})
+    assert wording.describe_confirmation(both, pd.concat([both, turned]), 150) == (
+        "With 600 rows per model, 1 of these 2 held again."
+    )
+    nothing = of_size(150, **{"qa+gen_qa": wide})
+    assert wording.describe_confirmation(nothing, pd.concat([nothing, again]), 150) == ""
+    assert wording.describe_confirmation(first, first, 150) == ""
+
+
 def test_a_wide_table_marks_what_holds_after_the_correction():
     gains = make_corrected_gains(qa_qa=(0.1, 0.3, 0.001), qa_gen=(0.1, 0.3, 0.2))
     wide = wording.tabulate_gains(gains, "trained_on", "tuned on")

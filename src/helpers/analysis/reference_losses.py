@@ -7,13 +7,14 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from helpers.analysis.contrasts import contrast_by_category
-from helpers.analysis.transfer import addition_table, transfer_table
+from helpers.analysis.hypotheses import add_holm
+from helpers.analysis.transfer import addition_table, synergy_table, transfer_table
 from helpers.records import BASE
 from helpers.study import scores
 from helpers.study.endpoints import BY_ROWS, LOSS, keep_held_out, loss_to_log_likelihood
-from helpers.study.grid import PAIRS, SINGLES, name_subset
+from helpers.study.grid import LATTICE, PAIRS, SINGLES, name_subset
 from helpers.study.losses import LossTables, load_losses
-from helpers.tuning.controls import MATCHED_LENGTHS, SEPARATOR
+from helpers.tuning.controls import SEPARATOR
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,24 +86,44 @@ def compare_additive_budget(tables: LossTables) -> pd.DataFrame:
     return addition_table(loss_to_log_likelihood(keep_held_out(items[items["seed"].isin(seeds)])))
 
 
-def compare_matched_lengths(tables: LossTables) -> pd.DataFrame:
-    """Return what the rows of a category gain beyond rows of the same category whose response lengths match
-    those of the others, in the reference run by loss, where the gain of the matched rows (`matched`) stands
-    beside.
+def compare_with_control(tables: LossTables, kind: str) -> pd.DataFrame:
+    """Return what the rows of a category gain beyond their control in the reference run by loss, where the
+    gain of the control rows (`control`) stands beside.
+
+    Args:
+        kind: of the control, one of `tuning.controls.KINDS`.
 
     Returns:
-        trained_on, tested_on, matched (gain over the base model), then of the difference estimate, low, high,
+        trained_on, tested_on, control (gain over the base model), then of the difference estimate, low, high,
         p, n, n_seeds, under the training seeds that have all of these cells; empty without such a seed.
     """
     import pandas as pd
 
-    matched = {name: f"{name}{SEPARATOR}{MATCHED_LENGTHS}" for name in SINGLES}
+    controls = {name: f"{name}{SEPARATOR}{kind}" for name in SINGLES}
     size = count_lattice_rows(tables)
-    if not tables.list_seeds((name, size) for name in (*matched, *matched.values())):
+    if not tables.list_seeds((name, size) for name in (*controls, *controls.values())):
         return pd.DataFrame(columns=["trained_on"])
-    items = select_loss_items(tables, [BASE, *matched, *matched.values()])
-    gains = transfer_table(items, matched.values())["estimate"].to_numpy()
-    weights = {name: {name: 1.0, other: -1.0} for name, other in matched.items()}
+    items = select_loss_items(tables, [BASE, *controls, *controls.values()])
+    gains = transfer_table(items, controls.values())["estimate"].to_numpy()
+    weights = {name: {name: 1.0, control: -1.0} for name, control in controls.items()}
     table = contrast_by_category(items, weights).rename(columns={"contrast": "trained_on"})
-    table.insert(2, "matched", gains)
+    table.insert(2, "control", gains)
     return table
+
+
+def collect_synergies_by_size(tables: LossTables) -> pd.DataFrame:
+    """Return the synergies of the pairs for each number of rows at which the reference run by loss has the
+    whole lattice under two training seeds or more.
+
+    Returns:
+        n_rows, then as `synergy_table`, with p_holm of the nine at this number of rows.
+    """
+    import pandas as pd
+
+    frames = []
+    for size in sorted(set(tables.cells["n_rows"]) - {0}):
+        if len(tables.list_seeds((name, size) for name in LATTICE[1:])) > 1:
+            items = loss_to_log_likelihood(keep_held_out(tables.collect(LATTICE, size)))
+            frames.append(add_holm(synergy_table(items)).assign(n_rows=size))
+    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["contrast"])
+    return table.reindex(columns=["n_rows", *table.columns.drop("n_rows", errors="ignore")])

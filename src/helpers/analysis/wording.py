@@ -61,6 +61,32 @@ def describe_synergies(synergies: pd.DataFrame) -> str:
     return f"A pair was clearly above the mean of its two parts in {above}, and clearly below it in {below}."
 
 
+def describe_confirmation(synergies: pd.DataFrame, by_size: pd.DataFrame, n_rows: int) -> str:
+    """Return in a sentence for each other number of rows how many of the synergies that hold do so again
+    there, with the same sign; nothing where none holds or no other number is there.
+
+    Args:
+        synergies: as `describe_synergies` takes them, of models of `n_rows` rows.
+        by_size: the same of each number of rows, with `n_rows` (`reference_losses.collect_synergies_by_size`).
+        n_rows: of the first table, which is left out of the second.
+    """
+    found = _list_signs(synergies)
+    sentences = []
+    for size, own in by_size[by_size["n_rows"] != n_rows].groupby("n_rows"):
+        n_again = len(found & _list_signs(own))
+        if len(found) == 1:
+            sentences.append(f"With {size} rows per model this {'held' if n_again else 'did not hold'} again.")
+        elif found:
+            sentences.append(f"With {size} rows per model, {n_again} of these {len(found)} held again.")
+    return " ".join(sentences)
+
+
+def _list_signs(synergies: pd.DataFrame) -> set[tuple[str, str, bool]]:
+    """Return the synergies that hold: pair, category of held-out rows, and whether it is above zero."""
+    significant, _ = split_significant(synergies)
+    return {(row.contrast, row.tested_on, row.estimate > 0) for row in significant.itertuples()}
+
+
 def tabulate_gains(table: pd.DataFrame, name: str, title: str) -> pd.DataFrame:
     """Return a corrected table of contrasts as a wide one to be read: one row per contrast, one column per
     category of tasks, '+0.82 [0.50, 1.17]' with a star where it holds after the correction.
