@@ -67,7 +67,7 @@ def describe_confirmation(synergies: pd.DataFrame, by_size: pd.DataFrame, n_rows
 
     Args:
         synergies: as `describe_synergies` takes them, of models of `n_rows` rows.
-        by_size: the same of each number of rows, with `n_rows` (`reference_losses.collect_synergies_by_size`).
+        by_size: the same for each number of rows (`reference_losses.collect_synergies_by_size`).
         n_rows: of the first table, which is left out of the second.
     """
     found = _list_signs(synergies)
@@ -75,10 +75,10 @@ def describe_confirmation(synergies: pd.DataFrame, by_size: pd.DataFrame, n_rows
     for size, own in by_size[by_size["n_rows"] != n_rows].groupby("n_rows"):
         n_again = len(found & _list_signs(own))
         if len(found) == 1:
-            sentences.append(f"With {size} rows per model this {'held' if n_again else 'did not hold'} again.")
+            sentences.append(f"With {size} rows per model this {'held' if n_again else 'did not hold'} again")
         elif found:
-            sentences.append(f"With {size} rows per model, {n_again} of these {len(found)} held again.")
-    return " ".join(sentences)
+            sentences.append(f"With {size} rows per model, {n_again} of these {len(found)} held again")
+    return " ".join(f"{sentence}." for sentence in sentences)
 
 
 def _list_signs(synergies: pd.DataFrame) -> set[tuple[str, str, bool]]:
