@@ -1,5 +1,6 @@
 """The runner: refuse before running, publish only what finished."""
 
+import dataclasses
 from pathlib import Path
 
 import nbformat
@@ -10,6 +11,7 @@ from helpers.book import profiles, runner
 from helpers.book.profiles import read_profile
 from helpers.book.runner import (
     add_instructions,
+    inspect_notebooks,
     parse_assignments,
     plan_parameters,
     plan_run,
@@ -85,6 +87,16 @@ def test_floats_may_be_written_in_any_usual_form():
 def test_text_may_look_like_a_number_or_be_empty():
     assert parse_assignments(["teacher=4", "instructions="]) == {"teacher": "4", "instructions": ""}
     assert plan_parameters("smoke", ["teacher=4"])["teacher"] == "4"
+
+
+def test_a_default_that_one_notebook_changes_must_be_given_instead():
+    declared_by = inspect_notebooks()
+    ablation = next(path for path in declared_by if path.name.startswith("04"))
+    edited = dataclasses.replace(declared_by[ablation]["n_rows"], default=60)
+    declared_by[ablation] = declared_by[ablation] | {"n_rows": edited}
+    with pytest.raises(StudyError, match="`n_rows` is 60 in the parameters cell of .*04.* but 48 everywhere"):
+        plan_parameters("laptop", [], declared_by)
+    assert plan_parameters("laptop", ["n_rows=60"], declared_by)["n_rows"] == 60
 
 
 def test_a_parameter_that_no_chosen_notebook_feels_is_refused():

@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from helpers.provider.ledger import ProviderLimits
 from helpers.settings import build_settings, is_printable, shorten
 from helpers.study.endpoints import ENDPOINTS, MIN_IN_HALVES, check_any_task_counts, check_endpoint_tasks
 from helpers.study.grid import GridSettings
-from helpers.study.study import Study
+from helpers.study.study import SETTINGS, FileSettings, Study
 from helpers.synthesis.public_rows import PUBLIC
 from helpers.synthesis.settings import RECORDED, SynthesisSettings
 
@@ -162,15 +162,35 @@ def plan_parameters(
 ) -> dict[str, Any]:
     """Return a profile's parameters, overridden by `name=value` assignments, each declared by some notebook
     or known to `study grid`, and of its declared type.
+
+    Raises:
+        StudyError: a parameter is not declared or has another type, or a notebook sets a default of its own.
     """
+    declared_by = declared_by or inspect_notebooks()
     declared = GRID_ONLY | {
-        name: parameter
-        for parameters in (declared_by or inspect_notebooks()).values()
-        for name, parameter in parameters.items()
+        name: parameter for parameters in declared_by.values() for name, parameter in parameters.items()
     }
-    parameters = check_parameters(read_profile(profile) | parse_assignments(assignments), declared)
+    given = parse_assignments(assignments)
+    parameters = check_parameters(read_profile(profile) | given, declared)
+    _check_defaults(declared_by, given)
     build_settings(AuditSettings, parameters)  # a notebook reads them that runs after hours of others
     return parameters
+
+
+def _check_defaults(declared_by: Mapping[Path, Mapping[str, Parameter]], given: Collection[str]) -> None:
+    """Raise StudyError where a notebook's parameters cell sets another value than the study does, and none is
+    given: a profile would overrule it, or its lesson would not agree with figures, rows and other lessons.
+    """
+    stages = (*SETTINGS.values(), FileSettings, AuditSettings)
+    defaults = {field.name: field.default for stage in stages for field in dataclasses.fields(stage)}
+    for notebook, parameters in declared_by.items():
+        for name, one in parameters.items():
+            if name not in given and one.default != defaults.get(name, one.default):
+                raise StudyError(
+                    f"`{name}` is {shorten(one.default)} in the parameters cell of {shown(notebook)}, but "
+                    f"{shorten(defaults[name])} everywhere else. Commands do not take it from there: restore "
+                    f"the cell and give -p {name}={one.default} instead."
+                )
 
 
 def plan_run(
