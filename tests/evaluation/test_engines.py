@@ -78,11 +78,11 @@ def test_generation_gives_what_transformers_generates(kind, batch_size, request)
             pad_token_id=1,
         )[0, len(prompt) :]
         plain.append([token for token in out.tolist() if token != 1])
-    assert generate_greedily(model, PROMPTS, 12, 1, batch_size) == plain
+    assert generate_greedily(model, PROMPTS, 12, [1], batch_size) == plain
 
 
 def test_a_batch_that_fills_the_gpu_is_continued_in_halves(model, monkeypatch):
-    whole = generate_greedily(model, PROMPTS, 6, 1, 3)
+    whole = generate_greedily(model, PROMPTS, 6, [1], 3)
     own, sizes, most = generation._continue, [], [1]
 
     def fill(model, shared, prompts, *given):
@@ -93,25 +93,29 @@ def test_a_batch_that_fills_the_gpu_is_continued_in_halves(model, monkeypatch):
 
     monkeypatch.setattr(generation, "_select_method", lambda *_: fill)
     monkeypatch.setattr(generation, "_continue", fill)
-    assert generate_greedily(model, PROMPTS, 6, 1, 3) == whole
+    assert generate_greedily(model, PROMPTS, 6, [1], 3) == whole
     assert sizes == [3, 1, 2, 1, 1]
     most[0] = 0
     with pytest.raises(StudyError, match="tokens and its continuation do not fit into the GPU's memory"):
-        generate_greedily(model, PROMPTS, 6, 1, 3)
+        generate_greedily(model, PROMPTS, 6, [1], 3)
 
 
 def test_generation_stops_at_the_end_of_text_and_the_others_go_on(model):
-    runs = (generate_greedily(model, PROMPTS, 12, end_id, batch_size=3) for end_id in range(400))
+    runs = (generate_greedily(model, PROMPTS, 12, [end_id], batch_size=3) for end_id in range(400))
     free = next(run for run in runs if all(len(tokens) == 12 for tokens in run))
     end = next(token for token in free[0] if token not in free[2])
-    stopped = generate_greedily(model, PROMPTS, 12, end_id=end, batch_size=3)
+    stopped = generate_greedily(model, PROMPTS, 12, [end], batch_size=3)
     assert stopped[0] == free[0][: free[0].index(end)]
     assert stopped[2] == free[2]
+    unused = next(token for token in range(400) if not any(token in tokens for tokens in free))
+    assert generate_greedily(model, PROMPTS, 12, [unused, end], batch_size=3) == stopped
+    for alone in (generation._generate_alone, generation._read_again):
+        assert alone(model, PROMPTS[0], 12, [unused, end]) == stopped[0]
 
 
 @pytest.mark.parametrize("n_new", [2, 6])
 def test_a_gpu_is_waited_for_once_a_token_and_once_a_batch_of_choices(model, monkeypatch, n_new):
-    generate_greedily(model, PROMPTS, n_new, 1, 3)  # finds out how the model is asked
+    generate_greedily(model, PROMPTS, n_new, [1], 3)  # finds out how the model is asked
     score_options(model, list(zip(PROMPTS, OPTIONS, strict=True)), 3)
     waits = []
     for name in ("tolist", "item", "nonzero", "cpu"):
@@ -119,7 +123,7 @@ def test_a_gpu_is_waited_for_once_a_token_and_once_a_batch_of_choices(model, mon
         monkeypatch.setattr(
             torch.Tensor, name, lambda tensor, *args, own=own: waits.append(1) or own(tensor, *args)
         )
-    n_tokens = max(map(len, generate_greedily(model, PROMPTS, n_new, 1, 3)))
+    n_tokens = max(map(len, generate_greedily(model, PROMPTS, n_new, [1], 3)))
     assert len(waits) == n_tokens == n_new
     waits.clear()
     score_options(model, list(zip(PROMPTS, OPTIONS, strict=True)), 3)

@@ -57,7 +57,6 @@ QUESTION = QuestionItem(
         ("aspirin: active", 2 / 3, True),
         ("aspirin: active\naspirin: active\nwarfarin: discontinued", 4 / 5, True),
         ("aspirin: discontinued\nwarfarin: discontinued", 0.5, True),
-        ("aspirin: active\n\n### Input:\nwarfarin: discontinued", 2 / 3, True),
         ("aspirin is active", 0.0, False),
         ("aspirin: maybe", 0.0, False),
         ("", 0.0, False),

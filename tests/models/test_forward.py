@@ -58,7 +58,7 @@ def compare(model):
     items = list(zip(PROMPTS, OPTIONS, strict=True))
     for (prompt, options), found in zip(items, score_options(model, items, 2), strict=True):
         assert found == pytest.approx([score_plainly(model, prompt, option) for option in options], abs=1e-4)
-    assert generate_greedily(model, PROMPTS, 4, 1, 2) == [write_plainly(model, ids, 4) for ids in PROMPTS]
+    assert generate_greedily(model, PROMPTS, 4, [1], 2) == [write_plainly(model, ids, 4) for ids in PROMPTS]
     rows = [EncodedRow(ids, n_prompt=4) for ids in PROMPTS]
     with torch.no_grad():
         logits, _ = predict_responses(model, collate(rows))

@@ -174,7 +174,7 @@ def compare_generation(model: PreTrainedModel, load: Load, report: Report) -> di
         "generation",
         "prompts",
         len(prompts),
-        lambda: generate_greedily(model, prompts, load.new_tokens, end_id, len(prompts)),
+        lambda: generate_greedily(model, prompts, load.new_tokens, [end_id], len(prompts)),
         plainly,
         "transformers generate",
         load.rounds,

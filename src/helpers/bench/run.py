@@ -124,7 +124,8 @@ def compare_generation(n_rows: int) -> Pair:
             pad_token_id=tokenizer.eos_token_id,
         )
 
-    return lambda: generate_greedily(model, ids, n_new, tokenizer.eos_token_id, len(ids)), plainly, len(texts)
+    ends = [tokenizer.eos_token_id]
+    return lambda: generate_greedily(model, ids, n_new, ends, len(ids)), plainly, len(texts)
 
 
 def compare_tuning() -> Pair:

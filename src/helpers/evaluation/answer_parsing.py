@@ -14,13 +14,15 @@ MEDICATION_LINE = re.compile(
 EMPHASIS = "*_` "  # around a name, as chat models set it
 BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)](?!\d))?\s*")  # "0.9 % saline" keeps its number
 # a word of its own before another: the A of "A-T" is not an article
-ARTICLE = re.compile(r"^\W*(?:an?|the|his|her|their)\s+(?=\w)", re.IGNORECASE)
+ARTICLE = re.compile(r"^[\W_]*(?:an?|the|his|her|their)\s+(?=\w)", re.IGNORECASE)
 MAX_MENTION_WORDS = 15  # a longer line is prose; the longest disease name of the NCBI corpus has 14 tokens
 NO_MENTION = "none"  # the answer where a text names none
 
 
 def first_part(response: str) -> str:
-    """Return a response up to where the model begins a new heading of its own."""
+    """Return a response up to where the model begins a new heading of its own, as Alpaca's form invites it
+    to; in a chat a heading is part of the answer.
+    """
     return response.split("\n###", 1)[0].strip()
 
 
@@ -28,7 +30,7 @@ def parse_medications(response: str) -> list[tuple[str, str]]:
     """Return the (name, status) pairs of a response, lower-cased; a line that is not `name: status`, numbered
     or not, counts as none.
     """
-    matches = [MEDICATION_LINE.match(BULLET.sub("", line)) for line in first_part(response).splitlines()]
+    matches = [MEDICATION_LINE.match(BULLET.sub("", line)) for line in response.splitlines()]
     named = [(normalize_medication(match["name"]), match["status"].lower()) for match in matches if match]
     return [(name, status) for name, status in named if name]
 
@@ -44,7 +46,7 @@ def parse_mentions(response: str) -> list[str]:
     """Return the mentions of a response, one per line, as `normalize_mention` leaves them; a line of more
     than 15 words is prose and counts as none.
     """
-    mentions = [normalize_mention(BULLET.sub("", line)) for line in first_part(response).splitlines()]
+    mentions = [normalize_mention(BULLET.sub("", line)) for line in response.splitlines()]
     return [mention for mention in mentions if mention and len(mention.split()) <= MAX_MENTION_WORDS]
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.answer_parsing import first_part
 from helpers.evaluation.prepared_tasks import prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import ITEMS, MEASURED
@@ -202,7 +201,7 @@ def measure_pairs(
         rows = [
             row for row in read_json_lines(evaluation.file(ITEMS)) if (row["task"], row["item"]) in references
         ]
-        answers = {(row["task"], row["item"]): first_part(row["response"]) for row in rows}
+        answers = {(row["task"], row["item"]): row["answer"] for row in rows}
         pairs = [(answer, text) for key, answer in answers.items() for text in references[key]]
         scores = iter(score(pairs) if pairs else [])
         measured = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
@@ -32,7 +33,7 @@ def generate_greedily(
     model: PreTrainedModel,
     prompts: Sequence[list[int]],
     max_new_tokens: int,
-    end_id: int,
+    ends: Sequence[int],
     batch_size: int,
     partial: PartialResults | None = None,
 ) -> list[list[int]]:
@@ -43,7 +44,7 @@ def generate_greedily(
         model: a causal language model.
         prompts: ids of each prompt.
         max_new_tokens: longest continuation.
-        end_id: id of the end-of-text token, which is not part of the result.
+        ends: ids of the tokens that end a text, which are not part of the result; the first one pads.
         batch_size: prompts at a time.
         partial: what an earlier run has generated; takes each batch as it comes.
     """
@@ -52,17 +53,17 @@ def generate_greedily(
     transpose_weight_layout(model)
     results = PartialResults() if partial is None else partial
     batches = plan_batches([len(prompt) for prompt in prompts], batch_size)
-    way = _select_method(model, prompts, max_new_tokens, end_id)
+    way = _select_method(model, prompts, max_new_tokens, ends)
     with torch.inference_mode():
         if way is not _continue:
             return results.fill(
-                batches, lambda batch: [way(model, prompts[index], max_new_tokens, end_id) for index in batch]
+                batches, lambda batch: [way(model, prompts[index], max_new_tokens, ends) for index in batch]
             )
         shared = SharedPrefix(model, prompts)
         return results.fill(
             batches,
             lambda batch: _continue_in_parts(
-                model, shared, [prompts[index] for index in batch], max_new_tokens, end_id
+                model, shared, [prompts[index] for index in batch], max_new_tokens, ends
             ),
         )
 
@@ -72,7 +73,7 @@ def _continue_in_parts(
     shared: SharedPrefix,
     prompts: Sequence[list[int]],
     max_new_tokens: int,
-    end_id: int,
+    ends: Sequence[int],
 ) -> list[list[int]]:
     """Continue a batch of prompts, in halves where a GPU's memory is too small for all at a time.
 
@@ -82,7 +83,7 @@ def _continue_in_parts(
     import torch
 
     try:
-        return _continue(model, shared, prompts, max_new_tokens, end_id)
+        return _continue(model, shared, prompts, max_new_tokens, ends)
     except torch.OutOfMemoryError:
         if len(prompts) == 1:
             raise StudyError(
@@ -94,7 +95,7 @@ def _continue_in_parts(
     return [
         continued
         for half in halves
-        for continued in _continue_in_parts(model, shared, half, max_new_tokens, end_id)
+        for continued in _continue_in_parts(model, shared, half, max_new_tokens, ends)
     ]
 
 
@@ -103,7 +104,7 @@ def _continue(
     shared: SharedPrefix,
     prompts: Sequence[list[int]],
     max_new_tokens: int,
-    end_id: int,
+    ends: Sequence[int],
     observe: Callable[[torch.Tensor], None] | None = None,
 ) -> list[list[int]]:
     """Continue a batch of prompts, which all end in the last column with nothing between their tokens: a
@@ -115,7 +116,7 @@ def _continue(
 
     longest = max(map(len, prompts))
     width = longest - shared.length
-    own = [[end_id] * (width - len(prompt)) + prompt[-width:] for prompt in prompts]
+    own = [[ends[0]] * (width - len(prompt)) + prompt[-width:] for prompt in prompts]
     ids = torch.tensor(own, device=model.device)
     mask = torch.tensor(
         [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device
@@ -138,7 +139,7 @@ def _continue(
         highest, chosen = logits.max(dim=-1)
         peaks, tokens = torch.stack([highest.double(), chosen.double()]).tolist()  # the one wait for a GPU
         _check_finite(peaks)
-        going = [index for index, token in enumerate(tokens) if token != end_id]
+        going = [index for index, token in enumerate(tokens) if token not in ends]
         if not going:
             break
         if len(going) < len(tokens):  # finished rows leave the batch: the longest answer is computed alone
@@ -154,7 +155,7 @@ def _continue(
 
 
 def _select_method(
-    model: PreTrainedModel, prompts: Sequence[list[int]], max_new_tokens: int, end_id: int
+    model: PreTrainedModel, prompts: Sequence[list[int]], max_new_tokens: int, ends: Sequence[int]
 ) -> Callable[..., list]:
     """Return the fastest way of generation that gives what the model's own `forward` gives, tried on the
     beginning of the longest prompt, or on all of it where a window is shorter.
@@ -164,23 +165,23 @@ def _select_method(
     start = longest[:length]
 
     def find() -> Callable[..., list]:
-        if _agrees_in_batches(model, [start, start[:-3] or start], end_id):
+        if _agrees_in_batches(model, [start, start[:-3] or start], ends):
             return _continue
         try:
-            tokens = _generate_alone(model, start, 3, end_id)
+            tokens = _generate_alone(model, start, 3, ends)
         except CALL_ERRORS:
             return _read_again
-        return _generate_alone if tokens == _read_again(model, start, 3, end_id) else _read_again
+        return _generate_alone if tokens == _read_again(model, start, 3, ends) else _read_again
 
     return select_forward_method(model, ("continuations", length), find)
 
 
-def _agrees_in_batches(model: PreTrainedModel, prompts: Sequence[list[int]], end_id: int) -> bool:
+def _agrees_in_batches(model: PreTrainedModel, prompts: Sequence[list[int]], ends: Sequence[int]) -> bool:
     import torch
 
     seen: list[torch.Tensor] = []
     try:
-        tokens = _continue(model, SharedPrefix(model, prompts), prompts, 3, end_id, seen.append)
+        tokens = _continue(model, SharedPrefix(model, prompts), prompts, 3, ends, seen.append)
     except CALL_ERRORS:
         return False
     going = list(range(len(prompts)))
@@ -192,7 +193,9 @@ def _agrees_in_batches(model: PreTrainedModel, prompts: Sequence[list[int]], end
     return True
 
 
-def _generate_alone(model: PreTrainedModel, prompt: list[int], max_new_tokens: int, end_id: int) -> list[int]:
+def _generate_alone(
+    model: PreTrainedModel, prompt: list[int], max_new_tokens: int, ends: Sequence[int]
+) -> list[int]:
     """Continue one prompt by the model's own `generate`, without the habits that its settings name, such as
     a penalty for repetitions.
     """
@@ -207,21 +210,23 @@ def _generate_alone(model: PreTrainedModel, prompt: list[int], max_new_tokens: i
             attention_mask=torch.ones_like(ids),
             max_new_tokens=max_new_tokens,
             do_sample=False,
-            eos_token_id=end_id,
-            pad_token_id=end_id,
+            eos_token_id=list(ends),
+            pad_token_id=ends[0],
         )[0, len(prompt) :].tolist()
     finally:
         model.generation_config = kept
-    return tokens[: tokens.index(end_id)] if end_id in tokens else tokens
+    return list(takewhile(lambda token: token not in ends, tokens))
 
 
-def _read_again(model: PreTrainedModel, prompt: list[int], max_new_tokens: int, end_id: int) -> list[int]:
+def _read_again(
+    model: PreTrainedModel, prompt: list[int], max_new_tokens: int, ends: Sequence[int]
+) -> list[int]:
     """Continue one prompt, which is read again from its beginning for each token."""
     tokens: list[int] = []
     while len(tokens) < max_new_tokens:
         highest, chosen = (value.item() for value in predict_next(model, prompt + tokens).max(dim=-1))
         _check_finite([highest])
-        if chosen == end_id:
+        if chosen in ends:
             break
         tokens.append(chosen)
     return tokens

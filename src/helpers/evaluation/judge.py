@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from helpers.errors import StudyError
-from helpers.evaluation.answer_parsing import first_part
 from helpers.evaluation.prepared_tasks import PreparedTask, prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import ITEMS, MEASURED
@@ -323,8 +322,6 @@ def list_items(
 
 
 def read_texts(evaluation: Run) -> dict[tuple[str, str], str]:
-    """Return the texts of an evaluation by task and item, up to where a model begins a heading of its own."""
-    return {
-        (row["task"], row["item"]): first_part(row["response"])
-        for row in read_json_lines(evaluation.file(ITEMS))
-    }
+    """Return the written answers of an evaluation, as they were scored, by task and item."""
+    rows = read_json_lines(evaluation.file(ITEMS))
+    return {(row["task"], row["item"]): row["answer"] for row in rows if "answer" in row}

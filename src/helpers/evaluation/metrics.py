@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from helpers.evaluation.answer_parsing import (
     NO_MENTION,
-    first_part,
     normalize_medication,
     normalize_mention,
     parse_medications,
@@ -190,7 +189,7 @@ def score_antecedent(response: str, item: PronounItem) -> Measures:
     """Return 1 if the first line of the response is one of the item's forms, articles and
     punctuation aside.
     """
-    lines = first_part(response).splitlines()
+    lines = response.splitlines()
     answer = normalize_mention(lines[0]) if lines else ""
     return {
         "score": float(answer in {normalize_mention(form) for form in item.gold.forms}),
@@ -203,14 +202,15 @@ def score_text(response: str, item: DialogueItem | QuestionItem) -> Measures:
     counts as unparsed. ROUGE-L rises with length, so the same is measured of the text cut to as many words
     as the reference has (`rouge_at_length`).
     """
-    text = first_part(response)
-    concepts = [value for reference in item.references if (value := concept_f1(text, reference)) is not None]
+    concepts = [
+        value for reference in item.references if (value := concept_f1(response, reference)) is not None
+    ]
     return {
-        "score": max(rouge_l(text, reference) for reference in item.references),
-        "parsed": bool(text),
+        "score": max(rouge_l(response, reference) for reference in item.references),
+        "parsed": bool(response),
         "concept_f1": max(concepts, default=None),
         "rouge_at_length": max(
-            rouge_l(cut_words(text, reference), reference) for reference in item.references
+            rouge_l(cut_words(response, reference), reference) for reference in item.references
         ),
     }
 

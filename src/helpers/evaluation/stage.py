@@ -21,13 +21,13 @@ from helpers.evaluation.prepared_tasks import (
     warn_of_references,
 )
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.task_prompts import Task
 from helpers.files import sha256_file, write_text
 from helpers.jsonl import dump_rows, read_json_lines
 from helpers.models.adapters import identify_adapter
 from helpers.models.forward import check_lengths
 from helpers.models.load import describe_format, identify_model
 from helpers.progress import track
+from helpers.prompts import ALPACA
 from helpers.records import BenchmarkItem
 from helpers.store import Run, run_stage
 
@@ -35,14 +35,16 @@ if TYPE_CHECKING:
     import pandas as pd
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from helpers.prompts import PromptFormat
+
 ITEMS = "items.jsonl"
 ANSWERS = "answers.jsonl"
 PARTIAL = ".answers.jsonl"  # hidden: the manifest leaves it out
 MEASURED = "measured.jsonl"
 BATCH_SIZE = 32
 CHOICE_BATCH_SIZE = 8
-ANSWERS_VERSION = 2
-SCORES_VERSION = 6
+ANSWERS_VERSION = 3
+SCORES_VERSION = 7
 
 
 def evaluate(
@@ -61,8 +63,8 @@ def evaluate(
         base: the loaded model, shared by several evaluations; None to load it where it is needed.
 
     Returns:
-        A run with `items.jsonl`: one row per item, with the model's answer, its score in 0..1, whether it
-        could be parsed, and the task's further measures.
+        A run with `items.jsonl`: one row per item, with the model's response, the part of it that is scored
+        (`answer`), its score in 0..1, whether it could be parsed, and the task's further measures.
     """
     prepared_tasks = prepare_tasks(settings, data)
     answers = answer_tasks(
@@ -155,7 +157,7 @@ def answer_items(
             model,
             [prompt for (prompt,) in prompts],
             prepared.task.max_new_tokens,
-            prepared.prompt_format.find_end(tokenizer),
+            list_ends(model, tokenizer, prepared.prompt_format),
             BATCH_SIZE,
             partial,
         )
@@ -171,21 +173,34 @@ def answer_items(
     return [{"loglikelihoods": [next(scores) for _ in rotations]} for rotations in prompts]
 
 
+def list_ends(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt_format: PromptFormat
+) -> list[int]:
+    """Return the ids at which a written answer ends: that of the prompt's format first, then those at which
+    the model itself stops (its generation settings), such as the end of a turn.
+    """
+    own = model.generation_config.eos_token_id if model.generation_config else None
+    own = [] if own is None else own if isinstance(own, list) else [own]
+    return list(dict.fromkeys([prompt_format.find_end(tokenizer), *own]))
+
+
 def score_answers(prepared: PreparedTask, answers: Path) -> list[dict[str, Any]]:
     """Score stored answers; needs no model."""
     return [
-        _score_item(prepared.task, item, answer)
+        _score_item(prepared, item, answer)
         for item, answer in zip(prepared.items, read_json_lines(answers), strict=True)
     ]
 
 
-def _score_item(task: Task, item: BenchmarkItem, answer: dict[str, Any]) -> dict[str, Any]:
-    measures = (
-        score_choice(answer["loglikelihoods"], item)
-        if task.is_choice
-        else task.score(answer["response"], item)
-        | {"response": answer["response"], "n_words": len(first_part(answer["response"]).split())}
-    )
+def _score_item(prepared: PreparedTask, item: BenchmarkItem, answer: dict[str, Any]) -> dict[str, Any]:
+    task = prepared.task
+    if task.is_choice:
+        measures = score_choice(answer["loglikelihoods"], item)
+    else:
+        response = answer["response"]
+        text = first_part(response) if prepared.prompt_format.name == ALPACA else response.strip()
+        own = {"response": response, "answer": text, "n_words": len(text.split())}
+        measures = task.score(text, item) | own
     return {
         "task": task.name,
         "category": task.category,
