@@ -1,5 +1,6 @@
 """The judge, through the real SDK, against a server on this machine."""
 
+import json
 import os
 import re
 
@@ -209,6 +210,26 @@ def test_two_equal_texts_are_a_tie_without_a_judge_and_say_nothing_of_the_order(
     assert len(judging.seen) == 2
 
 
+def test_a_judge_that_takes_no_temperature_is_asked_without(judging, settings, monkeypatch, caplog):
+    answer_with(monkeypatch, "kind words", "plain words")
+    answer = fake_server.Handler._complete
+    message = "Unsupported value: 'temperature' does not support 0 with this model. Only 1 is supported."
+
+    def complete(handler, data):
+        if "temperature" in json.loads(data):
+            error = {"message": message, "param": "temperature", "code": "unsupported_value"}
+            handler._send(400, {"error": error})
+        else:
+            answer(handler, data)
+
+    monkeypatch.setattr(fake_server.Handler, "_complete", complete)
+    monkeypatch.delenv("STUDY_PROGRESS")
+    run = judge_texts(judge_of(judging), settings, evaluate(settings), limits=LIMITS)
+    assert run.manifest["facts"]["n_unparsed"] == 0
+    assert not any("temperature" in body for body in judging.seen)
+    assert caplog.text.count("takes no temperature") == 1
+
+
 def test_two_equal_requests_at_a_time_are_paid_once(judging):
     judging.latency_seconds = 0.2
     judge = judge_of(judging)
@@ -238,6 +259,7 @@ def test_the_command_says_what_judging_costs_before_it_asks(judging, settings, t
     stopped = CliRunner().invoke(app, [*arguments, "--max-cost-tokens", "1"])
     assert "2 of 2 requests are still to be asked" in stopped.output
     assert "could break the cap" in stopped.stderr
+    assert re.search(r"scores\n.*\n.*patient_answer", stopped.output)  # what is done is shown
     assert not judging.seen
     done = CliRunner().invoke(app, [*arguments, "--max-cost-tokens", "1000000"])
     assert done.exit_code == 0, done.output

@@ -105,6 +105,28 @@ def test_a_server_that_refuses_batches_is_one_message_and_books_nothing(provider
     assert max(provider.sent.values()) == 1
 
 
+@pytest.mark.parametrize("path", ["/files", "/batches"])
+def test_a_batch_that_is_refused_when_it_is_sent_leaves_nothing_booked(provider, monkeypatch, path):
+    take = fake_server.Handler.do_POST
+
+    def refuse(handler):
+        if not handler.path.endswith(path):
+            return take(handler)
+        handler.rfile.read(int(handler.headers["Content-Length"]))
+        return handler._send(413, {"error": {"message": "too large", "code": "refused"}})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fake_server.Handler, "do_POST", refuse)
+        for _ in range(2):
+            with pytest.raises(StudyError, match=r"refused \(413\): too large"):
+                synthesize(settings(provider), LIMITS)
+    assert not provider.batches
+    assert "0 tokens spent so far." in explain_cost(settings(provider), LIMITS)
+    run = synthesize(settings(provider), ProviderLimits(max_cost_tokens=10**9))  # and can be asked singly
+    assert run.manifest["facts"]["n_replies"] == 5
+    assert max(provider.sent.values()) == 1
+
+
 def test_one_refused_request_is_told_once_and_keeps_the_others(provider, runs):
     with pytest.raises(PendingError):
         synthesize(settings(provider), LIMITS)

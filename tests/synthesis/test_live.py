@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import threading
 import time
 
@@ -216,6 +217,16 @@ def test_a_server_that_never_answers_is_one_message(monkeypatch):
     assert "0 tokens spent" in explain_cost(
         unreachable, LIMITS
     )  # nothing left the machine, nothing is booked
+
+
+def test_a_connection_that_is_swallowed_books_nothing():
+    """A firewall may take the connection and never answer the handshake."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/v1"
+        swallowed = SynthesisSettings(teacher="toy", teacher_url=url, n_requests=1)
+        with pytest.raises(StudyError, match="cannot be reached .* Nothing was sent or booked"):
+            synthesize(swallowed, LIMITS)
+    assert "0 tokens spent" in explain_cost(swallowed, LIMITS)
 
 
 def test_without_a_key_the_message_says_what_to_set(monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -31,6 +31,7 @@ from helpers.provider.connection import read_api_key
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import build_settings
 from helpers.store import Run
+from helpers.tuning.card import list_cautions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +81,8 @@ MaxCostUsd = Annotated[
     float, typer.Option(help="Cap on all spending for this judge, earlier runs included, in US dollars.")
 ]
 MaxCostTokens = Annotated[int, typer.Option(help="The same in tokens, needed where the price is unknown.")]
+NParallel = Annotated[int, typer.Option(help="Requests to the judge at a time.")]
+TimeoutSeconds = Annotated[float, typer.Option(help="Longest wait for one reply of the judge, in seconds.")]
 Teacher = Annotated[str, typer.Option(help="Model that wrote the training data; the judge must be another.")]
 Output = Annotated[Path | None, typer.Option(file_okay=False, help="Folder for the tables as CSV.")]
 
@@ -103,6 +106,8 @@ def evaluate(
     judge_effort: JudgeEffort = "",
     max_cost_usd: MaxCostUsd = ProviderLimits.max_cost_usd,
     max_cost_tokens: MaxCostTokens = ProviderLimits.max_cost_tokens,
+    n_parallel: NParallel = ProviderLimits.n_parallel,
+    timeout_seconds: TimeoutSeconds = ProviderLimits.timeout_seconds,
     teacher: Teacher = "recorded",
     output: Output = None,
     **parameters: Any,
@@ -120,12 +125,15 @@ def evaluate(
                 f"Adapters belong to one model, but {len(models)} models were named. Name the model that "
                 "they were tuned on."
             )
-        limits = build_settings(
-            ProviderLimits, {"max_cost_usd": max_cost_usd, "max_cost_tokens": max_cost_tokens}
-        )
+        caps = {"max_cost_usd": max_cost_usd, "max_cost_tokens": max_cost_tokens}
+        pace = {"n_parallel": n_parallel, "timeout_seconds": timeout_seconds}
+        limits = build_settings(ProviderLimits, caps | pace)
         judged_by = JudgeSettings(judge, judge_url, judge_effort, teacher) if judge else None
         extra = ExtraMeasures(bertscore, bleurt, judged_by, limits, data)
         extra.check(tasks)
+        for one in adapters:
+            for caution in list_cautions(one, models[0], settings["prompt_format"]):
+                typer.echo(caution)
         if settings["prompt_format"] != ALPACA:
             typer.echo(show_prompts(models, settings, data))
         tables = {}
@@ -137,8 +145,13 @@ def evaluate(
                 evaluations = run_evaluations(models, adapters, settings, data)
             if extra.judge:
                 typer.echo(estimate_judging(evaluations, extra))
-            with report_progress("measure"):
-                tables |= tabulate(evaluations, extra)
+            try:
+                with report_progress("measure"):
+                    tables |= tabulate(evaluations, extra)
+            except StudyError:
+                if extra.judge:  # what is done is shown, whatever keeps the judge from its part
+                    show_tables(tables | tabulate(evaluations, replace(extra, judge=None)), output)
+                raise
         show_tables(tables, output)
 
 

@@ -27,7 +27,7 @@ from helpers.provider.responses import count_most_input, is_permanent
 from helpers.provider.text_cleaning import quote_line
 
 if TYPE_CHECKING:
-    from openai import OpenAI
+    from openai import APIStatusError, OpenAI
     from openai.types import Batch
 
 ENDPOINT = "/v1/chat/completions"
@@ -133,7 +133,7 @@ class BatchClient:
                 "The line to the provider broke. What was submitted is on record: run the same command again."
             ) from None
         except APIStatusError as error:
-            if error.status_code < 500 and is_permanent(error.status_code, error.code):
+            if _is_final(error):
                 location = error.response.headers.get("location", "")
                 raise StudyError(
                     explain_refusal(error.status_code, error.body, self._model, location)
@@ -231,10 +231,8 @@ class BatchClient:
         self._fields.adopt(sent.values())
         batch = self._retrieve(path, record) if record.id else self._find(path)
         if batch is None and not sent:  # and nothing can be sent any more: it is all asked for anew
-            for reservation in record.reservations.values():
-                self._ledger.release(reservation)
-            return remove_record(path)
-        batch = _check_batch(batch or self._create(path))
+            return self._forget(path, record)
+        batch = _check_batch(batch or self._create(path, record))
         if record.id is None:
             write_text(path, record.model_copy(update={"id": batch.id}).model_dump_json())
         if batch.status not in FINAL:
@@ -302,16 +300,30 @@ class BatchClient:
         is_named = lambda batch: as_object(getattr(batch, "metadata", None)).get("record") == path.stem  # noqa: E731
         return next(filter(is_named, batches), None)
 
-    def _create(self, path: Path) -> Batch:
+    def _create(self, path: Path, record: BatchRecord) -> Batch:
+        """Send a batch that the provider has not got yet; where it refuses for good, nothing stays booked."""
+        from openai import APIStatusError
+
         data = io.BytesIO(path.with_suffix(".jsonl").read_bytes())
-        file = self._client.files.create(file=(f"{path.stem}.jsonl", data), purpose="batch")
-        once = self._client.with_options(max_retries=0)  # a second try could pay for a second batch
-        return once.batches.create(
-            input_file_id=file.id,
-            endpoint=ENDPOINT,
-            completion_window="24h",
-            metadata={"record": path.stem},
-        )
+        try:
+            file = self._client.files.create(file=(f"{path.stem}.jsonl", data), purpose="batch")
+            once = self._client.with_options(max_retries=0)  # a second try could pay for a second batch
+            return once.batches.create(
+                input_file_id=file.id,
+                endpoint=ENDPOINT,
+                completion_window="24h",
+                metadata={"record": path.stem},
+            )
+        except APIStatusError as error:
+            if _is_final(error):
+                self._forget(path, record)
+            raise
+
+    def _forget(self, path: Path, record: BatchRecord) -> None:
+        """Take back what was set aside for a batch that was never sent, and its record."""
+        for reservation in record.reservations.values():
+            self._ledger.release(reservation)
+        remove_record(path)
 
     def _read_answers(self, batch: Batch, record: BatchRecord) -> tuple[dict[str, Answer], int]:
         """Return the answers by the names of their requests, and the number of lines that are none."""
@@ -330,6 +342,11 @@ class BatchClient:
                 else:
                     n_unread += 1
         return answers, n_unread
+
+
+def _is_final(error: APIStatusError) -> bool:
+    """Say whether the same request would be refused again."""
+    return error.status_code < 500 and is_permanent(error.status_code, error.code)
 
 
 def count_due(batch: Batch, n_missing: int, n_answered: int, n_failed: int) -> int | None:

@@ -26,6 +26,7 @@ OWN_HEADERS = (
     "content-length",
     "transfer-encoding",
 )
+CONNECT_SECONDS = 20.0  # longest wait for a server to take a connection
 SDK_HEADERS = "x-stainless-"  # the SDK's own, by one of which it knows what to make of the answer
 
 
@@ -78,7 +79,11 @@ def _check(model: RemoteModel) -> str:
 
 
 def _describe(model: RemoteModel, api_key: str, timeout_seconds: float) -> dict[str, Any]:
-    return {"base_url": model.url or urls.PROVIDER_URL, "api_key": api_key, "timeout": timeout_seconds}
+    from httpx2 import Timeout
+
+    # connecting gives up first, so that a request that never left is known as such
+    timeout = Timeout(timeout_seconds, connect=min(CONNECT_SECONDS, timeout_seconds / 2))
+    return {"base_url": model.url or urls.PROVIDER_URL, "api_key": api_key, "timeout": timeout}
 
 
 def check_object(response: Any) -> None:

@@ -23,6 +23,9 @@ def explain_refusal(status: int, body: Any, model: RemoteModel, location: str = 
         model: that was asked.
         location: another address that it named.
     """
+    of_judge = "`judge`, `judge_effort`"
+    of_teacher = "`teacher`, `temperature`, `reasoning_effort`, `reply_format`"
+    asked = of_judge if model.role == "judge" else of_teacher
     remedy = {
         401: "Check OPENAI_API_KEY.",
         403: "The key has no right to use this model.",
@@ -31,8 +34,8 @@ def explain_refusal(status: int, body: Any, model: RemoteModel, location: str = 
         429: "The quota is used up: check the account's billing.",
     }.get(
         status,
-        f"Check `{model.role}`, `temperature`, `reasoning_effort`, `reply_format` and what else was asked "
-        "for: a server knows its models by its own names, and not every model takes every value.",
+        f"Check {asked} and what else was asked for: a server knows its models by its own names, and not "
+        "every model takes every value.",
     )
     words = re.sub(r"(?<!\.)\.$", "", quote_server(body))
     if status < 400:

@@ -1,4 +1,6 @@
-"""What a server takes: which name it has for the longest answer, and whether it knows a seed."""
+"""What a server takes: which name it has for the longest answer, whether it knows a seed, and whether a judge
+of its can be asked for the likeliest reply.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,12 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from helpers.progress import tell
 from helpers.provider.journal import Body, RemoteModel
 from helpers.provider.text_cleaning import quote_server
 
 NEW_LIMIT, OLD_LIMIT = "max_completion_tokens", "max_tokens"
-FIELDS = (NEW_LIMIT, OLD_LIMIT, "seed")
+LIMITS = (NEW_LIMIT, OLD_LIMIT)
 UNSUPPORTED = re.compile(
     r"unknown|unrecogni[sz]ed|unsupported|unexpected|unused|extra|forbidden|both|same time|no such|"
     r"cannot be (?:set|used|given|combined)|"
@@ -26,20 +29,21 @@ class RequestFields:
     """
 
     def __init__(self, model: RemoteModel) -> None:
-        self._limits: tuple[str, ...] = (NEW_LIMIT, OLD_LIMIT) if model.server else (NEW_LIMIT,)
-        self._takes_seed = True
+        self._limits: tuple[str, ...] = LIMITS if model.server else (NEW_LIMIT,)
+        # a teacher's temperature is a parameter of the study, and stays
+        self._optional = {"seed", "temperature"} if model.role == "judge" else {"seed"}
+        self._fields = (*LIMITS, *self._optional)
 
     def apply(self, body: Body) -> Body:
         """Return the body as this server takes it."""
-        fitted = {name: value for name, value in body.items() if name != NEW_LIMIT}
-        if not self._takes_seed:
-            fitted.pop("seed", None)
+        left_out = {NEW_LIMIT, *self._fields} - self._optional
+        fitted = {name: value for name, value in body.items() if name not in left_out}
         return fitted | dict.fromkeys(self._limits, body[NEW_LIMIT])
 
     def adopt(self, bodies: Iterable[Body]) -> None:
         """Ask as requests were asked before: what those of an earlier process leave out is left out."""
         for body in bodies:
-            self._takes_seed = self._takes_seed and "seed" in body
+            self._optional &= set(body)
             self._limits = tuple(name for name in self._limits if name in body) or self._limits
 
     def drop_refused(self, sent: Body, status: int, error: Any) -> bool:
@@ -53,14 +57,15 @@ class RequestFields:
         """
         if status not in (400, 422, 500):  # LiteLLM has said 500
             return False
-        named = _find_unsupported(error, sent)
-        if "seed" in named:
-            self._takes_seed = False
-        limits = tuple(name for name in (NEW_LIMIT, OLD_LIMIT) if name in sent)
+        named = _find_unsupported(error, sent, self._fields)
+        if "temperature" in self._optional & named:
+            tell("The judge takes no temperature: its replies are drawn, so another asking may differ.")
+        self._optional -= named
+        limits = tuple(name for name in LIMITS if name in sent)
         if self._limits == limits and (refused := [name for name in limits if name in named]):
             self._limits = _choose_limits(limits, refused)
-        known = {*self._limits} | ({"seed"} if self._takes_seed else set())
-        return bool(known) and known != {name for name in FIELDS if name in sent}
+        known = {*self._limits, *self._optional}
+        return bool(known) and known != {name for name in self._fields if name in sent}
 
 
 def _choose_limits(limits: tuple[str, ...], refused: list[str]) -> tuple[str, ...]:
@@ -70,8 +75,8 @@ def _choose_limits(limits: tuple[str, ...], refused: list[str]) -> tuple[str, ..
     return (OLD_LIMIT,) if limits == (NEW_LIMIT,) else limits
 
 
-def _find_unsupported(error: Any, sent: Body) -> set[str]:
-    """Return the fields of a request that a refusal names as ones that the server does not take."""
+def _find_unsupported(error: Any, sent: Body, fields: Iterable[str]) -> set[str]:
+    """Return those of some fields of a request that a refusal names as ones that the server does not take."""
     detail = error
     for name in ("message", "detail"):
         detail = detail.get(name, detail) if isinstance(detail, dict) else detail
@@ -81,6 +86,6 @@ def _find_unsupported(error: Any, sent: Body) -> set[str]:
     words = quote_server(error, 4000)
     if not UNSUPPORTED.search(words):
         return set()
-    if (parameter := error.get("param") if isinstance(error, dict) else None) in FIELDS:
+    if (parameter := error.get("param") if isinstance(error, dict) else None) in fields:
         return {parameter} & set(sent)
-    return {name for name in FIELDS if name in sent and re.search(rf"\b{name}\b", words)}
+    return {name for name in fields if name in sent and re.search(rf"\b{name}\b", words)}

@@ -43,6 +43,8 @@ def count_reply(
         "n_unlabelled_replies": int(lacks_labels or reply.label_finish_reason not in (None, "stop")),
         "n_refused_replies": int(reply.finish_reason == "content_filter"),
         "n_garbled_replies": int(not tasks and reply.finish_reason != "content_filter"),
-        "n_miscounted_replies": int(bool(tasks) and len(tasks) != N_NEW and reply.finish_reason == "stop"),
+        "n_miscounted_replies": int(
+            bool(tasks) and len(tasks) != N_NEW and reply.finish_reason in ("stop", "other")
+        ),
         "n_trimmed_replies": int(is_trimmed),
     }
