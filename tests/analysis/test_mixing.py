@@ -198,6 +198,14 @@ def test_the_worst_category_gets_what_it_needs():
     assert recommend(fits, SINGLES, 300, "worst").rows["gen"] > 200
 
 
+def test_equal_parts_may_be_best_although_no_step_of_the_simplex_reaches_them():
+    alike = {target: np.array([*TRUTHS["effective"]["qa"][:4], 0.1, 0.1]) for target in SINGLES}
+    losses = build_loss_arrays(simulate_losses("effective", alike, 3, 1, 0.0))
+    found = recommend(fit_losses(losses, "effective", 20), SINGLES, 300, "worst")
+    assert found.rows == {"qa": 100, "ie": 100, "gen": 100}
+    assert found.comparisons["gain"].min() >= 0
+
+
 def test_cells_that_differ_by_noise_alone_are_not_told_apart():
     flat = {target: np.array([*own[:4], 1.0, 1.0]) for target, own in TRUTHS["effective"].items()}
     losses = build_loss_arrays(simulate_losses("effective", flat, 3, 1, 3.0))

@@ -66,6 +66,10 @@ def test_it_says_its_cost_runs_its_cells_once_and_recommends(options, tmp_path, 
     output = call(*options, "--rows", 12, "--target", "oncology", "--output", tmp_path / "tables")
     assert re.search(r"For oncology, 12 rows, by the law .*: (cardiology:\d+)?\+?(oncology:\d+)?\.\n", output)
     assert "Error on mixtures left out (% of the loss" in output
+    command = re.search(r"To tune it:\nstudy tune (.*)\n", output)[1].split()
+    given = dict(zip(command[::2], command[1::2], strict=True))
+    assert {"--learning-rate": "0.01", "--batch-size": "2", "--n-rows": "12"}.items() <= given.items()
+    assert given["--instructions"] == str(options[1])
     assert "With one training seed" in output
     assert "of all mixtures may be as good" in output
     made = sorted(runs.glob("tuning/*/manifest.json"))
@@ -82,6 +86,20 @@ def test_it_says_its_cost_runs_its_cells_once_and_recommends(options, tmp_path, 
     for path in made[:2]:
         path.unlink()
     assert "2 of 9 cells are to be run" in call(*options, "--rows", 30, "--dry-run")
+
+
+def test_rows_that_are_too_long_are_counted(options, ward_file):
+    rows = read_json_lines(ward_file)
+    long = [
+        row | {"id": f"long-{row['id']}", "output": "yes " * 900} for row in rows if "oncology" in row["id"]
+    ]
+    ward_file.write_text(dump_rows([*rows, *long]))
+    said = call(*options, "--rows", 12, "--dry-run")
+    assert (
+        f"Rows longer than 160 tokens are left out, and nothing below counts them: {len(long)} oncology"
+        in said
+    )
+    assert "9 of 9 cells are to be run" in said
 
 
 def test_mistakes_are_told_before_any_cell_runs(options, ward_file, runs):
@@ -123,7 +141,7 @@ def test_the_tables_kept_of_a_study_give_the_same_losses_as_its_cells(toy_model,
             "held_out_share": 0.25,
         }
     )
-    plan = MixturePlan(study, {})
+    plan = MixturePlan(study, {}, {})
     plans = study.plan_cells(["all", "oncology~shuffled", "base", *study.grid_settings.mixture_cells])
     write_tables(*build_loss_tables(study, plans, tmp_path / "tables"))
     kept = read_mixtures(load_losses(tmp_path / "tables"), study.grid_settings.lattice_categories)

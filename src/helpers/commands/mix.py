@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from helpers.analysis.mixing.recommendation import Recommendation
     from helpers.study.mixing import Cost
+    from helpers.tuning.settings import TuningSettings
 
 
 def recommend_mixture(
@@ -68,6 +70,8 @@ def recommend_mixture(
         mixtures = plan_mixtures(study, cell_rows or max(2, rows // SMALL_CELL_DIVISOR), n_seeds)
         check_goal(target, mixtures.study.grid_settings.lattice_categories)
         list_candidates(list(mixtures.available), rows, mixtures.available, available_only)
+        settings = mixtures.study.tuning_settings
+        typer.echo(describe_too_long(mixtures.too_long, settings.max_tokens), nl=False)
         with report_progress("cost"):
             cost = estimate_cost(mixtures)
         typer.echo(explain_cell_cost(cost, len(mixtures.cells)))
@@ -75,7 +79,10 @@ def recommend_mixture(
             return
         with report_progress("mixtures"):
             table = collect_mixture_losses(mixtures)
-        tables = choose(table, rows, target, mixtures.available, available_only)
+        tables, found = choose(table, rows, target, mixtures.available, available_only)
+        if found.law != "null":
+            file = mixtures.study.training_file if instructions == PUBLIC else named
+            typer.echo(f"\nTo tune it:\n{write_tune_command(settings, file, found.rows)}")
         if output:
             write_tables(tables, output, n_decimals=5)
 
@@ -112,8 +119,10 @@ def explain_cell_cost(cost: Cost, n_cells: int) -> str:
 
 def choose(
     table: pd.DataFrame, rows: int, target: str, available: dict[str, int], available_only: bool
-) -> dict[str, pd.DataFrame]:
-    """Cross-validate the laws, print what the best of them recommends, and return the tables by name."""
+) -> tuple[dict[str, pd.DataFrame], Recommendation]:
+    """Cross-validate the laws, print what the best of them recommends, and return the tables by name, and the
+    recommendation.
+    """
     from helpers.analysis.mixing.cross_validation import average_errors, choose_law, cross_validate_laws
     from helpers.analysis.mixing.fit_intervals import fit_losses
     from helpers.analysis.mixing.losses import build_loss_arrays
@@ -138,9 +147,35 @@ def choose(
         typer.echo(worths[worths["source"] != worths["target"]].round(2).to_string(index=False))
     keys = [name for name in table if name.startswith("n_")] + ["seed", "category"]
     means = table.groupby(keys, as_index=False, dropna=False)["loss"].mean()
-    return {"losses": means, "left_out": left_out, "worths": worths, "comparisons": found.comparisons} | {
-        "mixtures": found.mixtures
-    }
+    tables = {"losses": means, "left_out": left_out, "worths": worths}
+    return tables | {"comparisons": found.comparisons, "mixtures": found.mixtures}, found
+
+
+def describe_too_long(too_long: Mapping[str, int], max_tokens: int) -> str:
+    """Return in a line how many rows of each category are longer than a run takes; empty where none is."""
+    if not too_long:
+        return ""
+    said = ", ".join(f"{n:,} {name}" for name, n in too_long.items())
+    return (
+        f"Rows longer than {max_tokens:,} tokens are left out, and nothing below counts them: {said}. A "
+        "higher `-p max_tokens=` keeps more of them.\n"
+    )
+
+
+def write_tune_command(settings: TuningSettings, instructions: Path, rows: Mapping[str, int]) -> str:
+    """Return the command that tunes a mixture with the settings of the cells."""
+    mixture = "+".join(f"{name}:{count}" for name, count in rows.items() if count)
+    own = {"instructions": instructions, "model": settings.model, "categories": mixture}
+    own |= {"n_rows": sum(rows.values())}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name not in own and value != field.default:
+            own[field.name] = value
+    options = (
+        f"--{name.replace('_', '-')}" + ("" if value is True else f" {shlex.quote(str(value))}")
+        for name, value in own.items()
+    )
+    return f"study tune {' '.join(options)}"
 
 
 def describe_recommendation(found: Recommendation, rows: int) -> str:
@@ -180,7 +215,6 @@ def list_comparisons(found: Recommendation, rows: int, expected: str) -> Iterato
     yield f"The best shares over the draws: {shares}."
     alike = found.mixtures["indistinguishable"].mean()
     yield f"{alike:.0%} of all mixtures may be as good, for all that the data say."
-    yield f"To tune it: study tune --instructions FILE --model MODEL --categories {mixture} --n-rows {rows}"
 
 
 def describe_shortage(wanted: Mapping[str, int], available: Mapping[str, int]) -> str:

@@ -55,10 +55,12 @@ class MixturePlan:
     Attributes:
         study: with the cells as its mixtures, and losses on held-out rows alone.
         available: training rows by category that fit into `max_tokens`.
+        too_long: rows by category, held-out ones included, that do not.
     """
 
     study: Study
     available: dict[str, int]
+    too_long: dict[str, int]
 
     @property
     def cells(self) -> list[CellPlan]:
@@ -81,10 +83,12 @@ def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
         raise StudyError(
             "`held_out_share` must be above 0: mixtures are judged by rows that no cell has seen."
         )
+    paths = study.training_file, study.held_out_file
     available, held_out = (
-        Counter(row.category for row, _ in list_rows_within_limit(study, path))
-        for path in (study.training_file, study.held_out_file)
+        Counter(row.category for row, _ in list_rows_within_limit(study, path)) for path in paths
     )
+    too_long = Counter(row.category for path in paths for row in read_rows(path, Instruction))
+    too_long -= available + held_out
     names = order_categories([*available, *held_out])
     if not 2 <= len(names) <= MAX_CATEGORIES:
         raise StudyError(
@@ -98,7 +102,9 @@ def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
     grid = GridSettings(lattice, controls="", answers="none", n_seeds=n_seeds, mixtures=mixtures)
     evaluation = dataclasses.replace(study.evaluation_settings, tasks="")
     return MixturePlan(
-        dataclasses.replace(study, grid_settings=grid, evaluation_settings=evaluation), available
+        dataclasses.replace(study, grid_settings=grid, evaluation_settings=evaluation),
+        available,
+        dict(too_long),
     )
 
 

@@ -130,10 +130,11 @@ def recommend(
     check_goal(goal, fits)
     shares, named = list_candidates(categories, n_rows, available, available_only)
     chosen = [fits[goal]] if goal in fits else list(fits.values())
-    counts = np.vstack([shares, *named.values()]) * n_rows
+    candidates = np.vstack([shares, *named.values()])
+    counts = candidates * n_rows
     losses = combine_targets(np.stack([fit.predict(counts) for fit in chosen]), goal)
     draws = combine_targets(np.stack([fit.predict_draws(counts) for fit in chosen]), goal)
-    best = int(losses[: len(shares)].argmin())
+    best = int(losses.argmin())
     table = [
         {"mixture": name, "loss": losses[index]} | _compare(losses, draws, index, best)
         for index, name in enumerate(named, len(shares))
@@ -144,7 +145,7 @@ def recommend(
     return Recommendation(
         chosen[0].law_name,
         goal,
-        round_shares(dict(zip(categories, shares[best], strict=True)), n_rows),
+        round_shares(dict(zip(categories, candidates[best], strict=True)), n_rows),
         float(losses[best]),
         low,
         high,
@@ -176,7 +177,8 @@ def check_goal(goal: str, categories: Iterable[str]) -> None:
 def list_candidates(
     categories: Sequence[str], n_rows: int, available: Mapping[str, int] | None, available_only: bool
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the shares of the mixtures to choose from, and of those to compare with by name.
+    """Return the shares of the mixtures all over the simplex, and of those to compare with by name; each of
+    them may be recommended.
 
     Raises:
         StudyError: there are too few rows.
