@@ -38,7 +38,7 @@ def test_one_command_makes_an_adapter_that_plain_peft_loads_and_that_changes_the
         "--model", toy_model, "--instructions", instruction_file, "--output", tmp_path / "out", *OPTIONS
     )
     assert result.exit_code == 0, result.output
-    assert "8 rows (0 of the file were too long), 2 steps" in result.output
+    assert "8 of 40 rows (0 of the file were too long), 2 steps" in result.output
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "README.md",
         "adapter_config.json",

@@ -109,6 +109,17 @@ def test_a_model_that_is_saved_anew_is_loaded_anew(toy_model, tmp_path):
     assert not torch.equal(base.merge(None)(ids).logits, before)
 
 
+def test_an_adapter_that_is_saved_anew_is_merged_anew(toy_model, adapters, tmp_path):
+    base, ids = SharedBase(toy_model), torch.tensor([[0, 9, 8, 7]])
+    folder = shutil.copytree(adapters[0], tmp_path / "adapter")
+    first = base.merge(folder)(ids).logits
+    assert torch.equal(base.merge(adapters[0])(ids).logits, first)
+    shutil.copytree(adapters[1], folder, dirs_exist_ok=True)
+    second = base.merge(folder)(ids).logits
+    assert not torch.equal(second, first)
+    assert torch.equal(SharedBase(toy_model).merge(adapters[1])(ids).logits, second)
+
+
 def test_weights_are_kept_once_for_all_adapters(toy_model, adapters, monkeypatch):
     base = SharedBase(toy_model)
     base.merge(adapters[0])

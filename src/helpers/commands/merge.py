@@ -11,6 +11,7 @@ from helpers.commands.terminal import plain_errors, report_progress
 from helpers.errors import StudyError
 from helpers.models.load import AUTO, check_dtype
 from helpers.paths import check_new_folder, shown
+from helpers.progress import tell
 
 
 def merge(
@@ -46,12 +47,14 @@ def merge_adapter(adapter: Path, output: Path, model: str = "", dtype: str = AUT
     from helpers.models.hub import first_line
     from helpers.models.load import identify_model
     from helpers.models.wheels import name_own
-    from helpers.tuning.card import CARD, describe_merged
+    from helpers.tuning.card import CARD, describe_merged, list_cautions
 
     folder = find_adapter(adapter)
     name = model or name_own(str(read_config(folder).get("base_model_name_or_path") or ""))
     if not name:
         raise StudyError(f"The adapter in {shown(folder)} names no base. Name it with `--model`.")
+    for caution in list_cautions(folder, name):
+        tell(caution)
     base = SharedBase(name, dtype, keeps_weights=False)
     merged = base.merge(folder)
     check_new_folder(output, "output")  # another process may have written there

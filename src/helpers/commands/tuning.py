@@ -24,6 +24,7 @@ from helpers.records import Instruction
 from helpers.settings import build_settings
 from helpers.store import Run
 from helpers.synthesis.user_rows import prepare_rows_file
+from helpers.tuning.card import list_cautions
 from helpers.tuning.lora import adopt_parent
 from helpers.tuning.processes import join_processes
 from helpers.tuning.rows import encode_row, parse_categories
@@ -79,6 +80,8 @@ def tune_adapter(
             check_new_folder(output, "output")
         if start:
             settings = adopt_parent(settings, start)
+            for caution in list_cautions(start, settings.model, settings.prompt_format):
+                typer.echo(caution)
         evaluation_settings = build_settings(
             EvaluationSettings, dataclasses.asdict(settings) | {"tasks": tasks, "n_items": n_items}
         )
@@ -96,7 +99,7 @@ def tune_adapter(
                     score_adapter(evaluation_settings, run) if tasks and processes.is_main_process else None
                 )
             if processes.is_main_process:
-                typer.echo(summarize_run(run))
+                typer.echo(summarize_run(run, sum(1 for _ in read_rows(instructions, Instruction))))
                 if output:
                     export_adapter(run, settings, output, scores)
                     typer.echo(f"copied to {shown(output)}")
@@ -104,12 +107,12 @@ def tune_adapter(
             processes.destroy_process_group()
 
 
-def summarize_run(run: Run) -> str:
-    """Return what a user wants to know of a tuning run, in a few lines."""
+def summarize_run(run: Run, n_of_file: int) -> str:
+    """Return what a user wants to know of a tuning run on a file of so many rows, in a few lines."""
     facts = run.manifest["facts"]
     return (
-        f"{'stored result: ' if run.reused else ''}{facts['n_rows']} rows ({facts['n_too_long']} of the file "
-        f"were too long), {facts['n_steps']} steps, "
+        f"{'stored result: ' if run.reused else ''}{facts['n_rows']:,} of {n_of_file:,} rows "
+        f"({facts['n_too_long']:,} of the file were too long), {facts['n_steps']} steps, "
         f"{facts['n_tokens'] / facts['train_seconds']:.0f} tokens/s on {facts['hardware']}\n"
         f"{facts['n_trainable']:,} weights learnt, largest norm of a B matrix {facts['largest_b_norm']:.3g}\n"
         f"adapter: {shown(run.file(ADAPTER))}"

@@ -4,7 +4,6 @@ weights put back to the last bit.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
 from helpers.machine import measure_main_memory
-from helpers.models.adapters import check_folder, is_plain_lora, load_adapter
+from helpers.models.adapters import check_folder, identify_adapter, is_plain_lora, load_adapter
 from helpers.models.forward import SHORT, is_close, is_exact
 from helpers.models.load import AUTO, has_gpu, identify_model, load_model, load_tokenizer
 from helpers.paths import shown
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-UNSETTLED = Path(os.devnull)  # no adapter's: whatever was interrupted between two is put right by the next
+UNSETTLED = ""  # no adapter's: whatever was interrupted between two is put right by the next
 
 
 class SharedBase:
@@ -48,7 +47,7 @@ class SharedBase:
 
     def __init__(self, name: str, dtype: str = AUTO, keeps_weights: bool = True) -> None:
         self.name, self.dtype, self.keeps_weights = name, dtype, keeps_weights
-        self._identity, self._active_adapter = "", None
+        self._identity, self._active_adapter = "", identify_adapter(None)
         self._kept: dict[torch.Tensor, torch.Tensor] = {}
         self._altered = False
 
@@ -69,7 +68,7 @@ class SharedBase:
     def _let_go(self) -> None:
         for name in ("_model", "tokenizer"):
             self.__dict__.pop(name, None)
-        self._kept, self._active_adapter, self._altered = {}, None, False
+        self._kept, self._active_adapter, self._altered = {}, identify_adapter(None), False
 
     def merge(self, adapter: Path | None) -> PreTrainedModel:
         """Return the model with an adapter merged into it, or as it is; any other adapter is taken off first.
@@ -81,12 +80,13 @@ class SharedBase:
         if identity != self._identity:  # saved anew since it was loaded
             self._let_go()
             self._identity = identity
-        if adapter != self._active_adapter:
+        wanted = identify_adapter(adapter)  # by its content: it may be saved anew as well
+        if wanted != self._active_adapter:
             self._active_adapter = UNSETTLED
             self._restore_base()
             if adapter is not None:
                 self._merge_adapter(adapter)
-            self._active_adapter = adapter
+            self._active_adapter = wanted
         return self._model
 
     def _merge_adapter(self, adapter: Path) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from helpers.models.hub import split_revision
 from helpers.models.wheels import WHEEL_MODELS, name_upstream
+from helpers.paths import shown
 from helpers.records import BASE
 from helpers.tuning.settings import TuningSettings
 
 CARD = "README.md"
+TITLE = "# LoRA adapter of the BioInstruct study"
+FORMAT_ROW = re.compile(r"^\| prompt_format \| `(\w+)` \|", re.MULTILINE)
 LIMITS = """Not for clinical use. The adapter was made for a study of methods: a model tuned with it gives
 wrong and unsafe answers in fluent sentences. It was tuned once, with one seed; neither its rows nor its
 answers were checked for bias or safety. Who uses it must also keep to the terms of the model below it and
@@ -40,7 +44,7 @@ def describe_adapter(
     return "\n".join(
         [
             *_front_matter(settings.model, "peft", "[lora, biomedical, not-for-clinical-use]"),
-            "# LoRA adapter of the BioInstruct study",
+            TITLE,
             "",
             f"A LoRA adapter for {_name(settings.model)}, tuned on biomedical instructions; the loss counts "
             "on responses only.",
@@ -111,6 +115,35 @@ def _parameters(settings: TuningSettings, facts: Mapping[str, Any]) -> list[str]
         f"{facts['n_steps']} steps on {facts['hardware']}.",
         "",
     ]
+
+
+def list_cautions(folder: Path, model: str, prompt_format: str = "") -> list[str]:
+    """Return what to know before an adapter is put on a model, as its card shows it: that it was tuned with
+    prompts of another form, or elsewhere, on a base whose weights the study has quantised only.
+
+    Args:
+        folder: of the adapter.
+        model: name of the base.
+        prompt_format: in which the model will be asked, if it will.
+    """
+    try:
+        card = (folder / CARD).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        card = ""
+    cautions = []
+    if prompt_format and (own := FORMAT_ROW.search(card)) and own[1] != prompt_format:
+        cautions.append(
+            f"The adapter in {shown(folder)} was tuned with prompt_format {own[1]!r}, and is asked in "
+            f"{prompt_format!r}, a form that it has not seen. Give `--prompt-format {own[1]}` to ask it as "
+            "it was tuned."
+        )
+    if model in WHEEL_MODELS and TITLE not in card:
+        cautions.append(
+            f"The adapter in {shown(folder)} was not made by this study, whose copy of "
+            f"{name_upstream(model)} comes from a quantised file: numbers differ a little from those of the "
+            f"hub's weights. Give `--model {name_upstream(model)}` to use those."
+        )
+    return cautions
 
 
 def describe_merged(model: str, identity: str, adapter: str) -> str:

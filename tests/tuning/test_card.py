@@ -1,0 +1,34 @@
+"""What a card tells of an adapter before it is put on a model."""
+
+from helpers.models.wheels import name_upstream
+from helpers.tuning.card import CARD, describe_adapter, list_cautions
+from helpers.tuning.settings import TuningSettings
+
+FACTS = dict.fromkeys(("n_rows", "n_too_long", "n_tokens", "n_response_tokens"), 3)
+FACTS |= {"n_trainable": 2, "n_weights": 9, "n_steps": 1, "hardware": "cpu"}
+MODEL = TuningSettings.model
+
+
+def write_card(folder, **settings):
+    folder.mkdir(exist_ok=True)
+    inputs = {"instructions": "a", "model": "b"}
+    card = describe_adapter(TuningSettings(**settings), inputs, FACTS, [{"loss": 2.0}])
+    (folder / CARD).write_text(card)
+    return folder
+
+
+def test_an_adapter_asked_in_another_form_than_its_own_is_told(tmp_path):
+    chat = write_card(tmp_path / "a", prompt_format="chat")
+    (said,) = list_cautions(chat, MODEL, "alpaca")
+    assert "tuned with prompt_format 'chat', and is asked in 'alpaca'" in said
+    assert list_cautions(chat, MODEL, "chat") == list_cautions(chat, MODEL) == []
+    assert list_cautions(write_card(tmp_path / "b"), MODEL, "alpaca") == []
+
+
+def test_an_adapter_made_elsewhere_is_told_of_quantised_weights(tmp_path):
+    (tmp_path / CARD).write_text("# My adapter")
+    (said,) = list_cautions(tmp_path, MODEL, "alpaca")
+    assert f"--model {name_upstream(MODEL)}" in said
+    (tmp_path / CARD).unlink()
+    assert list_cautions(tmp_path, MODEL) == [said]
+    assert list_cautions(tmp_path, "owner/model", "alpaca") == []
