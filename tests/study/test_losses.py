@@ -10,6 +10,7 @@ from exports import export_losses
 from helpers.analysis.contrasts import contrast
 from helpers.errors import StudyError
 from helpers.jsonl import dump_rows
+from helpers.study import losses
 from helpers.study.endpoints import keep_held_out, keep_tasks, loss_to_log_likelihood
 from helpers.study.losses import KEYS, load_losses
 from helpers.study.losses import _merge as merge_items
@@ -149,6 +150,15 @@ def test_other_losses_of_a_cell_that_is_there_are_refused(study, tmp_path):
     words.to_csv(tmp_path / "text.csv", index=False)
     with pytest.raises(StudyError, match=r"text\.csv holds other losses of the same cells"):
         export_losses(study, plans, tmp_path)
+
+
+def test_cells_computed_with_other_products_are_not_joined(study, tmp_path, monkeypatch):
+    """A processor that rounds the factors gives other losses, also where no cell is there twice."""
+    export_losses(study, study.plan_cells(["base"]), tmp_path)
+    own = losses.describe_format("float32")
+    monkeypatch.setattr(losses, "describe_format", lambda _: own | {"products": "others"})
+    with pytest.raises(StudyError, match="holds cells of another study: their products differ"):
+        export_losses(study, study.plan_cells(["qa"]), tmp_path)
 
 
 def test_an_export_into_tables_of_a_test_file_that_has_changed_is_refused_and_leaves_them_whole(
