@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FULL_MIXTURE = name_subset(SINGLES)
 SMOLLM2, GEMMA = "smollm2-135m", "gemma-3-270m"
+LOWER_RATE = "smollm2-135m-3e-4"  # SmolLM2 tuned with a lower learning rate
 
 
 @cache
