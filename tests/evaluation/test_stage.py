@@ -15,8 +15,8 @@ from helpers.evaluation.stage import ANSWERS, ITEMS, EvaluationSettings, evaluat
 from helpers.evaluation.task_prompts import build_task_prompt
 from helpers.evaluation.tasks import TASKS, load_items, parse_tasks
 from helpers.jsonl import dump_rows, read_json_lines
-from helpers.models.load import describe_format, load_tokenizer
-from helpers.prompts import encode_prompt
+from helpers.models.load import describe_format, load_model, load_tokenizer
+from helpers.prompts import PAPERS_FORMAT, encode_prompt
 from helpers.store import load_run
 from helpers.study.cells import answer_cell, collect_items
 from helpers.tuning.settings import TuningSettings
@@ -36,6 +36,23 @@ def test_all_nine_tasks_are_answered_and_scored(settings):
     assert len(rows) == 27
     assert {row["task"] for row in rows} == set(TASKS)
     assert all(0 <= row["score"] <= 1 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("prompt_format", "answer"), [("alpaca", "Rest."), ("chat", "Rest.\n### Diet\nDrink.")]
+)
+def test_a_heading_ends_an_answer_in_alpacas_form_alone(settings, prompt_format, answer, tmp_path):
+    wanted = dataclasses.replace(settings, tasks="patient_answer", n_items=1, prompt_format=prompt_format)
+    (tmp_path / ANSWERS).write_text(dump_rows([{"id": "x", "response": " Rest.\n### Diet\nDrink.\n"}]))
+    (row,) = score_answers(prepare_tasks(wanted)[0], tmp_path / ANSWERS)
+    assert (row["answer"], row["n_words"]) == (answer, len(answer.split()))
+
+
+def test_an_answer_ends_at_each_token_where_the_model_itself_stops(toy_model):
+    model, tokenizer = load_model(toy_model), load_tokenizer(toy_model)
+    for own, ends in ((None, [1]), (1, [1]), ([7, 1, 9], [1, 7, 9])):
+        model.generation_config.eos_token_id = own
+        assert stage.list_ends(model, tokenizer, PAPERS_FORMAT) == ends
 
 
 @pytest.mark.parametrize("scoring", ["text", "letter"])
