@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ def attach_adapter(model: torch.nn.Module, settings: TuningSettings) -> PeftMode
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,
         target_modules=targets,
+        exclude_modules=_match_outside_text(model),
         task_type=TaskType.CAUSAL_LM,
     )
     torch.manual_seed(settings.training_seed)
@@ -59,6 +61,22 @@ def attach_adapter(model: torch.nn.Module, settings: TuningSettings) -> PeftMode
             "`target_modules` must be 'all-linear' or names of linear layers joined by '+', but "
             f"{settings.target_modules!r} was found: {error}"
         ) from None
+
+
+def _match_outside_text(model: torch.nn.Module) -> str | None:
+    """Return a pattern of the modules that a text never runs through, such as the vision tower of a model of
+    texts and images, as peft matches names; None where there are none.
+    """
+    text = getattr(model, "get_decoder", lambda: None)()
+    if text is None or text is model:
+        return None
+    run = {*text.modules(), model.get_output_embeddings()}
+    outside: list[str] = []
+    for name, module in model.named_modules():
+        is_within = any(name.startswith(f"{other}.") for other in outside)
+        if not is_within and any(True for _ in module.parameters()) and run.isdisjoint(module.modules()):
+            outside.append(name)
+    return rf"({'|'.join(map(re.escape, outside))})(\..*)?" if outside else None
 
 
 def list_matrices(n_in: int, n_out: int, rank: int) -> pd.DataFrame:

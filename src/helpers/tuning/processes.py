@@ -33,5 +33,5 @@ def shard_layers(model: PeftModel) -> None:
     from torch.distributed.fsdp import fully_shard
 
     learnt = {weight for weight in model.parameters() if weight.requires_grad}
-    for layer in model.get_base_model().base_model.layers:
+    for layer in model.get_base_model().get_decoder().layers:
         fully_shard(layer, ignored_params=learnt)
