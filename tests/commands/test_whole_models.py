@@ -96,6 +96,18 @@ def test_an_adapter_on_the_head_of_tied_embeddings_is_scored_and_merged_right(
         assert torch.allclose(whole(IDS).logits, read_beside(tied_model, folder), atol=1e-5)
 
 
+def test_a_disk_that_was_full_leaves_nothing_in_the_way_of_the_same_command(tuned, tmp_path, file_limit):
+    whole = tmp_path / "whole"
+    for there in (False, True):
+        if there:
+            whole.mkdir()
+        with file_limit(2000):
+            assert "The disk is full" in fail("merge", tuned, "--output", whole)
+        assert whole.exists() == there
+    succeed("merge", tuned, "--output", whole)
+    assert (whole / "README.md").is_file()
+
+
 def test_what_cannot_be_merged_is_one_message(tuned, tmp_path):
     assert "holds something" in fail("merge", tuned, "--output", tuned)
     assert "lacks adapter_config.json" in fail("merge", tmp_path, "--output", tmp_path / "whole")

@@ -1,7 +1,7 @@
 """What a card tells of an adapter before it is put on a model."""
 
-from helpers.models.wheels import name_upstream
-from helpers.tuning.card import CARD, describe_adapter, list_cautions
+from helpers.models.wheels import WHEEL_MODELS, name_upstream
+from helpers.tuning.card import CARD, describe_adapter, describe_merged, list_cautions, list_format_cautions
 from helpers.tuning.settings import TuningSettings
 
 FACTS = dict.fromkeys(("n_rows", "n_too_long", "n_tokens", "n_response_tokens"), 3)
@@ -9,9 +9,9 @@ FACTS |= {"n_trainable": 2, "n_weights": 9, "n_steps": 1, "hardware": "cpu"}
 MODEL = TuningSettings.model
 
 
-def write_card(folder, **settings):
+def write_card(folder, identity=WHEEL_MODELS[MODEL].sha256, **settings):
     folder.mkdir(exist_ok=True)
-    inputs = {"instructions": "a", "model": "b"}
+    inputs = {"instructions": "a", "model": identity}
     card = describe_adapter(TuningSettings(**settings), inputs, FACTS, [{"loss": 2.0}])
     (folder / CARD).write_text(card)
     return folder
@@ -23,9 +23,15 @@ def test_an_adapter_asked_in_another_form_than_its_own_is_told(tmp_path):
     assert "tuned with prompt_format 'chat', and is asked in 'alpaca'" in said
     assert list_cautions(chat, MODEL, "chat") == list_cautions(chat, MODEL) == []
     assert list_cautions(write_card(tmp_path / "b"), MODEL, "alpaca") == []
+    merged = tmp_path / "merged"
+    merged.mkdir()
+    (merged / CARD).write_text(describe_merged(MODEL, "b", "c", chat))
+    assert list_format_cautions(merged, "alpaca")[0].endswith("ask it as it was tuned.")
+    assert list_format_cautions(merged, "chat") == []
 
 
-def test_an_adapter_made_elsewhere_is_told_of_quantised_weights(tmp_path):
+def test_an_adapter_tuned_on_other_weights_is_told_of_quantised_ones(tmp_path):
+    assert len(list_cautions(write_card(tmp_path / "a", "owner/model@1", model="owner/model"), MODEL)) == 1
     (tmp_path / CARD).write_text("# My adapter")
     (said,) = list_cautions(tmp_path, MODEL, "alpaca")
     assert f"--model {name_upstream(MODEL)}" in said

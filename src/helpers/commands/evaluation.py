@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -31,7 +32,7 @@ from helpers.provider.connection import read_api_key
 from helpers.provider.ledger import ProviderLimits
 from helpers.settings import build_settings
 from helpers.store import Run
-from helpers.tuning.card import list_cautions
+from helpers.tuning.card import list_cautions, list_format_cautions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,9 +132,10 @@ def evaluate(
         judged_by = JudgeSettings(judge, judge_url, judge_effort, teacher) if judge else None
         extra = ExtraMeasures(bertscore, bleurt, judged_by, limits, data)
         extra.check(tasks)
-        for one in adapters:
-            for caution in list_cautions(one, models[0], settings["prompt_format"]):
-                typer.echo(caution)
+        cautions = [list_format_cautions(Path(name), settings["prompt_format"]) for name in models]
+        cautions += [list_cautions(one, models[0], settings["prompt_format"]) for one in adapters]
+        for caution in chain.from_iterable(cautions):
+            typer.echo(caution)
         if settings["prompt_format"] != ALPACA:
             typer.echo(show_prompts(models, settings, data))
         tables = {}

@@ -42,7 +42,7 @@ def merge_adapter(adapter: Path, output: Path, model: str = "", dtype: str = AUT
         StudyError: the adapter names no base that can be found, or cannot be merged into it.
     """
     from helpers.evaluation.merging import SharedBase, find_adapter
-    from helpers.files import explain_disk_errors, write_text
+    from helpers.files import explain_disk_errors, fill_folder, write_text
     from helpers.models.adapters import identify_adapter, read_config
     from helpers.models.hub import first_line
     from helpers.models.load import identify_model
@@ -58,15 +58,16 @@ def merge_adapter(adapter: Path, output: Path, model: str = "", dtype: str = AUT
     base = SharedBase(name, dtype, keeps_weights=False)
     merged = base.merge(folder)
     check_new_folder(output, "output")  # another process may have written there
-    try:
-        with explain_disk_errors(output):
-            merged.save_pretrained(output)
-    except RuntimeError as error:  # such as layers that share their weights
-        raise StudyError(
-            f"{name!r} with the adapter in {shown(folder)} cannot be saved as safetensors: "
-            f"{first_line(error)} Load the adapter beside its base instead (plain peft)."
-        ) from None
-    with explain_disk_errors(output):
+    with fill_folder(output):
+        try:
+            with explain_disk_errors(output):
+                merged.save_pretrained(output)
+        except RuntimeError as error:  # such as layers that share their weights
+            raise StudyError(
+                f"{name!r} with the adapter in {shown(folder)} cannot be saved as safetensors: "
+                f"{first_line(error)} Load the adapter beside its base instead (plain peft)."
+            ) from None
         base.tokenizer.save_pretrained(output)
-    write_text(output / CARD, describe_merged(name, identify_model(name), identify_adapter(folder)))
+        card = describe_merged(name, identify_model(name), identify_adapter(folder), folder)
+        write_text(output / CARD, card)
     return name

@@ -16,6 +16,7 @@ from helpers.errors import StudyError
 from helpers.evaluation.prepared_tasks import prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import evaluate_adapters, read_items
+from helpers.files import fill_folder
 from helpers.jsonl import read_rows
 from helpers.models.load import load_tokenizer
 from helpers.paths import check_new_folder, shown
@@ -147,5 +148,6 @@ def export_adapter(
         StudyError: the folder holds something by now, such as the adapter of another process.
     """
     check_new_folder(folder, "output")
-    shutil.copytree(run.file(ADAPTER), folder, dirs_exist_ok=True)
-    write_card(run, settings, folder, [] if scores is None else scores.to_dict("records"))
+    with fill_folder(folder):
+        shutil.copytree(run.file(ADAPTER), folder, dirs_exist_ok=True)
+        write_card(run, settings, folder, [] if scores is None else scores.to_dict("records"))

@@ -15,8 +15,7 @@ from helpers.records import BASE
 from helpers.tuning.settings import TuningSettings
 
 CARD = "README.md"
-TITLE = "# LoRA adapter of the BioInstruct study"
-FORMAT_ROW = re.compile(r"^\| prompt_format \| `(\w+)` \|", re.MULTILINE)
+FORMAT_ROW = re.compile(r"^(?:\| prompt_format \||- prompt_format:) `(\w+)`", re.MULTILINE)
 LIMITS = """Not for clinical use. The adapter was made for a study of methods: a model tuned with it gives
 wrong and unsafe answers in fluent sentences. It was tuned once, with one seed; neither its rows nor its
 answers were checked for bias or safety. Who uses it must also keep to the terms of the model below it and
@@ -44,7 +43,7 @@ def describe_adapter(
     return "\n".join(
         [
             *_front_matter(settings.model, "peft", "[lora, biomedical, not-for-clinical-use]"),
-            TITLE,
+            "# LoRA adapter of the BioInstruct study",
             "",
             f"A LoRA adapter for {_name(settings.model)}, tuned on biomedical instructions; the loss counts "
             "on responses only.",
@@ -119,41 +118,55 @@ def _parameters(settings: TuningSettings, facts: Mapping[str, Any]) -> list[str]
 
 def list_cautions(folder: Path, model: str, prompt_format: str = "") -> list[str]:
     """Return what to know before an adapter is put on a model, as its card shows it: that it was tuned with
-    prompts of another form, or elsewhere, on a base whose weights the study has quantised only.
+    prompts of another form, or on other weights than the study's own of that model, which are quantised ones.
 
     Args:
         folder: of the adapter.
         model: name of the base.
         prompt_format: in which the model will be asked, if it will.
     """
-    try:
-        card = (folder / CARD).read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        card = ""
-    cautions = []
-    if prompt_format and (own := FORMAT_ROW.search(card)) and own[1] != prompt_format:
+    card, cautions = _read_card(folder), []
+    if prompt_format:
+        cautions += list_format_cautions(folder, prompt_format)
+    if model in WHEEL_MODELS and WHEEL_MODELS[model].sha256 not in card:
         cautions.append(
-            f"The adapter in {shown(folder)} was tuned with prompt_format {own[1]!r}, and is asked in "
-            f"{prompt_format!r}, a form that it has not seen. Give `--prompt-format {own[1]}` to ask it as "
-            "it was tuned."
-        )
-    if model in WHEEL_MODELS and TITLE not in card:
-        cautions.append(
-            f"The adapter in {shown(folder)} was not made by this study, whose copy of "
-            f"{name_upstream(model)} comes from a quantised file: numbers differ a little from those of the "
-            f"hub's weights. Give `--model {name_upstream(model)}` to use those."
+            f"The adapter in {shown(folder)} was not tuned on {model!r}, whose weights come from a quantised "
+            f"file of {name_upstream(model)}: numbers differ a little from those of the hub's weights. Give "
+            f"`--model {name_upstream(model)}` to use those."
         )
     return cautions
 
 
-def describe_merged(model: str, identity: str, adapter: str) -> str:
+def list_format_cautions(folder: Path, prompt_format: str) -> list[str]:
+    """Return what to know of an adapter, or of a model that it was merged into, which was tuned with prompts
+    of another form than it is asked in; nothing where its card does not tell.
+    """
+    own = FORMAT_ROW.search(_read_card(folder))
+    if own is None or own[1] == prompt_format:
+        return []
+    return [
+        f"{shown(folder)} was tuned with prompt_format {own[1]!r}, and is asked in {prompt_format!r}, a form "
+        f"that it has not seen. Give `--prompt-format {own[1]}` to ask it as it was tuned."
+    ]
+
+
+def _read_card(folder: Path) -> str:
+    try:
+        return (folder / CARD).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def describe_merged(model: str, identity: str, adapter: str, folder: Path) -> str:
     """Return the card of a base with an adapter merged into it.
 
     Args:
         model: name of the base.
         identity: what identifies the base.
         adapter: sha256 of the adapter, settings and weights.
+        folder: of the adapter, whose card may tell in which form of prompt it was tuned.
     """
+    own = FORMAT_ROW.search(_read_card(folder))
     return "\n".join(
         [
             *_front_matter(model, "transformers", "[biomedical, not-for-clinical-use]"),
@@ -169,6 +182,7 @@ def describe_merged(model: str, identity: str, adapter: str) -> str:
             *_weights_note(model),
             f"- base, identified by: `{identity}`",
             f"- adapter, settings and weights, sha256: `{adapter}`",
+            *([f"- prompt_format: `{own[1]}`"] if own else []),
             "",
             "## Limits",
             "",
