@@ -204,6 +204,8 @@ def test_equal_parts_may_be_best_although_no_step_of_the_simplex_reaches_them():
     found = recommend(fit_losses(losses, "effective", 20), SINGLES, 300, "worst")
     assert found.rows == {"qa": 100, "ie": 100, "gen": 100}
     assert found.comparisons["gain"].min() >= 0
+    best = found.mixtures.loc[found.mixtures["loss"].idxmin()]
+    np.testing.assert_allclose(best[["share_qa", "share_ie", "share_gen"]].astype(float), 1 / 3)
 
 
 def test_cells_that_differ_by_noise_alone_are_not_told_apart():

@@ -81,8 +81,8 @@ def recommend_mixture(
             table = collect_mixture_losses(mixtures)
         tables, found = choose(table, rows, target, mixtures.available, available_only)
         if found.law != "null":
-            file = mixtures.study.training_file if instructions == PUBLIC else named
-            typer.echo(f"\nTo tune it:\n{write_tune_command(settings, file, found.rows)}")
+            command = write_tune_command(settings, mixtures.study.training_file, found.rows)
+            typer.echo(f"\nTo tune it, on the rows that are not held out:\n{command}")
         if output:
             write_tables(tables, output, n_decimals=5)
 
@@ -175,7 +175,7 @@ def write_tune_command(settings: TuningSettings, instructions: Path, rows: Mappi
         f"--{name.replace('_', '-')}" + ("" if value is True else f" {shlex.quote(str(value))}")
         for name, value in own.items()
     )
-    return f"study tune {' '.join(options)}"
+    return f".venv/bin/study tune {' '.join(options)}"
 
 
 def describe_recommendation(found: Recommendation, rows: int) -> str:
@@ -209,6 +209,8 @@ def list_comparisons(found: Recommendation, rows: int, expected: str) -> Iterato
             "of those below. More training seeds or larger cells may show one."
         )
     for row in found.comparisons.itertuples():
+        if row.low == row.high:  # the recommended mixture itself
+            continue
         gain = f"{row.gain:+.3f} nats per token saved (95 % interval {row.low:+.3f} to {row.high:+.3f})"
         yield f"Against {row.mixture}: {gain}."
     shares = ", ".join(f"{name} {low:.0%} to {high:.0%}" for name, (low, high) in found.share_ranges.items())

@@ -67,8 +67,8 @@ class Recommendation:
             of that mixture minus that of the recommended one), low, high (interval of the gain, for all
             mixtures at once, so that the choice of the best is paid for).
         share_ranges: for each category the range (low, high) of its share in the best mixture over the draws.
-        mixtures: one row per mixture all over the simplex: share_* (of each category), loss,
-            indistinguishable (whether it may be as good as the recommended one).
+        mixtures: one row per mixture all over the simplex, and the recommended one: share_* (of each
+            category), loss, indistinguishable (whether it may be as good as the recommended one).
         loss, low, high: expected loss of the recommended mixture with its interval.
         extrapolates: whether there are more rows than in any cell of the fit.
     """
@@ -139,8 +139,9 @@ def recommend(
         {"mixture": name, "loss": losses[index]} | _compare(losses, draws, index, best)
         for index, name in enumerate(named, len(shares))
     ]
+    drawn = [*range(len(shares)), *([best] if best >= len(shares) else [])]
     low, high = _limit(draws[:, best])
-    ranges = _limit(shares[draws[:, : len(shares)].argmin(axis=1)])
+    ranges = _limit(candidates[draws.argmin(axis=1)])
     columns = [f"share_{name}" for name in categories]
     return Recommendation(
         chosen[0].law_name,
@@ -151,9 +152,8 @@ def recommend(
         high,
         pd.DataFrame(table),
         dict(zip(categories, zip(*ranges, strict=True), strict=True)),
-        pd.DataFrame(shares, columns=columns).assign(
-            loss=losses[: len(shares)],
-            indistinguishable=_find_indistinguishable(losses, draws, best)[: len(shares)],
+        pd.DataFrame(candidates[drawn], columns=columns).assign(
+            loss=losses[drawn], indistinguishable=_find_indistinguishable(losses, draws, best)[drawn]
         ),
         bool(n_rows > chosen[0].law.counts.sum(axis=1).max()),
     )
