@@ -257,7 +257,8 @@ def ask_judge(
         raise StudyError(
             f"None of the {len(rows)} judgements of the {journal.model.label} could be read. The last reply "
             f"was {quote_line(texts[0], 120)!r}. The replies are kept; name a judge that answers in the form "
-            "that is asked for."
+            f"that is asked for, within {MAX_REPLY_TOKENS} tokens. One that reasons may use them up before "
+            "it writes: a lower `--judge-effort` leaves more of them."
         )
     write_text(folder / MEASURED, dump_rows(rows))
     return {"n_items": len(rows), "n_unparsed": n_unparsed}

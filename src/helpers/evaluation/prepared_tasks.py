@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
+from helpers.evaluation.answer_parsing import first_part
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.task_prompts import (
     LETTER,
@@ -22,7 +23,7 @@ from helpers.evaluation.tasks import load_items, parse_tasks, select_items
 from helpers.files import sha256_text
 from helpers.jsonl import dump_rows
 from helpers.models.load import load_tokenizer
-from helpers.prompts import PAPERS_FORMAT, Prompt, PromptFormat
+from helpers.prompts import ALPACA, PAPERS_FORMAT, Prompt, PromptFormat
 from helpers.records import BenchmarkItem, ChoiceItem
 from helpers.settings import shorten
 
@@ -63,6 +64,12 @@ class PreparedTask:
                 for item in self.items
             )
         )
+
+    def cut(self, response: str) -> str:
+        """Return the part of a written answer that is scored: in Alpaca's form it ends at the next heading,
+        in a chat a heading is part of it.
+        """
+        return first_part(response) if self.prompt_format.name == ALPACA else response.strip()
 
     def count_rotations(self, item: ChoiceItem) -> int:
         """Return in how many orders the options of an item are shown."""
@@ -117,7 +124,9 @@ def warn_of_references(tokenizer: PreTrainedTokenizerBase, prepared: PreparedTas
     """
     task = prepared.task
     references = {item.id: task.write_reference(item) for item in prepared.items}
-    unlike = [item.id for item in prepared.items if task.score(references[item.id], item)["score"] < 1]
+    unlike = [
+        item.id for item in prepared.items if task.score(prepared.cut(references[item.id]), item)["score"] < 1
+    ]
     long = [
         name
         for name, text in references.items()

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.evaluation.answer_parsing import first_part
 from helpers.evaluation.choice import score_options
 from helpers.evaluation.concepts import LEXICON
 from helpers.evaluation.generation import generate_greedily
@@ -27,7 +26,6 @@ from helpers.models.adapters import identify_adapter
 from helpers.models.forward import check_lengths
 from helpers.models.load import describe_format, identify_model
 from helpers.progress import track
-from helpers.prompts import ALPACA
 from helpers.records import BenchmarkItem
 from helpers.store import Run, run_stage
 
@@ -198,7 +196,7 @@ def _score_item(prepared: PreparedTask, item: BenchmarkItem, answer: dict[str, A
         measures = score_choice(answer["loglikelihoods"], item)
     else:
         response = answer["response"]
-        text = first_part(response) if prepared.prompt_format.name == ALPACA else response.strip()
+        text = prepared.cut(response)
         own = {"response": response, "answer": text, "n_words": len(text.split())}
         measures = task.score(text, item) | own
     return {

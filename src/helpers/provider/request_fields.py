@@ -59,7 +59,10 @@ class RequestFields:
             return False
         named = _find_unsupported(error, sent, self._fields)
         if "temperature" in self._optional & named:
-            tell("The judge takes no temperature: its replies are drawn, so another asking may differ.")
+            tell(
+                "The judge takes no temperature: its replies are drawn, so another asking may differ. If it "
+                "reasons, a low `--judge-effort` leaves it more tokens to write its marks."
+            )
         self._optional -= named
         limits = tuple(name for name in LIMITS if name in sent)
         if self._limits == limits and (refused := [name for name in limits if name in named]):

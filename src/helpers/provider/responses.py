@@ -33,7 +33,7 @@ TIMED_OUT = 408  # of a gateway too, which may hide an answer that was billed, a
 RETRYABLE = (TIMED_OUT, 409, 425, 429)
 TRANSIENT_STATUSES = (*RETRYABLE, 500, 502, 503, 504, 529)
 MOST_BYTES_PER_TOKEN = 16  # more than any tokenizer packs into one over a whole text
-NEVER_BILLED = (500, 503)  # of the server's errors
+NEVER_BILLED = (500, 503, 529)  # of the server's errors; 529: overloaded
 DURATION = re.compile(r"(?P<value>\d+(\.\d+)?)(?P<unit>ms|s|m|h)")
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
