@@ -14,7 +14,7 @@ def seeing_model():
     size = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
     text = Gemma3TextConfig(vocab_size=64, num_hidden_layers=2, num_key_value_heads=1, head_dim=8, **size)
     vision = SiglipVisionConfig(num_hidden_layers=1, image_size=28, patch_size=14, **size)
-    config = Gemma3Config(text.to_dict(), vision.to_dict(), mm_tokens_per_image=4)
+    config = Gemma3Config(text_config=text.to_dict(), vision_config=vision.to_dict(), mm_tokens_per_image=4)
     return AutoModelForCausalLM.from_config(config)
 
 
