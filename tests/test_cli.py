@@ -19,6 +19,24 @@ from helpers.tuning.settings import TuningSettings
 from helpers.tuning.stage import ADAPTER, tune
 
 
+def test_a_call_from_another_copy_of_the_project_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "src" / "helpers").mkdir(parents=True)
+    (tmp_path / "src" / "helpers" / "paths.py").touch()
+    (tmp_path / "book").mkdir()
+    for folder in (tmp_path, tmp_path / "book"):
+        monkeypatch.chdir(folder)
+        refused = CliRunner().invoke(app, ["figures", "--profile", "smoke"])
+        assert refused.exit_code == 1
+        assert f"called from another copy of it, {tmp_path}. Where its environment" in refused.stderr
+
+
+def test_a_launcher_starts_no_command_that_shares_no_work(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    refused = CliRunner().invoke(app, ["grid", "list", "--profile", "smoke"])
+    assert refused.exit_code == 1
+    assert "`study tune` alone shares its work" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

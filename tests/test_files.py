@@ -13,6 +13,7 @@ import pytest
 from helpers import files
 from helpers.errors import StudyError
 from helpers.paths import relative_to
+from helpers.store import lock_folder
 
 
 def test_a_path_on_another_drive_stays_whole(monkeypatch):
@@ -94,6 +95,19 @@ def test_a_place_without_the_right_to_write_is_one_message(number):
     said = files.explain_disk_error(OSError(number, "no", "/here/.rows.1", None, "/here/rows"))
     assert said.startswith(f"/here/rows cannot be read or written ({os.strerror(number)}). Check the path")
     assert "STUDY_RUNS" in said
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_one_message(number, tmp_path, monkeypatch):
+    import filelock
+
+    def refuse(lock, *_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    named = pytest.raises(StudyError, match=f"{tmp_path} lies on a file system that gives no locks")
+    with named, files.explain_disk_errors(tmp_path), lock_folder(tmp_path):
+        pass
 
 
 def test_an_error_of_another_kind_is_left_alone(tmp_path):

@@ -16,7 +16,7 @@ import typer
 from helpers.commands import evaluation, grid, merge, mix, synthesis, tuning
 from helpers.commands.terminal import Assignments, Profile, plain_errors, report_progress
 from helpers.errors import StudyError
-from helpers.paths import BOOK, ROOT, check_no_sources, shown
+from helpers.paths import BOOK, ROOT, check_checkout, check_no_sources, shown
 from helpers.threads import share_cores
 
 app = typer.Typer(
@@ -24,6 +24,21 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def check_call(context: typer.Context) -> None:
+    """Refuse a call from another copy of the project, and one by several processes of what one alone does."""
+    with plain_errors():
+        check_checkout(Path.cwd())
+        if context.invoked_subcommand != "tune" and "WORLD_SIZE" in os.environ:
+            from helpers.store import read_launcher_number
+
+            if read_launcher_number("WORLD_SIZE", 1) > 1:
+                raise StudyError(
+                    "Of the commands, `study tune` alone shares its work among the processes of a launcher. "
+                    "Start this one by itself, or unset WORLD_SIZE."
+                )
 
 
 @app.command()
@@ -132,6 +147,8 @@ def bench(
     from helpers.bench.result import show_row
     from helpers.bench.run import run_bench
 
+    if not gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # both sides of each comparison run on the CPU
     with plain_errors():
         for row in measure_device("cuda", "7b") if gpu else run_bench():
             typer.echo(show_row(row))

@@ -17,6 +17,7 @@ from helpers.errors import StudyError
 SETTLED_SECONDS = 2.0  # no file system's clock is coarser
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_PERMISSION = (errno.EACCES, errno.EROFS, errno.EPERM)
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
 NO_PLACE = (errno.ENOTDIR, errno.ENOENT, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 # the system's error number, as libraries quote it
 PASSED_ON = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)
@@ -59,8 +60,8 @@ def name_file(path: Path) -> Iterator[None]:
 
 
 def explain_disk_error(error: Exception, place: Path | None = None) -> str | None:
-    """Return what could not be written or read and what to do, where a disk has no room, the user no right or
-    the path no such place; None for an error of another kind.
+    """Return what could not be written or read and what to do, where a disk has no room or gives no locks,
+    the user has no right or the path is no such place; None for an error of another kind.
 
     Args:
         error: of the system, or of a library that passes the system's on.
@@ -68,9 +69,15 @@ def explain_disk_error(error: Exception, place: Path | None = None) -> str | Non
     """
     own, told = getattr(error, "errno", None), PASSED_ON.search(str(error))
     number = own or (int(told[1] or told[2]) if told else None)
-    if number not in (*DISK_FULL, *NO_PERMISSION, *(NO_PLACE if own else ())):
+    if number not in (*DISK_FULL, *NO_PERMISSION, *((*NO_PLACE, *NO_LOCKS) if own else ())):
         return None
     name = _name_file_of(error) or str(place or "a file")
+    if number in NO_LOCKS:
+        return (
+            f"{name} lies on a file system that gives no locks ({os.strerror(number)}), so nothing would "
+            "keep two processes apart. Name a folder on another one: STUDY_RUNS for results, STUDY_CACHE "
+            "for models."
+        )
     if number in DISK_FULL:
         reason = f"{os.strerror(number)}{_describe_room(name)}"
         return (

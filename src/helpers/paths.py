@@ -19,6 +19,19 @@ BOOK = ROOT / "book"
 RESULTS = ROOT / "results"
 
 
+def check_checkout(folder: Path) -> None:
+    """Raise StudyError where a folder lies in another copy of the project than the code that runs: what is
+    done there would read and write the other one's files.
+    """
+    copies = (one for one in (folder, *folder.parents) if (one / "src" / "helpers" / "paths.py").is_file())
+    copy = next(copies, None)
+    if copy and not copy.samefile(ROOT):
+        raise StudyError(
+            f"This is the project in {show_name(str(ROOT))}, but it was called from another copy of it, "
+            f"{shown(copy)}. Where its environment (.venv) was copied too, delete that and set it up anew."
+        )
+
+
 def relative_to(path: Path, start: Path) -> str:
     """Return a path from a folder; the whole path where it is on another drive, as Windows has them."""
     try:

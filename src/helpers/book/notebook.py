@@ -6,12 +6,13 @@ import html
 import json
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.analysis.intervals import write_intervals, write_number
 from helpers.errors import StudyError
 from helpers.figures.style import use_theme
-from helpers.paths import RESULTS, ROOT, runs_folder, shown
+from helpers.paths import RESULTS, ROOT, check_checkout, runs_folder, shown
 from helpers.store import Run
 from helpers.study.study import Study
 from helpers.threads import share_cores
@@ -64,6 +65,7 @@ def begin(parameters: Mapping[str, Any], number: str) -> Study:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     share_cores()
+    check_checkout(Path.cwd())
     plain = {name: value for name, value in parameters.items() if isinstance(value, str | int | float)}
     study = Study.from_parameters(plain)  # a module may bear the name of a parameter
     use_theme()
