@@ -58,9 +58,9 @@ def test_weights_are_never_unpickled(toy_model, tmp_path):
 @pytest.mark.parametrize(("dtype", "hint"), [("float32", "set `dtype` to bfloat16, "), ("bfloat16", "")])
 def test_weights_that_do_not_fit_are_refused_before_they_are_read(toy_model, monkeypatch, dtype, hint):
     needed = load_model(toy_model, dtype=dtype).get_memory_footprint(return_buffers=False)
-    monkeypatch.setattr(load, "measure_free_memory", lambda: needed)
+    monkeypatch.setattr(load, "measure_main_memory", lambda: needed)
     load_model(toy_model, dtype=dtype)
-    monkeypatch.setattr(load, "measure_free_memory", lambda: needed - 1)
+    monkeypatch.setattr(load, "measure_main_memory", lambda: needed - 1)
     monkeypatch.setattr(load, "check_loaded", lambda *args: pytest.fail("the weights were read"))
     with pytest.raises(StudyError, match=rf"need 0\.0 GiB in {dtype}.*Free some, {hint}or take"):
         load_model(toy_model, dtype=dtype)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError, is_out_of_memory
 from helpers.files import sha256_file, sha256_text
-from helpers.machine import GIB, measure_free_memory
+from helpers.machine import GIB, measure_free_memory, measure_main_memory
 from helpers.models.fast_matmul import enable_fast_matmul, find_matmul_dtype
 from helpers.models.hub import explain_folder_error, explain_hub_error, split_revision
 from helpers.models.weights import check_config, check_finite, check_loaded
@@ -126,7 +126,7 @@ def load_model(
     if location.is_dir():
         check_config(location, config)
     if not quantize:
-        check_weight_memory(name, config, dtype)
+        check_weight_memory(name, config, dtype, device or usual)
     model, info = load_from(
         name,
         AutoModelForCausalLM.from_pretrained,
@@ -148,13 +148,14 @@ def load_model(
     return (model if quantize else model.to(device or usual)).eval()
 
 
-def check_weight_memory(name: str, config: PretrainedConfig, dtype: str) -> None:
+def check_weight_memory(name: str, config: PretrainedConfig, dtype: str, device: str) -> None:
     """Raise StudyError where the weights of a model need more memory than is free, before any is loaded.
 
     Args:
         name: of the model.
         config: its configuration.
         dtype: number format of the weights, not 'auto'.
+        device: 'cpu' for weights that are to lie in the main memory.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -162,7 +163,7 @@ def check_weight_memory(name: str, config: PretrainedConfig, dtype: str) -> None
     with torch.device("meta"):  # where weights have a shape and take no room
         model = load_from(name, lambda _location, **_options: AutoModelForCausalLM.from_config(config))
     needed = sum(weight.numel() for weight in model.parameters()) * getattr(torch, dtype).itemsize
-    free = measure_free_memory()
+    free = measure_main_memory() if device == "cpu" else measure_free_memory()
     if needed > free:
         narrower = "set `dtype` to bfloat16, " if dtype == "float32" else ""
         raise StudyError(

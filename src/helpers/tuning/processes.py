@@ -30,8 +30,11 @@ def shard_layers(model: PeftModel) -> None:
     The adapter stays whole in every process, so gradients, checkpoints and the saved adapter are as
     without sharding.
     """
+    import torch
     from torch.distributed.fsdp import fully_shard
 
     learnt = {weight for weight in model.parameters() if weight.requires_grad}
-    for layer in model.get_base_model().get_decoder().layers:
+    text = model.get_base_model().get_decoder()
+    layers = next(module for module in text.modules() if isinstance(module, torch.nn.ModuleList))
+    for layer in layers:
         fully_shard(layer, ignored_params=learnt)
