@@ -10,7 +10,7 @@ from exports import export_losses
 from helpers.analysis.contrasts import contrast
 from helpers.errors import StudyError
 from helpers.jsonl import dump_rows
-from helpers.study import losses
+from helpers.study import tables
 from helpers.study.endpoints import keep_held_out, keep_tasks, loss_to_log_likelihood
 from helpers.study.losses import KEYS, load_losses
 from helpers.study.losses import _merge as merge_items
@@ -155,8 +155,8 @@ def test_other_losses_of_a_cell_that_is_there_are_refused(study, tmp_path):
 def test_cells_computed_with_other_products_are_not_joined(study, tmp_path, monkeypatch):
     """A processor that rounds the factors gives other losses, also where no cell is there twice."""
     export_losses(study, study.plan_cells(["base"]), tmp_path)
-    own = losses.describe_format("float32")
-    monkeypatch.setattr(losses, "describe_format", lambda _: own | {"products": "others"})
+    own = tables.describe_format("float32")
+    monkeypatch.setattr(tables, "describe_format", lambda _: own | {"products": "others"})
     with pytest.raises(StudyError, match="holds cells of another study: their products differ"):
         export_losses(study, study.plan_cells(["qa"]), tmp_path)
 

@@ -19,7 +19,7 @@ from helpers.evaluation.answer_loss import measure_answer_loss, read_answer_loss
 from helpers.evaluation.held_out import measure_held_out, read_held_out
 from helpers.files import sha256_file
 from helpers.machine import describe_machine
-from helpers.models.load import describe_format, identify_model
+from helpers.models.load import identify_model
 from helpers.paths import shown
 from helpers.prompts import PromptFormat
 from helpers.records import BASE
@@ -31,6 +31,7 @@ from helpers.study.tables import (
     CELLS,
     MANIFEST,
     Tables,
+    describe_computing,
     describe_settings,
     list_differences,
     parse_manifest,
@@ -49,7 +50,7 @@ KEYS = ["task", "item"]
 ROUNDING = 5e-3  # nats, and of a loss: machines of one kind differ by less
 ITEM_COLUMNS = ["category", "n_text_tokens", "n_text_bytes"]
 # of a manifest: what all its cells share
-SHARED_ENTRIES = ("settings", "products", "model", "instructions", "held_out")
+SHARED_ENTRIES = ("settings", "device", "products", "model", "instructions", "held_out")
 
 
 def measure_cell_losses(
@@ -183,7 +184,7 @@ def identify_losses(study: Study) -> dict[str, Any]:
             "lattice": study.grid_settings.lattice,
         }
         | PromptFormat.from_settings(study.evaluation_settings).describe(),
-        "products": describe_format(study.tuning_settings.dtype)["products"],
+        **describe_computing(study.tuning_settings.dtype),
         "model": identify_model(study.evaluation_settings.model),
         "instructions": sha256_file(study.training_file),
         "held_out": sha256_file(study.held_out_file) if study.held_out_file else None,

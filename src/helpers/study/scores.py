@@ -20,7 +20,7 @@ from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.tasks import find_task
 from helpers.files import sha256_file
 from helpers.machine import describe_machine
-from helpers.models.load import describe_format, identify_model
+from helpers.models.load import identify_model
 from helpers.paths import RESULTS, shown
 from helpers.prompts import PromptFormat
 from helpers.records import ChoiceItem
@@ -30,6 +30,7 @@ from helpers.study.tables import (
     CELLS,
     MANIFEST,
     Tables,
+    describe_computing,
     describe_settings,
     list_differences,
     parse_manifest,
@@ -85,7 +86,8 @@ def check_same(manifest: dict[str, Any], folder: Path) -> None:
         return
     there = parse_manifest(folder)
     tests = {f"tests.{task}.sha256": task for task in manifest["tests"]}
-    differs = list_differences(there, manifest, ("settings", "products", "model", "instructions", *tests))
+    shared = ("settings", "device", "products", "model", "instructions")
+    differs = list_differences(there, manifest, (*shared, *tests))
     if differs:
         raise StudyError(
             f"{shown(folder)} holds cells of another study: their {tests.get(differs[0], differs[0])} "
@@ -182,7 +184,7 @@ def build_score_manifest(study: Study) -> dict[str, Any]:
             "lattice": study.grid_settings.lattice,
         }
         | PromptFormat.from_settings(study.evaluation_settings).describe(),
-        "products": describe_format(study.tuning_settings.dtype)["products"],
+        **describe_computing(study.tuning_settings.dtype),
         "model": identify_model(study.evaluation_settings.model),
         "instructions": describe_instructions(study),
         "tests": {

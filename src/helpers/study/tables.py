@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.files import sha256_file, write_text
-from helpers.models.load import choose_device
+from helpers.models.load import choose_device, describe_format
 from helpers.paths import shown
 from helpers.records import GENERAL
 
@@ -82,6 +82,14 @@ def describe_settings(
     """
     shared = {name: value for name, value in dataclasses.asdict(settings).items() if name not in own}
     return shared | {"dtype": choose_device(settings.dtype)[1]}
+
+
+def describe_computing(dtype: str) -> dict[str, str]:
+    """Return on what kind of device cells are computed, and to what format the factors of matrix products are
+    rounded there, as the manifest of tables has it.
+    """
+    computing = describe_format(dtype)
+    return {name: computing[name] for name in ("device", "products")}
 
 
 def list_differences(there: Mapping[str, Any], own: Mapping[str, Any], names: Iterable[str]) -> list[str]:
