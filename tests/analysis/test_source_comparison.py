@@ -103,6 +103,13 @@ def test_a_sentence_says_which_pairs_were_more_or_less_than_their_parts():
     )
 
 
+def test_a_sentence_says_how_often_shuffled_rows_gained_less():
+    beyond = make_corrected_gains(qa_qa=(0.2, 0.4, 0.01), ie_qa=(-0.4, -0.2, 0.01), gen_qa=(-0.1, 0.3, 0.3))
+    assert wording.describe_shuffled(beyond) == (
+        "Rows with shuffled responses gained clearly less in 1 of 3 comparisons."
+    )
+
+
 def test_a_sentence_says_which_synergies_held_again_with_another_number_of_rows():
     def of_size(n_rows, **gains):
         return make_corrected_gains(**gains).rename(columns={"trained_on": "contrast"}).assign(n_rows=n_rows)

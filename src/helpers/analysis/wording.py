@@ -61,6 +61,18 @@ def describe_synergies(synergies: pd.DataFrame) -> str:
     return f"A pair was clearly above the mean of its two parts in {above}, and clearly below it in {below}."
 
 
+def describe_shuffled(beyond: pd.DataFrame) -> str:
+    """Return in a sentence how often rows with shuffled responses gained less than the rows as they are; only
+    differences that hold after Holm's correction count.
+
+    Args:
+        beyond: `reference_losses.compare_with_control` of shuffled rows, with `p_holm`.
+    """
+    significant, _ = split_significant(beyond)
+    n_less = int((significant["estimate"] > 0).sum())
+    return f"Rows with shuffled responses gained clearly less in {n_less} of {len(beyond)} comparisons."
+
+
 def describe_confirmation(synergies: pd.DataFrame, by_size: pd.DataFrame, n_rows: int) -> str:
     """Return in a sentence for each other number of rows how many of the synergies that hold do so again
     there, with the same sign; nothing where none holds or no other number is there.
