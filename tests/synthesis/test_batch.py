@@ -148,6 +148,23 @@ def change_first_answer(provider, response):
     provider.files[name] = "\n".join([json.dumps(json.loads(lines[0]) | {"response": response}), *lines[1:]])
 
 
+def test_a_file_of_answers_that_comes_cut_is_read_once_more(provider, monkeypatch):
+    with pytest.raises(PendingError):
+        synthesize(settings(provider), LIMITS)
+    send, cut = fake_server.Handler._send_bytes, []
+
+    def send_half_once(handler, status, content, kind, *headers):
+        whole = cut or kind != "application/jsonl"
+        if kind == "application/jsonl":
+            cut.append(not whole)
+        return send(handler, status, content if whole else content[: len(content) // 2], kind, *headers)
+
+    monkeypatch.setattr(fake_server.Handler, "_send_bytes", send_half_once)
+    advance(settings(provider), LIMITS)
+    assert cut[0]
+    assert max(provider.sent.values()) == 1
+
+
 def test_odd_answers_can_be_collected(provider):
     """A line separator that is no line feed, and an ending that no client knows."""
     with pytest.raises(PendingError):

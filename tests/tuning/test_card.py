@@ -1,5 +1,6 @@
 """What a card tells of an adapter before it is put on a model."""
 
+from helpers.models.load import identify_model
 from helpers.models.wheels import WHEEL_MODELS, name_upstream
 from helpers.tuning.card import CARD, describe_adapter, describe_merged, list_cautions, list_format_cautions
 from helpers.tuning.settings import TuningSettings
@@ -37,4 +38,13 @@ def test_an_adapter_tuned_on_other_weights_is_told_of_quantised_ones(tmp_path):
     assert f"--model {name_upstream(MODEL)}" in said
     (tmp_path / CARD).unlink()
     assert list_cautions(tmp_path, MODEL) == [said]
-    assert list_cautions(tmp_path, "owner/model", "alpaca") == []
+
+
+def test_an_adapter_tuned_on_another_model_is_told_whatever_its_folder_is_called(tmp_path, toy_model):
+    own, other = (
+        write_card(tmp_path / name, one) for name, one in (("a", identify_model(toy_model)), ("b", "c"))
+    )
+    assert list_cautions(own, toy_model) == []
+    assert "was tuned on other weights than those of" in list_cautions(other, toy_model)[0]
+    (other / CARD).unlink()
+    assert list_cautions(other, toy_model) == []

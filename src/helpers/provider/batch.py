@@ -330,18 +330,27 @@ class BatchClient:
         answers: dict[str, Answer] = {}
         n_unread = 0
         for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
-            text = self._client.files.content(file_id).content.decode("utf-8", "replace")
-            for line in filter(None, text.split("\n")):
-                try:
-                    answer = json.loads(line)
-                except (ValueError, RecursionError):
-                    answer = None
-                name = as_object(answer).get("custom_id")
+            lines = self._read_lines(file_id)
+            if None in lines:  # the file may have come cut
+                lines = self._read_lines(file_id)
+            for line in lines:
+                name = as_object(line).get("custom_id")
                 if isinstance(name, str) and name in record.reservations:
-                    answers[name] = as_object(answer.get("response"))
+                    answers[name] = as_object(line.get("response"))
                 else:
                     n_unread += 1
         return answers, n_unread
+
+    def _read_lines(self, file_id: str) -> list[Any]:
+        """Return the values in a file of JSON lines; None for a line that cannot be read."""
+        text = self._client.files.content(file_id).content.decode("utf-8", "replace")
+        values = []
+        for line in filter(None, text.split("\n")):
+            try:
+                values.append(json.loads(line))
+            except (ValueError, RecursionError):
+                values.append(None)
+        return values
 
 
 def _is_final(error: APIStatusError) -> bool:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from helpers.models.hub import split_revision
+from helpers.models.load import identify_model
 from helpers.models.wheels import WHEEL_MODELS, name_upstream
 from helpers.paths import shown
 from helpers.records import BASE
 from helpers.tuning.settings import TuningSettings
 
 CARD = "README.md"
+IDENTITY_ROW = re.compile(r"^- model, identified by: `(.+)`$", re.MULTILINE)
 FORMAT_ROW = re.compile(r"^(?:\| prompt_format \||- prompt_format:) `(\w+)`", re.MULTILINE)
 LIMITS = """Not for clinical use. The adapter was made for a study of methods: a model tuned with it gives
 wrong and unsafe answers in fluent sentences. It was tuned once, with one seed; neither its rows nor its
@@ -118,7 +120,7 @@ def _parameters(settings: TuningSettings, facts: Mapping[str, Any]) -> list[str]
 
 def list_cautions(folder: Path, model: str, prompt_format: str = "") -> list[str]:
     """Return what to know before an adapter is put on a model, as its card shows it: that it was tuned with
-    prompts of another form, or on other weights than the study's own of that model, which are quantised ones.
+    prompts of another form, or on other weights, such as the hub's, where the study's own are quantised ones.
 
     Args:
         folder: of the adapter.
@@ -133,6 +135,11 @@ def list_cautions(folder: Path, model: str, prompt_format: str = "") -> list[str
             f"The adapter in {shown(folder)} was not tuned on {model!r}, whose weights come from a quantised "
             f"file of {name_upstream(model)}: numbers differ a little from those of the hub's weights. Give "
             f"`--model {name_upstream(model)}` to use those."
+        )
+    elif (tuned_on := IDENTITY_ROW.search(card)) and tuned_on[1] != identify_model(model):
+        cautions.append(
+            f"The adapter in {shown(folder)} was tuned on other weights than those of {model!r}: on a model "
+            "other than its own an adapter means nothing."
         )
     return cautions
 
