@@ -29,6 +29,8 @@ app = typer.Typer(
 @app.callback()
 def check_call(context: typer.Context) -> None:
     """Refuse a call from another copy of the project, and one by several processes of what one alone does."""
+    if "--help" in sys.argv:
+        return
     with plain_errors():
         check_checkout(Path.cwd())
         if context.invoked_subcommand != "tune" and "WORLD_SIZE" in os.environ:

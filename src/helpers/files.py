@@ -114,10 +114,14 @@ def fill_folder(folder: Path) -> Iterator[None]:
         with explain_disk_errors(folder):
             yield
     except BaseException:
-        for path in folder.iterdir() if folder.is_dir() else ():
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-        if folder.is_dir() and not is_there:
-            folder.rmdir()
+        with suppress(OSError):  # the first error is the one to tell
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+            if not is_there:
+                folder.rmdir()
         raise
 
 

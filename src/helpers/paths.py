@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -23,8 +24,9 @@ def check_checkout(folder: Path) -> None:
     """Raise StudyError where a folder lies in another copy of the project than the code that runs: what is
     done there would read and write the other one's files.
     """
-    copies = (one for one in (folder, *folder.parents) if (one / "src" / "helpers" / "paths.py").is_file())
-    copy = next(copies, None)
+    copy, own_file = None, Path(__file__).resolve().relative_to(ROOT)
+    with suppress(OSError):  # a folder above may be closed to this user
+        copy = next((one for one in (folder, *folder.parents) if (one / own_file).is_file()), None)
     if copy and not copy.samefile(ROOT):
         raise StudyError(
             f"This is the project in {show_name(str(ROOT))}, but it was called from another copy of it, "

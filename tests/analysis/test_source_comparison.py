@@ -106,7 +106,8 @@ def test_a_sentence_says_which_pairs_were_more_or_less_than_their_parts():
 def test_a_sentence_says_how_often_shuffled_rows_gained_less():
     beyond = make_corrected_gains(qa_qa=(0.2, 0.4, 0.01), ie_qa=(-0.4, -0.2, 0.01), gen_qa=(-0.1, 0.3, 0.3))
     assert wording.describe_shuffled(beyond) == (
-        "Rows with shuffled responses gained clearly less in 1 of 3 comparisons."
+        "Where the responses were exchanged among the rows of a category, tuning gained clearly less in "
+        "1 of 3 comparisons."
     )
 
 
@@ -118,11 +119,12 @@ def test_a_sentence_says_which_synergies_held_again_with_another_number_of_rows(
     first = of_size(150, **{"qa+gen_qa": up, "qa+ie_qa": wide})
     again, turned = of_size(300, **{"qa+gen_qa": up}), of_size(600, **{"qa+gen_qa": down, "qa+ie_qa": up})
     assert wording.describe_confirmation(first, pd.concat([first, again, turned]), 150) == (
-        "With 300 rows per model this held again. With 600 rows per model this did not hold again."
+        "With 300 rows per model the one clear difference held again. With 600 rows per model the one clear "
+        "difference did not hold again."
     )
     both = of_size(150, **{"qa+gen_qa": up, "qa+ie_qa": up})
     assert wording.describe_confirmation(both, pd.concat([both, turned]), 150) == (
-        "With 600 rows per model, 1 of these 2 held again."
+        "With 600 rows per model 1 of the 2 clear differences held again."
     )
     nothing = of_size(150, **{"qa+gen_qa": wide})
     assert wording.describe_confirmation(nothing, pd.concat([nothing, again]), 150) == ""

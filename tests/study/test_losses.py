@@ -157,8 +157,14 @@ def test_cells_computed_with_other_products_are_not_joined(study, tmp_path, monk
     export_losses(study, study.plan_cells(["base"]), tmp_path)
     own = tables.describe_format("float32")
     monkeypatch.setattr(tables, "describe_format", lambda _: own | {"products": "others"})
-    with pytest.raises(StudyError, match="holds cells of another study: their products differ"):
+    with pytest.raises(StudyError, match="holds cells of another study: their number formats of the"):
         export_losses(study, study.plan_cells(["qa"]), tmp_path)
+    monkeypatch.undo()
+    older = json.loads((tmp_path / "manifest.json").read_text())
+    del older["device"]
+    (tmp_path / "manifest.json").write_text(json.dumps(older))
+    with pytest.raises(StudyError, match="was written by an older version"):
+        export_losses(study, study.plan_cells(["base"]), tmp_path)
 
 
 def test_an_export_into_tables_of_a_test_file_that_has_changed_is_refused_and_leaves_them_whole(

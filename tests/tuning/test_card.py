@@ -1,5 +1,6 @@
 """What a card tells of an adapter before it is put on a model."""
 
+from helpers.models.adapters import CONFIG
 from helpers.models.load import identify_model
 from helpers.models.wheels import WHEEL_MODELS, name_upstream
 from helpers.tuning.card import CARD, describe_adapter, describe_merged, list_cautions, list_format_cautions
@@ -12,6 +13,7 @@ MODEL = TuningSettings.model
 
 def write_card(folder, identity=WHEEL_MODELS[MODEL].sha256, **settings):
     folder.mkdir(exist_ok=True)
+    (folder / CONFIG).touch()
     inputs = {"instructions": "a", "model": identity}
     card = describe_adapter(TuningSettings(**settings), inputs, FACTS, [{"loss": 2.0}])
     (folder / CARD).write_text(card)
@@ -32,19 +34,28 @@ def test_an_adapter_asked_in_another_form_than_its_own_is_told(tmp_path):
 
 
 def test_an_adapter_tuned_on_other_weights_is_told_of_quantised_ones(tmp_path):
-    assert len(list_cautions(write_card(tmp_path / "a", "owner/model@1", model="owner/model"), MODEL)) == 1
+    of_hub = f"{name_upstream(MODEL)}@1"
+    (said,) = list_cautions(write_card(tmp_path / "a", of_hub, model=name_upstream(MODEL)), MODEL)
+    assert "was not tuned on these" in said
+    assert f"--model {name_upstream(MODEL)}" in said
+    (tmp_path / CONFIG).touch()
     (tmp_path / CARD).write_text("# My adapter")
     (said,) = list_cautions(tmp_path, MODEL, "alpaca")
-    assert f"--model {name_upstream(MODEL)}" in said
+    assert "does not say that it was tuned on these" in said
     (tmp_path / CARD).unlink()
     assert list_cautions(tmp_path, MODEL) == [said]
+    (tmp_path / CONFIG).unlink()
+    assert list_cautions(tmp_path, MODEL) == []  # what loads it says what is wrong
 
 
 def test_an_adapter_tuned_on_another_model_is_told_whatever_its_folder_is_called(tmp_path, toy_model):
-    own, other = (
-        write_card(tmp_path / name, one) for name, one in (("a", identify_model(toy_model)), ("b", "c"))
+    own, other, hub = (
+        write_card(tmp_path / name, one)
+        for name, one in (("a", identify_model(toy_model)), ("b", "c"), ("d", "owner/model@1"))
     )
     assert list_cautions(own, toy_model) == []
     assert "was tuned on other weights than those of" in list_cautions(other, toy_model)[0]
+    assert "may have been tuned on other weights" in list_cautions(hub, toy_model)[0]
+    assert "was tuned on other weights" in list_cautions(other, MODEL)[0]
     (other / CARD).unlink()
     assert list_cautions(other, toy_model) == []

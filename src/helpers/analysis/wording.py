@@ -70,7 +70,10 @@ def describe_shuffled(beyond: pd.DataFrame) -> str:
     """
     significant, _ = split_significant(beyond)
     n_less = int((significant["estimate"] > 0).sum())
-    return f"Rows with shuffled responses gained clearly less in {n_less} of {len(beyond)} comparisons."
+    return (
+        "Where the responses were exchanged among the rows of a category, tuning gained clearly less in "
+        f"{n_less} of {len(beyond)} comparisons."
+    )
 
 
 def describe_confirmation(synergies: pd.DataFrame, by_size: pd.DataFrame, n_rows: int) -> str:
@@ -87,10 +90,11 @@ def describe_confirmation(synergies: pd.DataFrame, by_size: pd.DataFrame, n_rows
     for size, own in by_size[by_size["n_rows"] != n_rows].groupby("n_rows"):
         n_again = len(found & _list_signs(own))
         if len(found) == 1:
-            sentences.append(f"With {size} rows per model this {'held' if n_again else 'did not hold'} again")
-        elif found:
-            sentences.append(f"With {size} rows per model, {n_again} of these {len(found)} held again")
-    return " ".join(f"{sentence}." for sentence in sentences)
+            what = f"the one clear difference {'held' if n_again else 'did not hold'} again"
+        else:
+            what = f"{n_again} of the {len(found)} clear differences held again"
+        sentences += [f"With {size} rows per model {what}."] if found else []
+    return " ".join(sentences)
 
 
 def _list_signs(synergies: pd.DataFrame) -> set[tuple[str, str, bool]]:

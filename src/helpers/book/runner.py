@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import json
 import re
+import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -189,7 +190,7 @@ def _check_defaults(declared_by: Mapping[Path, Mapping[str, Parameter]], given: 
                 raise StudyError(
                     f"`{name}` is {shorten(one.default)} in the parameters cell of {shown(notebook)}, but "
                     f"{shorten(defaults[name])} everywhere else. Commands do not take it from there: restore "
-                    f"the cell and give -p {name}={one.default} instead."
+                    f"the cell and give -p {shlex.quote(f'{name}={one.default}')} instead."
                 )
 
 

@@ -209,7 +209,7 @@ def list_comparisons(found: Recommendation, rows: int, expected: str) -> Iterato
             "of those below. More training seeds or larger cells may show one."
         )
     for row in found.comparisons.itertuples():
-        if row.low == row.high:  # the recommended mixture itself
+        if row.gain == row.low == row.high == 0:  # the recommended mixture itself
             continue
         gain = f"{row.gain:+.3f} nats per token saved (95 % interval {row.low:+.3f} to {row.high:+.3f})"
         yield f"Against {row.mixture}: {gain}."

@@ -60,6 +60,6 @@ def read_sent(path: Path) -> dict[str, Body]:
 
 
 def remove_record(path: Path) -> None:
-    """Forget a batch whose answers are kept and booked."""
+    """Forget a batch that is settled, or that was never sent."""
     path.unlink()
     path.with_suffix(".jsonl").unlink(missing_ok=True)

@@ -33,6 +33,7 @@ from helpers.study.tables import (
     Tables,
     describe_computing,
     describe_settings,
+    explain_difference,
     list_differences,
     parse_manifest,
     read_manifest,
@@ -208,9 +209,7 @@ def _check_names(names: Iterable[str], folder: Path) -> None:
 def _check_same(manifest: dict[str, Any], entries: Iterable[str], folder: Path) -> None:
     there = parse_manifest(folder) if (folder / MANIFEST).is_file() else manifest
     if differs := list_differences(there, manifest, entries):
-        raise StudyError(
-            f"{shown(folder)} holds cells of another study: their {differs[0]} differ. Name another."
-        )
+        raise StudyError(explain_difference(folder, differs[0]))
 
 
 @dataclasses.dataclass(frozen=True)

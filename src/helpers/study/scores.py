@@ -32,6 +32,7 @@ from helpers.study.tables import (
     Tables,
     describe_computing,
     describe_settings,
+    explain_difference,
     list_differences,
     parse_manifest,
     read_manifest,
@@ -89,10 +90,7 @@ def check_same(manifest: dict[str, Any], folder: Path) -> None:
     shared = ("settings", "device", "products", "model", "instructions")
     differs = list_differences(there, manifest, (*shared, *tests))
     if differs:
-        raise StudyError(
-            f"{shown(folder)} holds cells of another study: their {tests.get(differs[0], differs[0])} "
-            "differ. Name another folder."
-        )
+        raise StudyError(explain_difference(folder, tests.get(differs[0], differs[0])))
 
 
 def merge_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from helpers.tuning.settings import TuningSettings
 
 MANIFEST, CELLS = "manifest.json", "cells.csv"
+# how cells are computed, by the entry of the manifest: in words
+COMPUTING = {"device": "devices", "products": "number formats of the products"}
 Tables = tuple[Path, dict[str, Any], dict[str, str]]  # what `write_tables` takes
 NAMES = ("id", "cell", "task", "item", "category", "commit")  # columns of names
 
@@ -89,7 +91,7 @@ def describe_computing(dtype: str) -> dict[str, str]:
     rounded there, as the manifest of tables has it.
     """
     computing = describe_format(dtype)
-    return {name: computing[name] for name in ("device", "products")}
+    return {name: computing[name] for name in COMPUTING}
 
 
 def list_differences(there: Mapping[str, Any], own: Mapping[str, Any], names: Iterable[str]) -> list[str]:
@@ -97,6 +99,17 @@ def list_differences(there: Mapping[str, Any], own: Mapping[str, Any], names: It
     `settings.tuning`.
     """
     return [name for name in names if _look_up(there, name) != _look_up(own, name)]
+
+
+def explain_difference(folder: Path, name: str) -> str:
+    """Return what it means that an entry of the manifest in a folder is not that of the cells to be added."""
+    if name in COMPUTING and name not in parse_manifest(folder):
+        return (
+            f"{shown(folder)} was written by an older version, which did not note on what kind of device its "
+            "cells were computed. Name another folder."
+        )
+    what = COMPUTING.get(name, name)
+    return f"{shown(folder)} holds cells of another study: their {what} differ. Name another folder."
 
 
 def take_general(manifest: dict[str, Any], study: Study, plans: Iterable[CellPlan], folder: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from helpers.models.adapters import CONFIG
 from helpers.models.hub import split_revision
 from helpers.models.load import identify_model
 from helpers.models.wheels import WHEEL_MODELS, name_upstream
@@ -123,23 +124,26 @@ def list_cautions(folder: Path, model: str, prompt_format: str = "") -> list[str
     prompts of another form, or on other weights, such as the hub's, where the study's own are quantised ones.
 
     Args:
-        folder: of the adapter.
+        folder: of the adapter; one that is none is left to what loads it.
         model: name of the base.
         prompt_format: in which the model will be asked, if it will.
     """
-    card, cautions = _read_card(folder), []
-    if prompt_format:
-        cautions += list_format_cautions(folder, prompt_format)
-    if model in WHEEL_MODELS and WHEEL_MODELS[model].sha256 not in card:
+    if not (folder / CONFIG).is_file():
+        return []
+    cautions = list_format_cautions(folder, prompt_format) if prompt_format else []
+    named = IDENTITY_ROW.search(_read_card(folder))
+    if model in WHEEL_MODELS and (named is None or named[1].startswith(f"{name_upstream(model)}@")):
+        what = "does not say that it was" if named is None else "was not"
         cautions.append(
-            f"The adapter in {shown(folder)} was not tuned on {model!r}, whose weights come from a quantised "
-            f"file of {name_upstream(model)}: numbers differ a little from those of the hub's weights. Give "
-            f"`--model {name_upstream(model)}` to use those."
+            f"The weights of {model!r} come from a quantised file of {name_upstream(model)}, and the adapter "
+            f"in {shown(folder)} {what} tuned on these: numbers differ a little from those of the hub's "
+            f"weights. Give `--model {name_upstream(model)}` to use those."
         )
-    elif (tuned_on := IDENTITY_ROW.search(card)) and tuned_on[1] != identify_model(model):
+    elif named and named[1] != (own := identify_model(model)):
+        is_sure = ("@" in named[1]) == ("@" in own)  # both a hub's commit, or both a sum of files
         cautions.append(
-            f"The adapter in {shown(folder)} was tuned on other weights than those of {model!r}: on a model "
-            "other than its own an adapter means nothing."
+            f"The adapter in {shown(folder)} {'was' if is_sure else 'may have been'} tuned on other weights "
+            f"than those of {model!r}: on a model other than its own an adapter means nothing."
         )
     return cautions
 
