@@ -24,9 +24,9 @@ def check_checkout(folder: Path) -> None:
     """Raise StudyError where a folder lies in another copy of the project than the code that runs: what is
     done there would read and write the other one's files.
     """
-    copy, own_file = None, Path(__file__).resolve().relative_to(ROOT)
+    copy, this_file = None, Path("src", "helpers", "paths.py")
     with suppress(OSError):  # a folder above may be closed to this user
-        copy = next((one for one in (folder, *folder.parents) if (one / own_file).is_file()), None)
+        copy = next((one for one in (folder, *folder.parents) if (one / this_file).is_file()), None)
     if copy and not copy.samefile(ROOT):
         raise StudyError(
             f"This is the project in {show_name(str(ROOT))}, but it was called from another copy of it, "
