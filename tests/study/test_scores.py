@@ -17,13 +17,13 @@ from helpers.paths import BOOK, ROOT
 from helpers.study import scores, tables
 from helpers.study.scores import (
     CELLS,
-    MANIFEST,
     SCORES,
     load_scores,
     merge_table,
     read_table_with_integers,
 )
 from helpers.study.study import Study
+from helpers.study.tables import MANIFEST
 
 
 @pytest.fixture(scope="module")

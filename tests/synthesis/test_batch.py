@@ -87,6 +87,14 @@ def test_a_batch_that_came_to_nothing_is_submitted_anew(provider, status, errors
     assert len(provider.batches) == 3
 
 
+def assert_nothing_was_booked_and_all_can_be_asked_singly(provider):
+    assert not provider.batches
+    assert "0 tokens spent so far." in explain_cost(settings(provider), LIMITS)
+    run = synthesize(settings(provider), ProviderLimits(max_cost_tokens=10**9))
+    assert run.manifest["facts"]["n_replies"] == 5
+    assert max(provider.sent.values()) == 1
+
+
 @pytest.mark.parametrize("status", [302, 401, 404])
 def test_a_server_that_refuses_batches_is_one_message_and_books_nothing(provider, monkeypatch, status):
     refusal = {"error": {"message": "no such thing", "code": "refused"}}
@@ -98,11 +106,7 @@ def test_a_server_that_refuses_batches_is_one_message_and_books_nothing(provider
         )
         with pytest.raises(StudyError, match=rf"refused \({status}\): .*(no such thing|elsewhere\.org)"):
             synthesize(settings(provider), LIMITS)
-    assert not provider.batches
-    assert "0 tokens spent so far." in explain_cost(settings(provider), LIMITS)
-    run = synthesize(settings(provider), ProviderLimits(max_cost_tokens=10**9))  # and can be asked singly
-    assert run.manifest["facts"]["n_replies"] == 5
-    assert max(provider.sent.values()) == 1
+    assert_nothing_was_booked_and_all_can_be_asked_singly(provider)
 
 
 @pytest.mark.parametrize("path", ["/files", "/batches"])
@@ -120,11 +124,7 @@ def test_a_batch_that_is_refused_when_it_is_sent_leaves_nothing_booked(provider,
         for _ in range(2):
             with pytest.raises(StudyError, match=r"refused \(413\): too large"):
                 synthesize(settings(provider), LIMITS)
-    assert not provider.batches
-    assert "0 tokens spent so far." in explain_cost(settings(provider), LIMITS)
-    run = synthesize(settings(provider), ProviderLimits(max_cost_tokens=10**9))  # and can be asked singly
-    assert run.manifest["facts"]["n_replies"] == 5
-    assert max(provider.sent.values()) == 1
+    assert_nothing_was_booked_and_all_can_be_asked_singly(provider)
 
 
 def test_one_refused_request_is_told_once_and_keeps_the_others(provider, runs):

@@ -31,10 +31,9 @@ from helpers.study.tables import (
     CELLS,
     MANIFEST,
     Tables,
+    check_same,
     describe_computing,
     describe_settings,
-    explain_difference,
-    list_differences,
     parse_manifest,
     read_manifest,
     read_table,
@@ -116,7 +115,7 @@ def build_loss_tables(study: Study, plans: Sequence[CellPlan], folder: Path) -> 
 
     manifest = _build_loss_manifest(study)
     _check_names((ITEMS, CELLS, *(f"{value}.csv" for value in LOSS_COLUMNS)), folder)
-    _check_same(manifest, SHARED_ENTRIES, folder)
+    check_same(manifest, SHARED_ENTRIES, folder)
     take_general(manifest, study, plans, folder)
     measured = {plan: measure_cell_losses(study, plan) for plan in plans}
     _, runs = next(iter(measured.values()))
@@ -124,7 +123,7 @@ def build_loss_tables(study: Study, plans: Sequence[CellPlan], folder: Path) -> 
         run.manifest["settings"]["task"]: run.manifest["inputs"]["items"]
         for run in runs[1 if study.held_out_file else 0 :]
     }
-    _check_same(manifest, ["tests"], folder)
+    check_same(manifest, ["tests"], folder)
     tables = {plan: read_cell_losses(study, runs).set_index(KEYS) for plan, (_, runs) in measured.items()}
     first = next(iter(tables.values()))
     texts = {ITEMS: _merge(folder / ITEMS, first[ITEM_COLUMNS], whole=True)}
@@ -204,12 +203,6 @@ def _check_names(names: Iterable[str], folder: Path) -> None:
         raise StudyError(
             f"{shown(folder)} holds tables of an older version ({', '.join(unknown)}). Name another folder."
         )
-
-
-def _check_same(manifest: dict[str, Any], entries: Iterable[str], folder: Path) -> None:
-    there = parse_manifest(folder) if (folder / MANIFEST).is_file() else manifest
-    if differs := list_differences(there, manifest, entries):
-        raise StudyError(explain_difference(folder, differs[0]))
 
 
 @dataclasses.dataclass(frozen=True)

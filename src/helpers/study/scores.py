@@ -28,13 +28,10 @@ from helpers.study.cells import Cell, collect_items
 from helpers.study.grid import CellPlan, GridSettings, plan_cells
 from helpers.study.tables import (
     CELLS,
-    MANIFEST,
     Tables,
+    check_same,
     describe_computing,
     describe_settings,
-    explain_difference,
-    list_differences,
-    parse_manifest,
     read_manifest,
     read_table,
     take_general,
@@ -46,6 +43,8 @@ if TYPE_CHECKING:
 
     from helpers.study.study import Study
 
+# of a manifest: what all its cells share, its test items aside
+SHARED_ENTRIES = ("settings", "device", "products", "model", "instructions")
 REFERENCE_FOLDER = RESULTS / "reference"
 SCORES, MEASURE_TABLE = "scores.csv", "measures.csv"
 LIBRARIES = ("torch", "transformers", "peft")
@@ -67,7 +66,8 @@ def build_score_tables(study: Study, plans: Sequence[CellPlan], folder: Path) ->
         StudyError: the folder holds cells of other settings, rows or test items.
     """
     manifest = build_score_manifest(study)
-    check_same(manifest, folder)
+    tests = (f"tests.{task}.sha256" for task in manifest["tests"])
+    check_same(manifest, (*SHARED_ENTRIES, *tests), folder)
     take_general(manifest, study, plans, folder)
     cells = {plan.id: study.answer_cell(plan) for plan in plans}
     items = collect_items(cells)
@@ -77,20 +77,6 @@ def build_score_tables(study: Study, plans: Sequence[CellPlan], folder: Path) ->
         MEASURE_TABLE: merge_table(folder / MEASURE_TABLE, list_measures(items), None),
     }
     return folder, manifest, texts
-
-
-def check_same(manifest: dict[str, Any], folder: Path) -> None:
-    """Raise StudyError where a folder holds cells of other settings, rows or test items than a manifest
-    names.
-    """
-    if not (folder / MANIFEST).is_file():
-        return
-    there = parse_manifest(folder)
-    tests = {f"tests.{task}.sha256": task for task in manifest["tests"]}
-    shared = ("settings", "device", "products", "model", "instructions")
-    differs = list_differences(there, manifest, (*shared, *tests))
-    if differs:
-        raise StudyError(explain_difference(folder, tests.get(differs[0], differs[0])))
 
 
 def merge_table(path: Path, table: pd.DataFrame, index: list[str] | None) -> str:

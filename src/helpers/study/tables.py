@@ -101,15 +101,24 @@ def list_differences(there: Mapping[str, Any], own: Mapping[str, Any], names: It
     return [name for name in names if _look_up(there, name) != _look_up(own, name)]
 
 
-def explain_difference(folder: Path, name: str) -> str:
-    """Return what it means that an entry of the manifest in a folder is not that of the cells to be added."""
-    if name in COMPUTING and name not in parse_manifest(folder):
-        return (
+def check_same(manifest: Mapping[str, Any], entries: Iterable[str], folder: Path) -> None:
+    """Raise StudyError where the manifest in a folder, if there is one, has other entries than that of the
+    cells to be added; entries as `list_differences` takes them.
+    """
+    there = parse_manifest(folder) if (folder / MANIFEST).is_file() else manifest
+    differs = list_differences(there, manifest, entries)
+    if not differs:
+        return
+    name = differs[0]
+    if name in COMPUTING and name not in there:
+        raise StudyError(
             f"{shown(folder)} was written by an older version, which did not note on what kind of device its "
             "cells were computed. Name another folder."
         )
-    what = COMPUTING.get(name, name)
-    return f"{shown(folder)} holds cells of another study: their {what} differ. Name another folder."
+    what = COMPUTING.get(name, name.removeprefix("tests.").removesuffix(".sha256"))
+    raise StudyError(
+        f"{shown(folder)} holds cells of another study: their {what} differ. Name another folder."
+    )
 
 
 def take_general(manifest: dict[str, Any], study: Study, plans: Iterable[CellPlan], folder: Path) -> None:
