@@ -210,15 +210,30 @@ def test_two_equal_texts_are_a_tie_without_a_judge_and_say_nothing_of_the_order(
     assert len(judging.seen) == 2
 
 
-def test_a_judge_that_takes_no_temperature_is_asked_without(judging, settings, monkeypatch, caplog):
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (
+            400,
+            {
+                "message": "Unsupported value: 'temperature' does not support 0 with this model. Only 1 is "
+                "supported.",
+                "param": "temperature",
+                "code": "unsupported_value",
+            },
+        ),
+        (422, "Input validation error: `temperature` must be strictly positive"),
+    ],
+)
+def test_a_judge_that_takes_no_temperature_is_asked_without(
+    judging, settings, monkeypatch, caplog, status, error
+):
     answer_with(monkeypatch, "kind words", "plain words")
     answer = fake_server.Handler._complete
-    message = "Unsupported value: 'temperature' does not support 0 with this model. Only 1 is supported."
 
     def complete(handler, data):
         if "temperature" in json.loads(data):
-            error = {"message": message, "param": "temperature", "code": "unsupported_value"}
-            handler._send(400, {"error": error})
+            handler._send(status, {"error": error})
         else:
             answer(handler, data)
 

@@ -11,7 +11,7 @@ from helpers.errors import StudyError
 from helpers.provider import rate_limit
 from helpers.provider.journal import Journal, RemoteModel
 from helpers.provider.ledger import Ledger, ProviderLimits
-from helpers.provider.request_fields import NEW_LIMIT, OLD_LIMIT
+from helpers.provider.request_fields import NEW_LIMIT, OLD_LIMIT, RequestFields
 from helpers.synthesis.pipeline import synthesize
 from helpers.synthesis.settings import SynthesisSettings
 
@@ -245,3 +245,18 @@ def test_the_providers_own_server_gets_the_one_name_that_it_takes(provider, monk
     sent = refuse_unknown(monkeypatch, (NEW_LIMIT, "seed"), lambda names: (400, {}))
     synthesize(SynthesisSettings(teacher="gpt-5.5", n_requests=1, reply_format="json"), LIMITS)
     assert [set(body) & {NEW_LIMIT, OLD_LIMIT} for body in sent] == [{NEW_LIMIT}]
+
+
+def test_only_a_refusal_of_its_value_takes_a_judges_temperature_away():
+    sent = {"temperature": 0, "seed": 1, NEW_LIMIT: 5, OLD_LIMIT: 5}
+    judge, teacher = (RequestFields(RemoteModel(role, "toy", "http://x/v1")) for role in ("judge", "teacher"))
+    for other in (
+        {"message": "refused", "param": ["messages"]},
+        {"message": "refused", "param": {}},
+        {"message": "content filter: 'The temperature was 39 degrees'"},
+    ):
+        assert not judge.drop_refused(sent, 400, other)
+    refused = {"message": "`temperature` must be strictly positive"}
+    assert not teacher.drop_refused(sent, 422, refused)
+    assert judge.drop_refused(sent, 422, refused)
+    assert "temperature" not in judge.apply(sent)

@@ -165,6 +165,20 @@ def test_a_file_of_answers_that_comes_cut_is_read_once_more(provider, monkeypatc
     assert max(provider.sent.values()) == 1
 
 
+def test_answers_in_a_file_that_stays_cut_are_waited_for_and_paid_once(provider, monkeypatch):
+    given = settings(provider, reply_format="json")
+    with pytest.raises(PendingError):
+        synthesize(given, LIMITS)
+    name = next(iter(provider.batches.values()))["output_file_id"]
+    whole = provider.files[name]
+    provider.files[name] = whole[:-20]
+    with pytest.raises(PendingError, match="1 of its 5 answers are not in its files yet"):
+        synthesize(given, LIMITS)
+    provider.files[name] = whole
+    advance(given, LIMITS)
+    assert max(provider.sent.values()) == 1
+
+
 def test_odd_answers_can_be_collected(provider):
     """A line separator that is no line feed, and an ending that no client knows."""
     with pytest.raises(PendingError):

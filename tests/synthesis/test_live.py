@@ -179,6 +179,7 @@ def test_an_unknown_price_asks_for_a_cap_in_tokens(provider):
         (401, "invalid_api_key", "Check OPENAI_API_KEY"),
         (404, "model_not_found", "Check `teacher`"),
         (429, "insufficient_quota", "quota is used up"),
+        (400, "billing_hard_limit_reached", "quota is used up"),
         (400, "unsupported_value", "Check `teacher`, `temperature`"),
     ],
 )

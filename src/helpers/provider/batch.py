@@ -31,10 +31,9 @@ if TYPE_CHECKING:
     from openai.types import Batch
 
 ENDPOINT = "/v1/chat/completions"
-MAX_REQUESTS, MAX_BYTES = (
-    50_000,
-    190_000_000,
-)  # the provider's limits for one file, the second with room to spare
+# the provider's limits for one file, the second with room to spare
+MAX_REQUESTS = 50_000
+MAX_BYTES = 190_000_000
 FINAL = ("completed", "expired", "cancelled", "failed")
 
 
@@ -238,10 +237,12 @@ class BatchClient:
         if batch.status not in FINAL:
             done = getattr(batch.request_counts, "completed", 0)
             return f"batch {batch.id}: {batch.status}, {done} of {len(record.reservations)} answered"
-        answers, n_unread = self._read_answers(batch, record)
+        answers, n_unread, is_cut = self._read_answers(batch, record)
         n_missing = max(0, len(record.reservations) - len(answers) - n_unread)
         n_failed = sum(not is_answered(answer) for answer in answers.values())
         n_due = count_due(batch, n_missing, len(answers) - n_failed + n_unread, n_failed)
+        if is_cut and n_missing:  # at least the line that breaks off may come yet
+            n_due = n_due or 1
         open_reservations = set(self._ledger.list_batch_reservations().values())
         book = BatchAnswers(self._journal, self._ledger, self._fields)
         for request_hash, reservation in record.reservations.items():
@@ -325,32 +326,41 @@ class BatchClient:
             self._ledger.release(reservation)
         remove_record(path)
 
-    def _read_answers(self, batch: Batch, record: BatchRecord) -> tuple[dict[str, Answer], int]:
-        """Return the answers by the names of their requests, and the number of lines that are none."""
+    def _read_answers(self, batch: Batch, record: BatchRecord) -> tuple[dict[str, Answer], int, bool]:
+        """Return the answers by the names of their requests, the number of lines that are none, and whether
+        the file of answers came cut.
+        """
         answers: dict[str, Answer] = {}
-        n_unread = 0
+        n_unread, any_cut = 0, False
         for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
-            lines = self._read_lines(file_id)
-            if None in lines:  # the file may have come cut
-                lines = self._read_lines(file_id)
+            lines, is_cut = self._read_lines(file_id)
+            if is_cut or None in lines:
+                lines, is_cut = self._read_lines(file_id)
+            any_cut |= is_cut and file_id == batch.output_file_id
             for line in lines:
                 name = as_object(line).get("custom_id")
                 if isinstance(name, str) and name in record.reservations:
                     answers[name] = as_object(line.get("response"))
                 else:
                     n_unread += 1
-        return answers, n_unread
+        return answers, n_unread, any_cut
 
-    def _read_lines(self, file_id: str) -> list[Any]:
-        """Return the values in a file of JSON lines; None for a line that cannot be read."""
+    def _read_lines(self, file_id: str) -> tuple[list[Any], bool]:
+        """Return the values in a file of JSON lines, None for a line that cannot be read, and whether the
+        last line breaks off: it is left out, since a later reading may bring it whole.
+        """
         text = self._client.files.content(file_id).content.decode("utf-8", "replace")
-        values = []
-        for line in filter(None, text.split("\n")):
-            try:
-                values.append(json.loads(line))
-            except (ValueError, RecursionError):
-                values.append(None)
-        return values
+        *lines, rest = text.split("\n")
+        values = [_read_value(line) for line in filter(None, lines)]
+        last = _read_value(rest) if rest else None
+        return values + [last] * (last is not None), bool(rest) and last is None
+
+
+def _read_value(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _is_final(error: APIStatusError) -> bool:

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from helpers.provider.journal import Completion, RemoteModel
-from helpers.provider.responses import GarbledError, NotCompletionError, count_tokens
+from helpers.provider.responses import QUOTA_CODES, GarbledError, NotCompletionError, count_tokens
 from helpers.provider.text_cleaning import quote_line, quote_server
 from helpers.provider.urls import mask_address
 
@@ -33,7 +33,7 @@ def explain_refusal(status: int, body: Any, model: RemoteModel, location: str = 
         405: f"Check `{model.role}_url` (most addresses end in /v1).",
         429: "The quota is used up: check the account's billing.",
     }.get(
-        status,
+        429 if isinstance(body, dict) and body.get("code") in QUOTA_CODES else status,
         f"Check {asked} and what else was asked for: a server knows its models by its own names, and not "
         "every model takes every value.",
     )

@@ -66,9 +66,8 @@ class Completion(StrictRecord):
     usage: Usage | None
 
 
-Exchange = Generator[
-    Body, Completion, Result
-]  # yields what is asked, takes each answer, returns what came of them
+# yields what is asked, takes each answer, returns what came of them
+Exchange = Generator[Body, Completion, Result]
 
 
 class Journal:

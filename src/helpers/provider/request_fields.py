@@ -79,7 +79,9 @@ def _choose_limits(limits: tuple[str, ...], refused: list[str]) -> tuple[str, ..
 
 
 def _find_unsupported(error: Any, sent: Body, fields: Iterable[str]) -> set[str]:
-    """Return those of some fields of a request that a refusal names as ones that the server does not take."""
+    """Return those of some fields of a request that a refusal names as ones that the server does not take; of
+    the temperature, which has one value in a request of a judge, also where it refuses the value.
+    """
     detail = error
     for name in ("message", "detail"):
         detail = detail.get(name, detail) if isinstance(detail, dict) else detail
@@ -87,8 +89,10 @@ def _find_unsupported(error: Any, sent: Body, fields: Iterable[str]) -> set[str]
         paths = [entry.get("loc") for entry in detail if isinstance(entry, dict)]
         return {str(path[-1]) for path in paths if isinstance(path, list) and path} & set(sent)
     words = quote_server(error, 4000)
+    parameter = error.get("param") if isinstance(error, dict) else None
     if not UNSUPPORTED.search(words):
-        return set()
-    if (parameter := error.get("param") if isinstance(error, dict) else None) in fields:
+        is_named = parameter == "temperature" or re.search(r"[`'\"]temperature[`'\"]", words)
+        return {"temperature"}.intersection(fields, sent) if is_named else set()
+    if parameter in tuple(fields):
         return {parameter} & set(sent)
     return {name for name in fields if name in sent and re.search(rf"\b{name}\b", words)}

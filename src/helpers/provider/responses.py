@@ -163,7 +163,7 @@ def count_most_input(body: Body) -> int:
 
 
 def count_tokens(answer: Completion) -> int:
-    """Return how many tokens per answer has, by its text where the server does not say."""
+    """Return how many tokens an answer has, by its text where the server does not say."""
     return answer.usage.output_tokens if answer.usage else len(answer.text.encode()) // MOST_BYTES_PER_TOKEN
 
 
