@@ -12,8 +12,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from helpers.book import profiles, runner
-from helpers.book.runner import inspect_notebooks
+from helpers.book import parameters, profiles
+from helpers.book.parameters import inspect_notebooks
 from helpers.cli import app
 from helpers.errors import StudyError
 from helpers.jsonl import read_objects
@@ -130,7 +130,7 @@ def declared():
 @pytest.fixture
 def plan(monkeypatch, declared, runs):
     """Read the notebooks once for all cases, and let none of them store anything."""
-    monkeypatch.setattr(runner, "inspect_notebooks", lambda: declared)
+    monkeypatch.setattr(parameters, "inspect_notebooks", lambda: declared)
     yield
     assert not runs.exists()
 
@@ -154,7 +154,7 @@ def test_an_assignment_that_is_none_is_refused(assignment, plan):
 
 
 def test_of_two_assignments_of_one_name_the_later_counts(declared):
-    assert runner.plan_parameters("smoke", ["n_rows=4", "n_rows=8"], declared)["n_rows"] == 8
+    assert parameters.plan_parameters("smoke", ["n_rows=4", "n_rows=8"], declared)["n_rows"] == 8
 
 
 PROFILES = {

@@ -17,7 +17,7 @@ from papermill import inspect_notebook
 from helpers.analysis import contrasts, games, hypotheses, transfer
 from helpers.analysis.published.tables import AuditSettings
 from helpers.book.gallery import GALLERY
-from helpers.book.runner import GRID_ONLY, list_notebooks, plan_parameters, read_parameters
+from helpers.book.parameters import GRID_ONLY, list_notebooks, plan_parameters, read_parameters
 from helpers.book.student import SOLUTION
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.jsonl import dump_rows

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from helpers import store
 from helpers.analysis.published.tables import AuditSettings
-from helpers.book.runner import GRID_ONLY, check_parameters, inspect_notebooks, parse_assignments
+from helpers.book.parameters import GRID_ONLY, check_parameters, inspect_notebooks, parse_assignments
 from helpers.errors import StudyError
 from helpers.files import write_text
 from helpers.jsonl import read_rows, read_values

@@ -92,7 +92,7 @@ def figures(
     """Redraw every figure from stored results as SVG and PNG, with its data as CSV, and the page that shows
     them; runs no model.
     """
-    from helpers.book.runner import plan_parameters
+    from helpers.book.parameters import plan_parameters
     from helpers.book.update import update_figures
     from helpers.store import load_only
     from helpers.study.study import Study

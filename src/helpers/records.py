@@ -29,6 +29,8 @@ BASE, ALL, SHUFFLED, GENERAL = "base", "all", "shuffled", "general"
 # The cell "all" has rows of every category in its natural share, "other" too; it is not the mixture of equal
 # parts, qa+ie+gen.
 RESERVED = (BASE, ALL, SHUFFLED, GENERAL)  # names of cells that are not categories
+CONTROL_SEPARATOR = "~"  # between the name of a cell and the kind of its control
+HELD_OUT_PREFIX = "held_out_"  # of a category's name: the task whose items are its held-out rows
 CATEGORY_PATTERN = r"\w[\w-]*"  # a category of a user's file: names of cells and files are made of it
 MAX_CATEGORY_LETTERS = 40  # letters of it
 

@@ -12,6 +12,7 @@ from helpers.analysis.mixing.cross_validation import (
 )
 from helpers.analysis.mixing.fit_intervals import fit_losses, split_noise
 from helpers.analysis.mixing.fitting import fit_law, refit_law
+from helpers.analysis.mixing.forecast import read_lattice
 from helpers.analysis.mixing.laws import LAWS, build_law
 from helpers.analysis.mixing.losses import build_loss_arrays
 from helpers.analysis.mixing.recommendation import (
@@ -34,6 +35,7 @@ from helpers.analysis.mixing.simulation import (
     simulate_losses,
     true_parameters,
 )
+from helpers.analysis.reference_losses import read_reference_losses
 from helpers.errors import StudyError
 from helpers.study.grid import SINGLES, round_shares
 
@@ -215,6 +217,16 @@ def test_cells_that_differ_by_noise_alone_are_not_told_apart():
         found = recommend(fit_losses(losses, law, 200), SINGLES, 300)
         assert found.beats == []
         assert found.mixtures["indistinguishable"].mean() > 0.5
+
+
+def test_a_mixture_that_is_surely_worse_is_none_that_may_be_as_good():
+    losses = read_lattice(read_reference_losses(), (3,))
+    found = recommend(fit_losses(losses, "exponential", 600), SINGLES, 150, "qa")
+    assert "gen" in found.beats
+    for row in found.comparisons.itertuples():
+        if row.mixture in SINGLES:
+            own = found.mixtures[found.mixtures[f"share_{row.mixture}"] == 1]
+            assert own["indistinguishable"].item() == (row.mixture not in found.beats)
 
 
 def test_mixtures_cover_the_simplex_and_many_categories_stay_few():

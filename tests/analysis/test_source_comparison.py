@@ -105,9 +105,32 @@ def test_a_sentence_says_which_pairs_were_more_or_less_than_their_parts():
 
 def test_a_sentence_says_how_often_shuffled_rows_gained_less():
     beyond = make_corrected_gains(qa_qa=(0.2, 0.4, 0.01), ie_qa=(-0.4, -0.2, 0.01), gen_qa=(-0.1, 0.3, 0.3))
-    assert wording.describe_shuffled(beyond) == (
-        "Where the responses were exchanged among the rows of a category, tuning gained clearly less in "
-        "1 of 3 comparisons."
+    assert wording.describe_shuffled(beyond.assign(control=[-0.1, 0.2, -0.3])) == (
+        "Tuned on rows whose responses were exchanged within a category, models were clearly worse than with "
+        "the rows as they are in 1 of 3 comparisons. In 2 the estimate was below that before tuning, so this "
+        "control does not say how much of a gain is content."
+    )
+    assert wording.describe_shuffled(beyond.assign(control=0.1)).endswith("in 1 of 3 comparisons.")
+
+
+def test_a_sentence_says_how_often_a_pair_is_better_than_its_better_part():
+    better = pd.DataFrame({"low": [0.1, -0.2, -0.3], "high": [0.2, 0.2, -0.1]})
+    assert wording.describe_better_parts(better) == (
+        "Against the better of its two parts, the interval lay above zero in 1 of 3 comparisons, and below "
+        "zero in 1 (not corrected for their number)."
+    )
+
+
+def test_a_sentence_counts_the_test_sets_that_each_category_helps():
+    gains = pd.DataFrame(
+        [("qa", "a", 0.2, 0.01), ("ie", "a", -0.2, 0.01), ("qa", "b", 0.2, 0.2), ("ie", "b", 0.3, 0.01)],
+        columns=["cell", "task", "estimate", "p_holm"],
+    )
+    gains = gains.assign(low=gains["estimate"] - 0.1, high=gains["estimate"] + 0.1, n_seeds=3)
+    assert wording.describe_task_gains(gains) == (
+        "Of 2 public test sets, right answers (without their end) became clearly more likely on 1 after "
+        "tuning on question answering, and on 1 and less likely on 1 after tuning on extraction (3 training "
+        "seeds)."
     )
 
 

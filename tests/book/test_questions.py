@@ -5,8 +5,8 @@ import pytest
 from bs4 import BeautifulSoup
 
 from helpers.book import questions
+from helpers.book.parameters import list_notebooks
 from helpers.book.questions import ask_questions, read_questions
-from helpers.book.runner import list_notebooks
 from helpers.errors import StudyError
 
 EVERY = [question for lesson in read_questions().values() for question in lesson]

@@ -7,17 +7,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers.book import profiles, runner
+from helpers.book import parameters, profiles, runner
+from helpers.book.parameters import inspect_notebooks, parse_assignments, plan_parameters, read_parameters
 from helpers.book.profiles import read_profile
-from helpers.book.runner import (
-    add_instructions,
-    inspect_notebooks,
-    parse_assignments,
-    plan_parameters,
-    plan_run,
-    read_parameters,
-    run_notebook,
-)
+from helpers.book.runner import add_instructions, plan_run, run_notebook
 from helpers.errors import StudyError
 from helpers.files import write_text
 from helpers.jsonl import dump_rows
@@ -32,7 +25,8 @@ def toy_notebooks(tmp_path, monkeypatch):
     folders = {name: tmp_path / name for name in ("notebooks", "book")}
     for folder in folders.values():
         folder.mkdir()
-    monkeypatch.setattr(runner, "NOTEBOOKS", folders["notebooks"])
+    for module in (parameters, runner):
+        monkeypatch.setattr(module, "NOTEBOOKS", folders["notebooks"])
     monkeypatch.setattr(runner, "ROOT", tmp_path)
 
     def write(*sources, tagged=True):
@@ -239,10 +233,10 @@ def test_a_live_teacher_is_asked_before_the_kernel_starts(provider):
 def test_each_parameters_cell_is_read_once(monkeypatch):
     read = []
     monkeypatch.setattr(
-        runner, "read_parameters", lambda notebook: read.append(notebook) or read_parameters(notebook)
+        parameters, "read_parameters", lambda notebook: read.append(notebook) or read_parameters(notebook)
     )
     plan_run("smoke", ["02", "04"], [])
-    assert read == runner.list_notebooks()
+    assert read == parameters.list_notebooks()
 
 
 def test_a_profile_that_is_no_mapping_is_refused(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from helpers.book.runner import list_notebooks
+from helpers.book.parameters import list_notebooks
 from helpers.book.site import UNFINISHED, find_address
 from helpers.paths import ROOT
 

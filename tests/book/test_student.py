@@ -11,7 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from helpers.book import student as editions
-from helpers.book.runner import list_notebooks, read_parameters
+from helpers.book.parameters import list_notebooks, read_parameters
 from helpers.book.student import (
     BLANK,
     SOLUTION,

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from helpers.book.gallery import GALLERY
-from helpers.book.runner import list_notebooks
+from helpers.book.parameters import list_notebooks
 from helpers.paths import BOOK
 
 CODE = {

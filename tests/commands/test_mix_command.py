@@ -64,12 +64,12 @@ def test_it_says_its_cost_runs_its_cells_once_and_recommends(options, tmp_path, 
     planned = call(*options, "--rows", 12, "--target", "oncology", "--dry-run")
     assert "9 of 9 cells are to be run: 55 rows to tune on" in planned
     assert not (runs / "tuning").exists()
-    output = call(*options, "--rows", 12, "--target", "oncology", "--output", tmp_path / "tables")
-    assert re.search(r"For oncology, 12 rows, by the law .*: (cardiology:\d+)?\+?(oncology:\d+)?\.\n", output)
+    output = call(*options, "--rows", 8, "--target", "oncology", "--output", tmp_path / "tables")
+    assert re.search(r"For oncology, 8 rows, by the law .*: (cardiology:\d+)?\+?(oncology:\d+)?\.\n", output)
     assert "Error on mixtures left out (% of the loss" in output
     command = re.search(r"To tune it, .*:\n\.venv/bin/study tune (.*)\n", output)[1].split()
     given = dict(zip(command[::2], command[1::2], strict=True))
-    assert {"--learning-rate": "0.01", "--batch-size": "2", "--n-rows": "12"}.items() <= given.items()
+    assert {"--learning-rate": "0.01", "--batch-size": "2", "--n-rows": "8"}.items() <= given.items()
     assert len(read_json_lines(Path(given["--instructions"]))) == 24
     assert "With one training seed" in output
     assert "of all mixtures may be as good" in output
@@ -82,6 +82,9 @@ def test_it_says_its_cost_runs_its_cells_once_and_recommends(options, tmp_path, 
     assert set(tables) == {"losses", "left_out", "worths", "comparisons", "mixtures"}
     assert len(tables["losses"]) == 9 * 2
     assert "All 9 cells are stored." in call(*options, "--rows", 12, "--target", "worst", "--dry-run")
+    beyond = call(*options, "--rows", 40)
+    assert "`--available-only` recommends only what is there" in beyond
+    assert "To tune it" not in beyond
     measured_again = call(*options, "--rows", 12, "--dry-run", "-p", "n_held_out=3")
     assert "9 of 9 cells are to be run: 0 rows to tune on" in measured_again
     for path in made[:2]:

@@ -44,18 +44,12 @@ def test_matched_lengths_give_every_category_the_same_bins(rows, encoded, cell):
     drawn = draw_cell_rows(rows, encoded, f"{cell}~lengths", 8, 1)
     bins = Counter(encoded[row.id].n_response.bit_length() for row in drawn)
     assert {row.category for row in drawn} == {cell}
-    assert bins == Counter({4: 4, 5: 0, 6: 4}) or bins == bin_quotas(
-        {
-            name: [encoded[row.id].n_response for row in rows if row.category == name]
-            for name in ("qa", "ie", "gen")
-        },
-        8,
-    )
+    assert bins == Counter({4: 8})  # the one bin that all three have
 
 
 def test_bins_are_shared_by_the_smallest_share_and_add_up():
     quotas = bin_quotas({"a": [1, 4, 4, 8], "b": [4, 8, 8, 8]}, 5)
-    assert quotas == Counter({3: 3, 4: 2}) or quotas == Counter({3: 2, 4: 3})
+    assert quotas == Counter({3: 3, 4: 2})
     assert sum(bin_quotas({"a": [4] * 3 + [8] * 7, "b": [4] * 5 + [8] * 5}, 7).values()) == 7
     with pytest.raises(StudyError, match="No length"):
         bin_quotas({"a": [1], "b": [64]}, 3)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from helpers.analysis.contrasts import contrast, keep_ablation_tasks
 from helpers.analysis.hypotheses import add_holm, split_significant
-from helpers.records import BASE, SHUFFLED
+from helpers.records import BASE, CONTROL_SEPARATOR, SHUFFLED
 from helpers.study.grid import SINGLES
-from helpers.tuning.controls import MATCHED_LENGTHS, SEPARATOR
+from helpers.tuning.controls import MATCHED_LENGTHS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = {  # of the cells of a category's controls, by their names for readers
-    "shuffled responses": f"{SEPARATOR}{SHUFFLED}",
-    "matched lengths": f"{SEPARATOR}{MATCHED_LENGTHS}",
+    "shuffled responses": f"{CONTROL_SEPARATOR}{SHUFFLED}",
+    "matched lengths": f"{CONTROL_SEPARATOR}{MATCHED_LENGTHS}",
 }
 AGAINST = {"the base model": ""} | SUFFIXES
 

@@ -20,11 +20,7 @@ from helpers.study.grid import SINGLES, name_subset
 if TYPE_CHECKING:
     import pandas as pd
 
-MADE_UP = {
-    "qa": 0.06,
-    "gen": 0.02,
-    "qa+gen": 0.05,
-}  # gains of an example, over the base model
+MADE_UP = {"qa": 0.06, "gen": 0.02, "qa+gen": 0.05}  # gains of an example, over the base model
 
 
 def list_subsets(players: Sequence[str]) -> Iterator[tuple[str, ...]]:

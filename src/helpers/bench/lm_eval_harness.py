@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
 from helpers.evaluation.harness_export import LINE_FEED
-from helpers.evaluation.task_prompts import letter_of
 
 if TYPE_CHECKING:
     from helpers.evaluation.prepared_tasks import PreparedTask
@@ -72,7 +71,7 @@ def list_requests(prepared: PreparedTask) -> list[Any]:
     return [
         _request(prepared.build_prompts(item)[0].text, text)
         for item in prepared.items
-        for text in _show_options(prepared, item)
+        for text in prepared.show_options(item)
     ]
 
 
@@ -91,17 +90,11 @@ def choose_theirs(
         for item, (feed, _) in zip(prepared.items, feeds, strict=True):
             lengths = [
                 len(tokenizer(text, add_special_tokens=False)["input_ids"])
-                for text in _show_options(prepared, item)
+                for text in prepared.show_options(item)
             ]
             means = [(next(values)[0] - feed) / length for length in lengths]
             chosen.append(max(range(len(means)), key=means.__getitem__))
     return chosen
-
-
-def _show_options(prepared: PreparedTask, item: Any) -> list[str]:
-    return (
-        [letter_of(index, item) for index in range(len(item.options))] if prepared.by_letter else item.options
-    )
 
 
 def _request(prompt: str, option: str) -> Any:

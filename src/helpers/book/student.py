@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from helpers.book.runner import inspect_notebooks, list_notebooks, read_parameters
+from helpers.book.parameters import inspect_notebooks, list_notebooks, read_parameters
 from helpers.errors import StudyError
 from helpers.files import write_text
 from helpers.paths import BOOK, shown

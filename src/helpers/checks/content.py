@@ -21,9 +21,8 @@ from helpers.synthesis.teacher import REPLIES
 if TYPE_CHECKING:
     import pandas as pd
 
-WEB_ADDRESS_OR_DATE = re.compile(
-    r"https?://|\b\d{1,2}/\d{1,2}/(19|20)\d{2}\b"
-)  # our own texts do without these too
+# our own texts do without these too
+WEB_ADDRESS_OR_DATE = re.compile(r"https?://|\b\d{1,2}/\d{1,2}/(19|20)\d{2}\b")
 DEIDENTIFICATION = "seed-033"  # its identifiers are invented and say so
 
 

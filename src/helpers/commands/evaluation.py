@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -132,19 +131,21 @@ def evaluate(
         judged_by = JudgeSettings(judge, judge_url, judge_effort, teacher) if judge else None
         extra = ExtraMeasures(bertscore, bleurt, judged_by, limits, data)
         extra.check(tasks)
-        cautions = [list_format_cautions(Path(name), settings["prompt_format"]) for name in models]
-        cautions += [list_cautions(one, models[0], settings["prompt_format"]) for one in adapters]
-        for caution in chain.from_iterable(cautions):
+        evaluated = [build_settings(EvaluationSettings, settings | {"model": name}) for name in models]
+        form = settings["prompt_format"]
+        cautions = [said for name in models for said in list_format_cautions(Path(name), form)]
+        cautions += [said for one in adapters for said in list_cautions(one, models[0], form)]
+        for caution in cautions:
             typer.echo(caution)
-        if settings["prompt_format"] != ALPACA:
-            typer.echo(show_prompts(models, settings, data))
+        if form != ALPACA:
+            typer.echo(show_prompts(evaluated, data))
         tables = {}
         if losses or not answers:
             with report_progress("losses"):
-                tables["losses"] = tabulate_losses(models, adapters, settings, data)
+                tables["losses"] = tabulate_losses(evaluated, adapters, data)
         if answers:
             with report_progress("evaluate"):
-                evaluations = run_evaluations(models, adapters, settings, data)
+                evaluations = run_evaluations(evaluated, adapters, data)
             if extra.judge:
                 typer.echo(estimate_judging(evaluations, extra))
             try:
@@ -166,14 +167,11 @@ def drop_repeated(names: Sequence[Name]) -> list[Name]:
     return list(unique.values())
 
 
-def show_prompts(models: list[str], settings: dict, data: Path | None) -> str:
+def show_prompts(evaluated: list[EvaluationSettings], data: Path | None) -> str:
     """Return the first prompt of the first task as each model gets it, decoded from its ids."""
     from helpers.evaluation.prepared_tasks import list_first_prompts
 
-    first = {
-        name: list_first_prompts(build_settings(EvaluationSettings, settings | {"model": name}), data).iloc[0]
-        for name in models
-    }
+    first = {own.model: list_first_prompts(own, data).iloc[0] for own in evaluated}
     return "\n".join(
         f"first prompt of {row['task']}, {name}:\n{row['prompt']}\n" for name, row in first.items()
     )
@@ -210,15 +208,14 @@ class ExtraMeasures:
 
 
 def run_evaluations(
-    models: list[str], adapters: list[Path], settings: dict, data: Path | None
+    evaluated: list[EvaluationSettings], adapters: list[Path], data: Path | None
 ) -> dict[str, Evaluation]:
     """Evaluate models, and adapters on the one model; return settings and run of each by its name."""
     from helpers.evaluation.stage import evaluate_adapters
 
     evaluations = {}
-    for name in models:
-        own = build_settings(EvaluationSettings, settings | {"model": name})
-        runs = evaluate_adapters(own, name_models(name, adapters), data)
+    for own in evaluated:
+        runs = evaluate_adapters(own, name_models(own.model, adapters), data)
         evaluations |= {label: (own, run) for label, run in runs.items()}
     return evaluations
 
@@ -232,7 +229,7 @@ def name_models(model: str, adapters: list[Path]) -> dict[str, Path | None]:
 
 
 def tabulate_losses(
-    models: list[str], adapters: list[Path], settings: dict, data: Path | None
+    evaluated: list[EvaluationSettings], adapters: list[Path], data: Path | None
 ) -> pd.DataFrame:
     """Return the mean losses of the right answers of each model, and each adapter, on each task."""
     import pandas as pd
@@ -241,10 +238,9 @@ def tabulate_losses(
     from helpers.evaluation.merging import SharedBase
 
     frames = []
-    for name in models:
-        own = build_settings(EvaluationSettings, settings | {"model": name})
+    for own in evaluated:
         base = SharedBase(own.model, own.dtype)
-        for label, adapter in name_models(name, adapters).items():
+        for label, adapter in name_models(own.model, adapters).items():
             runs = measure_answer_loss(own, own.n_items, adapter, data, base)
             frames.append(read_answer_losses(runs).assign(cell=label))
     return average_losses(pd.concat(frames, ignore_index=True))

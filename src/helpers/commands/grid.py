@@ -1,4 +1,6 @@
-"""The command line of the grid: `study grid list`, `study grid run`, `study grid status`."""
+"""The command line of the grid: `study grid list`, `study grid run`, `study grid status`,
+`study grid export`.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ app = typer.Typer(
 
 def load_study(profile: str, assignments: list[str] | None) -> Study:
     """Return the study of a profile and `name=value` assignments, all checked."""
-    from helpers.book.runner import plan_parameters
+    from helpers.book.parameters import plan_parameters
     from helpers.study.study import Study
 
     return Study.from_parameters(plan_parameters(profile, assignments or []))

@@ -80,7 +80,7 @@ def recommend_mixture(
         with report_progress("mixtures"):
             table = collect_mixture_losses(mixtures)
         tables, found = choose(table, rows, target, mixtures.available, available_only)
-        if found.law != "null":
+        if found.law != "null" and not describe_shortage(found.rows, mixtures.available):
             command = write_tune_command(settings, mixtures.study.training_file, found.rows)
             typer.echo(f"\nTo tune it, on the rows that are not held out:\n{command}")
         if output:
@@ -91,7 +91,7 @@ def refuse_unused_parameters(assignments: list[str]) -> None:
     """Raise StudyError for a parameter that says neither how a cell is tuned nor what is held out: the cells
     and the loss are those that the law needs.
     """
-    from helpers.book.runner import parse_assignments
+    from helpers.book.parameters import parse_assignments
     from helpers.tuning.settings import TuningSettings
 
     used = {field.name for field in dataclasses.fields(TuningSettings)} - {"categories", "n_rows"}
@@ -164,7 +164,9 @@ def describe_too_long(too_long: Mapping[str, int], max_tokens: int) -> str:
 
 def write_tune_command(settings: TuningSettings, instructions: Path, rows: Mapping[str, int]) -> str:
     """Return the command that tunes a mixture with the settings of the cells."""
-    mixture = "+".join(f"{name}:{count}" for name, count in rows.items() if count)
+    from helpers.study.grid import write_mixture
+
+    mixture = write_mixture(rows)
     own = {"instructions": instructions, "model": settings.model, "categories": mixture}
     own |= {"n_rows": sum(rows.values())}
     for field in dataclasses.fields(settings):
@@ -199,9 +201,11 @@ def describe_recommendation(found: Recommendation, rows: int) -> str:
 
 def list_comparisons(found: Recommendation, rows: int, expected: str) -> Iterator[str]:
     """Yield what is recommended, what loss is expected of it, and how it compares with other mixtures."""
+    from helpers.study.grid import write_mixture
+
     what = {"mean": "the mean loss of all categories", "worst": "the worst category"}
-    mixture = "+".join(f"{name}:{count}" for name, count in found.rows.items() if count)
-    yield f"\nFor {what.get(found.goal, found.goal)}, {rows:,} rows, by the law {found.law!r}: {mixture}."
+    best = f"by the law {found.law!r}: {write_mixture(found.rows)}"
+    yield f"\nFor {what.get(found.goal, found.goal)}, {rows:,} rows, {best}."
     yield f"Expected loss {expected}"
     if not found.beats:
         yield (

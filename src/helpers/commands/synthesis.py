@@ -39,15 +39,14 @@ def synthesize(
     """Make the instruction data alone, with its estimate, its account and its dataset folder; run it again to
     go on.
     """
-    from helpers.book.runner import plan_parameters
+    from helpers.commands.grid import load_study
     from helpers.provider.batch import PendingError
-    from helpers.study.study import Study
     from helpers.synthesis.costs import explain_cost
     from helpers.synthesis.export import export_dataset
 
     given = [f"max_cost_usd={max_cost_usd}"] * (max_cost_usd is not None) + ["batch=true"] * batch
     with plain_errors():
-        study = Study.from_parameters(plan_parameters(profile, [*(parameter or []), *given]))
+        study = load_study(profile, [*(parameter or []), *given])
         if dry_run:
             typer.echo(show_first_request(study.synthesis_settings))
         typer.echo(
@@ -89,14 +88,11 @@ def list_failures(facts: Mapping[str, int]) -> str:
 
 def show_first_request(settings: SynthesisSettings) -> str:
     """Return the first prompt and the body that would carry it to a live teacher."""
-    from helpers.jsonl import read_rows
-    from helpers.paths import SEED_TASKS
     from helpers.provider.request_fields import RequestFields
-    from helpers.records import SeedTask
-    from helpers.synthesis.pipeline import build_exchanges, plan_requests
+    from helpers.synthesis.pipeline import build_exchanges, plan_requests, read_seed_tasks
     from helpers.synthesis.teacher import build_teacher
 
-    seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
+    seeds = read_seed_tasks()
     _, _, prompt = next(plan_requests(settings, seeds))
     lines = ["Prompt of the first request:", "", prompt]
     if settings.teacher != RECORDED:

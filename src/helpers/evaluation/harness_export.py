@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.evaluation.prepared_tasks import PreparedTask, encode_options, prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
-from helpers.evaluation.task_prompts import LETTER, TEXT, letter_of
+from helpers.evaluation.task_prompts import LETTER, TEXT
 from helpers.files import write_text
 from helpers.jsonl import dump_rows
 from helpers.models.load import load_tokenizer
@@ -84,11 +84,7 @@ def describe_items(prepared: PreparedTask, tokenizer: PreTrainedTokenizerBase) -
     for item in prepared.items:
         (prompt,) = (prompt.text for prompt in prepared.build_prompts(item))
         options = encode_options(tokenizer, prepared, item, 0)
-        shown = (
-            [letter_of(index, item) for index in range(len(item.options))]
-            if prepared.by_letter
-            else [*item.options, ""]
-        )
+        shown = [*prepared.show_options(item), *([] if prepared.by_letter else [""])]
         choices = [LINE_FEED + text for text in shown]
         yield {
             "id": item.id,

@@ -22,7 +22,7 @@ from helpers.models.adapters import identify_adapter
 from helpers.models.load import describe_format, identify_model
 from helpers.progress import track
 from helpers.prompts import PAPERS_FORMAT, PromptFormat
-from helpers.records import Instruction
+from helpers.records import HELD_OUT_PREFIX, Instruction
 from helpers.store import Run, run_stage
 from helpers.tuning.lengths import limit_tokens
 from helpers.tuning.rows import IGNORED, EncodedRow, collate, encode_row
@@ -168,4 +168,4 @@ def read_held_out(run: Run) -> pd.DataFrame:
 
     names = {"id": str, "category": str}
     table = pd.read_csv(run.file(LOSSES), dtype=names, keep_default_na=False)  # a name may be "NA"
-    return table.rename(columns={"id": "item"}).assign(task="held_out_" + table["category"])
+    return table.rename(columns={"id": "item"}).assign(task=HELD_OUT_PREFIX + table["category"])

@@ -104,7 +104,7 @@ def check_judge(settings: JudgeSettings, limits: ProviderLimits) -> None:
 
 def check_judged_tasks(tasks: str) -> None:
     """Raise StudyError if none of the tasks has texts for a judge."""
-    if not any(task.category == JUDGED_CATEGORY for task in parse_tasks(tasks, public=True)):
+    if not any(task.category == JUDGED_CATEGORY for task in parse_tasks(tasks)):
         raise StudyError(
             f"A judge rates the texts of tasks that ask for one, but `tasks` ({tasks}) names none. Add one, "
             "such as patient_answer, or leave `judge` out."

@@ -22,14 +22,8 @@ if TYPE_CHECKING:
     from helpers.evaluation.task_prompts import Task
 
 RawItem = dict[str, Any]
-READING_ERRORS = (
-    KeyError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    RecursionError,
-)  # of another kind of file
+# of another kind of file
+READING_ERRORS = (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError)
 
 
 def load_rows(task: Task, data: Path | None) -> list[BenchmarkItem]:

@@ -75,6 +75,12 @@ class PreparedTask:
         """Return in how many orders the options of an item are shown."""
         return len(item.options) if self.permute else 1
 
+    def show_options(self, item: ChoiceItem, rotation: int = 0) -> list[str]:
+        """Return what stands for each option in the response: its letter in this order, or its text."""
+        if not self.by_letter:
+            return item.options
+        return [letter_of(index, item, rotation) for index in range(len(item.options))]
+
     def build_prompts(self, item: BenchmarkItem) -> list[Prompt]:
         """Return the prompts of one item: one, or one for each order of its options."""
         if not self.by_letter:
@@ -97,7 +103,7 @@ def prepare_tasks(settings: EvaluationSettings, data: Path | None = None) -> lis
     check_scoring(settings)
     prompt_format = PromptFormat.from_settings(settings)
     prepared_tasks = []
-    for task in parse_tasks(settings.tasks, public=True):
+    for task in parse_tasks(settings.tasks):
         items, demonstration = load_items(task, data)
         if len(items) < 2:
             raise StudyError(
@@ -181,12 +187,6 @@ def list_first_prompts(settings: EvaluationSettings, data: Path | None = None) -
 def encode_options(
     tokenizer: PreTrainedTokenizerBase, prepared: PreparedTask, item: ChoiceItem, rotation: int
 ) -> list[list[int]]:
-    """Return the ids of what stands for each option in the response: its text, or its letter in
-    this order.
-    """
-    shown = (
-        [letter_of(index, item, rotation) for index in range(len(item.options))]
-        if prepared.by_letter
-        else item.options
-    )
+    """Return the ids of what stands for each option in the response."""
+    shown = prepared.show_options(item, rotation)
     return [tokenizer(text, add_special_tokens=False)["input_ids"] for text in shown]

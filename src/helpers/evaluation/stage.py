@@ -213,9 +213,8 @@ def evaluate_adapters(
     """Evaluate several adapters, by name, on one loaded base; None stands for the base as it is. Scores equal
     those of each adapter alone.
     """
-    folders = {
-        name: find_adapter(adapter) for name, adapter in adapters.items()
-    }  # a wrong one is refused before anything runs
+    # a wrong one is refused before anything runs
+    folders = {name: find_adapter(adapter) for name, adapter in adapters.items()}
     base = SharedBase(settings.model, settings.dtype)
     return {name: evaluate(settings, folder, data, base) for name, folder in folders.items()}
 

@@ -199,17 +199,17 @@ def find_task(name: str) -> Task:
     return TASKS[name] if name in TASKS else PUBLIC_TASKS[name]
 
 
-def parse_tasks(names: str, public: bool = False) -> list[Task]:
-    """Return the tasks that a comma-separated list names; 'all' stands for the nine embedded ones.
+def parse_tasks(names: str) -> list[Task]:
+    """Return the tasks, embedded and public, that a comma-separated list names; 'all' stands for the nine
+    embedded ones.
 
     Args:
         names: 'all', or names joined by commas.
-        public: whether public tasks may be named; the study itself is about the nine.
 
     Raises:
         StudyError: a task is unknown, or named twice.
     """
-    known = TASKS | (PUBLIC_TASKS if public else {})
+    known = TASKS | PUBLIC_TASKS
     wanted = list(TASKS) if names == ALL else [name.strip() for name in names.split(",")]
     unknown = [name for name in wanted if name not in known]
     if unknown:

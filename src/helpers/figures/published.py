@@ -32,12 +32,12 @@ from helpers.records import ALL, BASE
 if TYPE_CHECKING:
     import pandas as pd
 
-MODEL_COLORS = {
+MODEL_COLORS = {  # none of a category's
     "LLaMA 1 7B": "#9c8f28",
     "LLaMA 1 13B": "#4f4300",
     "LLaMA 2 7B": "#d9679f",
     "LLaMA 2 13B": "#8a1c5c",
-}  # none of a category's
+}
 MEASURES = {"qa": "accuracy, 0 to 100", "ie": "F1, 0 to 100", "gen": "GPT-4's score, 1 to 5"}  # Figure 2
 ZOOM = 2  # percentage points about a claim that are shown larger
 ABOVE = {"loc": "lower center", "columnspacing": 1, "handletextpad": 0.4}

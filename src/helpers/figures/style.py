@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
-from helpers.records import ALL, BASE, GENERAL, SHUFFLED, order_categories
+from helpers.records import ALL, BASE, CONTROL_SEPARATOR, GENERAL, SHUFFLED, order_categories
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ def name_category(name: str) -> str:
 def name_cell(cell: str) -> str:
     """Return a cell's name as figures show it: 'QA + IE' for 'qa+ie', 'QA 200 + IE 1' for 'qa:200+ie:1'."""
     known = {BASE: "Base", ALL: "All", SHUFFLED: "Shuffled", GENERAL: "General domain"}
-    plain, control, kind = cell.partition("~")
+    plain, control, kind = cell.partition(CONTROL_SEPARATOR)
     if control:
         return f"{name_cell(plain)}, {'matched ' if kind != SHUFFLED else ''}{kind}"
     parts = [part.partition(":") for part in cell.split("+")]

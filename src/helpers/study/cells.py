@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One model of the grid: untuned, or tuned on a subset of categories under one training seed."""
+    """One model of the grid: untuned, or tuned on a subset of categories, a mixture or a control under one
+    training seed.
+    """
 
     name: str
     evaluation: Run

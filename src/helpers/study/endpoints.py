@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
+from helpers.records import HELD_OUT_PREFIX
 from helpers.settings import parameter
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from helpers.evaluation.task_prompts import Task
 
 BY_ROWS, BY_TOKENS = "rows", "tokens"  # what counts the same in a mean: each row, or each token
-HELD_OUT_PREFIX = "held_out_"
 LOSS, SCORE = "loss", "score"
 MIN_ITEMS = 2  # items of a task: one says nothing of how far others differ
 MIN_IN_HALVES = 2 * MIN_ITEMS  # held-out rows of a category whose halves are compared as well

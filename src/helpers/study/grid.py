@@ -47,7 +47,14 @@ def normalize_mixture(mixture: str) -> tuple[str, int]:
     n_rows = sum(counts.values())
     if counts == split_equally(list(counts), n_rows):
         return name_subset(counts), n_rows
-    return "+".join(f"{name}:{count}" for name, count in counts.items()), n_rows
+    return write_mixture(counts), n_rows
+
+
+def write_mixture(rows: Mapping[str, int]) -> str:
+    """Return rows by category as `mixtures` takes them, such as 'qa:200+gen:100'; categories without rows are
+    left out.
+    """
+    return "+".join(f"{name}:{count}" for name, count in rows.items() if count)
 
 
 def list_lattice(categories: Sequence[str]) -> tuple[str, ...]:

@@ -81,12 +81,18 @@ def read_cell_losses(study: Study, runs: Sequence[Run]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    of_rows, of_tasks = (runs[:1], runs[1:]) if study.held_out_file else ([], runs)
+    of_rows, of_tasks = _split_runs(study, runs)
     frames = [read_held_out(run) for run in of_rows]
     frames += [read_answer_losses(of_tasks)] if of_tasks else []
     table = pd.concat(frames, ignore_index=True).reindex(columns=[*KEYS, *ITEM_COLUMNS, *LOSS_COLUMNS])
     in_lattice = table["category"].isin(study.grid_settings.lattice_categories)
     return table[in_lattice] if in_lattice[len(frames[0]) * bool(of_rows) :].any() else table
+
+
+def _split_runs(study: Study, runs: Sequence[Run]) -> tuple[Sequence[Run], Sequence[Run]]:
+    """Return the runs of a cell's losses on held-out rows (one or none) and on tasks."""
+    n_held_out = 1 if study.held_out_file else 0
+    return runs[:n_held_out], runs[n_held_out:]
 
 
 def stack_seeds(tables: dict[CellPlan, pd.DataFrame]) -> pd.DataFrame:
@@ -121,7 +127,7 @@ def build_loss_tables(study: Study, plans: Sequence[CellPlan], folder: Path) -> 
     _, runs = next(iter(measured.values()))
     manifest["tests"] = {
         run.manifest["settings"]["task"]: run.manifest["inputs"]["items"]
-        for run in runs[1 if study.held_out_file else 0 :]
+        for run in _split_runs(study, runs)[1]
     }
     check_same(manifest, ["tests"], folder)
     tables = {plan: read_cell_losses(study, runs).set_index(KEYS) for plan, (_, runs) in measured.items()}
@@ -223,6 +229,11 @@ class LossTables:
         found = {int(seed): set(zip(own["cell"], own["n_rows"], strict=True)) for seed, own in tuned}
         return [seed for seed, there in found.items() if wanted <= there]
 
+    def read_cell(self, cell_id: str) -> pd.DataFrame:
+        """Return the losses of one cell, one row per item, as `read_cell_losses` does."""
+        columns = {name: table[cell_id] for name, table in self.losses.items()}
+        return self.about_items.assign(**columns).reset_index()
+
     def collect(self, names: Iterable[str], n_rows: int) -> pd.DataFrame:
         """Select the stored losses of some cells of `n_rows` rows, in the form of this module's tables, under
         those training seeds of which every cell is there.
@@ -242,9 +253,7 @@ class LossTables:
         frames = []
         for cell in own.itertuples():
             under = seeds if cell.cell == BASE else [int(cell.seed)] if int(cell.seed) in seeds else []
-            columns = {name: table[cell.id] for name, table in self.losses.items()}
-            one = self.about_items.join(pd.DataFrame(columns)).reset_index()
-            frames += [one.assign(cell=cell.cell, seed=seed) for seed in under]
+            frames += [self.read_cell(cell.id).assign(cell=cell.cell, seed=seed) for seed in under]
         return pd.concat(frames, ignore_index=True)
 
 

@@ -9,18 +9,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
 from helpers.evaluation.held_out import draw_held_out, measure_text_and_end
-from helpers.files import sha256_file
 from helpers.jsonl import read_rows
-from helpers.models.load import identify_model, load_config, load_tokenizer
+from helpers.models.load import load_config, load_tokenizer
 from helpers.progress import track
 from helpers.prompts import PromptFormat
 from helpers.records import BASE, Instruction, order_categories
-from helpers.study.endpoints import check_held_out
+from helpers.study.endpoints import check_held_out, keep_held_out
 from helpers.study.grid import (
     MAX_CATEGORIES,
     CellPlan,
@@ -28,10 +26,11 @@ from helpers.study.grid import (
     is_control,
     list_row_columns,
     round_shares,
+    write_mixture,
 )
 from helpers.study.losses import LossTables, measure_cell_losses, read_cell_losses
 from helpers.study.sharing import MAKE_LOSSES, share_cells
-from helpers.tuning.lengths import keep_within_limit, limit_tokens, load_lengths
+from helpers.tuning.lengths import limit_tokens, split_by_limit
 from helpers.tuning.memory import measure_model
 from helpers.tuning.rows import EncodedRow, encode_row
 from helpers.tuning.settings import TuningSettings
@@ -84,11 +83,9 @@ def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
             "`held_out_share` must be above 0: mixtures are judged by rows that no cell has seen."
         )
     paths = study.training_file, study.held_out_file
-    available, held_out = (
-        Counter(row.category for row, _ in list_rows_within_limit(study, path)) for path in paths
-    )
-    too_long = Counter(row.category for path in paths for row in read_rows(path, Instruction))
-    too_long -= available + held_out
+    parts = [split_by_limit(study.tuning_settings, path) for path in paths]
+    available, held_out = (Counter(row.category for row, _ in fitting) for fitting, _ in parts)
+    too_long = Counter(row.category for _, longer in parts for row in longer)
     names = order_categories([*available, *held_out])
     if not 2 <= len(names) <= MAX_CATEGORIES:
         raise StudyError(
@@ -104,17 +101,8 @@ def plan_mixtures(study: Study, cell_rows: int, n_seeds: int) -> MixturePlan:
     return MixturePlan(
         dataclasses.replace(study, grid_settings=grid, evaluation_settings=evaluation),
         available,
-        dict(too_long),
+        {name: too_long[name] for name in order_categories(too_long)},
     )
-
-
-def list_rows_within_limit(study: Study, path: Path) -> list[tuple[Instruction, int]]:
-    """Return the rows of a file that fit into a run, each with its tokens, as the store knows them."""
-    rows, model = read_rows(path, Instruction), study.tuning_settings.model
-    inputs = {"instructions": sha256_file(path), "model": identify_model(model)}
-    lengths = load_lengths(model, rows, PromptFormat.from_settings(study.tuning_settings), inputs)
-    fitting = keep_within_limit(study.tuning_settings, lengths)
-    return [(row, sum(fitting[row.id])) for row in rows if row.id in fitting]
 
 
 def design_mixtures(available: Mapping[str, int], cell_rows: int) -> list[str]:
@@ -154,8 +142,7 @@ def design_mixtures(available: Mapping[str, int], cell_rows: int) -> list[str]:
 def apportion_rows(shape: Mapping[str, int], n_rows: int) -> str:
     """Return the mixture of `n_rows` rows in the proportions of a shape, such as 'qa:200+gen:100'."""
     total = sum(shape.values())
-    rows = round_shares({name: part / total for name, part in shape.items()}, n_rows)
-    return "+".join(f"{name}:{count}" for name, count in rows.items() if count)
+    return write_mixture(round_shares({name: part / total for name, part in shape.items()}, n_rows))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +163,7 @@ def estimate_cost(plan: MixturePlan) -> Cost:
     if not n_unmeasured:
         return Cost(0, 0, 0.0, 0.0)
     tokenizer, prompt_format = load_tokenizer(settings.model), PromptFormat.from_settings(settings)
-    training = list_rows_within_limit(study, study.training_file)
+    training, _ = split_by_limit(settings, study.training_file)
     held_out, n_held_out = read_rows(study.held_out_file, Instruction), study.loss_settings.n_held_out
     longest = limit_tokens(settings.model, settings.max_tokens)
     read = draw_held_out(held_out, n_held_out, tokenizer, longest, prompt_format)
@@ -243,8 +230,7 @@ def read_mixtures(tables: LossTables, categories: Iterable[str]) -> pd.DataFrame
     names, frames = tuple(categories), []
     for cell in tables.cells.itertuples():
         if not is_control(cell.cell):
-            columns = {name: tables.losses[name][cell.id] for name in ("text", "end")}
-            table = tables.about_items.join(pd.DataFrame(columns)).reset_index()
+            table = tables.read_cell(cell.id)
             frames.append(list_held_out_losses(table, cell.cell, cell.n_rows, cell.seed, names))
     return pd.concat(frames, ignore_index=True)
 
@@ -255,7 +241,7 @@ def list_held_out_losses(
     """Return the held-out rows of a cell's losses: n_* (rows of each category that the cell was tuned on),
     seed, category and id (of the held-out row), and loss (nats per token, end of text included).
     """
-    held = table[table["task"].str.startswith("held_out_")]
+    held = keep_held_out(table)
     loss = (held["text"] + held["end"]) / (held["n_text_tokens"] + 1)
     rows = held[["category"]].assign(id=held["item"], loss=loss, seed=seed)
     return rows.assign(**list_row_columns(name, int(n_rows), categories))

@@ -24,7 +24,7 @@ def count_stages(study: Study) -> pd.DataFrame:
         ("Filters", "kept", facts["n_kept"]),
         ("Filters", "rejected", facts["n_tasks"] - facts["n_kept"]),
         ("LoRA tuning", "training rows per model", study.tuning_settings.n_rows),
-        ("Test", "tasks", len(parse_tasks(settings.tasks, public=True))),
+        ("Test", "tasks", len(parse_tasks(settings.tasks))),
         ("Test", "items per task at most", settings.n_items),
     ]
     return pd.DataFrame(rows, columns=["stage", "quantity", "n"])

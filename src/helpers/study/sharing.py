@@ -45,7 +45,9 @@ Work: TypeAlias = "tuple[Study, Sequence[tuple[str, CellPlan]]]"  # and what is 
 
 @dataclasses.dataclass(frozen=True)
 class KindOfWork:
-    """How it is made of a cell, and whether the store holds it already; `is_stored` computes nothing."""
+    """Work on a cell: what does it, and what says whether its result is stored; `is_stored` computes
+    nothing.
+    """
 
     make: Callable[[Study, CellPlan], Any]
     is_stored: Callable[[Study, CellPlan], bool]

@@ -60,8 +60,8 @@ SETTINGS = {  # the settings that a study holds, by the name of its field
 }
 
 
-def find_rows_file(parameter: str, name: str) -> Path:
-    """Return the file of rows that a parameter names, from the project's folder.
+def prepare_named_rows(parameter: str, name: str) -> Path:
+    """Return the file of rows that a parameter names, from the project's folder, fit for training.
 
     Raises:
         StudyError: there is no such file.
@@ -72,7 +72,7 @@ def find_rows_file(parameter: str, name: str) -> Path:
             f"`{parameter}` must name a JSONL file, but none lies at {name!r}. Leave it empty, or correct "
             "the path (from the project's folder)."
         )
-    return path
+    return prepare_rows_file(path)
 
 
 def list_categories(instructions: str) -> tuple[str, ...]:
@@ -89,8 +89,7 @@ def list_categories(instructions: str) -> tuple[str, ...]:
     if instructions == PUBLIC:
         return SINGLES
     return order_categories(
-        row.category
-        for row in read_rows(prepare_rows_file(find_rows_file("instructions", instructions)), Instruction)
+        row.category for row in read_rows(prepare_named_rows("instructions", instructions), Instruction)
     )
 
 
@@ -134,7 +133,7 @@ class Study:
         study.loss_settings.check_names()
         check_synthesis_settings(study.synthesis_settings)
         parse_categories(study.tuning_settings.categories)
-        parse_tasks(study.evaluation_settings.tasks, public=True)
+        parse_tasks(study.evaluation_settings.tasks)
         if not study.grid_settings.lattice:
             lattice = "+".join(list_categories(study.instructions))
             grid_settings = dataclasses.replace(study.grid_settings, lattice=lattice)
@@ -185,7 +184,7 @@ class Study:
             StudyError: the named file does not exist.
         """
         return (
-            prepare_rows_file(find_rows_file("instructions", self.instructions))
+            prepare_named_rows("instructions", self.instructions)
             if self.instructions
             else self.synthesis_run.file(INSTRUCTIONS)
         )
@@ -193,7 +192,7 @@ class Study:
     @cached_property
     def general_file(self) -> Path:
         """The file of rows of another domain that `general` names."""
-        return prepare_rows_file(find_rows_file("general", self.grid_settings.general))
+        return prepare_named_rows("general", self.grid_settings.general)
 
     @cached_property
     def _split(self) -> Run | None:

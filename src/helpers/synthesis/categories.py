@@ -102,9 +102,9 @@ def label_held_out(examples: pd.DataFrame) -> list[str]:
     ).tolist()
 
 
-def read_second_labels(path: Path = SECOND_LABELS) -> dict[str, str]:
+def read_second_labels() -> dict[str, str]:
     """Return the labels of the second reader by id of the task; they were given blind to the first ones."""
-    with path.open(encoding="utf-8", newline="") as file:
+    with SECOND_LABELS.open(encoding="utf-8", newline="") as file:
         return {row["id"]: row["category"] for row in csv.DictReader(file)}
 
 

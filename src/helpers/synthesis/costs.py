@@ -8,7 +8,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from helpers.jsonl import read_rows
-from helpers.paths import SEED_TASKS
 from helpers.provider.batch_records import list_batched
 from helpers.provider.estimate import explain_estimate
 from helpers.provider.exchanges import find_missing
@@ -18,9 +17,9 @@ from helpers.provider.prices import BATCH_DISCOUNT, BYTES_PER_TOKEN, PRICES
 from helpers.records import SeedTask, TeacherReply
 from helpers.store import plan_only
 from helpers.synthesis.parsing import parse_reply
-from helpers.synthesis.pipeline import build_exchanges, plan_requests, synthesize
-from helpers.synthesis.requests import LIST, build_label_request
-from helpers.synthesis.settings import RECORDED, SynthesisSettings
+from helpers.synthesis.pipeline import build_exchanges, plan_requests, read_seed_tasks, synthesize
+from helpers.synthesis.requests import build_label_request
+from helpers.synthesis.settings import CLASSIFIER, RECORDED, SynthesisSettings
 from helpers.synthesis.teacher import REPLIES, build_teacher
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def estimate_request(settings: SynthesisSettings, seeds: Mapping[str, SeedTask])
     n_input = fmean(len(prompt.encode()) for _, _, prompt in plan_requests(few, seeds))
     replies = read_rows(REPLIES, TeacherReply)
     n_output = fmean(len(reply.text.encode()) for reply in replies)
-    if settings.reply_format == LIST and settings.labeller == "teacher":
+    if settings.asks_for_labels:
         listed = [
             [task for task in parse_reply(reply.text, reply.finish_reason) if task.is_complete]
             for reply in replies
@@ -67,7 +66,7 @@ def explain_cost(settings: SynthesisSettings, limits: ProviderLimits) -> str:
     """
     if settings.teacher == RECORDED:
         return ""
-    seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
+    seeds = read_seed_tasks()
     journal = Journal(build_teacher(settings))
     batched = list_batched(journal.folder, Ledger(journal, limits).list_batch_reservations())
     is_stored = plan_only(synthesize, settings).is_stored
@@ -79,10 +78,8 @@ def explain_cost(settings: SynthesisSettings, limits: ProviderLimits) -> str:
     n_tasks, n_held_tasks = (
         sum(body["messages"][0]["content"] in prompts for body in some) for some in (bodies, held)
     )
-    whole, tasks = (
-        estimate_request(settings, seeds),
-        estimate_request(dataclasses.replace(settings, labeller="classifier"), seeds),
-    )
+    whole = estimate_request(settings, seeds)
+    tasks = estimate_request(dataclasses.replace(settings, labeller=CLASSIFIER), seeds)
     n_labels = len(bodies) - n_tasks + n_held_tasks  # tasks are asked for, their categories are still to be
     n_input = n_tasks * whole.n_input + n_labels * (whole.n_input - tasks.n_input)
     n_output = n_tasks * whole.n_output + n_labels * (whole.n_output - tasks.n_output)
@@ -106,7 +103,7 @@ def tabulate_costs(settings: SynthesisSettings, n_rows: int, kept_per_request: f
     """
     import pandas as pd
 
-    each = estimate_request(settings, {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)})
+    each = estimate_request(settings, read_seed_tasks())
     n_requests = n_rows / kept_per_request
     rows = []
     for model, price in PRICES.items():
@@ -124,9 +121,9 @@ def tabulate_tokens(settings: SynthesisSettings) -> pd.DataFrame:
     """Return the estimated tokens of one request: part, tokens_in, tokens_out."""
     import pandas as pd
 
-    seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
+    seeds = read_seed_tasks()
     both = estimate_request(settings, seeds)
-    tasks = estimate_request(dataclasses.replace(settings, labeller="classifier"), seeds)
+    tasks = estimate_request(dataclasses.replace(settings, labeller=CLASSIFIER), seeds)
     rows = {
         "tasks": tasks,
         "categories": Tokens(both.n_input - tasks.n_input, both.n_output - tasks.n_output),

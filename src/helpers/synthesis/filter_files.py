@@ -33,10 +33,7 @@ if TYPE_CHECKING:
 VERSION = 5
 WHY = ("filter_reason", "filter_similarity")
 KEPT_FILE, REJECTED_FILE, COUNTS_FILE = "kept.jsonl", "rejected.jsonl", "counts.csv"
-FOREIGN_LABELS = {
-    "tg": "gen",
-    "ot": "other",
-}  # names of the categories in a public mirror of the paper's rows
+FOREIGN_LABELS = {"tg": "gen", "ot": "other"}  # in a public mirror of the paper's rows
 
 
 def filter_file(path: Path, settings: FilterSettings, against: Sequence[Path] = ()) -> Run:

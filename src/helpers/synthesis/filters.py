@@ -83,10 +83,10 @@ def find_fault(
     return next((reason for reason, applies in checks if applies()), None)
 
 
-def list_ngrams(text: str, n_words: int = NGRAM_LENGTH) -> Iterator[str]:
-    """Yield the word n-grams of a text, `n_words` words each."""
+def list_ngrams(text: str) -> Iterator[str]:
+    """Yield the word n-grams of a text, `NGRAM_LENGTH` words each."""
     words = tokenize(text)
-    return (" ".join(words[start : start + n_words]) for start in range(len(words) - n_words + 1))
+    return (" ".join(words[start : start + NGRAM_LENGTH]) for start in range(len(words) - NGRAM_LENGTH + 1))
 
 
 def read_benchmark_ngrams(files: Iterable[Path]) -> frozenset[str]:

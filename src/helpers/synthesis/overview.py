@@ -17,12 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PAPER_ROWS = 25_005  # Tran et al. (2024), section "Data collection"
-PAPER_SHARES = {
-    "qa": 0.228,
-    "ie": 0.338,
-    "gen": 0.335,
-    "other": 0.100,
-}  # Tran et al. (2024), section "Data collection"
+PAPER_SHARES = {"qa": 0.228, "ie": 0.338, "gen": 0.335, "other": 0.100}  # same section
 PAPER_LABEL_ACCURACY = 0.873  # of GPT-4's labels on 1,000 rows; Tran et al. (2024), section "Data collection"
 PAPER_ALPHA = 0.83  # Krippendorff's alpha of three raters (same section)
 
@@ -85,9 +80,8 @@ def count_growth(tasks: pd.DataFrame) -> pd.DataFrame:
     per_request = (
         tasks.assign(kept=tasks["reason"].isna(), sound=sound).groupby("request")[["kept", "sound"]].sum()
     )
-    per_request = per_request.reindex(
-        range(int(tasks["request"].max()) + 1), fill_value=0
-    )  # a reply without any task counts too
+    # a reply without any task counts too
+    per_request = per_request.reindex(range(int(tasks["request"].max()) + 1), fill_value=0)
     growth = per_request.assign(
         parsed=tasks.groupby("request").size().reindex(per_request.index, fill_value=0),
         share_new=per_request["kept"] / per_request["sound"],

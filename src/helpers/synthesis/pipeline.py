@@ -25,7 +25,7 @@ from helpers.synthesis.filters import find_fault, read_benchmark_ngrams
 from helpers.synthesis.novelty import NoveltyIndex
 from helpers.synthesis.parsing import ParsedTask
 from helpers.synthesis.requests import N_SHOWN, build_request
-from helpers.synthesis.settings import RECORDED, SynthesisSettings, check_synthesis_settings
+from helpers.synthesis.settings import CLASSIFIER, RECORDED, SynthesisSettings, check_synthesis_settings
 from helpers.synthesis.teacher import (
     REPLIES,
     ParsedReply,
@@ -72,11 +72,11 @@ def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None
             was answered is kept.
     """
     check_synthesis_settings(settings)
-    seeds = {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
+    seeds = read_seed_tasks()
     files = [
         SEED_TASKS,
         *BENCHMARK_FILES,
-        *([REPLIES] if settings.teacher == RECORDED or settings.labeller == "classifier" else []),
+        *([REPLIES] if settings.teacher == RECORDED or settings.labeller == CLASSIFIER else []),
     ]
 
     def compute(folder: Path) -> dict[str, Any]:
@@ -91,6 +91,11 @@ def synthesize(settings: SynthesisSettings, limits: ProviderLimits | None = None
     return run_stage(
         "synthesis", settings, {file.name: sha256_file(file) for file in files}, VERSION, compute
     )
+
+
+def read_seed_tasks() -> dict[str, SeedTask]:
+    """Return the project's seed tasks by id, in file order."""
+    return {seed.id: seed for seed in read_rows(SEED_TASKS, SeedTask)}
 
 
 def write_rows(
@@ -180,12 +185,11 @@ class TaskFilter:
     def __init__(self, settings: SynthesisSettings, seeds: Iterable[SeedTask]) -> None:
         self.settings = settings
         self._index = NoveltyIndex(settings.novelty_threshold)
-        self._index.add(
-            seed.instruction for seed in seeds
-        )  # a teacher that repeats its examples has written nothing new
+        # a teacher that repeats its examples has written nothing new
+        self._index.add(seed.instruction for seed in seeds)
         self._benchmark_ngrams = read_benchmark_ngrams(BENCHMARK_FILES)
         self._labeller: Labeller | None = None
-        if settings.labeller == "classifier" and settings.teacher != RECORDED:
+        if settings.labeller == CLASSIFIER and settings.teacher != RECORDED:
             from helpers.synthesis.categories import train_labeller
 
             self._labeller = train_labeller()

@@ -59,8 +59,8 @@ LABEL_REQUEST = (
 )
 
 
-def build_request(seeds: Sequence[SeedTask], reply_format: str = LIST, n_tasks: int = N_TASKS) -> str:
-    """Return the prompt that shows `seeds` as the first tasks of a list of `n_tasks` for the teacher to
+def build_request(seeds: Sequence[SeedTask], reply_format: str = LIST) -> str:
+    """Return the prompt that shows `seeds` as the first tasks of a list of `N_TASKS` for the teacher to
     finish.
 
     The form is the paper's (section "Instruction generation"): eight requirements, then the seeds as items 1
@@ -72,10 +72,10 @@ def build_request(seeds: Sequence[SeedTask], reply_format: str = LIST, n_tasks: 
         format_task(number, seed.instruction, seed.input, seed.output) for number, seed in enumerate(seeds, 1)
     )
     return (
-        f"You write training tasks for a biomedical language model. Complete the list below to {n_tasks} "
+        f"You write training tasks for a biomedical language model. Complete the list below to {N_TASKS} "
         "diverse biomedical tasks.\n\n"
         f"Requirements:\n{rules}\n\n"
-        f"The list has {n_tasks} tasks. The first {len(seeds)} are given; continue with task "
+        f"The list has {N_TASKS} tasks. The first {len(seeds)} are given; continue with task "
         f"{len(seeds) + 1} in the same form.\n\n{shown}\n"
         + (f"\n{JSON_REPLY}" if reply_format == JSON else "")
     )

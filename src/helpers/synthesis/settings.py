@@ -10,7 +10,8 @@ from helpers.settings import parameter
 from helpers.synthesis.requests import LIST, REPLY_FORMATS
 
 RECORDED = "recorded"
-LABELLERS = ("teacher", "classifier")
+TEACHER, CLASSIFIER = "teacher", "classifier"
+LABELLERS = (TEACHER, CLASSIFIER)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +39,16 @@ class SynthesisSettings(FilterSettings):
         LIST, "'list' as in the paper, or 'json' by a schema that the server enforces"
     )
     labeller: str = parameter(
-        "teacher", "who gives a live teacher's tasks their categories: 'teacher' or 'classifier'"
+        TEACHER, "who gives a live teacher's tasks their categories: 'teacher' or 'classifier'"
     )
     draw_seed: int = parameter(2024, "random seed of the draws of seed tasks")
     n_requests: int = parameter(48, "requests to the teacher, 17 new tasks each", minimum=1, maximum=10**6)
     target_rows: int = parameter(0, "stop once so many rows are kept; 0: after n_requests", minimum=0)
+
+    @property
+    def asks_for_labels(self) -> bool:
+        """Whether a second request asks the teacher for the categories of the first one's tasks."""
+        return self.reply_format == LIST and self.labeller == TEACHER
 
 
 def check_synthesis_settings(settings: SynthesisSettings) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 from helpers.errors import StudyError
@@ -37,22 +36,21 @@ def build_teacher(settings: SynthesisSettings) -> RemoteModel:
     return RemoteModel("teacher", settings.teacher, settings.teacher_url)
 
 
-def replay_teacher(path: Path = REPLIES) -> Ask:
+def replay_teacher() -> Ask:
     """Return a teacher that looks replies up by the sha256 of the prompt they were written for.
 
     The recorded replies were written for this project; no language model of a provider wrote them.
     """
-    replies = {reply.prompt_sha256: reply for reply in read_rows(path, TeacherReply)}
+    replies = {reply.prompt_sha256: reply for reply in read_rows(REPLIES, TeacherReply)}
 
     def ask(request: int, seed_ids: tuple[str, ...], prompt: str) -> TeacherReply:
         reply = replies.get(prompt_sha256(prompt))
         if reply is None:
             raise StudyError(
                 f"No recorded reply answers the prompt of request {request} (seeds {', '.join(seed_ids)}). "
-                f"{path.name} holds {len(replies)} replies, drawn with the default `draw_seed` from the seed "
-                "tasks as shipped. "
-                f"Ask for at most {len(replies)} requests with that seed in the 'list' format, or name a "
-                "live model as `teacher`."
+                f"{REPLIES.name} holds {len(replies)} replies, drawn with the default `draw_seed` from the "
+                f"seed tasks as shipped. Ask for at most {len(replies)} requests with that seed in the "
+                "'list' format, or name a live model as `teacher`."
             )
         return reply
 
@@ -93,7 +91,7 @@ def teacher_exchange(
     tasks, labels = _split_reply(answer.text, answer.finish_reason, settings.reply_format)
     bills, label_finish_reason = [answer.usage], None
     complete = [task for task in tasks if task.is_complete]
-    if complete and settings.reply_format == LIST and settings.labeller == "teacher":
+    if complete and settings.asks_for_labels:
         labelled = yield build_teacher_body(
             settings, build_label_request(complete), request, MAX_LABEL_TOKENS, wants_tasks=False
         )

@@ -131,16 +131,16 @@ def list_cautions(folder: Path, model: str, prompt_format: str = "") -> list[str
     if not (folder / CONFIG).is_file():
         return []
     cautions = list_format_cautions(folder, prompt_format) if prompt_format else []
-    named = IDENTITY_ROW.search(_read_card(folder))
-    if model in WHEEL_MODELS and (named is None or named[1].startswith(f"{name_upstream(model)}@")):
+    named = _read_row(folder, IDENTITY_ROW)
+    if model in WHEEL_MODELS and (named is None or named.startswith(f"{name_upstream(model)}@")):
         what = "does not say that it was" if named is None else "was not"
         cautions.append(
             f"The weights of {model!r} come from a quantised file of {name_upstream(model)}, and the adapter "
             f"in {shown(folder)} {what} tuned on these: numbers differ a little from those of the hub's "
             f"weights. Give `--model {name_upstream(model)}` to use those."
         )
-    elif named and named[1] != (own := identify_model(model)):
-        is_sure = ("@" in named[1]) == ("@" in own)  # both a hub's commit, or both a sum of files
+    elif named and named != (own := identify_model(model)):
+        is_sure = ("@" in named) == ("@" in own)  # both a hub's commit, or both a sum of files
         cautions.append(
             f"The adapter in {shown(folder)} {'was' if is_sure else 'may have been'} tuned on other weights "
             f"than those of {model!r}: on a model other than its own an adapter means nothing."
@@ -152,20 +152,22 @@ def list_format_cautions(folder: Path, prompt_format: str) -> list[str]:
     """Return what to know of an adapter, or of a model that it was merged into, which was tuned with prompts
     of another form than it is asked in; nothing where its card does not tell.
     """
-    own = FORMAT_ROW.search(_read_card(folder))
-    if own is None or own[1] == prompt_format:
+    own = _read_row(folder, FORMAT_ROW)
+    if own in (None, prompt_format):
         return []
     return [
-        f"{shown(folder)} was tuned with prompt_format {own[1]!r}, and is asked in {prompt_format!r}, a form "
-        f"that it has not seen. Give `--prompt-format {own[1]}` to ask it as it was tuned."
+        f"{shown(folder)} was tuned with prompt_format {own!r}, and is asked in {prompt_format!r}, a form "
+        f"that it has not seen. Give `--prompt-format {own}` to ask it as it was tuned."
     ]
 
 
-def _read_card(folder: Path) -> str:
+def _read_row(folder: Path, row: re.Pattern[str]) -> str | None:
+    """Return what the card of an adapter or a merged model says in a row; None where it does not."""
     try:
-        return (folder / CARD).read_text(encoding="utf-8")
+        found = row.search((folder / CARD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return ""
+        return None
+    return found[1] if found else None
 
 
 def describe_merged(model: str, identity: str, adapter: str, folder: Path) -> str:
@@ -177,7 +179,7 @@ def describe_merged(model: str, identity: str, adapter: str, folder: Path) -> st
         adapter: sha256 of the adapter, settings and weights.
         folder: of the adapter, whose card may tell in which form of prompt it was tuned.
     """
-    own = FORMAT_ROW.search(_read_card(folder))
+    own = _read_row(folder, FORMAT_ROW)
     return "\n".join(
         [
             *_front_matter(model, "transformers", "[biomedical, not-for-clinical-use]"),
@@ -193,7 +195,7 @@ def describe_merged(model: str, identity: str, adapter: str, folder: Path) -> st
             *_weights_note(model),
             f"- base, identified by: `{identity}`",
             f"- adapter, settings and weights, sha256: `{adapter}`",
-            *([f"- prompt_format: `{own[1]}`"] if own else []),
+            *([f"- prompt_format: `{own}`"] if own else []),
             "",
             "## Limits",
             "",

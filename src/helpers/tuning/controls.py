@@ -11,16 +11,14 @@ A control is named after the cell that it belongs to, such as 'qa~shuffled':
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from helpers.errors import StudyError
-from helpers.records import ALL, SHUFFLED, Instruction
+from helpers.records import ALL, CONTROL_SEPARATOR, SHUFFLED, Instruction
 from helpers.tuning.lengths import RowLength
-from helpers.tuning.rows import allot_rows, select_rows
+from helpers.tuning.rows import allot_rows, order_by_draw, select_rows
 
-SEPARATOR = "~"
 MATCHED_LENGTHS, MATCHED_TOKENS = "lengths", "tokens"
 KINDS = (SHUFFLED, MATCHED_LENGTHS, MATCHED_TOKENS)
 OTHER = "other"  # holds what fits no category, and so is not a kind of its own to be matched
@@ -33,7 +31,7 @@ def split_control(categories: str) -> tuple[str, str]:
     Raises:
         StudyError: the kind is unknown.
     """
-    cell, separator, kind = categories.partition(SEPARATOR)
+    cell, separator, kind = categories.partition(CONTROL_SEPARATOR)
     if separator and kind not in KINDS:
         raise StudyError(
             f"A control must be one of {', '.join(KINDS)}, but {kind!r} was found ({categories})."
@@ -61,7 +59,10 @@ def draw_cell_rows(
     if kind not in (MATCHED_LENGTHS, MATCHED_TOKENS):
         return select_rows(rows, cell, n_rows, seed)
     responses = {row.id: lengths[row.id].n_response for row in rows}
-    pools = {name: order_rows(rows, name, seed) for name in sorted({row.category for row in rows} - {OTHER})}
+    pools = {
+        name: order_by_draw([row for row in rows if row.category == name], seed)
+        for name in sorted({row.category for row in rows} - {OTHER})
+    }
     draw = _match_lengths if kind == MATCHED_LENGTHS else _match_tokens
     counts = allot_rows(cell, n_rows)
     unknown = set(counts) - set(pools)
@@ -70,12 +71,6 @@ def draw_cell_rows(
             f"A control of {categories!r} needs rows of {sorted(unknown)[0]!r}, but there are none."
         )
     return [row for name, n_wanted in counts.items() for row in draw(pools, responses, name, n_wanted)]
-
-
-def order_rows(rows: Sequence[Instruction], category: str, seed: int) -> list[Instruction]:
-    """Return the rows of a category in the order in which they are drawn."""
-    own = [row for row in rows if row.category == category]
-    return sorted(own, key=lambda row: hashlib.sha256(f"{seed}/{row.id}".encode()).digest())
 
 
 def _match_lengths(

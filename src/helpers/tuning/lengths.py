@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from helpers.files import sha256_file
+from helpers.jsonl import read_rows
 from helpers.models.forward import count_positions
-from helpers.models.load import load_config, load_tokenizer
+from helpers.models.load import identify_model, load_config, load_tokenizer
 from helpers.prompts import PromptFormat
 from helpers.records import Instruction
 from helpers.store import run_stage
@@ -73,3 +75,17 @@ def keep_within_limit(settings: TuningSettings, lengths: Mapping[str, RowLength]
     """Return the lengths of the rows that a run can take."""
     longest = limit_tokens(settings.model, settings.max_tokens)
     return {row_id: length for row_id, length in lengths.items() if sum(length) <= longest}
+
+
+def split_by_limit(
+    settings: TuningSettings, path: Path
+) -> tuple[list[tuple[Instruction, int]], list[Instruction]]:
+    """Return the rows of a file that a run can take, each with its tokens, and those that are too long."""
+    rows = read_rows(path, Instruction)
+    inputs = {"instructions": sha256_file(path), "model": identify_model(settings.model)}
+    lengths = load_lengths(settings.model, rows, PromptFormat.from_settings(settings), inputs)
+    fitting = keep_within_limit(settings, lengths)
+    return (
+        [(row, sum(fitting[row.id])) for row in rows if row.id in fitting],
+        [row for row in rows if row.id not in fitting],
+    )

@@ -46,9 +46,8 @@ def take_steps(
         advance(resumed)
         for step, (epoch, rows) in enumerate(steps[resumed:], resumed):
             rate = learning_rate_at(step, len(steps), settings.learning_rate)
-            torch.manual_seed(
-                (settings.training_seed * 1_000_003 + step) * n + rank
-            )  # dropout depends on the step alone, so a resumed run repeats it
+            # dropout depends on the step alone, so a resumed run repeats it
+            torch.manual_seed((settings.training_seed * 1_000_003 + step) * n + rank)
             loss, n_tokens = take_step(model, optimizer, rows, rate, rank, n)
             check_loss(loss, step, rate)
             log.append(

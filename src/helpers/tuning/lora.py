@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from helpers.errors import StudyError
 from helpers.files import write_text
-from helpers.models.adapters import WEIGHTS, check_folder, is_plain_lora, read_config
+from helpers.models.adapters import CONFIG, WEIGHTS, check_folder, is_plain_lora, read_config
 from helpers.models.load import quiet_peft
 from helpers.models.weights import read_shapes
 from helpers.models.wheels import name_upstream
@@ -188,9 +188,9 @@ def save_adapter(model: PeftModel, name: str, folder: Path) -> None:
             "The adapter is empty after tuning: every B matrix is zero. Raise `learning_rate` or `epochs`."
         )
     model.save_pretrained(folder, save_embedding_layers=False)
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = name_upstream(name)
     if isinstance(config["target_modules"], list):
         config["target_modules"].sort()
-    write_text(folder / "adapter_config.json", json.dumps(config, indent=1, sort_keys=True) + "\n")
+    write_text(folder / CONFIG, json.dumps(config, indent=1, sort_keys=True) + "\n")
     (folder / "README.md").unlink(missing_ok=True)

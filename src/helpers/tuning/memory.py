@@ -16,17 +16,14 @@ if TYPE_CHECKING:
     from helpers.tuning.settings import TuningSettings
 
 PARTS = ("weights", "adapter", "activations", "logits", "working")
-FOUR_BIT_BYTES = (
-    0.5 + 1 / 64 + 4 / (64 * 256)
-)  # NF4 with one byte a block of 64, and four bytes for 256 of these (Dettmers et al., 2023)
+# NF4 with one byte a block of 64, and four bytes for 256 of these (Dettmers et al., 2023)
+FOUR_BIT_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 OPTIMIZER_BYTES = 16  # float32 gradient and AdamW's two moments, and what its step holds in passing
 # of activations and logits: tensors in passing, and what the allocator cannot give back; measured on a CPU,
 # between 0.3 and 0.8
 WORKING_SHARE = 0.5
-LOGIT_BYTES = {
-    4: 12,
-    2: 16,
-}  # logits, log-probabilities and their gradient in float32; and the logits in bfloat16
+# logits, log-probabilities and their gradient in float32; and the logits in bfloat16
+LOGIT_BYTES = {4: 12, 2: 16}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,15 @@ import numpy as np
 
 from helpers.errors import StudyError
 from helpers.prompts import PAPERS_FORMAT, Prompt, PromptFormat
-from helpers.records import ALL, CATEGORY_PATTERN, RESERVED, SHUFFLED, Instruction, order_categories
+from helpers.records import (
+    ALL,
+    CATEGORY_PATTERN,
+    CONTROL_SEPARATOR,
+    RESERVED,
+    SHUFFLED,
+    Instruction,
+    order_categories,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +55,7 @@ def parse_categories(categories: str) -> tuple[str, ...]:
     Raises:
         StudyError: the text is neither, or names a category twice.
     """
-    cell, *_ = categories.split("~")
+    cell, *_ = categories.split(CONTROL_SEPARATOR)
     return () if cell in (ALL, SHUFFLED) else tuple(name for name, _ in parse_parts(cell))
 
 
@@ -118,16 +126,20 @@ def select_rows(rows: Sequence[Instruction], categories: str, n_rows: int, seed:
     """
     chosen: list[Instruction] = []
     for name, n_wanted in allot_rows(categories, n_rows).items():
-        pool = list(rows) if name == ALL else [row for row in rows if row.category == name]
+        pool = rows if name == ALL else [row for row in rows if row.category == name]
         if len(pool) < n_wanted:
             there = ", ".join(order_categories(row.category for row in rows)) or "none"
             raise StudyError(
                 f"{n_wanted} rows of category {name!r} are wanted, but only {len(pool)} are there "
                 f"(categories of the rows: {there}). Lower `n_rows`, or synthesize more."
             )
-        pool.sort(key=lambda row: hashlib.sha256(f"{seed}/{row.id}".encode()).digest())
-        chosen += pool[:n_wanted]
+        chosen += order_by_draw(pool, seed)[:n_wanted]
     return chosen
+
+
+def order_by_draw(rows: Sequence[Instruction], seed: int) -> list[Instruction]:
+    """Return rows in the order in which a training seed draws them."""
+    return sorted(rows, key=lambda row: hashlib.sha256(f"{seed}/{row.id}".encode()).digest())
 
 
 def rotate_responses(rows: Sequence[EncodedRow]) -> list[EncodedRow]:

@@ -254,9 +254,8 @@ def prepare_model(settings: TuningSettings, recompute: bool, parent: Path | None
         raise StudyError(
             "Weights in four bits cannot be split over processes. Leave out `--use_fsdp` or `quantize_base`."
         )
-    base = load_model(
-        settings.model, settings.quantize_base, "cpu" if sharded else None, settings.dtype
-    )  # whole only in the machine's memory
+    device = "cpu" if sharded else None  # whole only in the machine's memory
+    base = load_model(settings.model, settings.quantize_base, device, settings.dtype)
     model = (
         load_adapter(base, parent, settings.model, trainable=True).train()
         if parent

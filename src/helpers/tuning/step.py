@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-MICRO_BATCH_TOKENS = {
-    "cpu": 1024,
-    "cuda": 8192,
-}  # at a time through the model, padding included; a batch's gradients are summed
+# at a time through the model, padding included; a batch's gradients are summed
+MICRO_BATCH_TOKENS = {"cpu": 1024, "cuda": 8192}
 MICRO_BATCH_COST = 1 / 16  # of one more, as a share of these tokens: the weights are read once more
 MAX_GRADIENT_NORM = 1.0
 
@@ -88,9 +86,8 @@ def split_batch(rows: Sequence[EncodedRow], n_tokens: int) -> list[list[EncodedR
     """
     ordered = sorted(rows, key=lambda row: len(row.input_ids))
     extra = MICRO_BATCH_COST * n_tokens
-    best: list[tuple[float, list[list[EncodedRow]]]] = [
-        (0.0, [])
-    ]  # of the first 0, 1, ... rows: tokens, parts
+    # of the first 0, 1, ... rows: tokens, parts
+    best: list[tuple[float, list[list[EncodedRow]]]] = [(0.0, [])]
     for end, row in enumerate(ordered, 1):
         padded = [(len(row.input_ids) * (end - start), start) for start in range(end)]
         best.append(

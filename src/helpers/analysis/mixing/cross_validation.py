@@ -90,9 +90,9 @@ def average_errors(left_out: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([own.reset_index(), whole.reset_index().assign(category="all")], ignore_index=True)
 
 
-def choose_law(law_errors: pd.DataFrame, kind: str = "mixture") -> str:
-    """Return the law with the least error on what was left out, mixtures unless `kind` says rows."""
-    rows = law_errors[(law_errors["kind"] == kind) & (law_errors["category"] == "all")]
+def choose_law(law_errors: pd.DataFrame) -> str:
+    """Return the law with the least error on the mixtures that were left out."""
+    rows = law_errors[(law_errors["kind"] == "mixture") & (law_errors["category"] == "all")]
     return str(rows.loc[rows["error"].idxmin(), "law"])
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from helpers.analysis.contrasts import CONFIDENCE, contrast
+from helpers.analysis.contrasts import contrast
 from helpers.analysis.hypotheses import add_holm, split_significant
 from helpers.analysis.intervals import write_number
 from helpers.analysis.mixing.cross_validation import predict_cells
@@ -27,6 +27,7 @@ from helpers.analysis.mixing.recommendation import (
     NATURAL,
     Recommendation,
     combine_targets,
+    find_interval,
     recommend,
 )
 from helpers.analysis.reference_losses import count_lattice_rows
@@ -39,6 +40,7 @@ from helpers.study.grid import (
     list_row_columns,
     normalize_mixture,
     round_shares,
+    write_mixture,
 )
 from helpers.study.losses import LossTables
 from helpers.study.mixing import read_mixtures
@@ -207,7 +209,7 @@ def list_compared_mixtures(found: Recommendation) -> dict[str, dict[str, int]]:
 
 def mixture_name(rows: Mapping[str, int]) -> str:
     """Return the name of the cell with some rows, such as 'qa+ie' or 'qa:135+gen:15'."""
-    return normalize_mixture("+".join(f"{name}:{count}" for name, count in rows.items() if count))[0]
+    return normalize_mixture(write_mixture(rows))[0]
 
 
 def compare_forecast(tables: LossTables, fits: Mapping[str, Fit], found: Recommendation) -> pd.DataFrame:
@@ -225,7 +227,7 @@ def compare_forecast(tables: LossTables, fits: Mapping[str, Fit], found: Recomme
     counts = np.array([list(rows.values()) for rows in rivals.values()], dtype=float)
     expected = combine_targets(np.stack([fit.predict(counts) for fit in fits.values()]), MEAN)
     drawn = combine_targets(np.stack([fit.predict_draws(counts) for fit in fits.values()]), MEAN)
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    low, high = find_interval(drawn)
     cells = {name: mixture_name(rows) for name, rows in rivals.items()}
     items = collect_measured(tables, cells.values())
     table = pd.DataFrame(

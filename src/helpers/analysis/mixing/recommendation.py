@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MEAN, WORST = "mean", "worst"
 EQUAL, NATURAL = "equal parts", "natural shares"
 MAX_MIXTURES = 4000
+MAX_COMPARED = 300  # mixtures all over the simplex with which each one is compared at once
 STEPS = (20, 10, 6, 4, 2)  # parts into which the whole is divided: the finest that gives few enough mixtures
 
 
@@ -43,14 +44,15 @@ def worth_table(fits: Mapping[str, Fit], categories: Sequence[str]) -> pd.DataFr
         if not isinstance(fit.law, Effective) or fit.law.target_index < 0:
             continue
         for number, index in enumerate(fit.law.others):
-            low, high = _limit(fit.draws[:, 4 + number])
+            low, high = find_interval(fit.draws[:, 4 + number])
             worth = fit.parameters[4 + number]
             rows.append([target, categories[index], worth, low, high, fit.law.median_rows])
         rows.append([target, target, 1.0, 1.0, 1.0, fit.law.median_rows])
     return pd.DataFrame(rows, columns=["target", "source", "estimate", "low", "high", "n_rows"])
 
 
-def _limit(draws: np.ndarray) -> tuple[float, float]:
+def find_interval(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return low and high of the 95 % interval of some draws, over their first axis."""
     low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     return low, high
 
@@ -135,13 +137,16 @@ def recommend(
     losses = combine_targets(np.stack([fit.predict(counts) for fit in chosen]), goal)
     draws = combine_targets(np.stack([fit.predict_draws(counts) for fit in chosen]), goal)
     best = int(losses.argmin())
+    step = -(-len(shares) // MAX_COMPARED)
+    family = np.unique([*range(0, len(shares), step), *range(len(shares), len(losses)), best])
+    gains = [_compare(losses, draws, index, best, family) for index in range(len(losses))]
     table = [
-        {"mixture": name, "loss": losses[index]} | _compare(losses, draws, index, best)
+        {"mixture": name, "loss": losses[index]} | gains[index]
         for index, name in enumerate(named, len(shares))
     ]
     drawn = [*range(len(shares)), *([best] if best >= len(shares) else [])]
-    low, high = _limit(draws[:, best])
-    ranges = _limit(candidates[draws.argmin(axis=1)])
+    low, high = find_interval(draws[:, best])
+    ranges = find_interval(candidates[draws.argmin(axis=1)])
     columns = [f"share_{name}" for name in categories]
     return Recommendation(
         chosen[0].law_name,
@@ -153,7 +158,7 @@ def recommend(
         pd.DataFrame(table),
         dict(zip(categories, zip(*ranges, strict=True), strict=True)),
         pd.DataFrame(candidates[drawn], columns=columns).assign(
-            loss=losses[drawn], indistinguishable=_find_indistinguishable(losses, draws, best)[drawn]
+            loss=losses[drawn], indistinguishable=[gains[index]["low"] <= 0 for index in drawn]
         ),
         bool(n_rows > chosen[0].law.counts.sum(axis=1).max()),
     )
@@ -208,24 +213,19 @@ def _is_there(shares: np.ndarray, n_rows: int, most: np.ndarray) -> bool:
     return all(rows[index] <= limit for index, limit in enumerate(most))
 
 
-def _reach(losses: np.ndarray, draws: np.ndarray, index: int) -> np.ndarray:
-    """Return how far the difference of each mixture from one may be off, for all mixtures at once (by the
-    largest deviation over them in each draw, in standard errors).
+def _compare(
+    losses: np.ndarray, draws: np.ndarray, index: int, best: int, family: np.ndarray
+) -> dict[str, float]:
+    """Return what the best mixture gains over another one, with an interval that holds for the differences of
+    a whole family of mixtures from that one at once (by the largest deviation over them in each draw, in
+    standard errors), so that the choice of the best is paid for.
     """
-    drawn = draws - draws[:, [index]]
-    errors = drawn.std(axis=0)
+    off = draws[:, family] - losses[family]
+    off -= (draws[:, index] - losses[index])[:, None]
+    variances = np.einsum("dm,dm->m", off, off) / len(off) - off.mean(axis=0) ** 2
+    errors = np.sqrt(variances.clip(0))
     moves = errors > 1e-9 * max(1.0, abs(losses[index]))
-    if not moves.any():
-        return np.zeros_like(errors)
-    deviations = np.abs((drawn - (losses - losses[index]))[:, moves]) / errors[moves]
-    return np.quantile(deviations.max(axis=1), CONFIDENCE) * errors
-
-
-def _compare(losses: np.ndarray, draws: np.ndarray, index: int, best: int) -> dict[str, float]:
-    gain, reach = losses[index] - losses[best], _reach(losses, draws, index)[best]
+    scale = np.divide(1.0, errors, out=np.zeros_like(errors), where=moves)
+    furthest = np.quantile((np.abs(off, out=off) * scale).max(axis=1), CONFIDENCE)
+    gain, reach = losses[index] - losses[best], furthest * errors[family.searchsorted(best)]
     return {"gain": gain, "low": gain - reach, "high": gain + reach}
-
-
-def _find_indistinguishable(losses: np.ndarray, draws: np.ndarray, best: int) -> np.ndarray:
-    """Return which mixtures may be as good as the best one, for all that the data say."""
-    return losses - losses[best] <= _reach(losses, draws, best)

@@ -162,9 +162,8 @@ def list_ways(claim: str) -> pd.DataFrame:
     ways: dict[tuple, dict] = {}
     for name in (scope.table, "figure2"):
         pairs = pair_scores(add_judge_mean(load_source(name)))
-        metrics = dict(
-            list(scope.metrics.items())[: None if name == scope.table else 1]
-        )  # a figure shows the abstract's metric alone
+        n_metrics = None if name == scope.table else 1  # a figure shows the abstract's metric alone
+        metrics = dict(list(scope.metrics.items())[:n_metrics])
         choices = product(
             choose_models(set(pairs["model"])).items(), scope.tasks.items(), metrics.items(), scope.averages
         )

@@ -142,12 +142,12 @@ def add_judge_mean(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, mean], ignore_index=True)
 
 
-def pair_scores(table: pd.DataFrame, tuned: str = ALL) -> pd.DataFrame:
-    """Return base and tuned scores beside each other, one row per model, task and metric.
+def pair_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores of the base model and of that tuned on all rows beside each other, one row per model,
+    task and metric.
 
     Args:
         table: rows of one or more sources; models without a base are left out.
-        tuned: the cell that is compared with the base.
 
     Returns:
         source, model, category, task, metric, base, tuned, base_plus_minus, tuned_plus_minus (printed ±, NaN
@@ -156,7 +156,7 @@ def pair_scores(table: pd.DataFrame, tuned: str = ALL) -> pd.DataFrame:
     keys = ["source", "model", "category", "task", "metric"]
     before, after = (
         table[table["cell"] == cell].set_index(keys)[["score", "plus_minus", "reading_error"]]
-        for cell in (BASE, tuned)
+        for cell in (BASE, ALL)
     )
     before = before.set_axis(["base", "base_plus_minus", "error"], axis=1)
     after = after.set_axis(["tuned", "tuned_plus_minus", "error"], axis=1).drop(columns="error")
