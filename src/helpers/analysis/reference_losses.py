@@ -6,15 +6,14 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from helpers.analysis.contrasts import contrast_by_category
+from helpers.analysis.contrasts import contrast_by_category, gain_by_task, keep_ablation_tasks
 from helpers.analysis.hypotheses import add_holm
 from helpers.analysis.transfer import addition_table, synergy_table, transfer_table
-from helpers.records import BASE
+from helpers.records import BASE, CONTROL_SEPARATOR
 from helpers.study import scores
-from helpers.study.endpoints import BY_ROWS, LOSS, keep_held_out, loss_to_log_likelihood
+from helpers.study.endpoints import keep_held_out, keep_tasks, loss_to_log_likelihood
 from helpers.study.grid import LATTICE, PAIRS, SINGLES, name_subset
 from helpers.study.losses import LossTables, load_losses
-from helpers.tuning.controls import SEPARATOR
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 FULL_MIXTURE = name_subset(SINGLES)
 SMOLLM2, GEMMA = "smollm2-135m", "gemma-3-270m"
 LOWER_RATE = "smollm2-135m-3e-4"  # SmolLM2 tuned with a lower learning rate
+PUBLIC_SETS = "smollm2-135m-public-sets"  # SmolLM2 measured on more public test sets and held-out rows
 
 
 @cache
@@ -37,14 +37,26 @@ def count_lattice_rows(tables: LossTables) -> int:
     return int(tables.cells.groupby("n_rows")["cell"].nunique().idxmax())
 
 
-def select_loss_items(
-    tables: LossTables, cells: Iterable[str], endpoint: str = LOSS, weighting: str = BY_ROWS
-) -> pd.DataFrame:
-    """Return held-out rows of cells of the reference run by loss, minus the endpoint as `score`, as
+def select_loss_items(tables: LossTables, cells: Iterable[str]) -> pd.DataFrame:
+    """Return held-out rows of cells of the reference run by loss, minus the loss as `score`, as
     `endpoints.loss_to_log_likelihood` does.
     """
-    found = tables.collect(cells, count_lattice_rows(tables))
-    return loss_to_log_likelihood(keep_held_out(found), endpoint, weighting)
+    return loss_to_log_likelihood(keep_held_out(tables.collect(cells, count_lattice_rows(tables))))
+
+
+def select_answer_items(tables: LossTables, endpoint: str = "text") -> pd.DataFrame:
+    """Return the right answers to the items of public test sets under the base model and the singles of the
+    reference run by loss, minus the endpoint as `score`, as `endpoints.loss_to_log_likelihood` does.
+    """
+    found = tables.collect([BASE, *SINGLES], count_lattice_rows(tables))
+    return keep_ablation_tasks(loss_to_log_likelihood(keep_tasks(found), endpoint))
+
+
+def collect_task_gains(tables: LossTables, endpoint: str = "text") -> pd.DataFrame:
+    """Return the gain of each single category on each public test set of the reference run by loss: as
+    `contrasts.gain_by_task`, with `p_holm` over all of them.
+    """
+    return add_holm(gain_by_task(select_answer_items(tables, endpoint), SINGLES))
 
 
 def collect_size_gains(tables: LossTables) -> pd.DataFrame:
@@ -100,7 +112,7 @@ def compare_with_control(tables: LossTables, kind: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    controls = {name: f"{name}{SEPARATOR}{kind}" for name in SINGLES}
+    controls = {name: f"{name}{CONTROL_SEPARATOR}{kind}" for name in SINGLES}
     size = count_lattice_rows(tables)
     if not tables.list_seeds((name, size) for name in (*controls, *controls.values())):
         return pd.DataFrame(columns=["trained_on"])

@@ -39,6 +39,26 @@ def describe_transfer(gains: pd.DataFrame) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
+def describe_task_gains(gains: pd.DataFrame) -> str:
+    """Return in a sentence on how many test sets right answers became more or less likely after tuning on
+    each category; only gains that hold after Holm's correction count.
+
+    Args:
+        gains: `reference_losses.collect_task_gains`.
+    """
+    significant, _ = split_significant(gains)
+    clauses = []
+    for name in dict.fromkeys(gains["cell"]):
+        estimates = significant.loc[significant["cell"] == name, "estimate"]
+        n_more, n_less = (estimates > 0).sum(), (estimates < 0).sum()
+        less = f" and less likely on {n_less}" if n_less else ""
+        clauses.append(f"on {n_more}{less} after tuning on {PLAIN_NAMES[name]}")
+    return (
+        f"Of {gains['task'].nunique()} public test sets, right answers (without their end) became clearly "
+        f"more likely {', '.join(clauses[:-1])}, and {clauses[-1]} ({gains['n_seeds'].max()} training seeds)."
+    )
+
+
 def describe_synergies(synergies: pd.DataFrame) -> str:
     """Return in a sentence which pairs were better than the mean of their two categories alone, which worse,
     and by how much; only what holds after Holm's correction counts.
@@ -61,18 +81,38 @@ def describe_synergies(synergies: pd.DataFrame) -> str:
     return f"A pair was clearly above the mean of its two parts in {above}, and clearly below it in {below}."
 
 
+def describe_better_parts(better: pd.DataFrame) -> str:
+    """Return in a sentence how often a pair was above, and how often below, the better of its two parts, by
+    intervals that no correction has widened.
+
+    Args:
+        better: `transfer.best_part_table`.
+    """
+    n_above, n_below = (better["low"] > 0).sum(), (better["high"] < 0).sum()
+    return (
+        f"Against the better of its two parts, the interval lay above zero in {n_above} of {len(better)} "
+        f"comparisons, and below zero in {n_below} (not corrected for their number)."
+    )
+
+
 def describe_shuffled(beyond: pd.DataFrame) -> str:
-    """Return in a sentence how often rows with shuffled responses gained less than the rows as they are; only
-    differences that hold after Holm's correction count.
+    """Return in words how often rows with shuffled responses gained less than the rows as they are, counting
+    differences that hold after Holm's correction, and how often they seem to have done harm.
 
     Args:
         beyond: `reference_losses.compare_with_control` of shuffled rows, with `p_holm`.
     """
     significant, _ = split_significant(beyond)
-    n_less = int((significant["estimate"] > 0).sum())
-    return (
-        "Where the responses were exchanged among the rows of a category, tuning gained clearly less in "
-        f"{n_less} of {len(beyond)} comparisons."
+    n_less, n_harmed = (significant["estimate"] > 0).sum(), (beyond["control"] < 0).sum()
+    said = (
+        "Tuned on rows whose responses were exchanged within a category, models were clearly worse than with "
+        f"the rows as they are in {n_less} of {len(beyond)} comparisons."
+    )
+    return said + (
+        f" In {n_harmed} the estimate was below that before tuning, so this control does not say how much of "
+        "a gain is content."
+        if n_harmed
+        else ""
     )
 
 

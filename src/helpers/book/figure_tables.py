@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ from helpers.analysis.transfer import transfer_table
 from helpers.figures.style import CATEGORY_NAMES, name_cell
 from helpers.jsonl import read_rows
 from helpers.paths import RESULTS
-from helpers.records import BASE, Instruction
+from helpers.records import BASE, CONTROL_SEPARATOR, Instruction
 from helpers.store import Run
 from helpers.study.endpoints import (
     LOSS,
@@ -34,6 +34,8 @@ from helpers.synthesis.verbs import count_roots
 from helpers.tuning.stage import LOG
 
 if TYPE_CHECKING:
+    from helpers.analysis.mixing.losses import LossArrays
+    from helpers.analysis.mixing.recommendation import Recommendation
     from helpers.study.study import Study
 
 
@@ -88,6 +90,13 @@ def read_training_log(study: Study) -> pd.DataFrame:
     return pd.read_csv(run_chosen_tuning(study).file(LOG))
 
 
+def collect_tuning_scores(study: Study) -> pd.DataFrame:
+    """Return the scores of the base model and of the one that the study's parameters name, under its training
+    seed.
+    """
+    return study.collect_scores_of_one_seed([BASE, study.tuning_settings.categories])
+
+
 def collect_single_scores(study: Study) -> pd.DataFrame:
     """Return the scores of the base model and the single categories, tuned where they are not stored."""
     return study.collect_scores_of_all_seeds([BASE, *study.grid_settings.lattice_categories])
@@ -138,7 +147,7 @@ def tabulate_controls(losses: pd.DataFrame) -> pd.DataFrame:
         items = loss_to_log_likelihood(answers, part)
         for kind, suffix in ({"rows as they are": ""} | controls.SUFFIXES).items():
             table = transfer_table(items, [f"{name}{suffix}" for name in SINGLES])
-            own = table[table["trained_on"].str.partition("~")[0] == table["tested_on"]]
+            own = table[table["trained_on"].str.partition(CONTROL_SEPARATOR)[0] == table["tested_on"]]
             tables.append(own.assign(part=part, trained_on=kind))
     return pd.concat(tables, ignore_index=True)
 
@@ -196,17 +205,41 @@ def read_law_cases() -> pd.DataFrame:
     )
 
 
+class LatticeFit(NamedTuple):
+    """A mixture law fitted to the lattice of the reference run by loss.
+
+    Attributes:
+        losses: of the lattice.
+        left_out: what each law predicted of the mixtures that it was not fitted to.
+        fits: of the law with the least error on these, by category of held-out rows.
+        found: the mixture that it recommends for the mean of the categories.
+    """
+
+    losses: LossArrays
+    left_out: pd.DataFrame
+    fits: Mapping[str, fit_intervals.Fit]
+    found: Recommendation
+
+
+@cache
+def fit_reference_lattice() -> LatticeFit:
+    """Fit the law to the lattice of the reference run by loss, once."""
+    tables = reference_losses.read_reference_losses()
+    losses = forecast.read_lattice(tables)
+    left_out = cross_validation.cross_validate_laws(losses)
+    law = cross_validation.choose_law(cross_validation.average_errors(left_out))
+    fits = fit_intervals.fit_losses(losses, law)
+    return LatticeFit(losses, left_out, fits, forecast.recommend_mixture(tables, fits))
+
+
 @cache
 def predict_mixtures() -> dict[str, pd.DataFrame]:
     """Return the tables of the figures of the mixture law: of the lattice of the reference run by loss, the
     law with the least error on mixtures left out.
     """
     tables = reference_losses.read_reference_losses()
-    losses = forecast.read_lattice(tables)
-    left_out = cross_validation.cross_validate_laws(losses)
-    law = cross_validation.choose_law(cross_validation.average_errors(left_out))
-    fits = fit_intervals.fit_losses(losses, law)
-    found = forecast.recommend_mixture(tables, fits)
+    losses, left_out, fits, found = fit_reference_lattice()
+    law = next(iter(fits.values())).law_name
     unseen = pd.concat([left_out, forecast.predict_later(tables, [law])], ignore_index=True)
     return {
         "mixture_predictions": cross_validation.tabulate_predictions(losses, fits, unseen),

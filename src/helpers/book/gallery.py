@@ -22,6 +22,7 @@ from helpers.analysis.transfer import addition_table, size_table, synergy_table,
 from helpers.book.figure_tables import (
     collect_losses_with_controls,
     collect_single_scores,
+    collect_tuning_scores,
     count_kept_roots,
     label_additions,
     label_pairs,
@@ -76,6 +77,7 @@ from helpers.synthesis.overview import (
     tabulate_category_shares,
 )
 from helpers.tuning.lora import read_matrices
+from helpers.tuning.stage import ADAPTER
 
 if TYPE_CHECKING:
     from helpers.study.study import Study
@@ -163,32 +165,25 @@ GALLERY: dict[str, FigureSpec] = {
     "kept_shares": FigureSpec(SYNTHESIS_NOTEBOOK, tabulate_kept_shares, plot_shares, 3.6),
     "root_verbs": FigureSpec(SYNTHESIS_NOTEBOOK, count_kept_roots, plot_roots, 5.8),
     "lora": FigureSpec(
-        TUNING_NOTEBOOK, lambda study: read_matrices(run_chosen_tuning(study).file("adapter")), plot_lora, 3.6
+        TUNING_NOTEBOOK, lambda study: read_matrices(run_chosen_tuning(study).file(ADAPTER)), plot_lora, 3.6
     ),
     "training_loss": FigureSpec(TUNING_NOTEBOOK, read_training_log, plot_loss, 3.4),
     "scores": FigureSpec(
         TUNING_NOTEBOOK,
-        lambda study: average_scores(
-            study.collect_scores_of_one_seed([BASE, study.tuning_settings.categories])
-        ),
+        lambda study: average_scores(collect_tuning_scores(study)),
         plot_scores,
         4.8,
     ),
     "differences": FigureSpec(
         TUNING_NOTEBOOK,
-        lambda study: compare_models(
-            study.collect_scores_of_one_seed([BASE, study.tuning_settings.categories]), BASE
-        ),
+        lambda study: compare_models(collect_tuning_scores(study), BASE),
         plot_differences,
         4.4,
     ),
     "tuning_sources": FigureSpec(
         TUNING_NOTEBOOK,
         lambda study: label_sources(
-            source_comparison.tuning_gains(
-                study.collect_scores_of_one_seed([BASE, study.tuning_settings.categories]),
-                study.tuning_settings.categories,
-            )
+            source_comparison.tuning_gains(collect_tuning_scores(study), study.tuning_settings.categories)
         ),
         plot_sources,
         6.0,
@@ -235,6 +230,14 @@ GALLERY: dict[str, FigureSpec] = {
         lambda _: add_holm(transfer_table(select_reference_items([BASE, *SINGLES]), SINGLES)),
         partial(plot_transfer, **describe_endpoint(LOSS)),
         4.6,
+    ),
+    "reference_task_gains": FigureSpec(
+        ABLATION_NOTEBOOK,
+        lambda _: reference_losses.collect_task_gains(
+            reference_losses.read_reference_losses(reference_losses.PUBLIC_SETS)
+        ),
+        partial(plot_task_gains, unit=ENDPOINTS["text"].unit),
+        5.2,
     ),
     "reference_size_gains": FigureSpec(
         ABLATION_NOTEBOOK,

@@ -55,6 +55,7 @@ TITLES = {  # where a name alone is too short to find a figure by
     "gains": "Gains of single categories by task",
     "controls": "Controls of one category",
     "reference_transfer": "Transfer in the reference run by loss",
+    "reference_task_gains": "Gains on public test sets in the reference run by loss",
     "reference_size_gains": "Gain by model and number of rows in the reference run by loss",
     "single_sources": "Gain of one category: paper, reference run by score, this run",
     "lattice": "Lattice of subsets",
