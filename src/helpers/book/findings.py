@@ -87,8 +87,9 @@ def write_findings() -> str:
             _write_table(verdicts),
         ],
         "Which instructions help which task?": [
-            f"{model}, {n_rows} rows of the paper's data per model. How much more likely right answers became on held-out instructions, in nats per token, "
-            f"with 95 % intervals {contrasts.describe_interval(items)} (*: clearly):",
+            f"{model}, {n_rows} rows of the paper's data per model. How much more likely right answers "
+            "became on held-out instructions, in nats per token, with 95 % intervals "
+            f"{contrasts.describe_interval(items)} (*: clearly):",
             _write_table(wording.tabulate_gains(gains, "trained_on", "tuned on")),
             say_which_instructions_help(),
         ],
