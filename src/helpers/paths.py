@@ -91,7 +91,8 @@ def check_new_folder(folder: Path, option: str) -> None:
     """Raise StudyError where a folder that is to be written holds something already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StudyError(
-            f"`{option}` must name a new or empty folder, but {shown(folder)} holds something. Name another."
+            f"`{option}` must name a new or empty folder, but {shown(folder)} holds something. Name another; "
+            "where a command was killed while it wrote there, delete it."
         )
 
 

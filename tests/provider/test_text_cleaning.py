@@ -56,6 +56,21 @@ def test_keys_and_passwords_in_a_servers_words_are_masked(text, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "spelt",
+    [
+        "{}",
+        "Ab9%2BzzKk77%2fSecret01%3D%3D",
+        "Ab9&#43;zzKk77&#x2F;Secret01&#061;&#61;",
+        "AB9+ZZKK77/SECRET01==",
+    ],
+)
+def test_a_key_is_masked_as_addresses_and_pages_spell_it(spelt, monkeypatch):
+    key = "Ab9+zzKk77/Secret01=="
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    assert quote_server(f"Incorrect key: {spelt.format(key)} here") == "Incorrect key: *** here"
+
+
+@pytest.mark.parametrize(
     ("text", "answer"),
     [
         ("<think>draft</think>\nanswer", "\nanswer"),

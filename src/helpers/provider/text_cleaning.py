@@ -34,11 +34,21 @@ def quote_line(text: str, most: int = LONGEST_LINE) -> str:
 
 
 def mask_key(text: str, least: int = SHORTEST_KEY) -> str:
-    """Return a foreign text without the key that was sent, should the server say it again; a key of fewer
-    than `least` letters is none.
+    """Return a foreign text without the key that was sent, should the server say it again, as it is or as
+    addresses and web pages spell it; a key of fewer than `least` letters is none.
     """
     api_key = os.environ.get("OPENAI_API_KEY", "").strip()
-    return text.replace(api_key, "***") if len(api_key) >= least else text
+    if len(api_key) < least:
+        return text
+    return re.sub("".join(map(_spell, api_key)), "***", text, flags=re.IGNORECASE)
+
+
+def _spell(letter: str) -> str:
+    """Return a pattern of the ways to write a letter: itself, percent-encoded, and as an HTML entity."""
+    if letter.isalnum():
+        return letter
+    code = ord(letter)
+    return f"(?:{re.escape(letter)}|%{code:02x}|&#0*{code};|&#x0*{code:x};)"
 
 
 def _find_message(body: Any, depth: int) -> str:
