@@ -104,27 +104,6 @@ def explain_disk_errors(place: Path) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def fill_folder(folder: Path) -> Iterator[None]:
-    """Take out of a folder that was new or empty what the block wrote, where it fails, so that the same
-    command can be run again.
-    """
-    is_there = folder.exists()
-    try:
-        with explain_disk_errors(folder):
-            yield
-    except BaseException:
-        with suppress(OSError):  # the first error is the one to tell
-            for path in folder.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
-            if not is_there:
-                folder.rmdir()
-        raise
-
-
 def _name_file_of(error: Exception) -> str | None:
     if isinstance(error, shutil.Error):  # of a copy: (from, to, why) of each file
         return str(error.args[0][0][1])

@@ -87,15 +87,6 @@ def check_no_sources(folder: Path, option: str) -> None:
         raise StudyError(f"`{option}` must not be {shown(NOTEBOOKS)}, which holds the sources. Name another.")
 
 
-def check_new_folder(folder: Path, option: str) -> None:
-    """Raise StudyError where a folder that is to be written holds something already."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise StudyError(
-            f"`{option}` must name a new or empty folder, but {shown(folder)} holds something. Name another; "
-            "where a command was killed while it wrote there, delete it."
-        )
-
-
 def shown(path: Path) -> str:
     """Return `path` as readers should see it: relative to the project where it lies inside."""
     return show_name(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path))

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -106,6 +108,21 @@ def test_a_disk_that_was_full_leaves_nothing_in_the_way_of_the_same_command(tune
         assert whole.exists() == there
     succeed("merge", tuned, "--output", whole)
     assert (whole / "README.md").is_file()
+
+
+def test_a_command_that_was_killed_while_it_wrote_its_output_can_be_run_again(tuned, tmp_path):
+    code = (
+        "import os, transformers as t; from helpers.cli import main; "
+        "t.PreTrainedTokenizerFast.save_pretrained = lambda *_: os._exit(9); main()"
+    )
+    arguments = ("merge", str(tuned), "--output", str(tmp_path / "whole"))
+    killed = subprocess.run([sys.executable, "-c", code, *arguments], check=False, capture_output=True)
+    assert killed.returncode == 9, killed.stderr
+    assert list((tmp_path / ".whole.unfinished" / "part").glob("*.safetensors"))
+    assert not (tmp_path / "whole").exists()
+    succeed(*arguments)
+    AutoTokenizer.from_pretrained(tmp_path / "whole")
+    assert not list(tmp_path.glob(".whole*"))
 
 
 def test_what_cannot_be_merged_is_one_message(tuned, tmp_path):

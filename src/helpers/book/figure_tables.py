@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from helpers.analysis import controls, reference_losses
+from helpers.analysis.hypotheses import add_holm
 from helpers.analysis.mixing import cross_validation, fit_intervals, forecast
 from helpers.analysis.signal_noise import signal_table
-from helpers.analysis.transfer import transfer_table
+from helpers.analysis.transfer import synergy_table, transfer_table
 from helpers.figures.style import CATEGORY_NAMES, name_cell
 from helpers.jsonl import read_rows
 from helpers.paths import RESULTS
@@ -26,7 +27,7 @@ from helpers.study.endpoints import (
     keep_tasks,
     loss_to_log_likelihood,
 )
-from helpers.study.grid import SINGLES
+from helpers.study.grid import LATTICE, SINGLES
 from helpers.study.losses import load_losses
 from helpers.study.seed_spread import MEASURED_SEEDS_FOLDER, add_spread
 from helpers.synthesis.overview import tabulate_category_shares
@@ -185,6 +186,18 @@ def tabulate_signals(losses: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame
 def select_reference_items(cells: Sequence[str]) -> pd.DataFrame:
     """Return the held-out rows of some cells of the reference run by loss, minus the loss as `score`."""
     return reference_losses.select_loss_items(reference_losses.read_reference_losses(), cells)
+
+
+@cache
+def measure_reference_gains() -> pd.DataFrame:
+    """Return the gains of single categories in the reference run by loss, with Holm's correction."""
+    return add_holm(transfer_table(select_reference_items([BASE, *SINGLES]), SINGLES))
+
+
+@cache
+def measure_reference_synergies() -> pd.DataFrame:
+    """Return the synergies of pairs in the reference run by loss, with Holm's correction."""
+    return add_holm(synergy_table(select_reference_items(LATTICE)))
 
 
 def read_law_cases() -> pd.DataFrame:

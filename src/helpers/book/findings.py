@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 from helpers.analysis import contrasts, hypotheses, reference_losses, transfer, wording
 from helpers.analysis.mixing import forecast
 from helpers.analysis.published import claims
-from helpers.book.figure_tables import fit_reference_lattice, select_reference_items
+from helpers.book.figure_tables import (
+    fit_reference_lattice,
+    measure_reference_gains,
+    measure_reference_synergies,
+    select_reference_items,
+)
 from helpers.models.wheels import name_for_readers
 from helpers.records import BASE, SHUFFLED
 from helpers.study.grid import LATTICE, SINGLES
@@ -30,12 +35,11 @@ def say_which_instructions_help() -> str:
     """Return which category of instructions made right answers likelier, on held-out rows and on public test
     sets, and how models tuned on shuffled rows compare.
     """
-    gains = transfer.transfer_table(select_reference_items([BASE, *SINGLES]), SINGLES)
     on_sets = reference_losses.collect_task_gains(
         reference_losses.read_reference_losses(reference_losses.PUBLIC_SETS)
     )
     beyond = reference_losses.compare_with_control(reference_losses.read_reference_losses(), SHUFFLED)
-    sentences = [wording.describe_transfer(hypotheses.add_holm(gains)), wording.describe_task_gains(on_sets)]
+    sentences = [wording.describe_transfer(measure_reference_gains()), wording.describe_task_gains(on_sets)]
     if len(beyond):
         sentences.append(wording.describe_shuffled(hypotheses.add_holm(beyond)))
     return " ".join(sentences)
@@ -44,13 +48,12 @@ def say_which_instructions_help() -> str:
 def say_what_mixtures_add() -> str:
     """Return how pairs of categories compare with their parts, and what held with another number of rows."""
     stored = reference_losses.read_reference_losses()
-    items = select_reference_items(LATTICE)
-    synergies = hypotheses.add_holm(transfer.synergy_table(items))
+    synergies = measure_reference_synergies()
     by_size = reference_losses.collect_synergies_by_size(stored)
     sentences = (
         wording.describe_synergies(synergies),
         wording.describe_confirmation(synergies, by_size, reference_losses.count_lattice_rows(stored)),
-        wording.describe_better_parts(transfer.best_part_table(items)),
+        wording.describe_better_parts(transfer.best_part_table(select_reference_items(LATTICE))),
     )
     return " ".join(filter(None, sentences))
 
@@ -78,7 +81,6 @@ def write_findings() -> str:
     stored = reference_losses.read_reference_losses()
     model = name_for_readers(stored.manifest["settings"]["tuning"]["model"])
     n_rows, items = reference_losses.count_lattice_rows(stored), select_reference_items([BASE, *SINGLES])
-    gains = hypotheses.add_holm(transfer.transfer_table(items, SINGLES))
     answers = {
         "Can the headline gains be reproduced from the paper's tables?": [
             f"{(ways['verdict'] == claims.SEVERAL).sum()} of {len(ways)}, as a mean over several models. "
@@ -90,7 +92,7 @@ def write_findings() -> str:
             f"{model}, {n_rows} rows of the paper's data per model. How much more likely right answers "
             "became on held-out instructions, in nats per token, with 95 % intervals "
             f"{contrasts.describe_interval(items)} (*: clearly):",
-            _write_table(wording.tabulate_gains(gains, "trained_on", "tuned on")),
+            _write_table(wording.tabulate_gains(measure_reference_gains(), "trained_on", "tuned on")),
             say_which_instructions_help(),
         ],
         "Is a mixture more than its parts?": [say_what_mixtures_add()],

@@ -27,11 +27,12 @@ from helpers.book.figure_tables import (
     label_additions,
     label_pairs,
     label_sources,
+    measure_reference_gains,
+    measure_reference_synergies,
     predict_mixtures,
     read_controls,
     read_training_log,
     run_chosen_tuning,
-    select_reference_items,
     tabulate_controls,
     tabulate_kept_shares,
     tabulate_parts,
@@ -66,7 +67,6 @@ from helpers.figures.synthesis import (
 )
 from helpers.records import BASE
 from helpers.study.endpoints import ENDPOINTS, LOSS
-from helpers.study.grid import LATTICE, SINGLES
 from helpers.study.overview import count_stages
 from helpers.synthesis.overview import (
     compare_instructions,
@@ -227,7 +227,7 @@ GALLERY: dict[str, FigureSpec] = {
     ),
     "reference_transfer": FigureSpec(
         ABLATION_NOTEBOOK,
-        lambda _: add_holm(transfer_table(select_reference_items([BASE, *SINGLES]), SINGLES)),
+        lambda _: measure_reference_gains(),
         partial(plot_transfer, **describe_endpoint(LOSS)),
         4.6,
     ),
@@ -319,7 +319,7 @@ GALLERY: dict[str, FigureSpec] = {
     ),
     "reference_synergies": FigureSpec(
         SYNERGY_NOTEBOOK,
-        lambda _: label_pairs(add_holm(synergy_table(select_reference_items(LATTICE)))),
+        lambda _: label_pairs(measure_reference_synergies()),
         partial(plot_intervals, **describe_endpoint(LOSS)),
         4.6,
     ),

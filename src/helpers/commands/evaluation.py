@@ -25,7 +25,8 @@ from helpers.evaluation.judge import (
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.sources import MODELS_OF_OTHER_GROUPS
 from helpers.models.wheels import WHEEL_MODELS
-from helpers.paths import check_new_folder, show_name, shown
+from helpers.output_folder import check_new_folder
+from helpers.paths import show_name, shown
 from helpers.prompts import ALPACA
 from helpers.provider.connection import read_api_key
 from helpers.provider.ledger import ProviderLimits

@@ -10,7 +10,8 @@ import typer
 from helpers.commands.terminal import plain_errors, report_progress
 from helpers.errors import StudyError
 from helpers.models.load import AUTO, check_dtype
-from helpers.paths import check_new_folder, shown
+from helpers.output_folder import check_new_folder, fill_folder
+from helpers.paths import shown
 from helpers.progress import tell
 
 
@@ -42,7 +43,7 @@ def merge_adapter(adapter: Path, output: Path, model: str = "", dtype: str = AUT
         StudyError: the adapter names no base that can be found, or cannot be merged into it.
     """
     from helpers.evaluation.merging import SharedBase, find_adapter
-    from helpers.files import explain_disk_errors, fill_folder, write_text
+    from helpers.files import write_text
     from helpers.models.adapters import identify_adapter, read_config
     from helpers.models.hub import first_line
     from helpers.models.load import identify_model
@@ -57,17 +58,15 @@ def merge_adapter(adapter: Path, output: Path, model: str = "", dtype: str = AUT
         tell(caution)
     base = SharedBase(name, dtype, keeps_weights=False)
     merged = base.merge(folder)
-    check_new_folder(output, "output")  # another process may have written there
-    with fill_folder(output):
+    with fill_folder(output) as part:
         try:
-            with explain_disk_errors(output):
-                merged.save_pretrained(output)
+            merged.save_pretrained(part)
         except RuntimeError as error:  # such as layers that share their weights
             raise StudyError(
                 f"{name!r} with the adapter in {shown(folder)} cannot be saved as safetensors: "
                 f"{first_line(error)} Load the adapter beside its base instead (plain peft)."
             ) from None
-        base.tokenizer.save_pretrained(output)
+        base.tokenizer.save_pretrained(part)
         card = describe_merged(name, identify_model(name), identify_adapter(folder), folder)
-        write_text(output / CARD, card)
+        write_text(part / CARD, card)
     return name

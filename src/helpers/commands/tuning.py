@@ -16,10 +16,10 @@ from helpers.errors import StudyError
 from helpers.evaluation.prepared_tasks import prepare_tasks
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import evaluate_adapters, read_items
-from helpers.files import fill_folder
 from helpers.jsonl import read_rows
 from helpers.models.load import load_tokenizer
-from helpers.paths import check_new_folder, shown
+from helpers.output_folder import check_new_folder, fill_folder
+from helpers.paths import shown
 from helpers.prompts import CHAT, PromptFormat
 from helpers.records import Instruction
 from helpers.settings import build_settings
@@ -147,7 +147,6 @@ def export_adapter(
     Raises:
         StudyError: the folder holds something by now, such as the adapter of another process.
     """
-    check_new_folder(folder, "output")
-    with fill_folder(folder):
-        shutil.copytree(run.file(ADAPTER), folder, dirs_exist_ok=True)
-        write_card(run, settings, folder, [] if scores is None else scores.to_dict("records"))
+    with fill_folder(folder) as part:
+        shutil.copytree(run.file(ADAPTER), part, dirs_exist_ok=True)
+        write_card(run, settings, part, [] if scores is None else scores.to_dict("records"))

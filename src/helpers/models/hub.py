@@ -73,8 +73,7 @@ def explain_folder_error(name: str, error: Exception) -> StudyError:
         return StudyError(f"Model {name!r} {REMOTE_CODE}.")
     return StudyError(
         f"Model {name!r} could not be loaded: {first_line(error).rstrip('.')}. Save it again with "
-        "`save_pretrained`, model and tokenizer, as safetensors. Where a command was killed while it wrote "
-        "this folder, delete it and run that command again."
+        "`save_pretrained`, model and tokenizer, as safetensors."
     )
 
 

@@ -240,9 +240,7 @@ class BatchClient:
         answers, n_unread, is_cut = self._read_answers(batch, record)
         n_missing = max(0, len(record.reservations) - len(answers) - n_unread)
         n_failed = sum(not is_answered(answer) for answer in answers.values())
-        n_due = count_due(batch, n_missing, len(answers) - n_failed + n_unread, n_failed)
-        if is_cut and n_missing:  # at least the line that breaks off may come yet
-            n_due = n_due or 1
+        n_due = count_due(batch, n_missing, len(answers) - n_failed + n_unread, n_failed, is_cut)
         open_reservations = set(self._ledger.list_batch_reservations().values())
         book = BatchAnswers(self._journal, self._ledger, self._fields)
         for request_hash, reservation in record.reservations.items():
@@ -368,7 +366,9 @@ def _is_final(error: APIStatusError) -> bool:
     return error.status_code < 500 and is_permanent(error.status_code, error.code)
 
 
-def count_due(batch: Batch, n_missing: int, n_answered: int, n_failed: int) -> int | None:
+def count_due(
+    batch: Batch, n_missing: int, n_answered: int, n_failed: int, is_cut: bool = False
+) -> int | None:
     """Return how many answers of a batch that has ended may come yet, billed and missing in its files; None
     where nobody knows, since the provider does not count.
 
@@ -381,6 +381,7 @@ def count_due(batch: Batch, n_missing: int, n_answered: int, n_failed: int) -> i
         n_missing: requests without a line.
         n_answered: lines that hold an answer, or cannot be read and may hold one.
         n_failed: lines that say that a request failed.
+        is_cut: whether the last line of the file of answers breaks off: it may come whole yet.
     """
     if batch.status == "failed":
         return 0
@@ -389,9 +390,9 @@ def count_due(batch: Batch, n_missing: int, n_answered: int, n_failed: int) -> i
     due = completed - n_answered if type(completed) is int else -n_answered
     if batch.status == "completed":
         due = max(due, n_missing - max(0, (failed if type(failed) is int else 0) - n_failed))
-    elif n_missing and (type(completed) is not int or due < 0):
+    elif n_missing and not is_cut and (type(completed) is not int or due < 0):
         return None
-    return max(0, min(due, n_missing))
+    return min(max(due, int(is_cut), 0), n_missing)
 
 
 def _check_batch(batch: Batch) -> Batch:

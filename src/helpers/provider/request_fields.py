@@ -31,7 +31,8 @@ class RequestFields:
     def __init__(self, model: RemoteModel) -> None:
         self._limits: tuple[str, ...] = LIMITS if model.server else (NEW_LIMIT,)
         # a teacher's temperature is a parameter of the study, and stays
-        self._optional = {"seed", "temperature"} if model.role == "judge" else {"seed"}
+        self._fixed = {"temperature"} if model.role == "judge" else set()  # in all its requests the same
+        self._optional = {"seed", *self._fixed}
         self._fields = (*LIMITS, *self._optional)
 
     def apply(self, body: Body) -> Body:
@@ -57,7 +58,7 @@ class RequestFields:
         """
         if status not in (400, 422, 500):  # LiteLLM has said 500
             return False
-        named = _find_unsupported(error, sent, self._fields)
+        named = _find_unsupported(error, sent, self._fields, self._fixed)
         if "temperature" in self._optional & named:
             tell(
                 "The judge takes no temperature: its replies are drawn, so another asking may differ. If it "
@@ -78,9 +79,9 @@ def _choose_limits(limits: tuple[str, ...], refused: list[str]) -> tuple[str, ..
     return (OLD_LIMIT,) if limits == (NEW_LIMIT,) else limits
 
 
-def _find_unsupported(error: Any, sent: Body, fields: Iterable[str]) -> set[str]:
+def _find_unsupported(error: Any, sent: Body, fields: Iterable[str], fixed: Iterable[str]) -> set[str]:
     """Return those of some fields of a request that a refusal names as ones that the server does not take; of
-    the temperature, which has one value in a request of a judge, also where it refuses the value.
+    `fixed` ones, which could have no other value, also those whose value it refuses.
     """
     detail = error
     for name in ("message", "detail"):
@@ -91,8 +92,8 @@ def _find_unsupported(error: Any, sent: Body, fields: Iterable[str]) -> set[str]
     words = quote_server(error, 4000)
     parameter = error.get("param") if isinstance(error, dict) else None
     if not UNSUPPORTED.search(words):
-        is_named = parameter == "temperature" or re.search(r"[`'\"]temperature[`'\"]", words)
-        return {"temperature"}.intersection(fields, sent) if is_named else set()
+        quoted = {name for name in fixed if re.search(rf"[`'\"]{name}[`'\"]", words)}
+        return (quoted | {name for name in fixed if name == parameter}) & set(sent)
     if parameter in tuple(fields):
         return {parameter} & set(sent)
     return {name for name in fields if name in sent and re.search(rf"\b{name}\b", words)}
