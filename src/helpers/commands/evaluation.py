@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from helpers.commands.output_folder import check_new_folder
 from helpers.commands.terminal import add_options, plain_errors, report_progress, write_tables
 from helpers.errors import StudyError
 from helpers.evaluation.bleurt import check_scorer, measure_bleurt
@@ -25,7 +26,6 @@ from helpers.evaluation.judge import (
 from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.sources import MODELS_OF_OTHER_GROUPS
 from helpers.models.wheels import WHEEL_MODELS
-from helpers.output_folder import check_new_folder
 from helpers.paths import show_name, shown
 from helpers.prompts import ALPACA
 from helpers.provider.connection import read_api_key

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from helpers.commands.output_folder import check_new_folder, fill_folder
 from helpers.commands.terminal import plain_errors, report_progress
 from helpers.errors import StudyError
 from helpers.models.load import AUTO, check_dtype
-from helpers.output_folder import check_new_folder, fill_folder
 from helpers.paths import shown
 from helpers.progress import tell
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from helpers.commands.output_folder import check_new_folder, fill_folder
 from helpers.commands.terminal import add_options, plain_errors, report_progress
 from helpers.errors import StudyError
 from helpers.evaluation.prepared_tasks import prepare_tasks
@@ -18,7 +19,6 @@ from helpers.evaluation.settings import EvaluationSettings
 from helpers.evaluation.stage import evaluate_adapters, read_items
 from helpers.jsonl import read_rows
 from helpers.models.load import load_tokenizer
-from helpers.output_folder import check_new_folder, fill_folder
 from helpers.paths import shown
 from helpers.prompts import CHAT, PromptFormat
 from helpers.records import Instruction

@@ -2,8 +2,8 @@
 
 import pytest
 
+from helpers.commands.output_folder import fill_folder
 from helpers.errors import StudyError
-from helpers.output_folder import fill_folder
 
 
 @pytest.mark.parametrize("is_there", [False, True])
