@@ -6,16 +6,30 @@ from helpers.commands.output_folder import fill_folder
 from helpers.errors import StudyError
 
 
-@pytest.mark.parametrize("is_there", [False, True])
-def test_what_is_written_moves_into_the_output_and_nothing_stays_beside_it(tmp_path, is_there):
+@pytest.mark.parametrize("kind", ["new", "empty", "working"])
+def test_what_is_written_moves_into_the_output_and_nothing_stays_beside_it(tmp_path, monkeypatch, kind):
     folder = tmp_path / "out"
-    if is_there:
+    if kind != "new":
         folder.mkdir()
+    if kind == "working":
+        monkeypatch.chdir(folder)
+        inode = folder.stat().st_ino
     with fill_folder(folder) as part:
         (part / "deep").mkdir()
         (part / "deep" / "file").write_text("a")
         assert not (folder.exists() and any(folder.iterdir()))
     assert (folder / "deep" / "file").read_text() == "a"
+    assert list(tmp_path.iterdir()) == [folder]
+    assert kind != "working" or folder.stat().st_ino == inode
+
+
+def test_of_two_that_fill_one_output_the_second_to_end_is_refused(tmp_path):
+    folder = tmp_path / "out"
+    with pytest.raises(StudyError, match="holds something"), fill_folder(folder) as later:
+        (later / "file").write_text("later")
+        with fill_folder(folder) as sooner:
+            (sooner / "file").write_text("sooner")
+    assert (folder / "file").read_text() == "sooner"
     assert list(tmp_path.iterdir()) == [folder]
 
 
