@@ -120,6 +120,10 @@ def test_mistakes_are_told_before_any_cell_runs(options, ward_file, runs):
     ]
     ward_file.write_text(dump_rows(rows))
     assert "2 to 6 categories, but 8 were found" in call(*options, "--rows", 12, code=1)
+    ward_file.write_text(dump_rows([*rows[:8], rows[8] | {"category": "lab notes"}, *rows[9:]]))
+    said = " ".join(call(*options, "--rows", 12, code=1).split())
+    assert "'lab notes' was found" in said
+    assert f"{ward_file.name}:9" in said.replace(" ", "")
     assert not (runs / "tuning").exists()
 
 

@@ -71,6 +71,23 @@ def test_a_key_is_masked_as_addresses_and_pages_spell_it(spelt, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "spelt",
+    [
+        'se%cr&et"<key>12345\\',
+        "se%cr&amp;et&quot;&lt;key&gt;12345\\",
+        "se&percnt;cr&amp;amp;et&quot;&lt;key&gt;12345&bsol;",
+        'se%cr&et\\"<key>12345\\\\',
+        'se%cr\\u0026et\\"\\u003ckey\\u003e12345\\\\',
+        "se%2525cr%2526et%2522%253Ckey%253E12345%255C",
+        "&#115;e%cr\\x26&#x65;t&#34;&LT;key&GT;12345\\",
+    ],
+)
+def test_a_key_of_signs_is_masked_as_pages_and_json_spell_it(spelt, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", 'se%cr&et"<key>12345\\')
+    assert quote_server(f"Incorrect key: {spelt} here") == "Incorrect key: *** here"
+
+
+@pytest.mark.parametrize(
     ("text", "answer"),
     [
         ("<think>draft</think>\nanswer", "\nanswer"),

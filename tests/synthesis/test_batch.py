@@ -95,7 +95,7 @@ def assert_nothing_was_booked_and_all_can_be_asked_singly(provider):
     assert max(provider.sent.values()) == 1
 
 
-@pytest.mark.parametrize("status", [302, 401, 404])
+@pytest.mark.parametrize("status", [302, 401, 404, 501])
 def test_a_server_that_refuses_batches_is_one_message_and_books_nothing(provider, monkeypatch, status):
     refusal = {"error": {"message": "no such thing", "code": "refused"}}
     with monkeypatch.context() as patch:
@@ -104,8 +104,11 @@ def test_a_server_that_refuses_batches_is_one_message_and_books_nothing(provider
             "do_GET",
             lambda handler: handler._send(status, refusal, {"Location": "http://elsewhere.org/v1"}),
         )
-        with pytest.raises(StudyError, match=rf"refused \({status}\): .*(no such thing|elsewhere\.org)"):
+        with pytest.raises(
+            StudyError, match=rf"refused.*\({status}\): .*(no such thing|elsewhere\.org)"
+        ) as caught:
             synthesize(settings(provider), LIMITS)
+        assert ("ask without --batch" in str(caught.value)) == (status in (404, 501))
     assert_nothing_was_booked_and_all_can_be_asked_singly(provider)
 
 
@@ -177,6 +180,58 @@ def test_answers_in_a_file_that_stays_cut_are_waited_for_and_paid_once(provider,
     provider.files[name] = whole
     advance(given, LIMITS)
     assert max(provider.sent.values()) == 1
+
+
+def await_answers(provider):
+    """Submit the tasks in one batch; return its settings and the name of its file of answers."""
+    given = settings(provider, reply_format="json")
+    with pytest.raises(PendingError):
+        synthesize(given, LIMITS)
+    return given, next(iter(provider.batches.values()))["output_file_id"]
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["<html>\n<head>\n" + "x\n" * 9, '{\n  "error": {\n    "code": 1\n  }\n}\n', '{"error": "busy"}\n'],
+)
+def test_a_page_in_place_of_the_answers_is_waited_out_and_nothing_is_paid_twice(provider, page):
+    given, name = await_answers(provider)
+    whole, provider.files[name] = provider.files[name], page
+    with pytest.raises(PendingError, match="5 of its 5 answers are not in its files yet"):
+        synthesize(given, LIMITS)
+    provider.files[name] = whole
+    run, _ = advance(given, LIMITS)
+    assert max(provider.sent.values()) == 1
+    assert describe_account(provider) == bill(run.manifest["facts"])
+
+
+def test_a_failed_try_beside_an_answer_costs_nothing_and_is_not_repeated(provider):
+    given, name = await_answers(provider)
+    first, second, *others = provider.files[name].split("\n")
+    failed = [
+        json.dumps(json.loads(line) | {"response": {"status_code": 500, "body": {}}})
+        for line in (first, second)
+    ]
+    provider.files[name] = "\n".join(["\ufeff" + failed[0], first, second, failed[1], *others])
+    run, _ = advance(given, LIMITS)
+    assert max(provider.sent.values()) == 1
+    assert describe_account(provider) == bill(run.manifest["facts"])
+
+
+def test_a_file_of_answers_that_the_provider_no_longer_holds_is_named(provider, monkeypatch):
+    given, name = await_answers(provider)
+    [record] = list_records(journal_of(provider).folder)
+    answer = fake_server.Handler.do_GET
+
+    def lack_content(handler):
+        lacks = handler.path.endswith("/content")
+        return handler._send(404, {"error": {"message": "none"}}) if lacks else answer(handler)
+
+    monkeypatch.setattr(fake_server.Handler, "do_GET", lack_content)
+    told = f"knows no file {name} of the batch, .*{record.name}.*move the rec"
+    for _ in range(2):
+        with pytest.raises(StudyError, match=told):
+            synthesize(given, LIMITS)
 
 
 def test_odd_answers_can_be_collected(provider):

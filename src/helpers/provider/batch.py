@@ -19,7 +19,7 @@ from helpers.provider.batch_answers import Answer, BatchAnswers, as_object, is_a
 from helpers.provider.batch_records import BatchRecord, list_records, read_record, read_sent, remove_record
 from helpers.provider.connection import open_sync
 from helpers.provider.exchanges import find_missing, replay
-from helpers.provider.failures import explain_refusal
+from helpers.provider.failures import explain_no_batches, explain_refusal
 from helpers.provider.journal import Body, Exchange, Journal, Result
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.request_fields import RequestFields
@@ -35,6 +35,7 @@ ENDPOINT = "/v1/chat/completions"
 MAX_REQUESTS = 50_000
 MAX_BYTES = 190_000_000
 FINAL = ("completed", "expired", "cancelled", "failed")
+NO_BATCHES = (404, 405, 501)  # what servers without batches answer
 
 
 class PendingError(StudyError):
@@ -132,6 +133,8 @@ class BatchClient:
                 "The line to the provider broke. What was submitted is on record: run the same command again."
             ) from None
         except APIStatusError as error:
+            if error.status_code in NO_BATCHES:
+                raise StudyError(explain_no_batches(error.status_code, error.body, self._model)) from None
             if _is_final(error):
                 location = error.response.headers.get("location", "")
                 raise StudyError(
@@ -174,8 +177,7 @@ class BatchClient:
         nothing was sent.
         """
         if not read_sent(path) and (batch := self._find(path)):
-            content = self._client.files.content(batch.input_file_id).content
-            write_text(path.with_suffix(".jsonl"), content.decode("utf-8", "replace"))
+            write_text(path.with_suffix(".jsonl"), self._download(batch.input_file_id, path))
         return read_sent(path)
 
     def _submit(self, missing: Mapping[str, Body]) -> str | None:
@@ -237,7 +239,7 @@ class BatchClient:
         if batch.status not in FINAL:
             done = getattr(batch.request_counts, "completed", 0)
             return f"batch {batch.id}: {batch.status}, {done} of {len(record.reservations)} answered"
-        answers, n_unread, is_cut = self._read_answers(batch, record)
+        answers, n_unread, is_cut = self._read_answers(batch, record, path)
         n_missing = max(0, len(record.reservations) - len(answers) - n_unread)
         n_failed = sum(not is_answered(answer) for answer in answers.values())
         n_due = count_due(batch, n_missing, len(answers) - n_failed + n_unread, n_failed, is_cut)
@@ -272,12 +274,7 @@ class BatchClient:
         try:
             return self._client.batches.retrieve(record.id)
         except NotFoundError:
-            raise StudyError(
-                f"The server knows no batch {quote_line(record.id, 80)}, which {shown(path)} has on record. "
-                "Check the key's account and project. Where the batch is gone for good, move the record "
-                "elsewhere: its requests are then asked for, and paid, once more, and what it cost is no "
-                "longer counted."
-            ) from None
+            raise StudyError(_explain_gone(f"batch {quote_line(record.id, 80)}", path)) from None
 
     def _explain_failed(self, batch: Batch, sent: Mapping[str, Body]) -> None:
         """Raise StudyError if the provider turned the batch down, for what no other form of it cures."""
@@ -324,34 +321,43 @@ class BatchClient:
             self._ledger.release(reservation)
         remove_record(path)
 
-    def _read_answers(self, batch: Batch, record: BatchRecord) -> tuple[dict[str, Answer], int, bool]:
+    def _read_answers(
+        self, batch: Batch, record: BatchRecord, path: Path
+    ) -> tuple[dict[str, Answer], int, bool]:
         """Return the answers by the names of their requests, the number of lines that are none, and whether
-        the file of answers came cut.
+        the file of answers came cut, or something else in its place, such as a gateway's page.
         """
         answers: dict[str, Answer] = {}
         n_unread, any_cut = 0, False
         for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
-            lines, is_cut = self._read_lines(file_id)
+            lines, is_cut = self._read_lines(file_id, path)
             if is_cut or None in lines:
-                lines, is_cut = self._read_lines(file_id)
-            any_cut |= is_cut and file_id == batch.output_file_id
-            for line in lines:
-                name = as_object(line).get("custom_id")
-                if isinstance(name, str) and name in record.reservations:
-                    answers[name] = as_object(line.get("response"))
-                else:
-                    n_unread += 1
+                lines, is_cut = self._read_lines(file_id, path)
+            own = [line for line in lines if str(as_object(line).get("custom_id")) in record.reservations]
+            is_other = bool(lines) and not own
+            any_cut |= file_id == batch.output_file_id and (is_cut or is_other)
+            n_unread += 0 if is_other else len(lines) - len(own)
+            for line in own:
+                if not is_answered(answers.get(line["custom_id"], {})):  # a failed try may stand beside it
+                    answers[line["custom_id"]] = as_object(line.get("response"))
         return answers, n_unread, any_cut
 
-    def _read_lines(self, file_id: str) -> tuple[list[Any], bool]:
+    def _read_lines(self, file_id: str, path: Path) -> tuple[list[Any], bool]:
         """Return the values in a file of JSON lines, None for a line that cannot be read, and whether the
         last line breaks off: it is left out, since a later reading may bring it whole.
         """
-        text = self._client.files.content(file_id).content.decode("utf-8", "replace")
-        *lines, rest = text.split("\n")
+        *lines, rest = self._download(file_id, path).split("\n")
         values = [_read_value(line) for line in filter(None, lines)]
         last = _read_value(rest) if rest else None
         return values + [last] * (last is not None), bool(rest) and last is None
+
+    def _download(self, file_id: str, path: Path) -> str:
+        from openai import NotFoundError
+
+        try:
+            return self._client.files.content(file_id).content.decode("utf-8-sig", "replace")
+        except NotFoundError:
+            raise StudyError(_explain_gone(f"file {quote_line(file_id, 80)} of the batch", path)) from None
 
 
 def _read_value(line: str) -> Any:
@@ -359,6 +365,14 @@ def _read_value(line: str) -> Any:
         return json.loads(line)
     except (ValueError, RecursionError):
         return None
+
+
+def _explain_gone(what: str, record: Path) -> str:
+    return (
+        f"The server knows no {what}, which {shown(record)} has on record. Check the key's account and "
+        "project. Where it is gone for good, move the record elsewhere: its requests are then asked for, and "
+        "paid, once more, and what they have cost is no longer counted."
+    )
 
 
 def _is_final(error: APIStatusError) -> bool:

@@ -28,7 +28,7 @@ def explain_refusal(status: int, body: Any, model: RemoteModel, location: str = 
     asked = of_judge if model.role == "judge" else of_teacher
     remedy = {
         401: "Check OPENAI_API_KEY.",
-        403: "The key has no right to use this model.",
+        403: "The key has no right to this.",
         404: f"Check `{model.role}` and `{model.role}_url` (most addresses end in /v1).",
         405: f"Check `{model.role}_url` (most addresses end in /v1).",
         429: "The quota is used up: check the account's billing.",
@@ -44,6 +44,16 @@ def explain_refusal(status: int, body: Any, model: RemoteModel, location: str = 
         remedy = f"Nothing was sent there. Check it, and name it as `{model.role}_url`."
     said = words or "without a word"
     return f"The {model.label} refused ({status}): {said}. {remedy} Every reply so far is kept."
+
+
+def explain_no_batches(status: int, body: Any, model: RemoteModel) -> str:
+    """Return what it means that a server has no place for batches, and what to do."""
+    said = quote_server(body).removesuffix(".") or "without a word"
+    return (
+        f"The {model.label} refused a batch ({status}): {said}. Few servers but the provider's own know "
+        f"batches: ask without --batch, or check `{model.role}_url` (most addresses end in /v1). Every reply "
+        "so far is kept."
+    )
 
 
 def explain_not_completion(error: NotCompletionError, model: RemoteModel) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+from functools import cache
+from html.entities import html5
 from typing import Any
 
 LONGEST_LINE = 300
@@ -35,7 +37,7 @@ def quote_line(text: str, most: int = LONGEST_LINE) -> str:
 
 def mask_key(text: str, least: int = SHORTEST_KEY) -> str:
     """Return a foreign text without the key that was sent, should the server say it again, as it is or as
-    addresses and web pages spell it; a key of fewer than `least` letters is none.
+    addresses, web pages and JSON spell it; a key of fewer than `least` letters is none.
     """
     api_key = os.environ.get("OPENAI_API_KEY", "").strip()
     if len(api_key) < least:
@@ -43,12 +45,15 @@ def mask_key(text: str, least: int = SHORTEST_KEY) -> str:
     return re.sub("".join(map(_spell, api_key)), "***", text, flags=re.IGNORECASE)
 
 
+@cache
 def _spell(letter: str) -> str:
-    """Return a pattern of the ways to write a letter: itself, percent-encoded, and as an HTML entity."""
-    if letter.isalnum():
-        return letter
-    code = ord(letter)
-    return f"(?:{re.escape(letter)}|%{code:02x}|&#0*{code};|&#x0*{code:x};)"
+    """Return a pattern of the ways to write a letter: itself, percent-encoded (of what was encoded before,
+    too), as an HTML entity, and as JSON and programs escape it.
+    """
+    code, ampersand = ord(letter), "&(?:amp;)*"
+    named = "|".join(re.escape(name) for name, value in html5.items() if value == letter and name[-1] == ";")
+    entities = f"#0*{code};|#x0*{code:x};" + f"|{named}" * bool(named)
+    return rf"(?:\\*{re.escape(letter)}|%(?:25)*{code:02x}|{ampersand}(?:{entities})|\\+(?:u00|x){code:02x})"
 
 
 def _find_message(body: Any, depth: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from helpers.errors import StudyError
 from helpers.files import sha256_file, write_text
-from helpers.jsonl import assign_ids, dump_rows, read_objects, validate_row
+from helpers.jsonl import assign_ids, dump_rows, read_objects, read_rows, validate_row
 from helpers.paths import SEEDS, shown
 from helpers.progress import tell
 from helpers.records import Instruction
@@ -95,6 +95,7 @@ def prepare_rows_file(path: Path) -> Path:
         is_ready &= read_task(row).is_complete and has_category(row)
     check_case(names)
     if is_ready:
+        read_rows(path, Instruction)  # so that what is wrong is found here, and not in a part of this file
         return path
     sources = {file.name: sha256_file(file) for file in (REPLIES, SEEDS / "seed_tasks.jsonl")}
 
