@@ -187,7 +187,15 @@ def test_a_key_that_cannot_be_sent_is_one_message(provider, monkeypatch, key):
     assert key not in result.stderr
 
 
-@pytest.mark.parametrize("proxy", ["socks://user:secret@127.0.0.1:1", "socks5://127.0.0.1:1", "ftp://x"])
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "socks://user:secret@127.0.0.1:1",
+        "socks5://127.0.0.1:1",
+        "ftp://x",
+        "http://user:secret/rest@127.0.0.1:1",
+    ],
+)
 def test_a_proxy_that_cannot_be_used_is_one_message(provider, monkeypatch, proxy):
     monkeypatch.setenv("ALL_PROXY", proxy)
     result = synthesize(provider.url)

@@ -45,6 +45,7 @@ def test_a_long_message_is_cut_and_a_deep_one_ends():
         "Incorrect key: sk-proj-abcdefgh12345678",
         "proxy http://user:hunter22@proxy.org failed",
         "header Authorization: Bearer hunter22-token",
+        "header Proxy-Authorization: Basic hunter22-token",
         "gsk_abcdefghijkl is wrong",
     ],
 )

@@ -1,6 +1,7 @@
 """The live teacher, through the real SDK, against a server on this machine."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import socket
@@ -209,15 +210,15 @@ def test_a_refused_prompt_is_a_failed_reply_not_the_end(provider, monkeypatch):
     assert facts.get("n_kept", 0) == 0
 
 
-def test_a_server_that_never_answers_is_one_message(monkeypatch):
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_server_that_never_answers_is_one_message(batch):
+    limits = dataclasses.replace(LIMITS, batch=batch)
     unreachable = SynthesisSettings(teacher="toy", teacher_url="http://127.0.0.1:9/v1", n_requests=1)
     with pytest.raises(
         StudyError, match=r"'toy' at http://127.0.0.1:9/v1 cannot be reached \(Connection refused\)"
     ):
-        synthesize(unreachable, LIMITS)
-    assert "0 tokens spent" in explain_cost(
-        unreachable, LIMITS
-    )  # nothing left the machine, nothing is booked
+        synthesize(unreachable, limits)
+    assert "0 tokens spent" in explain_cost(unreachable, limits)  # nothing left the machine
 
 
 def test_a_connection_that_is_swallowed_books_nothing():

@@ -19,7 +19,7 @@ from helpers.provider.batch_answers import Answer, BatchAnswers, as_object, is_a
 from helpers.provider.batch_records import BatchRecord, list_records, read_record, read_sent, remove_record
 from helpers.provider.connection import open_sync
 from helpers.provider.exchanges import find_missing, replay
-from helpers.provider.failures import explain_no_batches, explain_refusal
+from helpers.provider.failures import explain_no_batches, explain_refusal, explain_unreached, was_not_sent
 from helpers.provider.journal import Body, Exchange, Journal, Result
 from helpers.provider.ledger import Ledger, ProviderLimits
 from helpers.provider.request_fields import RequestFields
@@ -128,7 +128,9 @@ class BatchClient:
 
         try:
             yield
-        except (APIConnectionError, json.JSONDecodeError):
+        except (APIConnectionError, json.JSONDecodeError) as error:
+            if was_not_sent(error) and not list_records(self._journal.folder):
+                raise StudyError(explain_unreached(error, self._model)) from None
             raise PendingError(
                 "The line to the provider broke. What was submitted is on record: run the same command again."
             ) from None

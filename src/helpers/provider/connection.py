@@ -104,17 +104,18 @@ def check_object(response: Any) -> None:
 
 
 def _build(client: type, clean: Any, check: Any = None) -> Any:
+    import httpx2
     from openai._constants import DEFAULT_CONNECTION_LIMITS
 
     hooks = {"request": [clean], "response": [check] if check else []}
     try:
         return client(limits=DEFAULT_CONNECTION_LIMITS, follow_redirects=False, event_hooks=hooks)
-    except (ImportError, ValueError, OSError):
+    except (ImportError, ValueError, OSError, httpx2.InvalidURL):
         found = [name for name in os.environ if name.lower().endswith("_proxy") and os.environ[name]]
         raise StudyError(
             "No connection can be made with the environment's settings of proxies and certificates "
             f"({', '.join(sorted(found)) or 'SSL_CERT_FILE, SSL_CERT_DIR'}). Name an http proxy (socks needs "
-            "another package), or unset them."
+            "another package; signs of a password are percent-encoded), or unset them."
         ) from None
 
 

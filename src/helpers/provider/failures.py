@@ -31,6 +31,7 @@ def explain_refusal(status: int, body: Any, model: RemoteModel, location: str = 
         403: "The key has no right to this.",
         404: f"Check `{model.role}` and `{model.role}_url` (most addresses end in /v1).",
         405: f"Check `{model.role}_url` (most addresses end in /v1).",
+        407: "Check name and password of the proxy (HTTP_PROXY, HTTPS_PROXY).",
         429: "The quota is used up: check the account's billing.",
     }.get(
         429 if isinstance(body, dict) and body.get("code") in QUOTA_CODES else status,
@@ -44,6 +45,14 @@ def explain_refusal(status: int, body: Any, model: RemoteModel, location: str = 
         remedy = f"Nothing was sent there. Check it, and name it as `{model.role}_url`."
     said = words or "without a word"
     return f"The {model.label} refused ({status}): {said}. {remedy} Every reply so far is kept."
+
+
+def explain_unreached(error: Exception, model: RemoteModel) -> str:
+    """Return what it means that a server cannot be reached, and what to do."""
+    return (
+        f"The {model.label} cannot be reached ({explain_failure(error)}). Nothing was sent or booked. Start "
+        f"the server, or check `{model.role}_url`, network and proxies."
+    )
 
 
 def explain_no_batches(status: int, body: Any, model: RemoteModel) -> str:

@@ -16,9 +16,9 @@ from helpers.provider.batch_records import list_records
 from helpers.provider.connection import open_async
 from helpers.provider.failures import (
     explain_excess,
-    explain_failure,
     explain_not_completion,
     explain_refusal,
+    explain_unreached,
     was_not_sent,
 )
 from helpers.provider.journal import Body, Completion, Exchange, Journal, Result
@@ -235,10 +235,7 @@ class LiveClient:
         elif was_not_sent(error):
             self._ledger.release(reservation)
             if not self._reached and attempt + 1 >= min(MAX_UNREACHED, MAX_ATTEMPTS):
-                raise StudyError(
-                    f"The {self._model.label} cannot be reached ({explain_failure(error)}). Nothing was sent "
-                    f"or booked. Start the server, or check `{self._model.role}_url`, network and proxies."
-                ) from None
+                raise StudyError(explain_unreached(error, self._model)) from None
         else:
             self._ledger.leave_booked(reservation)
             if not isinstance(error, APIConnectionError | GarbledError | TimeoutError):

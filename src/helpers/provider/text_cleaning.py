@@ -15,7 +15,9 @@ SHORTEST_KEY = 16  # own servers take any word for a key, such as "test", which 
 SHORTEST_QUOTED = 4  # of a key in an error message, of which no word is needed
 DEPTH = 6  # of an error object, as deep as any known server nests its message
 SECRET = re.compile(
-    r"\b(?:sk|pk|rk|hf|gsk|xai|AIza|key)[-_][\w-]{8,}|(?<=Bearer )\S+|(?<=://)[^/\s@]+(?=@)", re.IGNORECASE
+    r"\b(?:sk|pk|rk|hf|gsk|xai|AIza|key)[-_][\w-]{8,}|(?<=Bearer )\S+|(?<=Basic )\S+|"
+    r"(?<=://)[^/\s@]+(?=@)",
+    re.IGNORECASE,
 )
 TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 TAGS = "think(?:ing)?|thought|reason(?:ing)?|reflection|scratchpad"
