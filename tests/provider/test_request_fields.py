@@ -256,7 +256,12 @@ def test_only_a_refusal_of_its_value_takes_a_judges_temperature_away():
         {"message": "content filter: 'The temperature was 39 degrees'"},
     ):
         assert not judge.drop_refused(sent, 400, other)
-    refused = {"message": "`temperature` must be strictly positive"}
-    assert not teacher.drop_refused(sent, 422, refused)
-    assert judge.drop_refused(sent, 422, refused)
-    assert "temperature" not in judge.apply(sent)
+    for words in (
+        "`temperature` must be strictly positive",
+        "temperature: Input should be greater than 0",
+        "Temperature must be above 0",
+    ):
+        judge, refused = RequestFields(RemoteModel("judge", "toy", "http://x/v1")), {"message": words}
+        assert not teacher.drop_refused(sent, 422, refused)
+        assert judge.drop_refused(sent, 422, refused)
+        assert "temperature" not in judge.apply(sent)

@@ -92,8 +92,9 @@ def _find_unsupported(error: Any, sent: Body, fields: Iterable[str], fixed: Iter
     words = quote_server(error, 4000)
     parameter = error.get("param") if isinstance(error, dict) else None
     if not UNSUPPORTED.search(words):
-        quoted = {name for name in fixed if re.search(rf"[`'\"]{name}[`'\"]", words)}
-        return (quoted | {name for name in fixed if name == parameter}) & set(sent)
+        ways = "[`'\"]{0}[`'\"]|\\b{0}(?: ?:| (?:must|should|has to|needs to|cannot|may)\\b)"
+        said = {name for name in fixed if re.search(ways.format(name), words, re.IGNORECASE)}
+        return (said | {name for name in fixed if name == parameter}) & set(sent)
     if parameter in tuple(fields):
         return {parameter} & set(sent)
     return {name for name in fields if name in sent and re.search(rf"\b{name}\b", words)}
