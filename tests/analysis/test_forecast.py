@@ -19,6 +19,7 @@ from helpers.analysis.reference_losses import (
     collect_size_gains,
     collect_synergies_by_size,
     compare_additive_budget,
+    compare_doubled_rows,
     compare_with_control,
     count_lattice_rows,
     select_loss_items,
@@ -200,6 +201,21 @@ def test_gains_by_size_take_the_models_as_they_are_and_give_no_interval_of_one_s
     assert own.loc[75, "estimate"] > 0
     assert own["low"].isna().tolist() == [False, False, False, True]
     assert collect_size_gains(make_tables()).empty
+
+
+def test_twice_the_rows_are_compared_under_the_seeds_that_both_numbers_have():
+    names = [*SINGLES, FULL_MIXTURE]
+    more = [(name, 75, seed) for name in names for seed in (1, 2)] + [(name, 300, 1) for name in names]
+    tables = make_tables(more)
+    table = compare_doubled_rows(tables)
+    assert table["n_rows"].unique().tolist() == [75]  # of 300 rows there is one seed
+    assert len(table) == len(names) * len(SINGLES)
+    assert (table["n_seeds"] == 2).all()
+    gains = collect_size_gains(dataclasses.replace(tables, cells=tables.cells[tables.cells["seed"] != 3]))
+    by_size = gains.set_index(["n_rows", "trained_on", "tested_on"])["estimate"]
+    differences = table.set_index(["trained_on", "tested_on"])["estimate"]
+    expected = (by_size[150] - by_size[75]).reindex(differences.index)
+    np.testing.assert_allclose(differences, expected)
 
 
 def test_all_models_are_fitted_together_whatever_seeds_they_have():

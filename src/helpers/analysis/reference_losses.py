@@ -24,6 +24,9 @@ LOWER_RATE = "smollm2-135m-3e-4"  # SmolLM2 tuned with a lower learning rate
 PUBLIC_SETS = "smollm2-135m-public-sets"  # SmolLM2 measured on more public test sets and held-out rows
 
 
+_DOUBLED = "{} doubled"  # a model of twice the rows beside one of the same name
+
+
 @cache
 def read_reference_losses(model: str = SMOLLM2) -> LossTables:
     """Return the losses of the reference run by loss with one of its models, read once."""
@@ -78,6 +81,32 @@ def collect_size_gains(tables: LossTables) -> pd.DataFrame:
             gains.insert(0, "n_rows", size)
             frames.append(gains)
     return pd.concat(frames, ignore_index=True) if len(frames) > 1 else pd.DataFrame(columns=["n_rows"])
+
+
+def compare_doubled_rows(tables: LossTables) -> pd.DataFrame:
+    """Return what twice as many rows gain in the reference run by loss, for the singles and the mixture of
+    all, where both numbers of rows have these under two common training seeds or more. Under one seed the
+    larger model has all rows of the smaller one.
+
+    Returns:
+        n_rows (of the smaller model), trained_on, tested_on, then of the difference estimate, low, high, p,
+        n, n_seeds, and p_holm over all of a number of rows; empty without two such numbers.
+    """
+    import pandas as pd
+
+    names, frames = [*SINGLES, FULL_MIXTURE], []
+    for size in sorted(set(tables.cells["n_rows"])):
+        seeds = tables.list_seeds((name, n) for name in names for n in (size, 2 * size))
+        if len(seeds) < 2:
+            continue
+        larger = tables.collect(names, 2 * size)
+        larger["cell"] = larger["cell"].map(_DOUBLED.format)
+        items = pd.concat([tables.collect(names, size), larger], ignore_index=True)
+        weights = {name: {_DOUBLED.format(name): 1.0, name: -1.0} for name in names}
+        paired = loss_to_log_likelihood(keep_held_out(items[items["seed"].isin(seeds)]))
+        gains = add_holm(contrast_by_category(paired, weights)).rename(columns={"contrast": "trained_on"})
+        frames.append(gains.assign(n_rows=size))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["n_rows"])
 
 
 def compare_additive_budget(tables: LossTables) -> pd.DataFrame:
