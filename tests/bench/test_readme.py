@@ -9,7 +9,7 @@ def test_the_readme_quotes_the_stored_benchmarks():
     measured = {path.stem: json.loads(path.read_text()) for path in (RESULTS / "bench").glob("*.json")}
     ratios = {name: one["ratio"] for name, one in measured.items() if "ratio" in one}
     million = {
-        name: by_n["1000000"] for name, by_n in measured["novelty_pairs"].items() if name[-4:] == "by_n"
+        name: by_n["1000000"] for name, by_n in measured["novelty_pairs"].items() if name.endswith("by_n")
     }
     endurance = measured["endurance"]
     written = (ROOT / "README.md").read_text(encoding="utf-8").split("## Measured")[1]

@@ -118,7 +118,7 @@ def test_a_command_that_was_killed_while_it_wrote_its_output_can_be_run_again(tu
     arguments = ("merge", str(tuned), "--output", str(tmp_path / "whole"))
     killed = subprocess.run([sys.executable, "-c", code, *arguments], check=False, capture_output=True)
     assert killed.returncode == 9, killed.stderr
-    assert list(tmp_path.glob(".whole-*/part/*.safetensors"))
+    assert list(tmp_path.glob(".unfinished-*/part/*.safetensors"))
     assert not (tmp_path / "whole").exists()
     succeed(*arguments)
     AutoTokenizer.from_pretrained(tmp_path / "whole")

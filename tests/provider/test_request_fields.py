@@ -254,12 +254,16 @@ def test_only_a_refusal_of_its_value_takes_a_judges_temperature_away():
         {"message": "refused", "param": ["messages"]},
         {"message": "refused", "param": {}},
         {"message": "content filter: 'The temperature was 39 degrees'"},
+        {"message": "Prompt flagged: 'Vitals: temperature: 39.4, pulse 120'"},
+        {"message": "Prompt flagged: 'Body temperature may rise to 39.4'"},
     ):
         assert not judge.drop_refused(sent, 400, other)
     for words in (
         "`temperature` must be strictly positive",
         "temperature: Input should be greater than 0",
         "Temperature must be above 0",
+        "Temperature cannot be set to 0",
+        "Temperature is not supported by this model",
     ):
         judge, refused = RequestFields(RemoteModel("judge", "toy", "http://x/v1")), {"message": words}
         assert not teacher.drop_refused(sent, 422, refused)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.provider.text_cleaning import LONGEST_LINE, cut_reasoning, name_source, quote_server
+from helpers.provider.text_cleaning import LONGEST_LINE, cut_reasoning, mask_key, name_source, quote_server
 
 KEY = "sk-test-1234567890abcdef"
 
@@ -83,9 +83,21 @@ def test_a_key_is_masked_as_addresses_and_pages_spell_it(spelt, monkeypatch):
         "&#115;e%cr\\x26&#x65;t&#34;&LT;key&GT;12345\\",
     ],
 )
-def test_a_key_of_signs_is_masked_as_pages_and_json_spell_it(spelt, monkeypatch):
+def test_a_key_with_punctuation_is_masked_as_pages_and_json_spell_it(spelt, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", 'se%cr&et"<key>12345\\')
     assert quote_server(f"Incorrect key: {spelt} here") == "Incorrect key: *** here"
+
+
+@pytest.mark.parametrize("text", ["\\" * 100_000, "%25" * 30_000, "&amp;" * 20_000])
+def test_a_long_run_of_escapes_is_no_work(text, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", 'se%cr&et"<key>12345\\')
+    assert mask_key(text) == text
+
+
+def test_the_word_basic_is_no_secret():
+    assert quote_server("The basic plan needs Basic authentication.") == (
+        "The basic plan needs Basic authentication."
+    )
 
 
 @pytest.mark.parametrize(

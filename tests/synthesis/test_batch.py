@@ -113,19 +113,20 @@ def test_a_server_that_refuses_batches_is_one_message_and_books_nothing(provider
 
 
 @pytest.mark.parametrize("path", ["/files", "/batches"])
-def test_a_batch_that_is_refused_when_it_is_sent_leaves_nothing_booked(provider, monkeypatch, path):
+@pytest.mark.parametrize("status", [413, 501])
+def test_a_batch_that_is_refused_when_it_is_sent_leaves_nothing_booked(provider, monkeypatch, path, status):
     take = fake_server.Handler.do_POST
 
     def refuse(handler):
         if not handler.path.endswith(path):
             return take(handler)
         handler.rfile.read(int(handler.headers["Content-Length"]))
-        return handler._send(413, {"error": {"message": "too large", "code": "refused"}})
+        return handler._send(status, {"error": {"message": "too large", "code": "refused"}})
 
     with monkeypatch.context() as patch:
         patch.setattr(fake_server.Handler, "do_POST", refuse)
         for _ in range(2):
-            with pytest.raises(StudyError, match=r"refused \(413\): too large"):
+            with pytest.raises(StudyError, match=rf"refused.*\({status}\): too large"):
                 synthesize(settings(provider), LIMITS)
     assert_nothing_was_booked_and_all_can_be_asked_singly(provider)
 
@@ -216,6 +217,52 @@ def test_a_failed_try_beside_an_answer_costs_nothing_and_is_not_repeated(provide
     run, _ = advance(given, LIMITS)
     assert max(provider.sent.values()) == 1
     assert describe_account(provider) == bill(run.manifest["facts"])
+
+
+@pytest.mark.parametrize("kind", ["page", "cut"])
+def test_a_failed_try_is_no_answer_while_the_answers_are_not_there(provider, kind):
+    given, name = await_answers(provider)
+    whole = provider.files[name]
+    first, *others = whole.strip().split("\n")
+    failed = json.dumps(json.loads(first) | {"response": {"status_code": 500, "body": {}}})
+    if kind == "page":
+        provider.files |= {name: "<html>busy</html>", "errors": failed + "\n"}
+        next(iter(provider.batches.values()))["error_file_id"] = "errors"
+    else:
+        provider.files[name] = "\n".join([failed, *others, first[:-20]])
+    with pytest.raises(PendingError, match=f"{5 if kind == 'page' else 1} of its 5 answers"):
+        synthesize(given, LIMITS)
+    provider.files[name] = whole
+    run, _ = advance(given, LIMITS)
+    assert max(provider.sent.values()) == 1
+    assert describe_account(provider) == bill(run.manifest["facts"])
+
+
+@pytest.mark.parametrize("status", ["completed", "expired"])
+def test_an_only_answer_that_cannot_be_read_is_waited_for(provider, status):
+    given = settings(provider, reply_format="json", n_requests=1)
+    with pytest.raises(PendingError):
+        synthesize(given, LIMITS)
+    [batch] = provider.batches.values()
+    provider.files[batch["output_file_id"]] = "no JSON\n"
+    batch |= {"status": status, "request_counts": None}
+    for _ in range(2):
+        with pytest.raises(PendingError, match="1 of its 1 answers"):
+            synthesize(given, LIMITS)
+    assert max(provider.sent.values()) == 1
+
+
+def test_a_file_of_errors_that_is_gone_costs_no_answer(provider, monkeypatch):
+    given, _ = await_answers(provider)
+    next(iter(provider.batches.values()))["error_file_id"] = "errors"
+    answer = fake_server.Handler.do_GET
+    monkeypatch.setattr(
+        fake_server.Handler,
+        "do_GET",
+        lambda handler: handler._send(404, {}) if "/errors/" in handler.path else answer(handler),
+    )
+    advance(given, LIMITS)
+    assert max(provider.sent.values()) == 1
 
 
 def test_a_file_of_answers_that_the_provider_no_longer_holds_is_named(provider, monkeypatch):

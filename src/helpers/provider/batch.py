@@ -15,7 +15,8 @@ from helpers.errors import StudyError
 from helpers.files import sha256_text, write_text
 from helpers.paths import shown
 from helpers.progress import tell
-from helpers.provider.batch_answers import Answer, BatchAnswers, as_object, is_answered
+from helpers.provider.batch_answers import BatchAnswers, as_object
+from helpers.provider.batch_files import count_due, read_answers
 from helpers.provider.batch_records import BatchRecord, list_records, read_record, read_sent, remove_record
 from helpers.provider.connection import open_sync
 from helpers.provider.exchanges import find_missing, replay
@@ -85,6 +86,7 @@ class BatchClient:
         self._model, self._journal, self._limits = journal.model, journal, limits
         self._fields = RequestFields(self._model)
         self._under_way: list[str] | None = None
+        self._reached = False
 
     @cached_property
     def _client(self) -> OpenAI:
@@ -129,13 +131,14 @@ class BatchClient:
         try:
             yield
         except (APIConnectionError, json.JSONDecodeError) as error:
-            if was_not_sent(error) and not list_records(self._journal.folder):
+            if was_not_sent(error) and not (self._reached or list_records(self._journal.folder)):
                 raise StudyError(explain_unreached(error, self._model)) from None
             raise PendingError(
                 "The line to the provider broke. What was submitted is on record: run the same command again."
             ) from None
         except APIStatusError as error:
-            if error.status_code in NO_BATCHES:
+            lacks_batches = error.status_code in NO_BATCHES and self._model.server
+            if lacks_batches and not list_records(self._journal.folder):
                 raise StudyError(explain_no_batches(error.status_code, error.body, self._model)) from None
             if _is_final(error):
                 location = error.response.headers.get("location", "")
@@ -180,6 +183,12 @@ class BatchClient:
         """
         if not read_sent(path) and (batch := self._find(path)):
             write_text(path.with_suffix(".jsonl"), self._download(batch.input_file_id, path))
+            if not read_sent(path):
+                path.with_suffix(".jsonl").unlink()
+                raise PendingError(
+                    f"The provider's copy of what was sent in batch {batch.id} cannot be read just now. Run "
+                    "the same command again later."
+                )
         return read_sent(path)
 
     def _submit(self, missing: Mapping[str, Body]) -> str | None:
@@ -188,6 +197,7 @@ class BatchClient:
         """
         # a wrong key and a server that knows no batches are found out before money is set aside
         next(iter(self._client.batches.list(limit=1)), None)
+        self._reached = True
         # on the disk before anything is sent: fifty thousand take minutes singly
         with self._ledger.write_together():
             reservations, lines = self._reserve_all(missing)
@@ -236,25 +246,28 @@ class BatchClient:
         if batch is None and not sent:  # and nothing can be sent any more: it is all asked for anew
             return self._forget(path, record)
         batch = _check_batch(batch or self._create(path, record))
+        self._reached = True
         if record.id is None:
             write_text(path, record.model_copy(update={"id": batch.id}).model_dump_json())
         if batch.status not in FINAL:
             done = getattr(batch.request_counts, "completed", 0)
             return f"batch {batch.id}: {batch.status}, {done} of {len(record.reservations)} answered"
-        answers, n_unread, is_cut = self._read_answers(batch, record, path)
-        n_missing = max(0, len(record.reservations) - len(answers) - n_unread)
-        n_failed = sum(not is_answered(answer) for answer in answers.values())
-        n_due = count_due(batch, n_missing, len(answers) - n_failed + n_unread, n_failed, is_cut)
+        found = read_answers(
+            lambda file_id: self._download(file_id, path, may_lack=file_id == batch.error_file_id),
+            batch,
+            record.reservations,
+        )
+        n_due = count_due(batch, found, len(record.reservations))
         open_reservations = set(self._ledger.list_batch_reservations().values())
         book = BatchAnswers(self._journal, self._ledger, self._fields)
         for request_hash, reservation in record.reservations.items():
             if reservation not in open_reservations:
                 continue  # taken before: the batch was not whole, or the process died
-            if request_hash in answers:
-                book.take(request_hash, reservation, answers[request_hash], sent.get(request_hash))
+            if request_hash in found.answers:
+                book.take(request_hash, reservation, found.answers[request_hash], sent.get(request_hash))
             elif n_due:
                 continue
-            elif n_unread or n_due is None:
+            elif found.n_unread or n_due is None:
                 book.lose(reservation)  # its answer may be one that cannot be read, or that is not there
             else:
                 self._ledger.release(reservation)
@@ -323,50 +336,16 @@ class BatchClient:
             self._ledger.release(reservation)
         remove_record(path)
 
-    def _read_answers(
-        self, batch: Batch, record: BatchRecord, path: Path
-    ) -> tuple[dict[str, Answer], int, bool]:
-        """Return the answers by the names of their requests, the number of lines that are none, and whether
-        the file of answers came cut, or something else in its place, such as a gateway's page.
-        """
-        answers: dict[str, Answer] = {}
-        n_unread, any_cut = 0, False
-        for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
-            lines, is_cut = self._read_lines(file_id, path)
-            if is_cut or None in lines:
-                lines, is_cut = self._read_lines(file_id, path)
-            own = [line for line in lines if str(as_object(line).get("custom_id")) in record.reservations]
-            is_other = bool(lines) and not own
-            any_cut |= file_id == batch.output_file_id and (is_cut or is_other)
-            n_unread += 0 if is_other else len(lines) - len(own)
-            for line in own:
-                if not is_answered(answers.get(line["custom_id"], {})):  # a failed try may stand beside it
-                    answers[line["custom_id"]] = as_object(line.get("response"))
-        return answers, n_unread, any_cut
-
-    def _read_lines(self, file_id: str, path: Path) -> tuple[list[Any], bool]:
-        """Return the values in a file of JSON lines, None for a line that cannot be read, and whether the
-        last line breaks off: it is left out, since a later reading may bring it whole.
-        """
-        *lines, rest = self._download(file_id, path).split("\n")
-        values = [_read_value(line) for line in filter(None, lines)]
-        last = _read_value(rest) if rest else None
-        return values + [last] * (last is not None), bool(rest) and last is None
-
-    def _download(self, file_id: str, path: Path) -> str:
+    def _download(self, file_id: str, path: Path, may_lack: bool = False) -> str:
+        """Return the content of a file; of one that may lack, none where the provider has it no more."""
         from openai import NotFoundError
 
         try:
             return self._client.files.content(file_id).content.decode("utf-8-sig", "replace")
         except NotFoundError:
+            if may_lack:
+                return ""
             raise StudyError(_explain_gone(f"file {quote_line(file_id, 80)} of the batch", path)) from None
-
-
-def _read_value(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _explain_gone(what: str, record: Path) -> str:
@@ -379,36 +358,8 @@ def _explain_gone(what: str, record: Path) -> str:
 
 def _is_final(error: APIStatusError) -> bool:
     """Say whether the same request would be refused again."""
-    return error.status_code < 500 and is_permanent(error.status_code, error.code)
-
-
-def count_due(
-    batch: Batch, n_missing: int, n_answered: int, n_failed: int, is_cut: bool = False
-) -> int | None:
-    """Return how many answers of a batch that has ended may come yet, billed and missing in its files; None
-    where nobody knows, since the provider does not count.
-
-    A batch that is completed has a line for every request, but for those that it counts as failed. One that
-    expired or was cancelled has a line for each that it counts as completed. One that failed was turned down
-    as a whole.
-
-    Args:
-        batch: of a final status.
-        n_missing: requests without a line.
-        n_answered: lines that hold an answer, or cannot be read and may hold one.
-        n_failed: lines that say that a request failed.
-        is_cut: whether the last line of the file of answers breaks off: it may come whole yet.
-    """
-    if batch.status == "failed":
-        return 0
-    counts = batch.request_counts
-    completed, failed = (getattr(counts, name, None) for name in ("completed", "failed"))
-    due = completed - n_answered if type(completed) is int else -n_answered
-    if batch.status == "completed":
-        due = max(due, n_missing - max(0, (failed if type(failed) is int else 0) - n_failed))
-    elif n_missing and not is_cut and (type(completed) is not int or due < 0):
-        return None
-    return min(max(due, int(is_cut), 0), n_missing)
+    is_refusal = error.status_code < 500 and is_permanent(error.status_code, error.code)
+    return is_refusal or error.status_code in NO_BATCHES
 
 
 def _check_batch(batch: Batch) -> Batch:

@@ -115,7 +115,7 @@ def _build(client: type, clean: Any, check: Any = None) -> Any:
         raise StudyError(
             "No connection can be made with the environment's settings of proxies and certificates "
             f"({', '.join(sorted(found)) or 'SSL_CERT_FILE, SSL_CERT_DIR'}). Name an http proxy (socks needs "
-            "another package; signs of a password are percent-encoded), or unset them."
+            "another package; percent-encode special characters of a password), or unset them."
         ) from None
 
 

@@ -28,23 +28,26 @@ def explain_refusal(status: int, body: Any, model: RemoteModel, location: str = 
     asked = of_judge if model.role == "judge" else of_teacher
     remedy = {
         401: "Check OPENAI_API_KEY.",
-        403: "The key has no right to this.",
+        403: "The key has no right to what was asked for.",
         404: f"Check `{model.role}` and `{model.role}_url` (most addresses end in /v1).",
         405: f"Check `{model.role}_url` (most addresses end in /v1).",
-        407: "Check name and password of the proxy (HTTP_PROXY, HTTPS_PROXY).",
+        407: "Check name and password of the proxy (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY).",
         429: "The quota is used up: check the account's billing.",
     }.get(
         429 if isinstance(body, dict) and body.get("code") in QUOTA_CODES else status,
         f"Check {asked} and what else was asked for: a server knows its models by its own names, and not "
         "every model takes every value.",
     )
-    words = re.sub(r"(?<!\.)\.$", "", quote_server(body))
+    said = _quote_refusal(body)
     if status < 400:
         other = mask_address(quote_line(location))
-        words = f"it names another address, {other!r}"
+        said = f"it names another address, {other!r}"
         remedy = f"Nothing was sent there. Check it, and name it as `{model.role}_url`."
-    said = words or "without a word"
     return f"The {model.label} refused ({status}): {said}. {remedy} Every reply so far is kept."
+
+
+def _quote_refusal(body: Any) -> str:
+    return re.sub(r"(?<!\.)\.$", "", quote_server(body)) or "without a word"
 
 
 def explain_unreached(error: Exception, model: RemoteModel) -> str:
@@ -57,11 +60,10 @@ def explain_unreached(error: Exception, model: RemoteModel) -> str:
 
 def explain_no_batches(status: int, body: Any, model: RemoteModel) -> str:
     """Return what it means that a server has no place for batches, and what to do."""
-    said = quote_server(body).removesuffix(".") or "without a word"
     return (
-        f"The {model.label} refused a batch ({status}): {said}. Few servers but the provider's own know "
-        f"batches: ask without --batch, or check `{model.role}_url` (most addresses end in /v1). Every reply "
-        "so far is kept."
+        f"The {model.label} refused a batch ({status}): {_quote_refusal(body)}. Few servers but the "
+        f"provider's own know batches: ask without --batch, or check `{model.role}_url` (most addresses end "
+        "in /v1). Every reply so far is kept."
     )
 
 

@@ -31,7 +31,8 @@ class RequestFields:
     def __init__(self, model: RemoteModel) -> None:
         self._limits: tuple[str, ...] = LIMITS if model.server else (NEW_LIMIT,)
         # a teacher's temperature is a parameter of the study, and stays
-        self._fixed = {"temperature"} if model.role == "judge" else set()  # in all its requests the same
+        # of these a refused value is a refused field: they are the same in all requests of a judge
+        self._fixed = {"temperature"} if model.role == "judge" else set()
         self._optional = {"seed", *self._fixed}
         self._fields = (*LIMITS, *self._optional)
 
@@ -92,9 +93,9 @@ def _find_unsupported(error: Any, sent: Body, fields: Iterable[str], fixed: Iter
     words = quote_server(error, 4000)
     parameter = error.get("param") if isinstance(error, dict) else None
     if not UNSUPPORTED.search(words):
-        ways = "[`'\"]{0}[`'\"]|\\b{0}(?: ?:| (?:must|should|has to|needs to|cannot|may)\\b)"
+        ways = "[`'\"]{0}[`'\"]|\\A\\W*{0}(?: ?:| (?:must|should|has to|needs to|cannot|may)\\b)"
         said = {name for name in fixed if re.search(ways.format(name), words, re.IGNORECASE)}
         return (said | {name for name in fixed if name == parameter}) & set(sent)
     if parameter in tuple(fields):
         return {parameter} & set(sent)
-    return {name for name in fields if name in sent and re.search(rf"\b{name}\b", words)}
+    return {name for name in fields if name in sent and re.search(rf"\b{name}\b", words, re.IGNORECASE)}

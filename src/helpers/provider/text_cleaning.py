@@ -15,8 +15,8 @@ SHORTEST_KEY = 16  # own servers take any word for a key, such as "test", which 
 SHORTEST_QUOTED = 4  # of a key in an error message, of which no word is needed
 DEPTH = 6  # of an error object, as deep as any known server nests its message
 SECRET = re.compile(
-    r"\b(?:sk|pk|rk|hf|gsk|xai|AIza|key)[-_][\w-]{8,}|(?<=Bearer )\S+|(?<=Basic )\S+|"
-    r"(?<=://)[^/\s@]+(?=@)",
+    r"\b(?:sk|pk|rk|hf|gsk|xai|AIza|key)[-_][\w-]{8,}|(?<=Bearer )\S+|"
+    r"authorization\W{1,9}basic \S+|(?<=://)[^/\s@]+(?=@)",
     re.IGNORECASE,
 )
 TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
@@ -49,13 +49,14 @@ def mask_key(text: str, least: int = SHORTEST_KEY) -> str:
 
 @cache
 def _spell(letter: str) -> str:
-    """Return a pattern of the ways to write a letter: itself, percent-encoded (of what was encoded before,
-    too), as an HTML entity, and as JSON and programs escape it.
+    """Return a pattern of the ways to write a letter: itself, percent-encoded once or more often, as an HTML
+    entity, and as JSON and programs escape it, in other JSON too.
     """
-    code, ampersand = ord(letter), "&(?:amp;)*"
-    named = "|".join(re.escape(name) for name, value in html5.items() if value == letter and name[-1] == ";")
-    entities = f"#0*{code};|#x0*{code:x};" + f"|{named}" * bool(named)
-    return rf"(?:\\*{re.escape(letter)}|%(?:25)*{code:02x}|{ampersand}(?:{entities})|\\+(?:u00|x){code:02x})"
+    code = ord(letter)
+    named = [re.escape(name) for name, value in html5.items() if value == letter and name[-1] == ";"]
+    entity = "|".join([f"#0*{code};", f"#x0*{code:x};", *named])
+    escaped = rf"\\{{0,3}}{re.escape(letter)}|\\{{1,3}}(?:u00|x){code:02x}"
+    return f"(?:{escaped}|%(?:25)*{code:02x}|&(?:amp;)*(?:{entity}))"
 
 
 def _find_message(body: Any, depth: int) -> str:
