@@ -18,7 +18,7 @@ SETTLED_SECONDS = 2.0  # no file system's clock is coarser
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_PERMISSION = (errno.EACCES, errno.EROFS, errno.EPERM)
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
-NO_PLACE = (errno.ENOTDIR, errno.ENOENT, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+NO_PLACE = (errno.ENOTDIR, errno.ENOENT, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 # the system's error number, as libraries quote it
 PASSED_ON = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)
 _checksums: dict[tuple[int, ...], str] = {}

@@ -50,3 +50,9 @@ def test_an_error_leaves_no_output(tmp_path):
         (part / "file").write_text("a")
         1 / 0  # noqa: B018
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_loop_of_links_is_one_message(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(StudyError, match="cannot be read or written"), fill_folder(tmp_path / "loop" / "out"):
+        pass

@@ -198,9 +198,18 @@ def test_a_key_that_cannot_be_sent_is_one_message(provider, monkeypatch, key):
 )
 def test_a_proxy_that_cannot_be_used_is_one_message(provider, monkeypatch, proxy):
     monkeypatch.setenv("ALL_PROXY", proxy)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     result = synthesize(provider.url)
     assert_refused(result, "settings of proxies and certificates (ALL_PROXY)")
     assert "secret" not in result.stderr
+
+
+def test_a_certificate_that_is_not_there_is_named(provider, monkeypatch, tmp_path):
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    assert_refused(synthesize(provider.url), "settings of proxies and certificates (SSL_CERT_FILE)")
 
 
 def test_a_server_that_heeds_no_limit_is_stopped_at_its_first_answer(provider, answer):

@@ -264,6 +264,8 @@ def test_only_a_refusal_of_its_value_takes_a_judges_temperature_away():
         "Temperature must be above 0",
         "Temperature cannot be set to 0",
         "Temperature is not supported by this model",
+        "invalid temperature: only 1 is allowed for this model",
+        "Invalid value for temperature: expected a value in (0, 2]",
     ):
         judge, refused = RequestFields(RemoteModel("judge", "toy", "http://x/v1")), {"message": words}
         assert not teacher.drop_refused(sent, 422, refused)

@@ -45,15 +45,20 @@ def test_a_long_message_is_cut_and_a_deep_one_ends():
         "Incorrect key: sk-proj-abcdefgh12345678",
         "proxy http://user:hunter22@proxy.org failed",
         "header Authorization: Bearer hunter22-token",
-        "header Proxy-Authorization: Basic hunter22-token",
+        "header Proxy-Authorization: Basic dXNlcjpodW50ZXIyMg==",
+        "header {&quot;Proxy-Authorization&quot;: &quot;Basic dXNlcjpodW50ZXIyMg==&quot;}",
+        "header (b'authorization', b'Basic dXNlcjpodW50ZXIyMg==')",
+        "header {'name': 'Authorization', 'value': 'basic dXNlcjpodW50ZXIyM'} cut",
         "gsk_abcdefghijkl is wrong",
+        "AIzaSyabcdefghijkl is wrong",
+        " " * (20 * LONGEST_LINE - 9) + KEY,
     ],
 )
 def test_keys_and_passwords_in_a_servers_words_are_masked(text, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     quoted = quote_server(text)
     assert "***" in quoted
-    assert not any(secret in quoted for secret in (KEY, "hunter22", "abcdefgh"))
+    assert not any(secret in quoted for secret in (KEY, "hunter22", "dXNlcjpo", "abcdefgh"))
 
 
 @pytest.mark.parametrize(

@@ -281,6 +281,28 @@ def test_a_file_of_answers_that_the_provider_no_longer_holds_is_named(provider, 
             synthesize(given, LIMITS)
 
 
+@pytest.mark.parametrize("status", ["200", 200.0, None])
+def test_an_answer_is_one_however_its_status_is_written(provider, status):
+    given, name = await_answers(provider)
+    lines = [json.loads(line) for line in provider.files[name].splitlines()]
+    for line in lines:
+        line["response"]["status_code"] = status
+    provider.files[name] = "\r\n".join(map(json.dumps, lines)) + "\r\n\r\n"
+    next(iter(provider.batches.values()))["status"] = "COMPLETED"
+    run, n_waits = advance(given, LIMITS)
+    assert n_waits == 0
+    assert max(provider.sent.values()) == 1
+    assert describe_account(provider) == bill(run.manifest["facts"])
+
+
+def test_another_study_of_the_same_account_submits_a_batch_of_its_own(provider, monkeypatch, tmp_path):
+    given, _ = await_answers(provider)
+    advance(given, LIMITS)
+    monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "other"))
+    advance(given, LIMITS)
+    assert len(provider.batches) == 2
+
+
 def test_odd_answers_can_be_collected(provider):
     """A line separator that is no line feed, and an ending that no client knows."""
     with pytest.raises(PendingError):

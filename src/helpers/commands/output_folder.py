@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,12 +25,13 @@ def fill_folder(folder: Path) -> Iterator[Path]:
     the output.
 
     It lies beside an output that is new, so nothing is in the way of the same command after a kill; it lies
-    in one that is there, which keeps its rights. An error leaves no output. Of two processes one is refused.
+    in one that is there, which keeps its rights. An error leaves no output. Of two processes at most one
+    writes it.
 
     Raises:
         StudyError: the output holds something, or cannot be written.
     """
-    place = folder.resolve()
+    place = Path(os.path.realpath(folder))
     is_new = not place.exists()
     with explain_disk_errors(folder):
         check_new_folder(folder, "output")
@@ -41,11 +43,15 @@ def fill_folder(folder: Path) -> Iterator[Path]:
             yield part
             if place.exists() and any(path != Path(scratch) for path in place.iterdir()):
                 raise _explain_taken(folder, "output")
-            if is_new:
-                part.replace(place)
-            else:
+            if not is_new:
                 for path in part.iterdir():
                     path.rename(place / path.name)
+                return
+            try:
+                part.replace(place)
+            except OSError:
+                check_new_folder(folder, "output")  # another process may have been quicker
+                raise
 
 
 def _explain_taken(folder: Path, option: str) -> StudyError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers.errors import StudyError
-from helpers.files import sha256_text, write_text
+from helpers.files import write_text
 from helpers.paths import shown
 from helpers.progress import tell
 from helpers.provider.batch_answers import BatchAnswers, as_object
@@ -35,7 +36,7 @@ ENDPOINT = "/v1/chat/completions"
 # the provider's limits for one file, the second with room to spare
 MAX_REQUESTS = 50_000
 MAX_BYTES = 190_000_000
-FINAL = ("completed", "expired", "cancelled", "failed")
+FINAL = ("completed", "expired", "cancelled", "canceled", "failed")
 NO_BATCHES = (404, 405, 501)  # what servers without batches answer
 
 
@@ -203,7 +204,7 @@ class BatchClient:
             reservations, lines = self._reserve_all(missing)
         if not lines:
             return None
-        name = sha256_text(str([*reservations.values()]))[:16]  # another one when the same is submitted again
+        name = secrets.token_hex(8)  # another study of this account may submit the same
         path, record = (
             self._journal.folder / "batches" / f"{name}.json",
             BatchRecord(id=None, reservations=reservations),
@@ -295,7 +296,8 @@ class BatchClient:
         """Raise StudyError if the provider turned the batch down, for what no other form of it cures."""
         if batch.status != "failed":
             return
-        errors = [as_object(dict(error)) for error in getattr(batch.errors, "data", None) or []]
+        listed = getattr(batch.errors, "data", None) or []
+        errors = [dict(error) for error in listed if hasattr(error, "message")]
         some = next(iter(sent.values()), None)
         if some and any(self._fields.drop_refused(some, 400, error) for error in errors):
             return
@@ -363,7 +365,11 @@ def _is_final(error: APIStatusError) -> bool:
 
 
 def _check_batch(batch: Batch) -> Batch:
-    """Raise StudyError if the provider's answer is not a batch but, say, the page of another server."""
+    """Return the provider's answer, its status in lower case as the provider's own API writes it.
+
+    Raises:
+        StudyError: it is not a batch but, say, the page of another server.
+    """
     if isinstance(getattr(batch, "id", None), str) and isinstance(getattr(batch, "status", None), str):
-        return batch
+        return batch.model_copy(update={"status": batch.status.lower()})
     raise StudyError("The server's answer is not a batch. Ask without --batch, or check its address.")

@@ -103,8 +103,11 @@ def is_answered(answer: Answer) -> bool:
 
 
 def _status(answer: Answer) -> int:
-    status = answer.get("status_code")
-    return status if type(status) is int else 500
+    """Return the status of an answer; where a server gives none, that of what its body holds."""
+    try:
+        return int(answer.get("status_code"))
+    except (TypeError, ValueError, OverflowError):
+        return 200 if "choices" in as_object(answer.get("body")) else 500
 
 
 def as_object(value: Any) -> dict[str, Any]:

@@ -62,9 +62,9 @@ def _read_lines(text: str) -> tuple[list[Any], bool]:
     off: it is left out, since a later reading may bring it whole.
     """
     *lines, rest = text.split("\n")
-    values = [_read_value(line) for line in filter(None, lines)]
-    last = _read_value(rest) if rest else None
-    return values + [last] * (last is not None), bool(rest) and last is None
+    values = [_read_value(line) for line in lines if line.strip()]
+    last = _read_value(rest)
+    return values + [last] * (last is not None), bool(rest.strip()) and last is None
 
 
 def _read_value(line: str) -> Any:

@@ -26,6 +26,7 @@ OWN_HEADERS = (
     "content-length",
     "transfer-encoding",
 )
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 CONNECT_SECONDS = 20.0  # longest wait for a server to take a connection
 SDK_HEADERS = "x-stainless-"  # the SDK's own, by one of which it knows what to make of the answer
 
@@ -111,10 +112,11 @@ def _build(client: type, clean: Any, check: Any = None) -> Any:
     try:
         return client(limits=DEFAULT_CONNECTION_LIMITS, follow_redirects=False, event_hooks=hooks)
     except (ImportError, ValueError, OSError, httpx2.InvalidURL):
-        found = [name for name in os.environ if name.lower().endswith("_proxy") and os.environ[name]]
+        proxies = {name for name in os.environ if re.fullmatch(r"(?!no_)\w*_proxy", name, re.IGNORECASE)}
+        found = [name for name in (*sorted(proxies), *CERTIFICATES) if os.environ.get(name)]
         raise StudyError(
             "No connection can be made with the environment's settings of proxies and certificates "
-            f"({', '.join(sorted(found)) or 'SSL_CERT_FILE, SSL_CERT_DIR'}). Name an http proxy (socks needs "
+            f"({', '.join(found) or 'none of them is set'}). Name an http proxy (socks needs "
             "another package; percent-encode special characters of a password), or unset them."
         ) from None
 

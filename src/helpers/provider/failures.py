@@ -31,6 +31,7 @@ def explain_refusal(status: int, body: Any, model: RemoteModel, location: str = 
         403: "The key has no right to what was asked for.",
         404: f"Check `{model.role}` and `{model.role}_url` (most addresses end in /v1).",
         405: f"Check `{model.role}_url` (most addresses end in /v1).",
+        402: "Check the account's billing.",
         407: "Check name and password of the proxy (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY).",
         429: "The quota is used up: check the account's billing.",
     }.get(

@@ -16,7 +16,7 @@ NEW_LIMIT, OLD_LIMIT = "max_completion_tokens", "max_tokens"
 LIMITS = (NEW_LIMIT, OLD_LIMIT)
 UNSUPPORTED = re.compile(
     r"unknown|unrecogni[sz]ed|unsupported|unexpected|unused|extra|forbidden|both|same time|no such|"
-    r"cannot be (?:set|used|given|combined)|"
+    r"cannot be (?:set|used|given|combined)|mutually exclusive|only one of|"
     r"(?:not|isn't|doesn't|does not|aren't)\s+(?:\w+\s+)?"
     r"(?:support|permit|allow|compatible|recogni|known|know|accept|valid|take|available)",
     re.IGNORECASE,
@@ -93,7 +93,10 @@ def _find_unsupported(error: Any, sent: Body, fields: Iterable[str], fixed: Iter
     words = quote_server(error, 4000)
     parameter = error.get("param") if isinstance(error, dict) else None
     if not UNSUPPORTED.search(words):
-        ways = "[`'\"]{0}[`'\"]|\\A\\W*{0}(?: ?:| (?:must|should|has to|needs to|cannot|may)\\b)"
+        ways = (
+            "[`'\"]{0}[`'\"]|\\b(?:invalid|value (?:for|of)) {0}\\b|"
+            "\\A\\W*{0}(?: ?:| (?:must|should|has to|needs to|cannot|may)\\b)"
+        )
         said = {name for name in fixed if re.search(ways.format(name), words, re.IGNORECASE)}
         return (said | {name for name in fixed if name == parameter}) & set(sent)
     if parameter in tuple(fields):

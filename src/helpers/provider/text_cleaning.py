@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -15,10 +16,11 @@ SHORTEST_KEY = 16  # own servers take any word for a key, such as "test", which 
 SHORTEST_QUOTED = 4  # of a key in an error message, of which no word is needed
 DEPTH = 6  # of an error object, as deep as any known server nests its message
 SECRET = re.compile(
-    r"\b(?:sk|pk|rk|hf|gsk|xai|AIza|key)[-_][\w-]{8,}|(?<=Bearer )\S+|"
-    r"authorization\W{1,9}basic \S+|(?<=://)[^/\s@]+(?=@)",
+    r"\b(?:sk|pk|rk|hf|gsk|xai|key)[-_][\w-]{8,}|\bAIza[\w-]{8,}|(?<=Bearer )\S+|"
+    r"(?<=://)[^/\s@]+(?=@)",
     re.IGNORECASE,
 )
+BASIC = re.compile(r"basic ([a-z0-9+/_-]{4,}=*)", re.IGNORECASE)
 TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 TAGS = "think(?:ing)?|thought|reason(?:ing)?|reflection|scratchpad"
 TAG = re.compile(rf"<(?P<end>/?)(?P<name>{TAGS})>|\[(?P<closes>/?)THINK\]", re.IGNORECASE)
@@ -32,8 +34,9 @@ def quote_server(body: Any, most: int = LONGEST_LINE) -> str:
 
 def quote_line(text: str, most: int = LONGEST_LINE) -> str:
     """Return a foreign text as one printable line of at most `most` characters, keys and passwords masked."""
-    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 20 * most]).split())
-    line = SECRET.sub("***", mask_key(line, SHORTEST_QUOTED))
+    start = mask_key(text, SHORTEST_QUOTED)[: 20 * most]  # a key that the cut would divide is masked before
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in start).split())
+    line = BASIC.sub(_mask_login, SECRET.sub("***", mask_key(line, SHORTEST_QUOTED)))
     return line if len(line) <= most else line[: most - 3] + "..."
 
 
@@ -45,6 +48,13 @@ def mask_key(text: str, least: int = SHORTEST_KEY) -> str:
     if len(api_key) < least:
         return text
     return re.sub("".join(map(_spell, api_key)), "***", text, flags=re.IGNORECASE)
+
+
+def _mask_login(match: re.Match[str]) -> str:
+    """Return the words of HTTP's basic authentication without the name and the password in them."""
+    word = match[1].rstrip("=").replace("-", "+").replace("_", "/")
+    whole = word[:-1] if len(word) % 4 == 1 else word  # it may have been cut
+    return "Basic ***" if b":" in base64.b64decode(whole + "==") else match[0]
 
 
 @cache
