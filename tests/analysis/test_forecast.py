@@ -20,6 +20,7 @@ from helpers.analysis.reference_losses import (
     collect_synergies_by_size,
     compare_additive_budget,
     compare_doubled_rows,
+    compare_synergies_with_control,
     compare_with_control,
     count_lattice_rows,
     select_loss_items,
@@ -297,23 +298,58 @@ def test_with_the_additive_budget_a_pair_stands_against_half_as_many_rows_of_its
     assert set(compare_additive_budget(make_tables(halves[:-1]))["n_seeds"]) == {1}
 
 
+def add_controls(tables, kind, worse_by):
+    """Return tables with controls of some cells, under the first two seeds, that lose so much more (nats a
+    token).
+    """
+    cells, words = tables.cells, tables.losses["text"]
+    own = cells[cells["cell"].isin(worse_by) & (cells["seed"] < 3)]
+    control = own.assign(cell=own["cell"] + f"~{kind}", id=own["id"].str.replace("-n", f"~{kind}-n"))
+    losses = {
+        new: words[old] + worse_by[cell] * (N_TOKENS + 1)
+        for old, new, cell in zip(own["id"], control["id"], own["cell"], strict=True)
+    }
+    values = {name: table.join(pd.DataFrame(losses)) for name, table in tables.losses.items()}
+    values["end"] = 0 * values["text"]
+    return dataclasses.replace(tables, losses=values, cells=pd.concat([cells, control], ignore_index=True))
+
+
 @pytest.mark.parametrize("kind", [SHUFFLED, MATCHED_LENGTHS])
 def test_rows_stand_beside_the_rows_of_their_control(kind):
     tables = make_tables()
     assert compare_with_control(tables, kind).empty
-    cells, words = tables.cells, tables.losses["text"]
-    own = cells[cells["cell"].isin(SINGLES) & (cells["seed"] < 3)]
-    control = own.assign(cell=own["cell"] + f"~{kind}", id=own["id"].str.replace("-n", f"~{kind}-n"))
-    less = {new: words[old] + 0.1 * (N_TOKENS + 1) for old, new in zip(own["id"], control["id"], strict=True)}
-    values = {name: table.join(pd.DataFrame(less)) for name, table in tables.losses.items()}
-    values["end"] = 0 * values["text"]
-    full = dataclasses.replace(tables, losses=values, cells=pd.concat([cells, control], ignore_index=True))
+    full = add_controls(tables, kind, dict.fromkeys(SINGLES, 0.1))
     table = compare_with_control(full, kind)
-    assert (len(table), set(table["n_seeds"])) == (9, {2})
+    assert (len(table), set(table["n_rows"]), set(table["n_seeds"])) == (9, {150}, {2})
     np.testing.assert_allclose(table["estimate"], 0.1)
+    assert (table["p_holm"] >= table["p"]).all()
     gains = transfer_table(select_loss_items(tables, [BASE, *SINGLES]), SINGLES)
     assert table["control"].to_numpy() == pytest.approx(gains["estimate"].to_numpy() - 0.1, abs=0.01)
     assert forecast.predict_later(full, ["null"]).empty  # a control is no mixture
+
+
+def test_synergies_stand_beside_those_of_the_controls_where_both_lattices_are_there():
+    worse = dict.fromkeys(LATTICE[1:], 0.1) | {"qa+gen": 0.3, "ie": 0.2}
+    table = compare_synergies_with_control(
+        add_controls(make_tables(), MATCHED_LENGTHS, worse), MATCHED_LENGTHS
+    )
+    assert table.groupby("rows").size().to_dict() == {"as they are": 9, "control": 9, "difference": 9}
+    assert (set(table["n_rows"]), set(table["n_seeds"])) == ({150}, {2})
+    wide = table.pivot(index=["contrast", "tested_on"], columns="rows", values="estimate")
+    np.testing.assert_allclose(wide["difference"], wide["as they are"] - wide["control"])
+    expected = {
+        "qa+gen": 0.2,
+        "qa+ie": -0.05,
+        "ie+gen": -0.05,
+    }  # how much worse, beyond the mean of the parts
+    found = wide["difference"].groupby("contrast").mean()
+    assert found.to_dict() == pytest.approx(expected)
+    own = table[table["rows"] == "difference"]
+    expected = add_holm(own.drop(columns="p_holm"))["p_holm"]
+    pd.testing.assert_series_equal(own["p_holm"], expected)
+    without_pair = dict.fromkeys(LATTICE[1:-1], 0.1)
+    partial = add_controls(make_tables(), MATCHED_LENGTHS, without_pair)
+    assert compare_synergies_with_control(partial, MATCHED_LENGTHS).empty
 
 
 def test_synergies_of_another_lattice_stand_beside_once_it_is_there_under_two_seeds():

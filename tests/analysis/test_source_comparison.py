@@ -154,6 +154,27 @@ def test_a_sentence_says_which_synergies_held_again_with_another_number_of_rows(
     assert wording.describe_confirmation(first, first, 150) == ""
 
 
+def test_a_sentence_says_which_synergies_held_again_where_lengths_match():
+    def of_rows(kind, **gains):
+        return make_corrected_gains(**gains).rename(columns={"trained_on": "contrast"}).assign(rows=kind)
+
+    up, wide = (0.15, 0.49, 0.02), (-0.1, 0.3, 0.3)
+    plain = of_rows("as they are", **{"qa+gen_qa": up, "qa+gen_gen": up, "qa+ie_qa": wide})
+    control = of_rows("control", **{"qa+gen_qa": up, "qa+gen_gen": wide, "qa+ie_qa": up})
+    difference = of_rows("difference", **{"qa+gen_qa": wide, "qa+gen_gen": wide, "qa+ie_qa": up})
+    tables = [table.assign(n_rows=300) for table in (plain, control, difference)]
+    assert wording.describe_matched_lengths(pd.concat(tables, ignore_index=True)) == (
+        "Among models of 300 rows whose responses match in length across the categories, 1 of the 2 clear "
+        "differences held again; 1 of 3 synergies were clearly different from those of the rows as they are."
+    )
+    none = of_rows("as they are", **{"qa+gen_qa": wide, "qa+gen_gen": wide, "qa+ie_qa": wide})
+    tables[0] = none.assign(n_rows=300)
+    assert "there was no clear difference to confirm; 1 of 3" in wording.describe_matched_lengths(
+        pd.concat(tables, ignore_index=True)
+    )
+    assert wording.describe_matched_lengths(pd.DataFrame(columns=["n_rows"])) == ""
+
+
 def test_a_wide_table_marks_what_holds_after_the_correction():
     gains = make_corrected_gains(qa_qa=(0.1, 0.3, 0.001), qa_gen=(0.1, 0.3, 0.2))
     wide = wording.tabulate_gains(gains, "trained_on", "tuned on")

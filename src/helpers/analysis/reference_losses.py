@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
 from helpers.analysis.contrasts import contrast_by_category, gain_by_task, keep_ablation_tasks
 from helpers.analysis.hypotheses import add_holm
-from helpers.analysis.transfer import addition_table, synergy_table, transfer_table
+from helpers.analysis.transfer import addition_table, synergy_contrasts, synergy_table, transfer_table
 from helpers.records import BASE, CONTROL_SEPARATOR
 from helpers.study import scores
 from helpers.study.endpoints import keep_held_out, keep_tasks, loss_to_log_likelihood
@@ -44,7 +44,7 @@ def select_loss_items(tables: LossTables, cells: Iterable[str]) -> pd.DataFrame:
     """Return held-out rows of cells of the reference run by loss, minus the loss as `score`, as
     `endpoints.loss_to_log_likelihood` does.
     """
-    return loss_to_log_likelihood(keep_held_out(tables.collect(cells, count_lattice_rows(tables))))
+    return _collect_held_out(tables, cells, count_lattice_rows(tables))
 
 
 def select_answer_items(tables: LossTables, endpoint: str = "text") -> pd.DataFrame:
@@ -70,17 +70,12 @@ def collect_size_gains(tables: LossTables) -> pd.DataFrame:
         n_rows, then as `transfer_table`, where low, high and p are empty under one seed: an interval of the
         items alone would not compare with the others; empty where there is one number of rows only.
     """
-    import pandas as pd
-
-    names, frames = [*SINGLES, FULL_MIXTURE], []
-    for size in sorted(set(tables.cells["n_rows"]) - {0}):
-        if tables.list_seeds((name, size) for name in names):
-            items = loss_to_log_likelihood(keep_held_out(tables.collect([BASE, *names], size)))
-            gains = transfer_table(items, names)
-            gains.loc[gains["n_seeds"] == 1, ["low", "high", "p"]] = float("nan")
-            gains.insert(0, "n_rows", size)
-            frames.append(gains)
-    return pd.concat(frames, ignore_index=True) if len(frames) > 1 else pd.DataFrame(columns=["n_rows"])
+    names, frames = [*SINGLES, FULL_MIXTURE], {}
+    for size in _list_sizes(tables, names):
+        gains = transfer_table(_collect_held_out(tables, [BASE, *names], size), names)
+        gains.loc[gains["n_seeds"] == 1, ["low", "high", "p"]] = float("nan")
+        frames[size] = gains
+    return _join_sizes(frames if len(frames) > 1 else {})
 
 
 def compare_doubled_rows(tables: LossTables) -> pd.DataFrame:
@@ -94,19 +89,19 @@ def compare_doubled_rows(tables: LossTables) -> pd.DataFrame:
     """
     import pandas as pd
 
-    names, frames = [*SINGLES, FULL_MIXTURE], []
-    for size in sorted(set(tables.cells["n_rows"])):
+    names, frames = [*SINGLES, FULL_MIXTURE], {}
+    weights = {name: {_DOUBLED.format(name): 1.0, name: -1.0} for name in names}
+    for size in _list_sizes(tables, names):
         seeds = tables.list_seeds((name, n) for name in names for n in (size, 2 * size))
         if len(seeds) < 2:
             continue
         larger = tables.collect(names, 2 * size)
         larger["cell"] = larger["cell"].map(_DOUBLED.format)
         items = pd.concat([tables.collect(names, size), larger], ignore_index=True)
-        weights = {name: {_DOUBLED.format(name): 1.0, name: -1.0} for name in names}
         paired = loss_to_log_likelihood(keep_held_out(items[items["seed"].isin(seeds)]))
-        gains = add_holm(contrast_by_category(paired, weights)).rename(columns={"contrast": "trained_on"})
-        frames.append(gains.assign(n_rows=size))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["n_rows"])
+        gains = contrast_by_category(paired, weights).rename(columns={"contrast": "trained_on"})
+        frames[size] = add_holm(gains)
+    return _join_sizes(frames)
 
 
 def compare_additive_budget(tables: LossTables) -> pd.DataFrame:
@@ -130,27 +125,24 @@ def compare_additive_budget(tables: LossTables) -> pd.DataFrame:
 
 def compare_with_control(tables: LossTables, kind: str) -> pd.DataFrame:
     """Return what the rows of a category gain beyond their control in the reference run by loss, where the
-    gain of the control rows (`control`) stands beside.
+    gain of the control rows (`control`) stands beside, for each number of rows at which both are there.
 
     Args:
         kind: of the control, one of `tuning.controls.KINDS`.
 
     Returns:
-        trained_on, tested_on, control (gain over the base model), then of the difference estimate, low, high,
-        p, n, n_seeds, under the training seeds that have all of these cells; empty without such a seed.
+        n_rows, trained_on, tested_on, control (gain over the base model), then of the difference estimate,
+        low, high, p, n, n_seeds, and p_holm over the nine of a number of rows; empty without such cells.
     """
-    import pandas as pd
-
-    controls = {name: f"{name}{CONTROL_SEPARATOR}{kind}" for name in SINGLES}
-    size = count_lattice_rows(tables)
-    if not tables.list_seeds((name, size) for name in (*controls, *controls.values())):
-        return pd.DataFrame(columns=["trained_on"])
-    items = select_loss_items(tables, [BASE, *controls, *controls.values()])
-    gains = transfer_table(items, controls.values())["estimate"].to_numpy()
+    controls = {name: _name_control(name, kind) for name in SINGLES}
     weights = {name: {name: 1.0, control: -1.0} for name, control in controls.items()}
-    table = contrast_by_category(items, weights).rename(columns={"contrast": "trained_on"})
-    table.insert(2, "control", gains)
-    return table
+    names, frames = [*controls, *controls.values()], {}
+    for size in _list_sizes(tables, names):
+        items = _collect_held_out(tables, [BASE, *names], size)
+        table = contrast_by_category(items, weights).rename(columns={"contrast": "trained_on"})
+        table.insert(2, "control", transfer_table(items, controls.values())["estimate"].to_numpy())
+        frames[size] = add_holm(table)
+    return _join_sizes(frames)
 
 
 def collect_synergies_by_size(tables: LossTables) -> pd.DataFrame:
@@ -160,12 +152,60 @@ def collect_synergies_by_size(tables: LossTables) -> pd.DataFrame:
     Returns:
         n_rows, then as `synergy_table`, with p_holm of the nine at this number of rows.
     """
+    sizes = _list_sizes(tables, LATTICE[1:], n_seeds=2)
+    return _join_sizes(
+        {size: add_holm(synergy_table(_collect_held_out(tables, LATTICE, size))) for size in sizes}
+    )
+
+
+def compare_synergies_with_control(tables: LossTables, kind: str) -> pd.DataFrame:
+    """Return the synergies of the pairs in the lattice, in that of its controls, and the first minus the
+    second, for each number of rows at which both lattices are there under two training seeds or more.
+
+    Args:
+        kind: of the control, one of `tuning.controls.KINDS`.
+
+    Returns:
+        n_rows, rows ('as they are', 'control', 'difference'), contrast (the pair), tested_on, estimate, low,
+        high, p, n, n_seeds, and p_holm over the nine of one kind of rows; empty without such cells.
+    """
     import pandas as pd
 
-    frames = []
-    for size in sorted(set(tables.cells["n_rows"]) - {0}):
-        if len(tables.list_seeds((name, size) for name in LATTICE[1:])) > 1:
-            items = loss_to_log_likelihood(keep_held_out(tables.collect(LATTICE, size)))
-            frames.append(add_holm(synergy_table(items)).assign(n_rows=size))
-    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["contrast"])
-    return table.reindex(columns=["n_rows", *table.columns.drop("n_rows", errors="ignore")])
+    plain = synergy_contrasts()
+    control = {pair: {_name_control(cell, kind): w for cell, w in own.items()} for pair, own in plain.items()}
+    minus = {pair: {cell: -weight for cell, weight in own.items()} for pair, own in control.items()}
+    weights = {
+        "as they are": plain,
+        "control": control,
+        "difference": {pair: own | minus[pair] for pair, own in plain.items()},
+    }
+    names, frames = [*LATTICE[1:], *(_name_control(cell, kind) for cell in LATTICE[1:])], {}
+    for size in _list_sizes(tables, names, n_seeds=2):
+        items = _collect_held_out(tables, names, size)
+        kinds = {rows: add_holm(contrast_by_category(items, own)) for rows, own in weights.items()}
+        frames[size] = pd.concat(kinds, names=["rows"]).reset_index("rows")
+    return _join_sizes(frames)
+
+
+def _name_control(cell: str, kind: str) -> str:
+    return f"{cell}{CONTROL_SEPARATOR}{kind}"
+
+
+def _list_sizes(tables: LossTables, names: Sequence[str], n_seeds: int = 1) -> list[int]:
+    """Return the numbers of rows at which all of some cells are there under `n_seeds` seeds at least."""
+    sizes = sorted(set(tables.cells["n_rows"]) - {0})
+    return [n for n in sizes if len(tables.list_seeds((name, n) for name in names)) >= n_seeds]
+
+
+def _collect_held_out(tables: LossTables, names: Iterable[str], n_rows: int) -> pd.DataFrame:
+    """Return held-out rows of cells of `n_rows` rows, as `select_loss_items` does."""
+    return loss_to_log_likelihood(keep_held_out(tables.collect(names, n_rows)))
+
+
+def _join_sizes(frames: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """Return the tables of some numbers of rows as one, the number as its first column `n_rows`."""
+    import pandas as pd
+
+    if not frames:
+        return pd.DataFrame(columns=["n_rows"])
+    return pd.concat(frames, names=["n_rows"]).reset_index("n_rows").reset_index(drop=True)

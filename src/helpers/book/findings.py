@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from helpers.analysis import contrasts, hypotheses, reference_losses, transfer, wording
+from helpers.analysis import contrasts, reference_losses, transfer, wording
 from helpers.analysis.mixing import forecast
 from helpers.analysis.published import claims
 from helpers.book.figure_tables import (
@@ -41,7 +41,7 @@ def say_which_instructions_help() -> str:
     beyond = reference_losses.compare_with_control(reference_losses.read_reference_losses(), SHUFFLED)
     sentences = [wording.describe_transfer(measure_reference_gains()), wording.describe_task_gains(on_sets)]
     if len(beyond):
-        sentences.append(wording.describe_shuffled(hypotheses.add_holm(beyond)))
+        sentences.append(wording.describe_shuffled(beyond))
     return " ".join(sentences)
 
 

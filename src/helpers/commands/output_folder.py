@@ -13,10 +13,13 @@ from helpers.files import explain_disk_errors
 from helpers.paths import shown
 
 
-def check_new_folder(folder: Path, option: str) -> None:
-    """Raise StudyError where a folder that is to be written holds something already."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise _explain_taken(folder, option)
+def check_new_folder(folder: Path, option: str, apart: str = "") -> None:
+    """Raise StudyError where a folder that is to be written holds something already, but for `apart`."""
+    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {apart}):
+        raise StudyError(
+            f"`{option}` must name a new or empty folder, but {shown(folder)} holds something. Name another; "
+            "where a command was killed while it wrote there, delete it."
+        )
 
 
 @contextmanager
@@ -41,9 +44,8 @@ def fill_folder(folder: Path) -> Iterator[Path]:
             part = Path(scratch) / "part"
             part.mkdir()
             yield part
-            if place.exists() and any(path != Path(scratch) for path in place.iterdir()):
-                raise _explain_taken(folder, "output")
             if not is_new:
+                check_new_folder(folder, "output", apart=Path(scratch).name)
                 for path in part.iterdir():
                     path.rename(place / path.name)
                 return
@@ -52,10 +54,3 @@ def fill_folder(folder: Path) -> Iterator[Path]:
             except OSError:
                 check_new_folder(folder, "output")  # another process may have been quicker
                 raise
-
-
-def _explain_taken(folder: Path, option: str) -> StudyError:
-    return StudyError(
-        f"`{option}` must name a new or empty folder, but {shown(folder)} holds something. Name another; "
-        "where a command was killed while it wrote there, delete it."
-    )

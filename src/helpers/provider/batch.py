@@ -132,14 +132,14 @@ class BatchClient:
         try:
             yield
         except (APIConnectionError, json.JSONDecodeError) as error:
-            if was_not_sent(error) and not (self._reached or list_records(self._journal.folder)):
+            if was_not_sent(error) and not (self._reached or self._has_records):
                 raise StudyError(explain_unreached(error, self._model)) from None
             raise PendingError(
                 "The line to the provider broke. What was submitted is on record: run the same command again."
             ) from None
         except APIStatusError as error:
             lacks_batches = error.status_code in NO_BATCHES and self._model.server
-            if lacks_batches and not list_records(self._journal.folder):
+            if lacks_batches and not self._has_records:
                 raise StudyError(explain_no_batches(error.status_code, error.body, self._model)) from None
             if _is_final(error):
                 location = error.response.headers.get("location", "")
@@ -150,6 +150,11 @@ class BatchClient:
                 f"The provider is busy ({error.status_code}). What was submitted is on record: run the same "
                 "command again."
             ) from None
+
+    @property
+    def _has_records(self) -> bool:
+        """Whether a batch is on record."""
+        return bool(list_records(self._journal.folder))
 
     def _collect_all(self) -> list[str]:
         """Take every batch on record a step further; return a line on each that is under way."""

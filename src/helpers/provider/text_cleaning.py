@@ -47,7 +47,7 @@ def mask_key(text: str, least: int = SHORTEST_KEY) -> str:
     api_key = os.environ.get("OPENAI_API_KEY", "").strip()
     if len(api_key) < least:
         return text
-    return re.sub("".join(map(_spell, api_key)), "***", text, flags=re.IGNORECASE)
+    return _compile_spellings(api_key).sub("***", text)
 
 
 def _mask_login(match: re.Match[str]) -> str:
@@ -55,6 +55,11 @@ def _mask_login(match: re.Match[str]) -> str:
     word = match[1].rstrip("=").replace("-", "+").replace("_", "/")
     whole = word[:-1] if len(word) % 4 == 1 else word  # it may have been cut
     return "Basic ***" if b":" in base64.b64decode(whole + "==") else match[0]
+
+
+@cache
+def _compile_spellings(api_key: str) -> re.Pattern[str]:
+    return re.compile("".join(map(_spell, api_key)), re.IGNORECASE)
 
 
 @cache
