@@ -164,13 +164,9 @@ def test_a_sentence_says_which_synergies_held_again_where_lengths_match():
     difference = of_rows("difference", **{"qa+gen_qa": wide, "qa+gen_gen": wide, "qa+ie_qa": up})
     tables = [table.assign(n_rows=300) for table in (plain, control, difference)]
     assert wording.describe_matched_lengths(pd.concat(tables, ignore_index=True)) == (
-        "Among models of 300 rows whose responses match in length across the categories, 1 of the 2 clear "
-        "differences held again; 1 of 3 synergies were clearly different from those of the rows as they are."
-    )
-    none = of_rows("as they are", **{"qa+gen_qa": wide, "qa+gen_gen": wide, "qa+ie_qa": wide})
-    tables[0] = none.assign(n_rows=300)
-    assert "there was no clear difference to confirm; 1 of 3" in wording.describe_matched_lengths(
-        pd.concat(tables, ignore_index=True)
+        "Models of 300 rows were also tuned with responses that match in length across the categories. Of "
+        "the 2 clear differences with 300 rows as they are, 1 held there too; 1 of 3 differences changed "
+        "clearly."
     )
     assert wording.describe_matched_lengths(pd.DataFrame(columns=["n_rows"])) == ""
 

@@ -128,7 +128,12 @@ def describe_confirmation(synergies: pd.DataFrame, by_size: pd.DataFrame, n_rows
     found = _list_signs(synergies)
     sentences = []
     for size, own in by_size[by_size["n_rows"] != n_rows].groupby("n_rows"):
-        sentences += [f"With {size} rows per model {_count_again(found, own)}."] if found else []
+        n_again = len(found & _list_signs(own))
+        if len(found) == 1:
+            what = f"the one clear difference {'held' if n_again else 'did not hold'} again"
+        else:
+            what = f"{n_again} of the {len(found)} clear differences held again"
+        sentences += [f"With {size} rows per model {what}."] if found else []
     return " ".join(sentences)
 
 
@@ -144,20 +149,13 @@ def describe_matched_lengths(synergies: pd.DataFrame) -> str:
     for size, own in synergies.groupby("n_rows"):
         kinds = dict(list(own.groupby("rows")))
         found, (apart, _) = _list_signs(kinds["as they are"]), split_significant(kinds["difference"])
-        again = _count_again(found, kinds["control"]) if found else "there was no clear difference to confirm"
         sentences.append(
-            f"Among models of {size} rows whose responses match in length across the categories, {again}; "
-            f"{len(apart)} of {len(kinds['difference'])} synergies were clearly different from those of the "
-            "rows as they are."
+            f"Models of {size} rows were also tuned with responses that match in length across the "
+            f"categories. Of the {len(found)} clear differences with {size} rows as they are, "
+            f"{len(found & _list_signs(kinds['control']))} held there too; {len(apart)} of "
+            f"{len(kinds['difference'])} differences changed clearly."
         )
     return " ".join(sentences)
-
-
-def _count_again(found: set[tuple[str, str, bool]], synergies: pd.DataFrame) -> str:
-    n_again = len(found & _list_signs(synergies))
-    if len(found) == 1:
-        return f"the one clear difference {'held' if n_again else 'did not hold'} again"
-    return f"{n_again} of the {len(found)} clear differences held again"
 
 
 def _list_signs(synergies: pd.DataFrame) -> set[tuple[str, str, bool]]:

@@ -19,6 +19,7 @@ from helpers.book.figure_tables import (
 from helpers.models.wheels import name_for_readers
 from helpers.records import BASE, SHUFFLED
 from helpers.study.grid import LATTICE, SINGLES
+from helpers.tuning.controls import MATCHED_LENGTHS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,13 +47,17 @@ def say_which_instructions_help() -> str:
 
 
 def say_what_mixtures_add() -> str:
-    """Return how pairs of categories compare with their parts, and what held with another number of rows."""
+    """Return how pairs of categories compare with their parts, and what held with another number of rows and
+    where the lengths of responses match.
+    """
     stored = reference_losses.read_reference_losses()
     synergies = measure_reference_synergies()
     by_size = reference_losses.collect_synergies_by_size(stored)
+    matched = reference_losses.compare_synergies_with_control(stored, MATCHED_LENGTHS)
     sentences = (
         wording.describe_synergies(synergies),
         wording.describe_confirmation(synergies, by_size, reference_losses.count_lattice_rows(stored)),
+        wording.describe_matched_lengths(matched),
         wording.describe_better_parts(transfer.best_part_table(select_reference_items(LATTICE))),
     )
     return " ".join(filter(None, sentences))
