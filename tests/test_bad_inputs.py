@@ -395,6 +395,20 @@ def test_categories_that_lack_are_given_by_the_classifier_and_counted(tmp_path, 
     assert "have no category: the offline classifier gave them theirs" in result.stderr
 
 
+def test_rows_left_out_are_named_by_the_file_that_was_given_whatever_was_read_before(
+    tmp_path, monkeypatch, caplog
+):
+    from helpers.synthesis.user_rows import prepare_rows_file
+
+    monkeypatch.delenv("STUDY_PROGRESS", raising=False)
+    for name in ("one.jsonl", "two.jsonl"):
+        (tmp_path / name).write_bytes(lines([ROW | {"category": "ward"}, {"instruction": "Say nothing"}]))
+        prepare_rows_file(tmp_path / name)
+    first, second = caplog.messages
+    assert "one.jsonl:2." in first
+    assert "two.jsonl:2." in second
+
+
 def test_a_category_that_the_classifier_gives_differs_from_the_others_in_more_than_case(
     tmp_path, monkeypatch
 ):

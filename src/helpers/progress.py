@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from helpers.redaction import hide_secrets
+
 POLL_SECONDS = 0.5
 # in the environment, since a kernel inherits that alone: papermill hands it nothing before its cells run
 PROGRESS_VARIABLE = "STUDY_PROGRESS"
@@ -47,6 +49,7 @@ def track(title: str, total: int, unit: str) -> Iterator[Advance]:
 
 def tell(message: str) -> None:
     """Say something about a long step now: on the terminal under the command line, as a warning elsewhere."""
+    message = hide_secrets(message)
     if target := os.environ.get(PROGRESS_VARIABLE):
         _write_line(Path(target), {"message": message})
     else:

@@ -229,8 +229,8 @@ def load_run(folder: Path) -> Run:
                 f"delete {shown(folder)} and run the same command again."
             )
     if listed := os.environ.get(LOADED_VARIABLE):
-        with name_file(Path(listed)), Path(listed).open("a", encoding="utf-8") as file:
-            file.write(f"{folder}\n")
+        with name_file(Path(listed)), Path(listed).open("ab") as file:
+            file.write(os.fsencode(folder) + b"\n")
     return Run(folder, manifest)
 
 
@@ -251,7 +251,7 @@ def track_loaded() -> Iterator[set[Path]]:
                 del os.environ[LOADED_VARIABLE]
             else:
                 os.environ[LOADED_VARIABLE] = before
-            folders.update(map(Path, listed.read_text(encoding="utf-8").splitlines()))
+            folders.update(map(Path, os.fsdecode(listed.read_bytes()).splitlines()))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import warnings
 import pytest
 import torch
 from architectures import make_model
+from transformers import LlamaConfig, Phi3Config
 
 from helpers.errors import StudyError
 from helpers.evaluation.choice import score_options
@@ -151,6 +152,17 @@ def test_weights_that_are_no_numbers_are_refused():
     model.lm_head.weight.data[5] = float("nan")
     with pytest.raises(StudyError, match="not finite"), warnings.catch_warnings():
         score_options(model, [(PROMPTS[0], OPTIONS[0])], 1)
+
+
+def test_a_text_that_would_change_the_rotary_factors_of_its_neighbours_is_too_long():
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 2}
+    sizes |= {"max_position_embeddings": 128}
+    rope = {"rope_theta": 10000.0, "original_max_position_embeddings": 16}
+    by_length = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
+    config = Phi3Config(**sizes, original_max_position_embeddings=16, rope_parameters=rope | by_length)
+    assert count_positions(config) == 16
+    always = {"rope_type": "yarn", "factor": 8.0}
+    assert count_positions(LlamaConfig(**sizes, rope_parameters=rope | always)) == 128
 
 
 def test_a_sequence_longer_than_the_models_positions_is_refused_and_counted():

@@ -43,6 +43,7 @@ def test_an_address_of_a_host_with_port_and_path_is_taken(url):
         ("http://host/v1#abc", "goes on after the path"),
         ("http://user:secret@host/v1", "holds a user name or a password"),
         ("http://user@host/v1", "holds a user name or a password"),
+        ("http://user:secret/x@host/v1", "holds a user name or a password"),
     ],
 )
 def test_any_other_address_is_refused_before_anything_is_sent(url, fault):
@@ -57,6 +58,8 @@ def test_any_other_address_is_refused_before_anything_is_sent(url, fault):
         "http://secret@host/v1",
         "user:secret@host/v1",
         "http://a@secret@host",
+        "http://user:secret/secret@host/v1",
+        "http://user:secret?secret@host/v1",
         "http://host?key=secret",
         "http://host#secret",
     ],

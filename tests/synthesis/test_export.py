@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from helpers.commands.terminal import hide_secrets
 from helpers.errors import StudyError
+from helpers.redaction import hide_secrets
 from helpers.synthesis.export import (
     CARD,
     COLUMNS,

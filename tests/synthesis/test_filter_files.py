@@ -108,7 +108,7 @@ def test_labelled_rows_can_be_trained_on_and_keep_every_field(file, tmp_path):
 
 
 def test_foreign_labels_are_compared_where_they_are_clear(tmp_path):
-    path = tmp_path / "rows.jsonl"
+    path = tmp_path / "rows\udcff.jsonl"
     texts = ("List every drug in the note", "x", "y", "Write a letter to the patient")
     labels = (["ie"], ["ie", "qa"], [], "tg")
     labelled = [
@@ -117,7 +117,7 @@ def test_foreign_labels_are_compared_where_they_are_clear(tmp_path):
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in labelled))
     row = compare_file(path, "label").iloc[0]
-    assert (row["n"], row["accuracy"]) == (2, 1.0)
+    assert (row["n"], row["accuracy"], row["file"]) == (2, 1.0, r"rows\xff.jsonl")
     with pytest.raises(StudyError, match="field 'other'"):
         compare_file(path, "other")
 

@@ -151,6 +151,14 @@ def test_the_adapter_loads_with_plain_peft_names_its_model_and_is_not_empty(sett
     )
 
 
+def test_a_card_that_a_kill_prevented_is_written_by_the_next_run(settings, instruction_file):
+    card = tune(settings, instruction_file).file("adapter") / "README.md"
+    words = card.read_text()
+    card.unlink()
+    assert tune(settings, instruction_file).reused
+    assert card.read_text() == words
+
+
 def test_an_adapter_that_learnt_nothing_is_an_error(settings, instruction_file):
     with pytest.raises(StudyError, match="adapter is empty"):
         tune(dataclasses.replace(settings, learning_rate=0.0), instruction_file)

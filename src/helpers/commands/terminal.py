@@ -6,7 +6,6 @@ import dataclasses
 import inspect
 import json
 import os
-import re
 import sys
 import time
 import traceback
@@ -21,6 +20,7 @@ from typer.exceptions import TyperException
 from helpers.errors import StudyError, is_out_of_memory
 from helpers.files import explain_disk_error, write_text
 from helpers.paths import runs_folder, shown
+from helpers.redaction import hide_secrets
 from helpers.settings import TYPES
 from helpers.store import lock_folder
 
@@ -102,15 +102,6 @@ def _keep_traceback(error: Exception) -> str:
         f"This is a fault of the project. Its traceback is in {shown(path)}: report it with the command. "
         "What was finished is kept."
     )
-
-
-def hide_secrets(text: str) -> str:
-    """Return a text without the keys of the environment and the passwords of addresses."""
-    for name, value in os.environ.items():
-        secret = value.strip()  # a line feed at its end is shown by its code
-        if len(secret) >= 8 and name.endswith(("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")):
-            text = text.replace(secret, f"<{name}>")
-    return re.sub(r"(?<=://)[^/\s@]+@", "<hidden>@", text)
 
 
 def tell_launcher(message: str) -> None:

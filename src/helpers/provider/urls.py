@@ -15,6 +15,7 @@ HOST = re.compile(r"(?!.{254})[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.IGNO
 THIS_MACHINE = ("localhost", "0.0.0.0", "::", "::1")  # noqa: S104
 LONGEST_NAME = 200
 EXAMPLE = "http://localhost:11434/v1"
+LOGIN_FAULT = "it holds a user name or a password, which results would show; give a key in OPENAI_API_KEY"
 
 
 def check_address(parameter: str, url: str) -> None:
@@ -51,11 +52,10 @@ def _find_fault(url: str) -> str | None:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        return str(error).lower()
+        return LOGIN_FAULT if "@" in url else str(error).lower()  # a part of a password is no port
     faults = {
         "it does not begin with http:// or https://": not re.match("https?://", url, re.IGNORECASE),
-        "it holds a user name or a password, which results would show; give a key in OPENAI_API_KEY": "@"
-        in parts.netloc,
+        LOGIN_FAULT: "@" in parts.netloc,
         "it goes on after the path; leave out what follows ? or #": "?" in url or "#" in url,
         "its host or its port cannot be one": port == 0 or not _is_host(parts.hostname or ""),
     }
@@ -72,7 +72,7 @@ def _is_host(host: str) -> bool:
 
 def mask_address(url: str) -> str:
     """Return an address without what may be secret: user name, password, and all that follows the path."""
-    return re.sub(r"[?#].*", "?***", re.sub(r"[^/\s]*@", "***@", url), flags=re.DOTALL)
+    return re.sub(r"[?#].*", "?***", re.sub(r"(\w+://)?\S*@", r"\1***@", url), flags=re.DOTALL)
 
 
 def normalize_address(url: str) -> str:

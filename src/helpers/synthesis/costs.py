@@ -86,7 +86,7 @@ def explain_cost(settings: SynthesisSettings, limits: ProviderLimits) -> str:
     follows = " (their labels are asked for later)" if n_held_tasks and whole != tasks else ""
     until = f", beside {len(held)} that batches hold{follows}" if held else ""
     until += ", fewer if the target is reached before" if bodies and settings.target_rows else ""
-    hint = "lower `n_requests` or `target_rows`, name a cheaper teacher, or use --batch"
+    hint = "lower `n_requests` or `target_rows`, name a cheaper teacher, or set `batch=true` (--batch)"
     return explain_estimate(
         journal, limits, (len(bodies), settings.n_requests), (n_input, n_output), hint, until
     )

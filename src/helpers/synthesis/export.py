@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.files import sha256_file, write_text
 from helpers.jsonl import read_json_lines
+from helpers.models.hub import check_hub_address
 from helpers.paths import shown
 from helpers.provider.text_cleaning import name_source, quote_line
 from helpers.records import CATEGORIES
@@ -240,6 +242,12 @@ def push_dataset(folder: Path, repo_id: str, is_public: bool = False) -> str:
             "HF_TOKEN is not set. Make a token with the right to write at huggingface.co/settings/tokens and "
             "set it in the environment."
         )
+    if not re.fullmatch(r"[!-~]+", token):
+        raise StudyError(
+            "HF_TOKEN must be made of ASCII letters, digits and signs, but something else was found in it. "
+            "Copy the token again."
+        )
+    check_hub_address()
     api = HfApi(token=token)
     try:
         address = api.create_repo(repo_id, repo_type="dataset", private=not is_public, exist_ok=True)
@@ -248,7 +256,7 @@ def push_dataset(folder: Path, repo_id: str, is_public: bool = False) -> str:
                 f"{repo_id!r} is on the hub already, and everybody sees it. Pass `--public`, or name another."
             )
         api.upload_folder(
-            repo_id=repo_id, repo_type="dataset", folder_path=folder, ignore_patterns=["manifest.json"]
+            repo_id=repo_id, repo_type="dataset", folder_path=folder, ignore_patterns=["manifest.json", ".*"]
         )
     except StudyError:
         raise

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from helpers.errors import StudyError
 from helpers.files import sha256_file, write_text
 from helpers.jsonl import dump_row, dump_rows, read_objects
-from helpers.paths import shown
+from helpers.paths import show_name, shown
 from helpers.rouge import TIE_SLACK
 from helpers.settings import check_settings
 from helpers.store import Run, run_stage
@@ -154,7 +154,11 @@ def compare_file(path: Path, field: str) -> pd.DataFrame:
     given = train_labeller()(tasks)
     return pd.DataFrame(
         [
-            {"comparison": f"classifier and {field}", "file": path.name, "sha256": sha256_file(path)}
+            {
+                "comparison": f"classifier and {field}",
+                "file": show_name(path.name),
+                "sha256": sha256_file(path),
+            }
             | measure_agreement(labels, given)
         ]
     )

@@ -112,7 +112,6 @@ def prepare_rows_file(path: Path) -> Path:
         return {
             "n_rows": len(found),
             "n_labelled": len(bare),
-            "left_out": left_out[:1],
             "n_left_out": len(left_out),
         }
 
@@ -149,5 +148,5 @@ def _tell_changes(path: Path, facts: Mapping[str, Any]) -> None:
     if facts["n_left_out"]:
         tell(
             f"{facts['n_left_out']} rows of {shown(path)} have no instruction or no output and are left "
-            f"out, the first one at {facts['left_out'][0]}."
+            f"out, the first one at {read_trainable_rows(path)[1][0]}."
         )

@@ -113,9 +113,11 @@ def tune(
         VERSION[settings.dtype],
         compute,
     )
-    if not run.reused and join_processes().is_main_process:
+    has_card = (run.path / ADAPTER / CARD).exists()  # a process may have died before it wrote one
+    if not (run.reused and has_card) and join_processes().is_main_process:
         write_card(run, settings, run.file(ADAPTER))
-        join_processes().wait_for_everyone()  # the others wait in `_train` until the manifest is there
+        if not run.reused:
+            join_processes().wait_for_everyone()  # the others wait in `_train` until the manifest is there
     return run
 
 
