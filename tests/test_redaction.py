@@ -24,6 +24,7 @@ from helpers.redaction import hide_secrets
         ("PIP_EXTRA_INDEX_URL", "http://a/ http://user:s3cr3t@b/ http://c/", "nothing at user:s3cr3t"),
         ("UNSET", "", "Port could not be cast to integer value as 's3cr3t'"),
         ("UNSET", "", "Cannot connect to http://user:s3cr3t@host"),
+        ("UNSET", "", "Cannot connect to http://user:p@s3cr3t@host"),
     ],
 )
 def test_neither_errors_nor_progress_show_a_key_or_a_login(monkeypatch, caplog, name, value, said):

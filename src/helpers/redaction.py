@@ -13,7 +13,7 @@ SHORTEST_PASSWORD = 4
 LOGIN = re.compile(r"(?:\w+://|https?:/)(\S*)@")
 PROXY_LOGIN = re.compile(r"(?:\w+:/+)?(\S*)@")  # its scheme may lack
 BREAKS = re.compile(r"[/#?@:\\]")  # where readers of addresses cut a password that is not encoded
-SHOWN_LOGIN = re.compile(r"(:/{1,3})[^/\s@]+@")
+SHOWN_LOGIN = re.compile(r"(:/{1,3})[^/\s]+@")
 SHOWN_PORT = re.compile(r"(integer value as )'.*?'")  # a part of a password, where one is cut
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.analysis.mixing import cross_validation
 from helpers.analysis.mixing.cross_validation import (
     average_errors,
     choose_law,
@@ -37,7 +38,8 @@ from helpers.analysis.mixing.simulation import (
 )
 from helpers.analysis.reference_losses import read_reference_losses
 from helpers.errors import StudyError
-from helpers.study.grid import SINGLES, round_shares
+from helpers.study.grid import SINGLES, list_row_columns, normalize_mixture, round_shares
+from helpers.study.mixing import design_mixtures
 
 CELLS = design_cells()
 TRUTHS = {
@@ -147,6 +149,20 @@ def test_equal_parts_that_round_to_two_shares_are_left_out_together_and_once():
     third = pd.concat([table, equal.assign(n_qa=34, n_ie=33, n_gen=33)], ignore_index=True)
     left_out = cross_validate_laws(build_loss_arrays(third), ["null"]).query("kind == 'mixture'")
     assert not left_out.duplicated(["category", "n_qa", "n_ie", "n_gen"]).any()
+
+
+@pytest.mark.parametrize("cell_rows", [15, 20, 29, 37, 150])
+def test_each_mixture_is_left_out_once_and_at_all_sizes_however_small_the_cells_are(cell_rows):
+    names = [*design_mixtures(dict.fromkeys(SINGLES, 500), cell_rows)]
+    cells = [("base", 0), *map(normalize_mixture, names)]
+    counts = np.array([list(list_row_columns(*cell, SINGLES).values()) for cell in cells], dtype=float)
+    losses = build_loss_arrays(simulate_losses("effective", TRUTHS["effective"], 1, 0, counts=counts))
+    folds = np.array(cross_validation._group_mixtures(losses))
+    mixed = (losses.counts > 0).sum(axis=1) > 1
+    assert (folds.sum(axis=0) == mixed).all()
+    equal = mixed & (np.ptp(losses.counts, axis=1) <= 1)
+    assert equal.sum() == 2
+    assert any((fold == equal).all() for fold in folds)
 
 
 def test_predictions_stand_beside_what_was_observed():

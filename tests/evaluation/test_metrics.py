@@ -140,6 +140,8 @@ def test_an_accent_behind_its_letter_hides_no_name():
 
 def test_an_empty_mention_is_unparsed():
     assert score_antecedent("...", PRONOUN) == {"score": 0.0, "parsed": False}
+    sign = PRONOUN.model_copy(update={"gold": PRONOUN.gold.model_copy(update={"forms": ["+"]})})
+    assert score_antecedent("...", sign) == {"score": 0.0, "parsed": False}
 
 
 def test_a_text_is_scored_against_its_best_reference():

@@ -44,6 +44,7 @@ def test_an_address_of_a_host_with_port_and_path_is_taken(url):
         ("http://user:secret@host/v1", "holds a user name or a password"),
         ("http://user@host/v1", "holds a user name or a password"),
         ("http://user:secret/x@host/v1", "holds a user name or a password"),
+        ("http://user:12/secret@host/v1", "holds a user name or a password"),
     ],
 )
 def test_any_other_address_is_refused_before_anything_is_sent(url, fault):

@@ -192,7 +192,7 @@ def score_antecedent(response: str, item: PronounItem) -> Measures:
     lines = response.splitlines()
     answer = normalize_mention(lines[0]) if lines else ""
     return {
-        "score": float(answer in {normalize_mention(form) for form in item.gold.forms}),
+        "score": float(bool(answer) and answer in {normalize_mention(form) for form in item.gold.forms}),
         "parsed": bool(answer),
     }
 

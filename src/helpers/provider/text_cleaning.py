@@ -17,7 +17,7 @@ SHORTEST_QUOTED = 4  # of a key in an error message, of which no word is needed
 DEPTH = 6  # of an error object, as deep as any known server nests its message
 SECRET = re.compile(
     r"\b(?:sk|pk|rk|hf|gsk|xai|key)[-_][\w-]{8,}|\bAIza[\w-]{8,}|(?<=Bearer )\S+|"
-    r"(?<=://)[^/\s@]+(?=@)",
+    r"(?<=://)[^/\s]+(?=@)",
     re.IGNORECASE,
 )
 BASIC = re.compile(r"basic ([a-z0-9+/_-]{4,}=*)", re.IGNORECASE)

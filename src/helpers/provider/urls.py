@@ -15,7 +15,10 @@ HOST = re.compile(r"(?!.{254})[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.IGNO
 THIS_MACHINE = ("localhost", "0.0.0.0", "::", "::1")  # noqa: S104
 LONGEST_NAME = 200
 EXAMPLE = "http://localhost:11434/v1"
-LOGIN_FAULT = "it holds a user name or a password, which results would show; give a key in OPENAI_API_KEY"
+LOGIN_FAULT = (
+    "it holds a user name or a password, which results would show; give a key in OPENAI_API_KEY (an @ of the "
+    "path is written %40)"
+)
 
 
 def check_address(parameter: str, url: str) -> None:
@@ -48,14 +51,15 @@ def _find_fault(url: str) -> str | None:
     """Return what is wrong with an address, None for a sound one."""
     if not url.isascii() or not url.isprintable() or " " in url:
         return "a space or a letter outside ASCII; write the host's name in its ASCII form"
+    if "@" in url:  # in its path too: a password may hold a slash
+        return LOGIN_FAULT
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        return LOGIN_FAULT if "@" in url else str(error).lower()  # a part of a password is no port
+        return str(error).lower()
     faults = {
         "it does not begin with http:// or https://": not re.match("https?://", url, re.IGNORECASE),
-        LOGIN_FAULT: "@" in parts.netloc,
         "it goes on after the path; leave out what follows ? or #": "?" in url or "#" in url,
         "its host or its port cannot be one": port == 0 or not _is_host(parts.hostname or ""),
     }

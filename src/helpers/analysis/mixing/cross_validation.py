@@ -50,13 +50,17 @@ def cross_validate_laws(losses: LossArrays, laws: Iterable[str] = tuple(LAWS)) -
 
 
 def _group_mixtures(losses: LossArrays) -> list[np.ndarray]:
-    shares = losses.counts / np.maximum(losses.counts.sum(axis=1, keepdims=True), 1)
-    mixed = (losses.counts > 0).sum(axis=1) > 1
-    alike = (
-        mixed & (np.abs(shares - one).max(axis=1) < 0.02) for one in np.unique(shares[mixed].round(2), axis=0)
-    )
-    # equal parts of 100 and of 300 rows round to two shares, and are one group
-    return list({cells.tobytes(): cells for cells in alike if cells.any()}.values())
+    """Group the mixtures of several categories by their shares, whatever their numbers of rows: each is in
+    one group, with all whose rows are the same shares but for rounding.
+    """
+    counts, totals = losses.counts, losses.counts.sum(axis=1)
+    groups, left = [], (counts > 0).sum(axis=1) > 1
+    while left.any():
+        largest = np.where(left, totals, 0).argmax()  # its shares are rounded least
+        exact = totals[:, None] * counts[largest] / totals[largest]
+        groups.append(left & (np.abs(counts - exact) < 1).all(axis=1))
+        left = left & ~groups[-1]
+    return groups
 
 
 def _group_sizes(losses: LossArrays) -> list[np.ndarray]:
