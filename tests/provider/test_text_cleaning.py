@@ -86,6 +86,9 @@ def test_a_key_is_masked_as_addresses_and_pages_spell_it(spelt, monkeypatch):
         'se%cr\\u0026et\\"\\u003ckey\\u003e12345\\\\',
         "se%2525cr%2526et%2522%253Ckey%253E12345%255C",
         "&#115;e%cr\\x26&#x65;t&#34;&LT;key&GT;12345\\",
+        "se%cr&amp;et\\&quot;&lt;key&gt;12345\\\\",
+        'se%cr\\u0026amp;et\\"\\u0026lt;key\\u0026gt;12345\\\\',
+        "se%25cr%26amp%3Bet%5C%26quot%3B%26lt%3Bkey%26gt%3B12345%5C%5C",
     ],
 )
 def test_a_key_with_punctuation_is_masked_as_pages_and_json_spell_it(spelt, monkeypatch):

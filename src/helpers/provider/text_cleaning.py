@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import os
 import re
-from functools import cache
-from html.entities import html5
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote
 
 LONGEST_LINE = 300
 LONGEST_NAME = 200
 SHORTEST_KEY = 16  # own servers take any word for a key, such as "test", which replies hold too
 SHORTEST_QUOTED = 4  # of a key in an error message, of which no word is needed
+ESCAPED_WITHIN = 5  # ways to spell a key, one within the other
+ESCAPE = re.compile(r"""\\(?:u00|x)([0-9a-f]{2})|\\(["'\\/])""", re.IGNORECASE)
 DEPTH = 6  # of an error object, as deep as any known server nests its message
 SECRET = re.compile(
     r"\b(?:sk|pk|rk|hf|gsk|xai|key)[-_][\w-]{8,}|\bAIza[\w-]{8,}|(?<=Bearer )\S+|"
@@ -42,12 +45,32 @@ def quote_line(text: str, most: int = LONGEST_LINE) -> str:
 
 def mask_key(text: str, least: int = SHORTEST_KEY) -> str:
     """Return a foreign text without the key that was sent, should the server say it again, as it is or as
-    addresses, web pages and JSON spell it; a key of fewer than `least` letters is none.
+    addresses, web pages and JSON spell it, one in the other too; where it is spelt, the text comes with its
+    escapes resolved. A key of fewer than `least` letters is none.
     """
     api_key = os.environ.get("OPENAI_API_KEY", "").strip()
     if len(api_key) < least:
         return text
-    return _compile_spellings(api_key).sub("***", text)
+    key = re.compile(re.escape(api_key), re.IGNORECASE)
+    masked = key.sub("***", text)
+    spelt = next(filter(key.search, _resolve_escapes(masked)), None)
+    return mask_key(spelt, least) if spelt else masked
+
+
+def _resolve_escapes(text: str) -> Iterator[str]:
+    """Yield a text as it reads once the escapes of addresses, of web pages or of JSON are resolved, and those
+    of one in the other.
+    """
+    seen = latest = {text: None}
+    for _ in range(ESCAPED_WITHIN):
+        ways = (unquote, html.unescape, lambda form: ESCAPE.sub(_unescape, form))
+        latest = dict.fromkeys(form for one in latest for way in ways if (form := way(one)) not in seen)
+        seen = seen | latest
+        yield from latest
+
+
+def _unescape(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16)) if match[1] else match[2]
 
 
 def _mask_login(match: re.Match[str]) -> str:
@@ -55,23 +78,6 @@ def _mask_login(match: re.Match[str]) -> str:
     word = match[1].rstrip("=").replace("-", "+").replace("_", "/")
     whole = word[:-1] if len(word) % 4 == 1 else word  # it may have been cut
     return "Basic ***" if b":" in base64.b64decode(whole + "==") else match[0]
-
-
-@cache
-def _compile_spellings(api_key: str) -> re.Pattern[str]:
-    return re.compile("".join(map(_spell, api_key)), re.IGNORECASE)
-
-
-@cache
-def _spell(letter: str) -> str:
-    """Return a pattern of the ways to write a letter: itself, percent-encoded once or more often, as an HTML
-    entity, and as JSON and programs escape it, in other JSON too.
-    """
-    code = ord(letter)
-    named = [re.escape(name) for name, value in html5.items() if value == letter and name[-1] == ";"]
-    entity = "|".join([f"#0*{code};", f"#x0*{code:x};", *named])
-    escaped = rf"\\{{0,3}}{re.escape(letter)}|\\{{1,3}}(?:u00|x){code:02x}"
-    return f"(?:{escaped}|%(?:25)*{code:02x}|&(?:amp;)*(?:{entity}))"
 
 
 def _find_message(body: Any, depth: int) -> str:
