@@ -25,6 +25,9 @@ from helpers.redaction import hide_secrets
         ("UNSET", "", "Port could not be cast to integer value as 's3cr3t'"),
         ("UNSET", "", "Cannot connect to http://user:s3cr3t@host"),
         ("UNSET", "", "Cannot connect to http://user:p@s3cr3t@host"),
+        ("UNSET", "", 'Port could not be cast to integer value as "s3cr3t\'word"'),
+        ("PIP_INDEX_URL", "https://s3cr3t-token:x-oauth-basic@host", "no access for s3cr3t-token"),
+        ("X_PROXIES", "http://a:1,http://user:s3cr3t@b:2", "the user has s3cr3t"),
     ],
 )
 def test_neither_errors_nor_progress_show_a_key_or_a_login(monkeypatch, caplog, name, value, said):
@@ -45,9 +48,13 @@ def test_neither_errors_nor_progress_show_a_key_or_a_login(monkeypatch, caplog, 
         ("PATH", "/usr/bin:/opt/python@3.11/bin:/home/a"),
         ("MAIL_FROM", "someone@host"),
         ("REPOSITORY", "git@host:home/python"),
+        ("HTTPS_PROXY", "http://python:a3.11@host:3128"),
+        ("HTTPS_PROXY", "http://me:home/meone@host:1"),
     ],
 )
 def test_other_words_of_the_environment_are_shown(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    said = "A test of python at http://host:3128/home@1 for someone@host in /opt/python@3.11/bin."
+    said = (
+        "A test of python at http://host:3128/home@1 for someone@host in /opt/python@3.11/bin, C:/me@work/a."
+    )
     assert hide_secrets(said) == said

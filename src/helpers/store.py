@@ -251,7 +251,8 @@ def track_loaded() -> Iterator[set[Path]]:
                 del os.environ[LOADED_VARIABLE]
             else:
                 os.environ[LOADED_VARIABLE] = before
-            folders.update(map(Path, os.fsdecode(listed.read_bytes()).splitlines()))
+            lines = listed.read_bytes().split(b"\n")[:-1]
+            folders.update(Path(os.fsdecode(line)) for line in lines)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -156,19 +156,25 @@ def test_a_sentence_says_which_synergies_held_again_with_another_number_of_rows(
 
 def test_a_sentence_says_which_synergies_held_again_where_lengths_match():
     def of_rows(kind, **gains):
-        return make_corrected_gains(**gains).rename(columns={"trained_on": "contrast"}).assign(rows=kind)
+        table = make_corrected_gains(**gains).rename(columns={"trained_on": "contrast"})
+        return table.assign(rows=kind, n_rows=300)
 
     up, wide = (0.15, 0.49, 0.02), (-0.1, 0.3, 0.3)
     plain = of_rows("as they are", **{"qa+gen_qa": up, "qa+gen_gen": up, "qa+ie_qa": wide})
     control = of_rows("control", **{"qa+gen_qa": up, "qa+gen_gen": wide, "qa+ie_qa": up})
     difference = of_rows("difference", **{"qa+gen_qa": wide, "qa+gen_gen": wide, "qa+ie_qa": up})
-    tables = [table.assign(n_rows=300) for table in (plain, control, difference)]
-    assert wording.describe_matched_lengths(pd.concat(tables, ignore_index=True)) == (
-        "Models of 300 rows were also tuned with responses that match in length across the categories. Of "
-        "the 2 clear differences with 300 rows as they are, 1 held there too; 1 of 3 differences changed "
-        "clearly."
+    of_fewer_seeds = of_rows("as they are", **{"qa+gen_qa": wide, "qa+gen_gen": wide, "qa+ie_qa": wide})
+    matched = pd.concat([of_fewer_seeds, control, difference], ignore_index=True)
+    start, end = (
+        "With 300 rows whose responses are of about the same lengths in all categories, ",
+        ("Between the two kinds of rows, 1 of 3 comparisons of a pair with its parts differ clearly."),
     )
-    assert wording.describe_matched_lengths(pd.DataFrame(columns=["n_rows"])) == ""
+    other_size = plain.assign(n_rows=150)
+    said = wording.describe_matched_lengths(matched, pd.concat([plain, other_size]))
+    assert said == f"{start}1 of the 2 clear differences held again. {end}"
+    said = wording.describe_matched_lengths(matched, pd.concat([of_fewer_seeds, other_size]))
+    assert said == f"{start}there was no clear difference to confirm. {end}"
+    assert wording.describe_matched_lengths(pd.DataFrame(columns=["n_rows"]), plain) == ""
 
 
 def test_a_wide_table_marks_what_holds_after_the_correction():

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 from hub_server import COMMIT, OLDER, Hub
 
+from helpers.errors import StudyError
+from helpers.evaluation.loaders import read_hub
+from helpers.evaluation.tasks import PUBLIC_TASKS
 from helpers.models.hub import explain_hub_error, split_revision
+from helpers.models.load import load_config
 from helpers.paths import ROOT
 from helpers.synthesis.export import CARD, CROISSANT, PARQUET
 
@@ -183,3 +187,13 @@ def test_a_model_that_needs_its_own_code_is_refused():
         "contains custom code which must be executed; pass the argument `trust_remote_code=True`"
     )
     assert "asks to run code from its repository" in str(explain_hub_error("owner/name", error))
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda: load_config("owner/name"), lambda: next(read_hub(PUBLIC_TASKS["medmcqa"]))]
+)
+def test_a_login_in_the_hubs_address_is_refused_before_a_library_can_log_it(ask, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://user:hunter22@host")
+    with pytest.raises(StudyError, match="HF_ENDPOINT must be an address without") as caught:
+        ask()
+    assert "hunter22" not in str(caught.value)

@@ -1,5 +1,7 @@
 """Words of servers and models, made fit to be shown."""
 
+import re
+
 import pytest
 
 from helpers.provider.text_cleaning import LONGEST_LINE, cut_reasoning, mask_key, name_source, quote_server
@@ -94,6 +96,13 @@ def test_a_key_is_masked_as_addresses_and_pages_spell_it(spelt, monkeypatch):
 def test_a_key_with_punctuation_is_masked_as_pages_and_json_spell_it(spelt, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", 'se%cr&et"<key>12345\\')
     assert quote_server(f"Incorrect key: {spelt} here") == "Incorrect key: *** here"
+
+
+@pytest.mark.parametrize("spelt", [r"sk\-test\-1234567890abcdef", re.escape(KEY), KEY.replace("-", "&#45;")])
+def test_a_key_is_masked_as_markdown_and_patterns_escape_it(spelt, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert quote_server(f"key {spelt} is wrong") == "key *** is wrong"
+    assert mask_key(f"key {spelt} is wrong") == "key *** is wrong"
 
 
 @pytest.mark.parametrize("text", ["\\" * 100_000, "%25" * 30_000, "&amp;" * 20_000])

@@ -108,7 +108,7 @@ def test_a_server_that_refuses_batches_is_one_message_and_books_nothing(provider
             StudyError, match=rf"refused.*\({status}\): .*(no such thing|elsewhere\.org)"
         ) as caught:
             synthesize(settings(provider), LIMITS)
-        assert ("ask without --batch" in str(caught.value)) == (status in (404, 501))
+        assert ("ask without `batch=true` (--batch)" in str(caught.value)) == (status in (404, 501))
     assert_nothing_was_booked_and_all_can_be_asked_singly(provider)
 
 

@@ -5,9 +5,11 @@ import os
 from types import SimpleNamespace
 
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
 from helpers.errors import StudyError
 from helpers.redaction import hide_secrets
+from helpers.store import LOCK
 from helpers.synthesis.export import (
     CARD,
     COLUMNS,
@@ -106,7 +108,7 @@ def test_a_token_with_an_end_of_line_is_sent_without_it_and_never_shown(exported
 
 
 def test_rows_are_not_pushed_where_everybody_sees_them_unless_asked(exported, monkeypatch):
-    uploaded = []
+    uploaded, sent = [], []
 
     class PublicHub:
         def __init__(self, **_given):
@@ -118,8 +120,10 @@ def test_rows_are_not_pushed_where_everybody_sees_them_unless_asked(exported, mo
         def dataset_info(self, _repo_id):
             return SimpleNamespace(private=False)
 
-        def upload_folder(self, repo_id, **_given):
+        def upload_folder(self, repo_id, folder_path, ignore_patterns, **_given):
             uploaded.append(repo_id)
+            names = [path.relative_to(folder_path).as_posix() for path in folder_path.rglob("*")]
+            sent.extend(filter_repo_objects(names, ignore_patterns=ignore_patterns))
 
     monkeypatch.setenv("HF_TOKEN", "a-token")
     monkeypatch.setattr("huggingface_hub.HfApi", PublicHub)
@@ -128,3 +132,17 @@ def test_rows_are_not_pushed_where_everybody_sees_them_unless_asked(exported, mo
     assert uploaded == []
     assert push_dataset(exported.path, "me/rows", is_public=True).endswith("/me/rows")
     assert uploaded == ["me/rows"]
+    there = {path.name for path in exported.path.iterdir()}
+    assert there - set(sent) == {"manifest.json", LOCK}
+
+
+def test_a_token_that_cannot_be_sent_and_a_login_in_the_hubs_address_are_refused(exported, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefgh\nijklmnopqrst")
+    with pytest.raises(StudyError, match="HF_TOKEN must be made of ASCII") as caught:
+        push_dataset(exported.path, "me/rows")
+    assert not any(part in str(caught.value) for part in ("abcdefgh", "ijklmnop"))
+    monkeypatch.setenv("HF_TOKEN", "a-token")
+    monkeypatch.setenv("HF_ENDPOINT", "http://user:hunter22@host")
+    with pytest.raises(StudyError, match="HF_ENDPOINT must be an address without") as caught:
+        push_dataset(exported.path, "me/rows")
+    assert "hunter22" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 
 import pandas as pd
 import pytest
@@ -108,7 +109,7 @@ def test_labelled_rows_can_be_trained_on_and_keep_every_field(file, tmp_path):
 
 
 def test_foreign_labels_are_compared_where_they_are_clear(tmp_path):
-    path = tmp_path / "rows\udcff.jsonl"
+    path = tmp_path / "rows.jsonl"
     texts = ("List every drug in the note", "x", "y", "Write a letter to the patient")
     labels = (["ie"], ["ie", "qa"], [], "tg")
     labelled = [
@@ -117,9 +118,17 @@ def test_foreign_labels_are_compared_where_they_are_clear(tmp_path):
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in labelled))
     row = compare_file(path, "label").iloc[0]
-    assert (row["n"], row["accuracy"], row["file"]) == (2, 1.0, r"rows\xff.jsonl")
+    assert (row["n"], row["accuracy"]) == (2, 1.0)
     with pytest.raises(StudyError, match="field 'other'"):
         compare_file(path, "other")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the file system takes UTF-8 alone")
+def test_a_table_names_a_file_whose_name_is_no_utf_8_by_its_codes(tmp_path):
+    path = tmp_path / "rows\udcff.jsonl"
+    rows = [ROWS[0] | {"output": "x", "label": label} for label in ("qa", "ie")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert compare_file(path, "label")["file"].tolist() == [r"rows\xff.jsonl"]
 
 
 @pytest.mark.parametrize(

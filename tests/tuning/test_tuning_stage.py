@@ -155,6 +155,8 @@ def test_a_card_that_a_kill_prevented_is_written_by_the_next_run(settings, instr
     card = tune(settings, instruction_file).file("adapter") / "README.md"
     words = card.read_text()
     card.unlink()
+    later = dataclasses.replace(settings, n_rows=9)
+    assert not plan_only(tune, later, instruction_file).is_stored  # a look-up needs no card
     assert tune(settings, instruction_file).reused
     assert card.read_text() == words
 

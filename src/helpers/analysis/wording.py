@@ -126,36 +126,39 @@ def describe_confirmation(synergies: pd.DataFrame, by_size: pd.DataFrame, n_rows
         n_rows: of the first table, which is left out of the second.
     """
     found = _list_signs(synergies)
-    sentences = []
-    for size, own in by_size[by_size["n_rows"] != n_rows].groupby("n_rows"):
-        n_again = len(found & _list_signs(own))
-        if len(found) == 1:
-            what = f"the one clear difference {'held' if n_again else 'did not hold'} again"
-        else:
-            what = f"{n_again} of the {len(found)} clear differences held again"
-        sentences += [f"With {size} rows per model {what}."] if found else []
-    return " ".join(sentences)
+    others = by_size[by_size["n_rows"] != n_rows].groupby("n_rows") if found else ()
+    return " ".join(f"With {size} rows per model {_count_again(found, own)}." for size, own in others)
 
 
-def describe_matched_lengths(synergies: pd.DataFrame) -> str:
-    """Return in a sentence for each number of rows how many of its synergies that hold do so again where the
-    lengths of responses match, with the same sign, and how many synergies are told apart from those of the
-    rows as they are; nothing where no such models are there.
+def describe_matched_lengths(matched: pd.DataFrame, by_size: pd.DataFrame) -> str:
+    """Return in two sentences for each number of rows how many of the synergies that hold do so again where
+    the lengths of responses match, with the same sign, and how many synergies are told apart from those of
+    the rows as they are; nothing where no such models are there.
 
     Args:
-        synergies: `reference_losses.compare_synergies_with_control` of matched lengths.
+        matched: `reference_losses.compare_synergies_with_control` of matched lengths.
+        by_size: the synergies of the rows as they are, under all of their training seeds
+            (`reference_losses.collect_synergies_by_size`).
     """
     sentences = []
-    for size, own in synergies.groupby("n_rows"):
+    for size, own in matched.groupby("n_rows"):
         kinds = dict(list(own.groupby("rows")))
-        found, (apart, _) = _list_signs(kinds["as they are"]), split_significant(kinds["difference"])
+        found = _list_signs(by_size[by_size["n_rows"] == size])
+        apart, _ = split_significant(kinds["difference"])
+        again = _count_again(found, kinds["control"]) if found else "there was no clear difference to confirm"
         sentences.append(
-            f"Models of {size} rows were also tuned with responses that match in length across the "
-            f"categories. Of the {len(found)} clear differences with {size} rows as they are, "
-            f"{len(found & _list_signs(kinds['control']))} held there too; {len(apart)} of "
-            f"{len(kinds['difference'])} differences changed clearly."
+            f"With {size} rows whose responses are of about the same lengths in all categories, {again}. "
+            f"Between the two kinds of rows, {len(apart)} of {len(kinds['difference'])} comparisons of a "
+            "pair with its parts differ clearly."
         )
     return " ".join(sentences)
+
+
+def _count_again(found: set[tuple[str, str, bool]], synergies: pd.DataFrame) -> str:
+    n_again = len(found & _list_signs(synergies))
+    if len(found) == 1:
+        return f"the one clear difference {'held' if n_again else 'did not hold'} again"
+    return f"{n_again} of the {len(found)} clear differences held again"
 
 
 def _list_signs(synergies: pd.DataFrame) -> set[tuple[str, str, bool]]:

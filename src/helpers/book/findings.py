@@ -57,7 +57,7 @@ def say_what_mixtures_add() -> str:
     sentences = (
         wording.describe_synergies(synergies),
         wording.describe_confirmation(synergies, by_size, reference_losses.count_lattice_rows(stored)),
-        wording.describe_matched_lengths(matched),
+        wording.describe_matched_lengths(matched, by_size),
         wording.describe_better_parts(transfer.best_part_table(select_reference_items(LATTICE))),
     )
     return " ".join(filter(None, sentences))

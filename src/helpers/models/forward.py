@@ -150,9 +150,10 @@ def count_positions(config: PretrainedConfig) -> int | None:
     text = config.get_text_config()
     named = [getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
     rope = getattr(text, "rope_parameters", None) or {}
+    known = [number for number in named if type(number) is int and number > 0][:1]
     if rope.get("rope_type") == "longrope":
-        named.insert(0, rope.get("original_max_position_embeddings"))
-    return next((number for number in named if type(number) is int and number > 0), None)
+        known.append(rope["original_max_position_embeddings"])
+    return min(known, default=None)
 
 
 def check_lengths(config: PretrainedConfig, lengths: Iterable[int], what: str) -> None:

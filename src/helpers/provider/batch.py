@@ -377,4 +377,6 @@ def _check_batch(batch: Batch) -> Batch:
     """
     if isinstance(getattr(batch, "id", None), str) and isinstance(getattr(batch, "status", None), str):
         return batch.model_copy(update={"status": batch.status.lower()})
-    raise StudyError("The server's answer is not a batch. Ask without --batch, or check its address.")
+    raise StudyError(
+        "The server's answer is not a batch. Ask without `batch=true` (--batch), or check its address."
+    )

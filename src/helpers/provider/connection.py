@@ -100,7 +100,8 @@ def check_object(response: Any) -> None:
     if not isinstance(answer, dict):
         raise StudyError(
             f"The server's answer is not a JSON object but {quote_line(response.text, 80)!r}. Ask "
-            "without --batch, or check its address: few servers but the provider's own know batches."
+            "without `batch=true` (--batch), or check its address: few servers but the provider's own know "
+            "batches."
         )
 
 

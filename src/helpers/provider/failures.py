@@ -63,8 +63,8 @@ def explain_no_batches(status: int, body: Any, model: RemoteModel) -> str:
     """Return what it means that a server has no place for batches, and what to do."""
     return (
         f"The {model.label} refused a batch ({status}): {_quote_refusal(body)}. Few servers but the "
-        f"provider's own know batches: ask without --batch, or check `{model.role}_url` (most addresses end "
-        "in /v1). Every reply so far is kept."
+        "provider's own know batches: ask without `batch=true` (--batch), or check "
+        f"`{model.role}_url` (most addresses end in /v1). Every reply so far is kept."
     )
 
 

@@ -13,10 +13,10 @@ from urllib.parse import unquote
 
 LONGEST_LINE = 300
 LONGEST_NAME = 200
-SHORTEST_KEY = 16  # own servers take any word for a key, such as "test", which replies hold too
+SHORTEST_KEY = 16  # of a key in a reply: own servers take any word for one, and a reply may hold it too
 SHORTEST_QUOTED = 4  # of a key in an error message, of which no word is needed
 ESCAPED_WITHIN = 5  # ways to spell a key, one within the other
-ESCAPE = re.compile(r"""\\(?:u00|x)([0-9a-f]{2})|\\(["'\\/])""", re.IGNORECASE)
+ESCAPE = re.compile(r"\\(?:u00|x)([0-9a-f]{2})|\\([!-/:-@\[-`{-~])", re.IGNORECASE)
 DEPTH = 6  # of an error object, as deep as any known server nests its message
 SECRET = re.compile(
     r"\b(?:sk|pk|rk|hf|gsk|xai|key)[-_][\w-]{8,}|\bAIza[\w-]{8,}|(?<=Bearer )\S+|"

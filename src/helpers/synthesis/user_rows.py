@@ -88,13 +88,14 @@ def prepare_rows_file(path: Path) -> Path:
         StudyError: the file is missing, two categories differ in case alone, or a row is wrong in another
             way; names file and line.
     """
-    names, is_ready = {}, True
+    names, is_labelled, incomplete = {}, True, []
     for location, row in read_objects(path):
         if isinstance(row.get("category"), str):
             names.setdefault(row["category"], location)
-        is_ready &= read_task(row).is_complete and has_category(row)
+        is_labelled &= has_category(row)
+        incomplete += [] if read_task(row).is_complete else [location]
     check_case(names)
-    if is_ready:
+    if is_labelled and not incomplete:
         read_rows(path, Instruction)  # so that what is wrong is found here, and not in a part of this file
         return path
     sources = {file.name: sha256_file(file) for file in (REPLIES, SEEDS / "seed_tasks.jsonl")}
@@ -117,7 +118,7 @@ def prepare_rows_file(path: Path) -> Path:
 
     with compute_missing():  # other stages name this file in their fingerprints
         run = run_stage("rows", {}, {"rows": sha256_file(path)} | sources, VERSION, compute)
-    _tell_changes(path, run.manifest["facts"])
+    _tell_changes(path, run.manifest["facts"], incomplete)
     return run.file(ROWS_FILE)
 
 
@@ -139,7 +140,7 @@ def check_case(locations: Mapping[str, str]) -> None:
             )
 
 
-def _tell_changes(path: Path, facts: Mapping[str, Any]) -> None:
+def _tell_changes(path: Path, facts: Mapping[str, Any], incomplete: Sequence[str]) -> None:
     if facts["n_labelled"]:
         tell(
             f"{facts['n_labelled']} of {facts['n_rows']} rows of {shown(path)} have no category: the "
@@ -148,5 +149,5 @@ def _tell_changes(path: Path, facts: Mapping[str, Any]) -> None:
     if facts["n_left_out"]:
         tell(
             f"{facts['n_left_out']} rows of {shown(path)} have no instruction or no output and are left "
-            f"out, the first one at {read_trainable_rows(path)[1][0]}."
+            f"out, the first one at {incomplete[0]}."
         )

@@ -114,7 +114,7 @@ def tune(
         compute,
     )
     has_card = (run.path / ADAPTER / CARD).exists()  # a process may have died before it wrote one
-    if not (run.reused and has_card) and join_processes().is_main_process:
+    if run.is_stored and not (run.reused and has_card) and join_processes().is_main_process:
         write_card(run, settings, run.file(ADAPTER))
         if not run.reused:
             join_processes().wait_for_everyone()  # the others wait in `_train` until the manifest is there
