@@ -165,15 +165,18 @@ def test_a_sentence_says_which_synergies_held_again_where_lengths_match():
     difference = of_rows("difference", **{"qa+gen_qa": wide, "qa+gen_gen": wide, "qa+ie_qa": up})
     of_fewer_seeds = of_rows("as they are", **{"qa+gen_qa": wide, "qa+gen_gen": wide, "qa+ie_qa": wide})
     matched = pd.concat([of_fewer_seeds, control, difference], ignore_index=True)
-    start, end = (
-        "With 300 rows whose responses are of about the same lengths in all categories, ",
-        ("Between the two kinds of rows, 1 of 3 comparisons of a pair with its parts differ clearly."),
+    said = (
+        "Among models of 300 rows, {} of 3 differences between a pair and the mean of its parts were clear; "
+        "with responses of about the same lengths in all categories, {}, and 1 of 3 differences changed clearly."
     )
-    other_size = plain.assign(n_rows=150)
-    said = wording.describe_matched_lengths(matched, pd.concat([plain, other_size]))
-    assert said == f"{start}1 of the 2 clear differences held again. {end}"
-    said = wording.describe_matched_lengths(matched, pd.concat([of_fewer_seeds, other_size]))
-    assert said == f"{start}there was no clear difference to confirm. {end}"
+    one = of_rows("as they are", **{"qa+gen_qa": up, "qa+gen_gen": wide, "qa+ie_qa": wide})
+    for found, words in (
+        (plain, (2, "1 of them held again")),
+        (one, (1, "it held again")),
+        (of_fewer_seeds, (0, "there was none to hold again")),
+    ):
+        by_size = pd.concat([found, plain.assign(n_rows=150)])
+        assert wording.describe_matched_lengths(matched, by_size) == said.format(*words)
     assert wording.describe_matched_lengths(pd.DataFrame(columns=["n_rows"]), plain) == ""
 
 

@@ -126,12 +126,19 @@ def describe_confirmation(synergies: pd.DataFrame, by_size: pd.DataFrame, n_rows
         n_rows: of the first table, which is left out of the second.
     """
     found = _list_signs(synergies)
-    others = by_size[by_size["n_rows"] != n_rows].groupby("n_rows") if found else ()
-    return " ".join(f"With {size} rows per model {_count_again(found, own)}." for size, own in others)
+    sentences = []
+    for size, own in by_size[by_size["n_rows"] != n_rows].groupby("n_rows"):
+        n_again = len(found & _list_signs(own))
+        if len(found) == 1:
+            what = f"the one clear difference {'held' if n_again else 'did not hold'} again"
+        else:
+            what = f"{n_again} of the {len(found)} clear differences held again"
+        sentences += [f"With {size} rows per model {what}."] if found else []
+    return " ".join(sentences)
 
 
 def describe_matched_lengths(matched: pd.DataFrame, by_size: pd.DataFrame) -> str:
-    """Return in two sentences for each number of rows how many of the synergies that hold do so again where
+    """Return in a sentence for each number of rows how many of the synergies that hold do so again where
     the lengths of responses match, with the same sign, and how many synergies are told apart from those of
     the rows as they are; nothing where no such models are there.
 
@@ -145,20 +152,15 @@ def describe_matched_lengths(matched: pd.DataFrame, by_size: pd.DataFrame) -> st
         kinds = dict(list(own.groupby("rows")))
         found = _list_signs(by_size[by_size["n_rows"] == size])
         apart, _ = split_significant(kinds["difference"])
-        again = _count_again(found, kinds["control"]) if found else "there was no clear difference to confirm"
+        n_again = len(found & _list_signs(kinds["control"]))
+        again = {0: "there was none to hold again", 1: f"it {'held' if n_again else 'did not hold'} again"}
         sentences.append(
-            f"With {size} rows whose responses are of about the same lengths in all categories, {again}. "
-            f"Between the two kinds of rows, {len(apart)} of {len(kinds['difference'])} comparisons of a "
-            "pair with its parts differ clearly."
+            f"Among models of {size} rows, {len(found)} of {len(kinds['control'])} differences between a pair "
+            "and the mean of its parts were clear; with responses of about the same lengths in all "
+            f"categories, {again.get(len(found), f'{n_again} of them held again')}, and {len(apart)} of "
+            f"{len(kinds['difference'])} differences changed clearly."
         )
     return " ".join(sentences)
-
-
-def _count_again(found: set[tuple[str, str, bool]], synergies: pd.DataFrame) -> str:
-    n_again = len(found & _list_signs(synergies))
-    if len(found) == 1:
-        return f"the one clear difference {'held' if n_again else 'did not hold'} again"
-    return f"{n_again} of the {len(found)} clear differences held again"
 
 
 def _list_signs(synergies: pd.DataFrame) -> set[tuple[str, str, bool]]:
