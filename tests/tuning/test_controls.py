@@ -76,5 +76,7 @@ def test_what_cannot_be_matched_or_is_unknown_is_refused(rows, encoded):
         draw_cell_rows(rows, encoded, "qa~lengths", 39, 1)
     with pytest.raises(StudyError, match="too few response tokens"):
         draw_cell_rows(rows, encoded, "qa~tokens", 40, 1)
+    with pytest.raises(StudyError, match=r"has 17 response tokens .*, but its first row alone has 4[01]"):
+        [draw_cell_rows(rows, encoded, "gen~tokens", 1, seed) for seed in range(9)]
     with pytest.raises(StudyError, match="there are none"):
         draw_cell_rows(rows, encoded, "law~tokens", 4, 1)

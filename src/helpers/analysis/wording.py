@@ -155,8 +155,8 @@ def describe_matched_lengths(matched: pd.DataFrame, by_size: pd.DataFrame) -> st
         n_again = len(found & _list_signs(kinds["control"]))
         again = {0: "there was none to hold again", 1: f"it {'held' if n_again else 'did not hold'} again"}
         sentences.append(
-            f"Among models of {size} rows, {len(found)} of {len(kinds['control'])} differences between a pair "
-            "and the mean of its parts were clear; with responses of about the same lengths in all "
+            f"Among models of {size} rows, {len(found)} of {len(kinds['control'])} differences between a "
+            "pair and the mean of its parts were clear; with responses of about the same lengths in all "
             f"categories, {again.get(len(found), f'{n_again} of them held again')}, and {len(apart)} of "
             f"{len(kinds['difference'])} differences changed clearly."
         )

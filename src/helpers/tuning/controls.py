@@ -115,7 +115,12 @@ def _match_tokens(
     budget, chosen = n_wanted * sum(means) / len(means), []
     for row in pools[category]:
         if budget < lengths[row.id] / 2:  # half a row or more over the budget: the nearest sum is reached
-            return chosen
+            if chosen:
+                return chosen
+            raise StudyError(
+                f"A control of {n_wanted} rows has {budget:.0f} response tokens of category {category!r}, but "
+                f"its first row alone has {lengths[row.id]}. Raise `n_rows`."
+            )
         chosen.append(row)
         budget -= lengths[row.id]
     raise StudyError(
