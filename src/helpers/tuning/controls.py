@@ -118,8 +118,8 @@ def _match_tokens(
             if chosen:
                 return chosen
             raise StudyError(
-                f"A control of {n_wanted} rows has {budget:.0f} response tokens of category {category!r}, but "
-                f"its first row alone has {lengths[row.id]}. Raise `n_rows`."
+                f"A control of {n_wanted} rows has {budget:.0f} response tokens of category {category!r}, "
+                f"but its first row alone has {lengths[row.id]}. Raise `n_rows`."
             )
         chosen.append(row)
         budget -= lengths[row.id]
