@@ -598,7 +598,21 @@ OPTIONS = {
     "no such benchmark": (["filter", "FILE", "--against", "nowhere.jsonl"], 1, "No file at"),
     "no such field": (["label", "FILE", "--compare", "label"], 1, "in the field 'label'"),
     "a file without a name": (["label", ""], 1, "No file at"),
-    "rows written over themselves": (["label", "FILE", "--output", "FILE"], 1, "must go to another file"),
+    "rows written over themselves": (
+        ["label", "FILE", "--output", "FILE"],
+        1,
+        "would be lost if written over",
+    ),
+    "counts written over the rows": (
+        ["filter", "FILE", "--counts", "FILE"],
+        1,
+        "would be lost if written over",
+    ),
+    "agreement written over the rows": (
+        ["label", "FILE", "--compare", "category", "--agreement", "FILE"],
+        1,
+        "would be lost if written over",
+    ),
     "a folder that is a file": (["evaluate", "--output", "FILE"], 2, "Invalid value"),
     "a book that is a file": (["run", "--book", "FILE"], 2, "Invalid value"),
     "figures in a file": (["figures", "--folder", "FILE"], 2, "Invalid value"),

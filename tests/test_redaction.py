@@ -27,6 +27,7 @@ from helpers.redaction import hide_secrets
         ("UNSET", "", "Cannot connect to http://user:p@s3cr3t@host"),
         ("UNSET", "", 'Port could not be cast to integer value as "s3cr3t\'word"'),
         ("PIP_INDEX_URL", "https://s3cr3t-token:x-oauth-basic@host", "no access for s3cr3t-token"),
+        ("UNSET", "", "no folder https://me:s3/s3cr3t@hub.example/x"),
         ("X_PROXIES", "http://a:1,http://user:s3cr3t@b:2", "the user has s3cr3t"),
     ],
 )
@@ -45,10 +46,14 @@ def test_neither_errors_nor_progress_show_a_key_or_a_login(monkeypatch, caplog, 
     [
         ("OPENAI_API_KEY", "test"),
         ("HTTPS_PROXY", "http://host:3128"),
+        ("TEAM_KEY", "home/python"),
+        ("DATABASE_URL", "postgres://app:home@db/x"),
         ("PATH", "/usr/bin:/opt/python@3.11/bin:/home/a"),
         ("MAIL_FROM", "someone@host"),
         ("REPOSITORY", "git@host:home/python"),
         ("HTTPS_PROXY", "http://python:a3.11@host:3128"),
+        ("MODEL_URL", "https://host/home/python@main"),
+        ("MODEL_URL", "https://host:443/home/python@main"),
         ("HTTPS_PROXY", "http://me:home/meone@host:1"),
     ],
 )

@@ -65,7 +65,7 @@ def test_what_a_block_loads_or_makes_is_listed_once_it_has_ended():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the file system takes UTF-8 alone")
 def test_a_folder_whose_name_is_no_utf_8_is_listed_too(tmp_path, monkeypatch):
-    monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "r\udcff"))
+    monkeypatch.setenv("STUDY_RUNS", str(tmp_path / "r\udcff\u2028\ns"))
     with store.track_loaded() as loaded:
         made = run()
     assert loaded == {made.path}

@@ -230,7 +230,7 @@ def load_run(folder: Path) -> Run:
             )
     if listed := os.environ.get(LOADED_VARIABLE):
         with name_file(Path(listed)), Path(listed).open("ab") as file:
-            file.write(os.fsencode(folder) + b"\n")
+            file.write(os.fsencode(folder) + b"\0")
     return Run(folder, manifest)
 
 
@@ -251,8 +251,8 @@ def track_loaded() -> Iterator[set[Path]]:
                 del os.environ[LOADED_VARIABLE]
             else:
                 os.environ[LOADED_VARIABLE] = before
-            lines = listed.read_bytes().split(b"\n")[:-1]
-            folders.update(Path(os.fsdecode(line)) for line in lines)
+            names = listed.read_bytes().split(b"\0")[:-1]
+            folders.update(Path(os.fsdecode(name)) for name in names)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The files of the figures, killed at any moment of their writing."""
 
+import dataclasses
+
 import pytest
 
 from helpers import files
@@ -32,6 +34,16 @@ def die_at(monkeypatch):
     for module in (figure_files, build_stamps):
         monkeypatch.setattr(module, "write_text", die_or(files.write_text))
     return lambda number: left.insert(0, number)
+
+
+def test_a_figure_without_a_table_is_taken_away_where_other_parameters_drew_it(monkeypatch, tmp_path):
+    pair = gallery.GALLERY["pair"]
+    monkeypatch.setattr(gallery, "GALLERY", {"pair": pair})
+    assert list(save_figures(plan_studies({}), tmp_path)) == ["pair"]
+    empty = dataclasses.replace(pair, table=lambda study: pair.table(study).iloc[:0])
+    monkeypatch.setattr(gallery, "GALLERY", {"pair": empty})
+    assert list(save_figures(plan_studies({}), tmp_path)) == []
+    assert not list(tmp_path.glob("pair.*"))
 
 
 def read_all(folder):

@@ -9,6 +9,7 @@ from exports import export_losses
 
 from helpers.analysis.contrasts import contrast
 from helpers.errors import StudyError
+from helpers.files import sha256_file
 from helpers.jsonl import dump_rows
 from helpers.study import tables
 from helpers.study.endpoints import keep_held_out, keep_tasks, loss_to_log_likelihood
@@ -148,6 +149,9 @@ def test_other_losses_of_a_cell_that_is_there_are_refused(study, tmp_path):
     export_losses(study, plans, tmp_path)
     words = pd.read_csv(tmp_path / "text.csv").assign(base=lambda table: 1.05 * table["base"])
     words.to_csv(tmp_path / "text.csv", index=False)
+    manifest = tables.parse_manifest(tmp_path)
+    manifest["files"]["text.csv"] = sha256_file(tmp_path / "text.csv")
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(StudyError, match=r"text\.csv holds other losses of the same cells"):
         export_losses(study, plans, tmp_path)
 

@@ -6,7 +6,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from exports import export_scores
+from exports import export_losses, export_scores
 
 from helpers.analysis.reference_losses import SMOLLM2
 from helpers.analysis.source_comparison import REFERENCE_FOLDERS, SCORE_GEMMA
@@ -89,7 +89,7 @@ def test_an_export_that_was_killed_is_found_out_and_ends_as_one_that_was_not(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(tables, "write_text", write_or_die)
         export_scores(study, study.plan_grid(), killed)
-    with pytest.raises(StudyError, match="is not the table that its manifest names"):
+    with pytest.raises(StudyError, match="was cut off before it wrote .* Run it again"):
         load_scores(killed)
     with pytest.raises(StudyError, match="another study"):
         export_scores(other, other.plan_grid(), killed)
@@ -215,6 +215,19 @@ def test_an_altered_table_is_refused(parameters, tmp_path):
     (tmp_path / CELLS).write_text((tmp_path / CELLS).read_text().replace("qa", "ie"))
     with pytest.raises(StudyError, match="is not the table"):
         load_scores(tmp_path)
+    with pytest.raises(StudyError, match=r"is not the table .* or export into another folder"):
+        export_scores(study, study.plan_grid()[:1], tmp_path)  # it would give the altered one a digest
+
+
+@pytest.mark.parametrize("export", [export_scores, export_losses])
+def test_tables_that_no_export_wrote_take_no_cells(parameters, tmp_path, export):
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    (folder / CELLS).write_text("name,age\nsomebody,50\n")
+    study = Study.from_parameters(parameters)
+    with pytest.raises(StudyError, match=r"cells\.csv is no table of an export"):
+        export(study, study.plan_grid()[:1], folder)
+    assert [path.name for path in folder.iterdir()] == [CELLS]
 
 
 def test_pages_name_the_models_of_the_two_reference_runs_as_the_tables_do():

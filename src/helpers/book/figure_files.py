@@ -26,7 +26,8 @@ def save_figures(find_study: Callable[[str], Study], folder: Path) -> Iterator[s
     """Save every figure as SVG and PNG with its table as CSV beside it; yields each name once its files are
     written. What the folder holds already from the same table, settings and code is not drawn again.
 
-    A figure whose table is empty, such as a size curve without sizes, is left out.
+    A figure whose table is empty, such as a size curve without sizes, is left out, and taken away where other
+    parameters drew it.
 
     Args:
         find_study: gives the study of a notebook, by its name (`runner.plan_studies`).
@@ -38,10 +39,12 @@ def save_figures(find_study: Callable[[str], Study], folder: Path) -> Iterator[s
     for name, spec in gallery.GALLERY.items():
         study = find_study(spec.notebook)
         table, endpoint = spec.table(study), study.loss_settings.endpoint
+        files = [folder / f"{name}.{ending}" for ending in ENDINGS]
         if table.empty:
+            for path in files:
+                path.unlink(missing_ok=True)  # of other parameters
             continue
         text, options = table.to_csv(index=name == "seed_similarity"), spec.options(study)
-        files = [folder / f"{name}.{ending}" for ending in ENDINGS]
         drawn_from = "\n".join((code, endpoint, repr(options), text))
         stamp = BuildStamp(folder / f".{name}", sha256_text(drawn_from))
         if not stamp.is_current():

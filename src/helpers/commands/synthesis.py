@@ -135,6 +135,8 @@ def filter_rows(
     from helpers.synthesis import filter_files
 
     with plain_errors():
+        if counts:
+            filter_files.check_target(counts, [file, *(against or [])])
         run = filter_files.filter_file(
             file, FilterSettings(novelty_threshold, min_words, max_words), against or []
         )
@@ -172,6 +174,8 @@ def label_instructions(
 
     with plain_errors():
         if compare:
+            if agreement:
+                filter_files.check_target(agreement, [file])
             table = filter_files.compare_file(file, compare).round(4)
             typer.echo(table.T.to_string(header=False))
             if agreement:

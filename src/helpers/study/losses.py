@@ -29,12 +29,11 @@ from helpers.study.endpoints import LOSS_COLUMNS
 from helpers.study.grid import CellPlan
 from helpers.study.tables import (
     CELLS,
-    MANIFEST,
     Tables,
     check_same,
+    check_tables,
     describe_computing,
     describe_settings,
-    parse_manifest,
     read_manifest,
     read_table,
     take_general,
@@ -120,7 +119,7 @@ def build_loss_tables(study: Study, plans: Sequence[CellPlan], folder: Path) -> 
     import pandas as pd
 
     manifest = _build_loss_manifest(study)
-    _check_names((ITEMS, CELLS, *(f"{value}.csv" for value in LOSS_COLUMNS)), folder)
+    check_tables((ITEMS, CELLS, *(f"{value}.csv" for value in LOSS_COLUMNS)), folder)
     check_same(manifest, SHARED_ENTRIES, folder)
     take_general(manifest, study, plans, folder)
     measured = {plan: measure_cell_losses(study, plan) for plan in plans}
@@ -201,14 +200,6 @@ def _build_loss_manifest(study: Study) -> dict[str, Any]:
     machine = describe_machine()
     about = {"machine": machine["machine"] | {"created": machine["created"]}, "versions": machine["versions"]}
     return identify_losses(study) | about
-
-
-def _check_names(names: Iterable[str], folder: Path) -> None:
-    there = parse_manifest(folder)["files"] if (folder / MANIFEST).is_file() else {}
-    if unknown := sorted(set(there) - set(names)):
-        raise StudyError(
-            f"{shown(folder)} holds tables of an older version ({', '.join(unknown)}). Name another folder."
-        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,7 @@ from helpers.study.tables import (
     CELLS,
     Tables,
     check_same,
+    check_tables,
     describe_computing,
     describe_settings,
     read_manifest,
@@ -66,6 +67,7 @@ def build_score_tables(study: Study, plans: Sequence[CellPlan], folder: Path) ->
         StudyError: the folder holds cells of other settings, rows or test items.
     """
     manifest = build_score_manifest(study)
+    check_tables((SCORES, CELLS, MEASURE_TABLE), folder)
     tests = (f"tests.{task}.sha256" for task in manifest["tests"])
     check_same(manifest, (*SHARED_ENTRIES, *tests), folder)
     take_general(manifest, study, plans, folder)

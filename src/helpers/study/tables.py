@@ -49,13 +49,47 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{shown(folder)} holds no {MANIFEST}. Restore it, or write it with `study grid export`."
         )
     manifest = parse_manifest(folder)
-    for name, digest in manifest["files"].items():
+    if cut_off := [name for name, digest in manifest["files"].items() if not digest]:
+        raise StudyError(
+            f"An export into {shown(folder)} was cut off before it wrote {cut_off[0]}. Run it again."
+        )
+    _check_digests(folder, manifest["files"])
+    return manifest
+
+
+def check_tables(names: Iterable[str], folder: Path) -> None:
+    """Check the tables in a folder that cells are to be added to.
+
+    Args:
+        names: of all tables that are written.
+        folder: may hold some.
+
+    Raises:
+        StudyError: the folder has other tables too, or tables without a manifest, or one was altered since it
+            was written.
+    """
+    if (folder / MANIFEST).is_file():
+        there = parse_manifest(folder)["files"]
+        if unknown := sorted(set(there) - set(names)):
+            raise StudyError(
+                f"{shown(folder)} holds tables of an older version ({', '.join(unknown)}). Name another "
+                "folder."
+            )
+        _check_digests(folder, {name: digest for name, digest in there.items() if digest})
+    elif foreign := [name for name in names if (folder / name).exists()]:
+        raise StudyError(
+            f"{shown(folder / foreign[0])} is no table of an export: it has no {MANIFEST} beside it. Name "
+            "another folder."
+        )
+
+
+def _check_digests(folder: Path, digests: Mapping[str, str]) -> None:
+    for name, digest in digests.items():
         if not (folder / name).is_file() or sha256_file(folder / name) != digest:
             raise StudyError(
                 f"{shown(folder / name)} is not the table that its manifest names. Restore it (`git checkout "
-                f"{shown(folder)}`), or export again."
+                f"{shown(folder)}` where it is a part of the project), or export into another folder."
             )
-    return manifest
 
 
 def parse_manifest(folder: Path) -> dict[str, Any]:

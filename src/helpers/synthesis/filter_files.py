@@ -103,6 +103,13 @@ def decide(
             yield row, None if is_new else "not novel", similarity
 
 
+def check_target(target: Path, read: Iterable[Path]) -> None:
+    """Raise StudyError where what is to be written would replace a file that it is made from."""
+    for path in read:
+        if target.exists() and path.exists() and target.samefile(path):
+            raise StudyError(f"{shown(path)} is read, and would be lost if written over. Name another file.")
+
+
 def label_file(path: Path, target: Path) -> tuple[int, int]:
     """Write the rows of a file with the category that the offline classifier gives them, fit for training; a
     row keeps all its fields.
@@ -113,11 +120,7 @@ def label_file(path: Path, target: Path) -> tuple[int, int]:
     Raises:
         StudyError: no row has both, or the rows would be written over the file itself.
     """
-    if target.exists() and path.exists() and target.samefile(path):
-        raise StudyError(
-            f"The labelled rows must go to another file than {shown(path)}, whose rows without instruction "
-            "or output would be lost. Name another."
-        )
+    check_target(target, [path])
     rows, left_out = read_trainable_rows(path)
     labelled = classify_rows([row for _, row in rows])
     write_text(target, dump_rows(labelled))
