@@ -42,7 +42,7 @@ def _list_secrets() -> Iterator[tuple[str, str]]:
 
 
 def _may_be_key(word: str) -> bool:
-    """Say whether a word is as long as keys are, or long enough and of more than letters, as a name is not."""
+    """Say whether a word is as long as keys are, or of more than letters, as a name is not."""
     return len(word) >= LONG_KEY or (len(word) >= SHORTEST_KEY and any(map(str.isdigit, word)))
 
 
