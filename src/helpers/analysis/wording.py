@@ -7,7 +7,7 @@ from math import exp
 from typing import TYPE_CHECKING
 
 from helpers.analysis.hypotheses import split_significant
-from helpers.analysis.intervals import write_intervals
+from helpers.analysis.intervals import write_intervals, write_number
 from helpers.records import order_categories
 from helpers.study.grid import LATTICE, SINGLES
 
@@ -149,16 +149,25 @@ def describe_matched_lengths(matched: pd.DataFrame, by_size: pd.DataFrame) -> st
     """
     sentences = []
     for size, own in matched.groupby("n_rows"):
-        kinds = dict(list(own.groupby("rows")))
+        plain, control, difference = (
+            own[own["rows"] == kind].reset_index(drop=True)
+            for kind in ("as they are", "control", "difference")
+        )
         found = _list_signs(by_size[by_size["n_rows"] == size])
-        apart, _ = split_significant(kinds["difference"])
-        n_again = len(found & _list_signs(kinds["control"]))
+        n_again = len(found & _list_signs(control))
         again = {0: "there was none to hold again", 1: f"it {'held' if n_again else 'did not hold'} again"}
+        apart, _ = split_significant(difference)
+        changes = [
+            f"{name_together(row.contrast.split('+'))} instructions on {PLAIN_NAMES[row.tested_on]}, from "
+            f"{write_number(plain.loc[place, 'estimate'], '+')} to "
+            f"{write_number(control.loc[place, 'estimate'], '+')}"
+            for place, row in apart.iterrows()
+        ]
         sentences.append(
-            f"Among models of {size} rows, {len(found)} of {len(kinds['control'])} differences between a "
-            "pair and the mean of its parts were clear; with responses of about the same lengths in all "
-            f"categories, {again.get(len(found), f'{n_again} of them held again')}, and {len(apart)} of "
-            f"{len(kinds['difference'])} differences changed clearly."
+            f"Among models of {size} rows, {len(found)} of {len(plain)} differences between a pair and the "
+            "mean of its parts were clear; with responses of about the same lengths in all categories, "
+            f"{again.get(len(found), f'{n_again} of them held again')}, and {len(apart)} of {len(plain)} "
+            "differences changed clearly" + (f" ({'; '.join(changes)} nats per token)." if changes else ".")
         )
     return " ".join(sentences)
 
