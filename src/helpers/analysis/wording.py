@@ -138,7 +138,7 @@ def describe_confirmation(synergies: pd.DataFrame, by_size: pd.DataFrame, n_rows
 
 
 def describe_matched_lengths(matched: pd.DataFrame, by_size: pd.DataFrame) -> str:
-    """Return in a sentence for each number of rows how many of the synergies that hold do so again where
+    """Return in sentences for each number of rows how many of the synergies that hold do so again where
     the lengths of responses match, with the same sign, and how many synergies are told apart from those of
     the rows as they are; nothing where no such models are there.
 
@@ -149,25 +149,23 @@ def describe_matched_lengths(matched: pd.DataFrame, by_size: pd.DataFrame) -> st
     """
     sentences = []
     for size, own in matched.groupby("n_rows"):
-        plain, control, difference = (
-            own[own["rows"] == kind].reset_index(drop=True)
-            for kind in ("as they are", "control", "difference")
-        )
+        kinds = {kind: rows.set_index(["contrast", "tested_on"]) for kind, rows in own.groupby("rows")}
+        difference = kinds["difference"]
         found = _list_signs(by_size[by_size["n_rows"] == size])
-        n_again = len(found & _list_signs(control))
-        again = {0: "there was none to hold again", 1: f"it {'held' if n_again else 'did not hold'} again"}
+        n_again = len(found & _list_signs(own[own["rows"] == "control"]))
         apart, _ = split_significant(difference)
         changes = [
-            f"{name_together(row.contrast.split('+'))} instructions on {PLAIN_NAMES[row.tested_on]}, from "
-            f"{write_number(plain.loc[place, 'estimate'], '+')} to "
-            f"{write_number(control.loc[place, 'estimate'], '+')}"
-            for place, row in apart.iterrows()
+            f"{name_together(place[0].split('+'))} instructions on {PLAIN_NAMES[place[1]]}, "
+            f"{write_number(kinds['as they are'].loc[place, 'estimate'], '+')} before and "
+            f"{write_number(kinds['control'].loc[place, 'estimate'], '+')} then, a difference of {text}"
+            for place, text in zip(apart.index, write_intervals(apart, "+"), strict=True)
         ]
         sentences.append(
-            f"Among models of {size} rows, {len(found)} of {len(plain)} differences between a pair and the "
-            "mean of its parts were clear; with responses of about the same lengths in all categories, "
-            f"{again.get(len(found), f'{n_again} of them held again')}, and {len(apart)} of {len(plain)} "
-            "differences changed clearly" + (f" ({'; '.join(changes)} nats per token)." if changes else ".")
+            f"Among models of {size} rows, {len(found)} of {len(difference)} differences between a pair and "
+            f"the mean of its parts were clear. {n_again or 'None'} of them held again with responses of "
+            f"about the same lengths in all categories, and {len(apart)} of {len(difference)} changed clearly"
+            + (f" ({'; '.join(changes)} nats per token)" if changes else "")
+            + ". Such rows are a selection, so length need not be the reason."
         )
     return " ".join(sentences)
 

@@ -39,7 +39,9 @@ def say_which_instructions_help() -> str:
     on_sets = reference_losses.collect_task_gains(
         reference_losses.read_reference_losses(reference_losses.PUBLIC_SETS)
     )
-    beyond = reference_losses.compare_with_control(reference_losses.read_reference_losses(), SHUFFLED)
+    stored = reference_losses.read_reference_losses()
+    beyond = reference_losses.compare_with_control(stored, SHUFFLED)
+    beyond = beyond[beyond["n_rows"] == reference_losses.count_lattice_rows(stored)]
     sentences = [wording.describe_transfer(measure_reference_gains()), wording.describe_task_gains(on_sets)]
     if len(beyond):
         sentences.append(wording.describe_shuffled(beyond))
@@ -56,9 +58,9 @@ def say_what_mixtures_add() -> str:
     matched = reference_losses.compare_synergies_with_control(stored, MATCHED_LENGTHS)
     sentences = (
         wording.describe_synergies(synergies),
+        wording.describe_better_parts(transfer.best_part_table(select_reference_items(LATTICE))),
         wording.describe_confirmation(synergies, by_size, reference_losses.count_lattice_rows(stored)),
         wording.describe_matched_lengths(matched, by_size),
-        wording.describe_better_parts(transfer.best_part_table(select_reference_items(LATTICE))),
     )
     return " ".join(filter(None, sentences))
 
